@@ -23,7 +23,7 @@ __all__ = ["Diagnosis", "Framework", "Package", "Remedy", "examine", "render"]
 
 HOROVOD_BUILD = (
     "HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 "
-    "HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1 {pip} --no-build-isolation --no-cache-dir --force-reinstall "
+    "HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1 HOROVOD_CMAKE={cmake} {pip} --no-build-isolation --no-cache-dir --force-reinstall "
     "--no-deps --no-binary horovod " + HOROVOD_REQUIREMENT
 )
 HOROVOD_BUILD_TOOLS = "{pip} 'setuptools<80' 'cmake<4' wheel packaging cloudpickle psutil PyYAML"
@@ -226,6 +226,7 @@ def find_framework(diagnosis: Diagnosis, name: str) -> Framework:
 def list_remedies(diagnosis: Diagnosis) -> Iterator[Remedy]:
     """What is missing and the command for it, in the order in which to type the commands."""
     pip = f"{shlex.quote(diagnosis.python_path)} -m pip install"
+    cmake = shlex.quote(str(Path(diagnosis.python_path).parent / "cmake"))
     wanting = [item for item in diagnosis.packages if not item.is_satisfied]
     faults = [item.name for item in diagnosis.frameworks if item.error is not None]
     is_absent = any(item.group == "workers" for item in wanting)
@@ -244,7 +245,9 @@ def list_remedies(diagnosis: Diagnosis) -> Iterator[Remedy]:
     yield from package_remedies(diagnosis, wanting, pip)
     if needs_horovod:
         yield Remedy("tools that build Horovod", HOROVOD_BUILD_TOOLS.format(pip=pip))
-        yield Remedy("Horovod, built against the installed TensorFlow", HOROVOD_BUILD.format(pip=pip))
+        yield Remedy(
+            "Horovod, built against the installed TensorFlow", HOROVOD_BUILD.format(pip=pip, cmake=cmake)
+        )
     devices = find_framework(diagnosis, "TensorFlow").devices
     if diagnosis.machine.gpus and devices and not any(device.startswith("GPU") for device in devices):
         yield Remedy(

@@ -211,6 +211,19 @@ def test_package_declares_what_it_offers(path: Path) -> None:
         assert set(offered) - bound - modules == set(), "__all__ promises what the package does not have"
 
 
+def test_requirements_are_exact_and_stand_once() -> None:
+    """One version of each package, no addresses and no options: a registry is the installing machine's choice."""
+    lines = [
+        line
+        for path in sorted((REPOSITORY / "requirements").glob("*.txt"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+    ]
+    assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9-]+==[0-9]+(\.[0-9]+)*", line)] == []
+    names = [line.partition("==")[0].lower() for line in lines]
+    assert len(names) == len(set(names)) > 0
+
+
 SHOW_HELP = """
 import sys
 from r2d2.cli import main

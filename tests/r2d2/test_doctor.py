@@ -78,7 +78,8 @@ def test_without_horovod_one_worker_still_trains() -> None:
     compiler, tools, build = commands(diagnosis)
     assert compiler == "apt-get install -y g++"
     assert "'setuptools<80'" in tools and "'cmake<4'" in tools
-    assert "HOROVOD_WITH_GLOO=1" in build and build.endswith("horovod==0.28.1")
+    assert "HOROVOD_WITH_GLOO=1 " in build and "HOROVOD_CMAKE=/env/bin/cmake " in build
+    assert build.endswith("horovod==0.28.1")
 
 
 def test_horovod_built_against_another_tensorflow_is_built_again() -> None:
