@@ -4,13 +4,15 @@ from __future__ import annotations
 
 __all__ = [
     "CheckpointError",
+    "ConfigurationError",
     "DistTrainingError",
     "DivergenceError",
     "HorovodMissingError",
     "ModelError",
-    "NetworkError",
     "RunFolderError",
     "TooManyWorkersError",
+    "WeightsError",
+    "WeightsNotFoundError",
     "WorkerLostError",
 ]
 
@@ -25,8 +27,16 @@ class DistTrainingError(Exception):
     exit_code = 2
 
 
-class NetworkError(DistTrainingError, ValueError):
-    """A network that cannot be built as asked."""
+class ConfigurationError(DistTrainingError, ValueError):
+    """A setting, a name or a combination of them that cannot work."""
+
+
+class WeightsError(DistTrainingError, ValueError):
+    """A file of weights that is unreadable or belongs to another network."""
+
+
+class WeightsNotFoundError(DistTrainingError, FileNotFoundError):
+    """A file of weights that does not exist, or cannot be fetched."""
 
 
 class ModelError(DistTrainingError, ValueError):

@@ -126,7 +126,9 @@ class SliceFeed:
         self._normalisation = dataset.normalisation(tuple(normalisation_case_ids))
         self._images = [dataset.image(case_id) for case_id in self.case_ids]
         self._label_maps = [dataset.label_map(case_id) for case_id in self.case_ids]
-        self._statistics = [self._normalisation.statistics(image) for image in self._images]
+        self._statistics = [
+            self._normalisation.statistics_of_case(dataset.case_statistics(case_id)) for case_id in self.case_ids
+        ]
         self._class_of_value = np.zeros(max(dataset.class_values) + 1, dtype=np.int32)
         self._class_of_value[list(dataset.class_values)] = np.arange(len(dataset.class_values), dtype=np.int32)
         lengths = [image.shape[0] for image in self._images]

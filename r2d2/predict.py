@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from dist_training.architectures import read_network
 from dist_training.model_card import ModelCard, Split, read_model_card
 from imgmed import (
     PreparedDataset,
@@ -103,7 +104,7 @@ class Predictor:
 
     def __init__(self, model: Path) -> None:
         self.path, self.card = read_model_card(model)
-        self._network = _load_network(self.path)
+        self._network = read_network(self.path)
         self._split_of = {case.image_sha256: case.split for case in self.card.cases}
 
     def split_of(self, image_sha256: tuple[str, ...]) -> Split | None:
@@ -140,15 +141,6 @@ class Predictor:
             padded[:, top : top + size[0], left : left + size[1]] = part
             scores = _probabilities(np.asarray(self._network.predict_on_batch(padded), dtype=np.float32))
             yield scores[:, top : top + size[0], left : left + size[1]]
-
-
-def _load_network(path: Path) -> Any:
-    import keras
-
-    from dist_training.architectures import register_layers
-
-    register_layers()
-    return keras.models.load_model(path, compile=False)
 
 
 def _probabilities(logits: np.ndarray) -> np.ndarray:
