@@ -1,1 +1,96 @@
-"""."""
+"""SegEval: segmentation metrics with stated conventions, on arrays with a spacing in mm or on NIfTI files.
+
+Example:
+    >>> import numpy as np
+    >>> reference, prediction = np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8)
+    >>> reference[1:3, 1:3, 1:3], prediction[1:3, 1:3, 1:4] = 1, 1
+    >>> case = evaluate(reference, prediction, {"lesion": 1}, spacing_mm=(1.0, 1.0, 3.0))
+    >>> round(case.scores[0].dice, 3), case.scores[0].hd95_mm
+    (0.8, 3.0)
+"""
+
+from segeval.confusion import class_counts, confusion_matrix, count_classes
+from segeval.errors import (
+    ArrayTypeError,
+    EvaluationFormatError,
+    EvaluationInputError,
+    EvaluationNotFoundError,
+    LabelRangeError,
+    MetricArgumentError,
+    OutputFolderError,
+    SegEvalError,
+    ShapeMismatchError,
+    UnreadableLabelMapError,
+)
+from segeval.evaluate import CaseEvaluation, LabelScore, evaluate
+from segeval.evaluation import METRICS, EvaluatedCase, Evaluation, PooledScores
+from segeval.overlap import (
+    ClassMean,
+    dice,
+    dice_from_counts,
+    frequency_weighted_iou,
+    jaccard,
+    mean_accuracy,
+    mean_iou,
+    mean_over_classes,
+    pixel_accuracy,
+    precision,
+    sensitivity,
+    specificity,
+)
+from segeval.pairs import CasePair, evaluate_folders, evaluate_pairs, find_labels, pair_folders
+from segeval.report import POLICY, read_evaluation, write_evaluation
+from segeval.statistics import MeanScore, mean_over_cases, mean_over_labels
+from segeval.surface import SurfaceDistances, assd_mm, hausdorff_mm, hd95_mm, nsd, surface_distances
+
+__all__ = [
+    "METRICS",
+    "POLICY",
+    "ArrayTypeError",
+    "CaseEvaluation",
+    "CasePair",
+    "ClassMean",
+    "EvaluatedCase",
+    "Evaluation",
+    "EvaluationFormatError",
+    "EvaluationInputError",
+    "EvaluationNotFoundError",
+    "LabelRangeError",
+    "LabelScore",
+    "MeanScore",
+    "MetricArgumentError",
+    "OutputFolderError",
+    "PooledScores",
+    "SegEvalError",
+    "ShapeMismatchError",
+    "SurfaceDistances",
+    "UnreadableLabelMapError",
+    "assd_mm",
+    "class_counts",
+    "confusion_matrix",
+    "count_classes",
+    "dice",
+    "dice_from_counts",
+    "evaluate",
+    "evaluate_folders",
+    "evaluate_pairs",
+    "find_labels",
+    "frequency_weighted_iou",
+    "hausdorff_mm",
+    "hd95_mm",
+    "jaccard",
+    "mean_accuracy",
+    "mean_iou",
+    "mean_over_cases",
+    "mean_over_classes",
+    "mean_over_labels",
+    "nsd",
+    "pair_folders",
+    "pixel_accuracy",
+    "precision",
+    "read_evaluation",
+    "sensitivity",
+    "specificity",
+    "surface_distances",
+    "write_evaluation",
+]

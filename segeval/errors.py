@@ -1,0 +1,77 @@
+"""Everything SegEval raises on purpose: one root, and leaves that are also the built-in they resemble."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "ArrayTypeError",
+    "EvaluationFormatError",
+    "EvaluationInputError",
+    "EvaluationNotFoundError",
+    "LabelRangeError",
+    "MetricArgumentError",
+    "OutputFolderError",
+    "SegEvalError",
+    "ShapeMismatchError",
+    "UnreadableLabelMapError",
+]
+
+
+class SegEvalError(Exception):
+    """Root of all errors raised by SegEval."""
+
+
+class ShapeMismatchError(SegEvalError, ValueError):
+    """Two arrays that must cover the same voxels do not."""
+
+
+class ArrayTypeError(SegEvalError, TypeError):
+    """An array of labels or a mask has a type that cannot hold labels or a mask."""
+
+
+class LabelRangeError(SegEvalError, ValueError):
+    """An array holds a label that was not declared."""
+
+
+class MetricArgumentError(SegEvalError, ValueError):
+    """An argument such as a spacing, a tolerance or a set of labels breaks its rule."""
+
+
+class UnreadableLabelMapError(SegEvalError, ValueError):
+    """A file is not a readable label map."""
+
+
+class EvaluationInputError(SegEvalError, ValueError):
+    """The files to be evaluated have faults; all of them are listed.
+
+    Args:
+        faults: one sentence for each fault, naming the case and the file.
+
+    Example:
+        >>> print(EvaluationInputError(["case a: no prediction", "case b: no prediction"]))
+        2 faults; nothing was evaluated:
+          - case a: no prediction
+          - case b: no prediction
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        if len(self.faults) == 1:
+            message = self.faults[0]
+        else:
+            lines = "".join(f"\n  - {fault}" for fault in self.faults)
+            message = f"{len(self.faults)} faults; nothing was evaluated:{lines}"
+        super().__init__(message)
+
+
+class EvaluationNotFoundError(SegEvalError, FileNotFoundError):
+    """A folder holds no evaluation."""
+
+
+class EvaluationFormatError(SegEvalError, ValueError):
+    """The files of an evaluation cannot be understood by this version."""
+
+
+class OutputFolderError(SegEvalError, OSError):
+    """An evaluation cannot be written where it was asked for."""
