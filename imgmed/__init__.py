@@ -1,1 +1,87 @@
-"""."""
+"""ImgMed: medical volumes in, prepared datasets and slices out. Names are imported when they are first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imgmed.dataset import Case, PreparedDataset
+    from imgmed.errors import ImgMedError
+    from imgmed.formats import case_stem, has_known_suffix, known_suffixes, read_volume, write_volume
+    from imgmed.intensity import Clipping, IntensityStatistics, Normalisation
+    from imgmed.labels import class_indices, values_of_classes
+    from imgmed.phantom import write_phantom_study
+    from imgmed.prepare import prepare_dataset
+    from imgmed.resampling import fit_slices
+    from imgmed.scan import PreparedScan, ScanPreparation, prepare_scan
+    from imgmed.settings import PreparationSettings
+    from imgmed.slices import SliceGrid
+    from imgmed.splits import Splits
+    from imgmed.volume import Volume
+
+__all__ = [
+    "Case",
+    "Clipping",
+    "ImgMedError",
+    "IntensityStatistics",
+    "Normalisation",
+    "PreparationSettings",
+    "PreparedDataset",
+    "PreparedScan",
+    "ScanPreparation",
+    "SliceGrid",
+    "Splits",
+    "Volume",
+    "case_stem",
+    "class_indices",
+    "fit_slices",
+    "has_known_suffix",
+    "known_suffixes",
+    "prepare_dataset",
+    "prepare_scan",
+    "read_volume",
+    "values_of_classes",
+    "write_phantom_study",
+    "write_volume",
+]
+
+_HOMES = {
+    "Case": "dataset",
+    "Clipping": "intensity",
+    "ImgMedError": "errors",
+    "IntensityStatistics": "intensity",
+    "Normalisation": "intensity",
+    "PreparationSettings": "settings",
+    "PreparedDataset": "dataset",
+    "PreparedScan": "scan",
+    "ScanPreparation": "scan",
+    "SliceGrid": "slices",
+    "Splits": "splits",
+    "Volume": "volume",
+    "case_stem": "formats",
+    "class_indices": "labels",
+    "fit_slices": "resampling",
+    "has_known_suffix": "formats",
+    "known_suffixes": "formats",
+    "prepare_dataset": "prepare",
+    "prepare_scan": "scan",
+    "read_volume": "formats",
+    "values_of_classes": "labels",
+    "write_phantom_study": "phantom",
+    "write_volume": "formats",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (keeps `import imgmed` quick)."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'imgmed' has no attribute {name!r}")
+    value = getattr(import_module(f"imgmed.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,129 @@
+"""How workers talk to each other: the only module that imports Horovod."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from typing import Any, Protocol
+
+import numpy as np
+
+from dist_training.errors import HorovodMissingError
+
+__all__ = ["Communicator", "HorovodCommunicator", "SoloCommunicator", "build_communicator", "has_horovod"]
+
+# Horovod's background thread wakes once per cycle. A training step has a single reduction, so waking more
+# often only takes the core from the network (measured: see benchmarks/README.md).
+CYCLE_TIME_MS = "5"
+
+
+class Communicator(Protocol):
+    """What a training run needs from the ranks of its job.
+
+    Attributes:
+        rank: this worker's number, 0 to ``world_size - 1``.
+        world_size: the number of workers.
+        local_rank: this worker's number on its own host.
+        local_size: the number of workers on this host.
+    """
+
+    rank: int
+    world_size: int
+    local_rank: int
+    local_size: int
+
+    def sum_tensor(self, tensor: Any) -> Any:
+        """Sum a TensorFlow tensor of equal shape over the ranks; works inside ``tf.function``."""
+        ...
+
+    def sum_array(self, array: np.ndarray) -> np.ndarray:
+        """Sum a NumPy array of equal shape over the ranks."""
+        ...
+
+    def broadcast_object(self, value: Any) -> Any:
+        """Give every rank the value that rank 0 passed."""
+        ...
+
+    def shut_down(self) -> None:
+        """Leave the job."""
+        ...
+
+
+class SoloCommunicator:
+    """A job of one worker: every reduction is the identity. Needs no Horovod.
+
+    >>> SoloCommunicator().broadcast_object("run-1")
+    'run-1'
+    """
+
+    rank = 0
+    world_size = 1
+    local_rank = 0
+    local_size = 1
+
+    def sum_tensor(self, tensor: Any) -> Any:
+        """Return the tensor: there is no other rank."""
+        return tensor
+
+    def sum_array(self, array: np.ndarray) -> np.ndarray:
+        """Return the array: there is no other rank."""
+        return array
+
+    def broadcast_object(self, value: Any) -> Any:
+        """Return the value: there is no other rank."""
+        return value
+
+    def shut_down(self) -> None:
+        """Nothing to leave."""
+
+
+class HorovodCommunicator:
+    """Ring-allreduce over the processes that ``horovodrun`` started (Sergeev and Del Balso 2018)."""
+
+    def __init__(self) -> None:
+        if not has_horovod():
+            raise HorovodMissingError(
+                "several workers need Horovod, which is not installed; run 'make install' or train with one worker"
+            )
+        os.environ.setdefault("HOROVOD_CYCLE_TIME", CYCLE_TIME_MS)
+        import horovod.tensorflow as hvd
+
+        self._hvd = hvd
+        hvd.init()
+        self.rank: int = hvd.rank()
+        self.world_size: int = hvd.size()
+        self.local_rank: int = hvd.local_rank()
+        self.local_size: int = hvd.local_size()
+
+    def sum_tensor(self, tensor: Any) -> Any:
+        """Sum a TensorFlow tensor of equal shape over the ranks; works inside ``tf.function``."""
+        return self._hvd.allreduce(tensor, op=self._hvd.Sum)
+
+    def sum_array(self, array: np.ndarray) -> np.ndarray:
+        """Sum a NumPy array of equal shape over the ranks."""
+        return self._hvd.allreduce(array, op=self._hvd.Sum).numpy()
+
+    def broadcast_object(self, value: Any) -> Any:
+        """Give every rank the value that rank 0 passed."""
+        return self._hvd.broadcast_object(value, root_rank=0)
+
+    def shut_down(self) -> None:
+        """Leave the job."""
+        self._hvd.shutdown()
+
+
+def has_horovod() -> bool:
+    """Whether Horovod is installed; loads nothing."""
+    return importlib.util.find_spec("horovod") is not None
+
+
+def build_communicator(world_size: int) -> Communicator:
+    """Join the job this process belongs to.
+
+    Args:
+        world_size: the number of workers that the launcher announced; 1 without a launcher.
+
+    Raises:
+        HorovodMissingError: for more than one worker, where Horovod is not installed.
+    """
+    return SoloCommunicator() if world_size == 1 else HorovodCommunicator()

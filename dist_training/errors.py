@@ -1,0 +1,71 @@
+"""Errors of training: one line each, which says what is wrong and what would work."""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "ConfigurationError",
+    "DistTrainingError",
+    "DivergenceError",
+    "HorovodMissingError",
+    "ModelError",
+    "RunFolderError",
+    "TooManyWorkersError",
+    "WeightsError",
+    "WeightsNotFoundError",
+    "WorkerLostError",
+]
+
+
+class DistTrainingError(Exception):
+    """Root of this package's errors.
+
+    Attributes:
+        exit_code: what the command line exits with; 2 is a user's mistake.
+    """
+
+    exit_code = 2
+
+
+class ConfigurationError(DistTrainingError, ValueError):
+    """A setting, a name or a combination of them that cannot work."""
+
+
+class WeightsError(DistTrainingError, ValueError):
+    """A file of weights that is unreadable or belongs to another network."""
+
+
+class WeightsNotFoundError(DistTrainingError, FileNotFoundError):
+    """A file of weights that does not exist, or cannot be fetched."""
+
+
+class ModelError(DistTrainingError, ValueError):
+    """A trained network that is missing, damaged, or not what its card says."""
+
+
+class RunFolderError(DistTrainingError, FileExistsError):
+    """A run folder that is in use, or one without a run to resume."""
+
+
+class CheckpointError(DistTrainingError, ValueError):
+    """A checkpoint that cannot be read or does not fit."""
+
+
+class TooManyWorkersError(DistTrainingError, ValueError):
+    """More workers than training slices."""
+
+
+class HorovodMissingError(DistTrainingError, ImportError):
+    """Several workers without Horovod."""
+
+
+class DivergenceError(DistTrainingError, ArithmeticError):
+    """A loss that is no longer finite."""
+
+    exit_code = 1
+
+
+class WorkerLostError(DistTrainingError, RuntimeError):
+    """Another worker of the job died."""
+
+    exit_code = 1

@@ -1,0 +1,93 @@
+"""events.jsonl: rank 0's append-only record of a run, and those who watch it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Event", "EventLog", "Listener", "follow_events", "read_events"]
+
+Event = dict[str, Any]
+"""One record: "event" ("state", "step", "epoch", "checkpoint" or "progress"), "time" (seconds since 1970), figures."""
+
+Listener = Callable[[Event], None]
+
+
+class EventLog:
+    """Appends events to a file, a line each, and hands them to listeners.
+
+    Args:
+        path: the file; None writes nothing (ranks other than 0).
+        listeners: called with every event, in order.
+    """
+
+    def __init__(self, path: Path | None, listeners: tuple[Listener, ...] = ()) -> None:
+        if path is not None:
+            _end_torn_line(path)
+        self._file = path.open("a", encoding="utf-8") if path is not None else None
+        self._listeners = listeners
+
+    def record(self, event: str, **figures: Any) -> None:
+        """Append one event.
+
+        Args:
+            event: its kind.
+            **figures: its values, as JSON has them.
+        """
+        entry = {"event": event, "time": time.time(), **figures}
+        if self._file is not None:
+            self._file.write(json.dumps(entry) + "\n")
+            self._file.flush()
+        for listener in self._listeners:
+            listener(entry)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _end_torn_line(path: Path) -> None:
+    """End a line that a crash left without its end, so that the next event starts on a line of its own."""
+    if path.exists() and path.stat().st_size:
+        with path.open("rb+") as file:
+            file.seek(-1, 2)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+
+
+def read_events(path: Path) -> list[Event]:
+    """Read every complete event; a line that a crash cut short is left out.
+
+    Args:
+        path: an events.jsonl; it may be missing.
+
+    Returns:
+        The events in order.
+    """
+    return list(follow_events(path))
+
+
+def follow_events(path: Path, offset: list[int] | None = None) -> Iterator[Event]:
+    """Yield the complete events from ``offset`` on and move it behind them, so that a later call goes on there.
+
+    Args:
+        path: an events.jsonl; it may be missing.
+        offset: a list of one byte position, updated; None reads from the start.
+    """
+    position = offset if offset is not None else [0]
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        file.seek(position[0])
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            position[0] += len(line)
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue

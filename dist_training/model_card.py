@@ -1,0 +1,171 @@
+"""model.json: what someone needs to use, check and trace a trained network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dist_training.architectures import NetworkSettings
+from dist_training.errors import ModelError
+from dist_training.run_folder import RunFolder
+from dist_training.session import versions
+from imgmed import Normalisation, PreparedDataset, ScanPreparation
+from imgmed.storage import sha256_of, write_json
+
+__all__ = ["ModelCard", "SourceCase", "Split", "read_model_card", "save_model"]
+
+SCHEMA_VERSION = 1
+Split = Literal["train", "validation", "test"]
+
+
+class SourceCase(BaseModel):
+    """A case that the run used, told by the content of its image files.
+
+    Attributes:
+        case_id: its name.
+        split: what the run used it for.
+        image_sha256: SHA-256 of each of its image files.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    case_id: str
+    split: Split
+    image_sha256: tuple[str, ...]
+
+
+class ModelCard(BaseModel):
+    """The card of a trained network.
+
+    Attributes:
+        network: architecture and its settings.
+        channels: names of the input channels.
+        num_outputs: 1 (a sigmoid logit) or the number of classes (softmax logits).
+        labels: name to label value, background included.
+        class_values: label value of each class index.
+        scan_preparation: how a scan becomes slices.
+        normalisation: how the slices' intensities are normalised.
+        validation_dice: mean foreground Dice of these weights on the validation cases.
+        epoch: 1-based epoch of these weights.
+        dataset: name of the prepared dataset.
+        cases: the cases of all splits.
+        versions: versions of the software.
+        model_sha256: SHA-256 of model.keras.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    network: NetworkSettings
+    channels: tuple[str, ...]
+    num_outputs: int
+    labels: dict[str, int]
+    class_values: tuple[int, ...]
+    scan_preparation: ScanPreparation
+    normalisation: Normalisation
+    validation_dice: float | None
+    validation_dice_per_label: dict[str, float | None]
+    epoch: int
+    dataset: str
+    cases: tuple[SourceCase, ...]
+    versions: dict[str, str]
+    model_sha256: str
+
+
+def save_model(
+    model: Any,
+    folder: RunFolder,
+    *,
+    network: NetworkSettings,
+    dataset: PreparedDataset,
+    epoch: int,
+    validation_dice: float | None,
+    validation_dice_per_label: dict[str, float | None],
+) -> None:
+    """Write model.keras and its card; the card comes last, so it never speaks of a file that is not there.
+
+    Args:
+        model: the Keras network.
+        folder: the run folder.
+        network: its architecture.
+        dataset: what it was trained on.
+        epoch: 1-based epoch of these weights.
+        validation_dice: their score; None where there is none.
+        validation_dice_per_label: the same for each foreground label.
+    """
+    temporary = folder.model.with_name(".partial.model.keras")
+    try:
+        model.save(temporary)
+        card = ModelCard(
+            network=network,
+            channels=dataset.channels,
+            num_outputs=model.output_shape[-1],
+            labels=dataset.labels,
+            class_values=dataset.class_values,
+            scan_preparation=dataset.scan_preparation,
+            normalisation=dataset.normalisation(dataset.splits.train),
+            validation_dice=validation_dice,
+            validation_dice_per_label=validation_dice_per_label,
+            epoch=epoch,
+            dataset=dataset.name,
+            cases=_source_cases(dataset),
+            versions=versions(),
+            model_sha256=sha256_of(temporary),
+        )
+        temporary.replace(folder.model)
+    finally:
+        temporary.unlink(missing_ok=True)
+    write_json(folder.card, card.model_dump(mode="json"))
+
+
+def _source_cases(dataset: PreparedDataset) -> tuple[SourceCase, ...]:
+    splits = dataset.splits
+    used: dict[Split, tuple[str, ...]] = {
+        "train": splits.train,
+        "validation": splits.validation,
+        "test": splits.test,
+    }
+    return tuple(
+        SourceCase(case_id=case_id, split=split, image_sha256=_image_sha256(dataset, case_id))
+        for split, case_ids in used.items()
+        for case_id in case_ids
+    )
+
+
+def _image_sha256(dataset: PreparedDataset, case_id: str) -> tuple[str, ...]:
+    case = dataset.cases[case_id]
+    return tuple(case.sha256[image] for image in case.images)
+
+
+def read_model_card(model: Path) -> tuple[Path, ModelCard]:
+    """Read the card of a run folder, or of the folder or path of a model.keras, and check it against the network.
+
+    Args:
+        model: a run folder, or a model.keras with its model.json beside it.
+
+    Returns:
+        The path of the network file, and its card.
+
+    Raises:
+        ModelError: where either file is missing, damaged or does not belong to the other.
+    """
+    folder = model.parent if model.suffix == ".keras" else model
+    network, path = folder / "model.keras", folder / "model.json"
+    if not folder.exists():
+        raise ModelError(f"no such model: {model}; give a run folder of 'r2d2 train'")
+    for file in (network, path):
+        if not file.exists():
+            raise ModelError(f"{folder} holds no trained network ({file.name} is missing); train one with 'r2d2 train'")
+    try:
+        card = ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, ValueError) as error:
+        raise ModelError(f"{path} is no model card that this R2D2 reads: {_first_line(error)}") from error
+    if sha256_of(network) != card.model_sha256:
+        raise ModelError(f"{network} is not the file that {path.name} describes (SHA-256 differs); copy both again")
+    return network, card
+
+
+def _first_line(error: Any) -> str:
+    return "; ".join(str(error).splitlines()[:2])

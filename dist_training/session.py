@@ -1,0 +1,85 @@
+"""The TensorFlow side of a worker: devices, threads, precision, versions."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from dist_training.communicator import Communicator
+from dist_training.settings import TrainingSettings
+
+__all__ = ["configure_session", "log_to_file", "versions"]
+
+_DISTRIBUTIONS = ("r2d2", "tensorflow-cpu", "tensorflow", "keras", "horovod", "numpy")
+
+
+def configure_session(settings: TrainingSettings, communicator: Communicator) -> int:
+    """Give this worker its device, its share of the host's cores and its precision.
+
+    Args:
+        settings: ``dtype`` and ``threads_per_worker``.
+        communicator: where this worker stands among those of its host.
+
+    Returns:
+        The number of threads that one operation may use.
+    """
+    import keras
+    import tensorflow as tf
+
+    keras.config.set_dtype_policy(settings.dtype)
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        mine = gpus[communicator.local_rank % len(gpus)]
+        tf.config.set_visible_devices(mine, "GPU")
+        tf.config.experimental.set_memory_growth(mine, True)
+    threads = settings.threads_per_worker or max(1, len(os.sched_getaffinity(0)) // communicator.local_size)
+    if tf.config.threading.get_intra_op_parallelism_threads() != threads:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    return threads
+
+
+def versions() -> dict[str, str]:
+    """List the versions of Python and of what training depends on."""
+    found = {"python": platform.python_version()}
+    for name in _DISTRIBUTIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def environment(communicator: Communicator, threads: int) -> dict[str, Any]:
+    """Describe where a run takes place, for environment.json."""
+    return {
+        "schema_version": 1,
+        "versions": versions(),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads_per_worker": threads,
+        "world_size": communicator.world_size,
+        "command": sys.argv,
+    }
+
+
+def log_to_file(path: Path) -> logging.Handler:
+    """Send this process's log records to a file of its own; the caller removes the handler.
+
+    Args:
+        path: the log file, appended to.
+
+    Returns:
+        The handler, already added to the root logger.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    return handler

@@ -1,0 +1,75 @@
+"""Validation shared among the ranks: counts are summed over them, then divided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from dist_training.communicator import Communicator
+from dist_training.feed import IGNORED, SliceFeed, Step, prefetch, rank_share
+from segeval import class_counts, dice_from_counts
+
+__all__ = ["ValidationScore", "validate"]
+
+
+@dataclass(frozen=True)
+class ValidationScore:
+    """Dice over the validation cases, in the prepared grid.
+
+    Attributes:
+        dice: mean over the foreground labels; NaN where no case has any.
+        dice_per_class: (classes - 1,), for each foreground class the mean over the cases.
+    """
+
+    dice: float
+    dice_per_class: np.ndarray
+
+
+def validate(
+    predict: Callable[[np.ndarray], np.ndarray],
+    feed: SliceFeed,
+    *,
+    num_classes: int,
+    batch_size: int,
+    communicator: Communicator,
+) -> ValidationScore | None:
+    """Score the network on whole validation volumes; each rank predicts its share of their slices.
+
+    The counts of voxels are integers, so the score is the same on any number of workers.
+
+    Args:
+        predict: maps images (n, height, width, channels) to class indices (n, height, width).
+        feed: the validation slices.
+        num_classes: classes including the background.
+        batch_size: slices predicted at a time.
+        communicator: the ranks; a rank whose share is empty joins the sum with zeros.
+
+    Returns:
+        The score, equal on every rank; None where there are no validation slices.
+    """
+    if len(feed) == 0:
+        return None
+    counts = np.zeros((len(feed.case_ids), num_classes, 3), dtype=np.int64)
+    mine = np.arange(len(feed))[rank_share(len(feed), communicator.rank, communicator.world_size)]
+    chunks = [mine[start : start + batch_size] for start in range(0, mine.size, batch_size)]
+    batches = prefetch(feed, [Step(chunk, chunk.size) for chunk in chunks])
+    for chunk, batch in zip(chunks, batches, strict=True):
+        predicted = predict(batch.images)
+        for index, reference, prediction in zip(chunk, batch.classes, predicted, strict=True):
+            real = reference != IGNORED
+            counts[feed.case_index(index)] += class_counts(reference[real], prediction[real], num_classes)
+    return _score(communicator.sum_array(counts))
+
+
+def _score(counts: np.ndarray) -> ValidationScore:
+    dice = np.stack([dice_from_counts(case) for case in counts])[:, 1:]
+    per_class = np.array([_mean(column) for column in dice.T])
+    return ValidationScore(_mean(per_class), per_class)
+
+
+def _mean(values: np.ndarray) -> float:
+    """Average what is defined: a class in neither reference nor prediction has no Dice."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else float("nan")

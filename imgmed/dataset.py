@@ -1,0 +1,247 @@
+"""The prepared dataset on disk: what `prepare` writes and everything else reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from imgmed.errors import NotADatasetError, SchemaVersionError, SourceNotFoundError, UnknownCaseError
+from imgmed.intensity import Bounds, IntensityStatistics, Normalisation, NormalisationKind
+from imgmed.labels import class_values
+from imgmed.scan import ScanPreparation
+from imgmed.settings import PreparationSettings
+from imgmed.slices import Affine, SliceGrid
+from imgmed.splits import Splits
+from imgmed.storage import read_json, write_json, write_npy
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Case",
+    "DatasetDescription",
+    "PreparedDataset",
+    "write_arrays",
+    "write_description",
+]
+
+SCHEMA_VERSION = 1
+DATASET, CASES, SPLITS, ARRAYS = "dataset.json", "cases.json", "splits.json", "arrays"
+
+
+class Case(BaseModel):
+    """One case of a prepared dataset. Voxel quantities refer to the source files' own voxel order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    case_id: str = Field(description="Name of the image file without suffix.")
+    patient_id: str = Field(description="The case id itself unless a pattern was given.")
+    images: tuple[str, ...] = Field(description="Image files, relative to the source folder.")
+    label: str = Field(description="Label file, relative to the source folder.")
+    sha256: dict[str, str] = Field(description="SHA-256 of each of these files.")
+    shape: tuple[int, int, int] = Field(description="Voxels along i, j, k.")
+    spacing_mm: tuple[float, float, float] = Field(description="Spacing along i, j, k.")
+    affine: Affine = Field(description="Voxel index -> RAS millimetres.")
+    slice_axis: int = Field(description="Canonical axis across which slices were cut.")
+    slice_shape: tuple[int, int] = Field(description="(height, width) of the prepared slices.")
+    slice_range: tuple[int, int] = Field(
+        description="First slice with a labelled pixel, and last plus one; 0, 0: none."
+    )
+    label_counts: dict[str, int] = Field(
+        description="Voxels of each label in the source, background included."
+    )
+    clip_bounds: Bounds = Field(description="(lowest, highest) that each channel was clipped to.")
+    intensity: IntensityStatistics = Field(description="Of the prepared (clipped) image.")
+
+    @property
+    def grid(self) -> SliceGrid:
+        """Where the prepared slices lie in the source's voxel grid."""
+        return SliceGrid(
+            shape=self.shape, affine=self.affine, slice_axis=self.slice_axis, slice_shape=self.slice_shape
+        )
+
+
+class DatasetDescription(BaseModel):
+    """Content of dataset.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    task: str = "segmentation"
+    source_root: str = Field(description="Absolute path of the source folder.")
+    recipe: str
+    settings: PreparationSettings = Field(description="What the user asked for.")
+    channels: tuple[str, ...]
+    labels: dict[str, int] = Field(description="{name: value}, ascending, background included.")
+    scan_preparation: ScanPreparation
+    normalisation: NormalisationKind
+    intensity: Normalisation = Field(description="Numbers from the training cases of the split.")
+    reasons: dict[str, str] = Field(description="Why each derived choice was made.")
+    fingerprint: dict[str, Any] = Field(
+        description="Geometry of the training cases, axes right, anterior, superior."
+    )
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """A prepared dataset; opening it reads three small files, arrays are mapped into memory when asked for."""
+
+    folder: Path
+    description: DatasetDescription
+    cases: dict[str, Case]
+    splits: Splits
+
+    @classmethod
+    def read(cls, folder: Path | str) -> PreparedDataset:
+        """Open the dataset in `folder`.
+
+        Raises:
+            SourceNotFoundError: no such folder.
+            NotADatasetError: it holds no prepared dataset, or a damaged one.
+            SchemaVersionError: it was prepared by another version of ImgMed.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise SourceNotFoundError(f"dataset folder {folder} does not exist; make one with 'r2d2 prepare'")
+        head = _read_versioned(folder / DATASET)
+        cases = _read_versioned(folder / CASES)
+        splits = _read_versioned(folder / SPLITS)
+        splits.pop("schema_version")
+        try:
+            found = [Case.model_validate(case) for case in cases["cases"]]
+            return cls(
+                folder=folder,
+                description=DatasetDescription.model_validate(head),
+                cases={case.case_id: case for case in found},
+                splits=Splits.model_validate(splits),
+            )
+        except (ValidationError, KeyError, TypeError) as error:
+            raise NotADatasetError(
+                f"{folder}: damaged dataset ({_first_line(error)}); run 'r2d2 prepare' again"
+            ) from error
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self.description.name
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Channel names, in order."""
+        return self.description.channels
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """{name: value}, ascending, background included."""
+        return dict(self.description.labels)
+
+    @property
+    def class_values(self) -> tuple[int, ...]:
+        """Label value of each class index; class 0 is the background."""
+        return class_values(self.description.labels)
+
+    @property
+    def scan_preparation(self) -> ScanPreparation:
+        """The steps that every case went through."""
+        return self.description.scan_preparation
+
+    @property
+    def source_root(self) -> Path:
+        """The folder that the cases' source files are relative to."""
+        return Path(self.description.source_root)
+
+    def case(self, case_id: str) -> Case:
+        """Return one case; raises UnknownCaseError for an identifier that is not there."""
+        try:
+            return self.cases[case_id]
+        except KeyError:
+            known = ", ".join(list(self.cases)[:5])
+            raise UnknownCaseError(
+                f"{self.folder}: no case {case_id!r} among {len(self.cases)} cases ({known}, ...)"
+            ) from None
+
+    def image(self, case_id: str) -> np.ndarray:
+        """Map a case's image into memory, read-only: float32 (slices, height, width, channels), not normalised."""
+        return self._map(case_id, "image")
+
+    def label_map(self, case_id: str) -> np.ndarray:
+        """Map a case's labels into memory, read-only: uint8 or uint16 values (slices, height, width)."""
+        return self._map(case_id, "label")
+
+    def grid(self, case_id: str) -> SliceGrid:
+        """Return where a case's slices lie in the source's voxel grid."""
+        return self.case(case_id).grid
+
+    def case_statistics(self, case_id: str) -> IntensityStatistics:
+        """Return count, sums and sums of squares of a case's prepared intensities."""
+        return self.case(case_id).intensity
+
+    def normalisation(self, case_ids: Iterable[str]) -> Normalisation:
+        """Return the normalisation with numbers from these cases alone (the training cases of a split or fold)."""
+        return Normalisation.of_cases(
+            self.description.normalisation, [self.case_statistics(case_id) for case_id in case_ids]
+        )
+
+    def _map(self, case_id: str, kind: str) -> np.ndarray:
+        path = _array_path(self.folder, self.case(case_id).case_id, kind)
+        try:
+            return np.load(path, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise NotADatasetError(
+                f"{path}: missing or damaged ({error}); run 'r2d2 prepare' again"
+            ) from error
+
+
+def write_arrays(folder: Path, case_id: str, image: np.ndarray, label_map: np.ndarray) -> None:
+    """Write one case's arrays into a dataset folder: image (s, h, w, c) float32, label map (s, h, w)."""
+    (folder / ARRAYS).mkdir(exist_ok=True)
+    write_npy(_array_path(folder, case_id, "image"), image)
+    write_npy(_array_path(folder, case_id, "label"), label_map)
+
+
+def write_description(
+    folder: Path, description: DatasetDescription, cases: Iterable[Case], splits: Splits
+) -> None:
+    """Write dataset.json, cases.json and splits.json into a dataset folder."""
+    version = {"schema_version": SCHEMA_VERSION}
+    write_json(folder / CASES, version | {"cases": [case.model_dump(mode="json") for case in cases]})
+    write_json(folder / SPLITS, version | splits.model_dump(mode="json"))
+    write_json(folder / DATASET, description.model_dump(mode="json"))
+
+
+def _array_path(folder: Path, case_id: str, kind: str) -> Path:
+    return folder / ARRAYS / f"{case_id}.{kind}.npy"
+
+
+def _read_versioned(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise NotADatasetError(
+            f"{path.parent} is not a prepared dataset: it has no {path.name};"
+            f" make one with 'r2d2 prepare SOURCE --out FOLDER'"
+        )
+    try:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
+        raise NotADatasetError(f"{path}: damaged ({error}); run 'r2d2 prepare' again") from error
+    if not isinstance(content, Mapping) or "schema_version" not in content:
+        raise NotADatasetError(
+            f"{path.parent} is not a prepared dataset ({path.name} has no schema_version);"
+            f" if it is a study, run 'r2d2 prepare {path.parent} --out FOLDER' first"
+        )
+    if content["schema_version"] != SCHEMA_VERSION:
+        raise SchemaVersionError(
+            f"{path}: prepared with schema version {content['schema_version']}, expected {SCHEMA_VERSION};"
+            " run 'r2d2 prepare' again"
+        )
+    return dict(content)
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        fault = error.errors()[0]
+        return f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+    return f"{type(error).__name__} {error}"

@@ -1,0 +1,105 @@
+"""Exceptions of ImgMed: one root, leaves that are also the built-in error they specialise."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+
+__all__ = [
+    "DatasetExistsError",
+    "ImgMedError",
+    "InvalidCasesError",
+    "InvalidVolumeError",
+    "LabelError",
+    "NoSpaceError",
+    "NotADatasetError",
+    "PairMismatchError",
+    "SchemaVersionError",
+    "SourceLayoutError",
+    "SourceNotFoundError",
+    "TooFewPatientsError",
+    "UnknownCaseError",
+    "UnknownRecipeError",
+    "UnreadableFileError",
+    "UnsupportedFormatError",
+]
+
+
+class ImgMedError(Exception):
+    """Root of all errors that ImgMed raises on purpose."""
+
+
+class SourceNotFoundError(ImgMedError, FileNotFoundError):
+    """A file or folder that was asked for does not exist."""
+
+
+class SourceLayoutError(ImgMedError, ValueError):
+    """A source folder does not follow a layout that a recipe understands."""
+
+
+class UnknownRecipeError(ImgMedError, ValueError):
+    """A recipe name that is not registered."""
+
+
+class UnsupportedFormatError(ImgMedError, ValueError):
+    """A file whose format no reader or writer handles."""
+
+
+class UnreadableFileError(ImgMedError, OSError):
+    """A file that exists but cannot be read: truncated, damaged or not what its name says."""
+
+
+class InvalidVolumeError(ImgMedError, ValueError):
+    """A volume whose shape, values or affine break a rule."""
+
+
+class PairMismatchError(ImgMedError, ValueError):
+    """Two files of one case that do not lie on the same voxel grid."""
+
+
+class LabelError(ImgMedError, ValueError):
+    """Label values or a label map that break a rule."""
+
+
+class InvalidCasesError(ImgMedError, ValueError):
+    """One or more cases of a study cannot be used; all of them are listed.
+
+    `problems` holds one finished sentence for each, naming the file.
+    """
+
+    def __init__(self, problems: Sequence[str], cases: int) -> None:
+        self.problems = tuple(problems)
+        if len(self.problems) == 1:
+            message = self.problems[0]
+        else:
+            lines = "\n".join(f"  {problem}" for problem in self.problems)
+            message = f"{len(self.problems)} problems among {cases} cases:\n{lines}"
+        super().__init__(message)
+
+
+class TooFewPatientsError(ImgMedError, ValueError):
+    """Fewer patients than training, validation and test need."""
+
+
+class DatasetExistsError(ImgMedError, FileExistsError):
+    """The folder to be written exists already and holds something."""
+
+
+class NotADatasetError(ImgMedError, ValueError):
+    """A folder that holds no readable prepared dataset."""
+
+
+class SchemaVersionError(ImgMedError, ValueError):
+    """A prepared dataset written with another schema version."""
+
+
+class UnknownCaseError(ImgMedError, LookupError):
+    """A case identifier that the dataset does not hold."""
+
+
+class NoSpaceError(ImgMedError, OSError):
+    """The disk has, or had, too little room; `errno` is ENOSPC."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.errno = errno.ENOSPC

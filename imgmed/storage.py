@@ -1,0 +1,178 @@
+"""Files and folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+from uuid import uuid4
+
+import numpy as np
+
+from imgmed.errors import DatasetExistsError, NoSpaceError
+
+__all__ = [
+    "check_absent",
+    "check_free_space",
+    "read_json",
+    "sha256_of",
+    "staged_folder",
+    "write_bytes",
+    "write_json",
+    "write_npy",
+]
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` beside `path` and rename it into place; no half-written file is ever seen under `path`.
+
+    Raises:
+        NoSpaceError: the disk filled up; what stood at `path` before is still there.
+    """
+    _write_atomically(Path(path), lambda stream: _write_all(stream, data))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON, atomically; NaN and infinity are refused with ValueError."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def write_npy(path: Path, array: np.ndarray) -> None:
+    """Write `array` (any shape, plain dtype) as a memory-mappable .npy file in C order, atomically."""
+    contiguous = np.ascontiguousarray(array)
+    _write_atomically(Path(path), lambda stream: _write_array(stream, contiguous))
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file; raises OSError or ValueError as Python does."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_absent(folder: Path) -> None:
+    """Raise DatasetExistsError if `folder` is a file or a folder that is not empty."""
+    folder = Path(folder)
+    if folder.is_dir():
+        if any(folder.iterdir()):
+            raise DatasetExistsError(
+                f"{folder} exists and is not empty; choose another folder, or remove it if it is no longer needed"
+            )
+    elif folder.exists() or folder.is_symlink():
+        raise DatasetExistsError(f"{folder} exists and is no folder; choose another name")
+
+
+def check_free_space(folder: Path, needed: int) -> None:
+    """Raise NoSpaceError if the disk of `folder` (or of its nearest parent that exists) has under `needed` bytes.
+
+    >>> check_free_space(Path("."), 0)
+    """
+    place = Path(folder).absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise NoSpaceError(
+            f"{folder} needs {_readable(needed)}, {_readable(free)} free in {place};"
+            " make room or choose a folder on another disk"
+        )
+
+
+@contextmanager
+def staged_folder(out: Path) -> Iterator[Path]:
+    """Give a temporary sibling of `out` to fill; at the end it becomes `out`.
+
+    On any error or interruption the sibling, and the parents that were made for it, are removed again and
+    `out` stays as it was (absent or empty).
+
+    Raises:
+        DatasetExistsError: `out` is not free.
+        NoSpaceError: the disk filled up meanwhile.
+    """
+    out = Path(out).absolute()
+    check_absent(out)
+    made = [parent for parent in out.parents if not parent.exists()]
+    staging = out.parent / f".{out.name}.{uuid4().hex[:8]}.partial"
+    try:
+        with _no_space_named(out):
+            staging.mkdir(parents=True)
+            yield staging
+            _move_into_place(staging, out)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        for parent in made:
+            with suppress(OSError):
+                parent.rmdir()
+        raise
+
+
+def _move_into_place(staging: Path, out: Path) -> None:
+    try:
+        staging.replace(out)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise DatasetExistsError(
+                f"{out} was filled by someone else meanwhile; choose another folder"
+            ) from error
+        raise
+
+
+@contextmanager
+def _no_space_named(path: Path) -> Iterator[None]:
+    """Turn the system's "no space left" into NoSpaceError naming `path`."""
+    try:
+        yield
+    except NoSpaceError:
+        raise
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        raise NoSpaceError(
+            f"no room left on the disk while writing {path}; what was written is removed again;"
+            " make room or choose a folder on another disk"
+        ) from error
+
+
+def _write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
+    try:
+        with _no_space_named(path):
+            with beside.open("xb") as stream:
+                write(stream)
+            beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _write_array(stream: BinaryIO, array: np.ndarray) -> None:
+    # np.save would lose the error number on a full disk, so the bytes go through Python's own stream.
+    header = np.lib.format.header_data_from_array_1_0(array)
+    np.lib.format.write_array_header_1_0(stream, header)
+    if array.size:
+        _write_all(stream, array.data.cast("B"))
+
+
+def _write_all(stream: BinaryIO, data: bytes | memoryview) -> None:
+    stream.write(data)
+    stream.flush()
+
+
+def _readable(size: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -1,0 +1,92 @@
+"""A volume: voxels together with their place in the patient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from imgmed.errors import InvalidVolumeError
+
+__all__ = ["Volume"]
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Voxels with the affine that places them in patient space.
+
+    Args:
+        array: (i, j, k) or (i, j, k, channels), real numbers or bool, in the file's voxel order.
+        affine: (4, 4) voxel index -> millimetres, axes pointing right, anterior, superior; kept as float64.
+        path: the file the volume was read from, for messages; None if it came from elsewhere.
+
+    Raises:
+        InvalidVolumeError: wrong number of axes, an empty axis, not real numbers, or an affine that is
+            not finite or that flattens space.
+
+    >>> volume = Volume(np.zeros((4, 5, 6)), np.diag([1.0, 0.5, 3.0, 1.0]))
+    >>> volume.spacing_mm
+    (1.0, 0.5, 3.0)
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    path: Path | None = None
+
+    def __post_init__(self) -> None:
+        array = np.asarray(self.array)
+        affine = np.array(self.affine, dtype=np.float64)
+        affine.setflags(write=False)
+        object.__setattr__(self, "array", array)
+        object.__setattr__(self, "affine", affine)
+        _check_array(array, self.origin)
+        _check_affine(affine, self.origin)
+
+    @property
+    def origin(self) -> str:
+        """How messages call this volume: its file, or "the volume"."""
+        return str(self.path) if self.path is not None else "the volume"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along i, j, k (without channels)."""
+        i, j, k = self.array.shape[:3]
+        return i, j, k
+
+    @property
+    def channels(self) -> int:
+        """Number of channels; 1 for a three-dimensional array."""
+        return self.array.shape[3] if self.array.ndim == 4 else 1
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between neighbouring voxel centres along i, j, k in millimetres."""
+        i, j, k = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(i), float(j), float(k)
+
+
+def _check_array(array: np.ndarray, origin: str) -> None:
+    if array.ndim not in (3, 4):
+        raise InvalidVolumeError(
+            f"{origin}: a volume has 3 axes, or 4 with channels last; received shape {array.shape}"
+        )
+    if 0 in array.shape:
+        raise InvalidVolumeError(f"{origin}: a volume needs voxels along every axis; received {array.shape}")
+    if array.dtype.kind not in "biuf":
+        raise InvalidVolumeError(
+            f"{origin}: voxels must be real numbers; received {array.dtype} (colour and complex volumes"
+            " must be split into channels first)"
+        )
+
+
+def _check_affine(affine: np.ndarray, origin: str) -> None:
+    if affine.shape != (4, 4) or not np.isfinite(affine).all():
+        raise InvalidVolumeError(f"{origin}: an affine is a finite 4x4 matrix; received {affine.tolist()}")
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    volume = abs(np.linalg.det(affine[:3, :3]))
+    if not volume > 1e-6 * np.prod(spacing):
+        raise InvalidVolumeError(
+            f"{origin}: the three axes of an affine must span space; received {affine[:3, :3].tolist()};"
+            " repair the header's sform or qform"
+        )

@@ -1,0 +1,34 @@
+"""The one place where the command line reads and sets environment variables."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+__all__ = ["launched_world_size", "launched_rank", "quiet_tensorflow"]
+
+_SIZES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+_RANKS = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+
+
+def launched_world_size() -> int:
+    """Give the number of workers of the job that a launcher (horovodrun, mpirun) started this process in; else 1."""
+    return next((int(os.environ[name]) for name in _SIZES if name in os.environ), 1)
+
+
+def launched_rank() -> int:
+    """Give this process's rank in the launcher's job; 0 without one."""
+    return next((int(os.environ[name]) for name in _RANKS if name in os.environ), 0)
+
+
+def quiet_tensorflow(is_verbose: bool) -> None:
+    """Silence TensorFlow's start-up messages unless they are asked for; call before it is imported."""
+    if is_verbose:
+        logging.basicConfig(level=logging.INFO)
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(tensorflow|keras|horovod)\b")

@@ -1,0 +1,33 @@
+"""r2d2 init: a commented configuration to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+__all__ = ["init"]
+
+
+def init(
+    dataset: Path = typer.Option(None, help="Prepared dataset: take the settings proposed for it."),
+    out: Path = typer.Option(Path("r2d2.yaml"), help="File to write; it must not exist yet."),
+) -> None:
+    """Write a commented r2d2.yaml, which 'r2d2 train' in this folder then uses.
+
+    Example: r2d2 init --dataset work/hippocampus
+    """
+    from imgmed import PreparedDataset
+    from imgmed.storage import write_bytes
+    from r2d2.config import Configuration, commented_yaml
+    from r2d2.errors import OutputExistsError
+    from r2d2.proposal import propose
+
+    if out.exists():
+        raise OutputExistsError(f"{out} already exists; edit it, or give another --out")
+    configuration = propose(PreparedDataset.read(dataset)) if dataset is not None else Configuration()
+    if configuration.dataset is not None:
+        configuration = configuration.model_copy(update={"dataset": configuration.dataset.absolute()})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(out, commented_yaml(configuration, "Settings of R2D2; every key may be left out.").encode())
+    typer.echo(f"wrote {out}; next: r2d2 train", err=True)

@@ -1,0 +1,203 @@
+"""What a person sees while something runs: bars in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+__all__ = ["TrainingDisplay", "stages", "training_display"]
+
+LINE_EVERY_SECONDS = 15.0
+Event = dict[str, Any]
+
+
+class StageReporter(Protocol):
+    """Called with a stage's name, what is done and the total."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Report."""
+
+
+@contextmanager
+def stages() -> Iterator[StageReporter]:
+    """Give a reporter that shows a bar for each stage in a terminal, and lines elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _StageLines()
+        return
+    with Progress(
+        TextColumn("{task.description:<24}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    ) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=total)
+            progress.update(tasks[stage], completed=done, total=total)
+
+        yield report
+
+
+class _StageLines:
+    """A line when a stage ends, and now and then in between."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if done == total or time.monotonic() - self._last > LINE_EVERY_SECONDS:
+            self._last = time.monotonic()
+            print(f"{stage}: {done}/{total}", file=sys.stderr, flush=True)
+
+
+class TrainingDisplay(Protocol):
+    """A context that listens to a run's events."""
+
+    def __enter__(self) -> TrainingDisplay:
+        """Start showing."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End showing."""
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+
+    def notice(self, text: str) -> None:
+        """Show a line."""
+
+
+def training_display() -> TrainingDisplay:
+    """Choose bars for a terminal, lines for a pipe."""
+    return _TrainingBar() if Console(stderr=True).is_terminal else _TrainingLines()
+
+
+class _TrainingLines:
+    """Plain lines: one an epoch, and one now and then within it."""
+
+    def __init__(self) -> None:
+        self._total, self._epochs, self._first, self._last = 0, 0, 0, time.monotonic()
+        self._started = time.monotonic()
+
+    def __enter__(self) -> TrainingDisplay:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def notice(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def __call__(self, event: Event) -> None:
+        now = time.monotonic()
+        if event["event"] == "state" and event["state"] == "running":
+            self._epochs, self._total = event["epochs"], event["epochs"] * event["steps_per_epoch"]
+            self._first, self._started = event["resumed_at_step"], now
+            self.notice(start_line(event))
+        elif event["event"] == "epoch":
+            self._last = now
+            self.notice(f"{epoch_line(event, self._epochs)}, {self._left(event['step'], now)}")
+        elif event["event"] == "step" and now - self._last > LINE_EVERY_SECONDS:
+            self._last = now
+            self.notice(
+                f"epoch {event['epoch']}/{self._epochs}, step {event['step']}/{self._total}: loss {event['loss']:.4f}, "
+                f"{event['images_per_second']:.1f} images/s, {self._left(event['step'], now)}"
+            )
+
+    def _left(self, step: int, now: float) -> str:
+        done = step - self._first
+        return f"{_duration((self._total - step) * (now - self._started) / done)} left" if done > 0 else "starting"
+
+
+class _TrainingBar:
+    """One live bar over the whole run, and a line for each epoch above it."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+        )
+        self._task: TaskID | None = None
+        self._epochs = 0
+        self._dice = "-"
+
+    def __enter__(self) -> TrainingDisplay:
+        self._progress.start()
+        self._task = self._progress.add_task("starting the workers", total=None, figures="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def notice(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False, soft_wrap=True)
+
+    def __call__(self, event: Event) -> None:
+        if self._task is None:
+            return
+        if event["event"] == "state" and event["state"] == "running":
+            self._epochs = event["epochs"]
+            self.notice(start_line(event))
+            total = event["epochs"] * event["steps_per_epoch"]
+            self._progress.reset(self._task, total=total, completed=event["resumed_at_step"])
+        elif event["event"] == "step":
+            figures = f"loss {event['loss']:.3f}  Dice {self._dice}  {event['images_per_second']:.0f} images/s"
+            description = f"epoch {event['epoch']}/{self._epochs}"
+            self._progress.update(self._task, completed=event["step"], description=description, figures=figures)
+        elif event["event"] == "epoch":
+            if event["validation_dice"] is not None:
+                self._dice = f"{event['validation_dice']:.3f}"
+            self.notice(epoch_line(event, self._epochs))
+
+
+def start_line(event: Event) -> str:
+    """Say in one line what starts: sizes, batch, where it goes on from."""
+    again = f", going on from step {event['resumed_at_step']}" if event["resumed_at_step"] else ""
+    return (
+        f"training {event['parameters']:,} parameters on {event['training_slices']:,} slices, "
+        f"{event['global_batch_size']} a step, {event['epochs']} epochs of {event['steps_per_epoch']} steps{again}"
+    )
+
+
+def epoch_line(event: Event, epochs: int) -> str:
+    """Say in one line how an epoch went."""
+    dice = event["validation_dice"]
+    score = "no validation" if dice is None else f"validation Dice {dice:.4f}{' (best)' if event['is_best'] else ''}"
+    return f"epoch {event['epoch']}/{epochs}: loss {event['loss']:.4f}, {score}, {event['images_per_second']:.1f} images/s"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,204 @@
+"""The configuration: one validated model behind r2d2.yaml, the options and key=value."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from dist_training.architectures import NetworkSettings, UNetSettings
+from dist_training.settings import TrainingSettings
+from imgmed import PreparationSettings
+from r2d2.errors import ConfigurationError
+
+__all__ = ["FILE_NAME", "Configuration", "commented_yaml", "configure", "read_layer"]
+
+FILE_NAME = "r2d2.yaml"
+
+
+class Configuration(BaseModel):
+    """Everything that a command can be told.
+
+    >>> Configuration().training.optimizer
+    'adam'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = Field(1, description="version of this file's layout")
+    dataset: Path | None = Field(
+        None, description="folder of a prepared dataset (r2d2 prepare); null: the generated phantom study"
+    )
+    run_dir: Path | None = Field(None, description="folder for the run; null: runs/NAME, the next free one")
+    workers: int = Field(1, ge=1, description="worker processes; more than 1 needs Horovod")
+    preparation: PreparationSettings = Field(default_factory=PreparationSettings, description="scans to slices")
+    network: NetworkSettings = Field(default_factory=UNetSettings, description="the network")
+    training: TrainingSettings = Field(default_factory=TrainingSettings, description="the optimisation")
+
+
+def read_layer(path: Path) -> dict[str, Any]:
+    """Read a configuration file, unvalidated; its relative folders are relative to the file.
+
+    Args:
+        path: a YAML file.
+
+    Returns:
+        Its keys and values.
+
+    Raises:
+        ConfigurationError: where it is missing, no YAML, or no mapping.
+    """
+    try:
+        layer = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise ConfigurationError(f"no such configuration file: {path}; 'r2d2 init' writes one") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(layer, dict):
+        raise ConfigurationError(f"{path} must hold keys with values, like 'training:'; received {layer!r:.60}")
+    for key in ("dataset", "run_dir"):
+        if isinstance(layer.get(key), str):
+            layer[key] = str((path.parent / layer[key]).absolute())
+    return layer
+
+
+def configure(
+    layer: Mapping[str, Any],
+    *,
+    options: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+    origin: str = "",
+) -> Configuration:
+    """Validate a configuration; options override the file, and ``key=value`` overrides both.
+
+    Args:
+        layer: what a file holds.
+        options: dotted keys with values; None values are left out.
+        assignments: words like "training.epochs=5"; the value is read as YAML.
+        origin: where the layer came from, named in an error.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigurationError: listing every unknown key and wrong value, with what would be valid.
+
+    >>> configure({}, assignments=["training.epochs=5"]).training.epochs
+    5
+    """
+    merged = _deep_copy(layer)
+    faults: list[str] = []
+    for key, value in (options or {}).items():
+        if value is not None:
+            _set(merged, key, value, faults)
+    for word in assignments:
+        key, separator, text = word.partition("=")
+        if not separator or not key.strip():
+            faults.append(f"'{word}' is not key=value, like training.epochs=5")
+            continue
+        try:
+            _set(merged, key.strip(), yaml.safe_load(text), faults)
+        except yaml.YAMLError:
+            faults.append(f"the value of '{word}' is not YAML")
+    if isinstance(merged.get("network"), dict):
+        merged["network"].setdefault("architecture", UNetSettings().architecture)
+    try:
+        configuration = Configuration.model_validate(merged)
+    except ValidationError as error:
+        faults.extend(_describe(fault) for fault in error.errors())
+    if faults:
+        head = f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the configuration{f' ({origin})' if origin else ''}"
+        raise ConfigurationError(f"{head}: {'; '.join(faults)}")
+    return configuration
+
+
+def _deep_copy(layer: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _deep_copy(value) if isinstance(value, Mapping) else value for key, value in layer.items()}
+
+
+def _set(layer: dict[str, Any], key: str, value: Any, faults: list[str]) -> None:
+    """Set a dotted key in nested dictionaries that belong to the caller's copy."""
+    if key == "network.architecture" and isinstance(layer.get("network"), dict):
+        # Another architecture has settings of its own: the file's would be unknown to it.
+        if layer["network"].get("architecture", value) != value:
+            layer["network"] = {}
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = layer.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            faults.append(f"{key}: '{parent}' holds a value, not keys")
+            return
+        layer = inner
+    layer[last] = value
+
+
+def _describe(fault: Any) -> str:
+    """Say one fault of pydantic's in a user's words, with what would be valid."""
+    location = [str(part) for part in fault["loc"]]
+    if fault["type"] in ("extra_forbidden", "union_tag_invalid", "union_tag_not_found"):
+        section, architecture = location[0], location[1] if len(location) > 1 else ""
+        if fault["type"] != "extra_forbidden":
+            valid = fault.get("ctx", {}).get("expected_tags", "'unet', 'fcn'")
+            received = fault.get("ctx", {}).get("tag")
+            return f"{section}.architecture: must be one of {valid}; received {received!r}"
+        valid_keys = sorted(_model_at(section if len(location) > 1 else "", architecture).model_fields)
+        key = location[-1]
+        near = difflib.get_close_matches(key, valid_keys, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"{_dotted(location)}: unknown key; {hint}valid: {', '.join(valid_keys)}"
+    message = fault["msg"].removeprefix("Value error, ")
+    received = "" if fault["type"] == "value_error" else f"; received {fault['input']!r:.60}"
+    return f"{_dotted(location)}: {message[0].lower()}{message[1:]}{received}"
+
+
+def _model_at(section: str, architecture: str) -> type[BaseModel]:
+    if section == "network":
+        return _networks().get(architecture, UNetSettings)
+    models: dict[str, type[BaseModel]] = {"preparation": PreparationSettings, "training": TrainingSettings}
+    return models.get(section, Configuration)
+
+
+def _networks() -> dict[str, type[BaseModel]]:
+    union = get_args(NetworkSettings)[0]
+    return {model.model_fields["architecture"].default: model for model in get_args(union)}
+
+
+def _dotted(location: list[str]) -> str:
+    """Join a location, without the discriminator's tag that pydantic puts behind "network"."""
+    if location[0] == "network" and len(location) > 2:
+        location = [location[0], *location[2:]]
+    return ".".join(location)
+
+
+def commented_yaml(configuration: Configuration, title: str) -> str:
+    """Write a configuration as YAML with every key, each behind a comment that explains it.
+
+    Args:
+        configuration: the values.
+        title: the first comment.
+
+    Returns:
+        Text that ``read_layer`` reads back to the same configuration.
+    """
+    lines = [f"# {title}", ""]
+    for name, field in type(configuration).model_fields.items():
+        value = getattr(configuration, name)
+        if not isinstance(value, BaseModel):
+            lines += _entry(name, field, value, "")
+            continue
+        lines += ["", f"# {field.description}", f"{name}:"]
+        for inner, inner_field in type(value).model_fields.items():
+            lines += _entry(inner, inner_field, getattr(value, inner), "  ")
+    return "\n".join(lines) + "\n"
+
+
+def _entry(name: str, field: FieldInfo, value: Any, indent: str) -> list[str]:
+    plain = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+    text = yaml.safe_dump(plain, default_flow_style=True, width=1000, allow_unicode=True).removesuffix("...\n").strip()
+    comment = [f"{indent}# {field.description}"] if field.description else []
+    return [*comment, f"{indent}{name}: {text}"]

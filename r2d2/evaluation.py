@@ -1,0 +1,95 @@
+"""Evaluating label maps against references, with what the model has seen of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from imgmed import PreparedDataset
+from imgmed.storage import sha256_of
+from r2d2.errors import R2D2Error
+from r2d2.predict import PredictionManifest, read_manifest
+from segeval import CasePair, Evaluation, evaluate_folders, evaluate_pairs, write_evaluation
+
+__all__ = ["SPLITS", "SourceChangedError", "evaluate_dataset", "evaluate_prediction_folder", "split_case_ids"]
+
+SPLITS = ("train", "validation", "test")
+Progress = Callable[[str, int, int], None]
+
+_NOTES = {
+    "train": "training case of this model",
+    "validation": "validation case of this model, which chose its weights",
+}
+
+
+class SourceChangedError(R2D2Error, ValueError):
+    """A reference that is no longer the file that was prepared."""
+
+
+def split_case_ids(dataset: PreparedDataset, split: str) -> tuple[str, ...]:
+    """Give the cases of "train", "validation" or "test"."""
+    return {"train": dataset.splits.train, "validation": dataset.splits.validation, "test": dataset.splits.test}[split]
+
+
+def evaluate_dataset(
+    dataset: PreparedDataset, split: str, prediction: Path, out: Path, progress: Progress | None = None
+) -> Evaluation:
+    """Evaluate predictions of a split against the dataset's own source labels, as whole volumes.
+
+    Args:
+        dataset: the prepared dataset.
+        split: "train", "validation" or "test".
+        prediction: folder of label maps, named like the scans.
+        out: folder for summary.json and cases.csv.
+        progress: told of each case.
+
+    Returns:
+        The evaluation.
+
+    Raises:
+        SourceChangedError: a reference differs from the file that was prepared.
+        SegEvalError: missing predictions, other grids, other labels: all of them listed.
+    """
+    notes = _notes(read_manifest(prediction))
+    pairs = []
+    for case_id in split_case_ids(dataset, split):
+        case = dataset.case(case_id)
+        reference = dataset.source_root / case.label
+        if not reference.is_file() or sha256_of(reference) != case.sha256[case.label]:
+            raise SourceChangedError(
+                f"{reference} is missing or is no longer the file that {dataset.folder} was prepared from; "
+                "put it back, or run 'r2d2 prepare' again"
+            )
+        pairs.append(
+            CasePair(case_id, reference, prediction / Path(case.images[0]).name, case.patient_id, notes.get(case_id))
+        )
+    evaluation = evaluate_pairs(pairs, dataset.labels, progress)
+    write_evaluation(evaluation, out)
+    return evaluation
+
+
+def evaluate_prediction_folder(
+    reference: Path, prediction: Path, out: Path, progress: Progress | None = None
+) -> Evaluation:
+    """Evaluate a folder of label maps against a folder of references of the same names.
+
+    Args:
+        reference: folder of reference label maps.
+        prediction: folder of predicted label maps; where R2D2 made them, they know their labels and which of
+            their scans the model was trained on.
+        out: folder for summary.json and cases.csv.
+        progress: told of each case.
+
+    Returns:
+        The evaluation.
+    """
+    manifest = read_manifest(prediction)
+    labels = manifest.labels if manifest is not None else None
+    evaluation = evaluate_folders(reference, prediction, labels, notes=_notes(manifest), progress=progress)
+    write_evaluation(evaluation, out)
+    return evaluation
+
+
+def _notes(manifest: PredictionManifest | None) -> dict[str, str]:
+    cases = manifest.cases if manifest is not None else ()
+    return {case.case_id: _NOTES[case.split] for case in cases if case.split in _NOTES}

@@ -1,0 +1,148 @@
+"""Starting ``horovodrun`` and staying in charge: the terminal, the interruptions, the clear end."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+
+from dist_training.control import request_stop
+from dist_training.events import Event, follow_events
+from dist_training.run_folder import RunFolder
+from r2d2.errors import LaunchError
+from r2d2.training import RunPlan
+
+__all__ = ["launch"]
+
+POLL_SECONDS = 0.2
+KILL_AFTER_SECONDS = 10.0
+
+
+def launch(
+    plan: RunPlan,
+    on_event: Callable[[Event], None] = lambda event: None,
+    on_notice: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Run the plan's workers under ``horovodrun`` and follow them to their end.
+
+    The workers are in sessions of their own, so that Ctrl-C reaches only this process, which stops the run from
+    inside (control.json): after the step in progress, with a checkpoint. A second Ctrl-C ends it at once.
+
+    Args:
+        plan: an opened run.
+        on_event: called with every event that rank 0 writes.
+        on_notice: called with a line for the user.
+
+    Returns:
+        The content of exit.json.
+
+    Raises:
+        LaunchError: the job ended without completing or stopping as asked.
+    """
+    folder = plan.folder
+    offset = [folder.events.stat().st_size if folder.events.exists() else 0]
+    folder.exit.unlink(missing_ok=True)
+    log = folder.logs / "launcher.log"
+    with log.open("ab") as output, _interruptions() as interruptions:
+        process = subprocess.Popen(
+            _command(plan), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+        workers: list[psutil.Process] = []
+        try:
+            _follow(process, workers, folder, offset, interruptions, on_event, on_notice)
+        finally:
+            _end(process, workers)
+    for event in follow_events(folder.events, offset):
+        on_event(event)
+    return _outcome(folder, process.returncode, log, len(interruptions))
+
+
+def _command(plan: RunPlan) -> list[str]:
+    beside = Path(sys.executable).with_name("horovodrun")
+    horovodrun = str(beside) if beside.exists() else shutil.which("horovodrun")
+    if horovodrun is None:
+        raise LaunchError("horovodrun is not on the PATH; run 'make install', or train with --workers 1")
+    worker = [sys.executable, "-m", "r2d2", "worker", str(plan.folder.path)]
+    return [horovodrun, "-np", str(plan.world_size), *worker, *(["--resume"] if plan.is_resumed else [])]
+
+
+@contextlib.contextmanager
+def _interruptions() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in a list instead of dying of them."""
+    received: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _follow(
+    process: subprocess.Popen[bytes],
+    workers: list[psutil.Process],
+    folder: RunFolder,
+    offset: list[int],
+    interruptions: list[int],
+    on_event: Callable[[Event], None],
+    on_notice: Callable[[str], None],
+) -> None:
+    """Pass events on until the job ends; serve the first interruption softly and the second at once."""
+    is_stopping = False
+    while process.poll() is None:
+        for event in follow_events(folder.events, offset):
+            on_event(event)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            workers[:] = psutil.Process(process.pid).children(recursive=True)
+        if interruptions and not is_stopping:
+            is_stopping = True
+            request_stop(folder.control, f"signal {signal.Signals(interruptions[0]).name}")
+            on_notice("stopping after this step, with a checkpoint; Ctrl-C again ends it at once")
+        if len(interruptions) > 1:
+            on_notice("ending the workers")
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _end(process: subprocess.Popen[bytes], workers: list[psutil.Process]) -> None:
+    """Leave no process behind: ask those that are left, then kill them."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        workers = [*workers, psutil.Process(process.pid)] if process.poll() is None else workers
+    alive = [worker for worker in workers if worker.is_running()]
+    for worker in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.terminate()
+    _, alive = psutil.wait_procs(alive, timeout=KILL_AFTER_SECONDS)
+    for worker in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.kill()
+    process.wait()
+
+
+def _outcome(folder: RunFolder, returncode: int, log: Path, interruptions: int) -> dict[str, Any]:
+    outcome = folder.read_exit()
+    if outcome is not None and outcome["state"] in ("completed", "stopped_early"):
+        return outcome
+    hint = f"logs: {log.parent}; continue from the last checkpoint: r2d2 train --run-dir {folder.path} --resume"
+    if interruptions > 1:
+        reason = "ended at once, as asked by a second Ctrl-C"
+        folder.write_exit("cancelled", reason=reason, time=time.time())
+    elif outcome is not None:
+        reason = outcome.get("reason") or "the run failed"
+    else:
+        reason = f"the workers ended without a result (horovodrun's exit code {returncode}): killed, or out of memory"
+        folder.write_exit("failed", reason=reason, time=time.time())
+    raise LaunchError(f"{reason}; {hint}")

@@ -1,0 +1,326 @@
+"""Applying a trained network to scans: label maps in each scan's own voxel grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dist_training.architectures import read_network
+from dist_training.model_card import ModelCard, Split, read_model_card
+from imgmed import (
+    PreparedDataset,
+    SliceGrid,
+    Volume,
+    case_stem,
+    has_known_suffix,
+    known_suffixes,
+    prepare_scan,
+    read_volume,
+    write_volume,
+)
+from imgmed.storage import read_json, sha256_of, staged_folder, write_json
+from r2d2.errors import PredictionError
+
+__all__ = [
+    "MANIFEST",
+    "PredictedCase",
+    "PredictionManifest",
+    "Predictor",
+    "find_scans",
+    "predict_dataset",
+    "predict_scans",
+    "read_manifest",
+]
+
+MANIFEST = "prediction.json"
+PIXELS_AT_A_TIME = 2**19
+Progress = Callable[[str, int, int], None]
+
+
+class PredictedCase(BaseModel):
+    """One label map of a prediction folder.
+
+    Attributes:
+        case_id: the case.
+        file: its label map, in the folder.
+        source: the scan's path.
+        source_sha256: SHA-256 of the scan's files.
+        split: what the model's training used this very scan for; None: it has never seen it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    case_id: str
+    file: str
+    source: str
+    source_sha256: tuple[str, ...]
+    split: Split | None
+
+
+class PredictionManifest(BaseModel):
+    """prediction.json: which model made a folder of label maps, from what.
+
+    Attributes:
+        model: path of the network.
+        model_sha256: SHA-256 of the network.
+        labels: name to label value, background included.
+        cases: one entry a label map.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    model: str
+    model_sha256: str
+    labels: dict[str, int]
+    cases: tuple[PredictedCase, ...]
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """A scan on its way through the network: slices (s, h, w, c), clipped but not normalised."""
+
+    image: np.ndarray
+    grid: SliceGrid
+    affine: np.ndarray
+    case: PredictedCase
+    like: Path | None
+
+
+class Predictor:
+    """A trained network with all that its card says about scans.
+
+    Args:
+        model: a run folder, or a model.keras with its model.json beside it.
+
+    Raises:
+        ModelError: there is no such network, or it is damaged.
+    """
+
+    def __init__(self, model: Path) -> None:
+        self.path, self.card = read_model_card(model)
+        self._network = read_network(self.path)
+        self._split_of = {case.image_sha256: case.split for case in self.card.cases}
+
+    def split_of(self, image_sha256: tuple[str, ...]) -> Split | None:
+        """Tell what the model's training used a scan for, by the content of its files."""
+        return self._split_of.get(image_sha256)
+
+    def predict(self, image: np.ndarray, grid: SliceGrid) -> np.ndarray:
+        """Segment a prepared scan.
+
+        Args:
+            image: float32 (slices, height, width, channels), clipped but not normalised.
+            grid: where the slices lie in the scan.
+
+        Returns:
+            Label values in the scan's own voxel order and shape (i, j, k), the smallest unsigned type that fits.
+        """
+        normalisation = self.card.normalisation
+        normalised = normalisation.apply(image, *normalisation.statistics(image))
+        is_resampled = grid.slice_shape != grid.original_slice_shape
+        parts = [_decide(scores) if not is_resampled else scores for scores in self._scores(normalised)]
+        stack = np.concatenate(parts)
+        classes = _decide(grid.restore(stack, order=1)) if is_resampled else grid.restore(stack, order=0)
+        return np.array(self.card.class_values, dtype=np.min_scalar_type(max(self.card.class_values)))[classes]
+
+    def _scores(self, image: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield class scores (n, height, width, outputs) for a few slices at a time, padding cut off again."""
+        size = image.shape[1:3]
+        canvas = tuple(max(pair) for pair in zip(size, self.card.scan_preparation.slice_size, strict=True))
+        top, left = ((whole - part) // 2 for whole, part in zip(canvas, size, strict=True))
+        count = max(1, PIXELS_AT_A_TIME // (canvas[0] * canvas[1]))
+        for start in range(0, image.shape[0], count):
+            part = image[start : start + count]
+            padded = np.zeros((part.shape[0], *canvas, part.shape[3]), dtype=np.float32)
+            padded[:, top : top + size[0], left : left + size[1]] = part
+            scores = _probabilities(np.asarray(self._network.predict_on_batch(padded), dtype=np.float32))
+            yield scores[:, top : top + size[0], left : left + size[1]]
+
+
+def _probabilities(logits: np.ndarray) -> np.ndarray:
+    """Sigmoid for one output, softmax for several; between voxels, probabilities are what may be averaged."""
+    if logits.shape[-1] == 1:
+        return 0.5 * (1 + np.tanh(0.5 * logits))
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def _decide(probabilities: np.ndarray) -> np.ndarray:
+    """Turn (..., outputs) into class indices."""
+    if probabilities.shape[-1] == 1:
+        return (probabilities[..., 0] > 0.5).astype(np.uint8)
+    return probabilities.argmax(axis=-1).astype(np.uint16)
+
+
+def predict_dataset(
+    model: Path, dataset: PreparedDataset, case_ids: Sequence[str], out: Path, progress: Progress | None = None
+) -> PredictionManifest:
+    """Segment cases of a prepared dataset, in the voxel grid of their source files.
+
+    Args:
+        model: a run folder, or a model.keras.
+        dataset: the prepared dataset; its arrays alone are read.
+        case_ids: which of its cases.
+        out: folder for the label maps, named like the scans; must not exist, or be empty.
+        progress: told of each case.
+
+    Returns:
+        The manifest, which is also in ``out``.
+
+    Raises:
+        PredictionError: the dataset was prepared in another way than the model's.
+    """
+    predictor = Predictor(model)
+    _check_preparation(predictor.card, dataset)
+    names = _file_names([Path(dataset.case(case_id).images[0]) for case_id in case_ids], case_ids)
+
+    def scans() -> Iterator[_Scan]:
+        for case_id, name in zip(case_ids, names, strict=True):
+            case = dataset.case(case_id)
+            digests = tuple(case.sha256[image] for image in case.images)
+            source = dataset.source_root / case.images[0]
+            predicted = PredictedCase(
+                case_id=case_id,
+                file=name,
+                source=str(source),
+                source_sha256=digests,
+                split=predictor.split_of(digests),
+            )
+            like = source if source.is_file() else None
+            yield _Scan(dataset.image(case_id), case.grid, np.array(case.affine), predicted, like)
+
+    return _write(predictor, scans(), len(case_ids), out, progress)
+
+
+def _check_preparation(card: ModelCard, dataset: PreparedDataset) -> None:
+    theirs, ours = card.scan_preparation.model_dump(), dataset.scan_preparation.model_dump()
+    differing = [name for name in ours if name != "slice_size" and theirs[name] != ours[name]]
+    if differing:
+        listed = "; ".join(f"{n}: model {theirs[n]}, dataset {ours[n]}" for n in differing)
+        raise PredictionError(
+            f"{dataset.folder} was prepared in another way than the model's data ({listed}); "
+            f"predict its scans with --input {dataset.source_root} instead"
+        )
+
+
+def find_scans(inputs: Sequence[Path]) -> list[Path]:
+    """List the scans among files and folders.
+
+    Args:
+        inputs: files, and folders whose scans are taken (not those of their subfolders).
+
+    Returns:
+        The files, those of a folder in the order of their names.
+
+    Raises:
+        PredictionError: a path is missing, is no scan, or a folder holds none.
+    """
+    found: list[Path] = []
+    suffixes = ", ".join(known_suffixes())
+    for path in inputs:
+        if path.is_dir():
+            scans = sorted(p for p in path.iterdir() if p.is_file() and has_known_suffix(p) and p.name[0] != ".")
+            if not scans:
+                raise PredictionError(f"no scans in {path}; files that can be read end in {suffixes}")
+            found += scans
+        elif not path.exists():
+            raise PredictionError(f"no such file or folder: {path}")
+        elif not has_known_suffix(path):
+            raise PredictionError(f"{path} is no scan that can be read; such files end in {suffixes}")
+        else:
+            found.append(path)
+    return found
+
+
+def predict_scans(
+    model: Path, inputs: Sequence[Path], out: Path, progress: Progress | None = None
+) -> PredictionManifest:
+    """Segment scans from anywhere, each in its own voxel grid.
+
+    Args:
+        model: a run folder, or a model.keras.
+        inputs: files or folders.
+        out: folder for the label maps, named like the scans; must not exist, or be empty.
+        progress: told of each scan.
+
+    Returns:
+        The manifest, which is also in ``out``.
+
+    Raises:
+        PredictionError: no scans, or two with the same name.
+        ImgMedError: a scan that cannot be read or does not suit the model; nothing is left in ``out``.
+    """
+    paths = find_scans(inputs)
+    case_ids = [case_stem(path) for path in paths]
+    names = _file_names(paths, case_ids)
+    predictor = Predictor(model)
+
+    def scans() -> Iterator[_Scan]:
+        for path, case_id, name in zip(paths, case_ids, names, strict=True):
+            volume = read_volume(path)
+            prepared = prepare_scan(volume, predictor.card.scan_preparation)
+            digests = (sha256_of(path),)
+            predicted = PredictedCase(
+                case_id=case_id,
+                file=name,
+                source=str(path.absolute()),
+                source_sha256=digests,
+                split=predictor.split_of(digests),
+            )
+            yield _Scan(prepared.image, prepared.grid, volume.affine, predicted, path)
+
+    return _write(predictor, scans(), len(paths), out, progress)
+
+
+def _file_names(paths: Sequence[Path], case_ids: Sequence[str]) -> list[str]:
+    """Name each label map like its scan; two scans must not share a name."""
+    first: dict[str, Path] = {}
+    for path, case_id in zip(paths, case_ids, strict=True):
+        if case_id in first:
+            raise PredictionError(f"{first[case_id]} and {path} would both be written as {case_id}; predict them apart")
+        first[case_id] = path
+    return [path.name for path in paths]
+
+
+def _write(
+    predictor: Predictor, scans: Iterator[_Scan], total: int, out: Path, progress: Progress | None
+) -> PredictionManifest:
+    with staged_folder(out) as staging:
+        cases = []
+        if progress is not None:
+            progress("predicting", 0, total)
+        for number, scan in enumerate(scans, start=1):
+            label_map = predictor.predict(scan.image, scan.grid)
+            write_volume(staging / scan.case.file, Volume(label_map, scan.affine), like=scan.like)
+            cases.append(scan.case)
+            if progress is not None:
+                progress("predicting", number, total)
+        manifest = PredictionManifest(
+            model=str(predictor.path.absolute()),
+            model_sha256=predictor.card.model_sha256,
+            labels=predictor.card.labels,
+            cases=tuple(cases),
+        )
+        write_json(staging / MANIFEST, manifest.model_dump(mode="json"))
+    return manifest
+
+
+def read_manifest(folder: Path) -> PredictionManifest | None:
+    """Read the manifest of a prediction folder; None where someone else made the label maps.
+
+    Raises:
+        PredictionError: where it is damaged.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        return None
+    try:
+        return PredictionManifest.model_validate(read_json(path))
+    except (ValidationError, ValueError) as error:
+        raise PredictionError(f"{path} is damaged; predict again") from error

@@ -1,0 +1,162 @@
+"""From a configuration to a run: what is checked before anything starts, and the run on one rank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dist_training.checkpoint import read_latest_checkpoint
+from dist_training.communicator import has_horovod
+from dist_training.errors import HorovodMissingError
+from dist_training.plan import check_checkpoint, check_workers, run_facts
+from dist_training.run_folder import RunFolder
+from imgmed import PreparedDataset
+from imgmed.storage import write_bytes
+from r2d2.config import FILE_NAME, Configuration, commented_yaml, configure, read_layer
+from r2d2.preparing import PHANTOM_FOLDER, Progress, phantom_dataset
+
+if TYPE_CHECKING:
+    from dist_training.communicator import Communicator
+    from dist_training.events import Listener
+    from dist_training.run import RunResult
+
+__all__ = ["RunPlan", "open_run", "plan_of_run", "plan_run", "resolve", "run_training"]
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A run that has been checked and can start.
+
+    Attributes:
+        configuration: complete: dataset, run folder and global batch are filled in.
+        is_resumed: whether it goes on from a checkpoint.
+        world_size: the number of workers.
+    """
+
+    configuration: Configuration
+    is_resumed: bool
+    world_size: int
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run folder."""
+        return RunFolder(Path(self.configuration.run_dir or ""))
+
+
+def resolve(
+    *,
+    config: Path | None,
+    options: Mapping[str, Any],
+    assignments: Sequence[str],
+    progress: Progress | None = None,
+) -> Configuration:
+    """Find the settings: ``--config``, else r2d2.yaml of the working folder, else the one of the dataset.
+
+    Without any dataset the phantom study is generated in ``r2d2-phantom/`` of the working folder.
+
+    Args:
+        config: a configuration file; None looks for one.
+        options: dotted keys with values, which override the file.
+        assignments: ``key=value`` words, which override both.
+        progress: told how the phantom comes along.
+
+    Returns:
+        A configuration with a dataset.
+    """
+    here = Path(FILE_NAME)
+    path = config or (here if here.exists() else None)
+    layer = read_layer(path) if path else {}
+    asked = configure(layer, options=options, assignments=assignments, origin=str(path or ""))
+    dataset = asked.dataset or phantom_dataset(PHANTOM_FOLDER, progress).folder
+    if path is None and (dataset / FILE_NAME).exists():
+        path = dataset / FILE_NAME
+        layer = read_layer(path)
+    options = {**options, "dataset": str(dataset)}
+    return configure(layer, options=options, assignments=assignments, origin=str(path or ""))
+
+
+def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool) -> RunPlan:
+    """Check everything that can be checked before a run starts; loads no TensorFlow and writes no run folder.
+
+    Args:
+        configuration: what was asked for, with a dataset.
+        world_size: the number of workers.
+        is_resumed: whether to go on from the run folder's checkpoint.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ImgMedError: no readable dataset.
+        DistTrainingError: too many workers, a run folder in use, a checkpoint that does not fit, no Horovod.
+    """
+    if world_size > 1 and not has_horovod():
+        raise HorovodMissingError(
+            f"{world_size} workers need Horovod, which is not installed; run 'make install', or train with --workers 1"
+        )
+    dataset = PreparedDataset.read(Path(configuration.dataset or ""))
+    check_workers(dataset, world_size)
+    folder = RunFolder(configuration.run_dir or _next_free(Path("runs"), dataset.name))
+    if is_resumed:
+        folder.check_resumable()
+        checkpoint = read_latest_checkpoint(folder.checkpoints)
+        if checkpoint is not None:
+            check_checkpoint(checkpoint, configuration.network, run_facts(dataset))
+    else:
+        folder.check_free()
+    complete = configuration.model_copy(
+        update={
+            "dataset": dataset.folder.absolute(),
+            "run_dir": folder.path.absolute(),
+            "workers": world_size,
+            "training": configuration.training.resolved(world_size),
+        }
+    )
+    return RunPlan(complete, is_resumed, world_size)
+
+
+def _next_free(parent: Path, name: str) -> Path:
+    stem = "-".join(name.lower().split()) or "run"
+    return next(path for number in count(1) if not (path := parent / f"{stem}-{number}").exists())
+
+
+def open_run(plan: RunPlan) -> None:
+    """Make the run folder and write its configuration, which alone recreates the run."""
+    plan.folder.create()
+    text = commented_yaml(plan.configuration, "The complete configuration of this run, written by R2D2.")
+    write_bytes(plan.folder.config, text.encode())
+
+
+def plan_of_run(run_dir: Path, *, is_resumed: bool, world_size: int) -> RunPlan:
+    """Read back the plan of a run folder that ``open_run`` wrote."""
+    path = RunFolder(run_dir).config
+    return RunPlan(configure(read_layer(path), origin=str(path)), is_resumed, world_size)
+
+
+def run_training(plan: RunPlan, communicator: Communicator, listeners: Sequence[Listener] = ()) -> RunResult:
+    """Train on this rank; every rank of the job calls it with the same plan.
+
+    Args:
+        plan: an opened run.
+        communicator: the ranks.
+        listeners: called on rank 0 with every event.
+
+    Returns:
+        The final state.
+    """
+    from dist_training.run import train
+
+    configuration = plan.configuration
+    dataset = PreparedDataset.read(Path(configuration.dataset or ""))
+    return train(
+        dataset,
+        configuration.network,
+        configuration.training,
+        plan.folder,
+        communicator,
+        listeners=listeners,
+        is_resumed=plan.is_resumed,
+    )

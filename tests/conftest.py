@@ -1,0 +1,37 @@
+"""What all tests share: a quiet, single-threaded environment and the folder of real scans."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Set before any test imports TensorFlow, and inherited by every process that a test starts.
+QUIET_AND_SINGLE_THREADED = {
+    "KERAS_BACKEND": "tensorflow",
+    "MPLBACKEND": "Agg",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+}
+
+
+def pytest_configure() -> None:
+    """Prepare the environment; what the person who runs the tests has set stays as it is."""
+    for name, value in QUIET_AND_SINGLE_THREADED.items():
+        os.environ.setdefault(name, value)
+    search_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if str(REPOSITORY) not in search_path:
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), *filter(None, search_path)])
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real scans (R2D2_REAL_DATA, else shared/data beside the repository), or a skip."""
+    folder = Path(os.environ.get("R2D2_REAL_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real scans: {folder} is not a folder; set R2D2_REAL_DATA to one")
+    return folder
