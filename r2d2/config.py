@@ -105,6 +105,8 @@ def configure(
             _set(merged, key.strip(), yaml.safe_load(text), faults)
         except yaml.YAMLError:
             faults.append(f"the value of '{word}' is not YAML")
+    if isinstance(merged.get("network"), dict):
+        merged["network"].setdefault("architecture", UNetSettings().architecture)
     try:
         configuration = Configuration.model_validate(merged)
     except ValidationError as error:
@@ -121,6 +123,10 @@ def _deep_copy(layer: Mapping[str, Any]) -> dict[str, Any]:
 
 def _set(layer: dict[str, Any], key: str, value: Any, faults: list[str]) -> None:
     """Set a dotted key in nested dictionaries that belong to the caller's copy."""
+    if key == "network.architecture" and isinstance(layer.get("network"), dict):
+        # Another architecture has settings of its own: the file's would be unknown to it.
+        if layer["network"].get("architecture", value) != value:
+            layer["network"] = {}
     *parents, last = key.split(".")
     for parent in parents:
         inner = layer.setdefault(parent, {})
