@@ -75,9 +75,9 @@ ifneq ($(file < $(STAMPS)/venv),$(CURDIR))
 $(STAMPS)/venv: FORCE
 endif
 $(STAMPS)/venv:
-	@[[ -n "$(PYTHON)" ]] && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
-		echo "R2D2 needs Python 3.11; found $$("$(PYTHON)" --version 2>&1 || echo none)." \
-			"Install it (apt-get install -y python3 python3-venv) or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
+		echo "R2D2 needs Python 3.11; found $$("$(PYTHON)" --version 2>/dev/null || echo "none (PYTHON='$(PYTHON)')");" \
+			"install it (apt-get install -y python3 python3-venv) or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "Python's venv module is missing: apt-get install -y python3-venv" >&2; exit 1; }
 	@echo "==> $(VENV) from $$("$(PYTHON)" --version)"

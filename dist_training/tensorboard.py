@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from dist_training.events import Event
 
@@ -20,23 +21,26 @@ class TensorBoardWriter:
     """
 
     def __init__(self, folder: Path) -> None:
-        import tensorflow as tf
-
-        self._summary = tf.summary
-        self._writer = tf.summary.create_file_writer(str(folder))
+        self._folder = folder
+        self._writer: Any = None
 
     def __call__(self, event: Event) -> None:
         """Write the figures of a step or an epoch."""
         kind = event["event"]
         if kind not in ("step", "epoch"):
             return
+        import tensorflow as tf
+
+        if self._writer is None:  # not earlier: it starts TensorFlow's runtime, whose threads are set before
+            self._writer = tf.summary.create_file_writer(str(self._folder))
         with self._writer.as_default():
             for name in _STEP_FIGURES if kind == "step" else _EPOCH_FIGURES:
                 if event.get(name) is not None:
-                    self._summary.scalar(f"{kind}/{name}", event[name], step=event[kind])
+                    tf.summary.scalar(f"{kind}/{name}", event[name], step=event[kind])
         if kind == "epoch":
             self._writer.flush()
 
     def close(self) -> None:
         """Finish the event file."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()

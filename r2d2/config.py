@@ -199,6 +199,6 @@ def commented_yaml(configuration: Configuration, title: str) -> str:
 
 def _entry(name: str, field: FieldInfo, value: Any, indent: str) -> list[str]:
     plain = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
-    text = yaml.safe_dump({name: plain}, default_flow_style=None, width=1000, allow_unicode=True).strip()
+    text = yaml.safe_dump(plain, default_flow_style=True, width=1000, allow_unicode=True).removesuffix("...\n").strip()
     comment = [f"{indent}# {field.description}"] if field.description else []
-    return [*comment, *(f"{indent}{line}" for line in text.splitlines())]
+    return [*comment, f"{indent}{name}: {text}"]

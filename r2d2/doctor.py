@@ -23,8 +23,8 @@ __all__ = ["Diagnosis", "Framework", "Package", "Remedy", "examine", "render"]
 
 HOROVOD_BUILD = (
     "HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 "
-    "HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1 HOROVOD_CMAKE={cmake} {pip} --no-build-isolation --no-cache-dir --force-reinstall "
-    "--no-deps --no-binary horovod " + HOROVOD_REQUIREMENT
+    "HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1 HOROVOD_CMAKE={cmake} {pip} --no-build-isolation "
+    "--no-cache-dir --force-reinstall --no-deps --no-binary horovod " + HOROVOD_REQUIREMENT
 )
 HOROVOD_BUILD_TOOLS = "{pip} 'setuptools<80' 'cmake<4' wheel packaging cloudpickle psutil PyYAML"
 

@@ -212,7 +212,7 @@ def test_package_declares_what_it_offers(path: Path) -> None:
 
 
 def test_requirements_are_exact_and_stand_once() -> None:
-    """One version of each package, no addresses and no options: a registry is the installing machine's choice."""
+    """One version of each package, no addresses and no options: those are the installing machine's choice."""
     lines = [
         line
         for path in sorted((REPOSITORY / "requirements").glob("*.txt"))

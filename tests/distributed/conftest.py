@@ -1,0 +1,112 @@
+"""Real jobs of several processes: how they are started, and the small studies they train on."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import psutil
+import pytest
+
+from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
+
+BIN = Path(sys.executable).parent
+WORKER = Path(__file__).with_name("dump_weights.py")
+
+
+def write_study(folder: Path, cases: int, shape: tuple[int, int, int], labels: int = 2) -> Path:
+    """Write a pairs study of bright boxes in noise, one box a label."""
+    generator = np.random.default_rng(0)
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True)
+    for case in range(cases):
+        label_map = np.zeros(shape, np.uint8)
+        for value in range(1, labels + 1):
+            top, left = generator.integers(0, shape[0] // 2), generator.integers(0, shape[1] // 2)
+            label_map[top : top + shape[0] // 3, left : left + shape[1] // 3] = value
+        image = (100 * label_map + generator.normal(0, 20, shape)).astype(np.float32)
+        nib.save(nib.Nifti1Image(image, np.eye(4)), folder / "images" / f"case{case}.nii.gz")
+        nib.save(nib.Nifti1Image(label_map, np.eye(4)), folder / "labels" / f"case{case}.nii.gz")
+    return folder
+
+
+def prepare_study(folder: Path, cases: int, shape: tuple[int, int, int], **options: Any) -> PreparedDataset:
+    write_study(folder / "study", cases, shape, **options)
+    return prepare_dataset(folder / "study", folder / "dataset", PreparationSettings(slice_axis=2))
+
+
+@pytest.fixture(scope="session")
+def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    """Five patients, of whom the training ones have 21 slices of 16 x 20 pixels: odd, so that shares differ."""
+    dataset = prepare_study(tmp_path_factory.mktemp("small"), 5, (16, 20, 7))
+    assert sum(dataset.image(case).shape[0] for case in dataset.splits.train) == 21
+    return dataset
+
+
+@pytest.fixture(scope="session")
+def seven_slices(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    """Three patients with seven slices each: one of them trains."""
+    dataset = prepare_study(tmp_path_factory.mktemp("seven"), 3, (16, 16, 7), labels=1)
+    assert sum(dataset.image(case).shape[0] for case in dataset.splits.train) == 7
+    return dataset
+
+
+def horovodrun(workers: int, *command: str) -> list[str]:
+    return [str(BIN / "horovodrun"), "-np", str(workers), *command]
+
+
+def run(command: list[str], cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+@pytest.fixture
+def dump_weights(tmp_path: Path) -> Callable[..., list[list[dict[str, Any]]]]:
+    """Train several jobs in one process group and give, for each job, what each rank ended with."""
+
+    def train(dataset: PreparedDataset, jobs: list[dict[str, Any]], workers: int) -> list[list[dict[str, Any]]]:
+        out = tmp_path / f"workers-{workers}-{len(list(tmp_path.iterdir()))}"
+        out.mkdir()
+        (out / "jobs.json").write_text(json.dumps(jobs))
+        command = [sys.executable, str(WORKER), str(dataset.folder), str(out)]
+        done = run(command if workers == 1 else horovodrun(workers, *command), out)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return [
+            [dict(np.load(out / f"job-{job}-rank-{rank}.npz")) for rank in range(workers)] for job in range(len(jobs))
+        ]
+
+    return train
+
+
+def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Wait until a condition holds and give its value."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.1)
+    raise AssertionError(f"waited {seconds} s in vain for {what}")
+
+
+def worker_processes(parent: int) -> list[psutil.Process]:
+    """The Python processes of a job that train, by rank."""
+    found = {}
+    for process in psutil.Process(parent).children(recursive=True):
+        try:
+            command, rank = process.cmdline(), process.environ().get("HOROVOD_RANK")
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        if rank is not None and command and "python" in Path(command[0]).name and "r2d2" in " ".join(command):
+            found[int(rank)] = process
+    return [found[rank] for rank in sorted(found)]
+
+
+def start(command: list[str], cwd: Path) -> subprocess.Popen[str]:
+    """Start a command whose output goes to files, so that no pipe can fill up."""
+    with (cwd / "stdout.txt").open("w") as out, (cwd / "stderr.txt").open("w") as err:
+        return subprocess.Popen(command, cwd=cwd, stdout=out, stderr=err, text=True, env={**os.environ})

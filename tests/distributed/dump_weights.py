@@ -1,0 +1,41 @@
+"""One rank of a test job: train each job of jobs.json and write the weights this rank ends with."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from dist_training.architectures import NetworkSettings
+from dist_training.communicator import build_communicator
+from dist_training.control import Control
+from dist_training.events import EventLog
+from dist_training.run import TrainingRun
+from dist_training.run_folder import RunFolder
+from dist_training.settings import TrainingSettings
+from imgmed import PreparedDataset
+
+
+def main() -> None:
+    dataset, out = PreparedDataset.read(Path(sys.argv[1])), Path(sys.argv[2])
+    communicator = build_communicator(int(os.environ.get("HOROVOD_SIZE", "1")))
+    for number, job in enumerate(json.loads((out / "jobs.json").read_text())):
+        network = TypeAdapter(NetworkSettings).validate_python(job["network"])
+        training = TrainingSettings(threads_per_worker=1, **job["training"])
+        folder = RunFolder(out / f"run-{number}")
+        folder.create()
+        events: list[dict] = []
+        log = EventLog(None, (events.append,))
+        run = TrainingRun(dataset, network, training.resolved(communicator.world_size), folder, communicator, log)
+        run.execute(Control(None), is_resumed=False)
+        weights = {f"{i:04d} {w.path}": w.numpy() for i, w in enumerate(run.model.weights)}
+        slots = {f"slot {i:04d} {v.path}": v.numpy() for i, v in enumerate(run.optimizer.variables)}
+        losses = np.array([event["loss"] for event in events if event["event"] == "step"])
+        scores = np.array([event["validation_dice"] for event in events if event["event"] == "epoch"], float)
+        np.savez(out / f"job-{number}-rank-{communicator.rank}.npz", **weights, **slots, losses=losses, scores=scores)
+
+
+if __name__ == "__main__":
+    main()
