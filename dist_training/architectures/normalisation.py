@@ -16,9 +16,7 @@ def group_count(filters: int, groups: int) -> int:
     return max(divisor for divisor in range(1, min(filters, groups) + 1) if filters % divisor == 0)
 
 
-def build_normalisation(
-    kind: NormalisationKind, filters: int, groups: int, name: str
-) -> keras.layers.Layer | None:
+def build_normalisation(kind: NormalisationKind, filters: int, groups: int, name: str) -> keras.layers.Layer | None:
     """Build the layer that normalises the output of a convolution.
 
     Args:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from dist_training.architectures.settings import UNetSettings
+from dist_training.architectures.settings import FCNSettings, UNetSettings
 from dist_training.errors import ConfigurationError, WeightsError, WeightsNotFoundError
 
 if TYPE_CHECKING:
@@ -30,12 +30,11 @@ class Architecture:
 
 ARCHITECTURES: dict[str, Architecture] = {
     "unet": Architecture(UNetSettings, "dist_training.architectures.unet"),
+    "fcn": Architecture(FCNSettings, "dist_training.architectures.fcn"),
 }
 
 
-def build_network(
-    settings: BaseModel, input_channels: int, num_outputs: int, seed: int = 0
-) -> "keras.Model":
+def build_network(settings: BaseModel, input_channels: int, num_outputs: int, seed: int = 0) -> "keras.Model":
     """Build the network that the settings describe, with initial weights that depend on ``seed`` alone.
 
     Args:

@@ -55,9 +55,7 @@ def build(settings: UNetSettings, input_channels: int, num_outputs: int, seed: i
         maps = layers.Concatenate(name=f"{name}_join")([skips[level], maps])
         maps = _level(maps, name, filters, settings, seed)
     # The logits keep the precision of the weights under mixed precision: the loss is computed from them.
-    logits = layers.Conv2D(
-        num_outputs, 1, kernel_initializer=_he(seed, "logits"), dtype=precision, name="logits"
-    )(maps)
+    logits = layers.Conv2D(num_outputs, 1, kernel_initializer=_he(seed, "logits"), dtype=precision, name="logits")(maps)
     return keras.Model(images, CropLike(dtype=precision, name="crop")([logits, images]), name="dist_unet")
 
 
