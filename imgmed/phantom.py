@@ -147,7 +147,7 @@ def _draw_anatomy(
     ]
     organ_radii = field * [0.25, 0.23, 0.30] * rng.uniform(0.85, 1.12, 3)
     organ = body & _ellipsoid(frame, organ_centre, organ_radii, rng, 0.12)
-    radius = min(field[:2]) * rng.uniform(0.095, 0.125)
+    radius = min(field[:2]) * rng.uniform(0.105, 0.135)
     radii = np.array([radius, radius, 1.5 * radius])
     offset = rng.uniform(-1, 1, 3)
     offset *= 0.45 / max(1.0, float(np.linalg.norm(offset)))
@@ -155,7 +155,7 @@ def _draw_anatomy(
         frame, organ_centre + offset * organ_radii, radii * rng.uniform(0.9, 1.1, 3), rng, 0.08
     )
     aside = shift + field * [rng.uniform(-0.1, 0.1), rng.uniform(0.27, 0.31), rng.uniform(-0.2, 0.2)]
-    distractor = body & ~organ & _ellipsoid(frame, aside, radii * rng.uniform(0.9, 1.1, 3), rng, 0.08)
+    distractor = body & ~organ & _ellipsoid(frame, aside, 0.75 * radii * rng.uniform(0.9, 1.1, 3), rng, 0.08)
     label = organ.astype(np.uint8)
     if with_lesion:
         label[lesion] = 2

@@ -18,7 +18,7 @@ from imgmed.volume import Volume
 
 __all__ = ["SUFFIXES", "read", "write"]
 
-SUFFIXES = (".nii.gz", ".nii")
+SUFFIXES: tuple[str, ...] = (".nii.gz", ".nii")
 GZIP_MAGIC = b"\x1f\x8b"
 NIFTI2_HEADER_SIZE = 540
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, OSError, ValueError)

@@ -85,7 +85,7 @@ def _listed_cases(source: Path, entries: Any) -> tuple[tuple[CaseSource, ...], t
 def _entry_problem(source: Path, image: str, label: str) -> str | None:
     for entry in (image, label):
         normal = os.path.normpath(entry)
-        if Path(normal).is_absolute() or Path(normal).parts[0] == os.pardir:
+        if Path(normal).is_absolute() or os.pardir in Path(normal).parts[:1]:
             return (
                 f"{source / INDEX}: {entry!r} lies outside the source folder; only paths within it are read"
             )
