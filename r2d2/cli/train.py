@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["train", "worker"]
 
+INTERRUPTED = 130
 EXAMPLE = "Example: horovodrun -np 2 r2d2 train --dataset work/hippocampus --run-dir work/run training.epochs=10"
 
 
@@ -96,6 +97,8 @@ def _say_end(plan: RunPlan, state: str, reason: str | None) -> None:
     if state == "stopped_early":
         typer.echo(f"stopped early ({reason}); go on with: r2d2 train --run-dir {folder} --resume", err=True)
     typer.echo(f"model: {folder / 'model.keras'}", err=True)
+    if (reason or "").startswith("signal"):
+        raise typer.Exit(INTERRUPTED)
 
 
 def _join(world_size: int, threads: int | None) -> Communicator:
