@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import keras
 import numpy as np
 
 from dist_training.architectures import NetworkSettings, build_network
@@ -23,7 +24,7 @@ from dist_training.optimizer import build_optimizer
 from dist_training.plan import check_checkpoint, check_workers, run_facts
 from dist_training.run_folder import RunFolder
 from dist_training.schedules import learning_rate_at, scaled_learning_rate
-from dist_training.session import configure_session, environment, log_to_file
+from dist_training.session import environment, log_to_file
 from dist_training.settings import TrainingSettings
 from dist_training.step import TrainingStep, build_predict
 from dist_training.tensorboard import TensorBoardWriter
@@ -149,9 +150,9 @@ class TrainingRun:
         self.folder, self.communicator, self.events = folder, communicator, events
         self.is_main = communicator.rank == 0
         check_workers(dataset, communicator.world_size)
-        threads = configure_session(settings, communicator)
+        keras.config.set_dtype_policy(settings.dtype)
         if self.is_main:
-            write_json(folder.environment, environment(communicator, threads))
+            write_json(folder.environment, environment(communicator))
         self.events.record("state", state="starting", world_size=communicator.world_size)
         training = dataset.splits.train
         self.training_feed = SliceFeed(dataset, training, training, settings.dtype)

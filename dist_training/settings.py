@@ -47,9 +47,6 @@ class TrainingSettings(BaseModel):
     dtype: Literal["float32", "float64"] = Field("float32", description="precision of weights and arithmetic")
     seed: int = Field(0, ge=0, description="seeds the initial weights, the order of the slices and dropout")
     checkpoint_every_epochs: int = Field(1, ge=1, description="epochs between checkpoints")
-    threads_per_worker: int | None = Field(
-        None, ge=1, description="CPU threads of one worker; null: the host's cores shared among its workers"
-    )
 
     @model_validator(mode="after")
     def _warmup_within_run(self) -> TrainingSettings:

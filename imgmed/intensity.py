@@ -31,7 +31,8 @@ class Clipping(BaseModel):
     )
     bounds: Bounds | None = Field(
         default=None,
-        description="(lowest, highest) per channel, the same for every case; null: each case's own percentiles.",
+        description="(lowest, highest) per channel, the same for every case; null: each case's own"
+        " percentiles.",
     )
 
     @model_validator(mode="after")
@@ -112,7 +113,7 @@ class IntensityStatistics(BaseModel):
 
     @property
     def std(self) -> tuple[float, ...]:
-        """Standard deviation of each channel (divisor: count); 1 for a constant one, so that it can divide."""
+        """Standard deviation of each channel (divisor: count); 1 for a constant one: it can divide."""
         return tuple(
             _std(mean, squares / self.count)
             for mean, squares in zip(self.mean, self.sums_of_squares, strict=True)

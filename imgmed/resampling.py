@@ -34,8 +34,8 @@ def resample_images(slices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         size: new (height, width).
 
     Returns:
-        (slices, *size, channels) float32; `slices` itself if nothing changes. Cubic interpolation may leave the
-        range of the input by a little.
+        (slices, *size, channels) float32; `slices` itself if nothing changes. Cubic interpolation may
+        leave the range of the input by a little.
 
     >>> resample_images(np.ones((2, 4, 4, 1), np.float32), (8, 2)).shape
     (2, 8, 2, 1)
@@ -44,14 +44,14 @@ def resample_images(slices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resample_scores(slices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resample scores (logits, probabilities) to `size`: linear where a direction grows, averaged where it shrinks.
+    """Resample scores (such as logits) to `size`: linear where a direction grows, averaged where it shrinks.
 
     Args:
         slices: (slices, height, width, classes) float32.
         size: new (height, width).
 
     Returns:
-        (slices, *size, classes) float32; `slices` itself if nothing changes. Never leaves the range of the input.
+        (slices, *size, classes) float32; `slices` itself if nothing changes. The input's range is kept.
     """
     return _resample(slices, size, cv2.INTER_LINEAR)
 
@@ -105,7 +105,7 @@ def fit_slices(slices: np.ndarray, size: tuple[int, int], fill: float = 0) -> Fi
     result = np.full((len(slices), *size, *slices.shape[3:]), fill, slices.dtype)
     before, sources, targets = [], [], []
     for old, new in zip(slices.shape[1:3], size, strict=True):
-        # The centre index is size // 2 in both arrays, which makes padding and cropping inverse to each other.
+        # The centre index is size // 2 in both arrays: padding and cropping are inverse to each other.
         shift = new // 2 - old // 2
         kept = slice(max(0, -shift), min(old, new - shift))
         before.append(shift)

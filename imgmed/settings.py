@@ -34,7 +34,8 @@ class PreparationSettings(BaseModel):
     )
     spacing_mm: tuple[float, float, float] | None = Field(
         default=None,
-        description="Wanted spacing along left-right, back-front, foot-head; the number across slices is not used"
+        description="Wanted spacing along left-right, back-front, foot-head; the number across slices is"
+        " not used"
         " (slices are not resampled across); null: from the data.",
     )
     normalisation: Literal["auto", "zscore_case", "zscore_dataset"] = Field(
@@ -52,7 +53,8 @@ class PreparationSettings(BaseModel):
     seed: int = Field(default=0, ge=0, description="Decides which patients go where.")
     patient_pattern: str | None = Field(
         default=None,
-        description="Regular expression searched in the case name; its group 1 is the patient. null: one case each.",
+        description="Regular expression searched in the case name; its group 1 is the patient. null: one"
+        " case each.",
     )
 
     @field_validator("recipe")

@@ -1,7 +1,7 @@
 """Recipes: how source folders of different layouts are read.
 
-A recipe is a module with a `RECIPE`; to add one, write the module and name it in `RECIPES`. With "auto" the first
-that matches is taken.
+A recipe is a module with a `RECIPE`; to add one, write the module and name it in `RECIPES`. With "auto" the
+first that matches is taken.
 """
 
 from __future__ import annotations

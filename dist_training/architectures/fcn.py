@@ -1,0 +1,110 @@
+"""Dist-FCN: the FCN-8s of Long, Shelhamer and Darrell (CVPR 2015, arXiv 1411.4038) on a VGG trunk."""
+
+from typing import Any
+
+import keras
+from keras import layers
+
+from dist_training.architectures.bilinear import Bilinear
+from dist_training.architectures.initial import layer_seed
+from dist_training.architectures.padding import CropLike, PadToMultiple
+from dist_training.architectures.settings import FCNSettings
+from dist_training.architectures.vgg import (
+    CHANNELS,
+    CONVOLUTIONS,
+    FC_CHANNELS,
+    fit_first_kernel,
+    read_vgg_weights,
+)
+
+__all__ = ["build"]
+
+
+def build(settings: FCNSettings, input_channels: int, num_outputs: int, seed: int) -> keras.Model:
+    """Build a Dist-FCN.
+
+    The five blocks of the trunk, each closed by 2x2 max pooling; fc6 (7x7) and fc7 (1x1) as convolutions with
+    ReLU and dropout; 1x1 score heads on pool3, pool4 and fc7, which start at zero as in the paper. The scores
+    of fc7 are doubled in size and added to those of pool4, their sum doubled and added to those of pool3, and
+    that sum enlarged eightfold: transposed convolutions without bias (4, 4 and 16 pixels wide), which start as
+    bilinear interpolation and are learned. Other weights are drawn as He et al. (2015) say, or read (see
+    ``vgg``). The reference pads images by 100 pixels and crops; here every convolution pads ``same``, and
+    images whose height or width is no multiple of 32 are padded with zeros and the logits cropped back.
+
+    Args:
+        settings: trunk, width, dropout and pretrained weights.
+        input_channels: channels of an image.
+        num_outputs: channels of the logits.
+        seed: of the initial weights and the dropout.
+
+    Returns:
+        A Keras model from (N, H, W, input_channels) to logits (N, H, W, num_outputs).
+
+    Raises:
+        WeightsNotFoundError: there is no such file of pretrained weights, or it cannot be fetched.
+        WeightsError: the file does not hold the weights of this trunk.
+
+    >>> build(FCNSettings(width=0.02), 1, 2, seed=0).output_shape
+    (None, None, None, 2)
+    """
+    precision = keras.config.dtype_policy().variable_dtype
+    images = keras.Input((None, None, input_channels), dtype=precision, name="images")
+    maps = PadToMultiple(settings.size_multiple, name="pad")(images)
+    pools = []
+    for block, count in enumerate(CONVOLUTIONS[settings.trunk], start=1):
+        for number in range(1, count + 1):
+            maps = _convolution(maps, f"block{block}_conv{number}", CHANNELS[block - 1], 3, settings, seed)
+        maps = layers.MaxPooling2D(2, name=f"block{block}_pool")(maps)
+        pools.append(maps)
+    for name, size in (("fc6", 7), ("fc7", 1)):
+        maps = _convolution(maps, name, FC_CHANNELS, size, settings, seed)
+        if settings.dropout > 0.0:
+            name = f"{name}_dropout"
+            maps = layers.Dropout(settings.dropout, seed=layer_seed(seed, name), name=name)(maps)
+    scores = _scores(maps, "score_fc7", num_outputs)
+    for pool in (4, 3):
+        scores = _enlarge(scores, f"enlarge_to_pool{pool}", num_outputs, 2)
+        skip = _scores(pools[pool - 1], f"score_pool{pool}", num_outputs)
+        scores = layers.Add(name=f"add_pool{pool}")([scores, skip])
+    # The logits keep the precision of the weights under mixed precision: the loss is computed from them.
+    logits = _enlarge(scores, "logits", num_outputs, 8, dtype=precision)
+    model = keras.Model(images, CropLike(dtype=precision, name="crop")([logits, images]), name="dist_fcn")
+    if settings.pretrained_weights is not None:
+        _start_from(model, settings.trunk, settings.pretrained_weights, input_channels)
+    return model
+
+
+def _convolution(maps: Any, name: str, channels: int, size: int, settings: FCNSettings, seed: int) -> Any:
+    return layers.Conv2D(
+        max(1, round(channels * settings.width)),
+        size,
+        padding="same",
+        activation="relu",
+        kernel_initializer=keras.initializers.HeNormal(seed=layer_seed(seed, name)),
+        name=name,
+    )(maps)
+
+
+def _scores(maps: Any, name: str, num_outputs: int) -> Any:
+    return layers.Conv2D(num_outputs, 1, kernel_initializer="zeros", name=name)(maps)
+
+
+def _enlarge(scores: Any, name: str, num_outputs: int, factor: int, dtype: str | None = None) -> Any:
+    return layers.Conv2DTranspose(
+        num_outputs,
+        2 * factor,
+        strides=factor,
+        padding="same",
+        use_bias=False,
+        kernel_initializer=Bilinear(),
+        dtype=dtype,
+        name=name,
+    )(scores)
+
+
+def _start_from(model: keras.Model, trunk: str, source: str, input_channels: int) -> None:
+    """Put pretrained weights into the layers that have them; fc6 and fc7 keep theirs where the file has no top."""
+    for name, (kernel, bias) in read_vgg_weights(trunk, source).items():
+        if name == "block1_conv1":
+            kernel = fit_first_kernel(kernel, input_channels)
+        model.get_layer(name).set_weights([kernel, bias])

@@ -1,0 +1,22 @@
+"""Initial weights: a seed of its own for every layer, so that a network depends on one seed and on nothing else."""
+
+import hashlib
+
+__all__ = ["layer_seed"]
+
+
+def layer_seed(seed: int, layer_name: str) -> int:
+    """Derive the seed of one layer from the network's seed and the layer's name.
+
+    Args:
+        seed: the network's seed.
+        layer_name: unique within the network.
+
+    Returns:
+        An integer from 0 to 2**31 - 1: the first 31 bits of SHA-256 over both.
+
+    >>> layer_seed(0, "conv1") == layer_seed(0, "conv1") != layer_seed(1, "conv1")
+    True
+    """
+    digest = hashlib.sha256(f"{seed}/{layer_name}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1

@@ -1,0 +1,142 @@
+"""The VGG networks (Simonyan and Zisserman 2015), and their ImageNet weights made to fit medical images.
+
+Keras's VGG weights expect blue, green, red from 0 to 255 less the ImageNet means. Images here are normalised: mean 0
+and standard deviation 1 a channel. So the first kernel is multiplied by the standard deviations of ImageNet, which
+brings a normalised image to the range that the trunk has learned (only zeros pad it now, where they were in the
+original as well, at its mean). Three channels are taken as red, green and blue. Any other number of channels has no
+colours: each gets the sum of the kernel's three, divided by the number of channels, so that c equal channels cause
+the response that a grey picture of theirs would have caused.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from dist_training.errors import WeightsError, WeightsNotFoundError
+
+__all__ = ["CHANNELS", "CONVOLUTIONS", "FC_CHANNELS", "IMAGENET_STD_RGB", "fit_first_kernel", "read_vgg_weights"]
+
+CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+"""3x3 convolutions in each of the five blocks: configurations D and E."""
+
+CHANNELS = (64, 128, 256, 512, 512)
+"""Channels of each block."""
+
+FC_CHANNELS = 4096
+"""Channels of the two fully connected layers."""
+
+IMAGENET_STD_RGB = (58.393, 57.12, 57.375)
+"""Standard deviations of ImageNet's red, green and blue, 0 to 255: the usual 0.229, 0.224 and 0.225, times 255."""
+
+LayerWeights = tuple[np.ndarray, np.ndarray]
+
+_NAMES = {"fc1": "fc6", "fc2": "fc7"}
+_FC6_SHAPE = (7, 7, CHANNELS[-1], FC_CHANNELS)
+
+logger = logging.getLogger(__name__)
+
+
+def fit_first_kernel(kernel: np.ndarray, input_channels: int) -> np.ndarray:
+    """Adapt the first kernel to normalised images with any number of channels, as the module's text says.
+
+    Args:
+        kernel: (3, 3, 3, filters), for blue, green and red from 0 to 255.
+        input_channels: channels of an image.
+
+    Returns:
+        (3, 3, input_channels, filters).
+
+    >>> fit_first_kernel(np.ones((1, 1, 3, 1)), input_channels=2).ravel().round(3)
+    array([86.444, 86.444])
+    """
+    red_green_blue = kernel[:, :, ::-1, :] * np.asarray(IMAGENET_STD_RGB)[:, None]
+    if input_channels == 3:
+        return red_green_blue
+    return np.repeat(red_green_blue.sum(axis=2, keepdims=True) / input_channels, input_channels, axis=2)
+
+
+def read_vgg_weights(trunk: str, source: str) -> dict[str, LayerWeights]:
+    """Read the weights of a Keras VGG network.
+
+    Args:
+        trunk: ``vgg16`` or ``vgg19``.
+        source: ``imagenet``, which Keras fetches into its cache, or the path of a ``.h5``, ``.weights.h5`` or
+            ``.keras`` file of that network, with or without its top.
+
+    Returns:
+        Kernel and bias by the name of the layer of Dist-FCN; fc6 and fc7, as convolutions, only where the source
+        has the network's top.
+
+    Raises:
+        WeightsNotFoundError: there is no such file, or it cannot be fetched.
+        WeightsError: the file does not hold the weights of this network.
+    """
+    network = _fetch(trunk) if source == "imagenet" else _open(trunk, Path(source))
+    weights: dict[str, LayerWeights] = {}
+    for layer in network.layers:
+        if layer.name.startswith("block") and layer.weights:
+            kernel, bias = layer.get_weights()
+            weights[layer.name] = (kernel, bias)
+        elif layer.name in _NAMES:
+            kernel, bias = layer.get_weights()
+            # Flattening ran over rows, columns and channels in this order: the dense kernel is a convolution's.
+            shape = _FC6_SHAPE if layer.name == "fc1" else (1, 1, *kernel.shape)
+            weights[_NAMES[layer.name]] = (kernel.reshape(shape), bias)
+    if "fc6" not in weights:
+        logger.info("%s: no top; fc6 and fc7 start from random weights", source)
+    return weights
+
+
+def _vgg(trunk: str, **choices: Any) -> keras.Model:
+    builders = {"vgg16": keras.applications.VGG16, "vgg19": keras.applications.VGG19}
+    return builders[trunk](**choices)
+
+
+def _fetch(trunk: str) -> keras.Model:
+    try:
+        return _vgg(trunk, weights="imagenet", include_top=True)
+    except Exception as error:
+        raise WeightsNotFoundError(
+            f"the ImageNet weights of {trunk} could not be fetched ({error}); "
+            "give the path of a Keras VGG file as pretrained_weights"
+        ) from error
+
+
+def _open(trunk: str, path: Path) -> keras.Model:
+    if not path.is_file():
+        raise WeightsNotFoundError(f"{path}: no such file; pretrained_weights takes 'imagenet' or a Keras {trunk} file")
+    try:
+        if path.suffix == ".keras":
+            network = keras.saving.load_model(path, compile=False)
+        else:
+            network = _vgg(trunk, weights=None, include_top=_has_top(path))
+            network.load_weights(path)
+        _check_layers(network, trunk)
+    except Exception as error:
+        raise WeightsError(f"{path}: not the weights of Keras's {trunk} ({error})") from error
+    return network
+
+
+def _has_top(path: Path) -> bool:
+    """Tell whether a file of weights holds the first fully connected layer, by the shape of its kernel."""
+    import h5py
+
+    shapes: list[tuple[int, ...]] = []
+    with h5py.File(path) as file:
+        file.visititems(lambda _, item: shapes.append(getattr(item, "shape", ())))
+    return (int(np.prod(_FC6_SHAPE[:3])), _FC6_SHAPE[3]) in shapes
+
+
+def _check_layers(network: keras.Model, trunk: str) -> None:
+    """Refuse a network whose convolutions are not those of the trunk."""
+    expected = {
+        f"block{block}_conv{number}"
+        for block, count in enumerate(CONVOLUTIONS[trunk], start=1)
+        for number in range(1, count + 1)
+    }
+    found = {layer.name for layer in network.layers if layer.name.startswith("block") and layer.weights}
+    if found != expected:
+        raise WeightsError(f"its convolutions differ: {', '.join(sorted(found ^ expected))}")
