@@ -117,8 +117,8 @@ def draw_overlay(overlay: Overlay, labels: Mapping[str, int], alt: str, caption:
     rows, columns = overlay.image.shape
     window = _window(overlay, [labels[name] for name in names])
     height_mm, width_mm = rows * overlay.spacing_mm[0], columns * overlay.spacing_mm[1]
-    panel_height = min(4.0, max(2.2, 3.4 * height_mm / width_mm))
-    figure = new_figure(7.2, panel_height + 0.75)
+    panel_height = min(3.9, max(2.0, 3.0 * height_mm / width_mm))
+    figure = new_figure(6.4, panel_height + 0.75)
     whole, part = figure.subplots(1, 2)
     for axes in (whole, part):
         _show(axes, overlay)
@@ -137,14 +137,14 @@ def draw_overlay(overlay: Overlay, labels: Mapping[str, int], alt: str, caption:
         _contour(part, overlay, overlay.reference == labels[name], band, is_reference=True)
         _contour(part, overlay, overlay.prediction == labels[name], line, is_reference=False)
         handles.append(Line2D([], [], color=band, linewidth=4, alpha=0.75, label=f"{name}: reference"))
-        handles.append(Line2D([], [], color=line, linewidth=1.6, linestyle="--", label=f"{name}: prediction"))
+        handles.append(Line2D([], [], color=line, linewidth=1.9, linestyle="--", label=f"{name}: prediction"))
     legend = figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(4, len(handles)), fontsize=8, frameon=False
+        handles=handles, loc="outside lower center", ncols=2, fontsize=9, frameon=False, handlelength=3
     )
     for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
         text.set_parse_math(False)
         if handle is not None and text.get_text().endswith(": prediction"):
-            handle.set_path_effects([Stroke(linewidth=3.2, foreground="#222222"), Normal()])
+            handle.set_path_effects([Stroke(linewidth=3.6, foreground="#222222"), Normal()])
     return encode(figure, alt, f"{caption} {overlay.plane.capitalize()} slice {overlay.position} of {overlay.slices}.")
 
 
@@ -205,7 +205,7 @@ def _letter_edges(axes: Axes, edges: tuple[str, str, str, str]) -> None:
         *((0.5, 0.98, "center", "top"), (0.5, 0.02, "center", "bottom")),
     )
     for letter, (x, y, horizontal, vertical) in zip(edges, places, strict=True):
-        text = axes.text(x, y, letter, transform=axes.transAxes, ha=horizontal, va=vertical, fontsize=9, color="white")
+        text = axes.text(x, y, letter, transform=axes.transAxes, ha=horizontal, va=vertical, fontsize=11, color="white")
         text.set_path_effects([Stroke(linewidth=2, foreground="black"), Normal()])
 
 
@@ -218,8 +218,8 @@ def _contour(axes: Axes, overlay: Overlay, mask: np.ndarray, colour: str, *, is_
     if is_reference:
         axes.contour(x, y, padded, levels=[0.5], colors=[colour], linewidths=4.0, alpha=0.75)
         return
-    lines = axes.contour(x, y, padded, levels=[0.5], colors=[colour], linewidths=1.6, linestyles=["dashed"])
-    lines.set_path_effects([Stroke(linewidth=3.2, foreground="#222222"), Normal()])
+    lines = axes.contour(x, y, padded, levels=[0.5], colors=[colour], linewidths=1.9, linestyles=["dashed"])
+    lines.set_path_effects([Stroke(linewidth=3.6, foreground="#222222"), Normal()])
 
 
 def _colours(position: int, labels: int) -> tuple[str, str]:
@@ -227,5 +227,5 @@ def _colours(position: int, labels: int) -> tuple[str, str]:
     if labels == 1:
         return _REFERENCE, _PREDICTION
     base = _LABEL_COLOURS[position % len(_LABEL_COLOURS)]
-    light = tuple(0.45 * channel + 0.55 for channel in to_rgb(base))
+    light = tuple(0.55 * channel + 0.45 for channel in to_rgb(base))
     return base, "#" + "".join(f"{round(255 * channel):02x}" for channel in light)

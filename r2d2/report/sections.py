@@ -77,8 +77,8 @@ def labels_section(evaluation: Evaluation) -> Html:
         "Scores of each label",
         table(headers, rows, caption="Means over cases; whole volumes, not slices.", groups=groups),
         paragraph(
-            f"A structure that is in only one of reference and prediction scores {POLICY['one_empty']}. "
-            f"One that is in neither has {POLICY['both_empty']}.",
+            f"Where a structure is in only one of reference and prediction: {POLICY['one_empty']}. "
+            f"Where it is in neither: {POLICY['both_empty']}.",
             "note",
         ),
         table(
@@ -103,15 +103,21 @@ def cases_section(evaluation: Evaluation) -> Html:
         row += [case.note or ""] if has_notes else []
         rows.append(row)
     first = ["Case", "Patient"] if has_patients else ["Case"]
-    headers = [*first, *(text for _ in names for text in ("Dice", "HD95, mm", "reference, ml", "predicted, ml"))]
-    groups = [("", len(first)), *((name, 4) for name in names)]
+    headers = [*first, *(text for _ in names for text in ("Dice", "HD95, mm", "Volume, ml"))]
+    groups = [("", len(first)), *((name, 3) for name in names)]
     if has_notes:
         headers.append("Note")
         groups.append(("", 1))
     words = {*range(len(first)), *({len(headers) - 1} if has_notes else ())}
     return section(
         "Every case, worst first",
-        table(headers, rows, caption="Sorted by Dice, averaged over labels.", text_columns=words, groups=groups),
+        table(
+            headers,
+            rows,
+            caption="Sorted by Dice, averaged over labels. Volumes: reference → prediction.",
+            text_columns=words,
+            groups=groups,
+        ),
     )
 
 
@@ -125,7 +131,7 @@ def provenance_section(entries: list[tuple[str, str]]) -> Html:
     """List where evaluation and model come from."""
     rows = [[name, Html(f"<code>{escape(value)}</code>")] for name, value in entries]
     return section(
-        "Where this comes from", table(["", "value"], rows, caption="Evaluation and model.", text_columns=(0, 1))
+        "Where this comes from", table(["What", "Value"], rows, caption="Evaluation and model.", text_columns=(0, 1))
     )
 
 
@@ -135,6 +141,5 @@ def _score_cells(score: LabelScore) -> list[str]:
     return [
         Html(f"{share(score.dice)}{status}"),
         millimetres(score.hd95_mm),
-        millilitres(score.reference_ml),
-        millilitres(score.prediction_ml),
+        f"{millilitres(score.reference_ml)} → {millilitres(score.prediction_ml)}",
     ]

@@ -30,11 +30,12 @@ th, td { padding: .32rem .7rem; text-align: left; vertical-align: top; border-bo
 thead th { border-bottom: 2px solid #aab4bd; font-weight: 600; white-space: nowrap; vertical-align: bottom; }
 .groups th { border-bottom: 1px solid var(--line); text-align: center; }
 .groups td { border-bottom: none; }
-tbody th { font-weight: 500; overflow-wrap: anywhere; }
+tbody th { font-weight: 500; white-space: nowrap; }
+.scroll td:last-child:not(.figure) { min-width: 9rem; }
 tbody tr:nth-child(even) { background: var(--tint); }
 .figure { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .status { display: block; color: #9c3d00; font-size: .8rem; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 1rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 1rem; }
 .figures.wide { grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }
 figure { margin: 0; padding: .6rem; border: 1px solid var(--line); border-radius: 4px; break-inside: avoid; }
 img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
