@@ -63,7 +63,7 @@ def derive_plan(
         reasons={
             "slice_axis": axis_reason,
             "spacing_mm": spacing_reason,
-            "slice_size": f"{size[0]} x {size[1]} pixels, multiples of {SIZE_MULTIPLE}, hold every training slice",
+            "slice_size": f"{size[0]} x {size[1]}, multiples of {SIZE_MULTIPLE}, hold every training slice",
             "normalisation": kind_reason,
             "clipping": clipping_reason,
         },

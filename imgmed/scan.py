@@ -50,7 +50,7 @@ class PreparedScan:
     """A scan ready to be normalised, and the way back.
 
     `image` is (slices, height, width, channels) float32, resampled and clipped but not normalised; `grid`
-    puts arrays on its slices back into the original voxels; `bounds` are the (lowest, highest) of the clipping.
+    puts arrays on its slices back into the original voxels; `bounds` are what each channel was clipped to.
     """
 
     image: np.ndarray

@@ -103,9 +103,8 @@ def _cases_in_folders(source: Path) -> tuple[tuple[CaseSource, ...], tuple[str, 
     folders = folders_of(source)
     if folders is None:
         raise SourceLayoutError(
-            f'no image/label pairs in {source}: {INDEX} has no "training" list and there are no folders'
-            f" imagesTr/"
-            " and labelsTr/"
+            f'no image/label pairs in {source}: {INDEX} has no "training" list, and there are no folders'
+            " imagesTr/ and labelsTr/"
         )
     return pair_folders(*folders)
 
