@@ -57,7 +57,12 @@ def compare_all(options: argparse.Namespace) -> None:
     print(table(rows))
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        report = {"machine": describe_machine(), "batch_size_per_worker": options.batch, "slice_size": SIZE, "rows": rows}
+        report = {
+            "machine": describe_machine(),
+            "batch_size_per_worker": options.batch,
+            "slice_size": SIZE,
+            "rows": rows,
+        }
         options.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
@@ -135,14 +140,18 @@ def write_dataset(folder: Path, slices: int) -> Any:
         for part in ("images", "labels"):
             (folder / "study" / part).mkdir(parents=True, exist_ok=True)
             shape = (*SIZE, slices)
-            array = generator.normal(size=shape).astype(np.float32) if part == "images" else generator.integers(
-                0, 3, shape
-            ).astype(np.uint8)
+            array = (
+                generator.normal(size=shape).astype(np.float32)
+                if part == "images"
+                else generator.integers(0, 3, shape).astype(np.uint8)
+            )
             nib.save(nib.Nifti1Image(array, np.eye(4)), folder / "study" / part / f"case{case}.nii.gz")
     return prepare_dataset(folder / "study", folder / "dataset", PreparationSettings(slice_axis=2))
 
 
-def run_ours(step: Any, feed: Any, options: argparse.Namespace, epoch: int, rank: int = 0, world_size: int = 1) -> float:
+def run_ours(
+    step: Any, feed: Any, options: argparse.Namespace, epoch: int, rank: int = 0, world_size: int = 1
+) -> float:
     """Train for a round as the training run does: permutation, feed, step; give images per second of this rank."""
     from dist_training.feed import epoch_steps, prefetch
 
@@ -174,7 +183,9 @@ def against_keras(options: argparse.Namespace) -> None:
         step = training_step(options.network, SoloCommunicator(), settings)
         everything = feed.batch(Step(np.arange(options.batch * options.steps), 1))
         peer, loss = build(options.network), build_loss(settings.loss, 3)
-        peer.compile(keras.optimizers.Adam(1e-4), loss=lambda y, logits: loss(logits, tf.cast(y, tf.int32)), jit_compile=False)
+        peer.compile(
+            keras.optimizers.Adam(1e-4), loss=lambda y, logits: loss(logits, tf.cast(y, tf.int32)), jit_compile=False
+        )
 
         def run_theirs() -> float:
             begin = time.perf_counter()

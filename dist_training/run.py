@@ -90,7 +90,7 @@ def train(
     log_handler = log_to_file(folder.logs / f"rank-{communicator.rank}.log")
     is_main = communicator.rank == 0
     tensorboard = TensorBoardWriter(folder.tensorboard) if is_main else None
-    watchers = (*listeners, tensorboard) if tensorboard else ()
+    watchers: tuple[Listener, ...] = (*listeners, tensorboard) if tensorboard else ()
     events = EventLog(folder.events if is_main else None, watchers)
     control = Control(folder.control if is_main else None)
     control.clear()
@@ -185,7 +185,8 @@ class TrainingRun:
             resumed_at_step=self._global_step(),
         )
         while self.progress.epoch < self.settings.epochs:
-            if not self._run_epoch(control):
+            is_stopped = self._run_epoch(control)
+            if is_stopped and self.progress.epoch < self.settings.epochs:
                 reason = self.communicator.broadcast_object(control.reason) or "another worker was asked to stop"
                 self.events.record("state", state="stopping", reason=reason)
                 self._checkpoint()
@@ -220,8 +221,8 @@ class TrainingRun:
         _assign(self.optimizer.variables, slots)
 
     def _run_epoch(self, control: Control) -> bool:
-        """Run what is left of an epoch; False where a request to stop ended it before its last step."""
-        epoch, started, trained = self.progress.epoch, time.perf_counter(), 0
+        """Run what is left of an epoch; True where a request to stop came, which may have cut it short."""
+        epoch, started, trained, is_stopped = self.progress.epoch, time.perf_counter(), 0, False
         steps = epoch_steps(
             self.settings.seed,
             epoch,
@@ -241,10 +242,11 @@ class TrainingRun:
             seconds = time.perf_counter() - step_started
             self._record_step(loss, batch.global_count, learning_rate, seconds)
             trained += batch.global_count
-            if is_stopped and not (self.progress.step_in_epoch == self.steps_per_epoch):
-                return False
-        self._end_epoch(trained, started)
-        return not (is_stopped and self.progress.epoch < self.settings.epochs) if steps else True
+            if is_stopped:
+                break
+        if self.progress.step_in_epoch == self.steps_per_epoch:
+            self._end_epoch(trained, started)
+        return is_stopped
 
     def _learning_rate(self) -> float:
         settings = self.settings

@@ -112,7 +112,12 @@ def _join(world_size: int, threads: int | None) -> Communicator:
 
 
 def _train_launched(
-    world_size: int, threads: int | None, config: Path | None, options: dict[str, Any], settings: list[str], resume: bool
+    world_size: int,
+    threads: int | None,
+    config: Path | None,
+    options: dict[str, Any],
+    settings: list[str],
+    resume: bool,
 ) -> None:
     """Be one rank of a horovodrun that the user typed: rank 0 checks and speaks for all."""
     from r2d2.cli.progress import stages, training_display

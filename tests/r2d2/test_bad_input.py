@@ -1,4 +1,4 @@
-"""Each mistake of a user's: one clear line that names the file and what would work, exit code 2, nothing left behind."""
+"""Each mistake of a user's: one clear line that names the file and what would work, exit code 2, nothing left."""
 
 import gzip
 import json

@@ -11,7 +11,8 @@ from r2d2.errors import ConfigurationError
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     configuration = configure(
-        {}, assignments=["network.architecture=fcn", "network.width=0.25", "training.epochs=7", "training.dtype=float64"]
+        {},
+        assignments=["network.architecture=fcn", "network.width=0.25", "training.epochs=7", "training.dtype=float64"],
     )
     path = tmp_path / "r2d2.yaml"
     path.write_text(commented_yaml(configuration, "A title"))
@@ -73,7 +74,9 @@ def test_all_faults_are_listed_together_with_what_is_valid() -> None:
 
 
 def test_an_unknown_architecture_names_those_there_are() -> None:
-    with pytest.raises(ConfigurationError, match=r"network.architecture: must be one of 'unet', 'fcn'; received 'vnet'"):
+    with pytest.raises(
+        ConfigurationError, match=r"network.architecture: must be one of 'unet', 'fcn'; received 'vnet'"
+    ):
         configure({}, assignments=["network.architecture=vnet"])
 
 
@@ -83,7 +86,8 @@ def test_a_warm_up_longer_than_the_run_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("a: [1", "is not YAML"), ("- a\n- b\n", "must hold keys"), ("just words", "must hold keys")]
+    ("content", "message"),
+    [("a: [1", "is not YAML"), ("- a\n- b\n", "must hold keys"), ("just words", "must hold keys")],
 )
 def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "r2d2.yaml"
