@@ -21,7 +21,7 @@ from dist_training.events import EventLog, Listener
 from dist_training.feed import SliceFeed, epoch_steps, prefetch
 from dist_training.model_card import save_model
 from dist_training.optimizer import build_optimizer
-from dist_training.plan import check_checkpoint, check_workers, run_facts
+from dist_training.plan import check_checkpoint, check_normalisation, check_workers, run_facts
 from dist_training.run_folder import RunFolder
 from dist_training.schedules import learning_rate_at, scaled_learning_rate
 from dist_training.session import environment, log_to_file
@@ -150,6 +150,7 @@ class TrainingRun:
         self.folder, self.communicator, self.events = folder, communicator, events
         self.is_main = communicator.rank == 0
         check_workers(dataset, communicator.world_size)
+        check_normalisation(network, communicator.world_size)
         keras.config.set_dtype_policy(settings.dtype)
         if self.is_main:
             write_json(folder.environment, environment(communicator))

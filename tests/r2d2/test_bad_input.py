@@ -201,6 +201,11 @@ def test_more_workers_than_samples(refused: Refused, dataset: Path, workers: int
     assert "use at most" in line
 
 
+def test_batch_normalisation_on_several_workers(refused: Refused, dataset: Path) -> None:
+    line = refused("train", "--dataset", dataset, "--workers", 2, "network.normalisation=batch")
+    assert "use group" in line
+
+
 def test_a_model_that_is_none(refused: Refused, dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "no-model").mkdir()
     line = refused("predict", "--model", tmp_path / "no-model", "--dataset", dataset, "--out", "out")
