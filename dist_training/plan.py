@@ -39,8 +39,8 @@ def check_normalisation(network: NetworkSettings, world_size: int) -> None:
     """
     if world_size > 1 and getattr(network, "normalisation", None) == "batch":
         raise ConfigurationError(
-            f"network.normalisation=batch averages over each worker's own share, so {world_size} workers would not train "
-            "what one does; use group (the default) or instance, or one worker"
+            f"network.normalisation=batch averages over each worker's own share, so {world_size} workers would not "
+            "train what one does; use group (the default) or instance, or one worker"
         )
 
 
