@@ -23,9 +23,9 @@ __all__ = ["write_phantom_study"]
 
 LABELS = {"0": "background", "1": "organ", "2": "lesion"}
 SPACING_MM = (1.0, 1.0, 3.0)
-BODY, ORGAN, LESION = 300.0, 430.0, 600.0  # mean intensities before bias and noise
+BODY, ORGAN, LESION = 300.0, 390.0, 550.0  # mean intensities before bias and noise
 NOISE = 28.0
-BIAS = 0.25
+BIAS = 0.35
 WITHOUT_LESION = 5  # one case in so many
 
 
@@ -156,7 +156,7 @@ def _draw_anatomy(
         frame, organ_centre + offset * organ_radii, radii * rng.uniform(0.9, 1.1, 3), rng, 0.08
     )
     aside = shift + field * [rng.uniform(-0.1, 0.1), rng.uniform(0.27, 0.31), rng.uniform(-0.2, 0.2)]
-    distractor = body & ~organ & _ellipsoid(frame, aside, 0.75 * radii * rng.uniform(0.9, 1.1, 3), rng, 0.08)
+    distractor = body & ~organ & _ellipsoid(frame, aside, 0.8 * radii * rng.uniform(0.9, 1.1, 3), rng, 0.08)
     label = organ.astype(np.uint8)
     if with_lesion:
         label[lesion] = 2
