@@ -1,7 +1,7 @@
 """A phantom study: seeded, small volumes with two structures, for demonstrations and tests.
 
 Each volume shows a body with an organ (a deformed ellipsoid) and, in four of five cases, a lesion inside it.
-A distractor of the lesion's brightness lies outside the organ, and a smooth multiplicative bias field and
+A distractor nearly as bright as the lesion lies outside the organ, and a smooth multiplicative bias field and
 noise keep a threshold from finding anything. Design and code are our own.
 """
 
@@ -23,9 +23,9 @@ __all__ = ["write_phantom_study"]
 
 LABELS = {"0": "background", "1": "organ", "2": "lesion"}
 SPACING_MM = (1.0, 1.0, 3.0)
-BODY, ORGAN, LESION = 300.0, 430.0, 600.0  # mean intensities before bias and noise
+BODY, ORGAN, LESION, DISTRACTOR = 300.0, 400.0, 560.0, 500.0  # mean intensities before bias and noise
 NOISE = 28.0
-BIAS = 0.25
+BIAS = 0.35
 WITHOUT_LESION = 5  # one case in so many
 
 
@@ -183,7 +183,8 @@ def _ellipsoid(
 def _image_of(anatomy: _Anatomy, frame: _Frame, rng: np.random.Generator) -> np.ndarray:
     clean = np.where(anatomy.body, BODY, 0.0)
     clean[anatomy.label == 1] = ORGAN
-    clean[(anatomy.label == 2) | anatomy.distractor] = LESION
+    clean[anatomy.label == 2] = LESION
+    clean[anatomy.distractor] = DISTRACTOR
     texture = gaussian_filter(rng.normal(size=frame.shape), (3, 3, 1))
     clean *= 1 + 0.04 * texture / texture.std()
     blurred = gaussian_filter(clean, (0.6, 0.6, 0.2))

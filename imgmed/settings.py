@@ -8,10 +8,10 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from imgmed.errors import UnknownRecipeError
-from imgmed.labels import parse_labels
-from imgmed.recipes import AUTO, check_recipe
 
-__all__ = ["PreparationSettings"]
+__all__ = ["AUTO", "PreparationSettings"]
+
+AUTO = "auto"
 
 
 class PreparationSettings(BaseModel):
@@ -60,6 +60,8 @@ class PreparationSettings(BaseModel):
     @field_validator("recipe")
     @classmethod
     def _check_recipe(cls, recipe: str) -> str:
+        from imgmed.recipes import check_recipe  # here: the command line shows these settings without nibabel
+
         try:
             check_recipe(recipe)
         except UnknownRecipeError as error:
@@ -69,6 +71,8 @@ class PreparationSettings(BaseModel):
     @field_validator("labels")
     @classmethod
     def _check_labels(cls, labels: dict[str, int] | None) -> dict[str, int] | None:
+        from imgmed.labels import parse_labels  # here: without numpy
+
         return None if labels is None else parse_labels(labels, "settings")
 
     @field_validator("spacing_mm")
