@@ -145,7 +145,7 @@ def read_latest_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def _read(path: Path) -> Checkpoint:
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         head = json.loads(str(archive["head"]))
         if head["schema_version"] != SCHEMA_VERSION:
             raise CheckpointError(

@@ -11,7 +11,7 @@ import numpy as np
 
 from imgmed import PreparedDataset
 
-__all__ = ["Batch", "IGNORED", "SliceFeed", "Step", "epoch_permutation", "epoch_steps", "prefetch", "rank_share"]
+__all__ = ["IGNORED", "Batch", "SliceFeed", "Step", "epoch_permutation", "epoch_steps", "prefetch", "rank_share"]
 
 IGNORED = -1
 """Class of a pixel that takes no part in the loss: padding around a slice."""
@@ -83,9 +83,7 @@ def rank_share(count: int, rank: int, world_size: int) -> slice:
     return slice(start, start + size + (rank < longer))
 
 
-def epoch_steps(
-    seed: int, epoch: int, count: int, *, global_batch_size: int, rank: int, world_size: int
-) -> list[Step]:
+def epoch_steps(seed: int, epoch: int, count: int, *, global_batch_size: int, rank: int, world_size: int) -> list[Step]:
     """List one epoch's steps as one rank sees them: every slice once over all ranks and steps.
 
     Args:

@@ -10,9 +10,7 @@ from dist_training.communicator import Communicator
 __all__ = ["sum_over_ranks"]
 
 
-def sum_over_ranks(
-    communicator: Communicator, gradients: Sequence[Any], scalars: Any
-) -> tuple[list[Any], Any]:
+def sum_over_ranks(communicator: Communicator, gradients: Sequence[Any], scalars: Any) -> tuple[list[Any], Any]:
     """Sum a step's gradients and scalars over the ranks, in one collective; works inside ``tf.function``.
 
     One buffer keeps the order of additions fixed (Horovod's own fusion lays tensors out by when they are

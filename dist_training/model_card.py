@@ -16,7 +16,6 @@ from imgmed.storage import sha256_of, write_json
 
 __all__ = ["ModelCard", "SourceCase", "Split", "read_model_card", "save_model"]
 
-SCHEMA_VERSION = 1
 Split = Literal["train", "validation", "test"]
 
 
@@ -57,7 +56,7 @@ class ModelCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     network: NetworkSettings
     channels: tuple[str, ...]
     num_outputs: int

@@ -6,10 +6,10 @@ from typing import Any
 
 from dist_training.architectures import NetworkSettings
 from dist_training.checkpoint import Checkpoint
-from dist_training.errors import CheckpointError, TooManyWorkersError
+from dist_training.errors import CheckpointError, ConfigurationError, TooManyWorkersError
 from imgmed import PreparedDataset
 
-__all__ = ["check_checkpoint", "check_workers", "run_facts", "training_slice_count"]
+__all__ = ["check_checkpoint", "check_normalisation", "check_workers", "run_facts", "training_slice_count"]
 
 
 def training_slice_count(dataset: PreparedDataset) -> int:
@@ -28,6 +28,19 @@ def check_workers(dataset: PreparedDataset, world_size: int) -> None:
         raise TooManyWorkersError(
             f"more workers than training samples: {world_size} workers, {count} training slices in {dataset.folder}; "
             f"use at most {count} workers"
+        )
+
+
+def check_normalisation(network: NetworkSettings, world_size: int) -> None:
+    """Refuse batch normalisation on several workers: each would average over its own share of the batch.
+
+    Raises:
+        ConfigurationError: where the result would depend on the number of workers.
+    """
+    if world_size > 1 and getattr(network, "normalisation", None) == "batch":
+        raise ConfigurationError(
+            f"network.normalisation=batch averages over each worker's own share, so {world_size} workers would not "
+            "train what one does; use group (the default) or instance, or one worker"
         )
 
 

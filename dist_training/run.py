@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import keras
 import numpy as np
 
 from dist_training.architectures import NetworkSettings, build_network
@@ -20,10 +21,10 @@ from dist_training.events import EventLog, Listener
 from dist_training.feed import SliceFeed, epoch_steps, prefetch
 from dist_training.model_card import save_model
 from dist_training.optimizer import build_optimizer
-from dist_training.plan import check_checkpoint, check_workers, run_facts
+from dist_training.plan import check_checkpoint, check_normalisation, check_workers, run_facts
 from dist_training.run_folder import RunFolder
 from dist_training.schedules import learning_rate_at, scaled_learning_rate
-from dist_training.session import configure_session, environment, log_to_file
+from dist_training.session import environment, log_to_file
 from dist_training.settings import TrainingSettings
 from dist_training.step import TrainingStep, build_predict
 from dist_training.tensorboard import TensorBoardWriter
@@ -89,7 +90,7 @@ def train(
     log_handler = log_to_file(folder.logs / f"rank-{communicator.rank}.log")
     is_main = communicator.rank == 0
     tensorboard = TensorBoardWriter(folder.tensorboard) if is_main else None
-    watchers = (*listeners, tensorboard) if tensorboard else ()
+    watchers: tuple[Listener, ...] = (*listeners, tensorboard) if tensorboard else ()
     events = EventLog(folder.events if is_main else None, watchers)
     control = Control(folder.control if is_main else None)
     control.clear()
@@ -149,9 +150,10 @@ class TrainingRun:
         self.folder, self.communicator, self.events = folder, communicator, events
         self.is_main = communicator.rank == 0
         check_workers(dataset, communicator.world_size)
-        threads = configure_session(settings, communicator)
+        check_normalisation(network, communicator.world_size)
+        keras.config.set_dtype_policy(settings.dtype)
         if self.is_main:
-            write_json(folder.environment, environment(communicator, threads))
+            write_json(folder.environment, environment(communicator))
         self.events.record("state", state="starting", world_size=communicator.world_size)
         training = dataset.splits.train
         self.training_feed = SliceFeed(dataset, training, training, settings.dtype)
@@ -184,7 +186,8 @@ class TrainingRun:
             resumed_at_step=self._global_step(),
         )
         while self.progress.epoch < self.settings.epochs:
-            if not self._run_epoch(control):
+            is_stopped = self._run_epoch(control)
+            if is_stopped and self.progress.epoch < self.settings.epochs:
                 reason = self.communicator.broadcast_object(control.reason) or "another worker was asked to stop"
                 self.events.record("state", state="stopping", reason=reason)
                 self._checkpoint()
@@ -219,8 +222,8 @@ class TrainingRun:
         _assign(self.optimizer.variables, slots)
 
     def _run_epoch(self, control: Control) -> bool:
-        """Run what is left of an epoch; False where a request to stop ended it before its last step."""
-        epoch, started, trained = self.progress.epoch, time.perf_counter(), 0
+        """Run what is left of an epoch; True where a request to stop came, which may have cut it short."""
+        epoch, started, trained, is_stopped = self.progress.epoch, time.perf_counter(), 0, False
         steps = epoch_steps(
             self.settings.seed,
             epoch,
@@ -240,10 +243,11 @@ class TrainingRun:
             seconds = time.perf_counter() - step_started
             self._record_step(loss, batch.global_count, learning_rate, seconds)
             trained += batch.global_count
-            if is_stopped and not (self.progress.step_in_epoch == self.steps_per_epoch):
-                return False
-        self._end_epoch(trained, started)
-        return not (is_stopped and self.progress.epoch < self.settings.epochs) if steps else True
+            if is_stopped:
+                break
+        if self.progress.step_in_epoch == self.steps_per_epoch:
+            self._end_epoch(trained, started)
+        return is_stopped
 
     def _learning_rate(self) -> float:
         settings = self.settings

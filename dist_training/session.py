@@ -1,4 +1,4 @@
-"""The TensorFlow side of a worker: devices, threads, precision, versions."""
+"""The TensorFlow side of a worker: devices, threads, versions."""
 
 from __future__ import annotations
 
@@ -11,37 +11,29 @@ from pathlib import Path
 from typing import Any
 
 from dist_training.communicator import Communicator
-from dist_training.settings import TrainingSettings
 
-__all__ = ["configure_session", "log_to_file", "versions"]
+__all__ = ["configure_devices", "environment", "log_to_file", "versions"]
 
 _DISTRIBUTIONS = ("r2d2", "tensorflow-cpu", "tensorflow", "keras", "horovod", "numpy")
 
 
-def configure_session(settings: TrainingSettings, communicator: Communicator) -> int:
-    """Give this worker its device, its share of the host's cores and its precision.
+def configure_devices(communicator: Communicator, threads: int | None = None) -> None:
+    """Give this worker its device and its share of the host's cores; call before TensorFlow runs anything.
 
     Args:
-        settings: ``dtype`` and ``threads_per_worker``.
         communicator: where this worker stands among those of its host.
-
-    Returns:
-        The number of threads that one operation may use.
+        threads: CPU threads of one operation; None shares the host's cores among its workers.
     """
-    import keras
     import tensorflow as tf
 
-    keras.config.set_dtype_policy(settings.dtype)
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         mine = gpus[communicator.local_rank % len(gpus)]
         tf.config.set_visible_devices(mine, "GPU")
         tf.config.experimental.set_memory_growth(mine, True)
-    threads = settings.threads_per_worker or max(1, len(os.sched_getaffinity(0)) // communicator.local_size)
-    if tf.config.threading.get_intra_op_parallelism_threads() != threads:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    return threads
+    share = max(1, len(os.sched_getaffinity(0)) // communicator.local_size)
+    tf.config.threading.set_intra_op_parallelism_threads(threads or share)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def versions() -> dict[str, str]:
@@ -55,15 +47,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def environment(communicator: Communicator, threads: int) -> dict[str, Any]:
+def environment(communicator: Communicator) -> dict[str, Any]:
     """Describe where a run takes place, for environment.json."""
+    import tensorflow as tf
+
     return {
         "schema_version": 1,
         "versions": versions(),
         "host": platform.node(),
         "platform": platform.platform(),
         "cores": len(os.sched_getaffinity(0)),
-        "threads_per_worker": threads,
+        "threads_per_worker": tf.config.threading.get_intra_op_parallelism_threads(),
         "world_size": communicator.world_size,
         "command": sys.argv,
     }

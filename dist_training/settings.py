@@ -23,33 +23,31 @@ class TrainingSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(20, ge=1, description="passes over the training slices")
-    batch_size_per_worker: int = Field(16, ge=1, description="slices per step and worker")
+    epochs: int = Field(default=20, ge=1, description="passes over the training slices")
+    batch_size_per_worker: int = Field(default=16, ge=1, description="slices per step and worker")
     global_batch_size: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="slices per step over all workers, kept on any number of them; "
         "null: batch_size_per_worker x workers",
     )
     reference_batch_size: int = Field(
-        16, ge=1, description="the batch that learning_rate suits; the rate is scaled by global / reference"
+        default=16, ge=1, description="the batch that learning_rate suits; the rate is scaled by global / reference"
     )
-    optimizer: OptimizerName = Field("adam", description="adam, or sgd with momentum")
-    learning_rate: float = Field(1e-3, gt=0, description="learning rate at reference_batch_size")
-    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd; adam ignores it")
-    schedule: Schedule = Field("cosine", description="cosine (to zero at the end) or constant")
+    optimizer: OptimizerName = Field(default="adam", description="adam, or sgd with momentum")
+    learning_rate: float = Field(default=1e-3, gt=0, description="learning rate at reference_batch_size")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of sgd; adam ignores it")
+    schedule: Schedule = Field(default="cosine", description="cosine (to zero at the end) or constant")
     warmup_epochs: float = Field(
-        0.5, ge=0, description="epochs over which the rate rises, step by step, to its scaled value"
+        default=0.5, ge=0, description="epochs over which the rate rises, step by step, to its scaled value"
     )
     loss: LossName = Field(
-        "dice_cross_entropy", description="dice_cross_entropy (their sum), cross_entropy or dice (soft, per sample)"
+        default="dice_cross_entropy",
+        description="dice_cross_entropy (their sum), cross_entropy or dice (soft, per sample)",
     )
-    dtype: Literal["float32", "float64"] = Field("float32", description="precision of weights and arithmetic")
-    seed: int = Field(0, ge=0, description="seeds the initial weights, the order of the slices and dropout")
-    checkpoint_every_epochs: int = Field(1, ge=1, description="epochs between checkpoints")
-    threads_per_worker: int | None = Field(
-        None, ge=1, description="CPU threads of one worker; null: the host's cores shared among its workers"
-    )
+    dtype: Literal["float32", "float64"] = Field(default="float32", description="precision of weights and arithmetic")
+    seed: int = Field(default=0, ge=0, description="seeds the initial weights, the order of the slices and dropout")
+    checkpoint_every_epochs: int = Field(default=1, ge=1, description="epochs between checkpoints")
 
     @model_validator(mode="after")
     def _warmup_within_run(self) -> TrainingSettings:

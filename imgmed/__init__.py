@@ -1,4 +1,4 @@
-"""ImgMed: medical volumes in, prepared datasets and slices out. Names are imported when they are first used."""
+"""ImgMed: medical volumes in, prepared datasets and slices out. Names are imported on first use."""
 
 from __future__ import annotations
 

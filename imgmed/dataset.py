@@ -88,7 +88,7 @@ class DatasetDescription(BaseModel):
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A prepared dataset; opening it reads three small files, arrays are mapped into memory when asked for."""
+    """A prepared dataset; opening it reads three small files, arrays are mapped when asked for."""
 
     folder: Path
     description: DatasetDescription
@@ -165,11 +165,11 @@ class PreparedDataset:
             ) from None
 
     def image(self, case_id: str) -> np.ndarray:
-        """Map a case's image into memory, read-only: float32 (slices, height, width, channels), not normalised."""
+        """Map a case's image, read-only: float32 (slices, height, width, channels), not normalised."""
         return self._map(case_id, "image")
 
     def label_map(self, case_id: str) -> np.ndarray:
-        """Map a case's labels into memory, read-only: uint8 or uint16 values (slices, height, width)."""
+        """Map a case's label values, read-only: uint8 or uint16 (slices, height, width)."""
         return self._map(case_id, "label")
 
     def grid(self, case_id: str) -> SliceGrid:
@@ -181,7 +181,7 @@ class PreparedDataset:
         return self.case(case_id).intensity
 
     def normalisation(self, case_ids: Iterable[str]) -> Normalisation:
-        """Return the normalisation with numbers from these cases alone (the training cases of a split or fold)."""
+        """Return the normalisation with numbers from these cases alone (those trained on)."""
         return Normalisation.of_cases(
             self.description.normalisation, [self.case_statistics(case_id) for case_id in case_ids]
         )

@@ -63,8 +63,7 @@ def derive_plan(
         reasons={
             "slice_axis": axis_reason,
             "spacing_mm": spacing_reason,
-            "slice_size": f"{size[0]} x {size[1]} pixels hold every training slice, rounded up to multiples of"
-            f" {SIZE_MULTIPLE}",
+            "slice_size": f"{size[0]} x {size[1]}, multiples of {SIZE_MULTIPLE}, hold every training slice",
             "normalisation": kind_reason,
             "clipping": clipping_reason,
         },
@@ -73,7 +72,7 @@ def derive_plan(
 
 
 def choose_slice_axis(shape: Sequence[float], spacing_mm: Sequence[float]) -> int:
-    """Return the axis to cut across: the coarsest; among nearly equal ones that with the largest slices, else the last.
+    """Return the axis to cut across: the coarsest, or among nearly equal ones that with the largest slices.
 
     Args:
         shape: typical voxels along three axes.
@@ -94,7 +93,7 @@ def _slice_axis(shapes: np.ndarray, spacings: np.ndarray, settings: PreparationS
     axis = choose_slice_axis(shape.tolist(), spacing.tolist())
     others = [spacing[other] for other in range(3) if other != axis]
     if spacing[axis] > NEARLY_EQUAL * max(others):
-        why = f"the spacing is by far the largest there ({spacing[axis]:.3g} mm, otherwise {_joined(others)} mm)"
+        why = f"the spacing is largest there by far ({spacing[axis]:.3g} mm, others {_joined(others)} mm)"
     else:
         why = (
             f"of the axes with nearly the largest spacing ({_joined(spacing)} mm) it gives the largest slices"
@@ -112,7 +111,8 @@ def _plane_spacing(
     same = bool((np.abs(spacings / (height, width) - 1) <= KEPT_WITHIN).all())
     if same:
         return (height, width), (
-            f"all training cases have {height:.4g} x {width:.4g} mm within 1 %: they are not resampled, other scans are"
+            f"all training cases have {height:.4g} x {width:.4g} mm within 1 %: they are not resampled,"
+            f" other scans are"
         )
     return (height, width), (
         f"median of the training cases, whose spacings range from {_joined(spacings.min(axis=0))} to"

@@ -93,7 +93,7 @@ def canonical_shape(shape: tuple[int, int, int], orientation: Orientation) -> tu
 
 
 def canonical_affine(affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Return the (4, 4) affine of the array that `to_canonical` makes of one with `affine` and `shape` (i, j, k)."""
+    """Return the (4, 4) affine of what `to_canonical` makes of a (i, j, k) array of this affine and shape."""
     orientation = orientation_of(affine)
     change = np.zeros((4, 4))
     change[3, 3] = 1.0

@@ -12,7 +12,7 @@ __all__ = ["Clipping", "IntensityStatistics", "Normalisation", "NormalisationKin
 
 NormalisationKind = Literal["zscore_case", "zscore_dataset"]
 Bounds = tuple[tuple[float, float], ...]
-CONSTANT = 1e-7  # a standard deviation below this part of the mean is rounding
+CONSTANT = 1e-6  # a standard deviation below this part of the mean is rounding of float32
 
 
 class Clipping(BaseModel):
@@ -31,7 +31,8 @@ class Clipping(BaseModel):
     )
     bounds: Bounds | None = Field(
         default=None,
-        description="(lowest, highest) per channel, the same for every case; null: each case's own percentiles.",
+        description="(lowest, highest) per channel, the same for every case; null: each case's own"
+        " percentiles.",
     )
 
     @model_validator(mode="after")
@@ -84,9 +85,11 @@ class IntensityStatistics(BaseModel):
         for part in (
             image if image.ndim > 2 else (image,)
         ):  # slice by slice: no float64 copy of the whole image
-            flat = part.reshape(-1, channels).astype(np.float64)
-            sums += flat.sum(axis=0)
-            squares += np.einsum("nc,nc->c", flat, flat)
+            columns = np.ascontiguousarray(
+                part.reshape(-1, channels).T, np.float64
+            )  # rows are summed pairwise
+            sums += columns.sum(axis=1)
+            squares += np.square(columns).sum(axis=1)
         return cls(
             count=image.size // channels, sums=tuple(sums.tolist()), sums_of_squares=tuple(squares.tolist())
         )
@@ -112,7 +115,7 @@ class IntensityStatistics(BaseModel):
 
     @property
     def std(self) -> tuple[float, ...]:
-        """Standard deviation of each channel (divisor: count); 1 for a constant one, so that it can divide."""
+        """Standard deviation of each channel (divisor: count); 1 for a constant one: it can divide."""
         return tuple(
             _std(mean, squares / self.count)
             for mean, squares in zip(self.mean, self.sums_of_squares, strict=True)

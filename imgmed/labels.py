@@ -104,10 +104,10 @@ def check_declared(found: Sequence[int], labels: Mapping[str, int], origin: str)
 
 
 def parse_labels(declared: Any, origin: str) -> dict[str, int]:
-    """Return {name: value}, sorted by value and with the background, from either form in which files declare labels.
+    """Return {name: value}, by value and with the background, from either form in which labels are declared.
 
     Args:
-        declared: {"0": "background", "1": "liver"} (Medical Segmentation Decathlon) or {"background": 0, "liver": 1}.
+        declared: {"0": "background", "1": "liver"} (as in MSD) or {"background": 0, "liver": 1}.
         origin: the file, for messages.
 
     Raises:
@@ -137,7 +137,8 @@ def _name_and_value(key: Any, entry: Any, origin: str) -> tuple[str, int]:
         value = int(value)
     if not isinstance(name, str) or not name or not isinstance(value, int) or isinstance(value, bool):
         raise LabelError(
-            f"{origin}: a label is a name with one whole number; received {key!r}: {entry!r} (regions of several"
+            f"{origin}: a label is a name with one whole number; received {key!r}: {entry!r} (regions of"
+            f" several"
             " values are not supported)"
         )
     if not 0 <= value <= LARGEST_LABEL:

@@ -1,8 +1,8 @@
 """A phantom study: seeded, small volumes with two structures, for demonstrations and tests.
 
-Each volume shows a body with an organ (a deformed ellipsoid) and, in four of five cases, a lesion inside the organ.
-A distractor of the lesion's brightness lies outside the organ, and a smooth multiplicative bias field and noise
-keep a threshold from finding anything. Design and code are our own.
+Each volume shows a body with an organ (a deformed ellipsoid) and, in four of five cases, a lesion inside it.
+A distractor nearly as bright as the lesion lies outside the organ, and a smooth multiplicative bias field and
+noise keep a threshold from finding anything. Design and code are our own.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ __all__ = ["write_phantom_study"]
 
 LABELS = {"0": "background", "1": "organ", "2": "lesion"}
 SPACING_MM = (1.0, 1.0, 3.0)
-BODY, ORGAN, LESION = 300.0, 430.0, 600.0  # mean intensities before bias and noise
+BODY, ORGAN, LESION, DISTRACTOR = 300.0, 400.0, 560.0, 500.0  # mean intensities before bias and noise
 NOISE = 28.0
-BIAS = 0.25
+BIAS = 0.35
 WITHOUT_LESION = 5  # one case in so many
 
 
@@ -42,8 +42,8 @@ def write_phantom_study(
         folder: folder to be made; it must not exist, or be empty.
         cases: number of volumes, at least 3; one in five has no lesion.
         seed: the same seed gives the same bytes.
-        shape: largest (right, anterior, superior) size in voxels, at least (32, 32, 8); volumes are up to an eighth
-            smaller, a third of them is stored left-posterior, a third has another in-plane spacing.
+        shape: largest (right, anterior, superior) size in voxels, at least (32, 32, 8); volumes are up to an
+            eighth smaller, a third is stored left-posterior, a third has another in-plane spacing.
         progress: called with ("phantom", done, total).
 
     Returns:
@@ -55,7 +55,8 @@ def write_phantom_study(
     """
     if cases < 3 or any(size < least for size, least in zip(shape, (32, 32, 8), strict=True)):
         raise ValueError(
-            f"a phantom study needs at least 3 cases of at least 32 x 32 x 8 voxels; received {cases} of {shape}"
+            f"a phantom study needs at least 3 cases of at least 32 x 32 x 8 voxels; received {cases} of"
+            f" {shape}"
         )
     folder = Path(folder)
     without = _cases_without_lesion(cases, seed)
@@ -111,8 +112,8 @@ class _Anatomy:
 
 
 def _draw_frame(number: int, shape: tuple[int, int, int], rng: np.random.Generator) -> _Frame:
-    # Every third case has another in-plane spacing; the volume never covers more than `shape` at SPACING_MM, and
-    # the median spacing stays SPACING_MM, so that prepared slices fit into `shape`.
+    # Every third case has another in-plane spacing; the volume never covers more than `shape` at SPACING_MM,
+    # and the median spacing stays SPACING_MM, so that prepared slices fit into `shape`.
     factor = (1.0, 1.0, rng.choice([0.92, 1.08]))[number % 3]
     r, a, s = (int(size - rng.integers(0, size // 8 + 1)) for size in shape)
     spacing = (SPACING_MM[0] * factor, SPACING_MM[1] * factor, SPACING_MM[2])
@@ -147,7 +148,7 @@ def _draw_anatomy(
     ]
     organ_radii = field * [0.25, 0.23, 0.30] * rng.uniform(0.85, 1.12, 3)
     organ = body & _ellipsoid(frame, organ_centre, organ_radii, rng, 0.12)
-    radius = min(field[:2]) * rng.uniform(0.095, 0.125)
+    radius = min(field[:2]) * rng.uniform(0.105, 0.135)
     radii = np.array([radius, radius, 1.5 * radius])
     offset = rng.uniform(-1, 1, 3)
     offset *= 0.45 / max(1.0, float(np.linalg.norm(offset)))
@@ -155,7 +156,7 @@ def _draw_anatomy(
         frame, organ_centre + offset * organ_radii, radii * rng.uniform(0.9, 1.1, 3), rng, 0.08
     )
     aside = shift + field * [rng.uniform(-0.1, 0.1), rng.uniform(0.27, 0.31), rng.uniform(-0.2, 0.2)]
-    distractor = body & ~organ & _ellipsoid(frame, aside, radii * rng.uniform(0.9, 1.1, 3), rng, 0.08)
+    distractor = body & ~organ & _ellipsoid(frame, aside, 0.75 * radii * rng.uniform(0.9, 1.1, 3), rng, 0.08)
     label = organ.astype(np.uint8)
     if with_lesion:
         label[lesion] = 2
@@ -182,7 +183,8 @@ def _ellipsoid(
 def _image_of(anatomy: _Anatomy, frame: _Frame, rng: np.random.Generator) -> np.ndarray:
     clean = np.where(anatomy.body, BODY, 0.0)
     clean[anatomy.label == 1] = ORGAN
-    clean[(anatomy.label == 2) | anatomy.distractor] = LESION
+    clean[anatomy.label == 2] = LESION
+    clean[anatomy.distractor] = DISTRACTOR
     texture = gaussian_filter(rng.normal(size=frame.shape), (3, 3, 1))
     clean *= 1 + 0.04 * texture / texture.std()
     blurred = gaussian_filter(clean, (0.6, 0.6, 0.2))

@@ -49,7 +49,7 @@ def prepare_dataset(
         The dataset, opened.
 
     Raises:
-        ImgMedError: a leaf for each kind of bad input, see `imgmed.errors`; all faulty cases are named together.
+        ImgMedError: a leaf for each kind of bad input, see `imgmed.errors`; faulty cases are named together.
     """
     settings = settings or PreparationSettings()
     out = Path(out)

@@ -22,7 +22,7 @@ KEPT_WITHIN = 0.01  # spacings this close to the wanted one (relative) are not r
 class ScanPreparation(BaseModel):
     """What is done to a scan before it meets a network; part of a dataset and of a model's card.
 
-    >>> ScanPreparation(channels=("MRI",), slice_axis=2, spacing_mm=(1.0, 1.0), slice_size=(64, 64)).slice_axis
+    >>> ScanPreparation(channels=("MRI",), slice_axis=2, spacing_mm=None, slice_size=(64, 64)).slice_axis
     2
     """
 
@@ -33,14 +33,15 @@ class ScanPreparation(BaseModel):
         ge=0, le=2, description="Axis across which slices are cut: 0 left-right, 1 back-front, 2 foot-head."
     )
     spacing_mm: tuple[float, float] | None = Field(
-        description="In-plane spacing (height, width) that slices are resampled to unless within 1 % of it already;"
+        description="In-plane spacing (height, width) that slices are resampled to unless within 1 % of"
+        " it already;"
         " null: kept as it is.",
     )
     clipping: Clipping = Field(
         default_factory=lambda: Clipping(), description="Which intensities are cut off."
     )
     slice_size: tuple[int, int] = Field(
-        description="(height, width) in pixels that holds every training slice; prepared arrays are not padded to it."
+        description="(height, width) in pixels that holds every training slice; arrays are not padded to it."
     )
 
 
@@ -48,8 +49,8 @@ class ScanPreparation(BaseModel):
 class PreparedScan:
     """A scan ready to be normalised, and the way back.
 
-    `image` is (slices, height, width, channels) float32, resampled and clipped but not normalised; `grid` puts
-    arrays on its slices back into the original voxels; `bounds` are the (lowest, highest) that were clipped to.
+    `image` is (slices, height, width, channels) float32, resampled and clipped but not normalised; `grid`
+    puts arrays on its slices back into the original voxels; `bounds` are what each channel was clipped to.
     """
 
     image: np.ndarray
@@ -58,7 +59,7 @@ class PreparedScan:
 
 
 def prepare_scan(volume: Volume, preparation: ScanPreparation) -> PreparedScan:
-    """Turn a volume into a stack of slices: reorient, resample in the plane, clip. Nothing is padded or normalised.
+    """Turn a volume into a stack of slices: reorient, resample in the plane, clip; no padding, no z-scores.
 
     Args:
         volume: (i, j, k) or (i, j, k, channels), any orientation; it is not changed.
@@ -74,7 +75,8 @@ def prepare_scan(volume: Volume, preparation: ScanPreparation) -> PreparedScan:
     image = channel_array(volume)
     if image.shape[3] != len(preparation.channels):
         raise InvalidVolumeError(
-            f"{volume.origin}: {len(preparation.channels)} channels ({', '.join(preparation.channels)}) are expected;"
+            f"{volume.origin}: {len(preparation.channels)} channels ({', '.join(preparation.channels)})"
+            f" are expected;"
             f" received {image.shape[3]}; channels are the last of four axes"
         )
     grid = grid_for(volume, preparation)
@@ -100,12 +102,13 @@ def grid_for(volume: Volume, preparation: ScanPreparation) -> SliceGrid:
 
 
 def channel_array(volume: Volume) -> np.ndarray:
-    """Return the voxels as (i, j, k, channels) float32, in the file's memory order; raises on NaN and infinity."""
+    """Return the voxels as (i, j, k, channels) float32; raises InvalidVolumeError on NaN and infinity."""
     array = volume.array if volume.array.ndim == 4 else volume.array[..., np.newaxis]
     image = array.astype(np.float32, copy=False)
     bad = image.size - int(np.count_nonzero(np.isfinite(image)))
     if bad:
         raise InvalidVolumeError(
-            f"{volume.origin}: {bad} NaN or infinite voxels; replace them, for example by the background's intensity"
+            f"{volume.origin}: {bad} NaN or infinite voxels; replace them, for example by the"
+            f" background's intensity"
         )
     return image

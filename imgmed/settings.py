@@ -8,10 +8,10 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from imgmed.errors import UnknownRecipeError
-from imgmed.labels import parse_labels
-from imgmed.recipes import AUTO, check_recipe
 
-__all__ = ["PreparationSettings"]
+__all__ = ["AUTO", "PreparationSettings"]
+
+AUTO = "auto"
 
 
 class PreparationSettings(BaseModel):
@@ -34,7 +34,8 @@ class PreparationSettings(BaseModel):
     )
     spacing_mm: tuple[float, float, float] | None = Field(
         default=None,
-        description="Wanted spacing along left-right, back-front, foot-head; the number across slices is not used"
+        description="Wanted spacing along left-right, back-front, foot-head; the number across slices is"
+        " not used"
         " (slices are not resampled across); null: from the data.",
     )
     normalisation: Literal["auto", "zscore_case", "zscore_dataset"] = Field(
@@ -52,12 +53,15 @@ class PreparationSettings(BaseModel):
     seed: int = Field(default=0, ge=0, description="Decides which patients go where.")
     patient_pattern: str | None = Field(
         default=None,
-        description="Regular expression searched in the case name; its group 1 is the patient. null: one case each.",
+        description="Regular expression searched in the case name; its group 1 is the patient. null: one"
+        " case each.",
     )
 
     @field_validator("recipe")
     @classmethod
     def _check_recipe(cls, recipe: str) -> str:
+        from imgmed.recipes import check_recipe  # here: the command line shows these settings without nibabel
+
         try:
             check_recipe(recipe)
         except UnknownRecipeError as error:
@@ -67,6 +71,8 @@ class PreparationSettings(BaseModel):
     @field_validator("labels")
     @classmethod
     def _check_labels(cls, labels: dict[str, int] | None) -> dict[str, int] | None:
+        from imgmed.labels import parse_labels  # here: without numpy
+
         return None if labels is None else parse_labels(labels, "settings")
 
     @field_validator("spacing_mm")

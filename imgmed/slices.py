@@ -28,8 +28,8 @@ Affine = tuple[Row, Row, Row, Row]
 class SliceGrid(BaseModel):
     """Where a stack of slices (slices, height, width) lies in the voxel grid it was taken from.
 
-    Slices are cut across `slice_axis` of the canonical (right, anterior, superior) axes; height and width are the
-    other two axes in that order. `slice_shape` is (height, width) after resampling in the plane.
+    Slices are cut across `slice_axis` of the canonical (right, anterior, superior) axes; height and width are
+    the other two axes in that order. `slice_shape` is (height, width) after resampling in the plane.
 
     >>> grid = SliceGrid.of((4, 5, 6), np.diag([-1.0, 1.0, 3.0, 1.0]), slice_axis=2, slice_shape=(8, 5))
     >>> grid.stack_shape, grid.restore(np.zeros((6, 8, 5), np.uint8), order=0).shape
@@ -51,7 +51,7 @@ class SliceGrid(BaseModel):
         slice_axis: int,
         slice_shape: tuple[int, int] | None = None,
     ) -> Self:
-        """Return the grid for an (i, j, k) `shape` and (4, 4) `affine`; without `slice_shape`, no resampling."""
+        """Return the grid for an (i, j, k) `shape` and (4, 4) `affine`; no `slice_shape`: no resampling."""
         rows = np.asarray(affine, dtype=np.float64).tolist()
         if slice_shape is None:
             canonical = canonical_shape(shape, orientation_of(affine))
@@ -101,7 +101,7 @@ class SliceGrid(BaseModel):
         return stacked @ change
 
     def to_stack(self, array: np.ndarray) -> np.ndarray:
-        """Return a view (slices, height, width, ...) of an array (i, j, k, ...) of the original shape, not resampled."""
+        """Return a view (slices, height, width, ...) of an array (i, j, k, ...), not resampled."""
         self._check_shape(array.shape[:3], self.shape, "(i, j, k)")
         return np.moveaxis(to_canonical(array, self.orientation), self.slice_axis, 0)
 
@@ -109,8 +109,8 @@ class SliceGrid(BaseModel):
         """Put a stack back into the original voxel order and shape.
 
         Args:
-            array: (slices, height, width) label map with order 0; (slices, height, width, classes) scores with
-                order 1; `stack_shape` in the first three axes. It is not changed.
+            array: (slices, height, width) label map with order 0; (slices, height, width, classes) scores
+                with order 1; `stack_shape` in the first three axes. It is not changed.
             order: 0 resamples labels without inventing values; 1 resamples float scores linearly.
 
         Returns:
@@ -127,7 +127,8 @@ class SliceGrid(BaseModel):
             resampled = resample_scores(array, self.original_slice_shape)
         else:
             raise ValueError(
-                "restore takes (slices, height, width) with order 0 or (slices, height, width, classes) with order 1;"
+                "restore takes (slices, height, width) with order 0 or (slices, height, width, classes)"
+                " with order 1;"
                 f" received {array.ndim} axes and order {order}"
             )
         canonical = np.moveaxis(resampled, 0, self.slice_axis)

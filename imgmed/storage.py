@@ -68,14 +68,15 @@ def check_absent(folder: Path) -> None:
     if folder.is_dir():
         if any(folder.iterdir()):
             raise DatasetExistsError(
-                f"{folder} exists and is not empty; choose another folder, or remove it if it is no longer needed"
+                f"{folder} exists and is not empty; choose another folder, or remove it if it is no"
+                f" longer needed"
             )
     elif folder.exists() or folder.is_symlink():
         raise DatasetExistsError(f"{folder} exists and is no folder; choose another name")
 
 
 def check_free_space(folder: Path, needed: int) -> None:
-    """Raise NoSpaceError if the disk of `folder` (or of its nearest parent that exists) has under `needed` bytes.
+    """Raise NoSpaceError if the disk of `folder` (or its nearest existing parent) has under `needed` bytes.
 
     >>> check_free_space(Path("."), 0)
     """

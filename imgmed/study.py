@@ -27,8 +27,8 @@ class CaseSource:
 class Study:
     """The cases of a source folder and what the folder declares about them.
 
-    `channels` and `labels` are None where they must be found in the data. `problems` are sentences about files
-    that make no case; preparation reports them together with those about cases that cannot be used.
+    `channels` and `labels` are None where they must be found in the data. `problems` are sentences about
+    files that make no case; preparation reports them together with those about unusable cases.
     """
 
     name: str

@@ -27,8 +27,8 @@ FOREGROUND_SAMPLE = 10_000  # labelled voxels per case from which dataset-wide p
 class SurveyedCase:
     """What the first pass keeps of a case.
 
-    `lowest` is the smallest intensity per channel; `label_counts` {value: voxels}; `foreground` a sample of the
-    labelled intensities (n, channels) of cases that were asked for it, evenly spread, otherwise None.
+    `lowest` is the smallest intensity per channel; `label_counts` {value: voxels}; `foreground` a sample of
+    the labelled intensities (n, channels) of cases that were asked for it, evenly spread, otherwise None.
     """
 
     source: CaseSource
@@ -138,8 +138,10 @@ def _check_same_grid(first: Volume, second: Volume, first_role: str, second_role
         )
     if not is_same_affine(first.affine, second.affine):
         raise PairMismatchError(
-            f"{first.origin}: {first_role} has affine {describe_affine(first.affine)}, {second_role} {second.origin}"
-            f" has {describe_affine(second.affine)}; both must lie on the same voxel grid (resample the label map"
+            f"{first.origin}: {first_role} has affine {describe_affine(first.affine)}, {second_role}"
+            f" {second.origin}"
+            f" has {describe_affine(second.affine)}; both must lie on the same voxel grid (resample the"
+            f" label map"
             " onto the image, or copy the image's header if only the header is wrong)"
         )
 
@@ -153,7 +155,8 @@ def _channel_problems(cases: list[SurveyedCase]) -> list[str]:
     counts = [case.channels for case in cases]
     usual = max(sorted(set(counts)), key=counts.count, default=0)
     return [
-        f"{case.source.images[0]}: {case.channels} channels, but {counts.count(usual)} other cases have {usual};"
+        f"{case.source.images[0]}: {case.channels} channels, but {counts.count(usual)} other cases have"
+        f" {usual};"
         " all cases need the same channels"
         for case in cases
         if case.channels != usual

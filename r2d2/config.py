@@ -30,12 +30,12 @@ class Configuration(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[1] = Field(1, description="version of this file's layout")
+    schema_version: Literal[1] = Field(default=1, description="version of this file's layout")
     dataset: Path | None = Field(
-        None, description="folder of a prepared dataset (r2d2 prepare); null: the generated phantom study"
+        default=None, description="folder of a prepared dataset (r2d2 prepare); null: the generated phantom study"
     )
-    run_dir: Path | None = Field(None, description="folder for the run; null: runs/NAME, the next free one")
-    workers: int = Field(1, ge=1, description="worker processes; more than 1 needs Horovod")
+    run_dir: Path | None = Field(default=None, description="folder for the run; null: runs/NAME, the next free one")
+    workers: int = Field(default=1, ge=1, description="worker processes; more than 1 needs Horovod")
     preparation: PreparationSettings = Field(default_factory=PreparationSettings, description="scans to slices")
     network: NetworkSettings = Field(default_factory=UNetSettings, description="the network")
     training: TrainingSettings = Field(default_factory=TrainingSettings, description="the optimisation")
@@ -112,8 +112,9 @@ def configure(
     except ValidationError as error:
         faults.extend(_describe(fault) for fault in error.errors())
     if faults:
-        head = f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the configuration{f' ({origin})' if origin else ''}"
-        raise ConfigurationError(f"{head}: {'; '.join(faults)}")
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        place = f" ({origin})" if origin else ""
+        raise ConfigurationError(f"{count} in the configuration{place}: {'; '.join(faults)}")
     return configuration
 
 
@@ -123,10 +124,9 @@ def _deep_copy(layer: Mapping[str, Any]) -> dict[str, Any]:
 
 def _set(layer: dict[str, Any], key: str, value: Any, faults: list[str]) -> None:
     """Set a dotted key in nested dictionaries that belong to the caller's copy."""
-    if key == "network.architecture" and isinstance(layer.get("network"), dict):
-        # Another architecture has settings of its own: the file's would be unknown to it.
-        if layer["network"].get("architecture", value) != value:
-            layer["network"] = {}
+    network = layer.get("network")
+    if key == "network.architecture" and isinstance(network, dict) and network.get("architecture", value) != value:
+        layer["network"] = {}  # another architecture has settings of its own: the file's would be unknown to it
     *parents, last = key.split(".")
     for parent in parents:
         inner = layer.setdefault(parent, {})

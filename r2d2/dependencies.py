@@ -118,8 +118,7 @@ def compare(version: str, comparison: str) -> bool:
     found = re.fullmatch(r"(==|!=|>=|<=|>|<)\s*(\d+(?:\.\d+)*)", comparison)
     if found is None:
         raise ValueError(
-            f"a comparison is one of == != >= <= > < and a number; received {comparison!r}; "
-            "for example '>=1.26'"
+            f"a comparison is one of == != >= <= > < and a number; received {comparison!r}; for example '>=1.26'"
         )
     pairs = list(zip_longest(release(version), release(found[2]), fillvalue=0))
     left, right = [pair[0] for pair in pairs], [pair[1] for pair in pairs]

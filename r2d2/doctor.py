@@ -114,9 +114,7 @@ class Diagnosis:
         """Whether Horovod is installed with its launcher, starts and has a way to reduce."""
         needed = [package for package in self.packages if package.group == "workers"]
         is_installed = all(item.is_satisfied for item in needed) and self.horovodrun is not None
-        can_reduce = not self.frameworks or bool(
-            {"Gloo", "MPI"} & set(find_framework(self, "Horovod").built_with)
-        )
+        can_reduce = not self.frameworks or bool({"Gloo", "MPI"} & set(find_framework(self, "Horovod").built_with))
         return is_installed and can_reduce and self._works("Horovod")
 
     @property
@@ -245,9 +243,7 @@ def list_remedies(diagnosis: Diagnosis) -> Iterator[Remedy]:
     yield from package_remedies(diagnosis, wanting, pip)
     if needs_horovod:
         yield Remedy("tools that build Horovod", HOROVOD_BUILD_TOOLS.format(pip=pip))
-        yield Remedy(
-            "Horovod, built against the installed TensorFlow", HOROVOD_BUILD.format(pip=pip, cmake=cmake)
-        )
+        yield Remedy("Horovod, built against the installed TensorFlow", HOROVOD_BUILD.format(pip=pip, cmake=cmake))
     devices = find_framework(diagnosis, "TensorFlow").devices
     if diagnosis.machine.gpus and devices and not any(device.startswith("GPU") for device in devices):
         yield Remedy(
@@ -263,9 +259,7 @@ def package_remedies(diagnosis: Diagnosis, wanting: Iterable[Package], pip: str)
     for group, purpose in (("runtime", "to work at all"), ("train", "to train and to predict")):
         lacking = [item for item in wanting if item.group == group]
         if lacking:
-            requirements = (
-                f"{item.name}{f'=={item.pinned}' if item.pinned else item.required}" for item in lacking
-            )
+            requirements = (f"{item.name}{f'=={item.pinned}' if item.pinned else item.required}" for item in lacking)
             names = ", ".join(item.name for item in lacking)
             yield Remedy(f"{names}, {purpose}", f"{pip} {' '.join(map(shlex.quote, requirements))}")
     tensorflow = find_framework(diagnosis, "TensorFlow")

@@ -31,6 +31,8 @@ def launch(
     plan: RunPlan,
     on_event: Callable[[Event], None] = lambda event: None,
     on_notice: Callable[[str], None] = lambda text: None,
+    *,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """Run the plan's workers under ``horovodrun`` and follow them to their end.
 
@@ -41,6 +43,7 @@ def launch(
         plan: an opened run.
         on_event: called with every event that rank 0 writes.
         on_notice: called with a line for the user.
+        threads: CPU threads of a worker; None shares the cores.
 
     Returns:
         The content of exit.json.
@@ -54,7 +57,7 @@ def launch(
     log = folder.logs / "launcher.log"
     with log.open("ab") as output, _interruptions() as interruptions:
         process = subprocess.Popen(
-            _command(plan), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            _command(plan, threads), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
         workers: list[psutil.Process] = []
         try:
@@ -66,13 +69,14 @@ def launch(
     return _outcome(folder, process.returncode, log, len(interruptions))
 
 
-def _command(plan: RunPlan) -> list[str]:
+def _command(plan: RunPlan, threads: int | None) -> list[str]:
     beside = Path(sys.executable).with_name("horovodrun")
     horovodrun = str(beside) if beside.exists() else shutil.which("horovodrun")
     if horovodrun is None:
         raise LaunchError("horovodrun is not on the PATH; run 'make install', or train with --workers 1")
     worker = [sys.executable, "-m", "r2d2", "worker", str(plan.folder.path)]
-    return [horovodrun, "-np", str(plan.world_size), *worker, *(["--resume"] if plan.is_resumed else [])]
+    options = [*(["--resume"] if plan.is_resumed else []), *(["--threads", str(threads)] if threads else [])]
+    return [horovodrun, "-np", str(plan.world_size), *worker, *options]
 
 
 @contextlib.contextmanager

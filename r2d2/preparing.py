@@ -31,7 +31,7 @@ def prepare(
         The prepared dataset.
     """
     dataset = prepare_dataset(source, out, settings, progress=progress)
-    proposed = propose(dataset).model_copy(update={"dataset": Path("."), "preparation": settings})
+    proposed = propose(dataset).model_copy(update={"dataset": Path(), "preparation": settings})
     title = f"Settings proposed for {dataset.name}; 'r2d2 train --dataset {out}' uses them."
     write_bytes(out / FILE_NAME, commented_yaml(proposed, title).encode())
     return dataset

@@ -32,13 +32,13 @@ def propose(dataset: PreparedDataset) -> Configuration:
     """
     height, width = dataset.scan_preparation.slice_size
     depth = max(d for d in range(1, 5) if d == 1 or min(height, width) / 2**d >= SMALLEST_BOTTOM)
-    batch_size = max((size for size in BATCH_SIZES if size * height * width <= PIXELS_PER_BATCH), default=BATCH_SIZES[0])
+    batch_size = max(
+        (size for size in BATCH_SIZES if size * height * width <= PIXELS_PER_BATCH), default=BATCH_SIZES[0]
+    )
     slices = sum(dataset.image(case_id).shape[0] for case_id in dataset.splits.train)
     epochs = min(max(round(SLICES_SEEN / max(1, slices)), EPOCHS[0]), EPOCHS[1])
     return Configuration(
         dataset=dataset.folder,
         network=UNetSettings(depth=depth),
-        training=TrainingSettings(
-            epochs=epochs, batch_size_per_worker=batch_size, reference_batch_size=batch_size
-        ),
+        training=TrainingSettings(epochs=epochs, batch_size_per_worker=batch_size, reference_batch_size=batch_size),
     )

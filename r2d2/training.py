@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dist_training.checkpoint import read_latest_checkpoint
 from dist_training.communicator import has_horovod
 from dist_training.errors import HorovodMissingError
-from dist_training.plan import check_checkpoint, check_workers, run_facts
+from dist_training.plan import check_checkpoint, check_normalisation, check_workers, run_facts
 from dist_training.run_folder import RunFolder
 from imgmed import PreparedDataset
 from imgmed.storage import write_bytes
@@ -99,6 +99,7 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
         )
     dataset = PreparedDataset.read(Path(configuration.dataset or ""))
     check_workers(dataset, world_size)
+    check_normalisation(configuration.network, world_size)
     folder = RunFolder(configuration.run_dir or _next_free(Path("runs"), dataset.name))
     if is_resumed:
         folder.check_resumable()

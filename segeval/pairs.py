@@ -117,6 +117,14 @@ def evaluate_folders(
     Raises:
         EvaluationInputError: anything wrong with the folders or the files.
         MetricArgumentError: the labels break their rules.
+
+    Example:
+        >>> evaluate_folders(Path("nowhere"), Path("nothing"), {"lesion": 1})
+        Traceback (most recent call last):
+            ...
+        segeval.errors.EvaluationInputError: 2 faults; nothing was evaluated:
+          - nowhere: no such folder of reference label maps
+          - nothing: no such folder of prediction label maps
     """
     pairs, faults = _match_folders(reference_dir, prediction_dir)
     patients, remarks = patient_ids or {}, notes or {}
@@ -149,6 +157,14 @@ def evaluate_pairs(
         EvaluationInputError: no pairs, a case twice, a file that is missing or unreadable, two grids that
             differ, or values that are not declared labels: all faults of all cases in one error.
         MetricArgumentError: the labels break their rules.
+
+    Example:
+        >>> evaluate_pairs([CasePair("a", Path("r/a.nii.gz"), Path("p/a.nii.gz"))], {"lesion": 1})
+        Traceback (most recent call last):
+            ...
+        segeval.errors.EvaluationInputError: 2 faults; nothing was evaluated:
+          - case a: reference r/a.nii.gz: no such file
+          - case a: prediction p/a.nii.gz: no such file
     """
     return _evaluate(tuple(pairs), labels, [], seed, progress)
 
@@ -162,6 +178,10 @@ def find_labels(pairs: Iterable[CasePair]) -> dict[str, int]:
 
     Returns:
         Integer of each name, without 0, in ascending order.
+
+    Example:
+        >>> find_labels([])
+        {}
     """
     values: set[int] = set()
     for pair in pairs:
@@ -200,7 +220,7 @@ def _evaluate(
         confusion += result.confusion
         cases.append(_evaluated_case(pair, result))
     if faults:
-        raise EvaluationInputError(faults)
+        raise EvaluationInputError(list(dict.fromkeys(faults)))
     if progress is not None:
         progress("evaluate", len(pairs), len(pairs))
     return build_evaluation(foreground, cases, confusion, seed)

@@ -68,8 +68,13 @@ def write_evaluation(evaluation: Evaluation, out: Path) -> Path:
         OutputFolderError: the folder cannot be made or written into; nothing half-written is left.
 
     Example:
-        >>> from segeval import evaluate_pairs
-        >>> write_evaluation(evaluate_pairs(pairs, labels), Path("evaluation"))  # doctest: +SKIP
+        >>> from segeval.evaluation import build_evaluation
+        >>> score = LabelScore(1, "lesion", "measured", 0.5, 1 / 3, 2.0, 1.0, 0.3, 0.1, 1, 0, 2, 5)
+        >>> case = EvaluatedCase("a", "a", None, "ref/a.nii.gz", "pred/a.nii.gz", (score,))
+        >>> evaluation = build_evaluation({"lesion": 1}, [case], np.array([[5, 0], [2, 1]]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_evaluation(evaluation, Path(folder, "evaluation")).name
+        'summary.json'
     """
     summary = json.dumps(_summary(evaluation), indent=4, ensure_ascii=False) + "\n"
     texts = {_CASES: _cases_csv(evaluation), _SUMMARY: summary}
@@ -107,12 +112,14 @@ def read_evaluation(out: Path) -> Evaluation:
         EvaluationFormatError: a file is damaged, by another program, or of another schema version.
 
     Example:
-        >>> read_evaluation(Path("evaluation")).foreground["dice"].mean  # doctest: +SKIP
-        0.87
+        >>> read_evaluation(Path("nowhere"))
+        Traceback (most recent call last):
+            ...
+        segeval.errors.EvaluationNotFoundError: nowhere: no summary.json here; evaluate first
     """
     for name in (_SUMMARY, _CASES):
         if not (out / name).is_file():
-            raise EvaluationNotFoundError(f"{out}: no {name} here; `r2d2 evaluate --out {out}` writes one")
+            raise EvaluationNotFoundError(f"{out}: no {name} here; evaluate first")
     path = out / _SUMMARY
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 """Volume formats, found by the suffix of a file's name.
 
-A format is a module with `SUFFIXES`, `read(path) -> Volume` and `write(path, volume, like)`; to add one, write
-the module and name it in `FORMATS`.
+A format is a module with `SUFFIXES`, `read(path) -> Volume` and `write(path, volume, like)`; to add one,
+write the module and name it in `FORMATS`.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def known_suffixes() -> tuple[str, ...]:
 def has_known_suffix(path: Path) -> bool:
     """Tell whether the name of `path` ends like a volume and is not hidden.
 
-    >>> has_known_suffix(Path("scan.NII.gz")), has_known_suffix(Path("._scan.nii")), has_known_suffix(Path("a.txt"))
-    (True, False, False)
+    >>> [has_known_suffix(Path(name)) for name in ("scan.NII.gz", "._scan.nii", "a.txt")]
+    [True, False, False]
     """
     name = Path(path).name
     return not name.startswith(".") and name.lower().endswith(known_suffixes())
@@ -91,8 +91,8 @@ def write_volume(path: Path | str, volume: Volume, like: Path | str | None = Non
 
     Args:
         path: target ending in .nii or .nii.gz; its folder must exist.
-        volume: whole numbers without negatives are stored in the smallest unsigned type that holds them (a label
-            map: uint8), other whole numbers as they are, real numbers as float32.
+        volume: whole numbers without negatives are stored in the smallest unsigned type that holds them (a
+            label map: uint8), other whole numbers as they are, real numbers as float32.
         like: a file of the same format whose header (units, codes, qform and sform) is taken over.
 
     Raises:

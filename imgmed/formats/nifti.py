@@ -18,7 +18,7 @@ from imgmed.volume import Volume
 
 __all__ = ["SUFFIXES", "read", "write"]
 
-SUFFIXES = (".nii.gz", ".nii")
+SUFFIXES: tuple[str, ...] = (".nii.gz", ".nii")
 GZIP_MAGIC = b"\x1f\x8b"
 NIFTI2_HEADER_SIZE = 540
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, OSError, ValueError)
@@ -28,8 +28,8 @@ NOT_NIFTI = (ImageFileError, HeaderDataError, WrapStructError)
 def read(path: Path) -> Volume:
     """Return the volume in a .nii or .nii.gz file, checksum of the compression included.
 
-    Scale factors are applied; the number type is the stored one where there are none. A fourth axis is taken as
-    channels; (i, j, k, 1, c) loses its empty time axis; two axes become one slice.
+    Scale factors are applied; the number type is the stored one where there are none. A fourth axis is taken
+    as channels; (i, j, k, 1, c) loses its empty time axis; two axes become one slice.
 
     Raises:
         UnreadableFileError: truncated, damaged or no NIfTI file.
@@ -84,7 +84,8 @@ def _with_channels_last(array: np.ndarray, path: Path) -> np.ndarray:
         array = array[:, :, np.newaxis]
     if array.ndim not in (3, 4):
         raise InvalidVolumeError(
-            f"{path}: expected 3 axes, or 4 with channels last; received shape {array.shape}; split it into volumes"
+            f"{path}: expected 3 axes, or 4 with channels last; received shape {array.shape}; split it"
+            f" into volumes"
         )
     return array
 

@@ -1,7 +1,7 @@
 """Recipes: how source folders of different layouts are read.
 
-A recipe is a module with a `RECIPE`; to add one, write the module and name it in `RECIPES`. With "auto" the first
-that matches is taken.
+A recipe is a module with a `RECIPE`; to add one, write the module and name it in `RECIPES`. With "auto" the
+first that matches is taken.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from imgmed.errors import SourceLayoutError, SourceNotFoundError, UnknownRecipeError
 from imgmed.recipes import msd, pairs
+from imgmed.settings import AUTO
 from imgmed.study import Recipe, Study
 
-__all__ = ["AUTO", "check_recipe", "read_study", "recipe_names"]
+__all__ = ["check_recipe", "read_study", "recipe_names"]
 
-AUTO = "auto"
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (msd.RECIPE, pairs.RECIPE)}
 
 

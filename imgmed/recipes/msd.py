@@ -85,26 +85,26 @@ def _listed_cases(source: Path, entries: Any) -> tuple[tuple[CaseSource, ...], t
 def _entry_problem(source: Path, image: str, label: str) -> str | None:
     for entry in (image, label):
         normal = os.path.normpath(entry)
-        if Path(normal).is_absolute() or Path(normal).parts[0] == os.pardir:
+        if Path(normal).is_absolute() or os.pardir in Path(normal).parts[:1]:
             return (
                 f"{source / INDEX}: {entry!r} lies outside the source folder; only paths within it are read"
             )
-    image_there, label_there = (source / image).is_file(), (source / label).is_file()
-    if image_there and label_there:
+    image_path, label_path = (source / os.path.normpath(entry) for entry in (image, label))
+    if image_path.is_file() and label_path.is_file():
         return None
-    if image_there:
-        return f"{source / os.path.normpath(image)}: image without a label; {INDEX} names {label!r}, which is not there"
-    if label_there:
-        return f"{source / os.path.normpath(label)}: label without an image; {INDEX} names {image!r}, which is not there"
-    return f"{source / INDEX}: names {image!r} and {label!r}, which are not there"
+    if image_path.is_file():
+        return f"{image_path}: image without a label; {INDEX} names {label!r}, which is missing"
+    if label_path.is_file():
+        return f"{label_path}: label without an image; {INDEX} names {image!r}, which is missing"
+    return f"{source / INDEX}: names {image!r} and {label!r}, which are both missing"
 
 
 def _cases_in_folders(source: Path) -> tuple[tuple[CaseSource, ...], tuple[str, ...]]:
     folders = folders_of(source)
     if folders is None:
         raise SourceLayoutError(
-            f'no image/label pairs in {source}: {INDEX} has no "training" list and there are no folders imagesTr/'
-            " and labelsTr/"
+            f'no image/label pairs in {source}: {INDEX} has no "training" list, and there are no folders'
+            " imagesTr/ and labelsTr/"
         )
     return pair_folders(*folders)
 

@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 
-__all__ = ["launched_world_size", "launched_rank", "quiet_tensorflow"]
+__all__ = ["launched_rank", "launched_world_size", "quiet_tensorflow"]
 
 _SIZES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 _RANKS = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 
 import typer
@@ -12,7 +12,7 @@ from r2d2.cli.environment import quiet_tensorflow
 __all__ = ["Split", "predict"]
 
 
-class Split(str, Enum):
+class Split(StrEnum):
     """A split of a prepared dataset."""
 
     train = "train"

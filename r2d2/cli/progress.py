@@ -194,7 +194,9 @@ def epoch_line(event: Event, epochs: int) -> str:
     """Say in one line how an epoch went."""
     dice = event["validation_dice"]
     score = "no validation" if dice is None else f"validation Dice {dice:.4f}{' (best)' if event['is_best'] else ''}"
-    return f"epoch {event['epoch']}/{epochs}: loss {event['loss']:.4f}, {score}, {event['images_per_second']:.1f} images/s"
+    return (
+        f"epoch {event['epoch']}/{epochs}: loss {event['loss']:.4f}, {score}, {event['images_per_second']:.1f} images/s"
+    )
 
 
 def _duration(seconds: float) -> str:

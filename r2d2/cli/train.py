@@ -10,11 +10,13 @@ import typer
 from r2d2.cli.environment import launched_rank, launched_world_size, quiet_tensorflow
 
 if TYPE_CHECKING:
+    from dist_training.communicator import Communicator
     from r2d2.cli.progress import StageReporter
     from r2d2.training import RunPlan
 
 __all__ = ["train", "worker"]
 
+INTERRUPTED = 130
 EXAMPLE = "Example: horovodrun -np 2 r2d2 train --dataset work/hippocampus --run-dir work/run training.epochs=10"
 
 
@@ -25,6 +27,7 @@ def train(
     workers: int = typer.Option(None, min=1, help="Workers to start on this machine; more than 1 uses horovodrun."),
     config: Path = typer.Option(None, help="Configuration file; by default r2d2.yaml, else the dataset's own."),
     resume: bool = typer.Option(False, "--resume", help="Go on from the last checkpoint of --run-dir."),
+    threads: int = typer.Option(None, min=1, help="CPU threads a worker; by default the cores shared among workers."),
     verbose: bool = typer.Option(False, "-v", "--verbose", help="Show TensorFlow's own messages."),
 ) -> None:
     """Train a network on a prepared dataset."""
@@ -32,13 +35,13 @@ def train(
     options = {"dataset": _text(dataset), "run_dir": _text(run_dir), "workers": workers}
     world_size = launched_world_size()
     if world_size > 1:
-        _train_launched(world_size, config, options, settings or [], resume)
+        _train_launched(world_size, threads, config, options, settings or [], resume)
         return
     from r2d2.cli.progress import stages
 
     with stages() as report:
         plan = _plan(None, config, options, settings or [], resume, report)
-    run_here(plan)
+    run_here(plan, threads)
 
 
 def _text(path: Path | None) -> str | None:
@@ -73,7 +76,7 @@ def _plan(
     return plan
 
 
-def run_here(plan: RunPlan) -> None:
+def run_here(plan: RunPlan, threads: int | None = None) -> None:
     """Run a plan from this terminal, in this process or under a horovodrun of our own, and say how it ended."""
     from r2d2.cli.progress import training_display
     from r2d2.launcher import launch
@@ -81,12 +84,10 @@ def run_here(plan: RunPlan) -> None:
 
     with training_display() as display:
         if plan.world_size > 1:
-            outcome = launch(plan, display, display.notice)
+            outcome = launch(plan, display, display.notice, threads=threads)
             state, reason = outcome["state"], outcome.get("reason")
         else:
-            from dist_training.communicator import build_communicator
-
-            result = run_training(plan, build_communicator(1), [display])
+            result = run_training(plan, _join(1, threads), [display])
             state, reason = result.state, result.reason
     _say_end(plan, state, reason)
 
@@ -96,19 +97,35 @@ def _say_end(plan: RunPlan, state: str, reason: str | None) -> None:
     if state == "stopped_early":
         typer.echo(f"stopped early ({reason}); go on with: r2d2 train --run-dir {folder} --resume", err=True)
     typer.echo(f"model: {folder / 'model.keras'}", err=True)
+    if (reason or "").startswith("signal"):
+        raise typer.Exit(INTERRUPTED)
+
+
+def _join(world_size: int, threads: int | None) -> Communicator:
+    """Join the job, with this worker's device and threads set before anything is exchanged."""
+    from dist_training.communicator import build_communicator
+    from dist_training.session import configure_devices
+
+    communicator = build_communicator(world_size)
+    configure_devices(communicator, threads)
+    return communicator
 
 
 def _train_launched(
-    world_size: int, config: Path | None, options: dict[str, Any], settings: list[str], resume: bool
+    world_size: int,
+    threads: int | None,
+    config: Path | None,
+    options: dict[str, Any],
+    settings: list[str],
+    resume: bool,
 ) -> None:
     """Be one rank of a horovodrun that the user typed: rank 0 checks and speaks for all."""
-    from dist_training.communicator import build_communicator
     from r2d2.cli.progress import stages, training_display
     from r2d2.training import run_training
 
     if options["workers"] not in (None, world_size):
         _refuse_once(f"--workers {options['workers']} contradicts horovodrun's {world_size}; leave --workers out")
-    communicator = build_communicator(world_size)
+    communicator = _join(world_size, threads)
     answer: Any = None
     if communicator.rank == 0:
         try:
@@ -147,12 +164,13 @@ def _run_silently(plan: RunPlan, communicator: Any) -> None:
         raise typer.Exit(error.exit_code) from None
 
 
-def worker(run_dir: Path, resume: bool = typer.Option(False, "--resume")) -> None:
+def worker(
+    run_dir: Path, resume: bool = typer.Option(False, "--resume"), threads: int = typer.Option(None, min=1)
+) -> None:
     """Be one rank of the horovodrun that ``r2d2 train --workers`` started; the run folder is ready."""
     quiet_tensorflow(False)
-    from dist_training.communicator import build_communicator
     from r2d2.training import plan_of_run
 
     world_size = launched_world_size()
     plan = plan_of_run(run_dir, is_resumed=resume, world_size=world_size)
-    _run_silently(plan, build_communicator(world_size))
+    _run_silently(plan, _join(world_size, threads))

@@ -1,22 +1,18 @@
-"""Real jobs of several processes: how they are started, and the small studies they train on."""
+"""Small studies to train on, and jobs that hand over the weights of every rank."""
 
 import json
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-import psutil
 import pytest
+from jobs import horovodrun, run
 
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 
-BIN = Path(sys.executable).parent
 WORKER = Path(__file__).with_name("dump_weights.py")
 
 
@@ -57,14 +53,6 @@ def seven_slices(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     return dataset
 
 
-def horovodrun(workers: int, *command: str) -> list[str]:
-    return [str(BIN / "horovodrun"), "-np", str(workers), *command]
-
-
-def run(command: list[str], cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
-
-
 @pytest.fixture
 def dump_weights(tmp_path: Path) -> Callable[..., list[list[dict[str, Any]]]]:
     """Train several jobs in one process group and give, for each job, what each rank ended with."""
@@ -81,32 +69,3 @@ def dump_weights(tmp_path: Path) -> Callable[..., list[list[dict[str, Any]]]]:
         ]
 
     return train
-
-
-def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Wait until a condition holds and give its value."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.1)
-    raise AssertionError(f"waited {seconds} s in vain for {what}")
-
-
-def worker_processes(parent: int) -> list[psutil.Process]:
-    """The Python processes of a job that train, by rank."""
-    found = {}
-    for process in psutil.Process(parent).children(recursive=True):
-        try:
-            command, rank = process.cmdline(), process.environ().get("HOROVOD_RANK")
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-        if rank is not None and command and "python" in Path(command[0]).name and "r2d2" in " ".join(command):
-            found[int(rank)] = process
-    return [found[rank] for rank in sorted(found)]
-
-
-def start(command: list[str], cwd: Path) -> subprocess.Popen[str]:
-    """Start a command whose output goes to files, so that no pipe can fill up."""
-    with (cwd / "stdout.txt").open("w") as out, (cwd / "stderr.txt").open("w") as err:
-        return subprocess.Popen(command, cwd=cwd, stdout=out, stderr=err, text=True, env={**os.environ})

@@ -14,6 +14,7 @@ from dist_training.control import Control
 from dist_training.events import EventLog
 from dist_training.run import TrainingRun
 from dist_training.run_folder import RunFolder
+from dist_training.session import configure_devices
 from dist_training.settings import TrainingSettings
 from imgmed import PreparedDataset
 
@@ -21,9 +22,10 @@ from imgmed import PreparedDataset
 def main() -> None:
     dataset, out = PreparedDataset.read(Path(sys.argv[1])), Path(sys.argv[2])
     communicator = build_communicator(int(os.environ.get("HOROVOD_SIZE", "1")))
+    configure_devices(communicator, threads=1)
     for number, job in enumerate(json.loads((out / "jobs.json").read_text())):
         network = TypeAdapter(NetworkSettings).validate_python(job["network"])
-        training = TrainingSettings(threads_per_worker=1, **job["training"])
+        training = TrainingSettings(**job["training"])
         folder = RunFolder(out / f"run-{number}")
         folder.create()
         events: list[dict] = []
@@ -31,7 +33,7 @@ def main() -> None:
         run = TrainingRun(dataset, network, training.resolved(communicator.world_size), folder, communicator, log)
         run.execute(Control(None), is_resumed=False)
         weights = {f"{i:04d} {w.path}": w.numpy() for i, w in enumerate(run.model.weights)}
-        slots = {f"slot {i:04d} {v.path}": v.numpy() for i, v in enumerate(run.optimizer.variables)}
+        slots = {f"slot {i:04d}": v.numpy() for i, v in enumerate(run.optimizer.variables)}
         losses = np.array([event["loss"] for event in events if event["event"] == "step"])
         scores = np.array([event["validation_dice"] for event in events if event["event"] == "epoch"], float)
         np.savez(out / f"job-{number}-rank-{communicator.rank}.npz", **weights, **slots, losses=losses, scores=scores)

@@ -69,9 +69,7 @@ def test_training_changes_the_weights(small_dataset: PreparedDataset, dump_weigh
     assert moved["losses"][-1] < moved["losses"][0]
 
 
-def test_three_workers_on_a_kept_global_batch(
-    small_dataset: PreparedDataset, dump_weights: Callable[..., Any]
-) -> None:
+def test_three_workers_on_a_kept_global_batch(small_dataset: PreparedDataset, dump_weights: Callable[..., Any]) -> None:
     """A global batch of 4 on 3 ranks: shares of 2, 1, 1, and a last batch of one slice with two empty shares."""
     jobs = with_global_batch([job(UNET), job(FCN, optimizer="sgd")], 4)
     alone, spread = dump_weights(small_dataset, jobs, 1), dump_weights(small_dataset, jobs, 3)

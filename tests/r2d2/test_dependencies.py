@@ -32,7 +32,7 @@ def test_every_dependency_of_ours_is_examined() -> None:
     assert {"numpy", "nibabel", "pydantic"} <= {
         name for name, item in packages.items() if item.group == "runtime"
     }
-    assert {name for name, item in packages.items() if item.group == "train"} == {"keras", "tensorflow-cpu"}
+    assert {name for name, item in packages.items() if item.group == "train"} == {"h5py", "keras", "tensorflow-cpu"}
     assert [name for name, item in packages.items() if item.group == "workers"] == ["horovod"]
 
 

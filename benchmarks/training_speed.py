@@ -1,0 +1,228 @@
+"""How fast training is: against a plain Keras fit, and two workers against two processes that do not communicate.
+
+    .venv/bin/python benchmarks/training_speed.py --out benchmarks/results/training_speed.json
+
+Every comparison is made within one run, on the same machine, in rounds that alternate; the figures are medians over
+the rounds, each process has one thread. See benchmarks/README.md for what was measured and where the rest goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+SIZE = (48, 64)
+NETWORKS: dict[str, dict[str, Any]] = {
+    "unet": {"architecture": "unet", "base_filters": 16},
+    "fcn": {"architecture": "fcn"},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=6, help="steps a round")
+    parser.add_argument("--batch", type=int, default=32, help="slices per step and worker")
+    parser.add_argument("--part", choices=("keras", "workers"), help=argparse.SUPPRESS)
+    parser.add_argument("--network", choices=tuple(NETWORKS), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.part == "keras":
+        against_keras(options)
+    elif options.part == "workers":
+        against_no_communication(options)
+    else:
+        compare_all(options)
+
+
+def compare_all(options: argparse.Namespace) -> None:
+    rows = []
+    for network in NETWORKS:
+        for part in ("keras", "workers"):
+            rows.append({"network": network, "comparison": part, **start(part, network, options)})
+            print(json.dumps(rows[-1]), file=sys.stderr)
+    print(table(rows))
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        report = {
+            "machine": describe_machine(),
+            "batch_size_per_worker": options.batch,
+            "slice_size": SIZE,
+            "rows": rows,
+        }
+        options.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def start(part: str, network: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Run one comparison in processes of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "figures.json"
+        command = [sys.executable, __file__, "--part", part, "--network", network, "--out", str(out)]
+        for name in ("rounds", "steps", "batch"):
+            command += [f"--{name}", str(getattr(options, name))]
+        if part == "workers":
+            command = [str(Path(sys.executable).with_name("horovodrun")), "-np", "2", *command]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return json.loads(out.read_text())
+
+
+def describe_machine() -> dict[str, Any]:
+    from importlib import metadata
+
+    model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ":?")
+    versions = {name: metadata.version(name) for name in ("tensorflow-cpu", "keras", "horovod", "numpy")}
+    cores = len(os.sched_getaffinity(0))
+    return {"processor": model.split(":")[1].strip(), "cores": cores, "python": platform.python_version(), **versions}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    words = {"keras": "1 worker / Keras fit", "workers": "2 workers / 2 processes apart"}
+    lines = ["| network | comparison | ours, images/s | theirs, images/s | ratio | range of rounds |", "|-|-|-|-|-|-|"]
+    lines += [
+        f"| {row['network']} | {words[row['comparison']]} | {row['ours']:.1f} | {row['theirs']:.1f} "
+        f"| {row['ratio']:.3f} | {row['ratios'][0]:.3f} to {row['ratios'][-1]:.3f} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def figures(ours: list[float], theirs: list[float]) -> dict[str, Any]:
+    ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True))
+    return {
+        "ours": statistics.median(ours),
+        "theirs": statistics.median(theirs),
+        "ratio": statistics.median(ratios),
+        "ratios": ratios,
+    }
+
+
+def build(network: str) -> Any:
+    import keras
+    from pydantic import TypeAdapter
+
+    from dist_training.architectures import NetworkSettings, build_network
+
+    keras.config.set_dtype_policy("float32")
+    settings = TypeAdapter(NetworkSettings).validate_python(NETWORKS[network])
+    return build_network(settings, input_channels=1, num_outputs=3, seed=0)
+
+
+def training_step(network: str, communicator: Any, settings: Any) -> Any:
+    from dist_training.optimizer import build_optimizer
+    from dist_training.step import TrainingStep
+
+    model, optimizer = build(network), build_optimizer(settings)
+    optimizer.build(model.trainable_variables)
+    return TrainingStep(model, optimizer, settings, communicator, (*SIZE, 1))
+
+
+def write_dataset(folder: Path, slices: int) -> Any:
+    """Prepare a study of noise whose training cases have at least so many slices of the benchmark's size."""
+    import nibabel as nib
+
+    from imgmed import PreparationSettings, prepare_dataset
+
+    generator = np.random.default_rng(0)
+    for case in range(3):
+        for part in ("images", "labels"):
+            (folder / "study" / part).mkdir(parents=True, exist_ok=True)
+            shape = (*SIZE, slices)
+            array = (
+                generator.normal(size=shape).astype(np.float32)
+                if part == "images"
+                else generator.integers(0, 3, shape).astype(np.uint8)
+            )
+            nib.save(nib.Nifti1Image(array, np.eye(4)), folder / "study" / part / f"case{case}.nii.gz")
+    return prepare_dataset(folder / "study", folder / "dataset", PreparationSettings(slice_axis=2))
+
+
+def run_ours(
+    step: Any, feed: Any, options: argparse.Namespace, epoch: int, rank: int = 0, world_size: int = 1
+) -> float:
+    """Train for a round as the training run does: permutation, feed, step; give images per second of this rank."""
+    from dist_training.feed import epoch_steps, prefetch
+
+    steps = epoch_steps(
+        0, epoch, len(feed), global_batch_size=options.batch * world_size, rank=rank, world_size=world_size
+    )[: options.steps]
+    begin = time.perf_counter()
+    for number, batch in enumerate(prefetch(feed, steps)):
+        step(batch, step=number, learning_rate=1e-4, is_stop_requested=False)
+    return options.steps * options.batch / (time.perf_counter() - begin)
+
+
+def against_keras(options: argparse.Namespace) -> None:
+    """One worker of ours against compile() and fit() on arrays in memory: network, loss, optimizer, batch are equal."""
+    import keras
+    import tensorflow as tf
+
+    from dist_training.communicator import SoloCommunicator
+    from dist_training.feed import SliceFeed, Step
+    from dist_training.losses import build_loss
+    from dist_training.session import configure_devices
+    from dist_training.settings import TrainingSettings
+
+    configure_devices(SoloCommunicator(), threads=1)
+    settings = TrainingSettings(batch_size_per_worker=options.batch)
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = write_dataset(Path(folder), options.batch * options.steps)
+        feed = SliceFeed(dataset, dataset.splits.train, dataset.splits.train)
+        step = training_step(options.network, SoloCommunicator(), settings)
+        everything = feed.batch(Step(np.arange(options.batch * options.steps), 1))
+        peer, loss = build(options.network), build_loss(settings.loss, 3)
+        peer.compile(
+            keras.optimizers.Adam(1e-4), loss=lambda y, logits: loss(logits, tf.cast(y, tf.int32)), jit_compile=False
+        )
+
+        def run_theirs() -> float:
+            begin = time.perf_counter()
+            peer.fit(everything.images, everything.classes, batch_size=options.batch, epochs=1, verbose=0)
+            return options.steps * options.batch / (time.perf_counter() - begin)
+
+        run_ours(step, feed, options, 0), run_theirs()
+        pairs = [(run_ours(step, feed, options, epoch), run_theirs()) for epoch in range(1, options.rounds + 1)]
+    options.out.write_text(json.dumps(figures(*map(list, zip(*pairs, strict=True)))))
+
+
+def against_no_communication(options: argparse.Namespace) -> None:
+    """Two workers with our reduction against the same two processes without any, round about."""
+    from dist_training.communicator import SoloCommunicator, build_communicator
+    from dist_training.feed import SliceFeed
+    from dist_training.session import configure_devices
+    from dist_training.settings import TrainingSettings
+
+    communicator = build_communicator(2)
+    configure_devices(communicator, threads=1)
+    settings = TrainingSettings(batch_size_per_worker=options.batch)
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = write_dataset(Path(folder), options.batch * options.steps * 2)
+        feed = SliceFeed(dataset, dataset.splits.train, dataset.splits.train)
+        joined = training_step(options.network, communicator, settings)
+        alone = training_step(options.network, SoloCommunicator(), settings)
+
+        def both(step: Any, epoch: int) -> float:
+            communicator.sum_array(np.zeros(1))  # start together
+            mine = run_ours(step, feed, options, epoch, communicator.rank, 2)
+            return float(communicator.sum_array(np.array([mine]))[0])
+
+        both(joined, 0), both(alone, 0)
+        pairs = [(both(joined, epoch), both(alone, epoch)) for epoch in range(1, options.rounds + 1)]
+    if communicator.rank == 0:
+        options.out.write_text(json.dumps(figures(*map(list, zip(*pairs, strict=True)))))
+
+
+if __name__ == "__main__":
+    main()

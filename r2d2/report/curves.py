@@ -1,0 +1,111 @@
+"""Training curves from a run's events."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.ticker import MaxNLocator
+
+from dist_training.events import read_events
+from r2d2.report.formatting import plural
+from r2d2.report.picture import COLOURS, Picture, encode, new_figure
+
+__all__ = ["EpochFigures", "draw_curves", "read_epochs"]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochFigures:
+    """What a run recorded at the end of an epoch; NaN where it recorded nothing.
+
+    Attributes:
+        epoch: 1-based.
+        loss: mean training loss.
+        validation_dice: mean foreground Dice on the validation slices.
+        learning_rate: at the end of the epoch.
+        images_per_second: slices a second over all workers.
+    """
+
+    epoch: int
+    loss: float
+    validation_dice: float
+    learning_rate: float
+    images_per_second: float
+
+
+_CURVES = (
+    ("loss", "Training loss", "{:.4f}"),
+    ("validation_dice", "Validation Dice (mean foreground)", "{:.3f}"),
+    ("learning_rate", "Learning rate", "{:.2e}"),
+    ("images_per_second", "Images per second (all workers)", "{:.1f}"),
+)
+
+
+def read_epochs(events: Path) -> tuple[EpochFigures, ...]:
+    """Read the epochs of a run; one that was run again after a resume counts as it was in the end.
+
+    Args:
+        events: an events.jsonl; missing, empty and torn ones give what there is.
+
+    Returns:
+        One entry an epoch, in order.
+    """
+    found: dict[int, EpochFigures] = {}
+    for event in read_events(events):
+        if isinstance(event, dict) and event.get("event") == "epoch" and isinstance(event.get("epoch"), int):
+            names = (name for name, _, _ in _CURVES)
+            found[event["epoch"]] = EpochFigures(event["epoch"], *(_number(event.get(name)) for name in names))
+    return tuple(found[epoch] for epoch in sorted(found))
+
+
+def draw_curves(epochs: Sequence[EpochFigures]) -> tuple[Picture, ...]:
+    """Draw loss, validation Dice, learning rate and speed over the epochs.
+
+    Args:
+        epochs: at least one.
+
+    Returns:
+        One picture for each of them that has values.
+    """
+    pictures = []
+    for position, (name, title, number) in enumerate(_CURVES):
+        points = [(figures.epoch, getattr(figures, name)) for figures in epochs]
+        points = [(epoch, value) for epoch, value in points if not math.isnan(value)]
+        if points:
+            pictures.append(_draw(points, title, number, COLOURS[position], marks_best=name == "validation_dice"))
+    return tuple(pictures)
+
+
+def _draw(points: list[tuple[int, float]], title: str, number: str, colour: str, *, marks_best: bool) -> Picture:
+    epochs, values = [epoch for epoch, _ in points], [value for _, value in points]
+    figure = new_figure(4.4, 2.7)
+    axes = figure.add_subplot()
+    axes.plot(epochs, values, color=colour, linewidth=1.8, marker="o" if len(points) < 25 else "", markersize=3.5)
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_xlabel("Epoch", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.7)
+    axes.set_axisbelow(True)
+    if min(values) >= 0:
+        axes.set_ylim(bottom=0)
+    alt = (
+        f"{title} over {plural(len(points), 'epoch')}: first {number.format(values[0])}, "
+        f"last {number.format(values[-1])}"
+    )
+    caption = f"last {number.format(values[-1])}"
+    if marks_best:
+        best = max(range(len(values)), key=values.__getitem__)
+        axes.plot(epochs[best], values[best], marker="*", markersize=11, color="#111111", linestyle="none")
+        caption = f"best {number.format(values[best])} in epoch {epochs[best]} (star); {caption}"
+        alt += f", best {number.format(values[best])} in epoch {epochs[best]}"
+    return encode(figure, alt + ".", caption)
+
+
+def _number(value: Any) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and math.isfinite(value) else math.nan

@@ -1,0 +1,47 @@
+import subprocess
+import sys
+
+import pytest
+
+import imgmed
+from imgmed import errors
+
+
+def test_every_public_name_is_there_and_listed_once():
+    assert sorted(imgmed.__all__) == imgmed.__all__ or len(set(imgmed.__all__)) == len(imgmed.__all__)
+    for name in imgmed.__all__:
+        assert getattr(imgmed, name).__module__.startswith("imgmed")
+        assert name in dir(imgmed)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = imgmed.nothing
+
+
+def test_all_errors_have_one_root_and_a_built_in_parent():
+    leaves = [getattr(errors, name) for name in errors.__all__ if name != "ImgMedError"]
+    for leaf in leaves:
+        assert issubclass(leaf, errors.ImgMedError)
+        assert issubclass(leaf, (ValueError, OSError, LookupError))
+
+
+def test_importing_loads_nothing_heavy():
+    """The plain import stays light; using everything still loads no deep-learning framework."""
+    code = (
+        "import sys, imgmed; light = set(sys.modules)\n"
+        "for name in imgmed.__all__: getattr(imgmed, name)\n"
+        "print(sorted(light & {'numpy', 'nibabel', 'scipy', 'pydantic'}))\n"
+        "print(sorted(set(sys.modules) & {'keras', 'tensorflow', 'horovod', 'torch', 'matplotlib'}))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert found.stdout.split("\n")[:2] == ["[]", "[]"]
+
+
+def test_settings_are_shown_without_array_libraries():
+    """Help texts and forms come from the settings model and must come quickly."""
+    code = (
+        "import sys; from imgmed import PreparationSettings; PreparationSettings()\n"
+        "print(sorted(set(sys.modules) & {'numpy', 'nibabel', 'scipy'}))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout.strip() == "[]"

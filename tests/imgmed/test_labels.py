@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgmed.errors import LabelError
+from imgmed.labels import (
+    check_declared,
+    class_indices,
+    class_values,
+    count_labels,
+    labels_from_values,
+    parse_labels,
+    to_label_map,
+    values_of_classes,
+)
+
+
+def volume_of(*values) -> np.ndarray:
+    return np.array(values).reshape(1, 1, -1)
+
+
+def test_whole_numbers_in_any_type_become_small_integers():
+    assert to_label_map(volume_of(0.0, 1.00009, 1.9999), "a").tolist() == [[[0, 1, 2]]]
+    assert to_label_map(volume_of(0, 255), "a").dtype == np.uint8
+    assert to_label_map(volume_of(0, 256), "a").dtype == np.uint16
+    assert to_label_map(volume_of(True, False), "a").dtype == np.uint8
+    assert to_label_map(np.ones((2, 2, 2, 1), np.int16), "a").shape == (2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (
+            volume_of(0.0, 0.5, 1.0002),
+            "case.nii: labels must be whole numbers; 2 voxels are not, such as 0.5, 1.0002",
+        ),
+        (volume_of(0, -1), "case.nii: labels must lie within 0 to 65535; found -1 to 0"),
+        (volume_of(0, 70000), "found 0 to 70000"),
+        (volume_of(0.0, np.nan, np.inf), "case.nii: 2 NaN or infinite voxels"),
+        (np.zeros((2, 2, 2, 3)), "a label map has 3 axes"),
+    ],
+)
+def test_what_is_no_label_map_is_refused(array, message):
+    with pytest.raises(LabelError, match=message):
+        to_label_map(array, "case.nii")
+
+
+def test_undeclared_values_are_listed_beside_the_declared_ones():
+    with pytest.raises(LabelError) as caught:
+        check_declared([0, 2, 7], {"background": 0, "liver": 1, "tumour": 2}, "case.nii")
+    message = str(caught.value)
+    assert "case.nii: label values 7 are not declared" in message
+    assert "found 0, 2, 7" in message and "0 background, 1 liver, 2 tumour" in message
+    check_declared([0, 2], {"background": 0, "liver": 1, "tumour": 2}, "case.nii")
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        ({"0": "background", "2": "b", "1": "a"}, {"background": 0, "a": 1, "b": 2}),
+        ({"background": 0, "a": 1}, {"background": 0, "a": 1}),
+        ({"b": 4, "a": 2}, {"background": 0, "a": 2, "b": 4}),
+        ({"a": "3"}, None),
+    ],
+)
+def test_both_forms_of_declaration_are_read(declared, expected):
+    if expected is None:  # {"a": "3"} reads as value "a" named "3": not a number
+        with pytest.raises(LabelError):
+            parse_labels(declared, "dataset.json")
+    else:
+        found = parse_labels(declared, "dataset.json")
+        assert found == expected and list(found) == list(expected)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        [],
+        {},
+        {"0": "background", "1": "a", "2": "a"},
+        {"a": 1, "b": 1},
+        {"whole": [1, 2]},
+        {"a": -1},
+        {"a": 65536},
+        {"a": True},
+        {"a": 1.5},
+    ],
+)
+def test_declarations_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(LabelError, match=r"dataset\.json"):
+        parse_labels(wrong, "dataset.json")
+
+
+@given(st.lists(st.integers(0, 65535), min_size=1, max_size=60))
+def test_counts_equal_a_plain_count(values):
+    array = np.array(values, np.uint16)
+    assert count_labels(array) == {value: values.count(value) for value in sorted(set(values))}
+
+
+@given(st.sets(st.integers(1, 65535), max_size=8), st.data())
+def test_class_numbers_come_back_to_values(foreground, data):
+    values = class_values(labels_from_values(list(foreground)))
+    drawn = data.draw(st.lists(st.sampled_from(values), min_size=1, max_size=20))
+    classes = class_indices(np.array(drawn, np.uint16), values)
+    assert classes.dtype == np.int32
+    assert classes.tolist() == [values.index(value) for value in drawn]
+    assert values_of_classes(classes, values).tolist() == drawn
+
+
+@pytest.mark.parametrize("stray", [3, 9])
+def test_values_outside_the_classes_are_refused(stray):
+    with pytest.raises(LabelError, match=f"among 0, 2, 5; found {stray}"):
+        class_indices(np.array([0, stray], np.uint8), (0, 2, 5))

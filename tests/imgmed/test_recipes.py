@@ -1,0 +1,180 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from imgmed.errors import LabelError, SourceLayoutError, SourceNotFoundError, UnknownRecipeError
+from imgmed.recipes import read_study
+
+
+def touch(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return folder
+
+
+def write_index(folder: Path, **content: object) -> Path:
+    (folder / "dataset.json").write_text(json.dumps(content))
+    return folder
+
+
+def case_ids(study) -> list[str]:
+    return [source.case_id for source in study.sources]
+
+
+@pytest.mark.parametrize("folders", [("images", "labels"), ("imagesTr", "labelsTr")])
+def test_pairs_meet_by_stem(tmp_path: Path, folders):
+    images, labels = folders
+    touch(tmp_path, f"{images}/b.nii", f"{images}/a.nii.gz", f"{labels}/a.nii", f"{labels}/b.nii.gz")
+    touch(tmp_path, f"{images}/.hidden.nii", f"{images}/notes.txt")
+    study = read_study(tmp_path)
+    assert study.recipe == "pairs" and study.name == tmp_path.name
+    assert [(s.case_id, s.images[0].name, s.label.name) for s in study.sources] == [
+        ("a", "a.nii.gz", "a.nii"),
+        ("b", "b.nii", "b.nii.gz"),
+    ]
+    assert study.labels is None and study.channels is None and not study.problems
+
+
+def test_channels_in_files_of_their_own_belong_together(tmp_path: Path):
+    touch(tmp_path, "imagesTr/p_0001.nii.gz", "imagesTr/p_0000.nii.gz", "labelsTr/p.nii.gz")
+    touch(tmp_path, "imagesTr/scan_2019.nii.gz", "labelsTr/scan_2019.nii.gz")
+    study = read_study(tmp_path)
+    assert [(s.case_id, [path.name for path in s.images]) for s in study.sources] == [
+        ("p", ["p_0000.nii.gz", "p_0001.nii.gz"]),
+        ("scan_2019", ["scan_2019.nii.gz"]),
+    ]
+
+
+def test_files_without_partner_are_all_named(tmp_path: Path):
+    touch(tmp_path, "images/a.nii", "images/lonely.nii", "images/a.nii.gz", "labels/a.nii", "labels/left.nii")
+    problems = "\n".join(read_study(tmp_path).problems)
+    assert "lonely.nii: image without a label; expected" in problems and "labels/lonely.nii" in problems
+    assert "left.nii: label without an image; expected" in problems and "images/left.nii" in problems
+    assert "a.nii.gz: same case name as a.nii" in problems
+
+
+def test_label_names_of_pairs_come_from_labels_json(tmp_path: Path):
+    touch(tmp_path, "images/a.nii", "labels/a.nii")
+    (tmp_path / "labels.json").write_text('{"liver": 1, "tumour": 2}')
+    assert read_study(tmp_path).labels == {"background": 0, "liver": 1, "tumour": 2}
+    (tmp_path / "labels.json").write_text("{")
+    with pytest.raises(LabelError, match=r"labels\.json: not valid JSON"):
+        read_study(tmp_path)
+
+
+def test_msd_is_read_from_its_index(tmp_path: Path):
+    touch(tmp_path, "imagesTr/b.nii.gz", "labelsTr/b.nii.gz", "imagesTr/unlisted.nii.gz")
+    write_index(
+        tmp_path,
+        name="Two",
+        modality={"1": "T1", "0": "FLAIR"},
+        labels={"0": "background", "1": "core"},
+        training=[{"image": "./imagesTr/b.nii.gz", "label": "./labelsTr/b.nii.gz"}],
+    )
+    study = read_study(tmp_path)
+    assert (study.recipe, study.name, study.channels) == ("msd", "Two", ("FLAIR", "T1"))
+    assert study.labels == {"background": 0, "core": 1}
+    assert case_ids(study) == ["b"] and not study.problems
+
+
+def test_nnunets_index_without_list_uses_the_folders(tmp_path: Path):
+    touch(tmp_path, "imagesTr/b_0000.nii.gz", "labelsTr/b.nii.gz")
+    write_index(
+        tmp_path, channel_names={"0": "CT"}, labels={"background": 0, "core": 1}, file_ending=".nii.gz"
+    )
+    study = read_study(tmp_path)
+    assert study.channels == ("CT",) and case_ids(study) == ["b"]
+
+
+@pytest.mark.parametrize("outside", ["../secret.nii.gz", "/etc/passwd", "imagesTr/../../secret.nii.gz"])
+def test_entries_stay_within_the_source(tmp_path: Path, outside):
+    source = tmp_path / "source"
+    touch(tmp_path, "secret.nii.gz", "source/labelsTr/b.nii.gz")
+    write_index(source, labels={"1": "a"}, training=[{"image": outside, "label": "labelsTr/b.nii.gz"}])
+    study = read_study(source)
+    assert not study.sources
+    assert len(study.problems) == 1 and "lies outside the source folder" in study.problems[0]
+    assert repr(outside) in study.problems[0]
+
+
+def test_msd_entries_that_make_no_case_are_all_named(tmp_path: Path):
+    touch(tmp_path, "imagesTr/a.nii.gz", "labelsTr/b.nii.gz", "imagesTr/c.nii.gz", "labelsTr/c.nii.gz")
+    pair = {"image": "imagesTr/c.nii.gz", "label": "labelsTr/c.nii.gz"}
+    write_index(
+        tmp_path,
+        labels={"1": "a"},
+        training=[
+            {"image": "imagesTr/a.nii.gz", "label": "labelsTr/a.nii.gz"},
+            {"image": "imagesTr/b.nii.gz", "label": "labelsTr/b.nii.gz"},
+            {"image": "imagesTr/x.nii.gz", "label": "labelsTr/x.nii.gz"},
+            "imagesTr/c.nii.gz",
+            pair,
+            pair,
+        ],
+    )
+    problems = "\n".join(read_study(tmp_path).problems)
+    assert "a.nii.gz: image without a label" in problems
+    assert "b.nii.gz: label without an image" in problems
+    assert "'imagesTr/x.nii.gz' and 'labelsTr/x.nii.gz', which are both missing" in problems
+    assert 'needs "image" and "label"; received \'imagesTr/c.nii.gz\'' in problems
+    assert "c.nii.gz: same case name as" in problems
+
+
+def test_no_such_folder(tmp_path: Path):
+    with pytest.raises(SourceNotFoundError, match=r"nowhere does not exist"):
+        read_study(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SourceNotFoundError, match=r"file is no folder"):
+        read_study(tmp_path / "file")
+
+
+def test_no_pairs_says_which_layouts_were_looked_for(tmp_path: Path):
+    with pytest.raises(SourceLayoutError) as caught:
+        read_study(tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"no image/label pairs in {tmp_path}; looked for")
+    for word in ("msd", "dataset.json", "pairs", "images/", "labels/", "imagesTr/"):
+        assert word in message
+    touch(tmp_path, "images/readme.txt", "labels/readme.txt")
+    with pytest.raises(SourceLayoutError, match=r"no image/label pairs .*\.nii\.gz or \.nii"):
+        read_study(tmp_path)
+
+
+def test_an_asked_for_recipe_must_fit(tmp_path: Path):
+    touch(tmp_path, "images/a.nii", "labels/a.nii")
+    assert read_study(tmp_path, "pairs").recipe == "pairs"
+    with pytest.raises(SourceLayoutError, match="looked for msd"):
+        read_study(tmp_path, "msd")
+    with pytest.raises(UnknownRecipeError, match="unknown recipe 'dicom'; use auto, msd, pairs"):
+        read_study(tmp_path, "dicom")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not readable as JSON"),
+        ("[]", "expected an object"),
+        ('{"schema_version": 1}', "prepared dataset already"),
+        ('{"labels": {"1": "a"}}', "no image/label pairs"),
+        ('{"labels": {"1": "a"}, "training": []}', "lists no case"),
+        ('{"labels": {"1": "a"}, "training": 3}', "must be a list"),
+    ],
+)
+def test_unusable_indexes(tmp_path: Path, text, message):
+    (tmp_path / "dataset.json").write_text(text)
+    with pytest.raises(SourceLayoutError, match=message):
+        read_study(tmp_path)
+
+
+def test_unusable_modality_and_labels(tmp_path: Path):
+    touch(tmp_path, "imagesTr/b.nii.gz", "labelsTr/b.nii.gz")
+    training = [{"image": "imagesTr/b.nii.gz", "label": "labelsTr/b.nii.gz"}]
+    write_index(tmp_path, labels={"1": "a"}, modality={"x": "MRI"}, training=training)
+    with pytest.raises(SourceLayoutError, match="modality"):
+        read_study(tmp_path)
+    write_index(tmp_path, training=training)
+    with pytest.raises(LabelError, match=r"dataset\.json: labels must be like"):
+        read_study(tmp_path)

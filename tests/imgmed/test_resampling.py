@@ -1,0 +1,159 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.ndimage import map_coordinates
+
+from imgmed.resampling import fit_slices, resample_images, resample_labels, resample_scores, resampled_size
+
+sizes = st.tuples(st.integers(1, 24), st.integers(1, 24))
+
+
+def linear_by_scipy(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Linear interpolation at pixel-area positions, edges repeated."""
+    rows = (np.arange(size[0]) + 0.5) * image.shape[0] / size[0] - 0.5
+    columns = (np.arange(size[1]) + 0.5) * image.shape[1] / size[1] - 0.5
+    grid = np.meshgrid(rows, columns, indexing="ij")
+    return map_coordinates(image.astype(np.float64), grid, order=1, mode="nearest")
+
+
+def areas(image: np.ndarray, size: int) -> np.ndarray:
+    """Average over the exact area of each output row, from the cumulative sum."""
+    old = image.shape[0]
+    total = np.concatenate([np.zeros((1, image.shape[1])), np.cumsum(image, axis=0)])
+    edges = np.linspace(0, old, size + 1)
+    at_edges = np.stack([np.interp(edges, np.arange(old + 1), column) for column in total.T], axis=1)
+    return np.diff(at_edges, axis=0) / (old / size)
+
+
+@pytest.mark.parametrize(("old", "new"), [((5, 7), (11, 20)), ((5, 7), (10, 7)), ((1, 3), (4, 9))])
+def test_growing_scores_is_linear_interpolation(old, new):
+    image = np.random.default_rng(0).normal(size=old).astype(np.float32)
+    grown = resample_scores(image[None, :, :, None], new)[0, :, :, 0]
+    np.testing.assert_allclose(grown, linear_by_scipy(image, new), atol=1e-5)
+
+
+@pytest.mark.parametrize("resample", [resample_images, resample_scores])
+@pytest.mark.parametrize(("old", "new"), [(12, 4), (13, 5), (10, 9)])
+def test_shrinking_averages_over_areas(resample, old, new):
+    image = np.random.default_rng(1).normal(size=(old, 6)).astype(np.float32)
+    np.testing.assert_allclose(
+        resample(image[None, :, :, None], (new, 6))[0, :, :, 0], areas(image, new), atol=1e-5
+    )
+
+
+def test_shrinking_one_direction_and_growing_the_other_treats_each_by_its_own_rule():
+    image = np.random.default_rng(2).normal(size=(12, 5)).astype(np.float32)
+    expected = linear_by_scipy(areas(image, 4), (4, 11))
+    np.testing.assert_allclose(
+        resample_scores(image[None, :, :, None], (4, 11))[0, :, :, 0], expected, atol=1e-5
+    )
+
+
+def test_a_pattern_finer_than_the_new_pixels_is_averaged_out():
+    stripes = np.tile(np.array([0.0, 100.0], np.float32), (8, 32))[None, :, :, None]
+    np.testing.assert_allclose(resample_images(stripes, (8, 16)), 50.0, atol=1e-4)
+
+
+def test_growing_images_is_cubic_and_follows_a_smooth_function_better_than_linear():
+    x = (np.arange(32) + 0.5) / 32
+    fine = (np.arange(96) + 0.5) / 96
+    wave = np.tile(np.sin(2 * np.pi * 3 * x), (4, 1)).astype(np.float32)[None, :, :, None]
+    truth = np.sin(2 * np.pi * 3 * fine)[12:-12]
+    cubic = np.abs(resample_images(wave, (4, 96))[0, 0, 12:-12, 0] - truth).max()
+    linear = np.abs(resample_scores(wave, (4, 96))[0, 0, 12:-12, 0] - truth).max()
+    assert cubic < linear / 2
+
+
+@given(old=sizes, new=sizes, value=st.floats(-1e4, 1e4, width=32))
+def test_constants_stay_constant(old, new, value):
+    image = np.full((1, *old, 1), value, np.float32)
+    for resample in (resample_images, resample_scores):
+        np.testing.assert_allclose(resample(image, new), np.full((1, *new, 1), value), rtol=1e-5, atol=1e-5)
+
+
+def test_many_channels_equal_each_channel_alone():
+    scores = np.random.default_rng(3).normal(size=(2, 6, 5, 11)).astype(np.float32)
+    together = resample_scores(scores, (9, 3))
+    for channel in range(11):
+        alone = resample_scores(scores[..., channel : channel + 1], (9, 3))
+        np.testing.assert_allclose(together[..., channel], alone[..., 0], atol=1e-6)
+
+
+@given(
+    label=hnp.arrays(
+        np.uint16,
+        st.tuples(st.just(2), st.integers(1, 10), st.integers(1, 10)),
+        elements=st.sampled_from([0, 3, 7, 900]),
+    ),
+    size=sizes,
+)
+def test_labels_never_gain_values(label, size):
+    before = label.copy()
+    resampled = resample_labels(label, size)
+    assert resampled.shape == (2, *size) and resampled.dtype == np.uint16
+    for old, new in zip(label, resampled, strict=True):
+        assert set(np.unique(new)) <= set(np.unique(old))
+    np.testing.assert_array_equal(label, before)
+
+
+@given(
+    label=hnp.arrays(
+        np.uint8, st.tuples(st.just(1), st.integers(1, 8), st.integers(1, 8)), elements=st.integers(0, 4)
+    ),
+    factor=st.sampled_from([3, 5]),
+)
+def test_labels_come_back_from_a_finer_grid(label, factor):
+    _, height, width = label.shape
+    fine = resample_labels(label, (height * factor, width * factor))
+    # The centre pixel of each block lies exactly on the old pixel's centre.
+    np.testing.assert_array_equal(fine[:, factor // 2 :: factor, factor // 2 :: factor], label)
+
+
+def test_a_label_border_moves_to_the_nearest_pixel_edge():
+    label = np.zeros((1, 4, 4), np.uint8)
+    label[:, :, 2:] = 5
+    fine = resample_labels(label, (4, 8))
+    np.testing.assert_array_equal(fine[0, 0], [0, 0, 0, 0, 5, 5, 5, 5])
+
+
+def test_the_majority_wins_where_labels_share_a_pixel():
+    label = np.array([[[1, 1, 1, 2, 2, 2, 2, 2, 1]]], np.uint8)
+    np.testing.assert_array_equal(resample_labels(label, (1, 3))[0, 0], [1, 2, 2])
+
+
+@pytest.mark.parametrize("resample", [resample_images, resample_scores])
+def test_same_size_changes_nothing_and_arguments_are_never_changed(resample):
+    image = np.random.default_rng(4).normal(size=(1, 4, 5, 2)).astype(np.float32)
+    before = image.copy()
+    assert resample(image, (4, 5)) is image
+    resample(image, (8, 3))
+    np.testing.assert_array_equal(image, before)
+
+
+@given(old=sizes, new=sizes)
+def test_padding_is_taken_off_exactly(old, new):
+    content = np.random.default_rng(5).integers(1, 100, (2, *old))
+    fit = fit_slices(content, new, fill=-1)
+    assert fit.array.shape == (2, *new)
+    larger = tuple(max(a, b) for a, b in zip(old, new, strict=True))
+    np.testing.assert_array_equal(fit_slices(fit_slices(content, larger).array, old).array, content)
+    kept = np.prod([min(a, b) for a, b in zip(old, new, strict=True)])
+    assert np.count_nonzero(fit.array != -1) == 2 * kept
+    assert fit.before == tuple(b // 2 - a // 2 for a, b in zip(old, new, strict=True))
+
+
+def test_sizes_cover_the_same_field():
+    assert resampled_size(512, 0.7, 1.4) == 256
+    assert resampled_size(10, 1.0, 0.3) == 33
+    assert resampled_size(1, 0.1, 10.0) == 1
+
+
+def test_growing_images_reproduces_a_parabola():
+    """Keys' kernel with a = -1/2 is exact for polynomials of second degree (away from the edges)."""
+    x = np.arange(20) + 0.5
+    fine = (np.arange(50) + 0.5) * 20 / 50
+    image = (0.3 * x**2 - 2 * x + 1).astype(np.float32)[None, None, :, None]
+    grown = resample_images(image, (1, 50))[0, 0, :, 0]
+    np.testing.assert_allclose(grown[5:-5], (0.3 * fine**2 - 2 * fine + 1)[5:-5], atol=1e-4)

@@ -1,0 +1,102 @@
+"""One model behind file, options and key=value; every fault listed with what is valid."""
+
+from pathlib import Path
+
+import pytest
+
+from dist_training.architectures import FCNSettings
+from r2d2.config import Configuration, commented_yaml, configure, read_layer
+from r2d2.errors import ConfigurationError
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    configuration = configure(
+        {},
+        assignments=["network.architecture=fcn", "network.width=0.25", "training.epochs=7", "training.dtype=float64"],
+    )
+    path = tmp_path / "r2d2.yaml"
+    path.write_text(commented_yaml(configuration, "A title"))
+    assert configure(read_layer(path)) == configuration
+    assert isinstance(configuration.network, FCNSettings)
+
+
+def test_every_key_is_written_behind_a_comment() -> None:
+    lines = commented_yaml(Configuration(), "A title").splitlines()
+    keys = [i for i, line in enumerate(lines) if ":" in line and not line.lstrip().startswith("#")]
+    uncommented = [lines[i].strip() for i in keys if not lines[i - 1].lstrip().startswith("#")]
+    assert uncommented in ([], ["architecture: unet"])
+    assert "  optimizer: adam" in lines
+
+
+def test_folders_in_a_file_are_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "r2d2.yaml").write_text("dataset: data\nrun_dir: /elsewhere\n")
+    configuration = configure(read_layer(tmp_path / "r2d2.yaml"))
+    assert configuration.dataset == tmp_path / "data"
+    assert configuration.run_dir == Path("/elsewhere")
+
+
+def test_assignments_come_before_options_before_the_file() -> None:
+    layer = {"training": {"epochs": 1, "seed": 1, "momentum": 0.5}}
+    options = {"training.epochs": 2, "training.seed": 2, "run_dir": None}
+    training = configure(layer, options=options, assignments=["training.epochs=3"]).training
+    assert (training.epochs, training.seed, training.momentum) == (3, 2, 0.5)
+    assert layer == {"training": {"epochs": 1, "seed": 1, "momentum": 0.5}}
+
+
+def test_another_architecture_leaves_the_settings_of_the_first_behind() -> None:
+    layer = {"network": {"architecture": "unet", "depth": 3, "base_filters": 8}}
+    network = configure(layer, assignments=["network.architecture=fcn", "network.width=0.5"]).network
+    assert network == FCNSettings(width=0.5)
+
+
+def test_all_faults_are_listed_together_with_what_is_valid() -> None:
+    layer = {
+        "trainig": {},
+        "training": {"epoch": 5, "optimizer": "adamm", "batch_size_per_worker": 0},
+        "network": {"architecture": "unet", "dept": 3},
+        "preparation": {"test_fraction": 2},
+    }
+    with pytest.raises(ConfigurationError) as caught:
+        configure(layer, assignments=["nonsense"], origin="r2d2.yaml")
+    message = str(caught.value)
+    assert message.startswith("7 faults in the configuration (r2d2.yaml)")
+    for part in (
+        "'nonsense' is not key=value",
+        "trainig: unknown key; did you mean training?",
+        "training.epoch: unknown key; did you mean epochs? valid: batch_size_per_worker,",
+        "training.optimizer: input should be 'adam' or 'sgd'; received 'adamm'",
+        "training.batch_size_per_worker: input should be greater than or equal to 1; received 0",
+        "network.dept: unknown key; did you mean depth? valid: architecture, base_filters, depth",
+        "preparation.test_fraction: input should be less than 1; received 2",
+    ):
+        assert part in message
+    assert "\n" not in message
+
+
+def test_an_unknown_architecture_names_those_there_are() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"network.architecture: must be one of 'unet', 'fcn'; received 'vnet'"
+    ):
+        configure({}, assignments=["network.architecture=vnet"])
+
+
+def test_a_warm_up_longer_than_the_run_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"warmup_epochs must not exceed epochs \(3\); received 4; use 0.3"):
+        configure({}, assignments=["training.epochs=3", "training.warmup_epochs=4"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("a: [1", "is not YAML"), ("- a\n- b\n", "must hold keys"), ("just words", "must hold keys")],
+)
+def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "r2d2.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        read_layer(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_names_what_writes_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="'r2d2 init' writes one"):
+        read_layer(tmp_path / "none.yaml")

@@ -1,0 +1,189 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from naive_metrics import overlap
+
+import segeval
+
+CLASSES = 4
+label_maps = arrays(np.uint8, (2, 3, 4, 2), elements=st.integers(0, CLASSES - 1))
+
+
+@given(label_maps)
+def test_metrics_agree_with_sets_of_voxels(maps):
+    reference, prediction = maps
+    matrix = segeval.confusion_matrix(reference, prediction, CLASSES)
+    metrics = (segeval.dice, segeval.jaccard, segeval.precision, segeval.sensitivity)
+    for label in range(CLASSES):
+        ours = [metric(matrix)[label] for metric in metrics]
+        np.testing.assert_allclose(ours, overlap(reference, prediction, label), rtol=1e-12)
+
+
+@given(label_maps)
+def test_specificity_is_the_sensitivity_of_the_complement(maps):
+    reference, prediction = maps
+    specificity = segeval.specificity(segeval.confusion_matrix(reference, prediction, CLASSES))
+    for label in range(CLASSES):
+        complement = overlap(reference != label, prediction != label, True)[3]
+        np.testing.assert_allclose(specificity[label], complement, rtol=1e-12)
+
+
+@given(label_maps)
+def test_dice_follows_from_jaccard(maps):
+    matrix = segeval.confusion_matrix(*maps, CLASSES)
+    jaccard = segeval.jaccard(matrix)
+    np.testing.assert_allclose(segeval.dice(matrix), 2 * jaccard / (1 + jaccard), rtol=1e-12)
+
+
+@given(label_maps)
+def test_dice_and_jaccard_are_symmetric_and_precision_mirrors_sensitivity(maps):
+    matrix = segeval.confusion_matrix(*maps, CLASSES)
+    np.testing.assert_array_equal(segeval.dice(matrix), segeval.dice(matrix.T))
+    np.testing.assert_array_equal(segeval.jaccard(matrix), segeval.jaccard(matrix.T))
+    np.testing.assert_array_equal(segeval.precision(matrix), segeval.sensitivity(matrix.T))
+
+
+@given(label_maps, st.permutations(range(CLASSES)))
+def test_averages_do_not_depend_on_the_order_of_classes(maps, order):
+    matrix = segeval.confusion_matrix(*maps, CLASSES)
+    shuffled = matrix[np.ix_(order, order)]
+    for metric in (
+        segeval.pixel_accuracy,
+        segeval.mean_accuracy,
+        segeval.mean_iou,
+        segeval.frequency_weighted_iou,
+    ):
+        assert metric(shuffled) == pytest.approx(metric(matrix), rel=1e-12)
+
+
+@given(label_maps)
+def test_counts_may_be_summed_before_dice(maps):
+    reference, prediction = maps
+    summed = sum(segeval.class_counts(r, p, CLASSES) for r, p in zip(reference, prediction, strict=True))
+    whole = segeval.dice(segeval.confusion_matrix(reference, prediction, CLASSES))
+    np.testing.assert_array_equal(segeval.dice_from_counts(summed), whole)
+
+
+def test_a_perfect_prediction_scores_one_everywhere():
+    matrix = segeval.confusion_matrix([0, 1, 2], [0, 1, 2], 3)
+    for metric in (
+        segeval.dice,
+        segeval.jaccard,
+        segeval.precision,
+        segeval.sensitivity,
+        segeval.specificity,
+    ):
+        assert metric(matrix).tolist() == [1, 1, 1]
+    assert segeval.pixel_accuracy(matrix) == segeval.mean_accuracy(matrix) == segeval.mean_iou(matrix) == 1
+    assert segeval.frequency_weighted_iou(matrix) == 1
+
+
+@pytest.mark.parametrize("metric", [segeval.dice, segeval.jaccard, segeval.precision, segeval.sensitivity])
+@pytest.mark.parametrize(
+    ("reference", "prediction", "expected"),
+    [([0, 0], [0, 0], math.nan), ([0, 1], [0, 0], 0.0), ([0, 0], [0, 1], 0.0)],
+    ids=["both_empty", "prediction_empty", "reference_empty"],
+)
+def test_empty_structures(metric, reference, prediction, expected):
+    value = metric(segeval.confusion_matrix(reference, prediction, 2))[1]
+    assert value == pytest.approx(expected, nan_ok=True)
+
+
+def test_specificity_of_an_absent_class_is_one_and_of_a_filled_image_nan():
+    assert segeval.specificity(segeval.confusion_matrix([0, 0], [0, 0], 2)).tolist()[1] == 1
+    assert math.isnan(segeval.specificity(segeval.confusion_matrix([1, 1], [1, 1], 2))[1])
+    assert segeval.specificity(segeval.confusion_matrix([1, 1], [1, 0], 2))[1] == 0
+
+
+def test_a_missed_structure_lowers_the_mean_and_an_absent_one_does_not():
+    missed = segeval.mean_over_classes(segeval.dice(segeval.confusion_matrix([0, 1], [0, 0], 2)))
+    absent = segeval.mean_over_classes(segeval.dice(segeval.confusion_matrix([0, 0], [0, 0], 2)))
+    assert missed == (pytest.approx((2 / 3 + 0) / 2), 2, 0)
+    assert absent == (1.0, 1, 1)
+
+
+def test_nothing_to_average_is_nan():
+    empty = np.zeros((3, 3), np.int64)
+    mean, n, left_out = segeval.mean_over_classes(segeval.dice(empty))
+    assert math.isnan(mean)
+    assert (n, left_out) == (0, 3)
+    for metric in (
+        segeval.pixel_accuracy,
+        segeval.mean_accuracy,
+        segeval.mean_iou,
+        segeval.frequency_weighted_iou,
+    ):
+        assert math.isnan(metric(empty))
+
+
+def test_counts_of_a_whole_archive_do_not_overflow_or_round():
+    """2**40 voxels: Dice = 2·2**39 / (2**40 + 2**39) = 2/3."""
+    assert segeval.dice_from_counts([2**39, 2**40, 2**39]) == pytest.approx(2 / 3, rel=1e-15)
+
+
+def test_counts_need_their_three_columns():
+    with pytest.raises(segeval.ShapeMismatchError, match=r"received \(2, 2\)"):
+        segeval.dice_from_counts([[1, 2], [3, 4]])
+
+
+# Published vectors ---------------------------------------------------------------------------------
+
+
+def torchmetrics_3047():
+    reference = np.zeros((9, 10), int)
+    reference[1:4, 1:4], reference[1:4, 6:9], reference[4, :] = 1, 3, 5
+    reference[5:8, 1:4], reference[5:8, 6:9] = 2, 4
+    prediction = reference.copy()
+    prediction[3, 1:4], prediction[4, 5:] = 5, 0
+    return segeval.confusion_matrix(reference, prediction, 6)
+
+
+def test_torchmetrics_issue_3047():
+    matrix = torchmetrics_3047()
+    np.testing.assert_allclose(segeval.jaccard(matrix)[1:], [0.6667, 1, 1, 1, 0.3846], atol=5e-5)
+    assert segeval.pixel_accuracy(matrix) == pytest.approx(0.911111, abs=5e-7)
+    assert segeval.mean_accuracy(matrix) == pytest.approx(0.861111, abs=5e-7)
+    assert segeval.mean_iou(matrix) == pytest.approx(0.824874, abs=5e-7)
+    assert segeval.frequency_weighted_iou(matrix) == pytest.approx(0.848404, abs=5e-7)
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_keras_mean_iou(num_classes):
+    matrix = segeval.confusion_matrix([0, 0, 1, 1], [0, 1, 0, 1], num_classes)
+    assert segeval.mean_iou(matrix) == pytest.approx(1 / 3)
+
+
+def test_keras_mean_iou_with_an_ignored_class():
+    matrix = segeval.confusion_matrix([0, 1, 2, 255], [0, 1, 1, 1], 3, ignore_label=255)
+    assert segeval.mean_iou(matrix) == pytest.approx(0.5)
+
+
+def test_monai_mean_dice():
+    matrix = segeval.confusion_matrix([[1, 0], [1, 1]], [[1, 0], [0, 1]], 2)
+    assert segeval.dice(matrix)[1] == pytest.approx(0.8)
+
+
+def test_torchmetrics_global_dice():
+    """Channels 1 and 3 of two samples, pooled: macro .2909 leaves out the two channels that are empty."""
+    shape = (3, 4, 10, 10)
+    reference, prediction = np.zeros(shape, int), np.zeros(shape, int)
+    reference[0, 1, :4, :4] = reference[0, 3, 4:, 4:] = 1
+    prediction[0, 1, :2, :2] = prediction[0, 3, 8:, 8:] = prediction[1, 3, :2, :2] = 1
+    counts = np.stack([segeval.class_counts(reference[:, c], prediction[:, c], 2)[1] for c in range(4)])
+    assert segeval.dice_from_counts(counts.sum(axis=0)) == pytest.approx(0.25)
+    assert segeval.mean_over_classes(segeval.dice_from_counts(counts)) == (
+        pytest.approx(0.2909, abs=5e-5),
+        2,
+        2,
+    )
+
+
+def test_metrics_reloaded_inner_square():
+    reference, prediction = np.zeros((14, 14), int), np.zeros((14, 14), int)
+    reference[5:9, 5:9], prediction[6:8, 6:8] = 1, 1
+    (tn, fp), (fn, tp) = segeval.confusion_matrix(reference, prediction, 2)
+    assert (tp, fp, fn, tn) == (4, 0, 12, 180)

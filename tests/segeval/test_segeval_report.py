@@ -1,0 +1,159 @@
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from test_segeval_pairs import LABELS, pairs_of
+
+import segeval
+
+
+@pytest.fixture
+def evaluation(study):
+    return segeval.evaluate_pairs(pairs_of(study, b="training case of this model"), LABELS)
+
+
+def same(first, second):
+    """Equality in which NaN equals NaN."""
+    return repr(first) == repr(second)
+
+
+def test_summary_has_the_layout_that_nnunet_users_parse(evaluation, study):
+    path = segeval.write_evaluation(evaluation, study / "out")
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    assert path == study / "out" / "summary.json"
+    assert set(summary) == {"foreground_mean", "mean", "metric_per_case", "r2d2"}
+    metrics = {"Dice", "IoU", "TP", "FP", "FN", "TN", "n_pred", "n_ref"}
+    assert set(summary["mean"]) == {"1", "2"}
+    assert set(summary["foreground_mean"]) == set(summary["mean"]["1"]) == metrics
+    first, second, third = summary["metric_per_case"]
+    assert set(first) == {"reference_file", "prediction_file", "metrics"}
+    assert first["prediction_file"] == str(study / "prediction" / "a.nii.gz")
+    # Case a, label 1: 8 reference voxels all found, 4 predicted beside them, of 120.
+    assert first["metrics"]["1"] == {
+        "Dice": 0.8,
+        "IoU": pytest.approx(2 / 3),
+        "TP": 8,
+        "FP": 4,
+        "FN": 0,
+        "TN": 108,
+        "n_pred": 12,
+        "n_ref": 8,
+    }
+    assert second["metrics"]["2"]["Dice"] == 0
+    assert math.isnan(third["metrics"]["2"]["Dice"])
+    assert '"Dice": NaN' in path.read_text(encoding="utf-8")
+    assert summary["mean"]["2"]["Dice"] == 0.5
+    assert summary["mean"]["1"]["n_pred"] == pytest.approx((12 + 18 + 8) / 3)
+    assert summary["foreground_mean"]["Dice"] == pytest.approx((2.8 / 3 + 0.5) / 2)
+
+
+def test_our_extension_holds_counts_intervals_policy_and_notes(evaluation, study):
+    segeval.write_evaluation(evaluation, study / "out")
+    extension = json.loads((study / "out" / "summary.json").read_text(encoding="utf-8"))["r2d2"]
+    assert extension["schema_version"] == 1
+    assert extension["labels"] == {"body": 1, "tail": 2}
+    tail = extension["mean"]["dice"]["tail"]
+    assert (tail["mean"], tail["n"], tail["left_out"], tail["patients"], tail["confidence"]) == (
+        0.5,
+        2,
+        1,
+        1,
+        0.95,
+    )
+    body = extension["mean"]["dice"]["body"]
+    assert 0.8 <= body["low"] < body["mean"] < body["high"] <= 1
+    assert set(extension["mean"]) == {"dice", "jaccard", "hd95_mm", "assd_mm"}
+    assert extension["cases"][1] == {
+        "case_id": "b",
+        "patient_id": "p1",
+        "note": "training case of this model",
+    }
+    assert extension["warnings"] == list(evaluation.warnings)
+    assert "training case of this model" in extension["warnings"][0]
+    assert "diagonal of the image" in extension["policy"]["one_empty"]
+    matrix = np.array(extension["pooled"]["confusion_matrix"])
+    assert extension["pooled"]["pixel_accuracy"] == pytest.approx(np.trace(matrix) / matrix.sum())
+
+
+def test_cases_csv_has_one_row_a_case_and_label(evaluation, study):
+    segeval.write_evaluation(evaluation, study / "out")
+    with (study / "out" / "cases.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["case_id"], row["label"]) for row in rows] == [(c, label) for c in "abc" for label in "12"]
+    assert rows[3]["note"] == "training case of this model"
+    assert (rows[3]["status"], rows[3]["dice"]) == ("prediction_empty", "0.0")
+    assert (rows[0]["patient_id"], rows[0]["label_name"], rows[0]["fp"]) == ("p1", "body", "4")
+    assert float(rows[0]["reference_ml"]) == pytest.approx(0.048)
+    assert rows[5]["dice"] == "nan"
+
+
+def test_reading_gives_back_what_was_written(evaluation, study):
+    segeval.write_evaluation(evaluation, study / "out")
+    again = segeval.read_evaluation(study / "out")
+    assert same(again, evaluation)
+    assert again.pooled.confusion.dtype == np.int64
+
+
+def test_names_with_commas_quotes_and_newlines_survive(study):
+    pairs = pairs_of(study, a='scan, "poor"\nsecond line')
+    evaluation = segeval.evaluate_pairs(pairs, {"körper, links": 1, "tail": 2})
+    segeval.write_evaluation(evaluation, study / "out")
+    assert same(segeval.read_evaluation(study / "out"), evaluation)
+
+
+def test_an_earlier_evaluation_is_replaced_and_nothing_else_is_touched(evaluation, study):
+    out = study / "deep" / "out"
+    segeval.write_evaluation(evaluation, out)
+    (out / "mine.txt").write_text("keep")
+    shorter = segeval.evaluate_pairs(pairs_of(study)[:2], LABELS)
+    segeval.write_evaluation(shorter, out)
+    assert sorted(path.name for path in out.iterdir()) == ["cases.csv", "mine.txt", "summary.json"]
+    assert same(segeval.read_evaluation(out), shorter)
+
+
+def test_an_output_that_is_a_file_is_refused(evaluation, study):
+    out = study / "out"
+    out.write_text("a file")
+    with pytest.raises(segeval.OutputFolderError, match="out: the evaluation cannot be written"):
+        segeval.write_evaluation(evaluation, out)
+    assert out.read_text() == "a file"
+
+
+def test_nothing_half_written_where_the_second_file_cannot_take_its_place(evaluation, study):
+    """A folder named summary.json stands in the way: the temporary files must be gone afterwards."""
+    out = study / "out"
+    (out / "summary.json").mkdir(parents=True)
+    (out / "summary.json" / "occupied").touch()
+    with pytest.raises(segeval.OutputFolderError):
+        segeval.write_evaluation(evaluation, out)
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_reading_where_there_is_nothing(tmp_path):
+    with pytest.raises(segeval.EvaluationNotFoundError, match=r"no summary\.json here"):
+        segeval.read_evaluation(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text[:100], "not an evaluation written by R2D2"),
+        (lambda text: text.replace('"r2d2"', '"other"'), "no 'r2d2'"),
+        (lambda text: text.replace('"schema_version": 1', '"schema_version": 99'), "must be 1; received 99"),
+        (lambda text: text.replace('"case_id": "a"', '"case_id": "z"'), "do not fit together"),
+    ],
+)
+def test_a_damaged_summary_is_named(evaluation, study, damage, message):
+    path = segeval.write_evaluation(evaluation, study / "out")
+    path.write_text(damage(path.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(segeval.EvaluationFormatError, match=message):
+        segeval.read_evaluation(study / "out")
+
+
+def test_a_table_with_other_columns_is_named(evaluation, study):
+    segeval.write_evaluation(evaluation, study / "out")
+    (study / "out" / "cases.csv").write_text("case,dice\na,1\n")
+    with pytest.raises(segeval.EvaluationFormatError, match="other columns"):
+        segeval.read_evaluation(study / "out")
