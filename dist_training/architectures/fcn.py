@@ -47,6 +47,9 @@ def build(settings: FCNSettings, input_channels: int, num_outputs: int, seed: in
     >>> build(FCNSettings(width=0.02), 1, 2, seed=0).output_shape
     (None, None, None, 2)
     """
+    pretrained = {}
+    if settings.pretrained_weights is not None:  # first, since a wrong path should not cost a minute
+        pretrained = read_vgg_weights(settings.trunk, settings.pretrained_weights)
     precision = keras.config.dtype_policy().variable_dtype
     images = keras.Input((None, None, input_channels), dtype=precision, name="images")
     maps = PadToMultiple(settings.size_multiple, name="pad")(images)
@@ -69,8 +72,9 @@ def build(settings: FCNSettings, input_channels: int, num_outputs: int, seed: in
     # The logits keep the precision of the weights under mixed precision: the loss is computed from them.
     logits = _enlarge(scores, "logits", num_outputs, 8, dtype=precision)
     model = keras.Model(images, CropLike(dtype=precision, name="crop")([logits, images]), name="dist_fcn")
-    if settings.pretrained_weights is not None:
-        _start_from(model, settings.trunk, settings.pretrained_weights, input_channels)
+    for name, (kernel, bias) in pretrained.items():
+        fitted = fit_first_kernel(kernel, input_channels) if name == "block1_conv1" else kernel
+        model.get_layer(name).set_weights([fitted, bias])
     return model
 
 
@@ -100,11 +104,3 @@ def _enlarge(scores: Any, name: str, num_outputs: int, factor: int, dtype: str |
         dtype=dtype,
         name=name,
     )(scores)
-
-
-def _start_from(model: keras.Model, trunk: str, source: str, input_channels: int) -> None:
-    """Put pretrained weights into the layers that have them; fc6 and fc7 keep theirs where the file has no top."""
-    for name, (kernel, bias) in read_vgg_weights(trunk, source).items():
-        if name == "block1_conv1":
-            kernel = fit_first_kernel(kernel, input_channels)
-        model.get_layer(name).set_weights([kernel, bias])

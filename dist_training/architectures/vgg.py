@@ -2,10 +2,9 @@
 
 Keras's VGG weights expect blue, green, red from 0 to 255 less the ImageNet means. Images here are normalised: mean 0
 and standard deviation 1 a channel. So the first kernel is multiplied by the standard deviations of ImageNet, which
-brings a normalised image to the range that the trunk has learned (only zeros pad it now, where they were in the
-original as well, at its mean). Three channels are taken as red, green and blue. Any other number of channels has no
-colours: each gets the sum of the kernel's three, divided by the number of channels, so that c equal channels cause
-the response that a grey picture of theirs would have caused.
+brings a normalised image to the range that the trunk has learned. Three channels are taken as red, green and blue.
+Any other number of channels has no colours: each gets the sum of the kernel's three, divided by the number of
+channels, so that equal channels cause the response that a grey picture of theirs would have caused.
 """
 
 import logging
@@ -34,7 +33,8 @@ IMAGENET_STD_RGB = (58.393, 57.12, 57.375)
 LayerWeights = tuple[np.ndarray, np.ndarray]
 
 _NAMES = {"fc1": "fc6", "fc2": "fc7"}
-_FC6_SHAPE = (7, 7, CHANNELS[-1], FC_CHANNELS)
+_POOL5_SHAPE = (7, 7, CHANNELS[-1])
+"""What fc1 sees of an image of 224 x 224 pixels, flattened."""
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +83,8 @@ def read_vgg_weights(trunk: str, source: str) -> dict[str, LayerWeights]:
         elif layer.name in _NAMES:
             kernel, bias = layer.get_weights()
             # Flattening ran over rows, columns and channels in this order: the dense kernel is a convolution's.
-            shape = _FC6_SHAPE if layer.name == "fc1" else (1, 1, *kernel.shape)
-            weights[_NAMES[layer.name]] = (kernel.reshape(shape), bias)
+            shape = _POOL5_SHAPE if layer.name == "fc1" else (1, 1, kernel.shape[0])
+            weights[_NAMES[layer.name]] = (kernel.reshape(*shape, kernel.shape[1]), bias)
     if "fc6" not in weights:
         logger.info("%s: no top; fc6 and fc7 start from random weights", source)
     return weights
@@ -127,7 +127,7 @@ def _has_top(path: Path) -> bool:
     shapes: list[tuple[int, ...]] = []
     with h5py.File(path) as file:
         file.visititems(lambda _, item: shapes.append(getattr(item, "shape", ())))
-    return (int(np.prod(_FC6_SHAPE[:3])), _FC6_SHAPE[3]) in shapes
+    return (int(np.prod(_POOL5_SHAPE)), FC_CHANNELS) in shapes
 
 
 def _check_layers(network: keras.Model, trunk: str) -> None:
