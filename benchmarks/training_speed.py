@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="steps a round")
     parser.add_argument("--batch", type=int, default=32, help="slices per step and worker")
     parser.add_argument("--part", choices=("keras", "workers"), help=argparse.SUPPRESS)
-    parser.add_argument("--network", choices=tuple(NETWORKS), help=argparse.SUPPRESS)
+    parser.add_argument("--architecture", choices=tuple(NETWORKS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part == "keras":
         against_keras(options)
@@ -70,7 +70,7 @@ def start(part: str, network: str, options: argparse.Namespace) -> dict[str, Any
     """Run one comparison in processes of its own."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "figures.json"
-        command = [sys.executable, __file__, "--part", part, "--network", network, "--out", str(out)]
+        command = [sys.executable, __file__, "--part", part, "--architecture", network, "--out", str(out)]
         for name in ("rounds", "steps", "batch"):
             command += [f"--{name}", str(getattr(options, name))]
         if part == "workers":
@@ -180,9 +180,9 @@ def against_keras(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         dataset = write_dataset(Path(folder), options.batch * options.steps)
         feed = SliceFeed(dataset, dataset.splits.train, dataset.splits.train)
-        step = training_step(options.network, SoloCommunicator(), settings)
+        step = training_step(options.architecture, SoloCommunicator(), settings)
         everything = feed.batch(Step(np.arange(options.batch * options.steps), 1))
-        peer, loss = build(options.network), build_loss(settings.loss, 3)
+        peer, loss = build(options.architecture), build_loss(settings.loss, 3)
         peer.compile(
             keras.optimizers.Adam(1e-4), loss=lambda y, logits: loss(logits, tf.cast(y, tf.int32)), jit_compile=False
         )
@@ -210,8 +210,8 @@ def against_no_communication(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         dataset = write_dataset(Path(folder), options.batch * options.steps * 2)
         feed = SliceFeed(dataset, dataset.splits.train, dataset.splits.train)
-        joined = training_step(options.network, communicator, settings)
-        alone = training_step(options.network, SoloCommunicator(), settings)
+        joined = training_step(options.architecture, communicator, settings)
+        alone = training_step(options.architecture, SoloCommunicator(), settings)
 
         def both(step: Any, epoch: int) -> float:
             communicator.sum_array(np.zeros(1))  # start together

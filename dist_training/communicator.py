@@ -86,6 +86,7 @@ class HorovodCommunicator:
                 "several workers need Horovod, which is not installed; run 'make install' or train with one worker"
             )
         os.environ.setdefault("HOROVOD_CYCLE_TIME", CYCLE_TIME_MS)
+        os.environ.setdefault("HOROVOD_FUSION_THRESHOLD", "0")
         import horovod.tensorflow as hvd
 
         self._hvd = hvd
