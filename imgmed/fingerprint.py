@@ -112,7 +112,7 @@ def _plane_spacing(
     if same:
         return (height, width), (
             f"all training cases have {height:.4g} x {width:.4g} mm within 1 %: they are not resampled,"
-            f" other scans are"
+            " other scans are"
         )
     return (height, width), (
         f"median of the training cases, whose spacings range from {_joined(spacings.min(axis=0))} to"

@@ -138,8 +138,7 @@ def _name_and_value(key: Any, entry: Any, origin: str) -> tuple[str, int]:
     if not isinstance(name, str) or not name or not isinstance(value, int) or isinstance(value, bool):
         raise LabelError(
             f"{origin}: a label is a name with one whole number; received {key!r}: {entry!r} (regions of"
-            f" several"
-            " values are not supported)"
+            " several values are not supported)"
         )
     if not 0 <= value <= LARGEST_LABEL:
         raise LabelError(f"{origin}: label {name!r} must lie within 0 to {LARGEST_LABEL}; received {value}")

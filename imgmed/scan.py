@@ -34,8 +34,7 @@ class ScanPreparation(BaseModel):
     )
     spacing_mm: tuple[float, float] | None = Field(
         description="In-plane spacing (height, width) that slices are resampled to unless within 1 % of"
-        " it already;"
-        " null: kept as it is.",
+        " it already; null: kept as it is.",
     )
     clipping: Clipping = Field(
         default_factory=lambda: Clipping(), description="Which intensities are cut off."
@@ -76,8 +75,7 @@ def prepare_scan(volume: Volume, preparation: ScanPreparation) -> PreparedScan:
     if image.shape[3] != len(preparation.channels):
         raise InvalidVolumeError(
             f"{volume.origin}: {len(preparation.channels)} channels ({', '.join(preparation.channels)})"
-            f" are expected;"
-            f" received {image.shape[3]}; channels are the last of four axes"
+            f" are expected; received {image.shape[3]}; channels are the last of four axes"
         )
     grid = grid_for(volume, preparation)
     bounds = preparation.clipping.bounds_for(image)
@@ -109,6 +107,6 @@ def channel_array(volume: Volume) -> np.ndarray:
     if bad:
         raise InvalidVolumeError(
             f"{volume.origin}: {bad} NaN or infinite voxels; replace them, for example by the"
-            f" background's intensity"
+            " background's intensity"
         )
     return image

@@ -35,8 +35,7 @@ class PreparationSettings(BaseModel):
     spacing_mm: tuple[float, float, float] | None = Field(
         default=None,
         description="Wanted spacing along left-right, back-front, foot-head; the number across slices is"
-        " not used"
-        " (slices are not resampled across); null: from the data.",
+        " not used (slices are not resampled across); null: from the data.",
     )
     normalisation: Literal["auto", "zscore_case", "zscore_dataset"] = Field(
         default="auto", description="Mean and standard deviation of each case, or of all training cases."

@@ -128,8 +128,7 @@ class SliceGrid(BaseModel):
         else:
             raise ValueError(
                 "restore takes (slices, height, width) with order 0 or (slices, height, width, classes)"
-                " with order 1;"
-                f" received {array.ndim} axes and order {order}"
+                f" with order 1; received {array.ndim} axes and order {order}"
             )
         canonical = np.moveaxis(resampled, 0, self.slice_axis)
         return np.ascontiguousarray(from_canonical(canonical, self.orientation))

@@ -55,7 +55,7 @@ def patients_of(case_ids: Sequence[str], pattern: str | None) -> dict[str, str]:
         if found is None or not found.group(1):
             raise SourceLayoutError(
                 f"patient_pattern {pattern!r} finds no patient in case {case_id!r}; correct it or leave"
-                f" it out"
+                " it out"
             )
         patients[case_id] = found.group(1)
     return patients

@@ -69,7 +69,7 @@ def check_absent(folder: Path) -> None:
         if any(folder.iterdir()):
             raise DatasetExistsError(
                 f"{folder} exists and is not empty; choose another folder, or remove it if it is no"
-                f" longer needed"
+                " longer needed"
             )
     elif folder.exists() or folder.is_symlink():
         raise DatasetExistsError(f"{folder} exists and is no folder; choose another name")

@@ -141,8 +141,7 @@ def _check_same_grid(first: Volume, second: Volume, first_role: str, second_role
             f"{first.origin}: {first_role} has affine {describe_affine(first.affine)}, {second_role}"
             f" {second.origin}"
             f" has {describe_affine(second.affine)}; both must lie on the same voxel grid (resample the"
-            f" label map"
-            " onto the image, or copy the image's header if only the header is wrong)"
+            " label map onto the image, or copy the image's header if only the header is wrong)"
         )
 
 
@@ -156,8 +155,7 @@ def _channel_problems(cases: list[SurveyedCase]) -> list[str]:
     usual = max(sorted(set(counts)), key=counts.count, default=0)
     return [
         f"{case.source.images[0]}: {case.channels} channels, but {counts.count(usual)} other cases have"
-        f" {usual};"
-        " all cases need the same channels"
+        f" {usual}; all cases need the same channels"
         for case in cases
         if case.channels != usual
     ]

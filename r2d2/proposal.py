@@ -9,8 +9,8 @@ from r2d2.config import Configuration
 
 __all__ = ["propose"]
 
-SLICES_SEEN = 30_000
-EPOCHS = (6, 60)
+SLICES_SEEN = 20_000
+EPOCHS = (4, 20)
 PIXELS_PER_BATCH = 16 * 48 * 64
 BATCH_SIZES = (2, 4, 8, 16, 32)
 SMALLEST_BOTTOM = 3
@@ -21,7 +21,7 @@ def propose(dataset: PreparedDataset) -> Configuration:
 
     - depth: as deep as leaves the lowest level at least 3 pixels wide, 4 at most (Ronneberger et al. 2015);
     - batch: about 49,000 pixels a worker, between 2 and 32 slices;
-    - epochs: about 30,000 slices in all, between 6 and 60 passes. That is ten minutes of a small network on two
+    - epochs: about 20,000 slices in all, between 4 and 20 passes. That is ten minutes of a small network on two
       slow cores; more passes give more, where there is more time or a faster machine.
 
     Args:

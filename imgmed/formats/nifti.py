@@ -85,7 +85,7 @@ def _with_channels_last(array: np.ndarray, path: Path) -> np.ndarray:
     if array.ndim not in (3, 4):
         raise InvalidVolumeError(
             f"{path}: expected 3 axes, or 4 with channels last; received shape {array.shape}; split it"
-            f" into volumes"
+            " into volumes"
         )
     return array
 

@@ -11,7 +11,7 @@ __all__ = ["prepare"]
 
 def prepare(
     source: Path = typer.Argument(help="Folder of the study."),
-    settings: list[str] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Settings, like preparation.seed=3."),
+    settings: list[str] = typer.Argument(None, metavar="KEY=VALUE", help="Settings, like preparation.seed=3."),
     out: Path = typer.Option(..., help="Folder for the prepared dataset; must not exist, or be empty."),
     config: Path = typer.Option(None, help="Configuration file whose 'preparation' is used."),
 ) -> None:

@@ -21,7 +21,7 @@ EXAMPLE = "Example: horovodrun -np 2 r2d2 train --dataset work/hippocampus --run
 
 
 def train(
-    settings: list[str] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Settings, like training.epochs=10."),
+    settings: list[str] = typer.Argument(None, metavar="KEY=VALUE", help="Settings, like training.epochs=10."),
     dataset: Path = typer.Option(None, help="Prepared dataset; without one, a generated phantom study."),
     run_dir: Path = typer.Option(None, help="Folder for the run; by default runs/NAME, the next free one."),
     workers: int = typer.Option(None, min=1, help="Workers to start on this machine; more than 1 uses horovodrun."),

@@ -1,0 +1,36 @@
+"""make demo's command: from nothing to a report, with two Horovod workers, and a network that has learned."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from segeval import read_evaluation
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.distributed]
+
+
+def test_the_demo_trains_evaluates_and_reports(tmp_path: Path) -> None:
+    begin = time.monotonic()
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("r2d2")), "demo"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - begin < 600
+    folder = tmp_path / "r2d2-demo"
+    evaluation = read_evaluation(folder / "evaluation")
+    assert evaluation.foreground["dice"].mean >= 0.85
+    assert len(evaluation.cases) >= 3
+    for path in ("report.html", "run/model.keras", "predictions/prediction.json", "evaluation/summary.json"):
+        assert (folder / path).is_file()
+        assert path.split("/")[0] in done.stderr
+    assert "Next, with scans of your own" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (folder / "run" / "logs" / "rank-1.log").is_file(), "two workers"
