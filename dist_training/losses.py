@@ -8,6 +8,7 @@ without a single real pixel has loss 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,9 +24,9 @@ def cross_entropy(log_probabilities: Any, probabilities: Any, reference: Any, re
     """Mean over a sample's real pixels of the negative log-probability of the reference class.
 
     Args:
-        log_probabilities: (N, P, C) of C classes (both of a binary task) at P pixels.
+        log_probabilities: (N, C, P) of C classes (both of a binary task) at P pixels.
         probabilities: their exponentials; unused.
-        reference: one-hot (N, P, C), zero at ignored pixels.
+        reference: one-hot (N, C, P), zero at ignored pixels.
         real: (N, P), 1 at real pixels and 0 at ignored ones.
 
     Returns:
@@ -45,9 +46,9 @@ def dice(log_probabilities: Any, probabilities: Any, reference: Any, real: Any) 
     every pixel that is; without s it would cost all or nothing and teach nothing.
 
     Args:
-        log_probabilities: (N, P, C); unused.
-        probabilities: (N, P, C) of C classes, 0 the background, at P pixels.
-        reference: one-hot (N, P, C), zero at ignored pixels.
+        log_probabilities: (N, C, P); unused.
+        probabilities: (N, C, P) of C classes, 0 the background, at P pixels.
+        reference: one-hot (N, C, P), zero at ignored pixels.
         real: (N, P), 1 at real pixels and 0 at ignored ones.
 
     Returns:
@@ -55,9 +56,9 @@ def dice(log_probabilities: Any, probabilities: Any, reference: Any, real: Any) 
     """
     from keras import ops
 
-    foreground, reference = probabilities[:, :, 1:] * real[:, :, None], reference[:, :, 1:]
-    shared = ops.sum(foreground * reference, axis=1)
-    sizes = ops.sum(foreground, axis=1) + ops.sum(reference, axis=1)
+    foreground, reference = probabilities[:, 1:], reference[:, 1:]
+    shared = ops.sum(foreground * reference, axis=2)
+    sizes = ops.sum(foreground * real[:, None], axis=2) + ops.sum(reference, axis=2)
     score = (2 * shared + DICE_SMOOTHING_PIXELS) / (sizes + DICE_SMOOTHING_PIXELS)
     return 1 - ops.mean(score, axis=-1)
 
@@ -106,13 +107,19 @@ def build_loss(name: str, num_outputs: int) -> Callable[[Any, Any], Any]:
 
         dtype = backend.result_type(backend.standardize_dtype(logits.dtype), "float32")
         samples, height, width, _ = ops.shape(logits)
-        logits = ops.cast(ops.reshape(logits, (samples, height * width, num_outputs)), dtype)
         classes = ops.reshape(classes, (samples, height * width))
+        # Pixels last: sums and softmax over a long last axis take half the time of those over a short one.
+        logits = ops.reshape(logits, (samples, height * width, num_outputs))
+        logits = ops.transpose(ops.cast(logits, dtype), (0, 2, 1))
         if num_outputs == 1:  # a sigmoid is the softmax over the logits 0 and z
-            logits = ops.concatenate([ops.zeros_like(logits), logits], axis=-1)
-        log_probabilities = ops.log_softmax(logits, axis=-1)
-        reference = ops.one_hot(classes, max(2, num_outputs), dtype=dtype)
+            logits = ops.concatenate([ops.zeros_like(logits), logits], axis=1)
+        largest = ops.max(logits, axis=1, keepdims=True, initial=-math.inf)  # an initial value lets a batch be empty
+        below = logits - ops.stop_gradient(largest)
+        exponentials = ops.exp(below)
+        total = ops.sum(exponentials, axis=1, keepdims=True)
+        log_probabilities, probabilities = below - ops.log(total), exponentials / total
+        reference = ops.one_hot(classes, max(2, num_outputs), axis=1, dtype=dtype)
         real = ops.cast(classes >= 0, dtype)
-        return compare(log_probabilities, ops.exp(log_probabilities), reference, real)
+        return compare(log_probabilities, probabilities, reference, real)
 
     return per_sample_loss
