@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -15,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from dist_training.errors import CheckpointError
-from imgmed.errors import NoSpaceError
+from imgmed.storage import no_space_named
 
-__all__ = ["Checkpoint", "Progress", "read_latest_checkpoint", "write_checkpoint"]
+__all__ = ["Checkpoint", "TrainingProgress", "read_latest_checkpoint", "write_checkpoint"]
 
 SCHEMA_VERSION = 1
 KEPT = 2
@@ -25,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """Where a run stands.
 
     Attributes:
@@ -59,7 +58,7 @@ class Checkpoint:
     """
 
     path: Path
-    progress: Progress
+    progress: TrainingProgress
     network: dict[str, Any]
     facts: dict[str, Any]
     model: list[np.ndarray]
@@ -70,7 +69,7 @@ def write_checkpoint(
     folder: Path,
     *,
     step: int,
-    progress: Progress,
+    progress: TrainingProgress,
     network: dict[str, Any],
     facts: dict[str, Any],
     model: Sequence[np.ndarray],
@@ -98,23 +97,18 @@ def write_checkpoint(
     head = {"schema_version": SCHEMA_VERSION, "progress": asdict(progress), "network": network, "facts": facts}
     arrays = {f"model_{i:05d}": array for i, array in enumerate(model)}
     arrays |= {f"optimizer_{i:05d}": array for i, array in enumerate(optimizer)}
+    for left_behind in folder.glob(".step-*.partial"):  # of a process that was killed while writing
+        left_behind.unlink()
     try:
-        with temporary.open("wb") as file:
+        with no_space_named(path), temporary.open("wb") as file:
             np.savez(file, head=np.array(json.dumps(head)), **arrays)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpaceError(
-                f"no room left on the disk for a checkpoint in {folder}; free some space and continue with --resume"
-            ) from error
-        raise
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    for old in sorted(folder.glob("step-*.npz"))[:-KEPT]:
+    for old in sorted(other for other in folder.glob("step-*.npz") if other != path)[: 1 - KEPT]:
         old.unlink()
     return path
 
@@ -135,8 +129,8 @@ def read_latest_checkpoint(folder: Path) -> Checkpoint | None:
     for path in paths:
         try:
             return _read(path)
-        except (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError) as error:
-            if isinstance(error, CheckpointError):
+        except (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, CheckpointError | PermissionError):
                 raise
             _log.warning("checkpoint %s is damaged (%s); trying the one before", path, error)
     if paths:
@@ -153,7 +147,7 @@ def _read(path: Path) -> Checkpoint:
                 "resume with the version that wrote it"
             )
         arrays = {kind: _members(archive, kind) for kind in ("model", "optimizer")}
-    return Checkpoint(path, Progress(**head["progress"]), head["network"], head["facts"], **arrays)
+    return Checkpoint(path, TrainingProgress(**head["progress"]), head["network"], head["facts"], **arrays)
 
 
 def _members(archive: Any, kind: str) -> list[np.ndarray]:

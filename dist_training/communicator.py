@@ -44,10 +44,6 @@ class Communicator(Protocol):
         """Give every rank the value that rank 0 passed."""
         ...
 
-    def shut_down(self) -> None:
-        """Leave the job."""
-        ...
-
 
 class SoloCommunicator:
     """A job of one worker: every reduction is the identity. Needs no Horovod.
@@ -72,9 +68,6 @@ class SoloCommunicator:
     def broadcast_object(self, value: Any) -> Any:
         """Return the value: there is no other rank."""
         return value
-
-    def shut_down(self) -> None:
-        """Nothing to leave."""
 
 
 class HorovodCommunicator:
@@ -107,10 +100,6 @@ class HorovodCommunicator:
     def broadcast_object(self, value: Any) -> Any:
         """Give every rank the value that rank 0 passed."""
         return self._hvd.broadcast_object(value, root_rank=0)
-
-    def shut_down(self) -> None:
-        """Leave the job."""
-        self._hvd.shutdown()
 
 
 def has_horovod() -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -12,7 +14,7 @@ from imgmed.storage import write_json
 
 __all__ = ["Control", "request_stop"]
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 def request_stop(path: Path, reason: str) -> None:
@@ -38,18 +40,23 @@ class Control:
         self._interrupts = 0
         self.reason: str | None = None
 
-    def install_signal_handlers(self) -> None:
-        """Turn Ctrl-C, SIGTERM and SIGUSR1 into a stop at the next step; a second Ctrl-C interrupts at once."""
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                signal.signal(number, self._on_signal)
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Turn Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 into a stop at the next step; a second Ctrl-C interrupts at once.
 
-    def restore_signal_handlers(self) -> None:
-        """Give the signals back their usual meaning."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            for number in SIGNALS[1:]:
-                signal.signal(number, signal.SIG_DFL)
+        A signal that is ignored (SIGHUP under nohup) stays so; at the end every handler is what it was before.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        previous = {n: signal.getsignal(n) for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN}
+        for number in previous:
+            signal.signal(number, self._on_signal)
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGINT:
@@ -63,11 +70,6 @@ class Control:
         if self.reason is None and self._path is not None:
             self._read()
         return self.reason is not None
-
-    def clear(self) -> None:
-        """Forget a request that an earlier part of the run has served."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
 
     def _read(self) -> None:
         try:

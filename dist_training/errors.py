@@ -10,6 +10,7 @@ __all__ = [
     "HorovodMissingError",
     "ModelError",
     "RunFolderError",
+    "TensorFlowMissingError",
     "TooManyWorkersError",
     "WeightsError",
     "WeightsNotFoundError",
@@ -57,6 +58,10 @@ class TooManyWorkersError(DistTrainingError, ValueError):
 
 class HorovodMissingError(DistTrainingError, ImportError):
     """Several workers without Horovod."""
+
+
+class TensorFlowMissingError(DistTrainingError, ImportError):
+    """Training or prediction without TensorFlow and Keras."""
 
 
 class DivergenceError(DistTrainingError, ArithmeticError):

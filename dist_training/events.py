@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from dist_training.errors import RunFolderError
 
 __all__ = ["Event", "EventLog", "Listener", "follow_events", "read_events"]
 
@@ -22,12 +26,13 @@ class EventLog:
     Args:
         path: the file; None writes nothing (ranks other than 0).
         listeners: called with every event, in order.
+
+    Raises:
+        RunFolderError: another process is writing this file.
     """
 
     def __init__(self, path: Path | None, listeners: tuple[Listener, ...] = ()) -> None:
-        if path is not None:
-            _end_torn_line(path)
-        self._file = path.open("a", encoding="utf-8") if path is not None else None
+        self._file = _open_locked(path) if path is not None else None
         self._listeners = listeners
 
     def record(self, event: str, **figures: Any) -> None:
@@ -47,7 +52,19 @@ class EventLog:
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what could not be written to a full disk was reported by record()
+                self._file.close()
+
+
+def _open_locked(path: Path) -> TextIO:
+    file = path.open("a", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise RunFolderError(f"{path.parent} is being written by another process; stop that run first") from None
+    _end_torn_line(path)
+    return file
 
 
 def _end_torn_line(path: Path) -> None:

@@ -94,7 +94,7 @@ def save_model(
         validation_dice: their score; None where there is none.
         validation_dice_per_label: the same for each foreground label.
     """
-    temporary = folder.model.with_name(".partial.model.keras")
+    temporary, temporary_card = (path.with_name(f".partial.{path.name}") for path in (folder.model, folder.card))
     try:
         model.save(temporary)
         card = ModelCard(
@@ -113,10 +113,12 @@ def save_model(
             versions=versions(),
             model_sha256=sha256_of(temporary),
         )
+        write_json(temporary_card, card.model_dump(mode="json"))
         temporary.replace(folder.model)
+        temporary_card.replace(folder.card)
     finally:
         temporary.unlink(missing_ok=True)
-    write_json(folder.card, card.model_dump(mode="json"))
+        temporary_card.unlink(missing_ok=True)
 
 
 def _source_cases(dataset: PreparedDataset) -> tuple[SourceCase, ...]:
@@ -142,7 +144,7 @@ def read_model_card(model: Path) -> tuple[Path, ModelCard]:
     """Read the card of a run folder, or of the folder or path of a model.keras, and check it against the network.
 
     Args:
-        model: a run folder, or a model.keras with its model.json beside it.
+        model: a run folder, or a .keras file with its card of the same name (.json) beside it.
 
     Returns:
         The path of the network file, and its card.
@@ -150,19 +152,24 @@ def read_model_card(model: Path) -> tuple[Path, ModelCard]:
     Raises:
         ModelError: where either file is missing, damaged or does not belong to the other.
     """
-    folder = model.parent if model.suffix == ".keras" else model
-    network, path = folder / "model.keras", folder / "model.json"
-    if not folder.exists():
+    network = model if model.suffix == ".keras" else model / "model.keras"
+    path = network.with_suffix(".json")
+    if not model.exists():
         raise ModelError(f"no such model: {model}; give a run folder of 'r2d2 train'")
     for file in (network, path):
         if not file.exists():
-            raise ModelError(f"{folder} holds no trained network ({file.name} is missing); train one with 'r2d2 train'")
+            raise ModelError(
+                f"{network.parent} holds no trained network ({file.name} is missing); train one with 'r2d2 train'"
+            )
     try:
         card = ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, ValueError) as error:
         raise ModelError(f"{path} is no model card that this R2D2 reads: {_first_line(error)}") from error
     if sha256_of(network) != card.model_sha256:
-        raise ModelError(f"{network} is not the file that {path.name} describes (SHA-256 differs); copy both again")
+        raise ModelError(
+            f"{network} is not the file that {path.name} describes (SHA-256 differs); "
+            "copy both again, or resume the run that was writing them"
+        )
     return network, card
 
 

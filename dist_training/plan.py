@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
+import json
 from typing import Any
 
 from dist_training.architectures import NetworkSettings
 from dist_training.checkpoint import Checkpoint
-from dist_training.errors import CheckpointError, ConfigurationError, TooManyWorkersError
+from dist_training.errors import CheckpointError, ConfigurationError, TensorFlowMissingError, TooManyWorkersError
+from dist_training.settings import TrainingSettings
 from imgmed import PreparedDataset
 
-__all__ = ["check_checkpoint", "check_normalisation", "check_workers", "run_facts", "training_slice_count"]
+__all__ = [
+    "check_checkpoint",
+    "check_normalisation",
+    "check_tensorflow",
+    "check_workers",
+    "run_facts",
+    "training_slice_count",
+]
 
 
 def training_slice_count(dataset: PreparedDataset) -> int:
@@ -17,8 +28,8 @@ def training_slice_count(dataset: PreparedDataset) -> int:
     return sum(int(dataset.image(case_id).shape[0]) for case_id in dataset.splits.train)
 
 
-def check_workers(dataset: PreparedDataset, world_size: int) -> None:
-    """Refuse more workers than there are training slices.
+def check_workers(dataset: PreparedDataset, settings: TrainingSettings, world_size: int) -> None:
+    """Refuse more workers than there are training slices, or slices in a step.
 
     Raises:
         TooManyWorkersError: where some worker could never get a slice.
@@ -28,6 +39,25 @@ def check_workers(dataset: PreparedDataset, world_size: int) -> None:
         raise TooManyWorkersError(
             f"more workers than training samples: {world_size} workers, {count} training slices in {dataset.folder}; "
             f"use at most {count} workers"
+        )
+    if settings.global_batch_size is not None and world_size > settings.global_batch_size:
+        raise TooManyWorkersError(
+            f"more workers than slices in a step: {world_size} workers, "
+            f"global_batch_size {settings.global_batch_size}; use at most {settings.global_batch_size} workers"
+        )
+
+
+def check_tensorflow() -> None:
+    """Refuse to go on without TensorFlow and Keras; loads neither.
+
+    Raises:
+        TensorFlowMissingError: naming what brings them.
+    """
+    missing = [name for name in ("tensorflow", "keras") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise TensorFlowMissingError(
+            f"training and prediction need {' and '.join(missing)}: install R2D2 with pip install '.[train]', "
+            "or with make install"
         )
 
 
@@ -44,13 +74,28 @@ def check_normalisation(network: NetworkSettings, world_size: int) -> None:
         )
 
 
-def run_facts(dataset: PreparedDataset) -> dict[str, Any]:
-    """Collect what must not change between the parts of a run, as JSON has it."""
+def run_facts(dataset: PreparedDataset, settings: TrainingSettings) -> dict[str, Any]:
+    """Collect what must not change between the parts of a run, as JSON has it.
+
+    Args:
+        dataset: the prepared dataset.
+        settings: resolved, so that the global batch is known.
+    """
     return {
         "training_slices": training_slice_count(dataset),
         "channels": len(dataset.channels),
         "class_values": list(dataset.class_values),
+        "data_sha256": _data_digest(dataset),
+        **settings.model_dump(include={"global_batch_size", "seed", "optimizer", "momentum", "loss", "dtype"}),
     }
+
+
+def _data_digest(dataset: PreparedDataset) -> str:
+    """Tell datasets apart by the source files of each split and how they were prepared."""
+    splits = dataset.splits
+    files = [[dataset.case(case_id).sha256 for case_id in ids] for ids in (splits.train, splits.validation)]
+    content = [files, dataset.scan_preparation.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def check_checkpoint(checkpoint: Checkpoint, network: NetworkSettings, facts: dict[str, Any]) -> None:
@@ -68,7 +113,7 @@ def check_checkpoint(checkpoint: Checkpoint, network: NetworkSettings, facts: di
     differences = _differences(checkpoint.network, wanted) + _differences(checkpoint.facts, facts)
     if differences:
         raise CheckpointError(
-            f"{checkpoint.path} is a checkpoint of another architecture or dataset: {'; '.join(differences)}; "
+            f"{checkpoint.path} is a checkpoint of another architecture, dataset or setting: {'; '.join(differences)}; "
             "resume with the settings it was made with, or train anew with another --run-dir"
         )
 

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ import keras
 import numpy as np
 
 from dist_training.architectures import NetworkSettings, build_network
-from dist_training.checkpoint import Checkpoint, Progress, read_latest_checkpoint, write_checkpoint
+from dist_training.checkpoint import Checkpoint, TrainingProgress, read_latest_checkpoint, write_checkpoint
 from dist_training.communicator import Communicator
 from dist_training.control import Control
 from dist_training.errors import CheckpointError, DistTrainingError, DivergenceError, WorkerLostError
@@ -29,8 +30,9 @@ from dist_training.settings import TrainingSettings
 from dist_training.step import TrainingStep, build_predict
 from dist_training.tensorboard import TensorBoardWriter
 from dist_training.validation import ValidationScore, validate
-from imgmed import PreparedDataset
-from imgmed.storage import write_json
+from imgmed import ImgMedError, PreparedDataset
+from imgmed.errors import NoSpaceError
+from imgmed.storage import NO_SPACE, write_json
 
 __all__ = ["RunResult", "TrainingRun", "train"]
 
@@ -87,51 +89,60 @@ def train(
         WorkerLostError: another worker of the job died.
         NoSpaceError: no room for a checkpoint.
     """
-    log_handler = log_to_file(folder.logs / f"rank-{communicator.rank}.log")
     is_main = communicator.rank == 0
-    tensorboard = TensorBoardWriter(folder.tensorboard) if is_main else None
-    watchers: tuple[Listener, ...] = (*listeners, tensorboard) if tensorboard else ()
-    events = EventLog(folder.events if is_main else None, watchers)
-    control = Control(folder.control if is_main else None)
-    control.clear()
-    control.install_signal_handlers()
-    try:
-        if is_main:
-            folder.exit.unlink(missing_ok=True)
-        run = TrainingRun(dataset, network, settings.resolved(communicator.world_size), folder, communicator, events)
-        result = run.execute(control, is_resumed=is_resumed)
-        _record_end(folder, events, is_main, result.state, result.reason)
-        return result
-    except BaseException as error:
-        cause = _as_worker_lost(error, communicator, folder)
-        _log.error("the run failed: %s", cause, exc_info=error)
-        _record_end(folder, events, is_main, "failed", str(cause) or type(cause).__name__)
-        if cause is error:
-            raise
-        raise cause from error
-    finally:
-        control.restore_signal_handlers()
-        events.close()
-        if tensorboard:
-            tensorboard.close()
-        logging.getLogger().removeHandler(log_handler)
-        log_handler.close()
+    with ExitStack() as stack:
+        stack.enter_context(log_to_file(folder.logs / f"rank-{communicator.rank}.log"))
+        tensorboard = TensorBoardWriter(folder.tensorboard)
+        stack.callback(tensorboard.close)
+        events = EventLog(folder.events if is_main else None, (*listeners, tensorboard) if is_main else ())
+        stack.callback(events.close)
+        control = Control(folder.control if is_main else None)
+        stack.enter_context(control.signals())
+        try:
+            if is_main:
+                folder.exit.unlink(missing_ok=True)
+            run = TrainingRun(dataset, network, settings, folder, communicator, events)
+            result = run.execute(control, is_resumed=is_resumed)
+            _record_end(folder, events, is_main, result.state, result.reason, best_dice=result.best_dice)
+            return result
+        except BaseException as error:
+            cause = _explain(error, communicator, folder)
+            _log.error("the run failed: %s", cause, exc_info=error)
+            state = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
+            reason = str(cause) or type(cause).__name__
+            with suppress(OSError):  # the failure itself is what counts, also where it cannot be recorded
+                _record_end(folder, events, is_main, state, reason, exit_code=_exit_code(cause))
+            if cause is error:
+                raise
+            raise cause from error
 
 
-def _record_end(folder: RunFolder, events: EventLog, is_main: bool, state: str, reason: str | None) -> None:
+def _record_end(
+    folder: RunFolder, events: EventLog, is_main: bool, state: str, reason: str | None, **details: Any
+) -> None:
     events.record("state", state=state, reason=reason)
     if is_main:
-        folder.write_exit(state, reason=reason, time=time.time())
+        folder.write_exit(state, reason=reason, time=time.time(), **details)
 
 
-def _as_worker_lost(error: BaseException, communicator: Communicator, folder: RunFolder) -> BaseException:
-    """Tell the end of another worker, which Horovod reports as a failed collective, from faults of our own."""
-    if communicator.world_size > 1 and "Horovod" in f"{type(error).__name__} {error}":
+def _explain(error: BaseException, communicator: Communicator, folder: RunFolder) -> BaseException:
+    """Say in our words what TensorFlow, Horovod and the system say in theirs."""
+    text = f"{type(error).__name__} {error}"
+    if communicator.world_size > 1 and "Horovod" in text:
         return WorkerLostError(
-            f"another worker of this job died, so rank {communicator.rank} stopped; its log is in {folder.logs}; "
-            "continue from the last checkpoint with --resume"
+            f"another worker of this job died, so rank {communicator.rank} stopped; logs: {folder.logs}; "
+            f"go on from the last checkpoint with: r2d2 train --run-dir {folder.path} --resume"
+        )
+    if "No space left on device" in text or getattr(error, "errno", None) in NO_SPACE:
+        return NoSpaceError(
+            f"no room left on the disk for the run in {folder.path}; free some space, then go on "
+            f"with: r2d2 train --run-dir {folder.path} --resume"
         )
     return error
+
+
+def _exit_code(error: BaseException) -> int:
+    return 2 if isinstance(error, ImgMedError) else getattr(error, "exit_code", 1)
 
 
 class TrainingRun:
@@ -146,10 +157,11 @@ class TrainingRun:
         communicator: Communicator,
         events: EventLog,
     ) -> None:
-        self.dataset, self.network, self.settings = dataset, network, settings
+        self.dataset, self.network = dataset, network
+        self.settings = settings.resolved(communicator.world_size)
         self.folder, self.communicator, self.events = folder, communicator, events
         self.is_main = communicator.rank == 0
-        check_workers(dataset, communicator.world_size)
+        check_workers(dataset, settings, communicator.world_size)
         check_normalisation(network, communicator.world_size)
         keras.config.set_dtype_policy(settings.dtype)
         if self.is_main:
@@ -166,10 +178,10 @@ class TrainingRun:
         shape = (*self.training_feed.slice_size, len(dataset.channels))
         self.step = TrainingStep(self.model, self.optimizer, settings, communicator, shape)
         self.predict = build_predict(self.model)
-        self.progress = Progress()
-        global_batch_size = settings.global_batch_size or settings.batch_size_per_worker * communicator.world_size
-        self.global_batch_size = global_batch_size
-        self.steps_per_epoch = math.ceil(len(self.training_feed) / global_batch_size)
+        self.progress = TrainingProgress()
+        # A step cannot hold more slices than there are, so neither is the learning rate scaled for more.
+        self.global_batch_size = min(settings.step_size(communicator.world_size), len(self.training_feed))
+        self.steps_per_epoch = math.ceil(len(self.training_feed) / self.global_batch_size)
 
     def execute(self, control: Control, *, is_resumed: bool) -> RunResult:
         """Train until the last epoch or a request to stop."""
@@ -207,7 +219,7 @@ class TrainingRun:
         failure = None
         if checkpoint is not None:
             try:
-                check_checkpoint(checkpoint, self.network, run_facts(self.dataset))
+                check_checkpoint(checkpoint, self.network, run_facts(self.dataset, self.settings))
                 self.progress = checkpoint.progress
                 _assign(self.model.weights, checkpoint.model)
                 _assign(self.optimizer.variables, checkpoint.optimizer)
@@ -216,7 +228,8 @@ class TrainingRun:
         failure = self.communicator.broadcast_object(failure)
         if failure is not None:
             raise failure
-        state = (self.progress, _values(self.model.weights), _values(self.optimizer.variables))
+        variables = (self.model.weights, self.optimizer.variables)
+        state = (self.progress, *map(_values, variables)) if self.is_main else None
         self.progress, weights, slots = self.communicator.broadcast_object(state)
         _assign(self.model.weights, weights)
         _assign(self.optimizer.variables, slots)
@@ -232,20 +245,22 @@ class TrainingRun:
             rank=self.communicator.rank,
             world_size=self.communicator.world_size,
         )[self.progress.step_in_epoch :]
+        step_started = started
         for batch in prefetch(self.training_feed, steps):
-            step_started, learning_rate = time.perf_counter(), self._learning_rate()
+            learning_rate = self._learning_rate()
             loss, is_stopped = self.step(
                 batch,
                 step=self._global_step(),
                 learning_rate=learning_rate,
                 is_stop_requested=control.is_stop_requested(),
             )
-            seconds = time.perf_counter() - step_started
-            self._record_step(loss, batch.global_count, learning_rate, seconds)
+            step_ended = time.perf_counter()  # the wait for data counts: it is part of how fast training is
+            self._record_step(loss, batch.global_count, learning_rate, step_ended - step_started)
+            step_started = step_ended
             trained += batch.global_count
             if is_stopped:
                 break
-        if self.progress.step_in_epoch == self.steps_per_epoch:
+        if self.progress.step_in_epoch >= self.steps_per_epoch:
             self._end_epoch(trained, started)
         return is_stopped
 
@@ -296,7 +311,7 @@ class TrainingRun:
         loss = self.progress.loss_sum / max(1, self.progress.sample_count)
         dice = _json_number(score.dice) if score is not None else None
         is_best = dice is None or self.progress.best_score is None or dice > self.progress.best_score
-        self.progress = Progress(
+        self.progress = TrainingProgress(
             epoch=epoch,
             best_score=dice if is_best else self.progress.best_score,
             best_epoch=epoch if is_best else self.progress.best_epoch,
@@ -335,7 +350,7 @@ class TrainingRun:
             step=self._global_step(),
             progress=self.progress,
             network=self.network.model_dump(mode="json"),
-            facts=run_facts(self.dataset),
+            facts=run_facts(self.dataset, self.settings),
             model=_values(self.model.weights),
             optimizer=_values(self.optimizer.variables),
         )
@@ -348,7 +363,7 @@ class TrainingRun:
                 self.folder,
                 network=self.network,
                 dataset=self.dataset,
-                epoch=max(1, self.progress.epoch),
+                epoch=self.progress.epoch,
                 validation_dice=_json_number(score.dice) if score is not None else None,
                 validation_dice_per_label=self._per_label(score),
             )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dist_training.errors import RunFolderError
+from dist_training.events import EventLog
 from imgmed.storage import write_json
 
 __all__ = ["SCHEMA_VERSION", "RunFolder"]
@@ -63,8 +64,18 @@ class RunFolder:
         if not self.config.exists():
             raise RunFolderError(f"{self.path} holds no run to resume (no config.yaml); start one without --resume")
 
+    def check_unused(self) -> None:
+        """Refuse a run that another process is writing.
+
+        Raises:
+            RunFolderError: where its record is locked.
+        """
+        if self.events.exists():
+            EventLog(self.events).close()
+
     def create(self) -> None:
-        """Make the folder and its subfolders."""
+        """Make the folder and its subfolders; a request that an earlier part of the run has served is forgotten."""
+        self.control.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.tensorboard, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
 

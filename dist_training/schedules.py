@@ -34,8 +34,8 @@ def learning_rate_at(
 ) -> float:
     """Give the learning rate of one optimizer step.
 
-    Warm-up rises linearly, step by step, from ``base`` to ``peak`` (Goyal et al. 2017, section 2.2: from the rate
-    of the reference batch); it also serves where ``peak`` equals ``base``: then it starts from a tenth of it.
+    Warm-up rises linearly, step by step, to ``peak``: from ``base``, the rate of the reference batch (Goyal et al.
+    2017, section 2.2), or from a tenth of ``peak`` where that is less, so that small batches have one too.
     Afterwards the rate stays (``constant``) or falls along half a cosine to zero (Loshchilov and Hutter 2017).
 
     Args:
@@ -49,11 +49,11 @@ def learning_rate_at(
     Returns:
         The learning rate.
 
-    >>> [learning_rate_at(t, peak=4.0, base=1.0, warmup_steps=3, total_steps=9, schedule="constant") for t in range(5)]
-    [1.0, 2.0, 3.0, 4.0, 4.0]
+    >>> [learning_rate_at(t, peak=40.0, base=1.0, warmup_steps=3, total_steps=9, schedule="constant") for t in range(5)]
+    [1.0, 14.0, 27.0, 40.0, 40.0]
     """
     if step < warmup_steps:
-        start = base if peak > base else peak / 10
+        start = min(base, peak / 10)
         return start + (peak - start) * step / warmup_steps
     if schedule == "constant":
         return peak

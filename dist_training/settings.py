@@ -21,7 +21,7 @@ class TrainingSettings(BaseModel):
     24
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(default=20, ge=1, description="passes over the training slices")
     batch_size_per_worker: int = Field(default=16, ge=1, description="slices per step and worker")
@@ -58,6 +58,14 @@ class TrainingSettings(BaseModel):
             )
         return self
 
+    def step_size(self, world_size: int) -> int:
+        """Give the slices per step over all workers.
+
+        Args:
+            world_size: the number of workers.
+        """
+        return self.global_batch_size or self.batch_size_per_worker * world_size
+
     def resolved(self, world_size: int) -> TrainingSettings:
         """Fill in the global batch, so that the settings alone recreate the run on any number of workers.
 
@@ -67,6 +75,4 @@ class TrainingSettings(BaseModel):
         Returns:
             The same settings with ``global_batch_size`` set.
         """
-        if self.global_batch_size is not None:
-            return self
-        return self.model_copy(update={"global_batch_size": self.batch_size_per_worker * world_size})
+        return self.model_copy(update={"global_batch_size": self.step_size(world_size)})

@@ -50,18 +50,14 @@ class Case(BaseModel):
     slice_range: tuple[int, int] = Field(
         description="First slice with a labelled pixel, and last plus one; 0, 0: none."
     )
-    label_counts: dict[str, int] = Field(
-        description="Voxels of each label in the source, background included."
-    )
+    label_counts: dict[str, int] = Field(description="Voxels of each label in the source, background included.")
     clip_bounds: Bounds = Field(description="(lowest, highest) that each channel was clipped to.")
     intensity: IntensityStatistics = Field(description="Of the prepared (clipped) image.")
 
     @property
     def grid(self) -> SliceGrid:
         """Where the prepared slices lie in the source's voxel grid."""
-        return SliceGrid(
-            shape=self.shape, affine=self.affine, slice_axis=self.slice_axis, slice_shape=self.slice_shape
-        )
+        return SliceGrid(shape=self.shape, affine=self.affine, slice_axis=self.slice_axis, slice_shape=self.slice_shape)
 
 
 class DatasetDescription(BaseModel):
@@ -81,9 +77,7 @@ class DatasetDescription(BaseModel):
     normalisation: NormalisationKind
     intensity: Normalisation = Field(description="Numbers from the training cases of the split.")
     reasons: dict[str, str] = Field(description="Why each derived choice was made.")
-    fingerprint: dict[str, Any] = Field(
-        description="Geometry of the training cases, axes right, anterior, superior."
-    )
+    fingerprint: dict[str, Any] = Field(description="Geometry of the training cases, axes right, anterior, superior.")
 
 
 @dataclass(frozen=True)
@@ -191,9 +185,7 @@ class PreparedDataset:
         try:
             return np.load(path, mmap_mode="r")
         except (OSError, ValueError) as error:
-            raise NotADatasetError(
-                f"{path}: missing or damaged ({error}); run 'r2d2 prepare' again"
-            ) from error
+            raise NotADatasetError(f"{path}: missing or damaged ({error}); run 'r2d2 prepare' again") from error
 
 
 def write_arrays(folder: Path, case_id: str, image: np.ndarray, label_map: np.ndarray) -> None:
@@ -203,9 +195,7 @@ def write_arrays(folder: Path, case_id: str, image: np.ndarray, label_map: np.nd
     write_npy(_array_path(folder, case_id, "label"), label_map)
 
 
-def write_description(
-    folder: Path, description: DatasetDescription, cases: Iterable[Case], splits: Splits
-) -> None:
+def write_description(folder: Path, description: DatasetDescription, cases: Iterable[Case], splits: Splits) -> None:
     """Write dataset.json, cases.json and splits.json into a dataset folder."""
     version = {"schema_version": SCHEMA_VERSION}
     write_json(folder / CASES, version | {"cases": [case.model_dump(mode="json") for case in cases]})

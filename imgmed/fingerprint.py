@@ -111,8 +111,7 @@ def _plane_spacing(
     same = bool((np.abs(spacings / (height, width) - 1) <= KEPT_WITHIN).all())
     if same:
         return (height, width), (
-            f"all training cases have {height:.4g} x {width:.4g} mm within 1 %: they are not resampled,"
-            " other scans are"
+            f"all training cases have {height:.4g} x {width:.4g} mm within 1 %: they are not resampled, other scans are"
         )
     return (height, width), (
         f"median of the training cases, whose spacings range from {_joined(spacings.min(axis=0))} to"
@@ -124,9 +123,7 @@ def _slice_size(shapes: np.ndarray, spacings: np.ndarray, wanted: tuple[float, f
     sizes = []
     for axis in range(2):
         largest = max(
-            int(size)
-            if abs(old / wanted[axis] - 1) <= KEPT_WITHIN
-            else resampled_size(int(size), old, wanted[axis])
+            int(size) if abs(old / wanted[axis] - 1) <= KEPT_WITHIN else resampled_size(int(size), old, wanted[axis])
             for size, old in zip(shapes[:, axis], spacings[:, axis], strict=True)
         )
         sizes.append(-(-largest // SIZE_MULTIPLE) * SIZE_MULTIPLE)

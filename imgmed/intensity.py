@@ -31,8 +31,7 @@ class Clipping(BaseModel):
     )
     bounds: Bounds | None = Field(
         default=None,
-        description="(lowest, highest) per channel, the same for every case; null: each case's own"
-        " percentiles.",
+        description="(lowest, highest) per channel, the same for every case; null: each case's own percentiles.",
     )
 
     @model_validator(mode="after")
@@ -82,17 +81,11 @@ class IntensityStatistics(BaseModel):
         channels = image.shape[-1]
         sums = np.zeros(channels)
         squares = np.zeros(channels)
-        for part in (
-            image if image.ndim > 2 else (image,)
-        ):  # slice by slice: no float64 copy of the whole image
-            columns = np.ascontiguousarray(
-                part.reshape(-1, channels).T, np.float64
-            )  # rows are summed pairwise
+        for part in image if image.ndim > 2 else (image,):  # slice by slice: no float64 copy of the whole image
+            columns = np.ascontiguousarray(part.reshape(-1, channels).T, np.float64)  # rows are summed pairwise
             sums += columns.sum(axis=1)
             squares += np.square(columns).sum(axis=1)
-        return cls(
-            count=image.size // channels, sums=tuple(sums.tolist()), sums_of_squares=tuple(squares.tolist())
-        )
+        return cls(count=image.size // channels, sums=tuple(sums.tolist()), sums_of_squares=tuple(squares.tolist()))
 
     @classmethod
     def pooled(cls, parts: Iterable[IntensityStatistics]) -> Self:
@@ -117,8 +110,7 @@ class IntensityStatistics(BaseModel):
     def std(self) -> tuple[float, ...]:
         """Standard deviation of each channel (divisor: count); 1 for a constant one: it can divide."""
         return tuple(
-            _std(mean, squares / self.count)
-            for mean, squares in zip(self.mean, self.sums_of_squares, strict=True)
+            _std(mean, squares / self.count) for mean, squares in zip(self.mean, self.sums_of_squares, strict=True)
         )
 
 
@@ -144,9 +136,7 @@ class Normalisation(BaseModel):
             raise ValueError("zscore_dataset needs mean and std, zscore_case takes neither")
         if self.mean is not None and self.std is not None:
             if len(self.mean) != len(self.std):
-                raise ValueError(
-                    f"mean and std need one number per channel; received {self.mean} and {self.std}"
-                )
+                raise ValueError(f"mean and std need one number per channel; received {self.mean} and {self.std}")
             if not all(value > 0 for value in self.std):
                 raise ValueError(f"std must be positive; received {self.std}")
         return self

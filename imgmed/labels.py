@@ -56,9 +56,7 @@ def to_label_map(array: np.ndarray, origin: str) -> np.ndarray:
 def _rounded(array: np.ndarray, origin: str) -> np.ndarray:
     bad = array.size - int(np.isfinite(array).sum())
     if bad:
-        raise LabelError(
-            f"{origin}: {bad} NaN or infinite voxels in a label map; every voxel needs a whole number"
-        )
+        raise LabelError(f"{origin}: {bad} NaN or infinite voxels in a label map; every voxel needs a whole number")
     whole = np.rint(array)
     off = np.abs(array - whole) > INTEGER_TOLERANCE
     if off.any():
@@ -94,9 +92,7 @@ def check_declared(found: Sequence[int], labels: Mapping[str, int], origin: str)
     """Raise LabelError if a value in `found` is not one of the declared `labels`."""
     unknown = sorted(set(found) - set(labels.values()))
     if unknown:
-        declared = ", ".join(
-            f"{value} {name}" for name, value in sorted(labels.items(), key=lambda item: item[1])
-        )
+        declared = ", ".join(f"{value} {name}" for name, value in sorted(labels.items(), key=lambda item: item[1]))
         raise LabelError(
             f"{origin}: label values {_listed(unknown)} are not declared; found {_listed(sorted(found))},"
             f" declared {declared}; declare them or correct the label map"
@@ -117,17 +113,13 @@ def parse_labels(declared: Any, origin: str) -> dict[str, int]:
     {'background': 0, 'liver': 1}
     """
     if not isinstance(declared, Mapping) or not declared:
-        raise LabelError(
-            f'{origin}: labels must be like {{"background": 0, "liver": 1}}; received {declared!r}'
-        )
+        raise LabelError(f'{origin}: labels must be like {{"background": 0, "liver": 1}}; received {declared!r}')
     pairs = [_name_and_value(key, entry, origin) for key, entry in declared.items()]
     if all(value != 0 for _, value in pairs):
         pairs.append((BACKGROUND, 0))
     names, values = [name for name, _ in pairs], [value for _, value in pairs]
     if len(set(names)) < len(names) or len(set(values)) < len(values):
-        raise LabelError(
-            f"{origin}: each label needs a name and a value of its own; received {dict(declared)}"
-        )
+        raise LabelError(f"{origin}: each label needs a name and a value of its own; received {dict(declared)}")
     return dict(sorted(pairs, key=lambda pair: pair[1]))
 
 

@@ -55,8 +55,7 @@ def write_phantom_study(
     """
     if cases < 3 or any(size < least for size, least in zip(shape, (32, 32, 8), strict=True)):
         raise ValueError(
-            f"a phantom study needs at least 3 cases of at least 32 x 32 x 8 voxels; received {cases} of"
-            f" {shape}"
+            f"a phantom study needs at least 3 cases of at least 32 x 32 x 8 voxels; received {cases} of {shape}"
         )
     folder = Path(folder)
     without = _cases_without_lesion(cases, seed)
@@ -124,20 +123,14 @@ def _storage_order(frame: _Frame, number: int) -> tuple[np.ndarray, Orientation]
     """Affine and orientation of the array as it is stored: every third case left-posterior-superior."""
     orientation = Orientation((0, 1, 2), (True, True, False) if number % 3 == 1 else (False, False, False))
     canonical = np.diag([*frame.spacing_mm, 1.0])
-    canonical[:3, 3] = [
-        -(size - 1) / 2 * spacing for size, spacing in zip(frame.shape, frame.spacing_mm, strict=True)
-    ]
+    canonical[:3, 3] = [-(size - 1) / 2 * spacing for size, spacing in zip(frame.shape, frame.spacing_mm, strict=True)]
     # Flipping axes is its own inverse, so the way back from canonical order is the same product.
     flip = np.diag([-1.0 if flipped else 1.0 for flipped in (*orientation.flips, False)])
-    flip[:3, 3] = [
-        size - 1 if flipped else 0 for size, flipped in zip(frame.shape, orientation.flips, strict=True)
-    ]
+    flip[:3, 3] = [size - 1 if flipped else 0 for size, flipped in zip(frame.shape, orientation.flips, strict=True)]
     return canonical @ flip, orientation
 
 
-def _draw_anatomy(
-    frame: _Frame, shape: tuple[int, int, int], with_lesion: bool, rng: np.random.Generator
-) -> _Anatomy:
+def _draw_anatomy(frame: _Frame, shape: tuple[int, int, int], with_lesion: bool, rng: np.random.Generator) -> _Anatomy:
     field = np.array(shape) * SPACING_MM
     shift = rng.uniform(-0.03, 0.03, 3) * field
     body = _ellipsoid(frame, shift, np.array([0.43, 0.44, 0.75]) * field, rng, 0.03)
@@ -152,9 +145,7 @@ def _draw_anatomy(
     radii = np.array([radius, radius, 1.5 * radius])
     offset = rng.uniform(-1, 1, 3)
     offset *= 0.45 / max(1.0, float(np.linalg.norm(offset)))
-    lesion = organ & _ellipsoid(
-        frame, organ_centre + offset * organ_radii, radii * rng.uniform(0.9, 1.1, 3), rng, 0.08
-    )
+    lesion = organ & _ellipsoid(frame, organ_centre + offset * organ_radii, radii * rng.uniform(0.9, 1.1, 3), rng, 0.08)
     aside = shift + field * [rng.uniform(-0.1, 0.1), rng.uniform(0.27, 0.31), rng.uniform(-0.2, 0.2)]
     distractor = body & ~organ & _ellipsoid(frame, aside, 0.75 * radii * rng.uniform(0.9, 1.1, 3), rng, 0.08)
     label = organ.astype(np.uint8)
@@ -168,14 +159,11 @@ def _ellipsoid(
 ) -> np.ndarray:
     """Mask of an ellipsoid whose radius varies with direction by up to about `deformation`."""
     r, a, s = (
-        (position - middle) / radius
-        for position, middle, radius in zip(frame.positions, centre, radii, strict=True)
+        (position - middle) / radius for position, middle, radius in zip(frame.positions, centre, radii, strict=True)
     )
     angle, height = np.arctan2(a, r), np.tanh(s)
     phases = rng.uniform(0, 2 * np.pi, 3)
-    waves = (
-        np.sin(2 * angle + phases[0]) + np.sin(3 * angle + phases[1]) + np.sin(angle + 2 * height + phases[2])
-    )
+    waves = np.sin(2 * angle + phases[0]) + np.sin(3 * angle + phases[1]) + np.sin(angle + 2 * height + phases[2])
     mask: np.ndarray = np.sqrt(r**2 + a**2 + s**2) <= 1 + deformation * waves / 2
     return mask
 
@@ -219,8 +207,6 @@ def _index(cases: int) -> dict[str, object]:
         "labels": LABELS,
         "numTraining": cases,
         "numTest": 0,
-        "training": [
-            {"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in names
-        ],
+        "training": [{"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in names],
         "test": [],
     }

@@ -58,9 +58,7 @@ def prepare_dataset(
     patients = patients_of([case.case_id for case in study.sources], settings.patient_pattern)
     if study.problems and len(set(patients.values())) < FEWEST_PATIENTS:
         raise InvalidCasesError(study.problems, len(study.sources))
-    splits = split_cases(
-        patients, settings.validation_fraction, settings.test_fraction, settings.folds, settings.seed
-    )
+    splits = split_cases(patients, settings.validation_fraction, settings.test_fraction, settings.folds, settings.seed)
     declared = settings.labels or study.labels
     surveyed = survey_study(study, declared, splits.train, progress)
     check_labelled(surveyed, study.root)
@@ -73,9 +71,7 @@ def prepare_dataset(
     return PreparedDataset.read(out)
 
 
-def _plan(
-    study: Study, surveyed: Sequence[SurveyedCase], splits: Splits, settings: PreparationSettings
-) -> Plan:
+def _plan(study: Study, surveyed: Sequence[SurveyedCase], splits: Splits, settings: PreparationSettings) -> Plan:
     channels = study.channels or _channel_names(surveyed[0].channels)
     train = [case for case in surveyed if case.source.case_id in set(splits.train)]
     return derive_plan(train, surveyed, channels, settings)
@@ -85,9 +81,7 @@ def _channel_names(count: int) -> tuple[str, ...]:
     return ("image",) if count == 1 else tuple(f"channel_{number}" for number in range(count))
 
 
-def _bytes_needed(
-    cases: Sequence[SurveyedCase], preparation: ScanPreparation, labels: Mapping[str, int]
-) -> int:
+def _bytes_needed(cases: Sequence[SurveyedCase], preparation: ScanPreparation, labels: Mapping[str, int]) -> int:
     per_voxel = 4 * len(preparation.channels) + label_dtype(list(labels.values())).itemsize
     voxels = (grid_for(_placeholder(case), preparation).stack_shape for case in cases)
     return sum(int(np.prod(shape)) * per_voxel + PER_CASE_OVERHEAD for shape in voxels)

@@ -143,9 +143,7 @@ def _resample_label_slice(source: np.ndarray, target: np.ndarray) -> None:
         np.maximum(best, share, out=best)
 
 
-def _steps(
-    old: tuple[int, ...], new: tuple[int, ...], growing: Growing
-) -> list[tuple[int, sparse.csr_array]]:
+def _steps(old: tuple[int, ...], new: tuple[int, ...], growing: Growing) -> list[tuple[int, sparse.csr_array]]:
     """The directions that change, each with its weights, the most shrinking one first (less work)."""
     changing = sorted((new[axis] / old[axis], axis) for axis in range(2) if new[axis] != old[axis])
     return [(axis, _weights(old[axis], new[axis], growing)) for _, axis in changing]

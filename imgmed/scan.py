@@ -36,9 +36,7 @@ class ScanPreparation(BaseModel):
         description="In-plane spacing (height, width) that slices are resampled to unless within 1 % of"
         " it already; null: kept as it is.",
     )
-    clipping: Clipping = Field(
-        default_factory=lambda: Clipping(), description="Which intensities are cut off."
-    )
+    clipping: Clipping = Field(default_factory=lambda: Clipping(), description="Which intensities are cut off.")
     slice_size: tuple[int, int] = Field(
         description="(height, width) in pixels that holds every training slice; arrays are not padded to it."
     )
@@ -89,9 +87,7 @@ def grid_for(volume: Volume, preparation: ScanPreparation) -> SliceGrid:
     grid = SliceGrid.of(volume.shape, volume.affine, preparation.slice_axis)
     if preparation.spacing_mm is None:
         return grid
-    spacing = [
-        value for axis, value in enumerate(canonical_spacing(volume.affine)) if axis != preparation.slice_axis
-    ]
+    spacing = [value for axis, value in enumerate(canonical_spacing(volume.affine)) if axis != preparation.slice_axis]
     sizes = [
         size if abs(old / new - 1) <= KEPT_WITHIN else resampled_size(size, old, new)
         for size, old, new in zip(grid.slice_shape, spacing, preparation.spacing_mm, strict=True)
@@ -106,7 +102,6 @@ def channel_array(volume: Volume) -> np.ndarray:
     bad = image.size - int(np.count_nonzero(np.isfinite(image)))
     if bad:
         raise InvalidVolumeError(
-            f"{volume.origin}: {bad} NaN or infinite voxels; replace them, for example by the"
-            " background's intensity"
+            f"{volume.origin}: {bad} NaN or infinite voxels; replace them, for example by the background's intensity"
         )
     return image

@@ -40,20 +40,15 @@ class PreparationSettings(BaseModel):
     normalisation: Literal["auto", "zscore_case", "zscore_dataset"] = Field(
         default="auto", description="Mean and standard deviation of each case, or of all training cases."
     )
-    validation_fraction: float = Field(
-        default=0.1, gt=0, lt=1, description="Part of the patients kept for validation."
-    )
-    test_fraction: float = Field(
-        default=0.2, gt=0, lt=1, description="Part of the patients kept for the test."
-    )
+    validation_fraction: float = Field(default=0.1, gt=0, lt=1, description="Part of the patients kept for validation.")
+    test_fraction: float = Field(default=0.2, gt=0, lt=1, description="Part of the patients kept for the test.")
     folds: int = Field(
         default=5, ge=2, description="Cross-validation folds over the patients that are not test patients."
     )
     seed: int = Field(default=0, ge=0, description="Decides which patients go where.")
     patient_pattern: str | None = Field(
         default=None,
-        description="Regular expression searched in the case name; its group 1 is the patient. null: one"
-        " case each.",
+        description="Regular expression searched in the case name; its group 1 is the patient. null: one case each.",
     )
 
     @field_validator("recipe")

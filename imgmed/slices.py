@@ -93,9 +93,7 @@ class SliceGrid(BaseModel):
         order = [self.slice_axis, *_without((0, 1, 2), self.slice_axis), 3]
         stacked = canonical[:, order]
         change = np.eye(4)
-        for axis, (old, new) in enumerate(
-            zip(self.original_slice_shape, self.slice_shape, strict=True), start=1
-        ):
+        for axis, (old, new) in enumerate(zip(self.original_slice_shape, self.slice_shape, strict=True), start=1):
             change[axis, axis] = old / new
             change[axis, 3] = 0.5 * old / new - 0.5
         return stacked @ change
@@ -136,9 +134,7 @@ class SliceGrid(BaseModel):
     @staticmethod
     def _check_shape(received: tuple[int, ...], expected: tuple[int, int, int], axes: str) -> None:
         if tuple(received) != expected:
-            raise InvalidVolumeError(
-                f"this grid takes arrays with {axes} = {expected}; received {tuple(received)}"
-            )
+            raise InvalidVolumeError(f"this grid takes arrays with {axes} = {expected}; received {tuple(received)}")
 
 
 def _without(triple: tuple, axis: int) -> tuple:

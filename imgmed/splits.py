@@ -54,8 +54,7 @@ def patients_of(case_ids: Sequence[str], pattern: str | None) -> dict[str, str]:
         found = re.search(pattern, case_id)
         if found is None or not found.group(1):
             raise SourceLayoutError(
-                f"patient_pattern {pattern!r} finds no patient in case {case_id!r}; correct it or leave"
-                " it out"
+                f"patient_pattern {pattern!r} finds no patient in case {case_id!r}; correct it or leave it out"
             )
         patients[case_id] = found.group(1)
     return patients

@@ -17,8 +17,10 @@ import numpy as np
 from imgmed.errors import DatasetExistsError, NoSpaceError
 
 __all__ = [
+    "NO_SPACE",
     "check_absent",
     "check_free_space",
+    "no_space_named",
     "read_json",
     "sha256_of",
     "staged_folder",
@@ -68,8 +70,7 @@ def check_absent(folder: Path) -> None:
     if folder.is_dir():
         if any(folder.iterdir()):
             raise DatasetExistsError(
-                f"{folder} exists and is not empty; choose another folder, or remove it if it is no"
-                " longer needed"
+                f"{folder} exists and is not empty; choose another folder, or remove it if it is no longer needed"
             )
     elif folder.exists() or folder.is_symlink():
         raise DatasetExistsError(f"{folder} exists and is no folder; choose another name")
@@ -107,7 +108,7 @@ def staged_folder(out: Path) -> Iterator[Path]:
     made = [parent for parent in out.parents if not parent.exists()]
     staging = out.parent / f".{out.name}.{uuid4().hex[:8]}.partial"
     try:
-        with _no_space_named(out):
+        with no_space_named(out):
             staging.mkdir(parents=True)
             yield staging
             _move_into_place(staging, out)
@@ -124,14 +125,12 @@ def _move_into_place(staging: Path, out: Path) -> None:
         staging.replace(out)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise DatasetExistsError(
-                f"{out} was filled by someone else meanwhile; choose another folder"
-            ) from error
+            raise DatasetExistsError(f"{out} was filled by someone else meanwhile; choose another folder") from error
         raise
 
 
 @contextmanager
-def _no_space_named(path: Path) -> Iterator[None]:
+def no_space_named(path: Path) -> Iterator[None]:
     """Turn the system's "no space left" into NoSpaceError naming `path`."""
     try:
         yield
@@ -149,7 +148,7 @@ def _no_space_named(path: Path) -> Iterator[None]:
 def _write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
     beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
     try:
-        with _no_space_named(path):
+        with no_space_named(path):
             with beside.open("xb") as stream:
                 write(stream)
             beside.replace(path)

@@ -75,9 +75,7 @@ def pair_folders(images: Path, labels: Path) -> tuple[tuple[CaseSource, ...], tu
     for case_id, files in sorted(grouped.items()):
         label = label_files.get(case_id)
         if label is None:
-            problems.append(
-                f"{files[0]}: image without a label; expected {labels / case_id}{_suffix_of(files[0])}"
-            )
+            problems.append(f"{files[0]}: image without a label; expected {labels / case_id}{_suffix_of(files[0])}")
         else:
             sources.append(CaseSource(case_id, files, label))
     for case_id in sorted(set(label_files) - set(grouped)):

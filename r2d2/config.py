@@ -19,6 +19,7 @@ from r2d2.errors import ConfigurationError
 __all__ = ["FILE_NAME", "Configuration", "commented_yaml", "configure", "read_layer"]
 
 FILE_NAME = "r2d2.yaml"
+_ARCHITECTURE, _DEFAULT = "network.architecture", UNetSettings().architecture
 
 
 class Configuration(BaseModel):
@@ -35,6 +36,9 @@ class Configuration(BaseModel):
         default=None, description="folder of a prepared dataset (r2d2 prepare); null: the generated phantom study"
     )
     run_dir: Path | None = Field(default=None, description="folder for the run; null: runs/NAME, the next free one")
+    threads: int | None = Field(
+        default=None, ge=1, description="CPU threads of a worker; null: the host's cores shared among its workers"
+    )
     workers: int = Field(default=1, ge=1, description="worker processes; more than 1 needs Horovod")
     preparation: PreparationSettings = Field(default_factory=PreparationSettings, description="scans to slices")
     network: NetworkSettings = Field(default_factory=UNetSettings, description="the network")
@@ -57,6 +61,8 @@ def read_layer(path: Path) -> dict[str, Any]:
         layer = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise ConfigurationError(f"no such configuration file: {path}; 'r2d2 init' writes one") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}; name a YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(layer, dict):
@@ -96,7 +102,8 @@ def configure(
     for key, value in (options or {}).items():
         if value is not None:
             _set(merged, key, value, faults)
-    for word in assignments:
+    # The architecture first, wherever it stands: it decides which settings the network has.
+    for word in sorted(assignments, key=lambda word: not word.startswith(f"{_ARCHITECTURE}=")):
         key, separator, text = word.partition("=")
         if not separator or not key.strip():
             faults.append(f"'{word}' is not key=value, like training.epochs=5")
@@ -106,7 +113,7 @@ def configure(
         except yaml.YAMLError:
             faults.append(f"the value of '{word}' is not YAML")
     if isinstance(merged.get("network"), dict):
-        merged["network"].setdefault("architecture", UNetSettings().architecture)
+        merged["network"].setdefault("architecture", _DEFAULT)
     try:
         configuration = Configuration.model_validate(merged)
     except ValidationError as error:
@@ -125,7 +132,7 @@ def _deep_copy(layer: Mapping[str, Any]) -> dict[str, Any]:
 def _set(layer: dict[str, Any], key: str, value: Any, faults: list[str]) -> None:
     """Set a dotted key in nested dictionaries that belong to the caller's copy."""
     network = layer.get("network")
-    if key == "network.architecture" and isinstance(network, dict) and network.get("architecture", value) != value:
+    if key == _ARCHITECTURE and isinstance(network, dict) and network.get("architecture", _DEFAULT) != value:
         layer["network"] = {}  # another architecture has settings of its own: the file's would be unknown to it
     *parents, last = key.split(".")
     for parent in parents:
@@ -151,6 +158,10 @@ def _describe(fault: Any) -> str:
         near = difflib.get_close_matches(key, valid_keys, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         return f"{_dotted(location)}: unknown key; {hint}valid: {', '.join(valid_keys)}"
+    if fault["type"] in ("model_type", "model_attributes_type"):
+        return (
+            f"{_dotted(location)}: must hold keys with values, like training.epochs=5; received {fault['input']!r:.60}"
+        )
     message = fault["msg"].removeprefix("Value error, ")
     received = "" if fault["type"] == "value_error" else f"; received {fault['input']!r:.60}"
     return f"{_dotted(location)}: {message[0].lower()}{message[1:]}{received}"

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigurationError", "LaunchError", "OutputExistsError", "PredictionError", "R2D2Error"]
+__all__ = [
+    "ConfigurationError",
+    "LaunchError",
+    "OutputExistsError",
+    "PredictionError",
+    "R2D2Error",
+    "SourceChangedError",
+]
 
 
 class R2D2Error(Exception):
@@ -28,6 +35,17 @@ class PredictionError(R2D2Error, ValueError):
 
 
 class LaunchError(R2D2Error, RuntimeError):
-    """A job of several workers that cannot be started, or that ended badly."""
+    """A job of several workers that cannot be started, or that ended badly.
 
-    exit_code = 1
+    Args:
+        message: what happened and what to do.
+        exit_code: what the command line exits with.
+    """
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class SourceChangedError(R2D2Error, ValueError):
+    """A reference that is no longer the file that was prepared."""

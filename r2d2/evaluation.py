@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
+from dist_training.model_card import Split
 from imgmed import PreparedDataset
+from imgmed.progress import Progress
 from imgmed.storage import sha256_of
-from r2d2.errors import R2D2Error
+from r2d2.errors import SourceChangedError
 from r2d2.predict import PredictionManifest, read_manifest
 from segeval import CasePair, Evaluation, evaluate_folders, evaluate_pairs, write_evaluation
 
-__all__ = ["SPLITS", "SourceChangedError", "evaluate_dataset", "evaluate_prediction_folder", "split_case_ids"]
+__all__ = ["evaluate_dataset", "evaluate_prediction_folder", "split_case_ids"]
 
-SPLITS = ("train", "validation", "test")
-Progress = Callable[[str, int, int], None]
 
 _NOTES = {
     "train": "training case of this model",
@@ -22,17 +21,14 @@ _NOTES = {
 }
 
 
-class SourceChangedError(R2D2Error, ValueError):
-    """A reference that is no longer the file that was prepared."""
-
-
-def split_case_ids(dataset: PreparedDataset, split: str) -> tuple[str, ...]:
+def split_case_ids(dataset: PreparedDataset, split: Split) -> tuple[str, ...]:
     """Give the cases of "train", "validation" or "test"."""
-    return {"train": dataset.splits.train, "validation": dataset.splits.validation, "test": dataset.splits.test}[split]
+    case_ids: tuple[str, ...] = getattr(dataset.splits, split)
+    return case_ids
 
 
 def evaluate_dataset(
-    dataset: PreparedDataset, split: str, prediction: Path, out: Path, progress: Progress | None = None
+    dataset: PreparedDataset, split: Split, prediction: Path, out: Path, progress: Progress | None = None
 ) -> Evaluation:
     """Evaluate predictions of a split against the dataset's own source labels, as whole volumes.
 

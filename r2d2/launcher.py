@@ -21,8 +21,10 @@ from dist_training.run_folder import RunFolder
 from r2d2.errors import LaunchError
 from r2d2.training import RunPlan
 
-__all__ = ["launch"]
+__all__ = ["INTERRUPTED", "launch"]
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+INTERRUPTED = 130
 POLL_SECONDS = 0.2
 KILL_AFTER_SECONDS = 10.0
 
@@ -31,8 +33,6 @@ def launch(
     plan: RunPlan,
     on_event: Callable[[Event], None] = lambda event: None,
     on_notice: Callable[[str], None] = lambda text: None,
-    *,
-    threads: int | None = None,
 ) -> dict[str, Any]:
     """Run the plan's workers under ``horovodrun`` and follow them to their end.
 
@@ -43,7 +43,6 @@ def launch(
         plan: an opened run.
         on_event: called with every event that rank 0 writes.
         on_notice: called with a line for the user.
-        threads: CPU threads of a worker; None shares the cores.
 
     Returns:
         The content of exit.json.
@@ -57,7 +56,7 @@ def launch(
     log = folder.logs / "launcher.log"
     with log.open("ab") as output, _interruptions() as interruptions:
         process = subprocess.Popen(
-            _command(plan, threads), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            _command(plan), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
         workers: list[psutil.Process] = []
         try:
@@ -69,25 +68,27 @@ def launch(
     return _outcome(folder, process.returncode, log, len(interruptions))
 
 
-def _command(plan: RunPlan, threads: int | None) -> list[str]:
+def _command(plan: RunPlan) -> list[str]:
     beside = Path(sys.executable).with_name("horovodrun")
     horovodrun = str(beside) if beside.exists() else shutil.which("horovodrun")
     if horovodrun is None:
         raise LaunchError("horovodrun is not on the PATH; run 'make install', or train with --workers 1")
-    worker = [sys.executable, "-m", "r2d2", "worker", str(plan.folder.path)]
-    options = [*(["--resume"] if plan.is_resumed else []), *(["--threads", str(threads)] if threads else [])]
+    worker = [sys.executable, "-P", "-m", "r2d2", "worker", str(plan.folder.path)]
+    options = ["--resume"] if plan.is_resumed else []
     return [horovodrun, "-np", str(plan.world_size), *worker, *options]
 
 
 @contextlib.contextmanager
 def _interruptions() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list instead of dying of them."""
+    """Collect SIGINT, SIGTERM and SIGHUP in a list instead of dying of them."""
     received: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
         received.append(number)
 
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, note) for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield received
     finally:
@@ -140,13 +141,18 @@ def _outcome(folder: RunFolder, returncode: int, log: Path, interruptions: int) 
     outcome = folder.read_exit()
     if outcome is not None and outcome["state"] in ("completed", "stopped_early"):
         return outcome
-    hint = f"logs: {log.parent}; continue from the last checkpoint: r2d2 train --run-dir {folder.path} --resume"
+    again = f"go on from the last checkpoint with: r2d2 train --run-dir {folder.path} --resume"
     if interruptions > 1:
         reason = "ended at once, as asked by a second Ctrl-C"
         folder.write_exit("cancelled", reason=reason, time=time.time())
-    elif outcome is not None:
-        reason = outcome.get("reason") or "the run failed"
-    else:
-        reason = f"the workers ended without a result (horovodrun's exit code {returncode}): killed, or out of memory"
-        folder.write_exit("failed", reason=reason, time=time.time())
-    raise LaunchError(f"{reason}; {hint}")
+        raise LaunchError(f"{reason}; {again}", INTERRUPTED)
+    if outcome is not None:
+        raise LaunchError(outcome.get("reason") or f"the run failed; logs: {log.parent}", outcome.get("exit_code", 1))
+    reason = f"the workers ended without a result (exit code {returncode}): killed, out of memory, or never started"
+    folder.write_exit("failed", reason=reason, time=time.time())
+    raise LaunchError(f"{reason}; last words: {_last_line(log)}; logs: {log.parent}; {again}")
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    return next((line for line in reversed(lines) if line), "none")

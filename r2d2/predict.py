@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dist_training.architectures import read_network
 from dist_training.model_card import ModelCard, Split, read_model_card
+from dist_training.plan import check_tensorflow
 from imgmed import (
     PreparedDataset,
     SliceGrid,
@@ -23,6 +24,7 @@ from imgmed import (
     read_volume,
     write_volume,
 )
+from imgmed.progress import Progress
 from imgmed.storage import read_json, sha256_of, staged_folder, write_json
 from r2d2.errors import PredictionError
 
@@ -39,7 +41,6 @@ __all__ = [
 
 MANIFEST = "prediction.json"
 PIXELS_AT_A_TIME = 2**19
-Progress = Callable[[str, int, int], None]
 
 
 class PredictedCase(BaseModel):
@@ -103,6 +104,7 @@ class Predictor:
     """
 
     def __init__(self, model: Path) -> None:
+        check_tensorflow()
         self.path, self.card = read_model_card(model)
         self._network = read_network(self.path)
         self._split_of = {case.image_sha256: case.split for case in self.card.cases}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
+from imgmed.progress import Progress
 from imgmed.storage import write_bytes
 from r2d2.config import FILE_NAME, commented_yaml
 from r2d2.proposal import propose
 
-__all__ = ["PHANTOM_FOLDER", "Progress", "phantom_dataset", "prepare"]
+__all__ = ["PHANTOM_FOLDER", "phantom_dataset", "prepare"]
 
 PHANTOM_FOLDER = Path("r2d2-phantom")
-Progress = Callable[[str, int, int], None]
 
 
 def prepare(

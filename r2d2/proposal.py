@@ -39,6 +39,7 @@ def propose(dataset: PreparedDataset) -> Configuration:
     epochs = min(max(round(SLICES_SEEN / max(1, slices)), EPOCHS[0]), EPOCHS[1])
     return Configuration(
         dataset=dataset.folder,
+        preparation=dataset.description.settings,
         network=UNetSettings(depth=depth),
         training=TrainingSettings(epochs=epochs, batch_size_per_worker=batch_size, reference_batch_size=batch_size),
     )

@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any
 from dist_training.checkpoint import read_latest_checkpoint
 from dist_training.communicator import has_horovod
 from dist_training.errors import HorovodMissingError
-from dist_training.plan import check_checkpoint, check_normalisation, check_workers, run_facts
+from dist_training.plan import check_checkpoint, check_normalisation, check_tensorflow, check_workers, run_facts
 from dist_training.run_folder import RunFolder
 from imgmed import PreparedDataset
+from imgmed.progress import Progress
 from imgmed.storage import write_bytes
 from r2d2.config import FILE_NAME, Configuration, commented_yaml, configure, read_layer
-from r2d2.preparing import PHANTOM_FOLDER, Progress, phantom_dataset
+from r2d2.errors import ConfigurationError
+from r2d2.preparing import PHANTOM_FOLDER, phantom_dataset
+from r2d2.proposal import propose
 
 if TYPE_CHECKING:
     from dist_training.communicator import Communicator
     from dist_training.events import Listener
     from dist_training.run import RunResult
 
-__all__ = ["RunPlan", "open_run", "plan_of_run", "plan_run", "resolve", "run_training"]
+__all__ = ["Resolved", "RunPlan", "find_layer", "open_run", "plan_of_run", "plan_run", "resolve", "run_training"]
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,39 @@ class RunPlan:
         return RunFolder(Path(self.configuration.run_dir or ""))
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """A configuration and where it comes from.
+
+    Attributes:
+        configuration: with a dataset.
+        origin: what the settings come from, for the user.
+        is_phantom: whether no dataset was named, so that it is the generated phantom.
+    """
+
+    configuration: Configuration
+    origin: str
+    is_phantom: bool
+
+
+def find_layer(config: Path | None) -> tuple[Path | None, dict[str, Any]]:
+    """Read ``--config``, else r2d2.yaml of the working folder, else nothing.
+
+    Returns:
+        The file, if any, and its content.
+    """
+    here = Path(FILE_NAME)
+    path = config or (here if here.exists() else None)
+    return path, read_layer(path) if path else {}
+
+
 def resolve(
     *,
     config: Path | None,
     options: Mapping[str, Any],
     assignments: Sequence[str],
     progress: Progress | None = None,
-) -> Configuration:
+) -> Resolved:
     """Find the settings: ``--config``, else r2d2.yaml of the working folder, else the one of the dataset.
 
     Without any dataset the phantom study is generated in ``r2d2-phantom/`` of the working folder.
@@ -64,18 +93,33 @@ def resolve(
         progress: told how the phantom comes along.
 
     Returns:
-        A configuration with a dataset.
+        A configuration with a dataset, and where it comes from.
+
+    Raises:
+        ConfigurationError: faults of the file, the options or the words, all listed.
+        ImgMedError: no readable dataset.
     """
-    here = Path(FILE_NAME)
-    path = config or (here if here.exists() else None)
-    layer = read_layer(path) if path else {}
+    refused = [word for word in assignments if word.startswith("preparation.")]
+    if refused:
+        raise ConfigurationError(
+            f"{', '.join(refused)}: the dataset is prepared already; 'r2d2 prepare SOURCE --out FOLDER {refused[0]}' "
+            "prepares it in another way"
+        )
+    path, layer = find_layer(config)
     asked = configure(layer, options=options, assignments=assignments, origin=str(path or ""))
-    dataset = asked.dataset or phantom_dataset(PHANTOM_FOLDER, progress).folder
-    if path is None and (dataset / FILE_NAME).exists():
-        path = dataset / FILE_NAME
-        layer = read_layer(path)
-    options = {**options, "dataset": str(dataset)}
-    return configure(layer, options=options, assignments=assignments, origin=str(path or ""))
+    if asked.dataset is None:
+        dataset = phantom_dataset(PHANTOM_FOLDER, progress)
+    else:
+        dataset = PreparedDataset.read(asked.dataset)
+    origin = str(path)
+    if path is None:
+        own = dataset.folder / FILE_NAME
+        origin = str(own) if own.exists() else f"what suits {dataset.folder}"
+        layer = read_layer(own) if own.exists() else propose(dataset).model_dump(mode="json")
+    options = {**options, "dataset": str(dataset.folder)}
+    configuration = configure(layer, options=options, assignments=assignments, origin=origin)
+    configuration = configuration.model_copy(update={"preparation": dataset.description.settings})
+    return Resolved(configuration, origin, asked.dataset is None)
 
 
 def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool) -> RunPlan:
@@ -97,15 +141,18 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
         raise HorovodMissingError(
             f"{world_size} workers need Horovod, which is not installed; run 'make install', or train with --workers 1"
         )
+    check_tensorflow()
     dataset = PreparedDataset.read(Path(configuration.dataset or ""))
-    check_workers(dataset, world_size)
+    settings = configuration.training.resolved(world_size)
+    check_workers(dataset, settings, world_size)
     check_normalisation(configuration.network, world_size)
     folder = RunFolder(configuration.run_dir or _next_free(Path("runs"), dataset.name))
     if is_resumed:
         folder.check_resumable()
+        folder.check_unused()
         checkpoint = read_latest_checkpoint(folder.checkpoints)
         if checkpoint is not None:
-            check_checkpoint(checkpoint, configuration.network, run_facts(dataset))
+            check_checkpoint(checkpoint, configuration.network, run_facts(dataset, settings))
     else:
         folder.check_free()
     complete = configuration.model_copy(
@@ -113,7 +160,7 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
             "dataset": dataset.folder.absolute(),
             "run_dir": folder.path.absolute(),
             "workers": world_size,
-            "training": configuration.training.resolved(world_size),
+            "training": settings,
         }
     )
     return RunPlan(complete, is_resumed, world_size)

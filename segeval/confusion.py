@@ -134,8 +134,7 @@ def check_same_shape(reference: NDArray[np.generic], prediction: NDArray[np.gene
     """
     if reference.shape != prediction.shape:
         raise ShapeMismatchError(
-            "reference and prediction must have the same shape; "
-            f"received {reference.shape} and {prediction.shape}"
+            f"reference and prediction must have the same shape; received {reference.shape} and {prediction.shape}"
         )
 
 

@@ -123,14 +123,10 @@ def build_evaluation(
         table = np.array([[getattr(score, metric) for score in case.scores] for case in cases], np.float64)
         table = table.reshape(len(cases), len(labels))
         means[metric] = {
-            name: mean_over_cases(
-                table[:, column], patients, confidence=CONFIDENCE, resamples=RESAMPLES, seed=seed
-            )
+            name: mean_over_cases(table[:, column], patients, confidence=CONFIDENCE, resamples=RESAMPLES, seed=seed)
             for column, name in enumerate(labels)
         }
-        foreground[metric] = mean_over_labels(
-            table, patients, confidence=CONFIDENCE, resamples=RESAMPLES, seed=seed
-        )
+        foreground[metric] = mean_over_labels(table, patients, confidence=CONFIDENCE, resamples=RESAMPLES, seed=seed)
     return Evaluation(
         labels=dict(labels),
         cases=tuple(cases),
@@ -164,8 +160,7 @@ def _find_warnings(cases: Sequence[EvaluatedCase], dice_means: dict[str, MeanSco
         named = ", ".join(names[:_NAMED_CASES])
         more = f" and {len(names) - _NAMED_CASES} more" if len(names) > _NAMED_CASES else ""
         warnings.append(
-            f"{len(names)} of {len(cases)} cases are marked “{note}” and are included in every mean: "
-            f"{named}{more}."
+            f"{len(names)} of {len(cases)} cases are marked “{note}” and are included in every mean: {named}{more}."
         )
     if len({case.patient_id for case in cases}) < 2:
         warnings.append("There are fewer than two patients, so that no confidence interval can be given.")

@@ -59,18 +59,14 @@ def check_labels(labels: Mapping[str, int]) -> dict[str, int]:
     faults = [
         f"label {name!r} must be an integer from 0 to {LARGEST_LABEL}; received {value!r}"
         for name, value in labels.items()
-        if isinstance(value, bool)
-        or not isinstance(value, int | np.integer)
-        or not 0 <= value <= LARGEST_LABEL
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value <= LARGEST_LABEL
     ]
     if faults:
         raise MetricArgumentError("; ".join(faults))
     if len(set(labels.values())) < len(labels):
         raise MetricArgumentError(f"labels must have an integer each of their own; received {dict(labels)}")
     foreground = {
-        str(name): int(value)
-        for name, value in sorted(labels.items(), key=lambda item: item[1])
-        if value != 0
+        str(name): int(value) for name, value in sorted(labels.items(), key=lambda item: item[1]) if value != 0
     }
     if not foreground:
         raise MetricArgumentError(
@@ -153,15 +149,11 @@ def read_label_map(path: Path) -> LabelMap:
         if isinstance(error, UnreadableLabelMapError):
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableLabelMapError(
-            f"{path}: unreadable or truncated ({reason}); write it again"
-        ) from error
+        raise UnreadableLabelMapError(f"{path}: unreadable or truncated ({reason}); write it again") from error
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or array.size == 0:
-        raise UnreadableLabelMapError(
-            f"{path}: a label map must have 2 or 3 axes; received shape {array.shape}"
-        )
+        raise UnreadableLabelMapError(f"{path}: a label map must have 2 or 3 axes; received shape {array.shape}")
     affine = np.asarray(image.affine, dtype=np.float64)
     spacing = tuple(np.linalg.norm(affine[:3, :3], axis=0)[: array.ndim].tolist())
     if not np.isfinite(affine).all() or min(spacing) <= 0:
@@ -201,9 +193,7 @@ def _as_integers(array: NDArray[np.generic], path: Path) -> NDArray[np.integer]:
     if array.dtype.kind != "f":
         raise UnreadableLabelMapError(f"{path}: labels must be integers; received dtype {array.dtype}")
     if not np.isfinite(array).all():
-        raise UnreadableLabelMapError(
-            f"{path}: labels must be integers; the file holds NaN or infinite voxels"
-        )
+        raise UnreadableLabelMapError(f"{path}: labels must be integers; the file holds NaN or infinite voxels")
     rounded = np.rint(array)
     fractional = array != rounded
     if fractional.any():
@@ -213,9 +203,7 @@ def _as_integers(array: NDArray[np.generic], path: Path) -> NDArray[np.integer]:
             " (probabilities, or labels resampled with interpolation?)"
         )
     if np.abs(rounded).max() > 2**31:
-        raise UnreadableLabelMapError(
-            f"{path}: labels must be at most {LARGEST_LABEL}; received {rounded.max():g}"
-        )
+        raise UnreadableLabelMapError(f"{path}: labels must be at most {LARGEST_LABEL}; received {rounded.max():g}")
     return rounded.astype(np.int32)
 
 

@@ -237,9 +237,7 @@ def _evaluated_case(pair: CasePair, result: CaseEvaluation) -> EvaluatedCase:
     )
 
 
-def _read_pair(
-    pair: CasePair, class_values: tuple[int, ...]
-) -> tuple[LabelMap | None, LabelMap | None, list[str]]:
+def _read_pair(pair: CasePair, class_values: tuple[int, ...]) -> tuple[LabelMap | None, LabelMap | None, list[str]]:
     """Read both files of a case and list everything wrong with them."""
     faults: list[str] = []
     maps: list[LabelMap | None] = []
@@ -301,9 +299,7 @@ def _list_cases(folder: Path, role: str, faults: list[str]) -> dict[str, Path] |
             continue
         case_id = path.name.removesuffix(suffix)
         if case_id in found:
-            faults.append(
-                f"case {case_id}: two {role} files in {folder}, {found[case_id].name} and {path.name}"
-            )
+            faults.append(f"case {case_id}: two {role} files in {folder}, {found[case_id].name} and {path.name}")
         else:
             found[case_id] = path
     if not found:

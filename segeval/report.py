@@ -137,8 +137,7 @@ def read_evaluation(out: Path) -> Evaluation:
         return _restore(summary, extension, _read_rows(out / _CASES))
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise EvaluationFormatError(
-            f"{out}: {_SUMMARY} and {_CASES} do not fit together or are damaged ({_reason(error)}); "
-            "evaluate again"
+            f"{out}: {_SUMMARY} and {_CASES} do not fit together or are damaged ({_reason(error)}); evaluate again"
         ) from error
 
 
@@ -152,9 +151,7 @@ def _summary(evaluation: Evaluation) -> dict[str, Any]:
         for case in evaluation.cases
     ]
     mean = {
-        str(label): {
-            metric: _mean(case["metrics"][str(label)][metric] for case in cases) for metric in _NNUNET_METRICS
-        }
+        str(label): {metric: _mean(case["metrics"][str(label)][metric] for case in cases) for metric in _NNUNET_METRICS}
         for label in evaluation.labels.values()
     }
     foreground = {metric: _mean(values[metric] for values in mean.values()) for metric in _NNUNET_METRICS}
@@ -189,8 +186,7 @@ def _extension(evaluation: Evaluation) -> dict[str, Any]:
             "confusion_matrix": pooled.confusion.tolist(),
         },
         "cases": [
-            {"case_id": case.case_id, "patient_id": case.patient_id, "note": case.note}
-            for case in evaluation.cases
+            {"case_id": case.case_id, "patient_id": case.patient_id, "note": case.note} for case in evaluation.cases
         ],
     }
 
@@ -252,9 +248,7 @@ def _read_rows(path: Path) -> dict[str, list[dict[str, str]]]:
     return rows
 
 
-def _restore(
-    summary: dict[str, Any], extension: dict[str, Any], rows: dict[str, list[dict[str, str]]]
-) -> Evaluation:
+def _restore(summary: dict[str, Any], extension: dict[str, Any], rows: dict[str, list[dict[str, str]]]) -> Evaluation:
     labels = {str(name): int(value) for name, value in extension["labels"].items()}
     cases = []
     for entry, files in zip(extension["cases"], summary["metric_per_case"], strict=True):
@@ -276,14 +270,9 @@ def _restore(
     return Evaluation(
         labels=labels,
         cases=tuple(cases),
-        means={
-            metric: {name: MeanScore(**extension["mean"][metric][name]) for name in labels}
-            for metric in METRICS
-        },
+        means={metric: {name: MeanScore(**extension["mean"][metric][name]) for name in labels} for metric in METRICS},
         foreground={metric: MeanScore(**extension["foreground_mean"][metric]) for metric in METRICS},
-        pooled=PooledScores(
-            **(pooled | {"confusion": confusion, "class_values": tuple(pooled["class_values"])})
-        ),
+        pooled=PooledScores(**(pooled | {"confusion": confusion, "class_values": tuple(pooled["class_values"])})),
         warnings=tuple(extension["warnings"]),
         seed=extension["seed"],
     )
@@ -291,9 +280,7 @@ def _restore(
 
 def _restore_score(row: dict[str, str]) -> LabelScore:
     convert = {"int": int, "float": float, "str": str}
-    return LabelScore(
-        **{field.name: convert[str(field.type)](row[field.name]) for field in fields(LabelScore)}
-    )
+    return LabelScore(**{field.name: convert[str(field.type)](row[field.name]) for field in fields(LabelScore)})
 
 
 def _reason(error: Exception) -> str:

@@ -110,8 +110,7 @@ def mean_over_labels(
         )
     if not 0 < confidence < 1 or resamples < 1:
         raise MetricArgumentError(
-            "confidence must lie between 0 and 1 and resamples be at least 1; "
-            f"received {confidence} and {resamples}"
+            f"confidence must lie between 0 and 1 and resamples be at least 1; received {confidence} and {resamples}"
         )
     sums, counts = _totals_by_patient(table, patients)
     n = int(counts.sum())

@@ -150,8 +150,7 @@ def test_only_declared_dependencies_are_imported(path: Path) -> None:
     """A package that only happens to be installed, because another needs it, may be gone tomorrow."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     roots = {
-        name.split(".")[0]
-        for name, _ in imported_modules(tree, ".".join(path.relative_to(REPOSITORY).parent.parts))
+        name.split(".")[0] for name, _ in imported_modules(tree, ".".join(path.relative_to(REPOSITORY).parent.parts))
     }
     assert roots - declared_modules() - OURS - set(sys.stdlib_module_names) == set()
 

@@ -107,6 +107,4 @@ def _format_of(path: Path) -> VolumeFormat:
     for form in FORMATS:
         if path.name.lower().endswith(form.SUFFIXES):
             return form
-    raise UnsupportedFormatError(
-        f"{path}: not a volume format known here; use {' or '.join(known_suffixes())}"
-    )
+    raise UnsupportedFormatError(f"{path}: not a volume format known here; use {' or '.join(known_suffixes())}")

@@ -84,8 +84,7 @@ def _with_channels_last(array: np.ndarray, path: Path) -> np.ndarray:
         array = array[:, :, np.newaxis]
     if array.ndim not in (3, 4):
         raise InvalidVolumeError(
-            f"{path}: expected 3 axes, or 4 with channels last; received shape {array.shape}; split it"
-            " into volumes"
+            f"{path}: expected 3 axes, or 4 with channels last; received shape {array.shape}; split it into volumes"
         )
     return array
 

@@ -49,29 +49,19 @@ def _read_index(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise SourceLayoutError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(index, dict):
-        raise SourceLayoutError(
-            f"{path}: expected an object with modality, labels and training; received a list"
-        )
+        raise SourceLayoutError(f"{path}: expected an object with modality, labels and training; received a list")
     if "schema_version" in index:
-        raise SourceLayoutError(
-            f"{path.parent} is a prepared dataset already; name the folder it was prepared from"
-        )
+        raise SourceLayoutError(f"{path.parent} is a prepared dataset already; name the folder it was prepared from")
     return index
 
 
 def _listed_cases(source: Path, entries: Any) -> tuple[tuple[CaseSource, ...], tuple[str, ...]]:
     if not isinstance(entries, list):
-        raise SourceLayoutError(
-            f'{source / INDEX}: "training" must be a list of {{"image": ..., "label": ...}}'
-        )
+        raise SourceLayoutError(f'{source / INDEX}: "training" must be a list of {{"image": ..., "label": ...}}')
     cases, problems = [], []
     for entry in entries:
-        if not isinstance(entry, Mapping) or not all(
-            isinstance(entry.get(key), str) for key in ("image", "label")
-        ):
-            problems.append(
-                f'{source / INDEX}: a training case needs "image" and "label"; received {entry!r}'
-            )
+        if not isinstance(entry, Mapping) or not all(isinstance(entry.get(key), str) for key in ("image", "label")):
+            problems.append(f'{source / INDEX}: a training case needs "image" and "label"; received {entry!r}')
             continue
         problem = _entry_problem(source, entry["image"], entry["label"])
         if problem:
@@ -86,9 +76,7 @@ def _entry_problem(source: Path, image: str, label: str) -> str | None:
     for entry in (image, label):
         normal = os.path.normpath(entry)
         if Path(normal).is_absolute() or os.pardir in Path(normal).parts[:1]:
-            return (
-                f"{source / INDEX}: {entry!r} lies outside the source folder; only paths within it are read"
-            )
+            return f"{source / INDEX}: {entry!r} lies outside the source folder; only paths within it are read"
     image_path, label_path = (source / os.path.normpath(entry) for entry in (image, label))
     if image_path.is_file() and label_path.is_file():
         return None

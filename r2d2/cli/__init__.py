@@ -10,7 +10,12 @@ from r2d2.cli import demo, doctor, evaluate, init, predict, prepare, report, tra
 
 __all__ = ["app", "main"]
 
-_ROOTS = {"ImgMedError", "SegEvalError", "DistTrainingError", "R2D2Error"}
+_ROOTS = (
+    ("imgmed.errors", "ImgMedError"),
+    ("segeval.errors", "SegEvalError"),
+    ("dist_training.errors", "DistTrainingError"),
+    ("r2d2.errors", "R2D2Error"),
+)
 
 app = typer.Typer(
     name="r2d2",
@@ -57,7 +62,21 @@ def main() -> None:
         typer.echo("r2d2: interrupted", err=True)
         sys.exit(130)
     except Exception as error:
-        if not any(base.__name__ in _ROOTS for base in type(error).__mro__):
+        line = _line_of(error)
+        if line is None:
             raise
-        typer.echo(f"r2d2: {error}", err=True)
+        typer.echo(f"r2d2: {line}", err=True)
         sys.exit(getattr(error, "exit_code", 2))
+
+
+def _line_of(error: Exception) -> str | None:
+    """Say a user's mistake in its own words; None for a fault of ours, which keeps its traceback."""
+    roots = (getattr(sys.modules.get(module), name, None) for module, name in _ROOTS)
+    if any(root is not None and isinstance(error, root) for root in roots):
+        return str(error)
+    is_about_a_file = isinstance(error, OSError) and error.filename is not None
+    if is_about_a_file and isinstance(
+        error, PermissionError | NotADirectoryError | IsADirectoryError | FileNotFoundError
+    ):
+        return f"{error.filename}: {(error.strerror or type(error).__name__).lower()}"
+    return None

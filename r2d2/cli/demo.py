@@ -42,8 +42,8 @@ def demo(
         dataset = phantom_dataset(folder, reporter, seed)
     _head(2, f"train: Dist-U-Net on {workers} worker{'s' if workers > 1 else ''}")
     options = {"dataset": str(dataset.folder), "run_dir": str(run), "workers": workers, "training.seed": seed}
-    configuration = resolve(config=dataset.folder / "r2d2.yaml", options=options, assignments=[])
-    plan = plan_run(configuration, world_size=workers, is_resumed=False)
+    found = resolve(config=dataset.folder / "r2d2.yaml", options=options, assignments=[])
+    plan = plan_run(found.configuration, world_size=workers, is_resumed=False)
     open_run(plan)
     run_here(plan)
     _head(3, "predict: volumes that the network has not seen")
@@ -55,6 +55,7 @@ def demo(
     with stages() as reporter:
         result = evaluate_dataset(PreparedDataset.read(dataset.folder), "test", predictions, evaluation, reporter)
     echo_scores(result)
+    _head(5, "report: contours on slices, training curves, every case")
     report_on_dataset(dataset, evaluation=evaluation, prediction=predictions, out=report, run_dir=run)
     _close(folder, result.foreground["dice"].mean, time.monotonic() - started)
 
@@ -65,7 +66,7 @@ def _next_free(name: str) -> Path:
 
 
 def _head(number: int, text: str) -> None:
-    typer.echo(f"\n[{number}/4] {text}", err=True)
+    typer.echo(f"\n[{number}/5] {text}", err=True)
 
 
 def _close(folder: Path, dice: float, seconds: float) -> None:
@@ -80,6 +81,6 @@ Done in {seconds:.0f} s. Mean foreground Dice on volumes never seen in training:
 
 Next, with scans of your own (a Medical Segmentation Decathlon folder, or images/ and labels/):
   r2d2 prepare SCANS --out work/dataset
-  horovodrun -np 2 r2d2 train --dataset work/dataset --run-dir work/run""",
+  r2d2 train --dataset work/dataset --run-dir work/run --workers 2""",
         err=True,
     )

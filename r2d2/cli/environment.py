@@ -8,13 +8,13 @@ import warnings
 
 __all__ = ["launched_rank", "launched_world_size", "quiet_tensorflow"]
 
-_SIZES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
-_RANKS = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+_SIZES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE")
+_RANKS = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK")
 
 
-def launched_world_size() -> int:
-    """Give the number of workers of the job that a launcher (horovodrun, mpirun) started this process in; else 1."""
-    return next((int(os.environ[name]) for name in _SIZES if name in os.environ), 1)
+def launched_world_size() -> int | None:
+    """Give the number of workers of the job that a launcher started this process in; None without a launcher."""
+    return next((int(os.environ[name]) for name in _SIZES if name in os.environ), None)
 
 
 def launched_rank() -> int:
@@ -24,11 +24,11 @@ def launched_rank() -> int:
 
 def quiet_tensorflow(is_verbose: bool) -> None:
     """Silence TensorFlow's start-up messages unless they are asked for; call before it is imported."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     if is_verbose:
         logging.basicConfig(level=logging.INFO)
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(tensorflow|keras|horovod)\b")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from r2d2.cli.predict import Split
+from r2d2.cli.predict import SplitName
 
 if TYPE_CHECKING:
     from segeval import Evaluation
@@ -20,7 +20,7 @@ def evaluate(
     prediction: Path = typer.Option(..., help="Folder of predicted label maps."),
     out: Path = typer.Option(..., help="Folder for summary.json and cases.csv."),
     dataset: Path = typer.Option(None, help="Prepared dataset whose source labels are the reference."),
-    split: Split = typer.Option(Split.test, help="Which of the dataset's cases."),
+    split: SplitName = typer.Option(SplitName.test, help="Which of the dataset's cases."),
     reference: Path = typer.Option(None, help="Folder of reference label maps of the same names."),
 ) -> None:
     """Score label maps as whole volumes: Dice, IoU, surface distances, each with its confidence interval.
@@ -29,11 +29,10 @@ def evaluate(
     """
     from imgmed import PreparedDataset
     from r2d2.cli.progress import stages
-    from r2d2.errors import PredictionError
     from r2d2.evaluation import evaluate_dataset, evaluate_prediction_folder
 
     if (dataset is None) == (reference is None):
-        raise PredictionError("give either --dataset (with --split) or --reference, to say what to compare with")
+        raise typer.BadParameter("give either --dataset (with --split) or --reference, to say what to compare with")
     with stages() as report:
         if dataset is not None:
             result = evaluate_dataset(PreparedDataset.read(dataset), split.value, prediction, out, report)

@@ -9,10 +9,10 @@ import typer
 
 from r2d2.cli.environment import quiet_tensorflow
 
-__all__ = ["Split", "predict"]
+__all__ = ["SplitName", "predict"]
 
 
-class Split(StrEnum):
+class SplitName(StrEnum):
     """A split of a prepared dataset."""
 
     train = "train"
@@ -24,7 +24,7 @@ def predict(
     model: Path = typer.Option(..., help="Run folder of 'r2d2 train', or a model.keras beside its model.json."),
     out: Path = typer.Option(..., help="Folder for the label maps; must not exist, or be empty."),
     dataset: Path = typer.Option(None, help="Prepared dataset whose cases are predicted."),
-    split: Split = typer.Option(Split.test, help="Which of the dataset's cases."),
+    split: SplitName = typer.Option(SplitName.test, help="Which of the dataset's cases."),
     inputs: list[Path] = typer.Option(None, "--input", help="Scans from anywhere: a file or folder; may be repeated."),
     verbose: bool = typer.Option(False, "-v", "--verbose", help="Show TensorFlow's own messages."),
 ) -> None:
@@ -34,13 +34,16 @@ def predict(
     """
     quiet_tensorflow(verbose)
     from imgmed import PreparedDataset
+    from imgmed.storage import check_absent
     from r2d2.cli.progress import stages
     from r2d2.errors import PredictionError
     from r2d2.evaluation import split_case_ids
     from r2d2.predict import predict_dataset, predict_scans
+    from r2d2.report.formatting import plural
 
     if (dataset is None) == (not inputs):
         raise PredictionError("give either --dataset (with --split) or --input, to say what to predict")
+    check_absent(out)
     with stages() as report:
         if dataset is not None:
             prepared = PreparedDataset.read(dataset)
@@ -48,6 +51,6 @@ def predict(
         else:
             manifest = predict_scans(model, inputs, out, report)
     seen = [case for case in manifest.cases if case.split in ("train", "validation")]
-    typer.echo(f"wrote {len(manifest.cases)} label maps to {out}", err=True)
+    typer.echo(f"wrote {plural(len(manifest.cases), 'label map')} to {out}", err=True)
     if seen:
-        typer.echo(f"note: {len(seen)} of these scans were used in the model's training; they are marked", err=True)
+        typer.echo(f"note: {len(seen)} of these scans served the model's training; they are marked", err=True)

@@ -21,6 +21,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from r2d2.report.formatting import plural
+
 __all__ = ["TrainingDisplay", "stages", "training_display"]
 
 LINE_EVERY_SECONDS = 15.0
@@ -97,8 +99,9 @@ class _TrainingLines:
     """Plain lines: one an epoch, and one now and then within it."""
 
     def __init__(self) -> None:
-        self._total, self._epochs, self._first, self._last = 0, 0, 0, time.monotonic()
-        self._started = time.monotonic()
+        self._total, self._epochs = 0, 0
+        self._first: int | None = None
+        self._last = self._started = time.monotonic()
 
     def __enter__(self) -> TrainingDisplay:
         return self
@@ -113,9 +116,11 @@ class _TrainingLines:
 
     def __call__(self, event: Event) -> None:
         now = time.monotonic()
+        if event["event"] == "step" and self._first is None:  # the first step compiles: it tells nothing of the rest
+            self._first, self._started = event["step"], now
         if event["event"] == "state" and event["state"] == "running":
             self._epochs, self._total = event["epochs"], event["epochs"] * event["steps_per_epoch"]
-            self._first, self._started = event["resumed_at_step"], now
+            self._first = None
             self.notice(start_line(event))
         elif event["event"] == "epoch":
             self._last = now
@@ -128,7 +133,7 @@ class _TrainingLines:
             )
 
     def _left(self, step: int, now: float) -> str:
-        done = step - self._first
+        done = step - (self._first or step)
         return f"{_duration((self._total - step) * (now - self._started) / done)} left" if done > 0 else "starting"
 
 
@@ -186,7 +191,8 @@ def start_line(event: Event) -> str:
     again = f", going on from step {event['resumed_at_step']}" if event["resumed_at_step"] else ""
     return (
         f"training {event['parameters']:,} parameters on {event['training_slices']:,} slices, "
-        f"{event['global_batch_size']} a step, {event['epochs']} epochs of {event['steps_per_epoch']} steps{again}"
+        f"{event['global_batch_size']} a step, {plural(event['epochs'], 'epoch')} of "
+        f"{plural(event['steps_per_epoch'], 'step')}{again}"
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -16,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["train", "worker"]
 
-INTERRUPTED = 130
 EXAMPLE = "Example: horovodrun -np 2 r2d2 train --dataset work/hippocampus --run-dir work/run training.epochs=10"
 
 
@@ -32,145 +34,175 @@ def train(
 ) -> None:
     """Train a network on a prepared dataset."""
     quiet_tensorflow(verbose)
-    options = {"dataset": _text(dataset), "run_dir": _text(run_dir), "workers": workers}
-    world_size = launched_world_size()
-    if world_size > 1:
-        _train_launched(world_size, threads, config, options, settings or [], resume)
+    options = {"dataset": _text(dataset), "run_dir": _text(run_dir), "workers": workers, "threads": threads}
+    asked = _Asked(config, options, settings or [], resume)
+    launched = launched_world_size()
+    if launched is not None and launched > 1:
+        _train_launched(launched, asked)
         return
     from r2d2.cli.progress import stages
 
     with stages() as report:
-        plan = _plan(None, config, options, settings or [], resume, report)
-    run_here(plan, threads)
+        plan = _plan(launched, asked, report)
+    run_here(plan)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What was typed."""
+
+    config: Path | None
+    options: dict[str, Any]
+    settings: list[str]
+    resume: bool
 
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _plan(
-    world_size: int | None,
-    config: Path | None,
-    options: dict[str, Any],
-    settings: list[str],
-    resume: bool,
-    report: StageReporter,
-) -> RunPlan:
+def _plan(world_size: int | None, asked: _Asked, report: StageReporter) -> RunPlan:
     """Check everything; on success the run folder exists."""
     from dist_training.run_folder import RunFolder
     from r2d2.errors import ConfigurationError
     from r2d2.preparing import PHANTOM_FOLDER
     from r2d2.training import open_run, plan_run, resolve
 
-    if resume:
-        if options["run_dir"] is None:
+    config = asked.config
+    if asked.resume:
+        if asked.options["run_dir"] is None:
             raise ConfigurationError("--resume needs --run-dir, the folder of the run to go on with")
-        folder = RunFolder(Path(options["run_dir"]))
+        folder = RunFolder(Path(asked.options["run_dir"]))
         folder.check_resumable()
         config = config or folder.config
-    configuration = resolve(config=config, options=options, assignments=settings, progress=report)
-    if configuration.dataset is not None and PHANTOM_FOLDER.absolute() in configuration.dataset.absolute().parents:
+    found = resolve(config=config, options=asked.options, assignments=asked.settings, progress=report)
+    plan = plan_run(found.configuration, world_size=world_size or found.configuration.workers, is_resumed=asked.resume)
+    if found.is_phantom:
         typer.echo(f"no dataset was named: training on the generated phantom study in {PHANTOM_FOLDER}", err=True)
-    plan = plan_run(configuration, world_size=world_size or configuration.workers, is_resumed=resume)
+    typer.echo(f"settings: {found.origin}", err=True)
     open_run(plan)
     return plan
 
 
-def run_here(plan: RunPlan, threads: int | None = None) -> None:
+def run_here(plan: RunPlan) -> None:
     """Run a plan from this terminal, in this process or under a horovodrun of our own, and say how it ended."""
     from r2d2.cli.progress import training_display
-    from r2d2.launcher import launch
+    from r2d2.launcher import INTERRUPTED, launch
     from r2d2.training import run_training
 
     with training_display() as display:
         if plan.world_size > 1:
-            outcome = launch(plan, display, display.notice, threads=threads)
-            state, reason = outcome["state"], outcome.get("reason")
+            outcome = launch(plan, display, display.notice)
+            state, reason, dice = outcome["state"], outcome.get("reason"), outcome.get("best_dice")
         else:
-            result = run_training(plan, _join(1, threads), [display])
-            state, reason = result.state, result.reason
-    _say_end(plan, state, reason)
-
-
-def _say_end(plan: RunPlan, state: str, reason: str | None) -> None:
-    folder = plan.folder.path
-    if state == "stopped_early":
-        typer.echo(f"stopped early ({reason}); go on with: r2d2 train --run-dir {folder} --resume", err=True)
-    typer.echo(f"model: {folder / 'model.keras'}", err=True)
+            result = run_training(plan, _join(1, plan.configuration.threads), [display])
+            state, reason, dice = result.state, result.reason, result.best_dice
+    _say_end(plan, state, reason, dice)
     if (reason or "").startswith("signal"):
         raise typer.Exit(INTERRUPTED)
+
+
+def _say_end(plan: RunPlan, state: str, reason: str | None, dice: float | None) -> None:
+    folder, dataset = plan.folder.path, plan.configuration.dataset
+    if state == "stopped_early":
+        typer.echo(f"stopped early ({reason}); go on with: r2d2 train --run-dir {folder} --resume", err=True)
+    score = "" if dice is None else f", validation Dice {dice:.4f}"
+    typer.echo(f"best network: {folder / 'model.keras'}{score}", err=True)
+    typer.echo(f"next: r2d2 predict --model {folder} --dataset {dataset} --out PREDICTIONS", err=True)
 
 
 def _join(world_size: int, threads: int | None) -> Communicator:
     """Join the job, with this worker's device and threads set before anything is exchanged."""
     from dist_training.communicator import build_communicator
     from dist_training.session import configure_devices
+    from r2d2.machine import examine_machine
 
     communicator = build_communicator(world_size)
-    configure_devices(communicator, threads)
+    cores = examine_machine(Path.cwd()).cores_usable
+    configure_devices(communicator, threads, None if cores is None else max(1, int(cores)))
     return communicator
 
 
-def _train_launched(
-    world_size: int,
-    threads: int | None,
-    config: Path | None,
-    options: dict[str, Any],
-    settings: list[str],
-    resume: bool,
-) -> None:
+def _train_launched(world_size: int, asked: _Asked) -> None:
     """Be one rank of a horovodrun that the user typed: rank 0 checks and speaks for all."""
+    from dist_training.errors import WorkerLostError
     from r2d2.cli.progress import stages, training_display
     from r2d2.training import run_training
 
-    if options["workers"] not in (None, world_size):
-        _refuse_once(f"--workers {options['workers']} contradicts horovodrun's {world_size}; leave --workers out")
-    communicator = _join(world_size, threads)
-    answer: Any = None
+    if asked.options["workers"] not in (None, world_size):
+        _refuse_once(f"--workers {asked.options['workers']} contradicts horovodrun's {world_size}; leave --workers out")
+    communicator = _join(world_size, _peek_threads(asked))
+    answer: RunPlan | int | None = None
+    refusal: Exception | None = None
     if communicator.rank == 0:
         try:
             with stages() as report:
-                answer = _plan(world_size, config, {**options, "workers": world_size}, settings, resume, report)
+                answer = _plan(world_size, replace(asked, options={**asked.options, "workers": world_size}), report)
         except Exception as error:
-            answer = error
-    answer = communicator.broadcast_object(answer)
-    if isinstance(answer, Exception):
-        if communicator.rank == 0:
-            raise answer
-        raise typer.Exit(getattr(answer, "exit_code", 2))
-    plan: RunPlan = answer
-    if communicator.rank != 0:
-        _run_silently(plan, communicator)
+            refusal, answer = error, getattr(error, "exit_code", 2)
+    plan = communicator.broadcast_object(answer)
+    if refusal is not None:
+        raise refusal
+    if isinstance(plan, int):
+        raise typer.Exit(plan)
+    if communicator.rank == 0:
+        with training_display() as display:
+            result = run_training(plan, communicator, [display])
+        _say_end(plan, result.state, result.reason, result.best_dice)
         return
-    with training_display() as display:
-        result = run_training(plan, communicator, [display])
-    _say_end(plan, result.state, result.reason)
+    try:
+        run_training(plan, communicator)
+    except WorkerLostError as error:
+        _speak_for_rank_0(plan, communicator.rank, error)
+    except _our_errors() as error:
+        raise typer.Exit(getattr(error, "exit_code", 2)) from None
 
 
-def _refuse_once(text: str) -> None:
+def _our_errors() -> tuple[type[Exception], ...]:
+    from dist_training.errors import DistTrainingError
+    from imgmed import ImgMedError
+
+    return DistTrainingError, ImgMedError
+
+
+def _peek_threads(asked: _Asked) -> int | None:
+    """Read the threads a worker gets, before the ranks can exchange anything; faults are for rank 0 to report."""
+    from r2d2.config import configure
+    from r2d2.errors import ConfigurationError
+    from r2d2.training import find_layer
+
+    try:
+        _, layer = find_layer(asked.config)
+        return configure(layer, options=asked.options, assignments=asked.settings).threads
+    except ConfigurationError:
+        return None
+
+
+def _speak_for_rank_0(plan: RunPlan, rank: int, error: Exception) -> NoReturn:
+    """Where rank 0 was the one that died, rank 1 says so and records it."""
+    if rank == 1:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # horovodrun is ending the others by now
+        time.sleep(1.5)
+        if not plan.folder.exit.exists():
+            plan.folder.write_exit("failed", reason=str(error), time=time.time(), exit_code=1)
+            typer.echo(f"r2d2: {error}", err=True)
+    raise typer.Exit(1) from None
+
+
+def _refuse_once(text: str) -> NoReturn:
     if launched_rank() == 0:
         typer.echo(f"r2d2: {text}", err=True)
     raise typer.Exit(2)
 
 
-def _run_silently(plan: RunPlan, communicator: Any) -> None:
-    """Train on a rank that must not write to the terminal; its faults are in its log and on rank 0."""
-    from dist_training.errors import DistTrainingError
-    from r2d2.training import run_training
-
-    try:
-        run_training(plan, communicator)
-    except DistTrainingError as error:
-        raise typer.Exit(error.exit_code) from None
-
-
-def worker(
-    run_dir: Path, resume: bool = typer.Option(False, "--resume"), threads: int = typer.Option(None, min=1)
-) -> None:
+def worker(run_dir: Path, resume: bool = typer.Option(False, "--resume")) -> None:
     """Be one rank of the horovodrun that ``r2d2 train --workers`` started; the run folder is ready."""
     quiet_tensorflow(False)
-    from r2d2.training import plan_of_run
+    from r2d2.training import plan_of_run, run_training
 
-    world_size = launched_world_size()
+    world_size = launched_world_size() or 1
     plan = plan_of_run(run_dir, is_resumed=resume, world_size=world_size)
-    _run_silently(plan, _join(world_size, threads))
+    try:
+        run_training(plan, _join(world_size, plan.configuration.threads))
+    except _our_errors() as error:
+        raise typer.Exit(getattr(error, "exit_code", 2)) from None

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dist_training.checkpoint import Progress, read_latest_checkpoint, write_checkpoint
+from dist_training.checkpoint import TrainingProgress, read_latest_checkpoint, write_checkpoint
 from dist_training.errors import CheckpointError
 
 
 def write(folder: Path, step: int, value: float = 0.0) -> Path:
-    progress = Progress(epoch=step, step_in_epoch=3, loss_sum=1.5, sample_count=7, best_score=0.25, best_epoch=1)
+    progress = TrainingProgress(step, step_in_epoch=3, loss_sum=1.5, sample_count=7, best_score=0.25, best_epoch=1)
     return write_checkpoint(
         folder,
         step=step,
@@ -31,7 +31,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     write(tmp_path, 4, 2.5)
     checkpoint = read_latest_checkpoint(tmp_path)
     assert checkpoint is not None
-    assert checkpoint.progress == Progress(4, 3, 1.5, 7, 0.25, 1)
+    assert checkpoint.progress == TrainingProgress(4, 3, 1.5, 7, 0.25, 1)
     assert checkpoint.network == {"architecture": "unet", "depth": 2}
     assert checkpoint.facts == {"training_slices": 7}
     np.testing.assert_array_equal(checkpoint.model[0], np.full((2, 3), 2.5, np.float32))
@@ -75,8 +75,8 @@ def test_a_write_that_fails_leaves_the_old_ones_and_no_rubbish(tmp_path: Path) -
     write(tmp_path, 1, 1.0)
     script = (
         "import sys; from pathlib import Path; import numpy as np\n"
-        "from dist_training.checkpoint import Progress, write_checkpoint\n"
-        "write_checkpoint(Path(sys.argv[1]), step=2, progress=Progress(), network={}, facts={},\n"
+        "from dist_training.checkpoint import TrainingProgress, write_checkpoint\n"
+        "write_checkpoint(Path(sys.argv[1]), step=2, progress=TrainingProgress(), network={}, facts={},\n"
         "                 model=[np.random.rand(100000)], optimizer=[])"
     )
 

@@ -3,7 +3,10 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
+
+import pytest
 
 from dist_training.control import Control, request_stop
 from dist_training.events import EventLog, follow_events, read_events
@@ -49,19 +52,23 @@ def test_a_request_in_the_control_file_is_seen_once_it_is_there(tmp_path: Path) 
     assert control.is_stop_requested()
     assert control.reason == "enough"
     assert json.loads((tmp_path / "control.json").read_text())["request"] == "stop_early"
-    fresh = Control(tmp_path / "control.json")
-    fresh.clear()
-    assert not fresh.is_stop_requested()
 
 
 def test_signals_are_requests_until_the_handlers_are_restored() -> None:
     control = Control(None)
-    control.install_signal_handlers()
-    try:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    with control.signals():
         assert not control.is_stop_requested()
         os.kill(os.getpid(), signal.SIGUSR1)
         assert control.is_stop_requested()
         assert control.reason == "signal SIGUSR1"
-    finally:
-        control.restore_signal_handlers()
-    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_a_second_ctrl_c_interrupts_at_once() -> None:
+    control = Control(None)
+    with control.signals(), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert control.reason == "signal SIGINT"
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)

@@ -9,9 +9,7 @@ from imgmed.study import CaseSource
 from imgmed.survey import SurveyedCase
 
 
-def case(
-    shape=(40, 50, 20), spacing=(1.0, 1.0, 3.0), lowest=0.0, foreground=None, channels=1
-) -> SurveyedCase:
+def case(shape=(40, 50, 20), spacing=(1.0, 1.0, 3.0), lowest=0.0, foreground=None, channels=1) -> SurveyedCase:
     return SurveyedCase(
         source=CaseSource("a", (Path("a.nii"),), Path("a.nii")),
         shape=shape,
@@ -48,9 +46,7 @@ def test_slice_axis(shape, spacing, axis):
 
 
 def test_slice_axis_is_found_in_the_patient_not_in_the_file():
-    turned = SurveyedCase(
-        **{**vars(case()), "shape": (20, 40, 50), "affine": np.eye(4)[[1, 2, 0, 3]] * [3, 1, 1, 1]}
-    )
+    turned = SurveyedCase(**{**vars(case()), "shape": (20, 40, 50), "affine": np.eye(4)[[1, 2, 0, 3]] * [3, 1, 1, 1]})
     assert plan([turned]).scan_preparation.slice_axis == 2
     assert plan([turned]).scan_preparation.slice_size == (48, 64)
 
@@ -83,9 +79,7 @@ def test_what_the_user_sets_is_kept():
     assert found.scan_preparation.spacing_mm == (2.0, 1.5)
     assert found.scan_preparation.slice_size == (32, 48)  # 50 / 2 = 25 and 20 * 3 / 1.5 = 40
     assert found.normalisation == "zscore_dataset"
-    assert [found.reasons[key] for key in ("slice_axis", "spacing_mm", "normalisation")] == [
-        "set by the user"
-    ] * 3
+    assert [found.reasons[key] for key in ("slice_axis", "spacing_mm", "normalisation")] == ["set by the user"] * 3
 
 
 @pytest.mark.parametrize(

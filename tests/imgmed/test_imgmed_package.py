@@ -31,9 +31,7 @@ def test_importing_loads_nothing_heavy():
         "print(sorted(light & {'numpy', 'nibabel', 'scipy', 'pydantic'}))\n"
         "print(sorted(set(sys.modules) & {'keras', 'tensorflow', 'horovod', 'torch', 'matplotlib'}))"
     )
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert found.stdout.split("\n")[:2] == ["[]", "[]"]
 
 
@@ -43,7 +41,5 @@ def test_settings_are_shown_without_array_libraries():
         "import sys; from imgmed import PreparationSettings; PreparationSettings()\n"
         "print(sorted(set(sys.modules) & {'numpy', 'nibabel', 'scipy'}))"
     )
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert found.stdout.strip() == "[]"

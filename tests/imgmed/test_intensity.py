@@ -106,9 +106,7 @@ def test_fixed_bounds_ignore_the_image():
     assert Clipping.model_validate_json(rule.model_dump_json()) == rule
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"percentiles": (99, 1)}, {"percentiles": (-1, 50)}, {"bounds": ((2.0, 1.0),)}]
-)
+@pytest.mark.parametrize("wrong", [{"percentiles": (99, 1)}, {"percentiles": (-1, 50)}, {"bounds": ((2.0, 1.0),)}])
 def test_bounds_must_rise(wrong):
     with pytest.raises(ValidationError):
         Clipping.model_validate(wrong)

@@ -17,9 +17,7 @@ def phantom(tmp_path_factory) -> Path:
 
 def digests(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
-    }
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def load(folder: Path) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -34,8 +32,7 @@ def load(folder: Path) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
 
 def test_the_seed_decides_every_byte(tmp_path: Path):
     studies = [
-        write_phantom_study(tmp_path / name, cases=3, seed=seed)
-        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+        write_phantom_study(tmp_path / name, cases=3, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))
     ]
     first, second, other = map(digests, studies)
     assert first == second and len(first) == 7

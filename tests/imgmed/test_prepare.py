@@ -103,9 +103,7 @@ class TestGoodStudy:
         np.testing.assert_allclose(rule.mean, pixels.mean(), rtol=1e-12)
         np.testing.assert_allclose(rule.std, pixels.std(), rtol=1e-9)
         assert dataset.description.intensity == dataset.normalisation(dataset.splits.train)
-        np.testing.assert_allclose(
-            dataset.case_statistics("a").mean, dataset.image("a").astype(np.float64).mean()
-        )
+        np.testing.assert_allclose(dataset.case_statistics("a").mean, dataset.image("a").astype(np.float64).mean())
 
     def test_clipping_of_a_dataset_comes_from_labelled_training_voxels(self, study, out):
         dataset = prepare_dataset(study.folder, out, PreparationSettings(normalisation="zscore_dataset"))
@@ -144,9 +142,7 @@ class TestGoodStudy:
             reference = np.asarray(stored.dataobj)
             assert restored.shape == reference.shape
             np.testing.assert_array_equal(dataset.grid(name).affine, stored.affine)
-            overlap = (
-                2 * ((restored > 0) & (reference > 0)).sum() / ((restored > 0).sum() + (reference > 0).sum())
-            )
+            overlap = 2 * ((restored > 0) & (reference > 0)).sum() / ((restored > 0).sum() + (reference > 0).sum())
             assert overlap == 1 if name in "abcde" else overlap > 0.8
         assert dataset.image("g").shape == (6, 12, 10, 1)
 
@@ -225,9 +221,7 @@ class TestBadInput:
     def test_different_affine(self, study, save_nifti, out):
         save_nifti(study.label_path("b"), study.arrays(1)[1], np.diag([1.0, 1.01, 3.0, 1.0]))
         message = refused(study, out)
-        assert (
-            "[[1 0 0 0] [0 1 0 0] [0 0 3 0]]" in message and "[[1 0 0 0] [0 1.01 0 0] [0 0 3 0]]" in message
-        )
+        assert "[[1 0 0 0] [0 1 0 0] [0 0 3 0]]" in message and "[[1 0 0 0] [0 1.01 0 0] [0 0 3 0]]" in message
         assert "imagesTr/b.nii.gz" in message and "labelsTr/b.nii.gz" in message
 
     def test_labels_that_are_not_whole(self, study, save_nifti, out):
@@ -291,9 +285,7 @@ class TestBadInput:
         assert "b.nii.gz: image without a label" in refused(builder, out)
 
     def test_patient_pattern_that_does_not_fit(self, study, out):
-        assert "finds no patient in case 'a'" in refused(
-            study, out, SourceLayoutError, patient_pattern="(p[0-9])"
-        )
+        assert "finds no patient in case 'a'" in refused(study, out, SourceLayoutError, patient_pattern="(p[0-9])")
 
     def test_no_such_folder(self, study, out):
         with pytest.raises(SourceNotFoundError, match="nowhere"):
@@ -344,20 +336,14 @@ class TestReadingDatasets:
     def test_another_schema_version(self, dataset, name):
         path = dataset.folder / name
         path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
-        with pytest.raises(
-            SchemaVersionError, match=rf"{name}.*version 99, expected 1; run 'r2d2 prepare' again"
-        ):
+        with pytest.raises(SchemaVersionError, match=rf"{name}.*version 99, expected 1; run 'r2d2 prepare' again"):
             PreparedDataset.read(dataset.folder)
 
     def test_no_prepared_dataset(self, study, tmp_path):
-        with pytest.raises(
-            NotADatasetError, match=r"study is not a prepared dataset .*run 'r2d2 prepare .*study"
-        ):
+        with pytest.raises(NotADatasetError, match=r"study is not a prepared dataset .*run 'r2d2 prepare .*study"):
             PreparedDataset.read(study.folder)
         (tmp_path / "empty").mkdir()
-        with pytest.raises(
-            NotADatasetError, match=r"empty is not a prepared dataset: it has no dataset\.json"
-        ):
+        with pytest.raises(NotADatasetError, match=r"empty is not a prepared dataset: it has no dataset\.json"):
             PreparedDataset.read(tmp_path / "empty")
         with pytest.raises(SourceNotFoundError, match="nowhere does not exist"):
             PreparedDataset.read(tmp_path / "nowhere")
@@ -391,9 +377,7 @@ class TestReadingDatasets:
 
     def test_the_same_study_prepared_twice_is_the_same(self, dataset, study):
         other = prepare_dataset(study.folder, dataset.folder.parent / "other")
-        files = sorted(
-            path.relative_to(dataset.folder) for path in dataset.folder.rglob("*") if path.is_file()
-        )
+        files = sorted(path.relative_to(dataset.folder) for path in dataset.folder.rglob("*") if path.is_file())
         assert len(files) == 3 + 2 * 5
         for path in files:
             assert (dataset.folder / path).read_bytes() == (other.folder / path).read_bytes()

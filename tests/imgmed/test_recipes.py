@@ -82,9 +82,7 @@ def test_msd_is_read_from_its_index(tmp_path: Path):
 
 def test_nnunets_index_without_list_uses_the_folders(tmp_path: Path):
     touch(tmp_path, "imagesTr/b_0000.nii.gz", "labelsTr/b.nii.gz")
-    write_index(
-        tmp_path, channel_names={"0": "CT"}, labels={"background": 0, "core": 1}, file_ending=".nii.gz"
-    )
+    write_index(tmp_path, channel_names={"0": "CT"}, labels={"background": 0, "core": 1}, file_ending=".nii.gz")
     study = read_study(tmp_path)
     assert study.channels == ("CT",) and case_ids(study) == ["b"]
 

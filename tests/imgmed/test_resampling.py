@@ -38,17 +38,13 @@ def test_growing_scores_is_linear_interpolation(old, new):
 @pytest.mark.parametrize(("old", "new"), [(12, 4), (13, 5), (10, 9)])
 def test_shrinking_averages_over_areas(resample, old, new):
     image = np.random.default_rng(1).normal(size=(old, 6)).astype(np.float32)
-    np.testing.assert_allclose(
-        resample(image[None, :, :, None], (new, 6))[0, :, :, 0], areas(image, new), atol=1e-5
-    )
+    np.testing.assert_allclose(resample(image[None, :, :, None], (new, 6))[0, :, :, 0], areas(image, new), atol=1e-5)
 
 
 def test_shrinking_one_direction_and_growing_the_other_treats_each_by_its_own_rule():
     image = np.random.default_rng(2).normal(size=(12, 5)).astype(np.float32)
     expected = linear_by_scipy(areas(image, 4), (4, 11))
-    np.testing.assert_allclose(
-        resample_scores(image[None, :, :, None], (4, 11))[0, :, :, 0], expected, atol=1e-5
-    )
+    np.testing.assert_allclose(resample_scores(image[None, :, :, None], (4, 11))[0, :, :, 0], expected, atol=1e-5)
 
 
 def test_a_pattern_finer_than_the_new_pixels_is_averaged_out():
@@ -99,9 +95,7 @@ def test_labels_never_gain_values(label, size):
 
 
 @given(
-    label=hnp.arrays(
-        np.uint8, st.tuples(st.just(1), st.integers(1, 8), st.integers(1, 8)), elements=st.integers(0, 4)
-    ),
+    label=hnp.arrays(np.uint8, st.tuples(st.just(1), st.integers(1, 8), st.integers(1, 8)), elements=st.integers(0, 4)),
     factor=st.sampled_from([3, 5]),
 )
 def test_labels_come_back_from_a_finer_grid(label, factor):

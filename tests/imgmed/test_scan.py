@@ -45,9 +45,7 @@ def test_each_case_is_clipped_at_its_own_percentiles():
     found = prepare_scan(volume, preparation())
     low, high = np.percentile(volume.array, [0.5, 99.5])
     np.testing.assert_allclose(found.bounds, [(low, high)], rtol=1e-5)
-    np.testing.assert_allclose(
-        found.image[..., 0], np.clip(volume.array, low, high).transpose(2, 0, 1), rtol=1e-4
-    )
+    np.testing.assert_allclose(found.image[..., 0], np.clip(volume.array, low, high).transpose(2, 0, 1), rtol=1e-4)
 
 
 def test_fixed_bounds_are_the_same_for_every_scan_and_hold_after_cubic_interpolation():
@@ -70,9 +68,7 @@ def test_orientation_does_not_matter():
     flipped = np.diag([-1.0, 1.0, 4.0, 1.0])
     flipped[0, 3] = 7.0
     same = Volume(volume.array[::-1], flipped)
-    np.testing.assert_array_equal(
-        prepare_scan(volume, preparation()).image, prepare_scan(same, preparation()).image
-    )
+    np.testing.assert_array_equal(prepare_scan(volume, preparation()).image, prepare_scan(same, preparation()).image)
 
 
 def test_the_scan_is_not_changed():

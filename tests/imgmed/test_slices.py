@@ -58,9 +58,7 @@ def test_every_pixel_keeps_its_place_in_the_patient(order, signs, slice_axis):
     shape=st.tuples(*[st.integers(1, 7)] * 3),
     slice_shape=st.tuples(st.integers(1, 12), st.integers(1, 12)),
 )
-def test_restoring_resampled_stacks_gives_the_original_shape_and_no_new_values(
-    case, slice_axis, shape, slice_shape
-):
+def test_restoring_resampled_stacks_gives_the_original_shape_and_no_new_values(case, slice_axis, shape, slice_shape):
     grid = SliceGrid.of(shape, affine_for(*case), slice_axis, slice_shape)
     label = np.random.default_rng(2).choice([0, 4, 9], grid.stack_shape).astype(np.uint8)
     restored = grid.restore(label, order=0)

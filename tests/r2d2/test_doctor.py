@@ -41,8 +41,7 @@ HEALTHY = Diagnosis(
 
 def with_installed(name: str, version: str | None) -> Diagnosis:
     packages = tuple(
-        dataclasses.replace(item, installed=version) if item.name == name else item
-        for item in HEALTHY.packages
+        dataclasses.replace(item, installed=version) if item.name == name else item for item in HEALTHY.packages
     )
     return dataclasses.replace(HEALTHY, packages=packages)
 
@@ -91,9 +90,7 @@ def test_horovod_built_against_another_tensorflow_is_built_again() -> None:
 
 
 def test_an_installed_horovod_is_not_blamed_for_a_missing_tensorflow() -> None:
-    faults = tuple(
-        Framework(name, error="ModuleNotFoundError: tensorflow") for name in ("TensorFlow", "Horovod")
-    )
+    faults = tuple(Framework(name, error="ModuleNotFoundError: tensorflow") for name in ("TensorFlow", "Horovod"))
     diagnosis = dataclasses.replace(with_installed("tensorflow-cpu", None), frameworks=faults)
     assert commands(diagnosis) == ["/env/bin/python -m pip install tensorflow-cpu==2.18.1"]
 
@@ -161,9 +158,7 @@ def test_this_installation_trains_on_several_workers() -> None:
 
 def test_looking_loads_no_framework() -> None:
     code = "import sys, r2d2.doctor as d; d.examine(with_frameworks=False); print(*sys.modules, sep='\\n')"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=REPOSITORY
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert "r2d2" in loaded
@@ -195,9 +190,7 @@ def test_the_doctor_works_where_nothing_is_installed(bare_python: Path) -> None:
     assert done.stdout.splitlines()[-1] == "Ready to train: no. Ready for several workers: no."
 
 
-def test_the_doctor_names_what_pip_brings_where_there_is_no_checkout(
-    bare_python: Path, tmp_path: Path
-) -> None:
+def test_the_doctor_names_what_pip_brings_where_there_is_no_checkout(bare_python: Path, tmp_path: Path) -> None:
     """Installed by `pip install .` without the extra: the requirements are in the package's metadata."""
     site = Path(sysconfig.get_path("purelib", vars={"base": str(bare_python.parents[1])}))
     (site / "r2d2").mkdir()

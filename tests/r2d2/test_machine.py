@@ -85,9 +85,7 @@ def test_usable_cores_is_the_least_of_affinity_and_quota(quota: float | None, ex
 def test_this_machine_agrees_with_psutil(tmp_path: Path) -> None:
     machine = examine_machine(tmp_path)
     assert machine.cores == psutil.cpu_count()
-    assert machine.cores_usable is not None and 0 < machine.cores_usable <= len(
-        psutil.Process().cpu_affinity()
-    )
+    assert machine.cores_usable is not None and 0 < machine.cores_usable <= len(psutil.Process().cpu_affinity())
     assert machine.memory_bytes is not None and machine.memory_bytes <= psutil.virtual_memory().total
     assert machine.disk_free_bytes == pytest.approx(psutil.disk_usage(str(tmp_path)).free, rel=0.05)
 

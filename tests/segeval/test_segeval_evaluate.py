@@ -41,9 +41,7 @@ def test_order_and_integers_of_the_labels_do_not_matter(maps):
     renumber = np.zeros(41, np.int32)
     renumber[2], renumber[40] = 7, 3
     before = {s.label_name: s for s in segeval.evaluate(*maps, LABELS, (1, 1, 1)).scores}
-    after = {
-        s.label_name: s for s in segeval.evaluate(*renumber[maps], {"core": 7, "rim": 3}, (1, 1, 1)).scores
-    }
+    after = {s.label_name: s for s in segeval.evaluate(*renumber[maps], {"core": 7, "rim": 3}, (1, 1, 1)).scores}
     for name in ("core", "rim"):
         assert after[name].dice == pytest.approx(before[name].dice, nan_ok=True)
         assert after[name].hd95_mm == pytest.approx(before[name].hd95_mm, nan_ok=True)

@@ -242,9 +242,7 @@ def test_evaluating_folders_lists_pairing_and_content_together(study):
 
 def test_folders_that_are_missing_or_empty(study):
     (study / "empty").mkdir()
-    with pytest.raises(
-        EvaluationInputError, match=r"(?s)nowhere: no such folder.*empty: no prediction label maps"
-    ):
+    with pytest.raises(EvaluationInputError, match=r"(?s)nowhere: no such folder.*empty: no prediction label maps"):
         segeval.pair_folders(study / "nowhere", study / "empty")
 
 

@@ -158,9 +158,7 @@ def test_tolerance_must_be_a_distance(tolerance_mm):
 
 def test_surface_distance_offset_squares():
     """surface_distance_test.py: HD95 2 for a square that is one row of 2 mm longer."""
-    distances = segeval.surface_distances(
-        filled((6, 6), np.s_[1:3, 1:3]), filled((6, 6), np.s_[1:4, 1:3]), (2, 1)
-    )
+    distances = segeval.surface_distances(filled((6, 6), np.s_[1:3, 1:3]), filled((6, 6), np.s_[1:4, 1:3]), (2, 1))
     assert segeval.hd95_mm(distances) == 2
 
 
@@ -179,9 +177,7 @@ def test_metrics_reloaded_square_with_a_cross():
 
 
 def test_metrics_reloaded_inner_square():
-    distances = segeval.surface_distances(
-        filled((14, 14), np.s_[5:9, 5:9]), filled((14, 14), np.s_[6:8, 6:8]), (1, 1)
-    )
+    distances = segeval.surface_distances(filled((14, 14), np.s_[5:9, 5:9]), filled((14, 14), np.s_[6:8, 6:8]), (1, 1))
     directed = (distances.reference_to_prediction_mm.mean(), distances.prediction_to_reference_mm.mean())
     assert segeval.hausdorff_mm(distances) == pytest.approx(1.41, abs=5e-3)
     assert np.mean(directed) == pytest.approx(1.07, abs=5e-3)
@@ -200,9 +196,7 @@ def test_medpy_style_vector_with_a_complement():
 
 @pytest.mark.parametrize(("tolerance_mm", "expected"), [(5.5, 1 / 3), (6, 2 / 3)])
 def test_monai_surface_dice(tolerance_mm, expected):
-    distances = segeval.surface_distances(
-        filled((10, 10), np.s_[5:8, 6]), filled((10, 10), np.s_[1:4, 1]), (1, 1)
-    )
+    distances = segeval.surface_distances(filled((10, 10), np.s_[5:8, 6]), filled((10, 10), np.s_[1:4, 1]), (1, 1))
     assert segeval.nsd(distances, tolerance_mm) == pytest.approx(expected)
 
 
