@@ -96,6 +96,10 @@ def table(rows: list[dict[str, Any]]) -> str:
         f"| {row['ratio']:.3f} | {row['ratios'][0]:.3f} to {row['ratios'][-1]:.3f} |"
         for row in rows
     ]
+    for row in rows:
+        if "parts" in row:
+            parts = ", ".join(f"{name} alone {ratio:.3f}" for name, ratio in row["parts"].items())
+            lines.append(f"{row['network']}, two workers, of which: {parts}")
     return "\n".join(lines)
 
 
@@ -197,8 +201,29 @@ def against_keras(options: argparse.Namespace) -> None:
     options.out.write_text(json.dumps(figures(*map(list, zip(*pairs, strict=True)))))
 
 
+class Copying:
+    """Pretends to be two workers: gradients are laid into buffers and taken out again, nothing is exchanged."""
+
+    def __init__(self, communicator: Any) -> None:
+        self.communicator, self.rank, self.world_size = communicator, communicator.rank, communicator.world_size
+
+    def sum_tensor(self, tensor: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.identity(tensor)
+
+
+class Waiting(Copying):
+    """The same, and one number of each buffer is exchanged: what it costs that the workers wait for each other."""
+
+    def sum_tensor(self, tensor: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.concat([tensor[:-1], self.communicator.sum_tensor(tensor[-1:])], axis=0)
+
+
 def against_no_communication(options: argparse.Namespace) -> None:
-    """Two workers with our reduction against the same two processes without any, round about."""
+    """Two workers with our reduction against the same two processes without any, round about; and parts of it."""
     from dist_training.communicator import SoloCommunicator, build_communicator
     from dist_training.feed import SliceFeed
     from dist_training.session import configure_devices
@@ -207,21 +232,30 @@ def against_no_communication(options: argparse.Namespace) -> None:
     communicator = build_communicator(2)
     configure_devices(communicator, threads=1)
     settings = TrainingSettings(batch_size_per_worker=options.batch)
+    kinds = {
+        "ours": communicator,
+        "theirs": SoloCommunicator(),
+        "copying": Copying(communicator),
+        "waiting": Waiting(communicator),
+    }
     with tempfile.TemporaryDirectory() as folder:
         dataset = write_dataset(Path(folder), options.batch * options.steps * 2)
         feed = SliceFeed(dataset, dataset.splits.train, dataset.splits.train)
-        joined = training_step(options.architecture, communicator, settings)
-        alone = training_step(options.architecture, SoloCommunicator(), settings)
+        steps = {name: training_step(options.architecture, kind, settings) for name, kind in kinds.items()}
 
-        def both(step: Any, epoch: int) -> float:
+        def measure(name: str, epoch: int) -> float:
             communicator.sum_array(np.zeros(1))  # start together
-            mine = run_ours(step, feed, options, epoch, communicator.rank, 2)
+            mine = run_ours(steps[name], feed, options, epoch, communicator.rank, 2)
             return float(communicator.sum_array(np.array([mine]))[0])
 
-        both(joined, 0), both(alone, 0)
-        pairs = [(both(joined, epoch), both(alone, epoch)) for epoch in range(1, options.rounds + 1)]
+        for name in steps:
+            measure(name, 0)
+        rounds = [{name: measure(name, epoch) for name in steps} for epoch in range(1, options.rounds + 1)]
     if communicator.rank == 0:
-        options.out.write_text(json.dumps(figures(*map(list, zip(*pairs, strict=True)))))
+        columns = {name: [one[name] for one in rounds] for name in steps}
+        parts = {name: figures(columns[name], columns["theirs"])["ratio"] for name in ("copying", "waiting")}
+        result = {**figures(columns["ours"], columns["theirs"]), "parts": parts}
+        options.out.write_text(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
 """Small studies to train on, and jobs that hand over the weights of every rank."""
 
 import json
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
-from jobs import horovodrun, run
+from jobs import end, horovodrun, run, start
 
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 
@@ -69,3 +70,17 @@ def dump_weights(tmp_path: Path) -> Callable[..., list[list[dict[str, Any]]]]:
         ]
 
     return train
+
+
+@pytest.fixture
+def start_job(tmp_path: Path) -> Iterator[Callable[[list[str]], subprocess.Popen[str]]]:
+    """Start jobs in the test's folder; none outlives the test, passed or failed."""
+    jobs: list[subprocess.Popen[str]] = []
+
+    def start_one(command: list[str]) -> subprocess.Popen[str]:
+        jobs.append(start(command, tmp_path))
+        return jobs[-1]
+
+    yield start_one
+    for job in jobs:
+        end(job, [])

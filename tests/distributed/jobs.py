@@ -1,5 +1,6 @@
 """How real jobs of several processes are started, watched and ended."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -45,6 +46,16 @@ def worker_processes(parent: int) -> list[psutil.Process]:
 
 
 def start(command: list[str], cwd: Path) -> subprocess.Popen[str]:
-    """Start a command whose output goes to files, so that no pipe can fill up."""
+    """Start a command whose output goes to files, so that no pipe can fill up; see the fixture ``start_job``."""
     with (cwd / "stdout.txt").open("w") as out, (cwd / "stderr.txt").open("w") as err:
         return subprocess.Popen(command, cwd=cwd, stdout=out, stderr=err, text=True, env={**os.environ})
+
+
+def end(job: subprocess.Popen[str], descendants: list[psutil.Process]) -> None:
+    """Leave nothing of a job behind, whatever became of its test."""
+    if job.poll() is None:
+        descendants = [psutil.Process(job.pid), *psutil.Process(job.pid).children(recursive=True)]
+    for process in descendants:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    job.wait()

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
+import yaml
 
 from imgmed import PreparedDataset, write_phantom_study
 from segeval import read_evaluation
@@ -94,7 +95,7 @@ def test_scans_from_anywhere_and_training_cases_are_marked(work: SimpleNamespace
     """The whole study as files: the same label maps for the test cases, a mark on those the model has seen."""
     said = r2d2("predict", "--model", "work/run", "--input", "study/imagesTr", "--out", "work/elsewhere", cwd=work.cwd)
     splits = work.dataset.splits
-    assert f"{len(splits.train) + len(splits.validation)} of these scans were used in the model's training" in said
+    assert f"{len(splits.train) + len(splits.validation)} of these scans served the model's training" in said
     manifest = json.loads((work.cwd / "work/elsewhere/prediction.json").read_text())
     marks = {case["case_id"]: case["split"] for case in manifest["cases"]}
     assert {case_id for case_id, split in marks.items() if split == "train"} == set(splits.train)
@@ -123,13 +124,18 @@ def test_settings_come_from_the_working_folder(work: SimpleNamespace, tmp_path: 
     dataset = work.cwd / "work" / "dataset"
     said = r2d2("init", "--dataset", dataset, cwd=tmp_path)
     assert "r2d2 train" in said
-    text = (tmp_path / "r2d2.yaml").read_text()
-    (tmp_path / "r2d2.yaml").write_text(
-        text.replace("  epochs: 20\n", "  epochs: 1\n").replace("base_filters: 16", "base_filters: 4")
-    )
-    said = r2d2("train", cwd=tmp_path)
-    assert "1 epochs" in said
-    assert (tmp_path / "runs" / "phantom-1" / "model.keras").is_file()
+    settings = yaml.safe_load((tmp_path / "r2d2.yaml").read_text())
+    settings["training"]["epochs"] = 2
+    settings["training"]["warmup_epochs"] = 0
+    settings["network"]["base_filters"] = 4
+    (tmp_path / "r2d2.yaml").write_text(yaml.safe_dump(settings))
+    said = r2d2("train", "training.epochs=1", cwd=tmp_path)
+    assert "settings: r2d2.yaml" in said
+    assert "1 epoch of" in said
+    run = tmp_path / "runs" / "phantom-1"
+    assert (run / "model.keras").is_file()
+    used = yaml.safe_load((run / "config.yaml").read_text())
+    assert (used["training"]["epochs"], used["network"]["base_filters"]) == (1, 4)
 
 
 def test_a_model_can_be_used_from_another_folder(work: SimpleNamespace, tmp_path: Path) -> None:
