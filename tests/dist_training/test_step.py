@@ -1,0 +1,161 @@
+"""One step of descent against the same step taken by hand, in double precision."""
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dist_training.architectures import UNetSettings, build_network
+from dist_training.communicator import SoloCommunicator
+from dist_training.feed import IGNORED, Batch
+from dist_training.optimizer import build_optimizer
+from dist_training.settings import TrainingSettings
+from dist_training.step import TrainingStep, build_predict
+
+SHAPE = (6, 8, 2)
+RATE = 0.125  # a power of two: the same number in every precision
+SETTINGS = TrainingSettings(optimizer="sgd", momentum=0.0, loss="cross_entropy", dtype="float64")
+
+
+@pytest.fixture(autouse=True)
+def float64() -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+def network(num_outputs: int, dropout: float = 0.0) -> keras.Model:
+    settings = UNetSettings(depth=1, base_filters=2, dropout=dropout)
+    return build_network(settings, SHAPE[2], num_outputs, seed=1)
+
+
+def batch(count: int, num_classes: int, seed: int = 0) -> Batch:
+    """Random slices; of the first, a border is padding, so that means over real pixels differ from others."""
+    rng = np.random.default_rng(seed)
+    images = rng.normal(size=(count, *SHAPE))
+    classes = rng.integers(0, num_classes, (count, *SHAPE[:2]), dtype=np.int32)
+    classes[0, :2], classes[0, :, 5:] = IGNORED, IGNORED
+    return Batch(images, classes, np.ones(count), count)
+
+
+def with_weightless_slice(full: Batch) -> Batch:
+    extra = batch(1, 2, seed=9)
+    return Batch(
+        np.concatenate([full.images, extra.images]),
+        np.concatenate([full.classes, extra.classes]),
+        np.append(full.weights, 0.0),
+        full.global_count,
+    )
+
+
+def take_step(
+    model: keras.Model, given: Batch, *, rate: float = RATE, stop: bool = False
+) -> tuple[keras.optimizers.Optimizer, tuple[float, bool]]:
+    optimizer = build_optimizer(SETTINGS)
+    optimizer.build(model.trainable_variables)
+    step = TrainingStep(model, optimizer, SETTINGS, SoloCommunicator(), SHAPE)
+    return optimizer, step(given, step=0, learning_rate=rate, is_stop_requested=stop)
+
+
+def by_hand(model: keras.Model, given: Batch, rate: float = RATE) -> tuple[list[np.ndarray], float]:
+    """Weights after w - rate * gradient of the mean over slices of the cross-entropy's mean over real pixels."""
+    real = tf.constant(given.classes >= 0, tf.float64)
+    target = np.maximum(given.classes, 0)
+    with tf.GradientTape() as tape:
+        logits = model(given.images, training=True)
+        if logits.shape[-1] == 1:
+            entropy = tf.nn.sigmoid_cross_entropy_with_logits(target.astype(np.float64), logits[..., 0])
+        else:
+            entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(target, logits)
+        loss = tf.reduce_mean(tf.reduce_sum(entropy * real, (1, 2)) / tf.reduce_sum(real, (1, 2)))
+    gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+    weights = [
+        variable.numpy() - rate * gradient.numpy()
+        for variable, gradient in zip(model.trainable_variables, gradients, strict=True)
+    ]
+    return weights, float(loss)
+
+
+def assert_weights(model: keras.Model, expected: list[np.ndarray]) -> None:
+    for variable, value in zip(model.trainable_variables, expected, strict=True):
+        np.testing.assert_allclose(variable.numpy(), value, rtol=0, atol=1e-12, err_msg=variable.path)
+
+
+@pytest.mark.parametrize(("num_outputs", "num_classes"), [(1, 2), (3, 3)])
+def test_a_step_is_that_of_plain_gradient_descent(num_outputs: int, num_classes: int) -> None:
+    model, given = network(num_outputs), batch(5, num_classes)
+    before = [variable.numpy() for variable in model.trainable_variables]
+    expected, loss = by_hand(model, given)
+    _, (returned, _) = take_step(model, given)
+    assert returned == pytest.approx(loss, rel=1e-12)
+    assert_weights(model, expected)
+    assert all(np.abs(old - new).max() > 1e-6 for old, new in zip(before, expected, strict=True))
+
+
+def test_a_slice_of_weight_0_changes_nothing() -> None:
+    model, given = network(3), batch(4, 2)
+    expected, loss = by_hand(model, given)
+    _, (returned, _) = take_step(model, with_weightless_slice(given))
+    assert returned == pytest.approx(loss, rel=1e-12)
+    assert_weights(model, expected)
+
+
+def test_the_loss_is_divided_by_the_slices_of_all_ranks() -> None:
+    """A rank that holds 4 of a step's 16 slices contributes a quarter of its own mean."""
+    model, given = network(3), batch(4, 3)
+    expected, loss = by_hand(model, given, rate=RATE / 4)
+    _, (returned, _) = take_step(model, Batch(given.images, given.classes, given.weights, 16))
+    assert returned == pytest.approx(loss / 4, rel=1e-12)
+    assert_weights(model, expected)
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_request_to_stop_comes_back(stop: bool) -> None:
+    _, (_, is_stopped) = take_step(network(1), batch(2, 2), stop=stop)
+    assert is_stopped is stop
+
+
+def test_each_step_has_its_own_learning_rate() -> None:
+    model, given = network(3), batch(3, 3)
+    optimizer = build_optimizer(SETTINGS)
+    optimizer.build(model.trainable_variables)
+    step = TrainingStep(model, optimizer, SETTINGS, SoloCommunicator(), SHAPE)
+    for number, rate in enumerate((0.25, 0.03125)):
+        expected, _ = by_hand(model, given, rate)
+        step(given, step=number, learning_rate=rate, is_stop_requested=False)
+        assert float(optimizer.learning_rate) == rate
+        assert_weights(model, expected)
+
+
+def test_dropout_depends_on_the_step_alone() -> None:
+    """The same step drawn again, whatever was drawn before, gives the same loss; another step gives another."""
+    model, given = network(3, dropout=0.5), batch(4, 3)
+    optimizer = build_optimizer(SETTINGS)
+    optimizer.build(model.trainable_variables)
+    step = TrainingStep(model, optimizer, SETTINGS, SoloCommunicator(), SHAPE)
+    start = model.get_weights()
+
+    def loss(number: int) -> float:
+        model.set_weights(start)
+        return step(given, step=number, learning_rate=RATE, is_stop_requested=False)[0]
+
+    losses = [loss(0), loss(1), loss(0)]
+    assert losses[0] == losses[2]
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("num_outputs", [1, 3])
+def test_predicted_classes_are_the_likeliest(num_outputs: int) -> None:
+    model, images = network(num_outputs), batch(3, 2).images
+    *others, bias = model.get_weights()
+    mean = model(images, training=False).numpy().mean(axis=(0, 1, 2))
+    model.set_weights([*others, bias - mean])  # so that each class is the likeliest somewhere
+    logits = model(images, training=False).numpy()
+    likeliest = logits[..., 0] > 0 if num_outputs == 1 else logits.argmax(-1)
+    predicted = build_predict(model)(images)
+    np.testing.assert_array_equal(predicted, likeliest)
+    assert np.issubdtype(predicted.dtype, np.integer)
+    assert np.unique(predicted).size == max(2, num_outputs)

@@ -1,0 +1,249 @@
+"""Prediction: a real network on real files, against its decision taken by hand."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy.ndimage import map_coordinates
+
+from dist_training.architectures import UNetSettings, build_network, read_network
+from dist_training.model_card import save_model
+from dist_training.run_folder import RunFolder
+from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
+from imgmed.errors import InvalidVolumeError
+from r2d2.errors import PredictionError
+from r2d2.predict import find_scans, predict_dataset, predict_scans, read_manifest
+
+UPRIGHT = np.diag([1.0, 1.0, 3.0, 1.0])
+CLEAR = 1e-4  # by how much a class must win to be compared: rounding decides below
+
+
+def save_scan(path: Path, shape: tuple[int, ...], seed: int, affine: np.ndarray = UPRIGHT) -> np.ndarray:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = np.random.default_rng(seed).gamma(2.0, 50.0, shape).astype(np.float32)
+    nib.save(nib.Nifti1Image(array, affine), path)
+    return array
+
+
+def write_study(folder: Path, values: tuple[int, ...]) -> Path:
+    """Three cases of 14 x 16 pixels in 4 slices 3 mm apart, whose labels take these values."""
+    for seed, name in enumerate("abc"):
+        image = save_scan(folder / f"images/{name}.nii.gz", (14, 16, 4), seed)
+        labels = np.array(values, np.uint16)[np.digitize(image, [90.0, 150.0][: len(values) - 1])]
+        (folder / "labels").mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(labels, UPRIGHT), folder / f"labels/{name}.nii.gz")
+    return folder
+
+
+def save_network(dataset: PreparedDataset, run: Path) -> Path:
+    """A network of random weights whose classes all win somewhere."""
+    settings, outputs = UNetSettings(depth=1, base_filters=4), len(dataset.class_values)
+    outputs = 1 if outputs == 2 else outputs
+    model = build_network(settings, 1, outputs, seed=2)
+    logits = model.predict_on_batch(np.random.default_rng(0).normal(size=(4, 16, 16, 1)).astype(np.float32))
+    *others, bias = model.get_weights()
+    model.set_weights([*others, bias - logits.mean(axis=(0, 1, 2))])
+    RunFolder(run).create()
+    save_model(
+        model,
+        RunFolder(run),
+        network=settings,
+        dataset=dataset,
+        epoch=1,
+        validation_dice=None,
+        validation_dice_per_label={},
+    )
+    return run
+
+
+@pytest.fixture(scope="module", params=[(0, 4), (0, 2, 300)], ids=["binary", "three-classes"])
+def dataset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    folder = tmp_path_factory.mktemp("predict")
+    study = write_study(folder / "study", request.param)
+    return prepare_dataset(study, folder / "dataset", PreparationSettings())
+
+
+@pytest.fixture(scope="module")
+def model(dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_network(dataset, tmp_path_factory.mktemp("run"))
+
+
+def clipped(slices: np.ndarray, scan: np.ndarray) -> np.ndarray:
+    return np.clip(slices.astype(np.float64), *np.percentile(scan, [0.5, 99.5]))
+
+
+def probabilities_by_hand(model: Path, slices: np.ndarray) -> np.ndarray:
+    """Normalise clipped slices, centre them in 16 x 16 zeros or more, predict, cut out: (classes, s, h, w)."""
+    normalised = (slices - slices.mean()) / slices.std()
+    missing = [max(0, 16 - size) for size in slices.shape[1:]]
+    before = [size // 2 for size in missing]
+    padded = np.pad(normalised, [(0, 0), *((b, m - b) for b, m in zip(before, missing, strict=True))])
+    logits = read_network(model / "model.keras").predict(padded[..., None].astype(np.float32), verbose=0)
+    rows, columns = (slice(b, b + size) for b, size in zip(before, slices.shape[1:], strict=True))
+    logits = np.moveaxis(logits[:, rows, columns].astype(np.float64), -1, 0)
+    if len(logits) == 1:  # a sigmoid is the softmax over the logits 0 and z
+        logits = np.concatenate([np.zeros_like(logits), logits])
+    return np.exp(logits) / np.exp(logits).sum(axis=0)
+
+
+def assert_decided(prediction: np.ndarray, probabilities: np.ndarray, values: tuple[int, ...]) -> None:
+    """Compare label values with the likeliest class wherever that is clear, which must be nearly everywhere."""
+    ordered = np.sort(probabilities, axis=0)
+    clear = ordered[-1] - ordered[-2] > CLEAR
+    assert clear.mean() > 0.99
+    expected = np.array(values)[probabilities.argmax(axis=0)]
+    assert prediction.shape == expected.shape
+    np.testing.assert_array_equal(prediction[clear], expected[clear])
+    assert set(np.unique(prediction)) == set(values)
+
+
+def predicted(model: Path, scan: Path, out: Path) -> nib.Nifti1Image:
+    predict_scans(model, [scan], out)
+    return nib.load(out / scan.name)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param((13, 15, 5), id="smaller-than-in-training"),
+        pytest.param((45, 14, 3), id="larger-along-one-axis"),
+        pytest.param((300, 301, 7), id="larger-and-not-all-slices-at-a-time"),
+    ],
+)
+def test_a_label_map_is_what_the_network_says(
+    dataset: PreparedDataset, model: Path, tmp_path: Path, shape: tuple[int, int, int]
+) -> None:
+    array = save_scan(tmp_path / "scan.nii.gz", shape, seed=7)
+    result = predicted(model, tmp_path / "scan.nii.gz", tmp_path / "out")
+    probabilities = probabilities_by_hand(model, clipped(np.moveaxis(array, 2, 0), array))
+    assert_decided(np.moveaxis(np.asarray(result.dataobj), 2, 0), probabilities, dataset.class_values)
+    np.testing.assert_array_equal(result.affine, UPRIGHT)
+
+
+def test_a_scan_in_another_voxel_order_keeps_it(dataset: PreparedDataset, model: Path, tmp_path: Path) -> None:
+    """Stored (foot-head, front-back, left-right): the slices are the same, the label map lies as the scan does."""
+    affine = np.array([[0, 0, 1.0, 0], [0, -1.0, 0, 9], [3.0, 0, 0, 0], [0, 0, 0, 1]])
+    array = save_scan(tmp_path / "scan.nii", (5, 12, 14), seed=8, affine=affine)
+    result = predicted(model, tmp_path / "scan.nii", tmp_path / "out")
+    slices = np.swapaxes(array[:, ::-1], 1, 2)  # (foot-head, left-right, back-front)
+    probabilities = probabilities_by_hand(model, clipped(slices, array))
+    prediction = np.swapaxes(np.asarray(result.dataobj), 1, 2)[..., ::-1]
+    assert_decided(prediction, probabilities, dataset.class_values)
+    np.testing.assert_array_equal(result.affine, affine)
+
+
+def test_probabilities_are_what_is_interpolated(dataset: PreparedDataset, model: Path, tmp_path: Path) -> None:
+    """A scan of twice the resolution: each pixel is the mean of 2 x 2, the answer is interpolated linearly."""
+    affine = np.diag([0.5, 0.5, 3.0, 1.0])
+    array = save_scan(tmp_path / "scan.nii.gz", (28, 32, 4), seed=10, affine=affine)
+    result = predicted(model, tmp_path / "scan.nii.gz", tmp_path / "out")
+    means = np.moveaxis(array, 2, 0).reshape(4, 14, 2, 16, 2).mean(axis=(2, 4))
+    probabilities = probabilities_by_hand(model, clipped(means, array))
+    where = np.meshgrid(np.arange(4), np.arange(28) / 2 - 0.25, np.arange(32) / 2 - 0.25, indexing="ij")
+    finer = np.stack([map_coordinates(part, where, order=1, mode="nearest") for part in probabilities])
+    assert_decided(np.moveaxis(np.asarray(result.dataobj), 2, 0), finer, dataset.class_values)
+
+
+def test_a_case_of_the_dataset_and_its_file_are_predicted_alike(
+    dataset: PreparedDataset, model: Path, tmp_path: Path
+) -> None:
+    case_ids = [*dataset.splits.test, *dataset.splits.train]
+    by_case = predict_dataset(model, dataset, case_ids, tmp_path / "by-case")
+    files = [dataset.source_root / f"images/{case_id}.nii.gz" for case_id in case_ids]
+    by_file = predict_scans(model, files, tmp_path / "by-file")
+    assert [case.split for case in by_case.cases] == ["test", "train"]
+    assert by_case.cases == by_file.cases
+    for name in (f"{case_id}.nii.gz" for case_id in case_ids):
+        one, other = (nib.load(tmp_path / out / name) for out in ("by-case", "by-file"))
+        np.testing.assert_array_equal(np.asarray(one.dataobj), np.asarray(other.dataobj))
+        assert np.unique(np.asarray(one.dataobj)).size > 1
+    assert read_manifest(tmp_path / "by-file") == by_file
+    assert by_file.labels == dataset.labels
+
+
+def test_a_training_scan_is_known_by_its_content(dataset: PreparedDataset, model: Path, tmp_path: Path) -> None:
+    trained = dataset.source_root / f"images/{dataset.splits.train[0]}.nii.gz"
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans/renamed.nii.gz").write_bytes(trained.read_bytes())
+    save_scan(tmp_path / "scans/unseen.nii", (13, 15, 5), seed=7)
+    stages: list[tuple[str, int, int]] = []
+    manifest = predict_scans(model, [tmp_path / "scans"], tmp_path / "out", lambda *event: stages.append(event))
+    assert [(case.case_id, case.split) for case in manifest.cases] == [("renamed", "train"), ("unseen", None)]
+    assert stages == [("predicting", number, 2) for number in range(3)]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "prediction.json",
+        "renamed.nii.gz",
+        "unseen.nii",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"), [((13, 15, 5), "1 NaN or infinite voxels"), ((13, 15, 5, 2), "1 channels .* received 2")]
+)
+def test_a_scan_that_does_not_suit_is_refused_and_nothing_remains(
+    model: Path, tmp_path: Path, shape: tuple[int, ...], said: str
+) -> None:
+    save_scan(tmp_path / "scans/a.nii.gz", (13, 15, 5), seed=7)
+    array = save_scan(tmp_path / "scans/bad.nii.gz", shape, seed=7)
+    if len(shape) == 3:
+        array[3, 3, 3] = np.nan
+        nib.save(nib.Nifti1Image(array, UPRIGHT), tmp_path / "scans/bad.nii.gz")
+    with pytest.raises(InvalidVolumeError, match=rf"bad\.nii\.gz: {said}"):
+        predict_scans(model, [tmp_path / "scans"], tmp_path / "new/out")
+    assert [path.name for path in tmp_path.iterdir()] == ["scans"]
+
+
+def test_a_dataset_prepared_in_another_way_is_refused(dataset: PreparedDataset, model: Path, tmp_path: Path) -> None:
+    settings = PreparationSettings(spacing_mm=(2.0, 2.0, 3.0))
+    coarser = prepare_dataset(dataset.source_root, tmp_path / "coarser", settings)
+    with pytest.raises(PredictionError) as caught:
+        predict_dataset(model, coarser, list(coarser.splits.test), tmp_path / "out")
+    message = str(caught.value)
+    assert str(tmp_path / "coarser") in message
+    assert "spacing_mm: model (1.0, 1.0), dataset (2.0, 2.0)" in message
+    assert f"--input {dataset.source_root}" in message
+    assert [path.name for path in tmp_path.iterdir()] == ["coarser"]
+
+
+def test_two_scans_of_one_name_are_refused(model: Path, tmp_path: Path) -> None:
+    scans = [tmp_path / "x/scan.nii", tmp_path / "y/scan.nii.gz"]
+    for path in scans:
+        save_scan(path, (4, 4, 4), seed=0)
+    with pytest.raises(PredictionError, match="both be written as scan") as caught:
+        predict_scans(model, scans, tmp_path / "out")
+    assert all(str(path) in str(caught.value) for path in scans)
+    assert not (tmp_path / "out").exists()
+
+
+def test_scans_of_folders_and_files_in_their_order(tmp_path: Path) -> None:
+    for name in ("b.nii.gz", "a.NII", ".hidden.nii", "notes.txt", "deeper/c.nii", "z.nii"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    found = find_scans([tmp_path / "z.nii", tmp_path, tmp_path / "deeper/c.nii"])
+    assert [path.name for path in found] == ["z.nii", "a.NII", "b.nii.gz", "z.nii", "c.nii"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("none", "no such file or folder: .*none"),
+        ("none.nii", "no such file or folder: .*none.nii"),
+        ("empty", r"no scans in .*empty; .*\.nii\.gz, \.nii"),
+        ("scan.png", r"scan\.png is no scan that can be read; .*\.nii\.gz, \.nii"),
+    ],
+)
+def test_what_is_no_scan_is_refused(tmp_path: Path, asked: str, said: str) -> None:
+    (tmp_path / "empty/deeper").mkdir(parents=True)
+    (tmp_path / "empty/deeper/scan.nii").touch()
+    (tmp_path / "scan.png").touch()
+    with pytest.raises(PredictionError, match=said):
+        find_scans([tmp_path / asked])
+
+
+def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
+    assert read_manifest(tmp_path) is None
+    (tmp_path / "prediction.json").write_text('{"schema_version": 1}')
+    with pytest.raises(PredictionError, match=r"prediction\.json is damaged; predict again"):
+        read_manifest(tmp_path)
