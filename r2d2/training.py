@@ -106,11 +106,16 @@ def resolve(
             "prepares it in another way"
         )
     path, layer = find_layer(config)
-    asked = configure(layer, options=options, assignments=assignments, origin=str(path or ""))
-    if asked.dataset is None:
+    naming = [word for word in assignments if word.partition("=")[0].strip() == "dataset"]
+    named = configure(
+        {"dataset": layer.get("dataset")}, options={"dataset": options.get("dataset")}, assignments=naming
+    )
+    if path is not None or named.dataset is None:  # no settings of a dataset's own are to come
+        configure(layer, options=options, assignments=assignments, origin=str(path or ""))
+    if named.dataset is None:
         dataset = phantom_dataset(PHANTOM_FOLDER, progress)
     else:
-        dataset = PreparedDataset.read(asked.dataset)
+        dataset = PreparedDataset.read(named.dataset)
     origin = str(path)
     if path is None:
         own = dataset.folder / FILE_NAME
@@ -119,7 +124,7 @@ def resolve(
     options = {**options, "dataset": str(dataset.folder)}
     configuration = configure(layer, options=options, assignments=assignments, origin=origin)
     configuration = configuration.model_copy(update={"preparation": dataset.description.settings})
-    return Resolved(configuration, origin, asked.dataset is None)
+    return Resolved(configuration, origin, named.dataset is None)
 
 
 def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool) -> RunPlan:

@@ -146,3 +146,9 @@ def test_a_folder_that_is_no_dataset(tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
     with pytest.raises(NotADatasetError, match="bare is not a prepared dataset"):
         resolve(config=None, options={"dataset": tmp_path / "bare"}, assignments=[])
+
+
+@pytest.mark.parametrize("word", ["network.width=0.5", "training.warmup_epochs=30"])
+def test_what_overrides_is_judged_together_with_the_settings_of_the_dataset(dataset: Path, word: str) -> None:
+    (dataset / "r2d2.yaml").write_text("network: {architecture: fcn}\ntraining: {epochs: 40}\n")
+    assert resolve(config=None, options={"dataset": dataset}, assignments=[word]).configuration.training.epochs == 40
