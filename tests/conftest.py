@@ -1,6 +1,7 @@
 """What all tests share: a quiet, single-threaded environment and the folder of real scans."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,9 @@ QUIET_AND_SINGLE_THREADED = {
 
 def pytest_configure() -> None:
     """Prepare the environment; what the person who runs the tests has set stays as it is."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in the background by a script: what tests start would ignore Ctrl-C too, by inheritance.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name, value in QUIET_AND_SINGLE_THREADED.items():
         os.environ.setdefault(name, value)
     search_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
