@@ -21,6 +21,7 @@ class SplitName(StrEnum):
 
 
 def predict(
+    files: list[Path] = typer.Argument(None, metavar="FILE", help="More scans, as a shell expands --input *.nii.gz."),
     model: Path = typer.Option(..., help="Run folder of 'r2d2 train', or a model.keras beside its model.json."),
     out: Path = typer.Option(..., help="Folder for the label maps; must not exist, or be empty."),
     dataset: Path = typer.Option(None, help="Prepared dataset whose cases are predicted."),
@@ -41,7 +42,8 @@ def predict(
     from r2d2.predict import predict_dataset, predict_scans
     from r2d2.report.formatting import plural
 
-    if (dataset is None) == (not inputs):
+    scans = [*(inputs or []), *(files or [])]
+    if (dataset is None) == (not scans):
         raise PredictionError("give either --dataset (with --split) or --input, to say what to predict")
     check_absent(out)
     with stages() as report:
@@ -49,7 +51,7 @@ def predict(
             prepared = PreparedDataset.read(dataset)
             manifest = predict_dataset(model, prepared, split_case_ids(prepared, split.value), out, report)
         else:
-            manifest = predict_scans(model, inputs, out, report)
+            manifest = predict_scans(model, scans, out, report)
     seen = [case for case in manifest.cases if case.split in ("train", "validation")]
     typer.echo(f"wrote {plural(len(manifest.cases), 'label map')} to {out}", err=True)
     if seen:

@@ -115,9 +115,14 @@ def test_scans_from_anywhere_and_training_cases_are_marked(work: SimpleNamespace
 def test_a_renamed_copy_of_a_training_scan_is_still_recognised(work: SimpleNamespace, tmp_path: Path) -> None:
     source = work.study / work.dataset.case(work.dataset.splits.train[0]).images[0]
     (tmp_path / "stranger.nii.gz").write_bytes(source.read_bytes())
-    r2d2("predict", "--model", work.cwd / "work/run", "--input", "stranger.nii.gz", "--out", "out", cwd=tmp_path)
+    files = (
+        "stranger.nii.gz",
+        max((work.study / "imagesTr").iterdir()),
+    )  # several behind one --input, as from *.nii.gz
+    r2d2("predict", "--model", work.cwd / "work/run", "--input", *files, "--out", "out", cwd=tmp_path)
     manifest = json.loads((tmp_path / "out" / "prediction.json").read_text())
-    assert [(case["case_id"], case["split"]) for case in manifest["cases"]] == [("stranger", "train")]
+    assert len(manifest["cases"]) == 2
+    assert (manifest["cases"][0]["case_id"], manifest["cases"][0]["split"]) == ("stranger", "train")
 
 
 def test_settings_come_from_the_working_folder(work: SimpleNamespace, tmp_path: Path) -> None:
