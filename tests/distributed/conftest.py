@@ -47,6 +47,14 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 
 
 @pytest.fixture(scope="session")
+def three_to_validate(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    """Five patients with three slices each, of whom one validates."""
+    dataset = prepare_study(tmp_path_factory.mktemp("three"), 5, (16, 16, 3))
+    assert sum(dataset.image(case).shape[0] for case in dataset.splits.validation) == 3
+    return dataset
+
+
+@pytest.fixture(scope="session")
 def seven_slices(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     """Three patients with seven slices each: one of them trains."""
     dataset = prepare_study(tmp_path_factory.mktemp("seven"), 3, (16, 16, 7), labels=1)

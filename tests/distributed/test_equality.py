@@ -89,6 +89,17 @@ def test_four_workers_on_seven_slices_neither_hang_nor_skip(
     assert largest_difference(one, four[0]) < 1e-9
 
 
+def test_fewer_validation_slices_than_workers_are_no_fault(
+    three_to_validate: PreparedDataset, dump_weights: Callable[..., Any]
+) -> None:
+    """Three validation slices on four workers: one predicts nothing, and the score is that of one worker."""
+    jobs = with_global_batch([job(UNET)], 4)
+    ((one,),), (four,) = dump_weights(three_to_validate, jobs, 1), dump_weights(three_to_validate, jobs, 4)
+    assert_equal_ranks(four)
+    np.testing.assert_array_equal(one["scores"], four[0]["scores"])
+    assert np.isfinite(four[0]["scores"]).all()
+
+
 def test_with_dropout_the_ranks_still_hold_equal_weights(
     small_dataset: PreparedDataset, dump_weights: Callable[..., Any]
 ) -> None:
