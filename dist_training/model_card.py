@@ -129,15 +129,10 @@ def _source_cases(dataset: PreparedDataset) -> tuple[SourceCase, ...]:
         "test": splits.test,
     }
     return tuple(
-        SourceCase(case_id=case_id, split=split, image_sha256=_image_sha256(dataset, case_id))
+        SourceCase(case_id=case_id, split=split, image_sha256=dataset.cases[case_id].image_sha256)
         for split, case_ids in used.items()
         for case_id in case_ids
     )
-
-
-def _image_sha256(dataset: PreparedDataset, case_id: str) -> tuple[str, ...]:
-    case = dataset.cases[case_id]
-    return tuple(case.sha256[image] for image in case.images)
 
 
 def read_model_card(model: Path) -> tuple[Path, ModelCard]:

@@ -24,12 +24,27 @@ __all__ = [
     "Case",
     "DatasetDescription",
     "PreparedDataset",
+    "SourceFiles",
     "write_arrays",
     "write_description",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 DATASET, CASES, SPLITS, ARRAYS = "dataset.json", "cases.json", "splits.json", "arrays"
+
+
+class SourceFiles(BaseModel):
+    """The files that make one volume of a case, relative to the source folder (see `imgmed.study.VolumeSource`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: tuple[str, ...] = Field(min_length=1, description="One file, or those of a DICOM series or a stack.")
+    entry: str | None = Field(default=None, description="Which volume within the file; null: the file is the volume.")
+
+    @property
+    def path(self) -> str:
+        """The file, or the first of them."""
+        return self.files[0]
 
 
 class Case(BaseModel):
@@ -39,8 +54,8 @@ class Case(BaseModel):
 
     case_id: str = Field(description="Name of the image file without suffix.")
     patient_id: str = Field(description="The case id itself unless a pattern was given.")
-    images: tuple[str, ...] = Field(description="Image files, relative to the source folder.")
-    label: str = Field(description="Label file, relative to the source folder.")
+    images: tuple[SourceFiles, ...] = Field(description="One volume with all channels, or one for each channel.")
+    label: SourceFiles | None = Field(description="The label map; null in a classification study.")
     sha256: dict[str, str] = Field(description="SHA-256 of each of these files.")
     shape: tuple[int, int, int] = Field(description="Voxels along i, j, k.")
     spacing_mm: tuple[float, float, float] = Field(description="Spacing along i, j, k.")
@@ -53,6 +68,11 @@ class Case(BaseModel):
     label_counts: dict[str, int] = Field(description="Voxels of each label in the source, background included.")
     clip_bounds: Bounds = Field(description="(lowest, highest) that each channel was clipped to.")
     intensity: IntensityStatistics = Field(description="Of the prepared (clipped) image.")
+
+    @property
+    def image_sha256(self) -> tuple[str, ...]:
+        """SHA-256 of every image file in order: tells this scan wherever it lies."""
+        return tuple(self.sha256[path] for image in self.images for path in image.files)
 
     @property
     def grid(self) -> SliceGrid:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from imgmed.dataset import Case, DatasetDescription, PreparedDataset, write_arrays, write_description
+from imgmed.dataset import Case, DatasetDescription, PreparedDataset, SourceFiles, write_arrays, write_description
 from imgmed.errors import InvalidCasesError
-from imgmed.fingerprint import Plan, derive_plan
 from imgmed.intensity import IntensityStatistics, Normalisation
 from imgmed.labels import label_dtype, labels_from_values
+from imgmed.plan import Plan, derive_plan
 from imgmed.progress import Progress, report_progress
 from imgmed.recipes import read_study
 from imgmed.resampling import resample_labels
@@ -19,7 +19,7 @@ from imgmed.scan import ScanPreparation, grid_for, prepare_scan
 from imgmed.settings import PreparationSettings
 from imgmed.splits import FEWEST_PATIENTS, Splits, patients_of, split_cases
 from imgmed.storage import check_absent, check_free_space, staged_folder
-from imgmed.study import Study
+from imgmed.study import Study, VolumeSource
 from imgmed.survey import SurveyedCase, check_labelled, read_image, read_label, survey_study
 from imgmed.volume import Volume
 
@@ -122,8 +122,8 @@ def _write_case(
     return Case(
         case_id=source.case_id,
         patient_id=patient_id,
-        images=tuple(_relative(path, root) for path in source.images),
-        label=_relative(source.label, root),
+        images=tuple(_relative_source(image, root) for image in source.images),
+        label=None if source.label is None else _relative_source(source.label, root),
         sha256={_relative(path, root): digest for path, digest in surveyed.sha256.items()},
         shape=grid.shape,
         spacing_mm=volume.spacing_mm,
@@ -140,6 +140,10 @@ def _write_case(
 def _labelled_slices(label_map: np.ndarray) -> tuple[int, int]:
     labelled = np.flatnonzero(label_map.any(axis=(1, 2)))
     return (int(labelled[0]), int(labelled[-1]) + 1) if len(labelled) else (0, 0)
+
+
+def _relative_source(source: VolumeSource, root: Path) -> SourceFiles:
+    return SourceFiles(files=tuple(_relative(path, root) for path in source.files), entry=source.entry)
 
 
 def _relative(path: Path, root: Path) -> str:

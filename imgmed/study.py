@@ -9,18 +9,61 @@ from pathlib import Path
 from imgmed.errors import SourceLayoutError
 from imgmed.formats import case_stem, has_known_suffix, known_suffixes
 
-__all__ = ["CaseSource", "Recipe", "Study", "duplicate_problems", "pair_folders"]
+__all__ = ["CaseSource", "Recipe", "Study", "VolumeSource", "duplicate_problems", "pair_folders"]
 
 MULTI_FILE = 4  # digits of the channel number in nnU-Net's "case_0000"
 
 
 @dataclass(frozen=True)
+class VolumeSource:
+    """The files that make one volume.
+
+    Args:
+        files: one file; or all files of one DICOM series; or the pictures of one stack, in order.
+        entry: which volume within the file, such as "train_images/17" of an .npz; None: the file is the volume.
+
+    >>> str(VolumeSource((Path("a/scan.npz"),), "images/3"))
+    'a/scan.npz[images/3]'
+    """
+
+    files: tuple[Path, ...]
+    entry: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file, or the first of them: what messages and names are made from."""
+        return self.files[0]
+
+    def __str__(self) -> str:
+        more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
+        return f"{self.path}{more}" if self.entry is None else f"{self.path}[{self.entry}]"
+
+
+@dataclass(frozen=True)
 class CaseSource:
-    """The files of one case: one image file, or one for each channel, and its label map."""
+    """Where one case lies.
+
+    Args:
+        case_id: its name, unique in the study.
+        images: one volume that holds all channels, or one volume for each channel.
+        label: the label map; None in a classification study.
+        patient: as the layout names the patient; None: patient_pattern decides, or each case is a patient.
+        category: class name in a classification study.
+        split: "train", "validation" or "test" where the source itself divides the cases.
+    """
 
     case_id: str
-    images: tuple[Path, ...]
-    label: Path
+    images: tuple[VolumeSource, ...]
+    label: VolumeSource | None
+    patient: str | None = None
+    category: str | None = None
+    split: str | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of the case, each once, images first."""
+        sources = (*self.images, *(() if self.label is None else (self.label,)))
+        return tuple(dict.fromkeys(path for source in sources for path in source.files))
 
 
 @dataclass(frozen=True)
@@ -77,7 +120,8 @@ def pair_folders(images: Path, labels: Path) -> tuple[tuple[CaseSource, ...], tu
         if label is None:
             problems.append(f"{files[0]}: image without a label; expected {labels / case_id}{_suffix_of(files[0])}")
         else:
-            sources.append(CaseSource(case_id, files, label))
+            volumes = tuple(VolumeSource((path,)) for path in files)
+            sources.append(CaseSource(case_id, volumes, VolumeSource((label,))))
     for case_id in sorted(set(label_files) - set(grouped)):
         path = label_files[case_id]
         problems.append(f"{path}: label without an image; expected {images / path.name}")

@@ -78,7 +78,7 @@ def read_image(source: CaseSource) -> Volume:
         PairMismatchError: the files do not lie on the same grid.
         InvalidVolumeError: NaN or infinite voxels.
     """
-    volumes = [read_volume(path) for path in source.images]
+    volumes = [read_volume(image.path) for image in source.images]
     for other in volumes[1:]:
         _check_same_grid(volumes[0], other, "image", "its other channel")
     arrays = [channel_array(volume) for volume in volumes]
@@ -93,7 +93,9 @@ def read_label(source: CaseSource, image: Volume) -> Volume:
         PairMismatchError: image and label differ in shape or affine.
         LabelError: not a map of whole numbers.
     """
-    label = read_volume(source.label)
+    if source.label is None:
+        raise LabelError(f"{source.images[0]}: no label map; preparation needs one for every case")
+    label = read_volume(source.label.path)
     _check_same_grid(image, label, "image", "its label")
     return Volume(to_label_map(label.array, label.origin), label.affine, label.path)
 
@@ -111,7 +113,6 @@ def _survey_case(
     counts = count_labels(label.array)
     if labels is not None:
         check_declared(list(counts), labels, label.origin)
-    files = (*source.images, source.label)
     return SurveyedCase(
         source=source,
         shape=image.shape,
@@ -120,7 +121,7 @@ def _survey_case(
         lowest=tuple(float(image.array[..., channel].min()) for channel in range(image.channels)),
         label_counts=counts,
         foreground=_foreground_sample(image.array, label.array) if sampled else None,
-        sha256={path: sha256_of(path) for path in files},
+        sha256={path: sha256_of(path) for path in source.files},
     )
 
 

@@ -50,15 +50,18 @@ def evaluate_dataset(
     pairs = []
     for case_id in split_case_ids(dataset, split):
         case = dataset.case(case_id)
-        reference = dataset.source_root / case.label
-        if not reference.is_file() or sha256_of(reference) != case.sha256[case.label]:
+        if case.label is None:
+            raise SourceChangedError(
+                f"{dataset.folder}: case {case_id} has no label map; this is no segmentation study"
+            )
+        reference = dataset.source_root / case.label.path
+        if not reference.is_file() or sha256_of(reference) != case.sha256[case.label.path]:
             raise SourceChangedError(
                 f"{reference} is missing or is no longer the file that {dataset.folder} was prepared from; "
                 "put it back, or run 'r2d2 prepare' again"
             )
-        pairs.append(
-            CasePair(case_id, reference, prediction / Path(case.images[0]).name, case.patient_id, notes.get(case_id))
-        )
+        name = Path(case.images[0].path).name
+        pairs.append(CasePair(case_id, reference, prediction / name, case.patient_id, notes.get(case_id)))
     evaluation = evaluate_pairs(pairs, dataset.labels, progress)
     write_evaluation(evaluation, out)
     return evaluation

@@ -180,13 +180,13 @@ def predict_dataset(
     """
     predictor = Predictor(model)
     _check_preparation(predictor.card, dataset)
-    names = _file_names([Path(dataset.case(case_id).images[0]) for case_id in case_ids], case_ids)
+    names = _file_names([Path(dataset.case(case_id).images[0].path) for case_id in case_ids], case_ids)
 
     def scans() -> Iterator[_Scan]:
         for case_id, name in zip(case_ids, names, strict=True):
             case = dataset.case(case_id)
-            digests = tuple(case.sha256[image] for image in case.images)
-            source = dataset.source_root / case.images[0]
+            digests = case.image_sha256
+            source = dataset.source_root / case.images[0].path
             predicted = PredictedCase(
                 case_id=case_id,
                 file=name,

@@ -35,13 +35,14 @@ def report_on_dataset(
         manifest = read_manifest(prediction)
         run_dir = Path(manifest.model).parent if manifest is not None else None
     cases = dataset.cases.values()
+    labels = {case.case_id: case.label.path for case in cases if case.label is not None}
     return build_report(
         out,
         title=f"{dataset.name}: evaluation",
         evaluation_dir=evaluation,
         prediction_dir=prediction,
-        reference={case.case_id: dataset.source_root / case.label for case in cases},
-        images={case.case_id: dataset.source_root / case.images[0] for case in cases},
+        reference={case_id: dataset.source_root / path for case_id, path in labels.items()},
+        images={case.case_id: dataset.source_root / case.images[0].path for case in cases},
         run_dir=run_dir if run_dir is not None and run_dir.is_dir() else None,
         labels=dataset.labels,
     )

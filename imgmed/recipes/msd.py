@@ -12,7 +12,7 @@ from imgmed.formats import case_stem
 from imgmed.labels import parse_labels
 from imgmed.recipes.pairs import folders_of
 from imgmed.storage import read_json
-from imgmed.study import CaseSource, Recipe, Study, duplicate_problems, pair_folders
+from imgmed.study import CaseSource, Recipe, Study, VolumeSource, duplicate_problems, pair_folders
 
 __all__ = ["RECIPE"]
 
@@ -68,7 +68,8 @@ def _listed_cases(source: Path, entries: Any) -> tuple[tuple[CaseSource, ...], t
             problems.append(problem)
             continue
         image = source / os.path.normpath(entry["image"])
-        cases.append(CaseSource(case_stem(image), (image,), source / os.path.normpath(entry["label"])))
+        label = source / os.path.normpath(entry["label"])
+        cases.append(CaseSource(case_stem(image), (VolumeSource((image,)),), VolumeSource((label,))))
     return tuple(cases), (*problems, *duplicate_problems(cases))
 
 

@@ -53,7 +53,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
 def test_predictions_have_the_scans_own_grid_and_name(work: SimpleNamespace) -> None:
     predictions = work.cwd / "work" / "predictions"
-    names = {Path(work.dataset.case(case_id).images[0]).name for case_id in work.dataset.splits.test}
+    names = {Path(work.dataset.case(case_id).images[0].path).name for case_id in work.dataset.splits.test}
     assert {path.name for path in predictions.iterdir()} == {*names, "prediction.json"}
     spacings = set()
     for name in names:
@@ -101,7 +101,7 @@ def test_scans_from_anywhere_and_training_cases_are_marked(work: SimpleNamespace
     assert {case_id for case_id, split in marks.items() if split == "train"} == set(splits.train)
     assert {case_id for case_id, split in marks.items() if split == "test"} == set(splits.test)
     for case_id in splits.test:
-        name = Path(work.dataset.case(case_id).images[0]).name
+        name = Path(work.dataset.case(case_id).images[0].path).name
         one, other = (nib.load(work.cwd / "work" / folder / name) for folder in ("predictions", "elsewhere"))
         np.testing.assert_array_equal(np.asarray(one.dataobj), np.asarray(other.dataobj))
     evaluate = ("evaluate", "--reference", "study/labelsTr", "--prediction", "work/elsewhere")
@@ -113,7 +113,7 @@ def test_scans_from_anywhere_and_training_cases_are_marked(work: SimpleNamespace
 
 
 def test_a_renamed_copy_of_a_training_scan_is_still_recognised(work: SimpleNamespace, tmp_path: Path) -> None:
-    source = work.study / work.dataset.case(work.dataset.splits.train[0]).images[0]
+    source = work.study / work.dataset.case(work.dataset.splits.train[0]).images[0].path
     (tmp_path / "stranger.nii.gz").write_bytes(source.read_bytes())
     files = (
         "stranger.nii.gz",

@@ -76,7 +76,7 @@ class TestGoodStudy:
     def test_facts_about_a_case(self, study, out):
         case = prepare_dataset(study.folder, out).case("b")
         _, label = study.arrays(1)
-        assert case.images == ("imagesTr/b.nii.gz",) and case.label == "labelsTr/b.nii.gz"
+        assert case.images[0].files == ("imagesTr/b.nii.gz",) and case.label.path == "labelsTr/b.nii.gz"
         digest = hashlib.sha256(study.image_path("b").read_bytes()).hexdigest()
         assert case.sha256["imagesTr/b.nii.gz"] == digest
         assert case.shape == (12, 10, 6) and case.spacing_mm == (1, 1, 3) and case.patient_id == "b"
@@ -164,7 +164,11 @@ class TestGoodStudy:
             save_nifti(builder.label_path(name), label, builder.affine)
         dataset = prepare_dataset(builder.folder, out)
         assert dataset.channels == ("channel_0", "channel_1")
-        assert dataset.case("a").images == ("imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz")
+        paths = tuple(image.path for image in dataset.case("a").images)
+        assert paths == (
+            "imagesTr/a_0000.nii.gz",
+            "imagesTr/a_0001.nii.gz",
+        )
         np.testing.assert_allclose(dataset.image("a")[..., 1], 10 * dataset.image("a")[..., 0], rtol=1e-5)
 
     def test_labels_of_pairs_are_found_in_the_data(self, builder, out):
@@ -336,7 +340,7 @@ class TestReadingDatasets:
     def test_another_schema_version(self, dataset, name):
         path = dataset.folder / name
         path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
-        with pytest.raises(SchemaVersionError, match=rf"{name}.*version 99, expected 1; run 'r2d2 prepare' again"):
+        with pytest.raises(SchemaVersionError, match=rf"{name}.*version 99, expected 2; run 'r2d2 prepare' again"):
             PreparedDataset.read(dataset.folder)
 
     def test_no_prepared_dataset(self, study, tmp_path):

@@ -31,7 +31,7 @@ def test_pairs_meet_by_stem(tmp_path: Path, folders):
     touch(tmp_path, f"{images}/.hidden.nii", f"{images}/notes.txt")
     study = read_study(tmp_path)
     assert study.recipe == "pairs" and study.name == tmp_path.name
-    assert [(s.case_id, s.images[0].name, s.label.name) for s in study.sources] == [
+    assert [(s.case_id, s.images[0].path.name, s.label.path.name) for s in study.sources] == [
         ("a", "a.nii.gz", "a.nii"),
         ("b", "b.nii", "b.nii.gz"),
     ]
@@ -42,7 +42,7 @@ def test_channels_in_files_of_their_own_belong_together(tmp_path: Path):
     touch(tmp_path, "imagesTr/p_0001.nii.gz", "imagesTr/p_0000.nii.gz", "labelsTr/p.nii.gz")
     touch(tmp_path, "imagesTr/scan_2019.nii.gz", "labelsTr/scan_2019.nii.gz")
     study = read_study(tmp_path)
-    assert [(s.case_id, [path.name for path in s.images]) for s in study.sources] == [
+    assert [(s.case_id, [image.path.name for image in s.images]) for s in study.sources] == [
         ("p", ["p_0000.nii.gz", "p_0001.nii.gz"]),
         ("scan_2019", ["scan_2019.nii.gz"]),
     ]

@@ -28,7 +28,7 @@ def test_hippocampus_is_prepared_from_its_index(hippocampus):
 def test_hippocampus_labels_restore_to_their_files(hippocampus):
     """1 mm throughout, so nothing is resampled and every voxel must return, also the two float32 files'."""
     for name, case in hippocampus.cases.items():
-        reference = nib.load(hippocampus.source_root / case.label)
+        reference = nib.load(hippocampus.source_root / case.label.path)
         restored = hippocampus.grid(name).restore(hippocampus.label_map(name), order=0)
         np.testing.assert_array_equal(restored, np.asarray(reference.dataobj))
         np.testing.assert_array_equal(case.affine, reference.affine)

@@ -1,4 +1,4 @@
-"""Choices derived from the training cases, each with its reason."""
+"""The plan of a preparation: choices derived from the training cases, each with its reason."""
 
 from __future__ import annotations
 
