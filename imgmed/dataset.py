@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imgmed.errors import NotADatasetError, SchemaVersionError, SourceNotFoundError, UnknownCaseError
+from imgmed.formats import write_volume
 from imgmed.intensity import Bounds, IntensityStatistics, Normalisation, NormalisationKind
 from imgmed.labels import class_values
 from imgmed.scan import ScanPreparation
@@ -18,6 +19,7 @@ from imgmed.settings import PreparationSettings
 from imgmed.slices import Affine, SliceGrid
 from imgmed.splits import Splits
 from imgmed.storage import read_json, write_json, write_npy
+from imgmed.volume import Volume
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -25,12 +27,18 @@ __all__ = [
     "DatasetDescription",
     "PreparedDataset",
     "SourceFiles",
+    "array_path",
+    "case_files",
+    "reference_path",
     "write_arrays",
     "write_description",
+    "write_reference",
 ]
 
 SCHEMA_VERSION = 2
-DATASET, CASES, SPLITS, ARRAYS = "dataset.json", "cases.json", "splits.json", "arrays"
+Task = Literal["segmentation", "classification"]
+DATASET, CASES, SPLITS = "dataset.json", "cases.json", "splits.json"
+ARRAYS, REFERENCES = "arrays", "references"
 
 
 class SourceFiles(BaseModel):
@@ -57,11 +65,8 @@ class Case(BaseModel):
     images: tuple[SourceFiles, ...] = Field(description="One volume with all channels, or one for each channel.")
     label: SourceFiles | None = Field(description="The label map; null in a classification study.")
     sha256: dict[str, str] = Field(description="SHA-256 of each of these files.")
-    shape: tuple[int, int, int] = Field(description="Voxels along i, j, k.")
-    spacing_mm: tuple[float, float, float] = Field(description="Spacing along i, j, k.")
-    affine: Affine = Field(description="Voxel index -> RAS millimetres.")
-    slice_axis: int = Field(description="Canonical axis across which slices were cut.")
-    slice_shape: tuple[int, int] = Field(description="(height, width) of the prepared slices.")
+    grid: SliceGrid = Field(description="Where the prepared slices lie in the source's voxel grid.")
+    spacing_mm: tuple[float, float, float] = Field(description="Spacing along i, j, k of the source.")
     slice_range: tuple[int, int] = Field(
         description="First slice with a labelled pixel, and last plus one; 0, 0: none."
     )
@@ -80,9 +85,14 @@ class Case(BaseModel):
         return tuple(self.sha256[path] for image in self.images for path in image.files)
 
     @property
-    def grid(self) -> SliceGrid:
-        """Where the prepared slices lie in the source's voxel grid."""
-        return SliceGrid(shape=self.shape, affine=self.affine, slice_axis=self.slice_axis, slice_shape=self.slice_shape)
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along i, j, k of the source."""
+        return self.grid.shape
+
+    @property
+    def affine(self) -> Affine:
+        """Voxel index of the source -> RAS millimetres."""
+        return self.grid.affine
 
 
 class DatasetDescription(BaseModel):
@@ -92,17 +102,24 @@ class DatasetDescription(BaseModel):
 
     schema_version: int = SCHEMA_VERSION
     name: str
-    task: str = "segmentation"
-    source_root: str = Field(description="Absolute path of the source folder.")
+    task: Task = Field(default="segmentation", description="In a classification study labels number the categories.")
+    source_root: str = Field(description="Absolute path of the source folder or archive.")
+    source_digest: str = Field(description="SHA-256 of that path and, of an archive, of its size and date.")
     recipe: str
     settings: PreparationSettings = Field(description="What the user asked for.")
     channels: tuple[str, ...]
     labels: dict[str, int] = Field(description="{name: value}, ascending, background included.")
+    regions: dict[str, tuple[int, ...]] = Field(
+        default_factory=dict, description="{name: values that make it up}, for labels that overlap or belong together."
+    )
     scan_preparation: ScanPreparation
     normalisation: NormalisationKind
     intensity: Normalisation = Field(description="Numbers from the training cases of the split.")
     reasons: dict[str, str] = Field(description="Why each derived choice was made.")
     fingerprint: dict[str, Any] = Field(description="Geometry of the training cases, axes right, anterior, superior.")
+    warnings: tuple[str, ...] = Field(default=(), description="What was noticed and did not stop the preparation.")
+    skipped: tuple[str, ...] = Field(default=(), description="Cases left out with on_error=skip, each with its reason.")
+    plan_digest: str = Field(default="", description="Tells which arrays a later preparation may take over.")
 
 
 @dataclass(frozen=True)
@@ -191,9 +208,24 @@ class PreparedDataset:
         """Map a case's label values, read-only: uint8 or uint16 (slices, height, width)."""
         return self._map(case_id, "label")
 
+    def reference(self, case_id: str) -> Path:
+        """Return the file of a case's label map in its scan's own voxel grid, remapped as prepared: .nii.gz."""
+        return reference_path(self.folder, self.case(case_id).case_id)
+
     def grid(self, case_id: str) -> SliceGrid:
         """Return where a case's slices lie in the source's voxel grid."""
         return self.case(case_id).grid
+
+    def restored_image(self, case_id: str) -> Volume:
+        """Return a case's image put back into its scan's voxel grid, (i, j, k, channels) float32, as prepared."""
+        grid = self.grid(case_id)
+        return Volume(grid.restore(np.asarray(self.image(case_id)), order=1), np.array(grid.affine))
+
+    @property
+    def original_splits(self) -> Splits:
+        """The splits without augmented copies."""
+        copies = {case.case_id for case in self.cases.values() if case.augmented_from is not None}
+        return self.splits.without(copies) if copies else self.splits
 
     def case_statistics(self, case_id: str) -> IntensityStatistics:
         """Return count, sums and sums of squares of a case's prepared intensities."""
@@ -206,18 +238,25 @@ class PreparedDataset:
         )
 
     def _map(self, case_id: str, kind: str) -> np.ndarray:
-        path = _array_path(self.folder, self.case(case_id).case_id, kind)
+        path = array_path(self.folder, self.case(case_id).case_id, kind)
         try:
             return np.load(path, mmap_mode="r")
         except (OSError, ValueError) as error:
             raise NotADatasetError(f"{path}: missing or damaged ({error}); run 'r2d2 prepare' again") from error
 
 
-def write_arrays(folder: Path, case_id: str, image: np.ndarray, label_map: np.ndarray) -> None:
-    """Write one case's arrays into a dataset folder: image (s, h, w, c) float32, label map (s, h, w)."""
+def write_arrays(folder: Path, case_id: str, image: np.ndarray, label_map: np.ndarray | None) -> None:
+    """Write one case's arrays into a dataset folder: image (s, h, w, c) float32, label map (s, h, w) if any."""
     (folder / ARRAYS).mkdir(exist_ok=True)
-    write_npy(_array_path(folder, case_id, "image"), image)
-    write_npy(_array_path(folder, case_id, "label"), label_map)
+    write_npy(array_path(folder, case_id, "image"), image)
+    if label_map is not None:
+        write_npy(array_path(folder, case_id, "label"), label_map)
+
+
+def write_reference(folder: Path, case_id: str, label_map: Volume) -> None:
+    """Write one case's label map (i, j, k) in its scan's own voxel grid into a dataset folder."""
+    (folder / REFERENCES).mkdir(exist_ok=True)
+    write_volume(reference_path(folder, case_id), label_map)
 
 
 def write_description(folder: Path, description: DatasetDescription, cases: Iterable[Case], splits: Splits) -> None:
@@ -228,8 +267,22 @@ def write_description(folder: Path, description: DatasetDescription, cases: Iter
     write_json(folder / DATASET, description.model_dump(mode="json"))
 
 
-def _array_path(folder: Path, case_id: str, kind: str) -> Path:
+def array_path(folder: Path, case_id: str, kind: str) -> Path:
+    """Return where an array lies; `kind` is "image" or "label"."""
     return folder / ARRAYS / f"{case_id}.{kind}.npy"
+
+
+def reference_path(folder: Path, case_id: str) -> Path:
+    """Return where a case's label map in its scan's own voxel grid lies."""
+    return folder / REFERENCES / f"{case_id}.nii.gz"
+
+
+def case_files(folder: Path, case_id: str, is_labelled: bool) -> tuple[Path, ...]:
+    """Return the files that a case of a dataset consists of."""
+    image = array_path(folder, case_id, "image")
+    if not is_labelled:
+        return (image,)
+    return image, array_path(folder, case_id, "label"), reference_path(folder, case_id)
 
 
 def _read_versioned(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import errno
 from collections.abc import Sequence
 
 __all__ = [
+    "BusyFolderError",
     "DatasetExistsError",
     "ImgMedError",
     "InvalidCasesError",
@@ -14,6 +15,7 @@ __all__ = [
     "NoSpaceError",
     "NotADatasetError",
     "PairMismatchError",
+    "PatientKeyError",
     "SchemaVersionError",
     "SourceLayoutError",
     "SourceNotFoundError",
@@ -22,6 +24,7 @@ __all__ = [
     "UnknownRecipeError",
     "UnreadableFileError",
     "UnsupportedFormatError",
+    "WorkerLostError",
 ]
 
 
@@ -75,6 +78,18 @@ class InvalidCasesError(ImgMedError, ValueError):
             lines = "\n".join(f"  {problem}" for problem in self.problems)
             message = f"{len(self.problems)} problems among {cases} cases:\n{lines}"
         super().__init__(message)
+
+
+class BusyFolderError(ImgMedError, BlockingIOError):
+    """A folder that another process is writing."""
+
+
+class PatientKeyError(ImgMedError, ValueError):
+    """No usable key to hide patients' names with."""
+
+
+class WorkerLostError(ImgMedError, ChildProcessError):
+    """A worker process ended without an answer, most often for want of memory."""
 
 
 class TooFewPatientsError(ImgMedError, ValueError):

@@ -1,49 +1,81 @@
-"""From a folder of scans to a prepared dataset, in two passes over the files."""
+"""From a folder of scans to a prepared dataset, in two passes over the files.
+
+The work lies in an unfinished folder beside the wanted one. The first pass keeps a record of each case, the second
+its arrays; both are taken over by a later run. The folder takes its place in one step when it is complete.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from imgmed.dataset import Case, DatasetDescription, PreparedDataset, SourceFiles, write_arrays, write_description
-from imgmed.errors import InvalidCasesError
-from imgmed.intensity import IntensityStatistics, Normalisation
-from imgmed.labels import label_dtype, labels_from_values
+from imgmed.archives import is_archive, unpack
+from imgmed.casework import JOURNAL, CaseRules, write_cases, write_entry
+from imgmed.dataset import (
+    ARRAYS,
+    REFERENCES,
+    Case,
+    DatasetDescription,
+    PreparedDataset,
+    case_files,
+    write_description,
+)
+from imgmed.duplicates import Duplicate, confirm, describe, nominate
+from imgmed.errors import DatasetExistsError, InvalidCasesError, LeakError
+from imgmed.fingerprint import build_fingerprint
+from imgmed.intake import Intake, take_in
+from imgmed.intensity import Normalisation
+from imgmed.labelling import Labelling, labelling_of
+from imgmed.labels import label_dtype
 from imgmed.plan import Plan, derive_plan
-from imgmed.progress import Progress, report_progress
-from imgmed.recipes import read_study
-from imgmed.resampling import resample_labels
-from imgmed.scan import ScanPreparation, grid_for, prepare_scan
+from imgmed.progress import Progress
+from imgmed.reading import read_case_image
+from imgmed.scan import ScanPreparation, grid_for
 from imgmed.settings import PreparationSettings
-from imgmed.splits import FEWEST_PATIENTS, Splits, patients_of, split_cases
-from imgmed.storage import check_absent, check_free_space, staged_folder
-from imgmed.study import Study, VolumeSource
-from imgmed.survey import SurveyedCase, check_labelled, read_image, read_label, survey_study
-from imgmed.volume import Volume
+from imgmed.splits import Splits, check_no_leak, extend_splits, fixed_splits, read_splits
+from imgmed.storage import check_free_space, remove_unfinished, resumable_folder, write_json
+from imgmed.survey import SURVEY, SurveyedCase, is_surveyed, survey_study
 
-__all__ = ["prepare_dataset"]
+__all__ = ["is_up_to_date", "prepare_dataset"]
 
 PER_CASE_OVERHEAD = 16_384  # bytes: array headers, file system blocks, entries in the JSON files
+UNPACKED = "source"
+Finish = Callable[[PreparedDataset], None]
 
 
 def prepare_dataset(
     source: Path | str,
     out: Path | str,
     settings: PreparationSettings | None = None,
+    *,
+    workers: int = 1,
+    key_file: Path | None = None,
+    finish: Finish | None = None,
     progress: Progress = None,
 ) -> PreparedDataset:
     """Read, check and prepare every case of a study, and write the dataset.
 
-    Memory holds one case at a time. The dataset appears under `out` when it is complete; after any error or
-    interruption nothing of it remains.
+    Each process holds one case at a time. The dataset appears under `out` when it is complete. After an error
+    nothing of it remains; after an interruption its unfinished part stays beside `out`, and the same call goes
+    on where it was. If `out` holds the dataset of this source and these settings already, nothing is done; if
+    cases were added, changed or taken away meanwhile, `out` is brought up to date and the old cases stay in
+    their splits.
 
     Args:
-        source: folder of the study, in a layout that a recipe knows.
-        out: folder to be made; it must not exist, or be empty.
+        source: folder of the study, in a layout that a recipe knows, or an archive (.zip, .tar, .tar.gz) of one.
+        out: folder to be made.
         settings: what the user decided; the rest is derived from the training cases.
-        progress: called with ("reading", done, total), then ("preparing", done, total).
+        workers: processes; more than one need a program that can be started again (`if __name__ == "__main__"`).
+        key_file: key of the pseudonyms, outside of source and `out`, made where it is missing; needed where the
+            source names patients and `settings.patient_ids` is "hashed".
+        finish: called with the complete dataset before it takes its place, to write more files into its folder.
+        progress: called with (stage, done, total).
 
     Returns:
         The dataset, opened.
@@ -52,120 +84,248 @@ def prepare_dataset(
         ImgMedError: a leaf for each kind of bad input, see `imgmed.errors`; faulty cases are named together.
     """
     settings = settings or PreparationSettings()
-    out = Path(out)
-    check_absent(out)
-    study = read_study(source, settings.recipe)
-    patients = patients_of([case.case_id for case in study.sources], settings.patient_pattern)
-    if study.problems and len(set(patients.values())) < FEWEST_PATIENTS:
-        raise InvalidCasesError(study.problems, len(study.sources))
-    splits = split_cases(patients, settings.validation_fraction, settings.test_fraction, settings.folds, settings.seed)
-    declared = settings.labels or study.labels
-    surveyed = survey_study(study, declared, splits.train, progress)
-    check_labelled(surveyed, study.root)
-    plan = _plan(study, surveyed, splits, settings)
-    labels = declared or labels_from_values([value for case in surveyed for value in case.label_counts])
-    check_free_space(out, _bytes_needed(surveyed, plan.scan_preparation, labels))
-    with staged_folder(out) as staging:
-        cases = _write_cases(staging, study, surveyed, patients, plan, labels, progress)
-        write_description(staging, _describe(study, settings, plan, labels, cases, splits), cases, splits)
+    source, out = Path(source).absolute(), Path(out).absolute()
+    previous = _previous(source, out, settings)
+    if previous is not None and is_up_to_date(previous, source, key_file):
+        remove_unfinished(out)
+        return previous
+    with resumable_folder(out) as folder:
+        _start(folder, previous)
+        root = _unpacked(source, folder, progress) if is_archive(source) else source
+        work = _Work.of(source, root, folder, settings, key_file, workers, progress)
+        _prepare(work, previous)
+        dataset = PreparedDataset.read(folder)
+        if finish is not None:
+            finish(dataset)
     return PreparedDataset.read(out)
 
 
-def _plan(study: Study, surveyed: Sequence[SurveyedCase], splits: Splits, settings: PreparationSettings) -> Plan:
-    channels = study.channels or _channel_names(surveyed[0].channels)
-    train = [case for case in surveyed if case.source.case_id in set(splits.train)]
-    return derive_plan(train, surveyed, channels, settings)
+def _previous(source: Path, out: Path, settings: PreparationSettings) -> PreparedDataset | None:
+    """The dataset that stands at `out`, if it is of the same source and settings; None if `out` is free."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    if not out.is_dir() or not (out / "dataset.json").is_file():
+        raise DatasetExistsError(
+            f"{out} exists and is no prepared dataset; choose another folder, or remove it if it is no longer needed"
+        )
+    dataset = PreparedDataset.read(out)
+    theirs = dataset.description
+    ours, before = settings.model_dump(), theirs.settings.model_dump()
+    changed = [f"{key} was {before[key]!r}, now {ours[key]!r}" for key in ours if ours[key] != before[key]]
+    if theirs.source_digest != _digest(str(source)):
+        changed.append(f"the source was {theirs.source_root}")
+    if changed:
+        raise DatasetExistsError(
+            f"{out} was prepared otherwise ({'; '.join(changed)}); choose another folder, or remove it"
+        )
+    return dataset
 
 
-def _channel_names(count: int) -> tuple[str, ...]:
-    return ("image",) if count == 1 else tuple(f"channel_{number}" for number in range(count))
+def is_up_to_date(dataset: PreparedDataset, source: Path, key_file: Path | None = None) -> bool:
+    """Tell whether a dataset holds every case of `source`, none besides, and no file has changed since.
+
+    Sizes and dates of the files are compared, not their contents.
+    """
+    source = Path(source).absolute()
+    if dataset.description.source_digest != _source_digest(source):
+        return False
+    if is_archive(source):
+        return True
+    intake = take_in(source, dataset.description.settings, key_file, (dataset.folder,))
+    return is_surveyed(intake, dataset.folder / SURVEY)
+
+
+def _source_digest(source: Path) -> str:
+    content = [str(source)]
+    if is_archive(source):
+        status = source.stat()
+        content += [str(status.st_size), str(status.st_mtime_ns)]
+    return hashlib.sha256("\n".join(content).encode()).hexdigest()
+
+
+def _start(folder: Path, previous: PreparedDataset | None) -> None:
+    """Take over what the earlier dataset holds; which of it still fits is found out case by case."""
+    for path in folder.iterdir():
+        if path.is_file():
+            path.unlink()
+    if previous is None or (folder / JOURNAL).exists():
+        return
+    for name in (SURVEY, ARRAYS, REFERENCES):
+        if (previous.folder / name).is_dir():
+            shutil.copytree(previous.folder / name, folder / name, copy_function=os.link, dirs_exist_ok=True)
+    for case in previous.cases.values():
+        write_entry(folder, case, previous.description.rules_digest)
+
+
+def _unpacked(archive: Path, folder: Path, progress: Progress) -> Path:
+    if not (folder / UNPACKED).is_dir():
+        unpack(archive, folder / UNPACKED, progress=progress)
+    return folder / UNPACKED
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the steps of a preparation share."""
+
+    source: Path
+    folder: Path
+    settings: PreparationSettings
+    intake: Intake
+    previous: PreparedDataset | None
+    workers: int
+    progress: Progress
+
+
+def _prepare(work: _Work) -> None:
+    settings, intake, progress = work.settings, work.intake, work.progress
+    surveyed, skipped = _survey(work)
+    labelling = labelling_of(
+        [case.record for case in surveyed], intake.rules.labels, settings.regions or intake.study.regions
+    )
+    duplicates = _duplicates(work, surveyed)
+    splits = _splits(work, surveyed, labelling, duplicates)
+    train = [case for case in surveyed if case.case_id in set(splits.train)]
+    plan = derive_plan(train, surveyed, _channels(work, surveyed), settings)
+    check_free_space(work.folder, _bytes_needed(surveyed, plan.scan_preparation, labelling.labels))
+    rules = CaseRules(
+        reading=intake.rules,
+        preparation=plan.scan_preparation,
+        labelling=labelling,
+        normalisation=plan.normalisation,
+        selection=settings.slices,
+        seed=settings.seed,
+    )
+    cases = write_cases(surveyed, rules, work.folder, workers=work.workers, progress=progress)
+    _remove_others(work.folder, cases)
+    sentences = tuple(describe(duplicate, _file_names(cases)) for duplicate in duplicates)
+    fingerprint = build_fingerprint(
+        {case.case_id: case.record.measures for case in surveyed},
+        channels=plan.scan_preparation.channels,
+        labels=labelling.labels,
+        splits=splits,
+        duplicates=sentences,
+    )
+    write_json(work.folder / FINGERPRINT, fingerprint.model_dump(mode="json"))
+    description = _describe(work, plan, labelling, rules, cases, splits, sentences, skipped)
+    write_description(work.folder, description, cases, splits)
+
+
+def _survey(work: _Work) -> tuple[tuple[SurveyedCase, ...], tuple[str, ...]]:
+    """The usable cases, and a sentence for each that is left out; without permission to leave out, all are raised."""
+    study = work.intake.study
+    surveyed, found = survey_study(work.intake, work.folder / SURVEY, workers=work.workers, progress=work.progress)
+    problems = (*study.problems, *found)
+    if problems and (work.settings.on_error == "stop" or not surveyed):
+        raise InvalidCasesError(problems, len(study.sources))
+    return surveyed, problems
+
+
+def _duplicates(work: _Work, surveyed: Sequence[SurveyedCase]) -> tuple[Duplicate, ...]:
+    """Cases with the same image content, confirmed by their voxels."""
+    cases = {case.case_id: case for case in surveyed}
+    rules = work.intake.rules
+
+    def image(case_id: str) -> Volume:
+        return read_case_image(cases[case_id].source, rules)
+
+    def same_labels(first: str, second: str) -> bool | None:
+        maps = [_label_map(cases[case_id], image(case_id), rules) for case_id in (first, second)]
+        return None if maps[0] is None or maps[1] is None else is_same_label_map(maps[0], maps[1])
+
+    pairs = nominate({case_id: case.record.signature for case_id, case in cases.items()})
+    report_progress(work.progress, "comparing", 0, len(pairs))
+    contents = {case_id: case.record.image_content for case_id, case in cases.items()}
+    duplicates = confirm(image, pairs, same_labels=same_labels, contents=contents)
+    report_progress(work.progress, "comparing", len(pairs), len(pairs))
+    if duplicates and work.settings.on_duplicate == "stop":
+        names = {case_id: case.record.file_names for case_id, case in cases.items()}
+        raise DuplicateCasesError([describe(duplicate, names) for duplicate in duplicates])
+    return duplicates
+
+
+def _label_map(case: SurveyedCase, image: Volume, rules: ReadingRules) -> Volume | None:
+    if case.source.label is None:
+        return None
+    label = read_case_label(case.source.label, image, rules)
+    names = case.record.combined_names
+    return Volume(label.numbered(*names), image.affine, case.source.label.path)
+
+
+def _splits(
+    work: _Work, surveyed: Sequence[SurveyedCase], labelling: Labelling, duplicates: Sequence[Duplicate]
+) -> Splits:
+    """The user's splits, those of the earlier dataset, the source's, or new ones, in this order."""
+    settings = work.settings
+    patients = {case.case_id: case.record.patient_id for case in surveyed}
+    strata = {case.case_id: labelling.values_in(case.record) for case in surveyed}
+    pairs = [duplicate.pair for duplicate in duplicates]
+    fractions = (settings.validation_fraction, settings.test_fraction)
+    if settings.splits is not None:
+        return read_splits(
+            settings.splits, patients, settings.folds, settings.seed, strata=strata, duplicates=pairs
+        )
+    if work.previous is not None:
+        kept = work.previous.original_splits
+        return extend_splits(kept, patients, *fractions, settings.seed, strata=strata, duplicates=pairs)
+    parts = {case.case_id: case.source.split for case in surveyed if case.source.split is not None}
+    return fixed_splits(
+        parts, patients, *fractions, settings.folds, settings.seed, strata=strata, duplicates=pairs
+    )
+
+
+def _channels(work: _Work, surveyed: Sequence[SurveyedCase]) -> tuple[str, ...]:
+    """Names of the channels that are kept."""
+    names, kept = work.intake.rules.declared_channels, work.intake.rules.channel_indices
+    if names is not None:
+        return names if kept is None else tuple(names[index] for index in kept)
+    count = surveyed[0].channels
+    return ("image",) if count == 1 else tuple(f"channel_{number}" for number in kept or range(count))
 
 
 def _bytes_needed(cases: Sequence[SurveyedCase], preparation: ScanPreparation, labels: Mapping[str, int]) -> int:
     per_voxel = 4 * len(preparation.channels) + label_dtype(list(labels.values())).itemsize
-    voxels = (grid_for(_placeholder(case), preparation).stack_shape for case in cases)
+    voxels = (grid_for(case.shape, case.affine, preparation).stack_shape for case in cases)
     return sum(int(np.prod(shape)) * per_voxel + PER_CASE_OVERHEAD for shape in voxels)
 
 
-def _placeholder(case: SurveyedCase) -> Volume:
-    """A volume of the case's geometry that takes no memory."""
-    return Volume(np.broadcast_to(np.float32(0), case.shape), case.affine)
+def _file_names(cases: Sequence[Case]) -> dict[str, list[str]]:
+    return {case.case_id: [image.name for image in case.images] for case in cases}
 
 
-def _write_cases(
-    folder: Path,
-    study: Study,
-    surveyed: Sequence[SurveyedCase],
-    patients: Mapping[str, str],
-    plan: Plan,
-    labels: Mapping[str, int],
-    progress: Progress,
-) -> list[Case]:
-    cases = []
-    report_progress(progress, "preparing", 0, len(surveyed))
-    for done, case in enumerate(surveyed, start=1):
-        cases.append(_write_case(folder, study.root, case, patients[case.source.case_id], plan, labels))
-        report_progress(progress, "preparing", done, len(surveyed))
-    return cases
-
-
-def _write_case(
-    folder: Path, root: Path, surveyed: SurveyedCase, patient_id: str, plan: Plan, labels: Mapping[str, int]
-) -> Case:
-    source = surveyed.source
-    volume = read_image(source)
-    scan = prepare_scan(volume, plan.scan_preparation)
-    grid = scan.grid
-    label_map = resample_labels(grid.to_stack(read_label(source, volume).array), grid.slice_shape)
-    label_map = label_map.astype(label_dtype(list(labels.values())), copy=False)
-    write_arrays(folder, source.case_id, scan.image, label_map)
-    return Case(
-        case_id=source.case_id,
-        patient_id=patient_id,
-        images=tuple(_relative_source(image, root) for image in source.images),
-        label=None if source.label is None else _relative_source(source.label, root),
-        sha256={_relative(path, root): digest for path, digest in surveyed.sha256.items()},
-        shape=grid.shape,
-        spacing_mm=volume.spacing_mm,
-        affine=grid.affine,
-        slice_axis=grid.slice_axis,
-        slice_shape=grid.slice_shape,
-        slice_range=_labelled_slices(label_map),
-        label_counts={name: surveyed.label_counts.get(value, 0) for name, value in labels.items()},
-        clip_bounds=scan.bounds,
-        intensity=IntensityStatistics.of(scan.image),
-    )
-
-
-def _labelled_slices(label_map: np.ndarray) -> tuple[int, int]:
-    labelled = np.flatnonzero(label_map.any(axis=(1, 2)))
-    return (int(labelled[0]), int(labelled[-1]) + 1) if len(labelled) else (0, 0)
-
-
-def _relative_source(source: VolumeSource, root: Path) -> SourceFiles:
-    return SourceFiles(files=tuple(_relative(path, root) for path in source.files), entry=source.entry)
-
-
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
+def _remove_others(folder: Path, cases: Sequence[Case]) -> None:
+    """Remove arrays of cases that are no longer in the study, the journal and what was unpacked."""
+    wanted = {path for case in cases for path in case_files(folder, case.case_id, case.label is not None)}
+    for name in (ARRAYS, REFERENCES):
+        if (folder / name).is_dir():
+            for path in (folder / name).iterdir():
+                if path not in wanted:
+                    path.unlink()
+    for name in (JOURNAL, UNPACKED):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _describe(
-    study: Study,
-    settings: PreparationSettings,
+    work: _Work,
     plan: Plan,
-    labels: Mapping[str, int],
+    labelling: Labelling,
+    rules: CaseRules,
     cases: Sequence[Case],
     splits: Splits,
+    warnings: tuple[str, ...],
+    skipped: tuple[str, ...],
 ) -> DatasetDescription:
     train = set(splits.train)
+    study = work.intake.study
     return DatasetDescription(
         name=study.name,
-        source_root=str(study.root.resolve()),
+        task=study.task,
+        source_root=str(work.source),
+        source_digest=_source_digest(work.source),
         recipe=study.recipe,
-        settings=settings,
+        settings=work.settings,
         channels=plan.scan_preparation.channels,
-        labels=dict(labels),
+        labels=dict(labelling.labels),
+        regions=dict(labelling.regions),
         scan_preparation=plan.scan_preparation,
         normalisation=plan.normalisation,
         intensity=Normalisation.of_cases(
@@ -173,4 +333,7 @@ def _describe(
         ),
         reasons=plan.reasons,
         fingerprint=plan.fingerprint,
+        warnings=warnings,
+        skipped=skipped,
+        rules_digest=rules.digest,
     )

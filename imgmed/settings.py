@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from imgmed.errors import UnknownRecipeError
+from imgmed.intensity import NormalisationKind
+from imgmed.operations import Operation
+from imgmed.selection import SliceSelection
 
 __all__ = ["AUTO", "PreparationSettings"]
 
@@ -23,10 +27,29 @@ class PreparationSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recipe: str = Field(default=AUTO, description="Layout of the source folder: auto, msd or pairs.")
+    recipe: str = Field(default=AUTO, description="Layout of the source: auto, or a name that 'r2d2 inspect' lists.")
+    series: str | None = Field(
+        default=None,
+        description="Regular expression on the description of DICOM series, where a patient has several; null: any.",
+    )
+    channels: tuple[str | int, ...] | None = Field(
+        default=None, description="Channels to keep, in order, by name or by number from 0; null: all."
+    )
     labels: dict[str, int] | None = Field(
         default=None,
         description="Names of the label values, overriding those of the source; null: from the source.",
+    )
+    remap_labels: dict[int, int] | None = Field(
+        default=None,
+        description="{value in the files: wanted value}, to merge or renumber labels; others stay; null: as they are.",
+    )
+    regions: dict[str, tuple[int, ...]] | None = Field(
+        default=None, description="{name: label values that make it up}, such as liver: [1, 2]; null: from the source."
+    )
+    operations: tuple[Operation, ...] | None = Field(
+        default=None,
+        description="Steps that every volume goes through, in order (docs/operations.md); null: resampling in the"
+        " plane and clipping, derived from the data.",
     )
     slice_axis: Literal[0, 1, 2] | None = Field(
         default=None,
@@ -37,8 +60,17 @@ class PreparationSettings(BaseModel):
         description="Wanted spacing along left-right, back-front, foot-head; the number across slices is"
         " not used (slices are not resampled across); null: from the data.",
     )
-    normalisation: Literal["auto", "zscore_case", "zscore_dataset"] = Field(
-        default="auto", description="Mean and standard deviation of each case, or of all training cases."
+    neighbours: int = Field(
+        default=0, ge=0, le=8, description="Slices on each side that join a slice as further channels (2.5D)."
+    )
+    slices: SliceSelection = Field(
+        default_factory=SliceSelection,
+        description="Which slices of the training cases are trained on; validation and test take every slice.",
+    )
+    normalisation: Literal["auto"] | NormalisationKind = Field(
+        default="auto",
+        description="Mean and standard deviation of each case (zscore_case), of its non-zero voxels (zscore_nonzero)"
+        " or of all training cases (zscore_dataset), min_max, or none.",
     )
     validation_fraction: float = Field(default=0.1, gt=0, lt=1, description="Part of the patients kept for validation.")
     test_fraction: float = Field(default=0.2, gt=0, lt=1, description="Part of the patients kept for the test.")
@@ -46,9 +78,25 @@ class PreparationSettings(BaseModel):
         default=5, ge=2, description="Cross-validation folds over the patients that are not test patients."
     )
     seed: int = Field(default=0, ge=0, description="Decides which patients go where.")
+    splits: Path | None = Field(
+        default=None, description="JSON file with lists train, validation and test of case names; null: drawn."
+    )
     patient_pattern: str | None = Field(
         default=None,
-        description="Regular expression searched in the case name; its group 1 is the patient. null: one case each.",
+        description="Regular expression searched in the case name; its group 1 is the patient. null: as the source"
+        " names patients, otherwise one case each.",
+    )
+    patient_ids: Literal["hashed", "plain"] = Field(
+        default="hashed", description="Patients that the source names: a keyed hash in their place, or as named."
+    )
+    on_error: Literal["stop", "skip"] = Field(
+        default="stop", description="Cases that cannot be used: stop and list all of them, or leave them out."
+    )
+    on_duplicate: Literal["keep_together", "stop"] = Field(
+        default="keep_together", description="Cases with the same image content: one side of each split, or stop."
+    )
+    augment_to: int | None = Field(
+        default=None, ge=1, description="Enlarge the training part to this many slices by augmented copies; null: no."
     )
 
     @field_validator("recipe")
@@ -76,18 +124,24 @@ class PreparationSettings(BaseModel):
             raise ValueError(f"spacing_mm must be three positive numbers; received {spacing}")
         return spacing
 
-    @field_validator("patient_pattern")
+    @field_validator("patient_pattern", "series")
     @classmethod
-    def _check_pattern(cls, pattern: str | None) -> str | None:
+    def _check_pattern(cls, pattern: str | None, info: ValidationInfo) -> str | None:
         if pattern is None:
             return None
         try:
             groups = re.compile(pattern).groups
         except re.error as error:
-            raise ValueError(f"patient_pattern {pattern!r} is no regular expression: {error}") from error
-        if groups < 1:
+            raise ValueError(f"{info.field_name} {pattern!r} is no regular expression: {error}") from error
+        if groups < 1 and info.field_name == "patient_pattern":
             raise ValueError(f"patient_pattern {pattern!r} needs a group, such as '^(sub-[0-9]+)'")
         return pattern
+
+    @model_validator(mode="after")
+    def _check_operations(self) -> Self:
+        if self.operations is not None and self.spacing_mm is not None:
+            raise ValueError("spacing_mm derives a resampling; beside operations, put a resample among these instead")
+        return self
 
     @model_validator(mode="after")
     def _check_fractions(self) -> Self:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +17,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from imgmed.errors import DatasetExistsError, NoSpaceError
+from imgmed.errors import BusyFolderError, DatasetExistsError, NoSpaceError
 
 __all__ = [
     "NO_SPACE",
@@ -22,6 +25,8 @@ __all__ = [
     "check_free_space",
     "no_space_named",
     "read_json",
+    "remove_unfinished",
+    "resumable_folder",
     "sha256_of",
     "staged_folder",
     "write_bytes",
@@ -118,6 +123,91 @@ def staged_folder(out: Path) -> Iterator[Path]:
             with suppress(OSError):
                 parent.rmdir()
         raise
+
+
+@contextmanager
+def resumable_folder(out: Path) -> Iterator[Path]:
+    """Give an unfinished sibling of `out` to fill, as an interrupted run left it; at the end it becomes `out`.
+
+    After an error (any Exception) the sibling is removed again; after an interruption (Ctrl-C, a kill) it stays
+    for the next run, without half-written files. A folder that stands at `out` is there until the new one
+    takes its place in one step. The sibling is locked against a second process.
+
+    Raises:
+        BusyFolderError: another process is filling the same sibling.
+        NoSpaceError: the disk filled up meanwhile.
+    """
+    out = Path(out).absolute()
+    staging = _unfinished(out)
+    made = [parent for parent in staging.parents if not parent.exists()]
+    lock = None
+    try:
+        with no_space_named(out):
+            staging.mkdir(parents=True, exist_ok=True)
+            lock = _locked(staging, out)
+            for left in staging.rglob(".*.partial"):
+                left.unlink()
+            yield staging
+            _take_the_place(staging, out)
+    except BusyFolderError:
+        raise
+    except Exception:
+        shutil.rmtree(staging, ignore_errors=True)
+        for parent in made:
+            with suppress(OSError):
+                parent.rmdir()
+        raise
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def remove_unfinished(out: Path) -> None:
+    """Remove what an interrupted run left beside the finished folder `out`, unless another process fills it."""
+    staging = _unfinished(Path(out).absolute())
+    if staging.is_dir():
+        with suppress(BusyFolderError):
+            lock = _locked(staging, out)
+            shutil.rmtree(staging, ignore_errors=True)
+            os.close(lock)
+
+
+def _unfinished(out: Path) -> Path:
+    return out.parent / f".{out.name}.unfinished"
+
+
+def _locked(folder: Path, out: Path) -> int:
+    """Open a folder under a lock that ends with this process; give its descriptor."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise BusyFolderError(
+            f"{out} is being written by another process; wait for it, or choose another folder"
+        ) from error
+    return descriptor
+
+
+def _take_the_place(staging: Path, out: Path) -> None:
+    """Make `staging` the folder `out` in one step; what stood there is removed afterwards."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        staging.replace(out)
+        return
+    if not _exchanged(staging, out):
+        # A file system without the exchange: for a moment `out` is missing, both folders stay complete.
+        aside = out.parent / f".{out.name}.{uuid4().hex[:8]}.previous"
+        out.replace(aside)
+        staging.replace(out)
+        aside.replace(staging)
+    shutil.rmtree(staging, ignore_errors=True)
+
+
+def _exchanged(first: Path, second: Path) -> bool:
+    """Exchange two folders in one step (Linux, renameat2); False where that cannot be done."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename is not None and rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
 
 
 def _move_into_place(staging: Path, out: Path) -> None:

@@ -1,156 +1,282 @@
-"""First pass over a study: every case is read, checked and measured; all faults are reported together."""
+"""First pass over a study: every case is read, checked and measured, and what was found is kept on disk.
+
+A record is taken up again by a later run if the case's files still have their sizes and dates and the rules of
+reading are the same; so an interrupted survey goes on where it was.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from imgmed.errors import ImgMedError, InvalidCasesError, InvalidVolumeError, LabelError, PairMismatchError
-from imgmed.formats import read_volume
-from imgmed.geometry import describe_affine, is_same_affine
-from imgmed.labels import check_declared, count_labels, to_label_map
-from imgmed.progress import Progress, report_progress
-from imgmed.scan import channel_array
-from imgmed.storage import sha256_of
-from imgmed.study import CaseSource, Study
-from imgmed.volume import Volume
+from imgmed.dataset import SourceFiles
+from imgmed.duplicates import Signature, signature_of
+from imgmed.errors import ImgMedError
+from imgmed.formats.dicom import PatientIdentity, find_series, has_dicom_name_or_content
+from imgmed.intake import Intake
+from imgmed.labels import check_declared, count_labels, labels_from_values, number_segments
+from imgmed.measures import CaseMeasures, measure_case
+from imgmed.parallel import map_tasks
+from imgmed.progress import Progress
+from imgmed.pseudonyms import Pseudonyms
+from imgmed.reading import CaseLabel, ReadingRules, read_case_image, read_case_label
+from imgmed.slices import Affine
+from imgmed.storage import read_json, sha256_of, write_json, write_npy
+from imgmed.study import CaseSource, VolumeSource
 
-__all__ = ["SurveyedCase", "check_labelled", "read_image", "read_label", "survey_study"]
+__all__ = ["SURVEY", "SurveyRecord", "SurveyedCase", "is_surveyed", "survey_study"]
 
+SURVEY = "survey"
+RECORD_VERSION = 1
 FOREGROUND_SAMPLE = 10_000  # labelled voxels per case from which dataset-wide percentiles are taken
+
+
+class SurveyRecord(BaseModel):
+    """What the first pass keeps of a case; nothing in it names the patient where names are hidden."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stamp: str = Field(description="Digest of the rules, and of the files' names, sizes and dates.")
+    case_id: str
+    patient_id: str
+    images: tuple[SourceFiles, ...]
+    label: SourceFiles | None
+    category: str | None
+    source_root: str
+    sha256: dict[str, str]
+    shape: tuple[int, int, int]
+    affine: Affine
+    channels: int
+    lowest: tuple[float, ...] = Field(description="Smallest intensity of each channel.")
+    label_counts: dict[int, int] = Field(description="Voxels of each value; empty where masks are named.")
+    combinations: tuple[tuple[tuple[str, ...], int], ...] = Field(
+        description="Names of masks that share voxels, with these voxels; () where the source holds integers."
+    )
+    measures: CaseMeasures
+    signature: Signature
 
 
 @dataclass(frozen=True, eq=False)
 class SurveyedCase:
-    """What the first pass keeps of a case.
-
-    `lowest` is the smallest intensity per channel; `label_counts` {value: voxels}; `foreground` a sample of
-    the labelled intensities (n, channels) of cases that were asked for it, evenly spread, otherwise None.
-    """
+    """A case with its record; `foreground` is read when asked for."""
 
     source: CaseSource
-    shape: tuple[int, int, int]
-    affine: np.ndarray
-    channels: int
-    lowest: tuple[float, ...]
-    label_counts: dict[int, int]
-    foreground: np.ndarray | None
-    sha256: dict[Path, str]
+    record: SurveyRecord
+    path: Path
+
+    @property
+    def case_id(self) -> str:
+        """Name of the case in the dataset."""
+        return self.record.case_id
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along i, j, k."""
+        return self.record.shape
+
+    @property
+    def affine(self) -> np.ndarray:
+        """Voxel index -> RAS millimetres, (4, 4)."""
+        return np.array(self.record.affine)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels kept."""
+        return self.record.channels
+
+    @property
+    def lowest(self) -> tuple[float, ...]:
+        """Smallest intensity of each channel."""
+        return self.record.lowest
+
+    @property
+    def foreground(self) -> np.ndarray:
+        """Labelled intensities (n, channels), at most 10,000, evenly spread."""
+        sample: np.ndarray = np.load(self.path.with_suffix(".npy"))
+        return sample
+
+
+@dataclass(frozen=True)
+class _Task:
+    source: CaseSource
+    root: Path
+    patient: str | None
+    rules: ReadingRules
+    pseudonyms: Pseudonyms | None
+    path: Path
+    stamp: str
 
 
 def survey_study(
-    study: Study, labels: Mapping[str, int] | None, sampled: Collection[str], progress: Progress = None
-) -> tuple[SurveyedCase, ...]:
-    """Read and check every case of a study, one at a time.
+    intake: Intake, folder: Path, *, workers: int = 1, progress: Progress = None
+) -> tuple[tuple[SurveyedCase, ...], tuple[str, ...]]:
+    """Read, check and measure every case, and keep the records in `folder`.
 
     Args:
-        study: the cases; its own problems are reported too.
-        labels: declared {name: value}; None accepts every whole number.
-        sampled: identifiers of the cases whose labelled intensities are sampled.
+        intake: the cases and what is taken of their files.
+        folder: of the records of this and earlier runs; records that no case needs any more are removed.
+        workers: processes.
         progress: called with ("reading", done, total).
 
-    Raises:
-        InvalidCasesError: at least one case cannot be used; lists all of them.
+    Returns:
+        The cases that can be used, in the order of the study, and a sentence for each that cannot.
     """
-    problems = list(study.problems)
-    cases: list[SurveyedCase] = []
-    total = len(study.sources)
-    report_progress(progress, "reading", 0, total)
-    for done, source in enumerate(study.sources, start=1):
-        try:
-            cases.append(_survey_case(source, study.channels, labels, source.case_id in sampled))
-        except ImgMedError as error:
-            problems.append(str(error))
-        report_progress(progress, "reading", done, total)
-    problems += _channel_problems(cases)
-    if problems:
-        raise InvalidCasesError(problems, total)
-    return tuple(cases)
+    folder.mkdir(exist_ok=True)
+    tasks = _tasks(intake, folder)
+    cases, problems = [], []
+    for task, found in zip(
+        tasks, map_tasks(_survey_case, tasks, workers=workers, stage="reading", progress=progress), strict=True
+    ):
+        if isinstance(found, SurveyRecord):
+            cases.append(SurveyedCase(task.source, found, task.path))
+        else:
+            problems.append(found)
+    wanted = {task.path.stem for task in tasks}
+    for path in folder.iterdir():
+        if path.stem not in wanted:
+            path.unlink()
+    return tuple(cases), (*problems, *_channel_problems(cases))
 
 
-def read_image(source: CaseSource) -> Volume:
-    """Return the image of a case as (i, j, k, channels) float32, its files stacked as channels.
-
-    Raises:
-        PairMismatchError: the files do not lie on the same grid.
-        InvalidVolumeError: NaN or infinite voxels.
-    """
-    volumes = [read_volume(image.path) for image in source.images]
-    for other in volumes[1:]:
-        _check_same_grid(volumes[0], other, "image", "its other channel")
-    arrays = [channel_array(volume) for volume in volumes]
-    array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=3)
-    return Volume(array, volumes[0].affine, volumes[0].path)
+def is_surveyed(intake: Intake, folder: Path) -> bool:
+    """Tell whether `folder` holds a current record of every case and of no other."""
+    try:
+        tasks = _tasks(intake, folder)
+    except OSError:
+        return False
+    kept = {path.stem for path in folder.glob("*.json")} if folder.is_dir() else set()
+    return kept == {task.path.stem for task in tasks} and all(_kept_record(task) is not None for task in tasks)
 
 
-def read_label(source: CaseSource, image: Volume) -> Volume:
-    """Return the label map of a case as (i, j, k) uint8 or uint16, checked against the grid of its image.
-
-    Raises:
-        PairMismatchError: image and label differ in shape or affine.
-        LabelError: not a map of whole numbers.
-    """
-    if source.label is None:
-        raise LabelError(f"{source.images[0]}: no label map; preparation needs one for every case")
-    label = read_volume(source.label.path)
-    _check_same_grid(image, label, "image", "its label")
-    return Volume(to_label_map(label.array, label.origin), label.affine, label.path)
-
-
-def _survey_case(
-    source: CaseSource, channels: tuple[str, ...] | None, labels: Mapping[str, int] | None, sampled: bool
-) -> SurveyedCase:
-    image = read_image(source)
-    if channels is not None and image.channels != len(channels):
-        raise InvalidVolumeError(
-            f"{source.images[0]}: {image.channels} channels, but dataset.json declares {len(channels)}"
-            f" ({', '.join(channels)}); correct one of them"
+def _tasks(intake: Intake, folder: Path) -> list[_Task]:
+    # Hidden by the key where there is one: a plain hash of a name could be found by trying names out.
+    token = (intake.pseudonyms or Pseudonyms(b"")).of
+    tasks = []
+    for source in intake.study.sources:
+        patient = intake.patients.get(source.case_id)
+        names = [str(path.relative_to(intake.study.root)) for path in source.files]
+        states = [path.stat() for path in source.files]
+        stamp = token(
+            repr(
+                (
+                    RECORD_VERSION,
+                    intake.rules.model_dump_json(),
+                    (source.case_id, patient, source.category),
+                    [image.entry for image in source.images],
+                    [(name, state.st_size, state.st_mtime_ns) for name, state in zip(names, states, strict=True)],
+                )
+            )
         )
-    label = read_label(source, image)
-    counts = count_labels(label.array)
-    if labels is not None:
-        check_declared(list(counts), labels, label.origin)
-    return SurveyedCase(
-        source=source,
+        path = folder / f"{token(source.case_id)}.json"
+        tasks.append(_Task(source, intake.study.root, patient, intake.rules, intake.pseudonyms, path, stamp))
+    return tasks
+
+
+def _survey_case(task: _Task) -> SurveyRecord | str:
+    """Take over the record of an earlier run, or make one; a sentence if the case cannot be used."""
+    try:
+        return _kept_record(task) or _new_record(task)
+    except ImgMedError as error:
+        return str(error)
+
+
+def _kept_record(task: _Task) -> SurveyRecord | None:
+    try:
+        record = SurveyRecord.model_validate(read_json(task.path))
+    except (OSError, ValueError, ValidationError):
+        return None
+    return record if record.stamp == task.stamp and task.path.with_suffix(".npy").is_file() else None
+
+
+def _new_record(task: _Task) -> SurveyRecord:
+    source, rules = task.source, task.rules
+    image = read_case_image(source, rules)
+    label = None if source.label is None else read_case_label(source.label, image, rules)
+    names, label_map = _named(label, rules)
+    if label is not None and label.masks is None and rules.labels is not None:
+        check_declared(list(count_labels(label_map)), rules.labels, str(source.label))
+    sha256 = {path: sha256_of(path) for path in source.files}
+    public = _Public.of(task)
+    record = SurveyRecord(
+        stamp=task.stamp,
+        case_id=public.text(source.case_id),
+        patient_id=public.patient_id,
+        images=tuple(public.files(image_source) for image_source in source.images),
+        label=None if source.label is None else public.files(source.label),
+        category=source.category,
+        source_root=public.text(str(task.root)),
+        sha256={public.path(path): digest for path, digest in sha256.items()},
         shape=image.shape,
-        affine=image.affine,
+        affine=image.affine.tolist(),
         channels=image.channels,
         lowest=tuple(float(image.array[..., channel].min()) for channel in range(image.channels)),
-        label_counts=counts,
-        foreground=_foreground_sample(image.array, label.array) if sampled else None,
-        sha256={path: sha256_of(path) for path in source.files},
+        label_counts={} if label is None or label.masks is not None else count_labels(label_map),
+        combinations=tuple(
+            (tuple(sorted(combination)), voxels)
+            for combination, voxels in (label.combinations if label is not None else {}).items()
+        ),
+        measures=measure_case(image, label_map, names, repaired=() if label is None else label.repaired),
+        signature=signature_of(image),
     )
+    write_npy(task.path.with_suffix(".npy"), _foreground_sample(image.array, label_map))
+    write_json(task.path, record.model_dump(mode="json"))
+    return record
 
 
-def _foreground_sample(image: np.ndarray, label: np.ndarray) -> np.ndarray:
-    labelled = image[label > 0]
+@dataclass(frozen=True)
+class _Public:
+    """What of a case's names may be written down."""
+
+    task: _Task
+    identity: tuple[str, ...]
+    patient_id: str
+
+    @classmethod
+    def of(cls, task: _Task) -> _Public:
+        identity = _identity_of(task.source.images[0])
+        named = task.patient or (None if identity is None else identity.patient_id or identity.name) or None
+        names = () if identity is None else (identity.name, identity.patient_id, identity.birth_date)
+        hidden = task.pseudonyms
+        if named is None:
+            return cls(task, names, task.source.case_id if hidden is None else hidden.hide(task.source.case_id, names))
+        return cls(task, names, named if hidden is None else hidden.of(named))
+
+    def text(self, text: str) -> str:
+        return text if self.task.pseudonyms is None else self.task.pseudonyms.hide(text, self.identity)
+
+    def path(self, path: Path) -> str:
+        return self.text(path.relative_to(self.task.root).as_posix())
+
+    def files(self, source: VolumeSource) -> SourceFiles:
+        return SourceFiles(files=tuple(self.path(path) for path in source.files), entry=source.entry)
+
+
+def _identity_of(source: VolumeSource) -> PatientIdentity | None:
+    return find_series(source.path)[0].identity if has_dicom_name_or_content(source.path) else None
+
+
+def _named(label: CaseLabel | None, rules: ReadingRules) -> tuple[dict[str, int], np.ndarray | None]:
+    """Names and numbers of one case's labels, for its measures; those of the dataset may differ."""
+    if label is None:
+        return {}, None
+    if label.masks is None:
+        found = rules.labels or labels_from_values(list(count_labels(label.label_map)))
+        return dict(found), label.label_map
+    names, regions = number_segments({"": set(label.combinations)})
+    return names, label.numbered(names, regions)
+
+
+def _foreground_sample(image: np.ndarray, label_map: np.ndarray | None) -> np.ndarray:
+    labelled = image[label_map > 0] if label_map is not None else image.reshape(-1, image.shape[-1])
     keep = min(len(labelled), FOREGROUND_SAMPLE)
     return labelled[np.linspace(0, max(0, len(labelled) - 1), keep).astype(np.intp)]
 
 
-def _check_same_grid(first: Volume, second: Volume, first_role: str, second_role: str) -> None:
-    if first.shape != second.shape:
-        raise PairMismatchError(
-            f"{first.origin}: {first_role} has shape {_times(first.shape)}, {second_role} {second.origin} has"
-            f" {_times(second.shape)}; both must lie on the same voxel grid"
-        )
-    if not is_same_affine(first.affine, second.affine):
-        raise PairMismatchError(
-            f"{first.origin}: {first_role} has affine {describe_affine(first.affine)}, {second_role}"
-            f" {second.origin}"
-            f" has {describe_affine(second.affine)}; both must lie on the same voxel grid (resample the"
-            " label map onto the image, or copy the image's header if only the header is wrong)"
-        )
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(size) for size in shape)
-
-
-def _channel_problems(cases: list[SurveyedCase]) -> list[str]:
+def _channel_problems(cases: Sequence[SurveyedCase]) -> list[str]:
     """One sentence for each case whose number of channels is not the most frequent one."""
     counts = [case.channels for case in cases]
     usual = max(sorted(set(counts)), key=counts.count, default=0)
@@ -160,9 +286,3 @@ def _channel_problems(cases: list[SurveyedCase]) -> list[str]:
         for case in cases
         if case.channels != usual
     ]
-
-
-def check_labelled(cases: tuple[SurveyedCase, ...], root: Path) -> None:
-    """Raise LabelError if no case holds a voxel other than background."""
-    if not any(value for case in cases for value in case.label_counts):
-        raise LabelError(f"{root}: every label map is background only; there is nothing to learn")

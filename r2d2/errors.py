@@ -8,7 +8,6 @@ __all__ = [
     "OutputExistsError",
     "PredictionError",
     "R2D2Error",
-    "SourceChangedError",
 ]
 
 
@@ -45,7 +44,3 @@ class LaunchError(R2D2Error, RuntimeError):
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
         self.exit_code = exit_code
-
-
-class SourceChangedError(R2D2Error, ValueError):
-    """A reference that is no longer the file that was prepared."""

@@ -7,9 +7,7 @@ from pathlib import Path
 from dist_training.model_card import Split
 from imgmed import PreparedDataset
 from imgmed.progress import Progress
-from imgmed.storage import sha256_of
-from r2d2.errors import SourceChangedError
-from r2d2.predict import PredictionManifest, read_manifest
+from r2d2.predict import PredictionManifest, prediction_name, read_manifest
 from segeval import CasePair, Evaluation, evaluate_folders, evaluate_pairs, write_evaluation
 
 __all__ = ["evaluate_dataset", "evaluate_prediction_folder", "split_case_ids"]
@@ -30,7 +28,7 @@ def split_case_ids(dataset: PreparedDataset, split: Split) -> tuple[str, ...]:
 def evaluate_dataset(
     dataset: PreparedDataset, split: Split, prediction: Path, out: Path, progress: Progress | None = None
 ) -> Evaluation:
-    """Evaluate predictions of a split against the dataset's own source labels, as whole volumes.
+    """Evaluate predictions of a split against the dataset's reference label maps, as whole volumes.
 
     Args:
         dataset: the prepared dataset.
@@ -43,23 +41,15 @@ def evaluate_dataset(
         The evaluation.
 
     Raises:
-        SourceChangedError: a reference differs from the file that was prepared.
+        NotADatasetError: the dataset has no reference label maps: it is of another task.
         SegEvalError: missing predictions, other grids, other labels: all of them listed.
     """
     notes = _notes(read_manifest(prediction))
     pairs = []
     for case_id in split_case_ids(dataset, split):
         case = dataset.case(case_id)
-        if case.label is None:
-            raise SourceChangedError(f"{dataset.folder}: case {case_id} has no label map to evaluate with")
-        reference = dataset.source_root / case.label.path
-        if not reference.is_file() or sha256_of(reference) != case.sha256[case.label.path]:
-            raise SourceChangedError(
-                f"{reference} is missing or is no longer the file that {dataset.folder} was prepared from; "
-                "put it back, or run 'r2d2 prepare' again"
-            )
-        name = Path(case.images[0].path).name
-        pairs.append(CasePair(case_id, reference, prediction / name, case.patient_id, notes.get(case_id)))
+        path = prediction / prediction_name(case)
+        pairs.append(CasePair(case_id, dataset.reference(case_id), path, case.patient_id, notes.get(case_id)))
     evaluation = evaluate_pairs(pairs, dataset.labels, progress)
     write_evaluation(evaluation, out)
     return evaluation

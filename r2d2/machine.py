@@ -79,6 +79,11 @@ def usable_cores(cgroup_cores: float | None) -> float | None:
     return min(float(affinity), cgroup_cores)
 
 
+def whole_cores() -> int:
+    """The cores that this process may use, rounded down, at least 1."""
+    return max(1, int(usable_cores(read_cgroup_limits(Path("/")).cores) or 1))
+
+
 def free_disk(folder: Path) -> int | None:
     """Free bytes for this user on the disk that holds `folder`."""
     try:

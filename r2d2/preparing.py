@@ -1,39 +1,87 @@
-"""From scans to a prepared dataset with settings that suit it."""
+"""From scans to a prepared dataset with its report and with settings that suit it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
+from imgmed import AugmentationSettings, PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
+from imgmed.presets import read_preset
 from imgmed.progress import Progress
 from imgmed.storage import write_bytes
 from r2d2.config import FILE_NAME, commented_yaml
 from r2d2.proposal import propose
+from r2d2.report.dataset import build_dataset_report
 
-__all__ = ["PHANTOM_FOLDER", "phantom_dataset", "prepare"]
+__all__ = ["PHANTOM_FOLDER", "Prepared", "phantom_dataset", "prepare", "preset_layer"]
 
 PHANTOM_FOLDER = Path("r2d2-phantom")
+REPORT = "dataset.html"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared dataset, and whether anything had to be done for it."""
+
+    dataset: PreparedDataset
+    changed: bool
 
 
 def prepare(
-    source: Path, out: Path, settings: PreparationSettings, progress: Progress | None = None
-) -> PreparedDataset:
-    """Prepare a study and write the settings that suit it beside it, as ``r2d2.yaml``.
+    source: Path,
+    out: Path,
+    settings: PreparationSettings,
+    augmentation: AugmentationSettings | None = None,
+    *,
+    workers: int = 1,
+    key_file: Path | None = None,
+    progress: Progress = None,
+) -> Prepared:
+    """Prepare a study, with its report (dataset.html) and the settings that suit it (r2d2.yaml) in its folder.
 
     Args:
-        source: folder of the scans.
-        out: folder of the prepared dataset; must not exist yet, or be empty.
+        source: folder or archive of the scans.
+        out: folder of the prepared dataset; see `imgmed.prepare_dataset` on one that exists.
         settings: how to prepare.
+        augmentation: of the copies where `settings.augment_to` asks for some; kept in r2d2.yaml otherwise.
+        workers: processes.
+        key_file: of the pseudonyms.
         progress: told of each stage.
-
-    Returns:
-        The prepared dataset.
     """
-    dataset = prepare_dataset(source, out, settings, progress=progress)
-    proposed = propose(dataset).model_copy(update={"dataset": Path(), "preparation": settings})
-    title = f"Settings proposed for {dataset.name}; 'r2d2 train --dataset {out}' uses them."
-    write_bytes(out / FILE_NAME, commented_yaml(proposed, title).encode())
-    return dataset
+    finished: list[PreparedDataset] = []
+
+    def finish(dataset: PreparedDataset) -> None:
+        proposed = propose(dataset).model_copy(update={"dataset": Path(), "preparation": settings})
+        if augmentation is not None and settings.augment_to is None:
+            proposed = proposed.model_copy(update={"augmentation": augmentation})
+        title = f"Settings proposed for {dataset.name}; 'r2d2 train --dataset {out}' uses them."
+        write_bytes(dataset.folder / FILE_NAME, commented_yaml(proposed, title).encode())
+        build_dataset_report(dataset, dataset.folder / REPORT)
+        finished.append(dataset)
+
+    dataset = prepare_dataset(
+        source,
+        out,
+        settings,
+        augmentation=augmentation,
+        workers=workers,
+        key_file=key_file,
+        finish=finish,
+        progress=progress,
+    )
+    return Prepared(dataset, changed=bool(finished))
+
+
+def preset_layer(name: str, layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the settings of a preset under those of a configuration layer, which come first.
+
+    Raises:
+        UnknownPresetError: no such preset; lists those there are.
+    """
+    preset = read_preset(name)
+    return {key: {**preset.get(key, {}), **layer.get(key, {})} for key in ("preparation", "augmentation")}
 
 
 def phantom_dataset(folder: Path, progress: Progress | None = None, seed: int = 0) -> PreparedDataset:
@@ -52,4 +100,4 @@ def phantom_dataset(folder: Path, progress: Progress | None = None, seed: int = 
         return PreparedDataset.read(prepared)
     if not study.exists():
         write_phantom_study(study, seed=seed, progress=progress)
-    return prepare(study, prepared, PreparationSettings(seed=seed), progress)
+    return prepare(study, prepared, PreparationSettings(seed=seed), progress=progress).dataset

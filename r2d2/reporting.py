@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from imgmed import PreparedDataset
@@ -22,7 +23,7 @@ def report_on_dataset(
     """Write the HTML report of an evaluation on cases of a prepared dataset.
 
     Args:
-        dataset: the prepared dataset, whose source files are drawn.
+        dataset: the prepared dataset, whose scans are drawn.
         evaluation: folder with summary.json.
         prediction: folder with the label maps.
         out: the HTML file.
@@ -34,15 +35,14 @@ def report_on_dataset(
     if run_dir is None:
         manifest = read_manifest(prediction)
         run_dir = Path(manifest.model).parent if manifest is not None else None
-    cases = dataset.cases.values()
-    labels = {case.case_id: case.label.path for case in cases if case.label is not None}
+    labelled = [case_id for case_id, case in dataset.cases.items() if case.label is not None]
     return build_report(
         out,
         title=f"{dataset.name}: evaluation",
         evaluation_dir=evaluation,
         prediction_dir=prediction,
-        reference={case_id: dataset.source_root / path for case_id, path in labels.items()},
-        images={case.case_id: dataset.source_root / case.images[0].path for case in cases},
+        reference={case_id: dataset.reference(case_id) for case_id in labelled},
+        images={case_id: partial(dataset.restored_image, case_id) for case_id in labelled},
         run_dir=run_dir if run_dir is not None and run_dir.is_dir() else None,
         labels=dataset.labels,
     )

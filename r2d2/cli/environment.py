@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from pathlib import Path
 
-__all__ = ["launched_rank", "launched_world_size", "quiet_tensorflow"]
+__all__ = ["launched_rank", "launched_world_size", "patient_key_file", "quiet_tensorflow"]
 
 _SIZES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE")
 _RANKS = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK")
@@ -20,6 +21,12 @@ def launched_world_size() -> int | None:
 def launched_rank() -> int:
     """Give this process's rank in the launcher's job; 0 without one."""
     return next((int(os.environ[name]) for name in _RANKS if name in os.environ), 0)
+
+
+def patient_key_file() -> Path:
+    """Give where this user's key for pseudonyms lies: r2d2/patient_key in the folder of configurations."""
+    folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(folder) / "r2d2" / "patient_key"
 
 
 def quiet_tensorflow(is_verbose: bool) -> None:

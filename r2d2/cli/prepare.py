@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -10,38 +11,79 @@ __all__ = ["prepare"]
 
 
 def prepare(
-    source: Path = typer.Argument(help="Folder of the study."),
+    source: Path = typer.Argument(help="Folder or archive (.zip, .tar, .tar.gz) of the study."),
     settings: list[str] = typer.Argument(None, metavar="KEY=VALUE", help="Settings, like preparation.seed=3."),
-    out: Path = typer.Option(..., help="Folder for the prepared dataset; must not exist, or be empty."),
+    out: Path = typer.Option(..., help="Folder for the prepared dataset; an unfinished or older one is continued."),
+    recipe: str = typer.Option(None, help="Layout of the source, where it is not recognised; see 'r2d2 inspect'."),
+    preset: str = typer.Option(None, help="Settings of a published use case, such as kits23 or brats_t1_70."),
+    workers: int = typer.Option(None, min=1, help="Processes; by default one for each core."),
+    augment_to: int = typer.Option(
+        None, min=1, help="Enlarge the training part to this many slices by augmented copies."
+    ),
+    patient_key: Path = typer.Option(
+        None, help="Key file that hides patients' names; by default in ~/.config/r2d2, made where it is missing."
+    ),
     config: Path = typer.Option(None, help="Configuration file whose 'preparation' is used; by default r2d2.yaml."),
 ) -> None:
-    """Turn a study (MSD layout, or pairs of folders) into a patient-split dataset of slices.
+    """Turn a study into a patient-split dataset of slices, with a report on what is in it and what is odd.
+
+    'r2d2 inspect SOURCE' shows what would be read. Interrupted, the same command goes on where it stopped; with
+    cases added to the source it brings the dataset up to date and keeps the splits.
 
     Example: r2d2 prepare Task04_Hippocampus --out work/hippocampus
     """
+    from r2d2.cli.environment import patient_key_file
     from r2d2.cli.progress import stages
     from r2d2.config import configure
     from r2d2.errors import ConfigurationError
+    from r2d2.machine import whole_cores
     from r2d2.preparing import prepare as prepare_study
+    from r2d2.preparing import preset_layer
     from r2d2.training import find_layer
 
-    foreign = [word for word in settings or [] if not word.startswith("preparation.")]
+    foreign = [word for word in settings or [] if not word.startswith(("preparation.", "augmentation."))]
     if foreign:
         raise ConfigurationError(
-            f"{', '.join(foreign)}: 'prepare' takes preparation settings only, like preparation.seed=3"
+            f"{', '.join(foreign)}: 'prepare' takes preparation and augmentation settings only, like preparation.seed=3"
         )
     path, content = find_layer(config)
-    layer = {"preparation": content["preparation"]} if "preparation" in content else {}
-    configuration = configure(layer, assignments=settings or [], origin=str(path or ""))
+    layer: dict[str, Any] = {key: content[key] for key in ("preparation", "augmentation") if key in content}
+    if preset is not None:
+        layer = preset_layer(preset, layer)
+    options = {"preparation.recipe": recipe, "preparation.augment_to": augment_to}
+    configuration = configure(layer, options=options, assignments=settings or [], origin=str(path or ""))
     with stages() as report:
-        dataset = prepare_study(source, out, configuration.preparation, report)
-    splits = dataset.splits
-    typer.echo(f"prepared {dataset.name}: {len(dataset.cases)} cases in {out}", err=True)
+        prepared = prepare_study(
+            source,
+            out,
+            configuration.preparation,
+            configuration.augmentation,
+            workers=workers or whole_cores(),
+            key_file=patient_key or patient_key_file(),
+            progress=report,
+        )
+    dataset, description = prepared.dataset, prepared.dataset.description
+    if not prepared.changed:
+        typer.echo(f"{out} holds all {len(dataset.cases)} cases of {source} already; nothing to do", err=True)
+        return
+    for sentence in description.skipped:
+        typer.echo(f"  left out: {sentence}", err=True)
+    for sentence in description.warnings:
+        typer.echo(f"  warning: {sentence}", err=True)
+    _tell(dataset, out)
+
+
+def _tell(dataset: Any, out: Path) -> None:
+    """Say in a few lines what was made and what comes next."""
+    splits, description = dataset.splits, dataset.description
+    typer.echo(f"prepared {dataset.name} ({description.recipe} layout): {len(dataset.cases)} cases in {out}", err=True)
     typer.echo(
         f"  train {len(splits.train)}, validation {len(splits.validation)}, test {len(splits.test)} cases; "
         f"labels {', '.join(f'{value} {name}' for name, value in dataset.labels.items())}",
         err=True,
     )
-    for choice, reason in dataset.description.reasons.items():
+    for choice, reason in description.reasons.items():
         typer.echo(f"  {choice}: {reason}", err=True)
-    typer.echo(f"next: r2d2 train --dataset {out} --workers 2", err=True)
+    typer.echo(f"report: {out / 'dataset.html'}", err=True)
+    if description.task == "segmentation":
+        typer.echo(f"next: r2d2 train --dataset {out} --workers 2", err=True)

@@ -41,7 +41,7 @@ def build_report(
     evaluation_dir: Path,
     prediction_dir: Path | None,
     reference: Mapping[str, Path],
-    images: Mapping[str, Path],
+    images: Mapping[str, ImageOf],
     run_dir: Path | None,
     labels: Mapping[str, int],
 ) -> Path:
@@ -53,7 +53,7 @@ def build_report(
         evaluation_dir: folder with `summary.json` and `cases.csv`.
         prediction_dir: folder of the predicted label maps; None takes the paths that the evaluation names.
         reference: reference label map of each case; for others the path that the evaluation names is taken.
-        images: image of each case; those without one get no picture.
+        images: image of each case, its file or a function that gives it; those without one get no picture.
         run_dir: run folder for the training curves and the provenance; None leaves them out.
         labels: integer of each name, background included, for the names in pictures; labels that are not in
             it keep the name that they have in the evaluation.
@@ -109,7 +109,7 @@ def _overlays_section(
     evaluation: Evaluation,
     prediction_dir: Path | None,
     reference: Mapping[str, Path],
-    images: Mapping[str, Path],
+    images: Mapping[str, ImageOf],
     labels: Mapping[str, int],
 ) -> Html:
     pictures: list[Picture] = []
@@ -123,7 +123,8 @@ def _overlays_section(
         if prediction_dir is not None:
             prediction = prediction_dir / prediction.name
         try:
-            overlay = read_overlay(image, reference.get(case.case_id, Path(case.reference)), prediction)
+            scan = image if isinstance(image, Path) else image()
+            overlay = read_overlay(scan, reference.get(case.case_id, Path(case.reference)), prediction)
         except (ImgMedError, OverlayError) as error:
             failures.append(f"No picture of case {case.case_id}: {error}.")
             continue

@@ -58,14 +58,14 @@ class Overlay:
     edges: tuple[str, str, str, str]
 
 
-def read_overlay(image: Path, reference: Path, prediction: Path) -> Overlay:
+def read_overlay(image: Path | Volume, reference: Path, prediction: Path) -> Overlay:
     """Read the slice on which the reference is largest (the prediction, where there is no reference).
 
     It is drawn in the radiological convention: the patient's right at the left edge, the front at the top of
     axial and at the left of sagittal slices.
 
     Args:
-        image: the scan; of several channels the first is taken.
+        image: the scan, or its file; of several channels the first is taken.
         reference: its label map.
         prediction: the predicted label map.
 
@@ -76,11 +76,12 @@ def read_overlay(image: Path, reference: Path, prediction: Path) -> Overlay:
         OverlayError: the three do not have one shape.
         ImgMedError: a file cannot be read.
     """
-    volumes = [read_volume(path) for path in (image, reference, prediction)]
+    scan_volume = image if isinstance(image, Volume) else read_volume(image)
+    volumes = [scan_volume, *(read_volume(path) for path in (reference, prediction))]
     arrays = [volume.array[..., 0] if volume.array.ndim == 4 else volume.array for volume in volumes]
     if len({array.shape for array in arrays}) != 1:
         raise OverlayError(
-            f"{image} has shape {arrays[0].shape}, its label maps {arrays[1].shape} and {arrays[2].shape}"
+            f"{scan_volume.origin} has shape {arrays[0].shape}, its label maps {arrays[1].shape} and {arrays[2].shape}"
         )
     affine = volumes[1].affine
     scan, truth, guess = (to_canonical(array, orientation_of(affine)) for array in arrays)

@@ -1,0 +1,54 @@
+"""Which numbers a study's labels get in the prepared dataset, the same in every case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from imgmed.errors import LabelError
+from imgmed.labels import labels_from_values, number_segments, parse_regions
+from imgmed.survey import SurveyRecord
+
+__all__ = ["Labelling", "labelling_of"]
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """{name: value} with the background, and {name: values} of what overlaps or belongs together."""
+
+    labels: Mapping[str, int]
+    regions: Mapping[str, tuple[int, ...]]
+
+
+def labelling_of(
+    records: Sequence[SurveyRecord],
+    declared: Mapping[str, int] | None,
+    regions: Mapping[str, tuple[int, ...]] | None,
+) -> Labelling:
+    """Number the labels of a study: as declared, or as found; masks that overlap get composite integers.
+
+    Args:
+        records: of all cases.
+        declared: {name: value} of the user or the source; None takes what occurs.
+        regions: {name: values} of the user or the source.
+
+    Raises:
+        LabelError: some cases hold integers and others named masks, masks that are not declared, regions of
+            values that are no labels, or nothing is labelled at all.
+    """
+    masked = [record for record in records if record.combinations]
+    numbered = [record for record in records if record.label_counts]
+    if masked and any(set(record.label_counts) - {0} for record in numbered):
+        raise LabelError(
+            f"{masked[0].case_id} names its labels (DICOM SEG or RTSTRUCT), {numbered[0].case_id} numbers them;"
+            " prepare them apart, or convert one kind"
+        )
+    if masked:
+        combinations = {record.case_id: {frozenset(names) for names, _ in record.combinations} for record in masked}
+        labels, found = number_segments(combinations, declared)
+        return Labelling(labels, {**found, **parse_regions(regions or {}, labels)})
+    values = sorted({value for record in numbered for value in record.label_counts})
+    if numbered and not any(values):
+        raise LabelError("every label map is background only; there is nothing to learn")
+    labels = dict(declared) if declared is not None else labels_from_values(values)
+    return Labelling(labels, parse_regions(regions or {}, labels))
