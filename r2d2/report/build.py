@@ -6,10 +6,10 @@ import datetime
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from imgmed import ImgMedError
+from imgmed import ImgMedError, Volume
 from r2d2.errors import R2D2Error
 from r2d2.report.curves import draw_curves, read_epochs
 from r2d2.report.formatting import case_score, millimetres, plural, share, status_words
@@ -27,7 +27,9 @@ from r2d2.report.sections import (
 )
 from segeval import EvaluatedCase, Evaluation, read_evaluation
 
-__all__ = ["ReportWriteError", "build_report"]
+__all__ = ["ImageOf", "ReportWriteError", "build_report"]
+
+ImageOf = Path | Callable[[], Volume]
 
 
 class ReportWriteError(R2D2Error, OSError):
