@@ -9,8 +9,10 @@ __all__ = [
     "DatasetExistsError",
     "ImgMedError",
     "InvalidCasesError",
+    "InvalidSplitsError",
     "InvalidVolumeError",
     "LabelError",
+    "LeakError",
     "NoSpaceError",
     "NotADatasetError",
     "PairMismatchError",
@@ -23,6 +25,8 @@ __all__ = [
     "UnreadableFileError",
     "UnsupportedFormatError",
 ]
+
+LEAKS_SHOWN = 20
 
 
 class ImgMedError(Exception):
@@ -75,6 +79,26 @@ class InvalidCasesError(ImgMedError, ValueError):
             lines = "\n".join(f"  {problem}" for problem in self.problems)
             message = f"{len(self.problems)} problems among {cases} cases:\n{lines}"
         super().__init__(message)
+
+
+class InvalidSplitsError(ImgMedError, ValueError):
+    """Given splits that do not hold every case of the study exactly once."""
+
+
+class LeakError(ImgMedError, ValueError):
+    """The same patient, or the same image content, in two parts of given or kept splits.
+
+    `problems` holds one finished sentence for each group of cases that is torn apart.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        shown = "\n".join(f"  {problem}" for problem in self.problems[:LEAKS_SHOWN])
+        more = len(self.problems) - LEAKS_SHOWN
+        super().__init__(
+            f"{len(self.problems)} leak{'s' if len(self.problems) > 1 else ''} between the parts of the splits; keep"
+            f" each of these together:\n{shown}" + (f"\n  ... and {more} more" if more > 0 else "")
+        )
 
 
 class TooFewPatientsError(ImgMedError, ValueError):
