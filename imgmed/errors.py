@@ -10,8 +10,10 @@ __all__ = [
     "DatasetExistsError",
     "ImgMedError",
     "InvalidCasesError",
+    "InvalidSplitsError",
     "InvalidVolumeError",
     "LabelError",
+    "LeakError",
     "NoSpaceError",
     "NotADatasetError",
     "PairMismatchError",
@@ -26,6 +28,8 @@ __all__ = [
     "UnsupportedFormatError",
     "WorkerLostError",
 ]
+
+LEAKS_SHOWN = 20
 
 
 class ImgMedError(Exception):
@@ -90,6 +94,24 @@ class PatientKeyError(ImgMedError, ValueError):
 
 class WorkerLostError(ImgMedError, ChildProcessError):
     """A worker process ended without an answer, most often for want of memory."""
+class InvalidSplitsError(ImgMedError, ValueError):
+    """Given splits that do not hold every case of the study exactly once."""
+
+
+class LeakError(ImgMedError, ValueError):
+    """The same patient, or the same image content, in two parts of given or kept splits.
+
+    `problems` holds one finished sentence for each group of cases that is torn apart.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        shown = "\n".join(f"  {problem}" for problem in self.problems[:LEAKS_SHOWN])
+        more = len(self.problems) - LEAKS_SHOWN
+        super().__init__(
+            f"{len(self.problems)} leak{'s' if len(self.problems) > 1 else ''} between the parts of the splits; keep"
+            f" each of these together:\n{shown}" + (f"\n  ... and {more} more" if more > 0 else "")
+        )
 
 
 class TooFewPatientsError(ImgMedError, ValueError):

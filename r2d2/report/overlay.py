@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
-from imgmed import read_volume
+from imgmed import Volume, read_volume
 from imgmed.geometry import canonical_spacing, orientation_of, to_canonical
 from r2d2.errors import R2D2Error
 from r2d2.report.picture import Picture, encode, new_figure
