@@ -145,9 +145,7 @@ def body_mask(image: np.ndarray, axial_axis: int) -> tuple[np.ndarray, tuple[int
     i, j, k = (-(-size // COARSE) for size in image.shape[:3])
     coarse = np.moveaxis(image[::i, ::j, ::k], -1, 0)
     thresholds = [_dark_threshold(channel) for channel in coarse]
-    known = [
-        (channel, threshold) for channel, threshold in zip(coarse, thresholds, strict=True) if threshold is not None
-    ]
+    known = [pair for pair in zip(coarse, thresholds, strict=True) if pair[1] is not None]
     if not known:
         return None
     dark = np.logical_and.reduce([channel < threshold for channel, threshold in known])
@@ -194,7 +192,7 @@ def _measure_labels(
     counts = np.bincount(crop.ravel(order="K"), minlength=max(wanted.values(), default=0) + 1)
     outside = _counts_outside(image, array, crop, start, len(counts))
     sums = [
-        np.bincount(crop.ravel(), weights=array[(*part, channel)].ravel(), minlength=len(counts))
+        np.bincount(crop.ravel(), weights=array[..., channel][part].ravel(), minlength=len(counts))
         for channel in range(array.shape[3])
     ]
     boxes = ndimage.find_objects(crop)
