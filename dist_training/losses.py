@@ -3,13 +3,13 @@
 All take logits (N, H, W, K) and class indices int32 (N, H, W), in which -1 marks a pixel that counts nowhere, and
 return (N,), computed in the precision of the logits (half precision is raised to float32). K = 1 is a binary
 task: the logit of a sigmoid for class 1. K > 1 is a softmax over classes of which 0 is the background. A sample
-without a single real pixel has loss 0.
+without a single real pixel has loss 0. Class weights weigh the pixels of the cross-entropy, not the Dice.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dist_training.errors import ConfigurationError
@@ -20,25 +20,32 @@ DICE_SMOOTHING_PIXELS = 1.0
 """Added to numerator and denominator of the soft Dice; see ``dice``."""
 
 
-def cross_entropy(log_probabilities: Any, probabilities: Any, reference: Any, real: Any) -> Any:
-    """Mean over a sample's real pixels of the negative log-probability of the reference class.
+def cross_entropy(log_probabilities: Any, probabilities: Any, reference: Any, real: Any, weights: Any) -> Any:
+    """Mean over a sample's real pixels of the negative log-probability of the reference class, weighted by class.
+
+    The weighted sum is divided by the number of pixels, not by the sum of their weights: so a pixel counts the
+    same whichever others share its slice or batch, the loss stays a sum over samples, and weights that are 1 on
+    the average pixel keep its size.
 
     Args:
         log_probabilities: (N, C, P) of C classes (both of a binary task) at P pixels.
         probabilities: their exponentials; unused.
         reference: one-hot (N, C, P), zero at ignored pixels.
         real: (N, P), 1 at real pixels and 0 at ignored ones.
+        weights: (C,), of each class; None: all 1.
 
     Returns:
         (N,), 0 where a sample has no real pixel.
     """
     from keras import ops
 
+    if weights is not None:
+        reference = reference * weights[:, None]
     total = -ops.sum(reference * log_probabilities, axis=(1, 2))
     return total / ops.maximum(ops.sum(real, axis=1), 1)
 
 
-def dice(log_probabilities: Any, probabilities: Any, reference: Any, real: Any) -> Any:
+def dice(log_probabilities: Any, probabilities: Any, reference: Any, real: Any, weights: Any) -> Any:
     """One minus the soft Dice of each foreground class, averaged over the classes (Milletari et al. 2016, unsquared).
 
     Per sample and class, with sums over its real pixels: (2 sum(p y) + s) / (sum(p) + sum(y) + s), s one pixel.
@@ -50,6 +57,7 @@ def dice(log_probabilities: Any, probabilities: Any, reference: Any, real: Any) 
         probabilities: (N, C, P) of C classes, 0 the background, at P pixels.
         reference: one-hot (N, C, P), zero at ignored pixels.
         real: (N, P), 1 at real pixels and 0 at ignored ones.
+        weights: (C,); unused.
 
     Returns:
         (N,), from 0 to 1.
@@ -63,13 +71,13 @@ def dice(log_probabilities: Any, probabilities: Any, reference: Any, real: Any) 
     return 1 - ops.mean(score, axis=-1)
 
 
-def dice_cross_entropy(log_probabilities: Any, probabilities: Any, reference: Any, real: Any) -> Any:
+def dice_cross_entropy(log_probabilities: Any, probabilities: Any, reference: Any, real: Any, weights: Any) -> Any:
     """Sum of ``cross_entropy`` and ``dice``, each with weight 1."""
-    arguments = (log_probabilities, probabilities, reference, real)
+    arguments = (log_probabilities, probabilities, reference, real, weights)
     return cross_entropy(*arguments) + dice(*arguments)
 
 
-LOSSES: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
+LOSSES: dict[str, Callable[[Any, Any, Any, Any, Any], Any]] = {
     "cross_entropy": cross_entropy,
     "dice": dice,
     "dice_cross_entropy": dice_cross_entropy,
@@ -77,19 +85,20 @@ LOSSES: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
 """To add a loss: a function of these arguments, and a line here."""
 
 
-def build_loss(name: str, num_outputs: int) -> Callable[[Any, Any], Any]:
+def build_loss(name: str, num_outputs: int, class_weights: Sequence[float] | None = None) -> Callable[[Any, Any], Any]:
     """Build a loss by name.
 
     Args:
         name: one of ``LOSSES``.
         num_outputs: channels of the logits, at least 1.
+        class_weights: a positive weight for each class, background included; None: all 1.
 
     Returns:
         A function of logits (N, H, W, num_outputs) and class indices int32 (N, H, W), -1 where a pixel counts
         nowhere, that gives one loss a sample (N,).
 
     Raises:
-        ConfigurationError: no loss has this name, or there are no outputs.
+        ConfigurationError: no loss has this name, there are no outputs, or not one weight a class.
 
     >>> from keras import ops
     >>> loss = build_loss("cross_entropy", num_outputs=2)
@@ -100,6 +109,12 @@ def build_loss(name: str, num_outputs: int) -> Callable[[Any, Any], Any]:
         raise ConfigurationError(f"loss must be one of {', '.join(LOSSES)}; received {name!r}")
     if num_outputs < 1:
         raise ConfigurationError(f"num_outputs must be at least 1; received {num_outputs}")
+    num_classes = max(2, num_outputs)
+    if class_weights is not None and len(class_weights) != num_classes:
+        raise ConfigurationError(
+            f"class_weights must be one number for each of {num_classes} classes, background included; "
+            f"received {len(class_weights)}"
+        )
     compare = LOSSES[name]
 
     def per_sample_loss(logits: Any, classes: Any) -> Any:
@@ -118,8 +133,9 @@ def build_loss(name: str, num_outputs: int) -> Callable[[Any, Any], Any]:
         exponentials = ops.exp(below)
         total = ops.sum(exponentials, axis=1, keepdims=True)
         log_probabilities, probabilities = below - ops.log(total), exponentials / total
-        reference = ops.one_hot(classes, max(2, num_outputs), axis=1, dtype=dtype)
+        reference = ops.one_hot(classes, num_classes, axis=1, dtype=dtype)
         real = ops.cast(classes >= 0, dtype)
-        return compare(log_probabilities, probabilities, reference, real)
+        weights = None if class_weights is None else ops.convert_to_tensor(class_weights, dtype=dtype)
+        return compare(log_probabilities, probabilities, reference, real, weights)
 
     return per_sample_loss

@@ -15,12 +15,15 @@ from imgmed import PreparedDataset
 
 __all__ = [
     "check_checkpoint",
+    "check_class_weights",
     "check_normalisation",
     "check_tensorflow",
     "check_workers",
     "run_facts",
     "training_slice_count",
 ]
+
+_UNCHANGEABLE = {"global_batch_size", "seed", "optimizer", "momentum", "loss", "class_weights", "dtype"}
 
 
 def training_slice_count(dataset: PreparedDataset) -> int:
@@ -74,6 +77,21 @@ def check_normalisation(network: NetworkSettings, world_size: int) -> None:
         )
 
 
+def check_class_weights(dataset: PreparedDataset, settings: TrainingSettings) -> None:
+    """Refuse class weights that are not one number for each class of the dataset.
+
+    Raises:
+        ConfigurationError: naming the classes in their order.
+    """
+    weights = settings.class_weights
+    if weights is not None and len(weights) != len(dataset.class_values):
+        names = sorted(dataset.labels, key=dataset.labels.__getitem__)
+        raise ConfigurationError(
+            f"training.class_weights must be one number for each of {len(names)} classes ({', '.join(names)}); "
+            f"received {len(weights)}"
+        )
+
+
 def run_facts(dataset: PreparedDataset, settings: TrainingSettings) -> dict[str, Any]:
     """Collect what must not change between the parts of a run, as JSON has it.
 
@@ -86,7 +104,7 @@ def run_facts(dataset: PreparedDataset, settings: TrainingSettings) -> dict[str,
         "channels": len(dataset.channels),
         "class_values": list(dataset.class_values),
         "data_sha256": _data_digest(dataset),
-        **settings.model_dump(include={"global_batch_size", "seed", "optimizer", "momentum", "loss", "dtype"}),
+        **settings.model_dump(mode="json", include=_UNCHANGEABLE),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -45,6 +45,10 @@ class TrainingSettings(BaseModel):
         default="dice_cross_entropy",
         description="dice_cross_entropy (their sum), cross_entropy or dice (soft, per sample)",
     )
+    class_weights: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
+        default=None,
+        description="weights of the classes in the cross-entropy, background first; null: all count the same",
+    )
     dtype: Literal["float32", "float64"] = Field(default="float32", description="precision of weights and arithmetic")
     seed: int = Field(default=0, ge=0, description="seeds the initial weights, the order of the slices and dropout")
     checkpoint_every_epochs: int = Field(default=1, ge=1, description="epochs between checkpoints")
@@ -55,6 +59,15 @@ class TrainingSettings(BaseModel):
             raise ValueError(
                 f"warmup_epochs must not exceed epochs ({self.epochs}); received {self.warmup_epochs:g}; "
                 f"use {self.epochs / 10:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _weights_have_a_cross_entropy(self) -> TrainingSettings:
+        if self.class_weights is not None and self.loss == "dice":
+            raise ValueError(
+                "class_weights weigh the cross-entropy, which loss dice does not have; "
+                "use loss dice_cross_entropy or cross_entropy, or class_weights null"
             )
         return self
 

@@ -87,7 +87,7 @@ def _compile(
     import tensorflow as tf
 
     dtype = tf.as_dtype(settings.dtype)
-    per_sample_loss = build_loss(settings.loss, model.output_shape[-1])
+    per_sample_loss = build_loss(settings.loss, model.output_shape[-1], settings.class_weights)
     signature = [
         tf.TensorSpec((None, *input_shape), dtype),
         tf.TensorSpec((None, *input_shape[:2]), tf.int32),

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from dist_training.checkpoint import read_latest_checkpoint
 from dist_training.communicator import has_horovod
 from dist_training.errors import HorovodMissingError
-from dist_training.plan import check_checkpoint, check_normalisation, check_tensorflow, check_workers, run_facts
+from dist_training.plan import (
+    check_checkpoint,
+    check_class_weights,
+    check_normalisation,
+    check_tensorflow,
+    check_workers,
+    run_facts,
+)
 from dist_training.run_folder import RunFolder
 from imgmed import PreparedDataset
 from imgmed.progress import Progress
@@ -151,6 +158,7 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
     settings = configuration.training.resolved(world_size)
     check_workers(dataset, settings, world_size)
     check_normalisation(configuration.network, world_size)
+    check_class_weights(dataset, settings)
     folder = RunFolder(configuration.run_dir or _next_free(Path("runs"), dataset.name))
     if is_resumed:
         folder.check_resumable()
