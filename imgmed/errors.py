@@ -8,6 +8,7 @@ from collections.abc import Sequence
 __all__ = [
     "BusyFolderError",
     "DatasetExistsError",
+    "DuplicateCasesError",
     "ImgMedError",
     "InvalidCasesError",
     "InvalidSplitsError",
@@ -23,6 +24,7 @@ __all__ = [
     "SourceNotFoundError",
     "TooFewPatientsError",
     "UnknownCaseError",
+    "UnknownChannelError",
     "UnknownRecipeError",
     "UnreadableFileError",
     "UnsupportedFormatError",
@@ -88,12 +90,27 @@ class BusyFolderError(ImgMedError, BlockingIOError):
     """A folder that another process is writing."""
 
 
+class UnknownChannelError(ImgMedError, LookupError):
+    """A wanted channel that the study does not have."""
+
+
+class DuplicateCasesError(ImgMedError, ValueError):
+    """Cases with the same image content, where that was to stop the preparation; all of them are listed."""
+
+    def __init__(self, sentences: Sequence[str]) -> None:
+        self.sentences = tuple(sentences)
+        lines = "\n".join(f"  {sentence}" for sentence in self.sentences)
+        super().__init__(f"{len(self.sentences)} pairs of cases with the same image content:\n{lines}")
+
+
 class PatientKeyError(ImgMedError, ValueError):
     """No usable key to hide patients' names with."""
 
 
 class WorkerLostError(ImgMedError, ChildProcessError):
     """A worker process ended without an answer, most often for want of memory."""
+
+
 class InvalidSplitsError(ImgMedError, ValueError):
     """Given splits that do not hold every case of the study exactly once."""
 
