@@ -6,15 +6,19 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from imgmed import PreparedDataset
+from dist_training.augmentation import draw_arrays
+from imgmed import AugmentationSettings, PreparedDataset
+from imgmed.augmentation.apply import OUTSIDE, apply_draw
+from imgmed.augmentation.draw import Draw, draw_sample
 
 __all__ = ["IGNORED", "Batch", "SliceFeed", "Step", "epoch_permutation", "epoch_steps", "prefetch", "rank_share"]
 
-IGNORED = -1
-"""Class of a pixel that takes no part in the loss: padding around a slice."""
+IGNORED = OUTSIDE
+"""Class of a pixel that takes no part in the loss: padding around a slice, and what augmentation moves in."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,12 @@ class Step:
     Attributes:
         indices: int64 (n,), this rank's slices; may be empty.
         global_count: the number of slices in the step over all ranks.
+        epoch: 0-based; augmentation differs from epoch to epoch.
     """
 
     indices: np.ndarray
     global_count: int
+    epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,12 +45,14 @@ class Batch:
         classes: int32 (n, height, width), class indices, padding ``IGNORED``.
         weights: (n,), 1 for a real slice, 0 for one that only fills an empty share.
         global_count: the number of real slices in the step over all ranks.
+        draws: what the device needs to augment them, see ``draw_arrays``; empty where they are as they should be.
     """
 
     images: np.ndarray
     classes: np.ndarray
     weights: np.ndarray
     global_count: int
+    draws: tuple[np.ndarray, ...] = ()
 
 
 def epoch_permutation(seed: int, epoch: int, count: int) -> np.ndarray:
@@ -99,17 +107,23 @@ def epoch_steps(seed: int, epoch: int, count: int, *, global_batch_size: int, ra
     """
     order = epoch_permutation(seed, epoch, count)
     batches = [order[start : start + global_batch_size] for start in range(0, count, global_batch_size)]
-    return [Step(batch[rank_share(batch.size, rank, world_size)], batch.size) for batch in batches]
+    return [Step(batch[rank_share(batch.size, rank, world_size)], batch.size, epoch) for batch in batches]
 
 
 class SliceFeed:
-    """The slices of some cases of a prepared dataset, normalised and padded to one size.
+    """The slices of some cases of a prepared dataset, normalised, padded to one size, and augmented if asked.
+
+    What becomes of a slice depends on (seed, epoch, its number in the feed) alone: not on the rank, the number of
+    workers or its place in a batch.
 
     Args:
         dataset: the prepared dataset.
         case_ids: the cases whose slices are numbered 0, 1, ... in this order.
         normalisation_case_ids: the training cases, whose statistics normalise every slice.
         dtype: "float32" or "float64", of the images.
+        slices: "all" of each case, or those that its preparation keeps for "training".
+        augmentation: how slices are varied; with ``where="device"`` batches hold unchanged slices and the draws.
+        seed: of the augmentation.
     """
 
     def __init__(
@@ -118,26 +132,49 @@ class SliceFeed:
         case_ids: Sequence[str],
         normalisation_case_ids: Sequence[str],
         dtype: str = "float32",
+        *,
+        slices: Literal["all", "training"] = "all",
+        augmentation: AugmentationSettings | None = None,
+        seed: int = 0,
     ) -> None:
         self.case_ids = tuple(case_ids)
         self._dtype = np.dtype(dtype)
+        self._augmentation = None if augmentation is None or augmentation.is_neutral else augmentation
+        self._seed = seed
         self._normalisation = dataset.normalisation(tuple(normalisation_case_ids))
-        self._images = [dataset.image(case_id) for case_id in self.case_ids]
-        self._label_maps = [dataset.label_map(case_id) for case_id in self.case_ids]
+        self._images = [dataset.image(case_id).view(np.ndarray) for case_id in self.case_ids]
+        self._label_maps = [dataset.label_map(case_id).view(np.ndarray) for case_id in self.case_ids]
         self._statistics = [
             self._normalisation.statistics_of_case(dataset.case_statistics(case_id)) for case_id in self.case_ids
         ]
         self._class_of_value = np.zeros(max(dataset.class_values) + 1, dtype=np.int32)
         self._class_of_value[list(dataset.class_values)] = np.arange(len(dataset.class_values), dtype=np.int32)
-        lengths = [image.shape[0] for image in self._images]
-        self._case_of_slice = np.repeat(np.arange(len(lengths)), lengths)
-        self._first_slice = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        self.channels = len(dataset.channels)
+        numbers = [_slice_numbers(dataset, case_id, slices) for case_id in self.case_ids]
+        self._case_of_slice = np.repeat(np.arange(len(numbers)), [len(part) for part in numbers])
+        self._number_in_case = np.concatenate([np.empty(0, np.int64), *numbers])
+        self._neighbours = dataset.scan_preparation.neighbours
+        self.channels = len(dataset.channels) * (2 * self._neighbours + 1)
         self.slice_size = _common_size([dataset.scan_preparation.slice_size, *(i.shape[1:3] for i in self._images)])
 
     def __len__(self) -> int:
         """Give the number of slices."""
-        return int(self._first_slice[-1])
+        return int(self._case_of_slice.size)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of what the network is given: a crop's where crops are drawn."""
+        cropped = self._augmentation.crop_size if self._augmentation is not None else None
+        return (*(cropped or self.slice_size), self.channels)
+
+    @property
+    def sends_draws(self) -> bool:
+        """Whether batches hold unchanged slices, and draws for the device to augment them."""
+        return self._augmentation is not None and self._augmentation.where == "device"
+
+    @property
+    def batch_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of a batch's images: ``input_shape`` unless it is the device that augments."""
+        return (*self.slice_size, self.channels) if self.sends_draws else self.input_shape
 
     def case_index(self, index: int) -> int:
         """Give the position in ``case_ids`` of the case that slice ``index`` belongs to."""
@@ -150,24 +187,57 @@ class SliceFeed:
             step: the slices to take.
 
         Returns:
-            Arrays of size ``slice_size``, each slice centred.
+            Arrays of ``batch_shape``: augmented, or each slice centred in ``slice_size``.
         """
-        count = max(1, step.indices.size)
-        images = np.zeros((count, *self.slice_size, self.channels), dtype=self._dtype)
-        classes = np.full((count, *self.slice_size), IGNORED, dtype=np.int32)
-        for position, index in enumerate(step.indices):
-            self._place(int(index), images[position], classes[position])
+        settings, count = self._augmentation, max(1, step.indices.size)
+        images = np.zeros((count, *self.batch_shape), dtype=self._dtype)
+        classes = np.full((count, *self.batch_shape[:2]), IGNORED, dtype=np.int32)
         weights = np.full(count, float(step.indices.size > 0), dtype=self._dtype)
-        return Batch(images, classes, weights, step.global_count)
+        draws: list[tuple[Draw, tuple[int, ...]]] = []
+        for position, index in enumerate(step.indices.tolist()):
+            image, class_map = self._slice(index)
+            if settings is not None:
+                draws.append((self._draw(settings, step.epoch, index, class_map.shape), class_map.shape))
+            if settings is None or self.sends_draws:
+                window = _centred(class_map.shape, self.slice_size)
+                images[position][window], classes[position][window] = image, class_map
+            else:
+                images[position], classes[position] = apply_draw(image, class_map, draws[-1][0], settings)
+        if settings is None or not self.sends_draws:
+            return Batch(images, classes, weights, step.global_count)
+        sent = draw_arrays(draws, settings, self.slice_size, self.input_shape, self._dtype)
+        return Batch(images, classes, weights, step.global_count, sent)
 
-    def _place(self, index: int, image: np.ndarray, classes: np.ndarray) -> None:
-        case = self._case_of_slice[index]
-        number = index - self._first_slice[case]
-        source = self._images[case][number]
-        top, left = ((whole - part) // 2 for whole, part in zip(self.slice_size, source.shape[:2], strict=True))
-        window = (slice(top, top + source.shape[0]), slice(left, left + source.shape[1]))
-        image[window] = self._normalisation.apply(source, *self._statistics[case])
-        classes[window] = self._class_of_value[self._label_maps[case][number]]
+    def _slice(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Give a slice, normalised, with its neighbours as channels (height, width, channels), and its classes."""
+        case, number = self._case_of_slice[index], self._number_in_case[index]
+        stack = self._images[case]
+        if self._neighbours:
+            around = np.arange(number - self._neighbours, number + self._neighbours + 1)
+            source = np.moveaxis(stack[np.clip(around, 0, len(stack) - 1)], 0, 2)
+        else:
+            source = stack[number]
+        image = self._normalisation.apply(source, *self._statistics[case])
+        return image.reshape(*source.shape[:2], -1), self._class_of_value[self._label_maps[case][number]]
+
+    def _draw(self, settings: AugmentationSettings, epoch: int, index: int, size: tuple[int, ...]) -> Draw:
+        height, width = size
+        *canvas, channels = self.input_shape
+        return draw_sample(
+            settings, (self._seed, epoch, index), (height, width), (canvas[0], canvas[1]), channels=channels
+        )
+
+
+def _slice_numbers(dataset: PreparedDataset, case_id: str, slices: Literal["all", "training"]) -> np.ndarray:
+    """Number the slices of a case that a feed takes."""
+    chosen = dataset.case(case_id).training_slices if slices == "training" else None
+    return np.arange(dataset.image(case_id).shape[0]) if chosen is None else np.array(chosen, dtype=np.int64)
+
+
+def _centred(part: tuple[int, ...], whole: tuple[int, int]) -> tuple[slice, ...]:
+    """Give the window of a slice in the middle of a canvas that is no smaller."""
+    starts = [(outer - inner) // 2 for outer, inner in zip(whole, part, strict=True)]
+    return tuple(slice(start, start + inner) for start, inner in zip(starts, part, strict=True))
 
 
 def _common_size(sizes: Sequence[tuple[int, ...]]) -> tuple[int, int]:

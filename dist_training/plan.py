@@ -11,7 +11,7 @@ from dist_training.architectures import NetworkSettings
 from dist_training.checkpoint import Checkpoint
 from dist_training.errors import CheckpointError, ConfigurationError, TensorFlowMissingError, TooManyWorkersError
 from dist_training.settings import TrainingSettings
-from imgmed import PreparedDataset
+from imgmed import AugmentationSettings, PreparedDataset
 
 __all__ = [
     "check_checkpoint",
@@ -27,8 +27,9 @@ _UNCHANGEABLE = {"global_batch_size", "seed", "optimizer", "momentum", "loss", "
 
 
 def training_slice_count(dataset: PreparedDataset) -> int:
-    """Count the slices of the training cases."""
-    return sum(int(dataset.image(case_id).shape[0]) for case_id in dataset.splits.train)
+    """Count the slices of the training cases that are trained on."""
+    chosen = {case_id: dataset.case(case_id).training_slices for case_id in dataset.splits.train}
+    return sum(int(dataset.image(name).shape[0]) if part is None else len(part) for name, part in chosen.items())
 
 
 def check_workers(dataset: PreparedDataset, settings: TrainingSettings, world_size: int) -> None:
@@ -93,11 +94,15 @@ def check_class_weights(dataset: PreparedDataset, settings: TrainingSettings) ->
 
 
 def run_facts(dataset: PreparedDataset, settings: TrainingSettings) -> dict[str, Any]:
+def run_facts(
+    dataset: PreparedDataset, settings: TrainingSettings, augmentation: AugmentationSettings
+) -> dict[str, Any]:
     """Collect what must not change between the parts of a run, as JSON has it.
 
     Args:
         dataset: the prepared dataset.
         settings: resolved, so that the global batch is known.
+        augmentation: how the training slices are varied; where that happens may change.
     """
     return {
         "training_slices": training_slice_count(dataset),
@@ -105,13 +110,15 @@ def run_facts(dataset: PreparedDataset, settings: TrainingSettings) -> dict[str,
         "class_values": list(dataset.class_values),
         "data_sha256": _data_digest(dataset),
         **settings.model_dump(mode="json", include=_UNCHANGEABLE),
+        **settings.model_dump(include={"global_batch_size", "seed", "optimizer", "momentum", "loss", "dtype"}),
+        **{f"augmentation.{name}": value for name, value in augmentation.facts().items()},
     }
 
 
 def _data_digest(dataset: PreparedDataset) -> str:
-    """Tell datasets apart by the source files of each split and how they were prepared."""
-    splits = dataset.splits
-    files = [[dataset.case(case_id).sha256 for case_id in ids] for ids in (splits.train, splits.validation)]
+    """Tell datasets apart by the source files of each split and how they were prepared (and augmented)."""
+    parts = [[dataset.case(case_id) for case_id in ids] for ids in (dataset.splits.train, dataset.splits.validation)]
+    files = [[[case.sha256, case.training_slices, case.intensity.sums] for case in part] for part in parts]
     content = [files, dataset.scan_preparation.model_dump(mode="json")]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from dist_training.architectures import NetworkSettings, build_network
+from dist_training.augmentation import DeviceAugmentation, placed
 from dist_training.checkpoint import Checkpoint, TrainingProgress, read_latest_checkpoint, write_checkpoint
 from dist_training.communicator import Communicator
 from dist_training.control import Control
@@ -25,18 +26,19 @@ from dist_training.optimizer import build_optimizer
 from dist_training.plan import check_checkpoint, check_normalisation, check_workers, run_facts
 from dist_training.run_folder import RunFolder
 from dist_training.schedules import learning_rate_at, scaled_learning_rate
-from dist_training.session import environment, log_to_file
+from dist_training.session import environment, has_gpu, log_to_file
 from dist_training.settings import TrainingSettings
 from dist_training.step import TrainingStep, build_predict
 from dist_training.tensorboard import TensorBoardWriter
 from dist_training.validation import ValidationScore, validate
-from imgmed import ImgMedError, PreparedDataset
+from imgmed import AugmentationSettings, ImgMedError, PreparedDataset
 from imgmed.errors import NoSpaceError
 from imgmed.storage import NO_SPACE, write_json
 
 __all__ = ["RunResult", "TrainingRun", "train"]
 
 _log = logging.getLogger(__name__)
+_NO_AUGMENTATION = AugmentationSettings()
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def train(
     folder: RunFolder,
     communicator: Communicator,
     *,
+    augmentation: AugmentationSettings = _NO_AUGMENTATION,
     listeners: Sequence[Listener] = (),
     is_resumed: bool = False,
 ) -> RunResult:
@@ -77,6 +80,7 @@ def train(
         settings: the optimisation.
         folder: an existing run folder; rank 0 writes it.
         communicator: the ranks.
+        augmentation: how the training slices are varied; validation slices never are.
         listeners: called on rank 0 with every event.
         is_resumed: go on from the newest checkpoint (from the start where there is none yet).
 
@@ -101,7 +105,7 @@ def train(
         try:
             if is_main:
                 folder.exit.unlink(missing_ok=True)
-            run = TrainingRun(dataset, network, settings, folder, communicator, events)
+            run = TrainingRun(dataset, network, settings, folder, communicator, events, augmentation)
             result = run.execute(control, is_resumed=is_resumed)
             _record_end(folder, events, is_main, result.state, result.reason, best_dice=result.best_dice)
             return result
@@ -156,8 +160,10 @@ class TrainingRun:
         folder: RunFolder,
         communicator: Communicator,
         events: EventLog,
+        augmentation: AugmentationSettings = _NO_AUGMENTATION,
     ) -> None:
         self.dataset, self.network = dataset, network
+        self.augmentation = placed(augmentation, has_gpu=has_gpu())
         self.settings = settings.resolved(communicator.world_size)
         self.folder, self.communicator, self.events = folder, communicator, events
         self.is_main = communicator.rank == 0
@@ -168,15 +174,26 @@ class TrainingRun:
             write_json(folder.environment, environment(communicator))
         self.events.record("state", state="starting", world_size=communicator.world_size)
         training = dataset.splits.train
-        self.training_feed = SliceFeed(dataset, training, training, settings.dtype)
+        self.training_feed = SliceFeed(
+            dataset,
+            training,
+            training,
+            settings.dtype,
+            slices="training",
+            augmentation=self.augmentation,
+            seed=settings.seed,
+        )
         self.validation_feed = SliceFeed(dataset, dataset.splits.validation, training, settings.dtype)
         self.num_classes = len(dataset.class_values)
         num_outputs = 1 if self.num_classes == 2 else self.num_classes
-        self.model = build_network(network, len(dataset.channels), num_outputs, seed=settings.seed)
+        self.model = build_network(network, self.training_feed.channels, num_outputs, seed=settings.seed)
         self.optimizer = build_optimizer(settings)
         self.optimizer.build(self.model.trainable_variables)
-        shape = (*self.training_feed.slice_size, len(dataset.channels))
-        self.step = TrainingStep(self.model, self.optimizer, settings, communicator, shape)
+        feed = self.training_feed
+        on_device = (
+            DeviceAugmentation(self.augmentation, feed.input_shape, settings.dtype) if feed.sends_draws else None
+        )
+        self.step = TrainingStep(self.model, self.optimizer, settings, communicator, feed.batch_shape, on_device)
         self.predict = build_predict(self.model)
         self.progress = TrainingProgress()
         # A step cannot hold more slices than there are, so neither is the learning rate scaled for more.
@@ -219,7 +236,7 @@ class TrainingRun:
         failure = None
         if checkpoint is not None:
             try:
-                check_checkpoint(checkpoint, self.network, run_facts(self.dataset, self.settings))
+                check_checkpoint(checkpoint, self.network, run_facts(self.dataset, self.settings, self.augmentation))
                 self.progress = checkpoint.progress
                 _assign(self.model.weights, checkpoint.model)
                 _assign(self.optimizer.variables, checkpoint.optimizer)
@@ -350,7 +367,7 @@ class TrainingRun:
             step=self._global_step(),
             progress=self.progress,
             network=self.network.model_dump(mode="json"),
-            facts=run_facts(self.dataset, self.settings),
+            facts=run_facts(self.dataset, self.settings, self.augmentation),
             model=_values(self.model.weights),
             optimizer=_values(self.optimizer.variables),
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 from dist_training.communicator import Communicator
 
-__all__ = ["configure_devices", "environment", "log_to_file", "versions"]
+__all__ = ["configure_devices", "environment", "has_gpu", "log_to_file", "versions"]
 
 _DISTRIBUTIONS = ("r2d2", "tensorflow-cpu", "tensorflow", "keras", "horovod", "numpy")
 
@@ -38,6 +38,13 @@ def configure_devices(communicator: Communicator, threads: int | None = None, co
     share = max(1, (cores or len(os.sched_getaffinity(0))) // communicator.local_size)
     tf.config.threading.set_intra_op_parallelism_threads(threads or share)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def has_gpu() -> bool:
+    """Tell whether this worker has a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.get_visible_devices("GPU"))
 
 
 def versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dist_training.augmentation import DeviceAugmentation
 from dist_training.communicator import Communicator
 from dist_training.feed import Batch
 from dist_training.gradients import sum_over_ranks
@@ -25,6 +26,7 @@ class TrainingStep:
         settings: loss and seed.
         communicator: the ranks.
         input_shape: (height, width, channels) of every batch.
+        augmentation: what is done to a batch before the network sees it; None: nothing.
     """
 
     def __init__(
@@ -34,13 +36,14 @@ class TrainingStep:
         settings: TrainingSettings,
         communicator: Communicator,
         input_shape: tuple[int, int, int],
+        augmentation: DeviceAugmentation | None = None,
     ) -> None:
         self._optimizer = optimizer
         self._communicator = communicator
         self._dtype = np.dtype(settings.dtype)
         self._seed = settings.seed
         self._generators = [g for layer in model._flatten_layers() for g in _seed_generators(layer)]
-        self._function = _compile(model, optimizer, settings, communicator, input_shape)
+        self._function = _compile(model, optimizer, settings, communicator, input_shape, augmentation)
 
     def __call__(self, batch: Batch, *, step: int, learning_rate: float, is_stop_requested: bool) -> tuple[float, bool]:
         """Take one step.
@@ -62,6 +65,7 @@ class TrainingStep:
             batch.weights,
             self._dtype.type(1 / batch.global_count),
             self._dtype.type(is_stop_requested),
+            *batch.draws,
         ).numpy()
         return float(loss), bool(stop > 0)
 
@@ -83,6 +87,7 @@ def _compile(
     settings: TrainingSettings,
     communicator: Communicator,
     input_shape: tuple[int, int, int],
+    augmentation: DeviceAugmentation | None,
 ) -> Callable[..., Any]:
     import tensorflow as tf
 
@@ -94,9 +99,12 @@ def _compile(
         tf.TensorSpec((None,), dtype),
         tf.TensorSpec((), dtype),
         tf.TensorSpec((), dtype),
+        *(tf.TensorSpec((None, *shape), dtype) for shape in (augmentation.draw_shapes if augmentation else ())),
     ]
 
-    def step(images: Any, classes: Any, weights: Any, inverse_count: Any, stop: Any) -> Any:
+    def step(images: Any, classes: Any, weights: Any, inverse_count: Any, stop: Any, *draws: Any) -> Any:
+        if augmentation is not None:
+            images, classes = augmentation(images, classes, draws)
         with tf.GradientTape() as tape:
             losses = per_sample_loss(model(images, training=True), classes)
             loss = tf.reduce_sum(losses * weights) * inverse_count

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from imgmed.augmentation.settings import AugmentationSettings
     from imgmed.dataset import Case, PreparedDataset
     from imgmed.errors import ImgMedError
     from imgmed.formats import case_stem, has_known_suffix, known_suffixes, read_volume, write_volume
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from imgmed.volume import Volume
 
 __all__ = [
+    "AugmentationSettings",
     "Case",
     "Clipping",
     "ImgMedError",
@@ -47,6 +49,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AugmentationSettings": "augmentation.settings",
     "Case": "dataset",
     "Clipping": "intensity",
     "ImgMedError": "errors",

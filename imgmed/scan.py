@@ -40,6 +40,9 @@ class ScanPreparation(BaseModel):
     slice_size: tuple[int, int] = Field(
         description="(height, width) in pixels that holds every training slice; arrays are not padded to it."
     )
+    neighbours: int = Field(
+        default=0, ge=0, description="Slices before and after each that join it as channels (2.5D); arrays hold none."
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,13 +13,15 @@ from pydantic.fields import FieldInfo
 
 from dist_training.architectures import NetworkSettings, UNetSettings
 from dist_training.settings import TrainingSettings
-from imgmed import PreparationSettings
+from imgmed import AugmentationSettings, PreparationSettings
+from imgmed.augmentation.settings import PRESETS
 from r2d2.errors import ConfigurationError
 
 __all__ = ["FILE_NAME", "Configuration", "commented_yaml", "configure", "read_layer"]
 
 FILE_NAME = "r2d2.yaml"
 _ARCHITECTURE, _DEFAULT = "network.architecture", UNetSettings().architecture
+_AUGMENTATION = "augmentation"
 
 
 class Configuration(BaseModel):
@@ -42,6 +44,10 @@ class Configuration(BaseModel):
     workers: int = Field(default=1, ge=1, description="worker processes; more than 1 needs Horovod")
     preparation: PreparationSettings = Field(default_factory=PreparationSettings, description="scans to slices")
     network: NetworkSettings = Field(default_factory=UNetSettings, description="the network")
+    augmentation: AugmentationSettings = Field(
+        default_factory=AugmentationSettings,
+        description="variants of the training slices; the name of a preset (none, table1) stands for its settings",
+    )
     training: TrainingSettings = Field(default_factory=TrainingSettings, description="the optimisation")
 
 
@@ -102,8 +108,11 @@ def configure(
     for key, value in (options or {}).items():
         if value is not None:
             _set(merged, key, value, faults)
-    # The architecture first, wherever it stands: it decides which settings the network has.
-    for word in sorted(assignments, key=lambda word: not word.startswith(f"{_ARCHITECTURE}=")):
+    if _AUGMENTATION in merged:
+        _set(merged, _AUGMENTATION, merged[_AUGMENTATION], faults)
+    # First, wherever they stand: the architecture decides which settings the network has, a preset gives settings.
+    whole = (f"{_ARCHITECTURE}=", f"{_AUGMENTATION}=")
+    for word in sorted(assignments, key=lambda word: not word.startswith(whole)):
         key, separator, text = word.partition("=")
         if not separator or not key.strip():
             faults.append(f"'{word}' is not key=value, like training.epochs=5")
@@ -134,6 +143,8 @@ def _set(layer: dict[str, Any], key: str, value: Any, faults: list[str]) -> None
     network = layer.get("network")
     if key == _ARCHITECTURE and isinstance(network, dict) and network.get("architecture", _DEFAULT) != value:
         layer["network"] = {}  # another architecture has settings of its own: the file's would be unknown to it
+    if key == _AUGMENTATION and isinstance(value, str) and value in PRESETS:
+        value = PRESETS[value].model_dump(mode="json")
     *parents, last = key.split(".")
     for parent in parents:
         inner = layer.setdefault(parent, {})
@@ -170,7 +181,11 @@ def _describe(fault: Any) -> str:
 def _model_at(section: str, architecture: str) -> type[BaseModel]:
     if section == "network":
         return _networks().get(architecture, UNetSettings)
-    models: dict[str, type[BaseModel]] = {"preparation": PreparationSettings, "training": TrainingSettings}
+    models: dict[str, type[BaseModel]] = {
+        "preparation": PreparationSettings,
+        "augmentation": AugmentationSettings,
+        "training": TrainingSettings,
+    }
     return models.get(section, Configuration)
 
 

@@ -165,7 +165,9 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
         folder.check_unused()
         checkpoint = read_latest_checkpoint(folder.checkpoints)
         if checkpoint is not None:
-            check_checkpoint(checkpoint, configuration.network, run_facts(dataset, settings))
+            check_checkpoint(
+                checkpoint, configuration.network, run_facts(dataset, settings, configuration.augmentation)
+            )
     else:
         folder.check_free()
     complete = configuration.model_copy(
@@ -218,6 +220,7 @@ def run_training(plan: RunPlan, communicator: Communicator, listeners: Sequence[
         configuration.training,
         plan.folder,
         communicator,
+        augmentation=configuration.augmentation,
         listeners=listeners,
         is_resumed=plan.is_resumed,
     )

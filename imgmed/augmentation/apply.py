@@ -1,0 +1,137 @@
+"""Slices changed as drawn: images and label maps together, resampled once."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from imgmed.augmentation.draw import Draw, elastic_basis
+from imgmed.augmentation.settings import AugmentationSettings
+
+__all__ = ["OUTSIDE", "apply_draw", "source_coordinates"]
+
+OUTSIDE = -1
+"""Label of an output pixel that shows nothing of the slice."""
+
+cv2.setNumThreads(1)  # a slice is small, and its worker has its own share of the cores
+
+
+def apply_draw(
+    image: np.ndarray, label_map: np.ndarray, draw: Draw, settings: AugmentationSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Change one slice; neither argument is altered.
+
+    A pixel whose place lies outside the slice becomes 0 and `OUTSIDE`: no expert has said what is there.
+
+    Args:
+        image: float32 (height, width, channels).
+        label_map: int32 (height, width), 0 or more.
+        draw: what to do.
+        settings: those it was drawn from.
+
+    Returns:
+        float32 (*draw.size, channels) and int32 draw.size; every label is one of `label_map`, or `OUTSIDE`.
+
+    >>> from imgmed.augmentation.draw import draw_sample
+    >>> settings = AugmentationSettings(horizontal_flip_probability=1)
+    >>> draw = draw_sample(settings, (0, 0, 0), (1, 3), (1, 3))
+    >>> labels = np.array([[5, 6, 7]], np.int32)
+    >>> apply_draw(labels[..., None].astype(np.float32), labels, draw, settings)[1].tolist()
+    [[7, 6, 5]]
+    """
+    if draw.shift is not None:
+        moved, labels = _shift(image, label_map, draw.shift, draw.size)
+    else:
+        rows, columns = source_coordinates(draw, settings.elastic_sigma_px)
+        labels = cv2.remap(
+            label_map, columns, rows, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=OUTSIDE
+        )
+        warp = _warp_linear if settings.interpolation == "linear" else _warp_cubic
+        moved = warp(image, rows, columns)
+    inside = labels != OUTSIDE
+    if not draw.keeps_intensities:
+        moved[inside] = _adjust(moved[inside], draw, inside)
+    if not inside.all():
+        moved[~inside] = 0
+    return moved, labels
+
+
+def source_coordinates(draw: Draw, elastic_sigma_px: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the row and the column in the slice that each output pixel shows, float32 draw.size each."""
+    height, width = draw.size
+    down, across = np.arange(height, dtype=np.float64)[:, None], np.arange(width, dtype=np.float64)
+    maps = []
+    for axis, (per_row, per_column, offset) in enumerate(draw.matrix.tolist()):
+        coordinates = np.add((per_row * down + offset), per_column * across)
+        if draw.elastic is not None:
+            basis = elastic_basis(height, elastic_sigma_px), elastic_basis(width, elastic_sigma_px)
+            coordinates += basis[0] @ draw.elastic[axis] @ basis[1].T
+        maps.append(coordinates.astype(np.float32))
+    return maps[0], maps[1]
+
+
+def _shift(
+    image: np.ndarray, label_map: np.ndarray, shift: tuple[int, int], size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Copy what lies within the output, unchanged."""
+    moved = np.zeros((*size, image.shape[2]), np.float32)
+    labels = np.full(size, OUTSIDE, np.int32)
+    source, target = [], []
+    for first, length, given in zip(shift, size, label_map.shape, strict=True):
+        low, high = max(0, first), max(0, first, min(given, first + length))
+        source.append(slice(low, high))
+        target.append(slice(low - first, high - first))
+    moved[target[0], target[1]] = image[source[0], source[1]]
+    labels[target[0], target[1]] = label_map[source[0], source[1]]
+    return moved, labels
+
+
+def _warp_linear(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Resample linearly; beyond the outermost pixels' centres their values go on."""
+    warped = np.empty((*rows.shape, image.shape[2]), np.float32)
+    for first, count in _channel_groups(image.shape[2]):
+        part = np.ascontiguousarray(image[..., first : first + count])
+        result = cv2.remap(part, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        warped[..., first : first + count] = result.reshape(*rows.shape, count)
+    return warped
+
+
+def _channel_groups(channels: int) -> list[tuple[int, int]]:
+    """Cut channels into groups of 4, 3 and 1: OpenCV 5 rounds others' places to 1/32 pixel.
+
+    >>> _channel_groups(6), _channel_groups(2)
+    ([(0, 4), (4, 1), (5, 1)], [(0, 1), (1, 1)])
+    """
+    groups, first = [], 0
+    while first < channels:
+        count = next(size for size in (4, 3, 1) if size <= channels - first)
+        groups.append((first, count))
+        first += count
+    return groups
+
+
+def _warp_cubic(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Resample by a cubic spline; OpenCV's cubic rounds places to 1/32 pixel."""
+    places = np.stack([rows, columns])
+    parts = [ndimage.map_coordinates(part, places, order=3, mode="nearest") for part in np.moveaxis(image, -1, 0)]
+    return np.stack(parts, axis=-1).astype(np.float32)
+
+
+def _adjust(values: np.ndarray, draw: Draw, inside: np.ndarray) -> np.ndarray:
+    """Change the intensities (pixels, channels) of the pixels that show the slice."""
+    if not values.size:
+        return values
+    if draw.gamma != 1:
+        low = values.min(axis=0)
+        span = values.max(axis=0) - low
+        span[span == 0] = 1
+        values = low + span * ((values - low) / span) ** np.float32(draw.gamma)
+    if draw.contrast != 1:
+        mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
+        values = mean + np.float32(draw.contrast) * (values - mean)
+    if draw.brightness != 0:
+        values = values + np.float32(draw.brightness)
+    if draw.noise is not None:
+        values = values + draw.noise[inside]
+    return values

@@ -1,0 +1,181 @@
+"""A larger training part: augmented copies of training cases, written as cases of their own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from imgmed.augmentation.apply import OUTSIDE, apply_draw
+from imgmed.augmentation.draw import Draw, draw_sample
+from imgmed.augmentation.settings import AugmentationSettings
+from imgmed.dataset import Case, read_arrays, write_arrays
+from imgmed.errors import AugmentationError
+from imgmed.intensity import IntensityStatistics
+from imgmed.progress import Progress, report_progress
+from imgmed.splits import Fold, Splits
+
+__all__ = ["PlannedCopy", "enlarge_training", "plan_copies", "write_copy"]
+
+
+@dataclass(frozen=True)
+class PlannedCopy:
+    """One copy to be made.
+
+    Attributes:
+        source: the training case that it varies.
+        number: 1 for the first copy of that case, 2 for the second, ...
+        slices: how many of its slices are trained on.
+    """
+
+    source: Case
+    number: int
+    slices: int
+
+    @property
+    def case_id(self) -> str:
+        """Identifier of the copy, such as CASE__aug001."""
+        return f"{self.source.case_id}__aug{self.number:03d}"
+
+
+def enlarge_training(
+    folder: Path,
+    cases: Sequence[Case],
+    splits: Splits,
+    *,
+    target_slices: int,
+    settings: AugmentationSettings,
+    seed: int,
+    progress: Progress = None,
+) -> tuple[list[Case], Splits]:
+    """Add augmented copies of training cases to a dataset folder until its training part has enough slices.
+
+    Validation and test stay as they are. A copy belongs to the training part, and to that of every fold in which
+    its source trains; it is in no fold's validation.
+
+    Args:
+        folder: of the dataset, with the arrays of all training cases.
+        cases: all cases.
+        splits: their division.
+        target_slices: training slices wanted, those at hand included; the last copy trains on no more than that.
+        settings: how copies vary.
+        seed: with a copy's case and number it decides what the copy is.
+        progress: called with ("augmenting", done, total).
+
+    Returns:
+        All cases with the copies at the end, and the splits with them.
+
+    Raises:
+        AugmentationError: settings that make plain copies or that crop; no training slices.
+    """
+    _check(settings)
+    planned = plan_copies(cases, splits, target_slices)
+    copies = []
+    report_progress(progress, "augmenting", 0, len(planned))
+    for done, copy in enumerate(planned, start=1):
+        copies.append(write_copy(folder, copy, settings, seed))
+        report_progress(progress, "augmenting", done, len(planned))
+    return [*cases, *copies], _with_copies(splits, copies)
+
+
+def plan_copies(cases: Sequence[Case], splits: Splits, target_slices: int) -> list[PlannedCopy]:
+    """List the copies that bring the training part to `target_slices`: of each case in turn, over and over.
+
+    Raises:
+        AugmentationError: there is nothing to copy.
+    """
+    train = set(splits.train)
+    counts = {case.case_id: _slices_to_train_on(case) for case in cases if case.case_id in train}
+    sources = [
+        case for case in cases if case.augmented_from is None and counts.get(case.case_id, 0)
+    ]
+    missing = target_slices - sum(counts.values())
+    if missing > 0 and not sources:
+        raise AugmentationError("no training case has a slice to make copies of; keep more slices for training")
+    made = {case.augmented_from for case in cases if case.augmented_from is not None}
+    if made & {case.case_id for case in sources}:
+        raise AugmentationError("this dataset holds augmented copies already; enlarge the dataset that they came from")
+    planned: list[PlannedCopy] = []
+    for number in count(1):
+        for source in sources:
+            if missing <= 0:
+                return planned
+            planned.append(PlannedCopy(source, number, min(missing, counts[source.case_id])))
+            missing -= planned[-1].slices
+    return planned
+
+
+def write_copy(folder: Path, copy: PlannedCopy, settings: AugmentationSettings, seed: int) -> Case:
+    """Make one copy: its arrays in the dataset folder, and its case. A function of the arguments alone.
+
+    All slices of a copy move alike, so that it is a plausible scan and its neighbouring slices stay neighbours;
+    noise differs between them. Intensities, not normalised yet, change relative to the source's own standard
+    deviation and stay within its clip bounds. What lies outside the source's slices is background, of the
+    lowest intensity.
+
+    Args:
+        folder: of the dataset, with the source's arrays.
+        copy: which copy.
+        settings: how it varies.
+        seed: of the whole enlargement.
+    """
+    source = copy.source
+    image, label_map = read_arrays(folder, source.case_id)
+    low, high = np.array(source.clip_bounds, np.float32).T
+    mean, std = (np.array(values, np.float32) for values in (source.intensity.mean, source.intensity.std))
+    name = int.from_bytes(hashlib.sha256(source.case_id.encode()).digest()[:8], "big")
+    new_image, new_labels = np.empty_like(image), np.empty_like(label_map)
+    for number in range(len(image)):
+        draw = _draw(settings, (seed, copy.number, name), number, source.slice_shape, image.shape[3])
+        moved, labels = apply_draw((image[number] - mean) / std, label_map[number].astype(np.int32), draw, settings)
+        inside = labels != OUTSIDE
+        new_image[number] = np.where(inside[..., np.newaxis], np.clip(moved * std + mean, low, high), low)
+        new_labels[number] = np.where(inside, labels, 0)
+    write_arrays(folder, copy.case_id, new_image, new_labels)
+    return source.model_copy(
+        update={
+            "case_id": copy.case_id,
+            "slice_range": labelled_slices(new_labels),
+            "intensity": IntensityStatistics.of(new_image),
+            "training_slices": _chosen_slices(source, copy.slices),
+            "augmented_from": source.case_id,
+        }
+    )
+
+
+def _draw(
+    settings: AugmentationSettings, key: tuple[int, int, int], number: int, size: tuple[int, int], channels: int
+) -> Draw:
+    raise NotImplementedError
+
+
+def _check(settings: AugmentationSettings) -> None:
+    raise NotImplementedError
+
+
+def _slices_to_train_on(case: Case) -> int:
+    return case.grid.slices if case.training_slices is None else len(case.training_slices)
+
+
+def _chosen_slices(source: Case, wanted: int) -> tuple[int, ...] | None:
+    """The source's choice of slices, thinned evenly to `wanted`."""
+    slices = source.training_slices if source.training_slices is not None else tuple(range(source.grid.slices))
+    if wanted == len(slices):
+        return source.training_slices
+    return tuple(slices[position * len(slices) // wanted] for position in range(wanted))
+
+
+def _with_copies(splits: Splits, copies: Sequence[Case]) -> Splits:
+    def joined(part: Sequence[str]) -> tuple[str, ...]:
+        return tuple(sorted([*part, *(copy.case_id for copy in copies if copy.augmented_from in set(part))]))
+
+    return splits.model_copy(
+        update={
+            "train": joined(splits.train),
+            "folds": tuple(Fold(train=joined(fold.train), validation=fold.validation) for fold in splits.folds),
+        }
+    )
