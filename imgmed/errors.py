@@ -6,6 +6,7 @@ import errno
 from collections.abc import Sequence
 
 __all__ = [
+    "ConversionError",
     "DatasetExistsError",
     "ImgMedError",
     "InvalidCasesError",
@@ -22,6 +23,7 @@ __all__ = [
     "UnknownRecipeError",
     "UnreadableFileError",
     "UnsupportedFormatError",
+    "WorkerLostError",
 ]
 
 
@@ -95,6 +97,21 @@ class SchemaVersionError(ImgMedError, ValueError):
 
 class UnknownCaseError(ImgMedError, LookupError):
     """A case identifier that the dataset does not hold."""
+
+
+class ConversionError(ImgMedError, ValueError):
+    """Pictures that cannot be made as asked: settings, names or files that break a rule; all of them are listed.
+
+    `problems` holds one finished sentence for each.
+    """
+
+    def __init__(self, headline: str, problems: Sequence[str] = ()) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join([headline, *(f"  {problem}" for problem in self.problems)]))
+
+
+class WorkerLostError(ImgMedError, RuntimeError):
+    """A worker process that ended in the middle of its work."""
 
 
 class NoSpaceError(ImgMedError, OSError):
