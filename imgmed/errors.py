@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 __all__ = [
     "BusyFolderError",
+    "ConversionError",
     "DatasetExistsError",
     "DuplicateCasesError",
     "ImgMedError",
@@ -149,6 +150,21 @@ class SchemaVersionError(ImgMedError, ValueError):
 
 class UnknownCaseError(ImgMedError, LookupError):
     """A case identifier that the dataset does not hold."""
+
+
+class ConversionError(ImgMedError, ValueError):
+    """Pictures that cannot be made as asked: settings, names or files that break a rule; all of them are listed.
+
+    `problems` holds one finished sentence for each.
+    """
+
+    def __init__(self, headline: str, problems: Sequence[str] = ()) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join([headline, *(f"  {problem}" for problem in self.problems)]))
+
+
+class WorkerLostError(ImgMedError, RuntimeError):
+    """A worker process that ended in the middle of its work."""
 
 
 class NoSpaceError(ImgMedError, OSError):

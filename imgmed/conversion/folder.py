@@ -1,0 +1,203 @@
+"""A folder of sources to a folder of pictures: in parallel, restartable, broken sources listed at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from imgmed.conversion.manifest import Manifest, Record, open_manifest
+from imgmed.conversion.pictures import PictureConversion
+from imgmed.conversion.volumes import SliceConversion
+from imgmed.conversion.workers import map_in_processes
+from imgmed.errors import ConversionError, ImgMedError, NoSpaceError, SourceNotFoundError, UnreadableFileError
+from imgmed.progress import Progress, report_progress
+from imgmed.storage import sha256_of, write_bytes
+
+__all__ = ["Conversion", "ConversionSummary", "convert_folder"]
+
+Conversion = SliceConversion | PictureConversion
+
+
+@dataclass(frozen=True)
+class ConversionSummary:
+    """What a run did.
+
+    Args:
+        sources: files that there are to convert.
+        converted: of these, converted by this run.
+        pictures: there now, of all these sources.
+        gone: sources of earlier runs that are no more; their pictures are still there.
+    """
+
+    sources: int
+    converted: int
+    pictures: int
+    gone: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Job:
+    conversion: Conversion
+    root: Path
+    name: PurePosixPath
+    folder: Path
+
+    @property
+    def source(self) -> Path:
+        return self.root / self.name
+
+    @property
+    def claim(self) -> str:
+        return self.conversion.claim(self.name)
+
+
+def convert_folder(
+    conversion: Conversion, source: Path, out: Path, *, workers: int = 1, progress: Progress = None
+) -> ConversionSummary:
+    """Convert every source in a folder and its sub-folders, whose structure is kept.
+
+    Pictures of a source whose content (SHA-256) is as it was, and which are all there, are left alone: a run that
+    was interrupted goes on, one that was complete does nothing. Every picture is written beside and renamed. The
+    result does not depend on the number of workers.
+
+    Args:
+        conversion: what is done with each source.
+        source: a folder, or a single file; hidden files and folders are left out, links are followed.
+        out: folder of the pictures; absent, empty, or an earlier run's with the same settings.
+        workers: processes, each with one source at a time in memory.
+        progress: called with a stage, the sources done, and their number.
+
+    Returns:
+        What was done.
+
+    Raises:
+        SourceNotFoundError: no source is there.
+        ConversionError: two sources would have pictures of the same name (nothing is written then); or some sources
+            cannot be converted (the others are done); all of them are listed.
+        DatasetExistsError: `out` holds other files.
+        NoSpaceError: the disk is full; what is done stays done.
+    """
+    source, out = Path(source), Path(out)
+    root = source.parent if source.is_file() else source
+    _check_apart(root, out)
+    jobs = [_Job(conversion, root, name, out) for name in _find(conversion, source, root)]
+    _check_claims(jobs)
+    with open_manifest(out, conversion.model_dump(mode="json"), root) as manifest:
+        waiting = _waiting(jobs, manifest, workers, progress)
+        problems = _convert(waiting, manifest, workers, progress)
+        claims = {job.claim for job in jobs}
+        pictures = sum(len(manifest.records[claim].pictures) for claim in claims if claim in manifest.records)
+        records = manifest.records.values() if source.is_dir() else ()
+        gone = tuple(sorted(record.source for record in records if record.claim not in claims))
+    if problems:
+        done = f"; the other {len(jobs) - len(problems)} are done" if len(problems) < len(jobs) else ""
+        raise ConversionError(f"{len(problems)} of {len(jobs)} files could not be converted{done}:", problems)
+    return ConversionSummary(len(jobs), len(waiting), pictures, gone)
+
+
+def convert_source(job: _Job) -> Record:
+    """Convert one source, write its pictures, and return what the manifest notes about it."""
+    try:
+        size, digest = job.source.stat().st_size, sha256_of(job.source)  # before reading: a later change is seen
+    except OSError as error:
+        raise UnreadableFileError(f"{job.source}: cannot be read ({(error.strerror or str(error)).lower()})") from error
+    detail, pictures = job.conversion.convert(job.source)
+    target = job.folder / job.claim
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sizes = {}
+    for ending, data in pictures:
+        write_bytes(target.with_name(target.name + ending), data)
+        sizes[job.claim + ending] = len(data)
+    return Record(job.claim, str(job.name), size, digest, detail, sizes)
+
+
+def _check_apart(root: Path, out: Path) -> None:
+    if not root.exists():
+        raise SourceNotFoundError(f"no such file or folder: {root}")
+    inner, outer = out.resolve(), root.resolve()
+    if inner == outer or outer in inner.parents:
+        raise ConversionError(
+            f"{out} lies within the sources {root}, where its pictures would be taken for sources;"
+            " choose a folder beside them"
+        )
+
+
+def _find(conversion: Conversion, source: Path, root: Path) -> list[PurePosixPath]:
+    if source.is_file():
+        names = [PurePosixPath(source.name)] if conversion.accepts(source) else []
+    else:
+        names = sorted(PurePosixPath(path.relative_to(root)) for path in _walk(root) if conversion.accepts(path))
+    if not names:
+        raise SourceNotFoundError(f"{source}: no {conversion.takes} here")
+    return names
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Every file below `root`, links followed, no folder twice, nothing hidden."""
+    seen = set()
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for parent, folders, names in os.walk(root, onerror=fail, followlinks=True):
+        status = Path(parent).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(parent) / name for name in names if not name.startswith("."))
+
+
+def _check_claims(jobs: Sequence[_Job]) -> None:
+    holders: dict[str, list[str]] = {}
+    for job in jobs:
+        holders.setdefault(job.claim, []).append(str(job.name))
+    problems = [f"{claim}: {' and '.join(names)}" for claim, names in holders.items() if len(names) > 1]
+    if problems:
+        raise ConversionError("several files would give pictures of one name; rename them, or convert apart:", problems)
+
+
+def _waiting(jobs: Sequence[_Job], manifest: Manifest, workers: int, progress: Progress) -> list[_Job]:
+    """The jobs that are not done already."""
+    known = [job for job in jobs if job.claim in manifest.records]
+    done = set()
+    with ThreadPoolExecutor(max(1, workers)) as threads:  # hashing leaves Python's lock alone
+        checks = threads.map(lambda job: _is_done(job, manifest), known)
+        for number, (job, is_done) in enumerate(zip(known, checks, strict=True), start=1):
+            if is_done:
+                done.add(job.claim)
+            report_progress(progress, "checking", number, len(known))
+    return [job for job in jobs if job.claim not in done]
+
+
+def _is_done(job: _Job, manifest: Manifest) -> bool:
+    record = manifest.records[job.claim]
+    try:
+        return record.source == str(job.name) and record.is_current(job.source, job.folder)
+    except OSError:
+        return False
+
+
+def _convert(jobs: Sequence[_Job], manifest: Manifest, workers: int, progress: Progress) -> list[str]:
+    problems: dict[str, str] = {}
+    with closing(map_in_processes(convert_source, jobs, workers, keep_open=(manifest.lock,))) as outcomes:
+        for number, outcome in enumerate(outcomes, start=1):
+            if outcome.error is None:
+                manifest.add(outcome.result)
+            else:
+                problems[outcome.task.claim] = _problem(outcome.task, outcome.error)
+            report_progress(progress, "converting", number, len(jobs))
+    return [problems[claim] for claim in sorted(problems)]
+
+
+def _problem(job: _Job, error: Exception) -> str:
+    """One sentence about a source that cannot be converted; whatever is no fault of the source is raised."""
+    if isinstance(error, NoSpaceError) or not isinstance(error, ImgMedError | MemoryError):
+        raise error
+    text = str(error) if isinstance(error, ImgMedError) else f"needs too much memory ({error})"
+    return text if str(job.source) in text else f"{job.source}: {text}"
