@@ -58,6 +58,8 @@ WORKS = (
     Work("left atrium", "heart_la_msd/imagesTr/*.nii.gz", (1.0, 1.0), (352, 352)),
     Work("brain tumour, 4D", "brain_brats2013_2ch/imagesTr/*.nii.gz", (1.0, 1.0), (256, 256), channel=0),
 )
+STUDIES = ("hippocampus_msd", "heart_la_msd")
+"""Prepared as a whole by ImgMed, for its memory; the peers have no such command."""
 
 
 # ---- the toolkits, each as the same named stages ---------------------------------------------------------
@@ -215,6 +217,19 @@ def peak_bytes(start_anew: bool = False) -> int:
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
+def run_study(options: argparse.Namespace) -> None:
+    """Prepare a study as `r2d2 prepare` does: read twice, checked, labels, checksums; in a process of its own."""
+    from imgmed import prepare_dataset
+
+    with tempfile.TemporaryDirectory() as folder:
+        before, begin = peak_bytes(start_anew=True), time.process_time()
+        dataset = prepare_dataset(options.study, Path(folder) / "dataset")
+        cpu, peak = time.process_time() - begin, peak_bytes() - before
+        largest = max(dataset.image(case_id).nbytes for case_id in dataset.cases)
+    largest = max(largest, largest_source([str(path) for path in options.study.glob("imagesTr/*.nii.gz")]))
+    print(json.dumps({"cases": len(dataset.cases), "cpu": cpu, "peak_bytes": peak, "largest_volume_bytes": largest}))
+
+
 # ---- in the process that a person starts -----------------------------------------------------------------
 
 
@@ -324,6 +339,13 @@ def largest_source(files: list[str]) -> int:
     return max(4 * int(np.prod(nibabel.load(path).shape)) for path in files)
 
 
+def prepare_whole(study: Path) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--study", str(study)]
+    environment = {**os.environ, **dict.fromkeys(THREAD_LIMITS, "1")}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return {"study": study.name, **json.loads(done.stdout)}
+
+
 def describe_machine() -> dict[str, Any]:
     model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ":?")
     cores = len(os.sched_getaffinity(0))
@@ -358,6 +380,16 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def study_table(studies: list[dict[str, Any]]) -> str:
+    lines = ["", "| whole study | cases | cases/s of a core | peak, largest volumes |", "|-|-|-|-|"]
+    lines += [
+        f"| {one['study']} | {one['cases']} | {one['cases'] / one['cpu']:.2f} "
+        f"| {one['peak_bytes'] / one['largest_volume_bytes']:.2f} |"
+        for one in studies
+    ]
+    return "\n".join(lines)
+
+
 def stage_names(rows: list[dict[str, Any]]) -> list[str]:
     return [f"{stage}, ms" for stage in rows[0]["toolkits"]["imgmed"]["milliseconds_per_volume"]]
 
@@ -372,22 +404,26 @@ def main() -> None:
     parser.add_argument("--files-at-most", type=int, help="of each kind, for a quick look")
     parser.add_argument("--orders", nargs="+", choices=("linear", "cubic"), default=["linear", "cubic"])
     parser.add_argument("--worker", choices=tuple(TOOLKITS), help=argparse.SUPPRESS)
+    parser.add_argument("--study", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--order", help=argparse.SUPPRESS)
     parser.add_argument("--work", help=argparse.SUPPRESS)
     parser.add_argument("--files", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        run_worker(options)
-        return
+        return run_worker(options)
+    if options.study:
+        return run_study(options)
     rows = []
     for work in WORKS:
         for order in options.orders:
             rows.append(compare(work, order, options))
             print(json.dumps(rows[-1]["toolkits"]), file=sys.stderr)
+    studies = [prepare_whole(Path(options.data) / name) for name in STUDIES]
     print(table(rows))
+    print(study_table(studies))
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        report = {"machine": describe_machine(), "rounds": options.rounds, "rows": rows}
+        report = {"machine": describe_machine(), "rounds": options.rounds, "rows": rows, "studies": studies}
         options.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
