@@ -15,6 +15,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 STAMPS := $(VENV)/stamps
 VENV_PYTHON := $(VENV)/bin/python
+PEERS := .venv-peers
 PACKAGES := imgmed segeval dist_training r2d2
 PYTEST_ARGS ?=
 
@@ -33,7 +34,7 @@ HOROVOD_ENVIRONMENT = env -u MFLAGS -u MAKELEVEL MAKEFLAGS="-j$$(nproc)" \
 	HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 \
 	HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1
 
-.PHONY: help install install-tests demo test lint clean FORCE
+.PHONY: help install install-tests demo test lint peers clean FORCE
 
 help: ## show this text
 	@echo "make TARGET, where TARGET is one of"
@@ -53,6 +54,8 @@ lint: install-tests ## check style (ruff) and types (mypy)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+peers: $(PEERS)/stamps/checked ## install MONAI, TorchIO, nnU-Net ... in .venv-peers, for benchmarks/ (2 GB, or 7 where torch brings CUDA)
 
 clean: ## remove caches and build leftovers; .venv stays (rm -rf .venv removes that)
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -74,15 +77,18 @@ $(STAMPS)/pyproject.toml: pyproject.toml FORCE | $(STAMPS)/venv
 ifneq ($(file < $(STAMPS)/venv),$(CURDIR))
 $(STAMPS)/venv: FORCE
 endif
-$(STAMPS)/venv:
+ifneq ($(file < $(PEERS)/stamps/venv),$(CURDIR))
+$(PEERS)/stamps/venv: FORCE
+endif
+$(STAMPS)/venv $(PEERS)/stamps/venv:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
 		echo "R2D2 needs Python 3.11; found $$("$(PYTHON)" --version 2>/dev/null || echo "none (PYTHON='$(PYTHON)')");" \
 			"install it (apt-get install -y python3 python3-venv) or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "Python's venv module is missing: apt-get install -y python3-venv" >&2; exit 1; }
-	@echo "==> $(VENV) from $$("$(PYTHON)" --version)"
-	@"$(PYTHON)" -m venv --clear $(VENV)
-	@mkdir -p $(STAMPS)
+	@echo "==> $(@:/stamps/venv=) from $$("$(PYTHON)" --version)"
+	@"$(PYTHON)" -m venv --clear $(@:/stamps/venv=)
+	@mkdir -p $(@D)
 	@printf '%s' "$(CURDIR)" >$@
 
 $(STAMPS)/build: $(STAMPS)/build.txt
@@ -130,4 +136,29 @@ $(STAMPS)/tests: $(STAMPS)/test.txt $(STAMPS)/checked
 	@$(PIP_INSTALL) -r requirements/test.txt
 	@$(VENV_PYTHON) -m pip check >$(VENV)/pip-check.log || { cat $(VENV)/pip-check.log >&2; exit 1; }
 	@$(COMPILE) -qq $(VENV)/lib || true # some packages ship files that are not meant to compile
+	@touch $@
+
+# ---- the peers, in an environment of their own; nothing above needs them ---------------------------------
+
+PEERS_PIP := $(PEERS)/bin/python -m pip
+
+$(PEERS)/stamps/peers.txt: requirements/peers.txt FORCE | $(PEERS)/stamps/venv
+	@cmp -s $< $@ || cp $< $@
+
+# Some are built from source, by the pinned setuptools. The last line brings what this build of torch asks
+# for besides: nothing for a CPU build, its CUDA packages (versions pinned by torch) for the one on PyPI,
+# which cannot be imported without them.
+$(PEERS)/stamps/peers: $(PEERS)/stamps/peers.txt
+	@echo "==> peers (log: $(PEERS)/install.log)"
+	@export PIP_DISABLE_PIP_VERSION_CHECK=1; { \
+		$(PEERS_PIP) install --no-deps --no-compile $$(grep -E '^(setuptools|wheel)==' $<) && \
+		$(PEERS_PIP) install --no-deps --no-compile --no-build-isolation -r requirements/peers.txt && \
+		$(PEERS_PIP) install --no-compile --constraint requirements/peers.txt $$(grep -E '^torch==' $<); \
+	} >$(PEERS)/install.log 2>&1 || { tail -n 30 $(PEERS)/install.log >&2; exit 1; }
+	@touch $@
+
+$(PEERS)/stamps/checked: $(PEERS)/stamps/peers
+	@$(PEERS_PIP) check >$(PEERS)/pip-check.log || { cat $(PEERS)/pip-check.log >&2; exit 1; }
+	@echo "==> bytecode"
+	@$(PEERS)/bin/python -m compileall -j 0 -qq $(PEERS)/lib || true # some packages ship files that are not meant to compile
 	@touch $@

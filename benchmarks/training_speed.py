@@ -124,17 +124,17 @@ def build(network: str) -> Any:
     return build_network(settings, input_channels=1, num_outputs=3, seed=0)
 
 
-def training_step(network: str, communicator: Any, settings: Any) -> Any:
+def training_step(network: str, communicator: Any, settings: Any, size: tuple[int, int] = SIZE) -> Any:
     from dist_training.optimizer import build_optimizer
     from dist_training.step import TrainingStep
 
     model, optimizer = build(network), build_optimizer(settings)
     optimizer.build(model.trainable_variables)
-    return TrainingStep(model, optimizer, settings, communicator, (*SIZE, 1))
+    return TrainingStep(model, optimizer, settings, communicator, (*size, 1))
 
 
-def write_dataset(folder: Path, slices: int) -> Any:
-    """Prepare a study of noise whose training cases have at least so many slices of the benchmark's size."""
+def write_dataset(folder: Path, slices: int, size: tuple[int, int] = SIZE) -> Any:
+    """Prepare a study of noise whose training cases have at least so many slices of a size."""
     import nibabel as nib
 
     from imgmed import PreparationSettings, prepare_dataset
@@ -143,7 +143,7 @@ def write_dataset(folder: Path, slices: int) -> Any:
     for case in range(3):
         for part in ("images", "labels"):
             (folder / "study" / part).mkdir(parents=True, exist_ok=True)
-            shape = (*SIZE, slices)
+            shape = (*size, slices)
             array = (
                 generator.normal(size=shape).astype(np.float32)
                 if part == "images"
