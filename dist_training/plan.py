@@ -93,7 +93,6 @@ def check_class_weights(dataset: PreparedDataset, settings: TrainingSettings) ->
         )
 
 
-def run_facts(dataset: PreparedDataset, settings: TrainingSettings) -> dict[str, Any]:
 def run_facts(
     dataset: PreparedDataset, settings: TrainingSettings, augmentation: AugmentationSettings
 ) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from imgmed.dataset import Case, case_files, write_arrays, write_reference
 from imgmed.intensity import IntensityStatistics, NormalisationKind
 from imgmed.labelling import Labelling
 from imgmed.labels import count_labels
-from imgmed.parallel import map_tasks
+from imgmed.parallel import map_in_order
 from imgmed.progress import Progress
 from imgmed.reading import ReadingRules, read_case_image, read_case_label
 from imgmed.scan import ScanPreparation, prepare_case
@@ -83,7 +83,7 @@ def write_cases(
         progress: called with ("preparing", done, total).
     """
     tasks = [_Task(case, rules, folder) for case in surveyed]
-    return list(map_tasks(_case_of, tasks, workers=workers, stage="preparing", progress=progress))
+    return list(map_in_order(_case_of, tasks, workers=workers, stage="preparing", progress=progress))
 
 
 def write_entry(folder: Path, case: Case, rules_digest: str) -> None:

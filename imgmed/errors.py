@@ -163,10 +163,6 @@ class ConversionError(ImgMedError, ValueError):
         super().__init__("\n".join([headline, *(f"  {problem}" for problem in self.problems)]))
 
 
-class WorkerLostError(ImgMedError, RuntimeError):
-    """A worker process that ended in the middle of its work."""
-
-
 class NoSpaceError(ImgMedError, OSError):
     """The disk has, or had, too little room; `errno` is ENOSPC."""
 

@@ -27,7 +27,7 @@ from imgmed.dataset import (
     write_description,
 )
 from imgmed.duplicates import Duplicate, confirm, describe, nominate
-from imgmed.errors import DatasetExistsError, InvalidCasesError, LeakError
+from imgmed.errors import DatasetExistsError, InvalidCasesError
 from imgmed.fingerprint import build_fingerprint
 from imgmed.intake import Intake, take_in
 from imgmed.intensity import Normalisation
@@ -38,7 +38,7 @@ from imgmed.progress import Progress
 from imgmed.reading import read_case_image
 from imgmed.scan import ScanPreparation, grid_for
 from imgmed.settings import PreparationSettings
-from imgmed.splits import Splits, check_no_leak, extend_splits, fixed_splits, read_splits
+from imgmed.splits import Splits, extend_splits, fixed_splits, read_splits
 from imgmed.storage import check_free_space, remove_unfinished, resumable_folder, write_json
 from imgmed.survey import SURVEY, SurveyedCase, is_surveyed, survey_study
 
@@ -261,16 +261,12 @@ def _splits(
     pairs = [duplicate.pair for duplicate in duplicates]
     fractions = (settings.validation_fraction, settings.test_fraction)
     if settings.splits is not None:
-        return read_splits(
-            settings.splits, patients, settings.folds, settings.seed, strata=strata, duplicates=pairs
-        )
+        return read_splits(settings.splits, patients, settings.folds, settings.seed, strata=strata, duplicates=pairs)
     if work.previous is not None:
         kept = work.previous.original_splits
         return extend_splits(kept, patients, *fractions, settings.seed, strata=strata, duplicates=pairs)
     parts = {case.case_id: case.source.split for case in surveyed if case.source.split is not None}
-    return fixed_splits(
-        parts, patients, *fractions, settings.folds, settings.seed, strata=strata, duplicates=pairs
-    )
+    return fixed_splits(parts, patients, *fractions, settings.folds, settings.seed, strata=strata, duplicates=pairs)
 
 
 def _channels(work: _Work, surveyed: Sequence[SurveyedCase]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from imgmed.formats.dicom import PatientIdentity, find_series, has_dicom_name_or
 from imgmed.intake import Intake
 from imgmed.labels import check_declared, count_labels, labels_from_values, number_segments
 from imgmed.measures import CaseMeasures, measure_case
-from imgmed.parallel import map_tasks
+from imgmed.parallel import map_in_order
 from imgmed.progress import Progress
 from imgmed.pseudonyms import Pseudonyms
 from imgmed.reading import CaseLabel, ReadingRules, read_case_image, read_case_label
@@ -129,7 +129,7 @@ def survey_study(
     tasks = _tasks(intake, folder)
     cases, problems = [], []
     for task, found in zip(
-        tasks, map_tasks(_survey_case, tasks, workers=workers, stage="reading", progress=progress), strict=True
+        tasks, map_in_order(_survey_case, tasks, workers=workers, stage="reading", progress=progress), strict=True
     ):
         if isinstance(found, SurveyRecord):
             cases.append(SurveyedCase(task.source, found, task.path))

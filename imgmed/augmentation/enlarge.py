@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from imgmed.augmentation.apply import OUTSIDE, apply_draw
-from imgmed.augmentation.draw import Draw, draw_sample
+from imgmed.augmentation.draw import Draw
 from imgmed.augmentation.settings import AugmentationSettings
 from imgmed.dataset import Case, read_arrays, write_arrays
 from imgmed.errors import AugmentationError
@@ -90,9 +90,7 @@ def plan_copies(cases: Sequence[Case], splits: Splits, target_slices: int) -> li
     """
     train = set(splits.train)
     counts = {case.case_id: _slices_to_train_on(case) for case in cases if case.case_id in train}
-    sources = [
-        case for case in cases if case.augmented_from is None and counts.get(case.case_id, 0)
-    ]
+    sources = [case for case in cases if case.augmented_from is None and counts.get(case.case_id, 0)]
     missing = target_slices - sum(counts.values())
     if missing > 0 and not sources:
         raise AugmentationError("no training case has a slice to make copies of; keep more slices for training")

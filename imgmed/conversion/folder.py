@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from imgmed.conversion.manifest import Manifest, Record, open_manifest
 from imgmed.conversion.pictures import PictureConversion
 from imgmed.conversion.volumes import SliceConversion
-from imgmed.conversion.workers import map_in_processes
 from imgmed.errors import ConversionError, ImgMedError, NoSpaceError, SourceNotFoundError, UnreadableFileError
+from imgmed.parallel import map_in_processes
 from imgmed.progress import Progress, report_progress
 from imgmed.storage import sha256_of, write_bytes
 

@@ -140,9 +140,7 @@ def _channels_last(image: sitk.Image, header: VolumeHeader) -> np.ndarray:
     return array[..., 0] if array.ndim == 4 and header.channels == 1 else array
 
 
-def without_noise(
-    action: Callable[[], T], path: Path, failure: type[OSError] = UnreadableFileError
-) -> T:
+def without_noise(action: Callable[[], T], path: Path, failure: type[OSError] = UnreadableFileError) -> T:
     """Run a step of SimpleITK; what its C++ parts print is taken as the reason where it fails.
 
     MetaIO only prints that a compressed file is damaged and goes on with what it has, so the text also decides.

@@ -71,9 +71,7 @@ def read_header(files: tuple[Path, ...]) -> VolumeHeader:
         slope, inter = header.get_slope_inter()
         dtype = apply_read_scaling(np.ones(1, dtype), slope, inter).dtype
     name = "NIfTI-2" if isinstance(header, nib.Nifti2Header) else "NIfTI-1"
-    return VolumeHeader(
-        (i, j, k), channels[0] if channels else 1, dtype, header.get_best_affine(), {"format": name}
-    )
+    return VolumeHeader((i, j, k), channels[0] if channels else 1, dtype, header.get_best_affine(), {"format": name})
 
 
 def write(path: Path, volume: Volume, like: Path | None) -> None:
@@ -135,9 +133,7 @@ def _header_from(stream: BinaryIO, path: Path) -> nib.Nifti1Header | nib.Nifti2H
         ) from error
 
 
-def _checked_shape(
-    header: nib.Nifti1Header, path: Path, expansion: int, max_values: int
-) -> tuple[int, ...]:
+def _checked_shape(header: nib.Nifti1Header, path: Path, expansion: int, max_values: int) -> tuple[int, ...]:
     shape = tuple(int(size) for size in header.get_data_shape())
     stored = max(0, path.stat().st_size - (header.get_data_offset() if expansion == 1 else 0))
     check_size(path, shape, header.get_data_dtype().itemsize, stored, max_values, expansion)
