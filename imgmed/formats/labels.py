@@ -39,9 +39,7 @@ class Segments:
     origin: str
 
 
-def read_label(
-    source: Path | str | VolumeSource, image: Volume, max_values: int = MAX_VALUES
-) -> LabelMap | Segments:
+def read_label(source: Path | str | VolumeSource, image: Volume, max_values: int = MAX_VALUES) -> LabelMap | Segments:
     """Read the labels of a scan, put on its voxel grid without interpolation.
 
     A label map may have its axes in another order or direction than the scan, but must cover the same voxels.
