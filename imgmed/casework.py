@@ -23,7 +23,7 @@ from imgmed.storage import read_json, write_json
 from imgmed.survey import SurveyedCase, SurveyRecord
 from imgmed.volume import Volume
 
-__all__ = ["JOURNAL", "CaseRules", "write_cases", "write_entry"]
+__all__ = ["JOURNAL", "CaseRules", "labelled_slices", "write_cases", "write_entry"]
 
 JOURNAL = "journal"
 
@@ -136,7 +136,7 @@ def _new_case(task: _Task) -> Case:
         spacing_mm=image.spacing_mm,
         affine=record.affine,
         grid=scan.grid,
-        slice_range=_labelled_slices(scan.label_map),
+        slice_range=labelled_slices(scan.label_map),
         label_counts=_named_counts(label_map, rules.labelling),
         clip_bounds=scan.bounds,
         intensity=IntensityStatistics.of(scan.image, rules.normalisation),
@@ -145,7 +145,8 @@ def _new_case(task: _Task) -> Case:
     )
 
 
-def _labelled_slices(label_map: np.ndarray | None) -> tuple[int, int]:
+def labelled_slices(label_map: np.ndarray | None) -> tuple[int, int]:
+    """Return the first slice of (slices, height, width) with a label, and the last plus one; (0, 0): none."""
     labelled = [] if label_map is None else np.flatnonzero(label_map.any(axis=(1, 2)))
     return (int(labelled[0]), int(labelled[-1]) + 1) if len(labelled) else (0, 0)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgmed.errors import PatientKeyError, UnknownChannelError
+from imgmed.formats.dicom import has_dicom_name_or_content
 from imgmed.pseudonyms import Pseudonyms, read_patient_key
 from imgmed.reading import ReadingRules
 from imgmed.recipes import read_study
@@ -58,9 +59,13 @@ def take_in(
         remap_labels=settings.remap_labels,
         labels=settings.labels or (None if settings.remap_labels else study.labels),
     )
-    hides = settings.patient_ids == "hashed" and (bool(patients) or has_dicom(study))
+    hides = settings.patient_ids == "hashed" and (bool(patients) or _has_dicom(study))
     pseudonyms = _pseudonyms(root, key_file, (root, *apart_from)) if hides else None
     return Intake(study, rules, patients, pseudonyms)
+
+
+def _has_dicom(study: Study) -> bool:
+    return any(has_dicom_name_or_content(case.images[0].path) for case in study.sources)
 
 
 def _patients(study: Study, settings: PreparationSettings) -> dict[str, str]:

@@ -19,6 +19,15 @@ class Labelling:
     labels: Mapping[str, int]
     regions: Mapping[str, tuple[int, ...]]
 
+    def values_in(self, record: SurveyRecord) -> frozenset[int]:
+        """The label values other than the background that a case holds; of a classified case its category's."""
+        if record.category is not None:
+            return frozenset({self.labels[record.category]})
+        masks = {name for names, _ in record.combinations for name in names}
+        return frozenset(value for value in record.label_counts if value) | {
+            value for name in masks for value in self.regions.get(name, (self.labels.get(name, 0),))
+        }
+
 
 def labelling_of(
     records: Sequence[SurveyRecord],
@@ -36,6 +45,9 @@ def labelling_of(
         LabelError: some cases hold integers and others named masks, masks that are not declared, regions of
             values that are no labels, or nothing is labelled at all.
     """
+    categories = sorted({record.category for record in records if record.category is not None})
+    if categories:
+        return Labelling(dict(declared or {name: number for number, name in enumerate(categories)}), {})
     masked = [record for record in records if record.combinations]
     numbered = [record for record in records if record.label_counts]
     if masked and any(set(record.label_counts) - {0} for record in numbered):

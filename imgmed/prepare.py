@@ -26,7 +26,8 @@ from imgmed.dataset import (
     case_files,
     write_description,
 )
-from imgmed.duplicates import Duplicate, confirm, describe, nominate
+from imgmed.comparison import describe_duplicates, find_duplicates
+from imgmed.duplicates import Duplicate
 from imgmed.errors import DatasetExistsError, InvalidCasesError
 from imgmed.fingerprint import build_fingerprint
 from imgmed.intake import Intake, take_in
@@ -35,7 +36,6 @@ from imgmed.labelling import Labelling, labelling_of
 from imgmed.labels import label_dtype
 from imgmed.plan import Plan, derive_plan
 from imgmed.progress import Progress
-from imgmed.reading import read_case_image
 from imgmed.scan import ScanPreparation, grid_for
 from imgmed.settings import PreparationSettings
 from imgmed.splits import Splits, extend_splits, fixed_splits, read_splits
@@ -46,6 +46,7 @@ __all__ = ["is_up_to_date", "prepare_dataset"]
 
 PER_CASE_OVERHEAD = 16_384  # bytes: array headers, file system blocks, entries in the JSON files
 UNPACKED = "source"
+FINGERPRINT = "fingerprint.json"
 Finish = Callable[[PreparedDataset], None]
 
 
@@ -54,6 +55,7 @@ def prepare_dataset(
     out: Path | str,
     settings: PreparationSettings | None = None,
     *,
+    augmentation: AugmentationSettings | None = None,
     workers: int = 1,
     key_file: Path | None = None,
     finish: Finish | None = None,
@@ -71,7 +73,8 @@ def prepare_dataset(
         source: folder of the study, in a layout that a recipe knows, or an archive (.zip, .tar, .tar.gz) of one.
         out: folder to be made.
         settings: what the user decided; the rest is derived from the training cases.
-        workers: processes; more than one need a program that can be started again (`if __name__ == "__main__"`).
+        augmentation: how copies are varied where `settings.augment_to` asks for some; None: the paper's Table 1.
+        workers: processes.
         key_file: key of the pseudonyms, outside of source and `out`, made where it is missing; needed where the
             source names patients and `settings.patient_ids` is "hashed".
         finish: called with the complete dataset before it takes its place, to write more files into its folder.
@@ -92,8 +95,8 @@ def prepare_dataset(
     with resumable_folder(out) as folder:
         _start(folder, previous)
         root = _unpacked(source, folder, progress) if is_archive(source) else source
-        work = _Work.of(source, root, folder, settings, key_file, workers, progress)
-        _prepare(work, previous)
+        intake = take_in(root, settings, key_file, (source, out))
+        _prepare(_Work(source, folder, settings, augmentation, intake, previous, workers, progress))
         dataset = PreparedDataset.read(folder)
         if finish is not None:
             finish(dataset)
@@ -112,7 +115,7 @@ def _previous(source: Path, out: Path, settings: PreparationSettings) -> Prepare
     theirs = dataset.description
     ours, before = settings.model_dump(), theirs.settings.model_dump()
     changed = [f"{key} was {before[key]!r}, now {ours[key]!r}" for key in ours if ours[key] != before[key]]
-    if theirs.source_digest != _digest(str(source)):
+    if theirs.source_root != str(source):
         changed.append(f"the source was {theirs.source_root}")
     if changed:
         raise DatasetExistsError(
@@ -170,6 +173,7 @@ class _Work:
     source: Path
     folder: Path
     settings: PreparationSettings
+    augmentation: AugmentationSettings | None
     intake: Intake
     previous: PreparedDataset | None
     workers: int
@@ -182,7 +186,10 @@ def _prepare(work: _Work) -> None:
     labelling = labelling_of(
         [case.record for case in surveyed], intake.rules.labels, settings.regions or intake.study.regions
     )
-    duplicates = _duplicates(work, surveyed)
+    duplicates = find_duplicates(intake, surveyed, labelling, progress)
+    sentences = describe_duplicates(duplicates, surveyed)
+    if duplicates and settings.on_duplicate == "stop":
+        raise DuplicateCasesError(sentences)
     splits = _splits(work, surveyed, labelling, duplicates)
     train = [case for case in surveyed if case.case_id in set(splits.train)]
     plan = derive_plan(train, surveyed, _channels(work, surveyed), settings)
@@ -197,7 +204,6 @@ def _prepare(work: _Work) -> None:
     )
     cases = write_cases(surveyed, rules, work.folder, workers=work.workers, progress=progress)
     _remove_others(work.folder, cases)
-    sentences = tuple(describe(duplicate, _file_names(cases)) for duplicate in duplicates)
     fingerprint = build_fingerprint(
         {case.case_id: case.record.measures for case in surveyed},
         channels=plan.scan_preparation.channels,
@@ -218,37 +224,6 @@ def _survey(work: _Work) -> tuple[tuple[SurveyedCase, ...], tuple[str, ...]]:
     if problems and (work.settings.on_error == "stop" or not surveyed):
         raise InvalidCasesError(problems, len(study.sources))
     return surveyed, problems
-
-
-def _duplicates(work: _Work, surveyed: Sequence[SurveyedCase]) -> tuple[Duplicate, ...]:
-    """Cases with the same image content, confirmed by their voxels."""
-    cases = {case.case_id: case for case in surveyed}
-    rules = work.intake.rules
-
-    def image(case_id: str) -> Volume:
-        return read_case_image(cases[case_id].source, rules)
-
-    def same_labels(first: str, second: str) -> bool | None:
-        maps = [_label_map(cases[case_id], image(case_id), rules) for case_id in (first, second)]
-        return None if maps[0] is None or maps[1] is None else is_same_label_map(maps[0], maps[1])
-
-    pairs = nominate({case_id: case.record.signature for case_id, case in cases.items()})
-    report_progress(work.progress, "comparing", 0, len(pairs))
-    contents = {case_id: case.record.image_content for case_id, case in cases.items()}
-    duplicates = confirm(image, pairs, same_labels=same_labels, contents=contents)
-    report_progress(work.progress, "comparing", len(pairs), len(pairs))
-    if duplicates and work.settings.on_duplicate == "stop":
-        names = {case_id: case.record.file_names for case_id, case in cases.items()}
-        raise DuplicateCasesError([describe(duplicate, names) for duplicate in duplicates])
-    return duplicates
-
-
-def _label_map(case: SurveyedCase, image: Volume, rules: ReadingRules) -> Volume | None:
-    if case.source.label is None:
-        return None
-    label = read_case_label(case.source.label, image, rules)
-    names = case.record.combined_names
-    return Volume(label.numbered(*names), image.affine, case.source.label.path)
 
 
 def _splits(
@@ -282,10 +257,6 @@ def _bytes_needed(cases: Sequence[SurveyedCase], preparation: ScanPreparation, l
     per_voxel = 4 * len(preparation.channels) + label_dtype(list(labels.values())).itemsize
     voxels = (grid_for(case.shape, case.affine, preparation).stack_shape for case in cases)
     return sum(int(np.prod(shape)) * per_voxel + PER_CASE_OVERHEAD for shape in voxels)
-
-
-def _file_names(cases: Sequence[Case]) -> dict[str, list[str]]:
-    return {case.case_id: [image.name for image in case.images] for case in cases}
 
 
 def _remove_others(folder: Path, cases: Sequence[Case]) -> None:

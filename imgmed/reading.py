@@ -16,7 +16,7 @@ from imgmed.scan import channel_array
 from imgmed.study import CaseSource, VolumeSource
 from imgmed.volume import Volume
 
-__all__ = ["LabelNumbers", "ReadingRules", "read_case_image", "read_case_label"]
+__all__ = ["CaseLabel", "ReadingRules", "read_case_image", "read_case_label"]
 
 
 class ReadingRules(BaseModel):

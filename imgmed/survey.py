@@ -59,6 +59,12 @@ class SurveyRecord(BaseModel):
     measures: CaseMeasures
     signature: Signature
 
+    @property
+    def image_content(self) -> tuple[str | None, ...]:
+        """What tells the image's bytes: digests of its files and the entries in them."""
+        parts = [(*(self.sha256[path] for path in image.files), image.entry) for image in self.images]
+        return tuple(part for image in parts for part in image)
+
 
 @dataclass(frozen=True, eq=False)
 class SurveyedCase:
