@@ -20,13 +20,7 @@ CANDIDATES = ("uint8", "int16", "uint16", "int32", "uint32")
 def check_kind(one: Slice) -> None:
     """Raise UnsupportedFormatError for pixels that would need more than a slope and an intercept."""
     if one.has_table:
-<<<<<<< HEAD
-        raise UnsupportedFormatError(
-            f"{one.path}: its values need a look-up table (Modality LUT), which is not applied"
-        )
-=======
         raise UnsupportedFormatError(f"{one.path}: its values need a Modality LUT, which is not applied")
->>>>>>> formats
     if one.photometric == "PALETTE COLOR":
         raise UnsupportedFormatError(f"{one.path}: a palette-colour image; convert it to grey or RGB first")
     if one.frames > 1:
