@@ -8,7 +8,7 @@ from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_
 from imgmed.progress import Progress
 from imgmed.storage import write_bytes
 from r2d2.config import FILE_NAME, commented_yaml
-from r2d2.proposal import propose
+from r2d2.proposal import propose_here
 
 __all__ = ["PHANTOM_FOLDER", "phantom_dataset", "prepare"]
 
@@ -30,9 +30,10 @@ def prepare(
         The prepared dataset.
     """
     dataset = prepare_dataset(source, out, settings, progress=progress)
-    proposed = propose(dataset).model_copy(update={"dataset": Path(), "preparation": settings})
+    proposal = propose_here(dataset)
+    proposed = proposal.configuration.model_copy(update={"dataset": Path(), "preparation": settings})
     title = f"Settings proposed for {dataset.name}; 'r2d2 train --dataset {out}' uses them."
-    write_bytes(out / FILE_NAME, commented_yaml(proposed, title).encode())
+    write_bytes(out / FILE_NAME, commented_yaml(proposed, title, proposal.reasons).encode())
     return dataset
 
 
