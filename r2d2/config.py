@@ -201,12 +201,13 @@ def _dotted(location: list[str]) -> str:
     return ".".join(location)
 
 
-def commented_yaml(configuration: Configuration, title: str) -> str:
+def commented_yaml(configuration: Configuration, title: str, reasons: Mapping[str, str] | None = None) -> str:
     """Write a configuration as YAML with every key, each behind a comment that explains it.
 
     Args:
         configuration: the values.
         title: the first comment.
+        reasons: why values are what they are, by dotted key; each stands in a comment of its own.
 
     Returns:
         Text that ``read_layer`` reads back to the same configuration.
@@ -215,16 +216,19 @@ def commented_yaml(configuration: Configuration, title: str) -> str:
     for name, field in type(configuration).model_fields.items():
         value = getattr(configuration, name)
         if not isinstance(value, BaseModel):
-            lines += _entry(name, field, value, "")
+            lines += _entry(name, field, value, "", (reasons or {}).get(name))
             continue
         lines += ["", f"# {field.description}", f"{name}:"]
         for inner, inner_field in type(value).model_fields.items():
-            lines += _entry(inner, inner_field, getattr(value, inner), "  ")
+            reason = (reasons or {}).get(f"{name}.{inner}")
+            lines += _entry(inner, inner_field, getattr(value, inner), "  ", reason)
     return "\n".join(lines) + "\n"
 
 
-def _entry(name: str, field: FieldInfo, value: Any, indent: str) -> list[str]:
+def _entry(name: str, field: FieldInfo, value: Any, indent: str, reason: str | None) -> list[str]:
     plain = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
     text = yaml.safe_dump(plain, default_flow_style=True, width=1000, allow_unicode=True).removesuffix("...\n").strip()
     comment = [f"{indent}# {field.description}"] if field.description else []
+    if reason:  # it may hold names from outside: no line of theirs is to end the comment
+        comment.append(f"{indent}# why: {''.join(letter if letter.isprintable() else ' ' for letter in reason)}")
     return [*comment, f"{indent}{name}: {text}"]

@@ -26,7 +26,7 @@ from imgmed.storage import write_bytes
 from r2d2.config import FILE_NAME, Configuration, commented_yaml, configure, read_layer
 from r2d2.errors import ConfigurationError
 from r2d2.preparing import PHANTOM_FOLDER, phantom_dataset
-from r2d2.proposal import propose
+from r2d2.proposal import propose_here
 
 if TYPE_CHECKING:
     from dist_training.communicator import Communicator
@@ -127,7 +127,7 @@ def resolve(
     if path is None:
         own = dataset.folder / FILE_NAME
         origin = str(own) if own.exists() else f"what suits {dataset.folder}"
-        layer = read_layer(own) if own.exists() else propose(dataset).model_dump(mode="json")
+        layer = read_layer(own) if own.exists() else propose_here(dataset).configuration.model_dump(mode="json")
     options = {**options, "dataset": str(dataset.folder)}
     configuration = configure(layer, options=options, assignments=assignments, origin=origin)
     configuration = configuration.model_copy(update={"preparation": dataset.description.settings})

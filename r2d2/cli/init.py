@@ -21,13 +21,17 @@ def init(
     from imgmed.storage import write_bytes
     from r2d2.config import Configuration, commented_yaml
     from r2d2.errors import OutputExistsError
-    from r2d2.proposal import propose
+    from r2d2.proposal import propose_here
 
     if out.exists():
         raise OutputExistsError(f"{out} already exists; edit it, or give another --out")
-    configuration = propose(PreparedDataset.read(dataset)) if dataset is not None else Configuration()
+    configuration, reasons = Configuration(), {}
+    if dataset is not None:
+        proposal = propose_here(PreparedDataset.read(dataset))
+        configuration, reasons = proposal.configuration, proposal.reasons
     if configuration.dataset is not None:
         configuration = configuration.model_copy(update={"dataset": configuration.dataset.absolute()})
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(out, commented_yaml(configuration, "Settings of R2D2; every key may be left out.").encode())
+    title = "Settings of R2D2; every key may be left out."
+    write_bytes(out, commented_yaml(configuration, title, reasons).encode())
     typer.echo(f"wrote {out}; next: r2d2 train", err=True)

@@ -27,7 +27,7 @@ from r2d2.report.sections import (
 )
 from segeval import EvaluatedCase, Evaluation, read_evaluation
 
-__all__ = ["ImageOf", "ReportWriteError", "build_report"]
+__all__ = ["ImageOf", "ReportWriteError", "build_report", "write_page"]
 
 ImageOf = Path | Callable[[], Volume]
 
@@ -82,7 +82,7 @@ def build_report(
     provenance = [("Evaluation", str(evaluation_dir)), *(read_provenance(run_dir) if run_dir is not None else [])]
     body += [cases_section(evaluation), method_section(), provenance_section(provenance)]
     written = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    _write(out, page(title, f"R2D2 evaluation report, written {written}. Not for clinical decisions.", body))
+    write_page(out, page(title, f"R2D2 evaluation report, written {written}. Not for clinical decisions.", body))
     return out
 
 
@@ -170,7 +170,8 @@ def _dice(case: EvaluatedCase) -> float:
     return case_score(tuple(score.dice for score in case.scores))
 
 
-def _write(out: Path, text: str) -> None:
+def write_page(out: Path, text: str) -> None:
+    """Write a page beside its final name and rename it; raises ReportWriteError."""
     temporary: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -18,15 +18,27 @@ from imgmed.geometry import canonical_spacing, orientation_of, to_canonical
 from r2d2.errors import R2D2Error
 from r2d2.report.picture import Picture, encode, new_figure
 
-__all__ = ["Overlay", "OverlayError", "draw_overlay", "read_overlay"]
+__all__ = [
+    "EDGES",
+    "LABEL_COLOURS",
+    "PLANES",
+    "Overlay",
+    "OverlayError",
+    "draw_overlay",
+    "frame_structures",
+    "letter_edges",
+    "outline",
+    "read_overlay",
+    "show_slice",
+]
 
 PLANES = ("sagittal", "coronal", "axial")
-_EDGES = (("R", "L"), ("A", "P"), ("S", "I"))
+EDGES = (("R", "L"), ("A", "P"), ("S", "I"))
 _THICK_SLICES = 1.2
 """Where one spacing is this much larger than both others, slices across that axis are shown; else axial ones."""
 
 _REFERENCE, _PREDICTION = "#56B4E9", "#E69F00"
-_LABEL_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#D55E00")
+LABEL_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#D55E00")
 
 
 class OverlayError(R2D2Error, ValueError):
@@ -98,7 +110,7 @@ def read_overlay(image: Path | Volume, reference: Path, prediction: Path) -> Ove
         plane=PLANES[axis],
         position=position + 1,
         slices=truth.shape[axis],
-        edges=(*_EDGES[across], *_EDGES[up]),
+        edges=(*EDGES[across], *EDGES[up]),
     )
 
 
@@ -116,27 +128,27 @@ def draw_overlay(overlay: Overlay, labels: Mapping[str, int], alt: str, caption:
     """
     names = list(labels)
     rows, columns = overlay.image.shape
-    window = _window(overlay, [labels[name] for name in names])
+    window = frame_structures(overlay, [labels[name] for name in names])
     height_mm, width_mm = rows * overlay.spacing_mm[0], columns * overlay.spacing_mm[1]
     panel_height = min(3.9, max(2.0, 3.0 * height_mm / width_mm))
     figure = new_figure(6.4, panel_height + 0.75)
     whole, part = figure.subplots(1, 2)
     for axes in (whole, part):
-        _show(axes, overlay)
+        show_slice(axes, overlay)
     left, right, bottom, top = window
     whole.add_patch(
         Rectangle((left, bottom), right - left, top - bottom, fill=False, edgecolor="#F0E442", linewidth=1.2)
     )
     whole.set_title("Image; the frame is shown enlarged", fontsize=9)
-    _letter_edges(whole, overlay.edges)
+    letter_edges(whole, overlay.edges)
     part.set_xlim(left, right)
     part.set_ylim(bottom, top)
     part.set_title("Reference and prediction", fontsize=9)
     handles = []
     for position, name in enumerate(names):
         band, line = _colours(position, len(names))
-        _contour(part, overlay, overlay.reference == labels[name], band, is_reference=True)
-        _contour(part, overlay, overlay.prediction == labels[name], line, is_reference=False)
+        outline(part, overlay, overlay.reference == labels[name], band, is_reference=True)
+        outline(part, overlay, overlay.prediction == labels[name], line, is_reference=False)
         handles.append(Line2D([], [], color=band, linewidth=4, alpha=0.75, label=f"{name}: reference"))
         handles.append(Line2D([], [], color=line, linewidth=1.9, linestyle="--", label=f"{name}: prediction"))
     legend = figure.legend(
@@ -165,7 +177,7 @@ def _largest_slice(reference: np.ndarray, prediction: np.ndarray, axis: int) -> 
     return int(reference.shape[axis] // 2)
 
 
-def _window(overlay: Overlay, values: list[int]) -> tuple[float, float, float, float]:
+def frame_structures(overlay: Overlay, values: list[int]) -> tuple[float, float, float, float]:
     """Frame the structures with room around them, in mm: left, right, bottom, top."""
     structures = np.isin(overlay.reference, values) | np.isin(overlay.prediction, values)
     limits = []
@@ -182,7 +194,8 @@ def _window(overlay: Overlay, values: list[int]) -> tuple[float, float, float, f
     return frame[0], frame[1], frame[2], frame[3]
 
 
-def _show(axes: Axes, overlay: Overlay) -> None:
+def show_slice(axes: Axes, overlay: Overlay) -> None:
+    """Draw the image of a slice in grey, at its size in mm."""
     rows, columns = overlay.image.shape
     finite = overlay.image[np.isfinite(overlay.image)]
     low, high = np.percentile(finite, [1, 99.5]) if finite.size else (0.0, 1.0)
@@ -200,7 +213,8 @@ def _show(axes: Axes, overlay: Overlay) -> None:
     axes.set_yticks([])
 
 
-def _letter_edges(axes: Axes, edges: tuple[str, str, str, str]) -> None:
+def letter_edges(axes: Axes, edges: tuple[str, str, str, str]) -> None:
+    """Write the letters of the patient's directions at the left, right, top and bottom edge."""
     places = (
         *((0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center")),
         *((0.5, 0.98, "center", "top"), (0.5, 0.02, "center", "bottom")),
@@ -210,7 +224,7 @@ def _letter_edges(axes: Axes, edges: tuple[str, str, str, str]) -> None:
         text.set_path_effects([Stroke(linewidth=2, foreground="black"), Normal()])
 
 
-def _contour(axes: Axes, overlay: Overlay, mask: np.ndarray, colour: str, *, is_reference: bool) -> None:
+def outline(axes: Axes, overlay: Overlay, mask: np.ndarray, colour: str, *, is_reference: bool) -> None:
     """Outline a mask through the middle between inside and outside; closed where it touches the edge."""
     if not mask.any():
         return
@@ -227,6 +241,6 @@ def _colours(position: int, labels: int) -> tuple[str, str]:
     """Give the colours of reference and prediction: two of their own for one label, two shades of one for several."""
     if labels == 1:
         return _REFERENCE, _PREDICTION
-    base = _LABEL_COLOURS[position % len(_LABEL_COLOURS)]
+    base = LABEL_COLOURS[position % len(LABEL_COLOURS)]
     light = tuple(0.55 * channel + 0.45 for channel in to_rgb(base))
     return base, "#" + "".join(f"{round(255 * channel):02x}" for channel in light)

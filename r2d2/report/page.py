@@ -8,7 +8,7 @@ from html import escape
 from r2d2.report.picture import Picture
 from r2d2.report.style import STYLE
 
-__all__ = ["Html", "figures", "page", "paragraph", "section", "table", "warning_box"]
+__all__ = ["Cell", "Html", "figures", "page", "paragraph", "section", "table", "warning_box"]
 
 
 class Html(str):

@@ -1,0 +1,170 @@
+"""The HTML report of a prepared dataset: what is in it, what is wrong with it, and which settings suit it."""
+
+from __future__ import annotations
+
+import datetime
+from html import escape
+from pathlib import Path
+
+import yaml
+
+from imgmed import PreparedDataset
+from imgmed.fingerprint import Fingerprint, read_fingerprint
+from r2d2.proposal import Proposal, propose
+from r2d2.report.build import write_page
+from r2d2.report.dataset_pictures import draw_case, draw_geometry, draw_intensities, draw_volumes
+from r2d2.report.dataset_sections import (
+    cases_section,
+    duplicates_section,
+    headline,
+    kinds_in_words,
+    labels_section,
+    overview_section,
+    repaired_section,
+    splits_section,
+)
+from r2d2.report.formatting import plural
+from r2d2.report.page import Cell, Html, figures, page, paragraph, section, table, warning_box
+from r2d2.report.picture import Picture
+
+__all__ = ["build_dataset_report", "choose_typical"]
+
+MOST_PICTURES = 24
+TYPICAL = 3
+
+
+def build_dataset_report(dataset: PreparedDataset, out: Path, proposal: Proposal | None = None) -> Path:
+    """Write what is known about a prepared dataset as one HTML file that holds its pictures and needs nothing else.
+
+    Only the dataset's folder is read: its arrays, its three files and fingerprint.json. The page holds case
+    identifiers and no patient identifiers.
+
+    Args:
+        dataset: the prepared dataset.
+        out: the HTML file; its folder is made, a file that is there is replaced.
+        proposal: the settings to be shown; None: those that suit any machine.
+
+    Returns:
+        `out`.
+
+    Raises:
+        NotADatasetError: there is no fingerprint, or it is damaged.
+        ReportWriteError: the file cannot be written; nothing is left of it.
+    """
+    fingerprint = read_fingerprint(dataset.folder)
+    body = [
+        headline(dataset, fingerprint),
+        warning_box(_warnings(fingerprint)),
+        overview_section(dataset, fingerprint),
+        splits_section(dataset, fingerprint),
+        _odd_section(dataset, fingerprint),
+        _typical_section(dataset, fingerprint),
+        _distributions_section(fingerprint),
+        labels_section(fingerprint),
+        _proposal_section(dataset, proposal or propose(dataset)),
+        duplicates_section(fingerprint),
+        repaired_section(fingerprint),
+        cases_section(dataset, fingerprint),
+    ]
+    written = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    subtitle = f"R2D2 report of a prepared dataset, written {written}. Not for clinical decisions."
+    write_page(out, page(f"{dataset.name}: dataset", subtitle, [part for part in body if part]))
+    return out
+
+
+def choose_typical(fingerprint: Fingerprint) -> list[str]:
+    """Choose cases to be compared with: nothing is odd about them, and as much is labelled as usual."""
+    odd = fingerprint.odd_cases
+    volumes = {
+        case_id: sum(label.volume_ml for label in case.labels.values())
+        for case_id, case in fingerprint.cases.items()
+        if case_id not in odd
+    }
+    ranked = sorted(volumes, key=lambda case_id: (volumes[case_id], case_id))
+    middle = len(ranked) // 2
+    start = max(0, middle - TYPICAL // 2)
+    return ranked[start : start + TYPICAL]
+
+
+def _warnings(fingerprint: Fingerprint) -> list[str]:
+    warnings = [f"Same content: {sentence}." for sentence in fingerprint.duplicates]
+    odd = fingerprint.odd_cases
+    if odd:
+        counts = kinds_in_words(fingerprint)
+        warnings.append(
+            f"{len(odd)} of {plural(len(fingerprint.cases), 'case')} {'is' if len(odd) == 1 else 'are'} odd: {counts}."
+            " Odd is not wrong: look at them below."
+        )
+    return warnings
+
+
+def _odd_section(dataset: PreparedDataset, fingerprint: Fingerprint) -> Html:
+    odd = fingerprint.odd_cases
+    remarks = Html("<ul>" + "".join(f"<li>{escape(text)}</li>" for text in fingerprint.remarks) + "</ul>")
+    about = [paragraph("About the dataset as a whole:"), remarks] if fingerprint.remarks else []
+    if not odd:
+        return section("Odd cases", paragraph("No case lies far from the others."), *about)
+    rows = [[case_id, Html("<br>".join(escape(one.sentence) for one in found))] for case_id, found in odd.items()]
+    drawn = list(odd.items())[:MOST_PICTURES]
+    pictures: list[Picture] = [
+        draw_case(dataset, case_id, "; ".join(one.sentence for one in found) + ".") for case_id, found in drawn
+    ]
+    left_out = len(odd) - len(drawn)
+    return section(
+        "Odd cases",
+        *about,
+        table(
+            ["Case", "What is odd"],
+            rows,
+            caption="Far from the median of all cases: 3.5 robust standard deviations of the logarithm (Iglewicz and"
+            " Hoaglin 1993), and at least the factor that is named.",
+            text_columns=(0, 1),
+        ),
+        figures(pictures, "wide"),
+        *([paragraph(f"{plural(left_out, 'more odd case')} without a picture.", "note")] if left_out else []),
+    )
+
+
+def _typical_section(dataset: PreparedDataset, fingerprint: Fingerprint) -> Html:
+    chosen = choose_typical(fingerprint)
+    if not chosen:
+        return Html("")
+    pictures = [draw_case(dataset, case_id, "as much is labelled as usual.") for case_id in chosen]
+    note = (
+        "The slice on which most is labelled, as it is stored: resampled and clipped, first channel. Radiological"
+        " orientation: the patient's right (R) is on the left; the frame is shown enlarged."
+    )
+    return section("Typical cases", paragraph(note, "note"), figures(pictures, "wide"))
+
+
+def _distributions_section(fingerprint: Fingerprint) -> Html:
+    spacing = fingerprint.spacing_mm
+    same = [f"{axis.median:.4g}" for axis in spacing if axis.maximum <= 1.01 * axis.minimum]
+    words = (
+        f"All cases have a spacing of {' x '.join(same)} mm (left-right, back-front, foot-head), within 1 %."
+        if len(same) == 3
+        else ""
+    )
+    pictures = [*draw_geometry(fingerprint), *draw_intensities(fingerprint), *draw_volumes(fingerprint)]
+    return section("Distributions", *([paragraph(words)] if words else []), figures(pictures))
+
+
+def _proposal_section(dataset: PreparedDataset, proposal: Proposal) -> Html:
+    found = dataset.scan_preparation.model_dump(mode="json") | {"normalisation": dataset.description.normalisation}
+    asked = proposal.configuration.model_dump(mode="json")
+    rows: list[list[Cell]] = []
+    for key, reason in proposal.reasons.items():
+        group, _, name = key.partition(".")
+        value = found.get(name) if group == "preparation" else asked[group].get(name)
+        text = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+        is_setting = name in asked[group]
+        rows.append(
+            [Html(f"<code>{escape(key if is_setting else name)}</code>"), Html(f"<code>{escape(text)}</code>"), reason]
+        )
+    return section(
+        "Proposed settings",
+        paragraph(
+            "What suits this dataset. Settings with a dot stand in r2d2.yaml and can be given otherwise, as key=value."
+        ),
+        table(["Setting", "Value", "Why"], rows, caption="Derived from the training cases.", text_columns=(0, 1, 2)),
+    )
