@@ -25,6 +25,7 @@ __all__ = [
     "DatasetDescription",
     "PreparedDataset",
     "SourceFiles",
+    "map_arrays",
     "write_arrays",
     "write_description",
 ]
@@ -218,6 +219,12 @@ def write_arrays(folder: Path, case_id: str, image: np.ndarray, label_map: np.nd
     (folder / ARRAYS).mkdir(exist_ok=True)
     write_npy(_array_path(folder, case_id, "image"), image)
     write_npy(_array_path(folder, case_id, "label"), label_map)
+
+
+def map_arrays(folder: Path, case_id: str) -> tuple[np.ndarray, np.ndarray]:
+    """Map one case's image and label map in a dataset folder, read-only."""
+    image, label_map = (np.load(_array_path(folder, case_id, kind), mmap_mode="r") for kind in ("image", "label"))
+    return image, label_map
 
 
 def write_description(folder: Path, description: DatasetDescription, cases: Iterable[Case], splits: Splits) -> None:

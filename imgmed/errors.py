@@ -6,6 +6,7 @@ import errno
 from collections.abc import Sequence
 
 __all__ = [
+    "AugmentationError",
     "DatasetExistsError",
     "ImgMedError",
     "InvalidCasesError",
@@ -27,6 +28,10 @@ __all__ = [
 
 class ImgMedError(Exception):
     """Root of all errors that ImgMed raises on purpose."""
+
+
+class AugmentationError(ImgMedError, ValueError):
+    """A request for augmented copies that cannot be met."""
 
 
 class SourceNotFoundError(ImgMedError, FileNotFoundError):
