@@ -30,6 +30,7 @@ __all__ = [
     "array_path",
     "case_files",
     "reference_path",
+    "map_arrays",
     "write_arrays",
     "write_description",
     "write_reference",
@@ -257,6 +258,12 @@ def write_reference(folder: Path, case_id: str, label_map: Volume) -> None:
     """Write one case's label map (i, j, k) in its scan's own voxel grid into a dataset folder."""
     (folder / REFERENCES).mkdir(exist_ok=True)
     write_volume(reference_path(folder, case_id), label_map)
+
+
+def map_arrays(folder: Path, case_id: str) -> tuple[np.ndarray, np.ndarray]:
+    """Map one case's image and label map in a dataset folder, read-only."""
+    image, label_map = (np.load(array_path(folder, case_id, kind), mmap_mode="r") for kind in ("image", "label"))
+    return image, label_map
 
 
 def write_description(folder: Path, description: DatasetDescription, cases: Iterable[Case], splits: Splits) -> None:

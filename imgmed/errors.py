@@ -6,6 +6,7 @@ import errno
 from collections.abc import Sequence
 
 __all__ = [
+    "AugmentationError",
     "BusyFolderError",
     "ConversionError",
     "DatasetExistsError",
@@ -37,6 +38,10 @@ LEAKS_SHOWN = 20
 
 class ImgMedError(Exception):
     """Root of all errors that ImgMed raises on purpose."""
+
+
+class AugmentationError(ImgMedError, ValueError):
+    """A request for augmented copies that cannot be met."""
 
 
 class SourceNotFoundError(ImgMedError, FileNotFoundError):

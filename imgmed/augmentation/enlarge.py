@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 
 from imgmed.augmentation.apply import OUTSIDE, apply_draw
-from imgmed.augmentation.draw import Draw
+from imgmed.augmentation.draw import draw_sample
 from imgmed.augmentation.settings import AugmentationSettings
-from imgmed.dataset import Case, read_arrays, write_arrays
+from imgmed.dataset import Case, map_arrays, write_arrays
 from imgmed.errors import AugmentationError
 from imgmed.intensity import IntensityStatistics
 from imgmed.progress import Progress, report_progress
 from imgmed.splits import Fold, Splits
+from imgmed.storage import check_free_space
 
 __all__ = ["PlannedCopy", "enlarge_training", "plan_copies", "write_copy"]
 
@@ -70,10 +71,12 @@ def enlarge_training(
         All cases with the copies at the end, and the splits with them.
 
     Raises:
-        AugmentationError: settings that make plain copies or that crop; no training slices.
+        AugmentationError: settings that make plain copies or that crop; no training slices; copies already there.
+        NoSpaceError: the disk has too little room for the copies.
     """
     _check(settings)
     planned = plan_copies(cases, splits, target_slices)
+    check_free_space(folder, sum(array.nbytes for copy in planned for array in map_arrays(folder, copy.source.case_id)))
     copies = []
     report_progress(progress, "augmenting", 0, len(planned))
     for done, copy in enumerate(planned, start=1):
@@ -122,13 +125,18 @@ def write_copy(folder: Path, copy: PlannedCopy, settings: AugmentationSettings, 
         seed: of the whole enlargement.
     """
     source = copy.source
-    image, label_map = read_arrays(folder, source.case_id)
+    image, label_map = map_arrays(folder, source.case_id)
     low, high = np.array(source.clip_bounds, np.float32).T
     mean, std = (np.array(values, np.float32) for values in (source.intensity.mean, source.intensity.std))
+    height, width, channels = image.shape[1:]
+    size = (height, width)
     name = int.from_bytes(hashlib.sha256(source.case_id.encode()).digest()[:8], "big")
+    key = (seed, copy.number, name)
+    whole = draw_sample(settings.model_copy(update={"noise_std": 0.0}), key, size, size)
     new_image, new_labels = np.empty_like(image), np.empty_like(label_map)
     for number in range(len(image)):
-        draw = _draw(settings, (seed, copy.number, name), number, source.slice_shape, image.shape[3])
+        noise = draw_sample(settings, (*key, number), size, size, channels).noise if settings.is_noisy else None
+        draw = replace(whole, noise=noise)
         moved, labels = apply_draw((image[number] - mean) / std, label_map[number].astype(np.int32), draw, settings)
         inside = labels != OUTSIDE
         new_image[number] = np.where(inside[..., np.newaxis], np.clip(moved * std + mean, low, high), low)
@@ -137,7 +145,7 @@ def write_copy(folder: Path, copy: PlannedCopy, settings: AugmentationSettings, 
     return source.model_copy(
         update={
             "case_id": copy.case_id,
-            "slice_range": labelled_slices(new_labels),
+            "slice_range": _labelled_range(new_labels),
             "intensity": IntensityStatistics.of(new_image),
             "training_slices": _chosen_slices(source, copy.slices),
             "augmented_from": source.case_id,
@@ -145,14 +153,19 @@ def write_copy(folder: Path, copy: PlannedCopy, settings: AugmentationSettings, 
     )
 
 
-def _draw(
-    settings: AugmentationSettings, key: tuple[int, int, int], number: int, size: tuple[int, int], channels: int
-) -> Draw:
-    raise NotImplementedError
-
-
 def _check(settings: AugmentationSettings) -> None:
-    raise NotImplementedError
+    if settings.crop_size is not None:
+        raise AugmentationError(
+            f"copies keep the size of their source, so they cannot be cropped; received crop_size"
+            f" {list(settings.crop_size)}; leave it out here and crop during training"
+        )
+    if settings.is_neutral:
+        raise AugmentationError("these settings change nothing, so copies would be duplicates; use table1, or your own")
+
+
+def _labelled_range(label_map: np.ndarray) -> tuple[int, int]:
+    labelled = np.flatnonzero(label_map.any(axis=(1, 2)))
+    return (int(labelled[0]), int(labelled[-1]) + 1) if len(labelled) else (0, 0)
 
 
 def _slices_to_train_on(case: Case) -> int:
