@@ -26,6 +26,8 @@ __all__ = [
     "WorkerLostError",
 ]
 
+MOST_SHOWN = 100
+
 
 class ImgMedError(Exception):
     """Root of all errors that ImgMed raises on purpose."""
@@ -102,12 +104,14 @@ class UnknownCaseError(ImgMedError, LookupError):
 class ConversionError(ImgMedError, ValueError):
     """Pictures that cannot be made as asked: settings, names or files that break a rule; all of them are listed.
 
-    `problems` holds one finished sentence for each.
+    `problems` holds one finished sentence for each; the message shows the first hundred.
     """
 
     def __init__(self, headline: str, problems: Sequence[str] = ()) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join([headline, *(f"  {problem}" for problem in self.problems)]))
+        lines = [f"  {problem}" for problem in self.problems[:MOST_SHOWN]]
+        more = len(self.problems) - len(lines)
+        super().__init__("\n".join([headline, *lines, *([f"  and {more} more"] if more else [])]))
 
 
 class WorkerLostError(ImgMedError, RuntimeError):
