@@ -33,7 +33,8 @@ __all__ = [
     "WorkerLostError",
 ]
 
-LEAKS_SHOWN = 20
+
+MOST_SHOWN = 100
 
 
 class ImgMedError(Exception):
@@ -129,8 +130,8 @@ class LeakError(ImgMedError, ValueError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        shown = "\n".join(f"  {problem}" for problem in self.problems[:LEAKS_SHOWN])
-        more = len(self.problems) - LEAKS_SHOWN
+        shown = "\n".join(f"  {problem}" for problem in self.problems[:MOST_SHOWN])
+        more = len(self.problems) - MOST_SHOWN
         super().__init__(
             f"{len(self.problems)} leak{'s' if len(self.problems) > 1 else ''} between the parts of the splits; keep"
             f" each of these together:\n{shown}" + (f"\n  ... and {more} more" if more > 0 else "")
@@ -160,12 +161,14 @@ class UnknownCaseError(ImgMedError, LookupError):
 class ConversionError(ImgMedError, ValueError):
     """Pictures that cannot be made as asked: settings, names or files that break a rule; all of them are listed.
 
-    `problems` holds one finished sentence for each.
+    `problems` holds one finished sentence for each; the message shows the first hundred.
     """
 
     def __init__(self, headline: str, problems: Sequence[str] = ()) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join([headline, *(f"  {problem}" for problem in self.problems)]))
+        lines = [f"  {problem}" for problem in self.problems[:MOST_SHOWN]]
+        more = len(self.problems) - len(lines)
+        super().__init__("\n".join([headline, *lines, *([f"  and {more} more"] if more else [])]))
 
 
 class NoSpaceError(ImgMedError, OSError):

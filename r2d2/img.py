@@ -60,6 +60,7 @@ class ImgMed:
         slices: int | None = None,
         channels: Sequence[int] | None = None,
         window: Window = "percentiles",
+        percentiles: tuple[float, float] = (0.5, 99.5),
         quality: int = 95,
         workers: int | None = None,
         progress: Progress = None,
@@ -73,8 +74,8 @@ class ImgMed:
             slices: that many slices a volume, evenly spread; all by default.
             channels: three for red, green and blue, or one for grey; by default 0, 1 and 2, or channel 0 as grey
                 where a volume has fewer.
-            window: what becomes black and white: two intensities, or "percentiles" (0.5 and 99.5 of each volume
-                and channel).
+            window: what becomes black and white: two intensities, or "percentiles" of each volume and channel.
+            percentiles: those two.
             quality: of JPEG, 1 to 100; lossy even at 100.
             workers: processes; by default the cores that this process may use.
             progress: called with stage, done and total.
@@ -82,8 +83,9 @@ class ImgMed:
         Returns:
             How many files there are, how many were converted now, and how many pictures there are.
         """
-        settings = {"format": "jpg", "colour": "rgb", "channels": channels, "window": window, "quality": quality}
-        return convert("slices", src, dst, workers, progress, axis=_axis(dim), slices=slices, **settings)
+        settings = {"axis": _axis(dim), "slices": slices, "channels": channels, "quality": quality}
+        intensities = {"window": window, "percentiles": percentiles}
+        return convert("slices", src, dst, workers, progress, format="jpg", colour="rgb", **settings, **intensities)
 
     @staticmethod
     def convert_4DNI_to_PNG(  # noqa: N802
@@ -95,6 +97,7 @@ class ImgMed:
         slices: int | None = None,
         channels: Sequence[int] | None = None,
         window: Window = None,
+        percentiles: tuple[float, float] = (0.5, 99.5),
         offset: int = 0,
         size: tuple[int, int] | None = None,
         labels: bool = False,
@@ -110,7 +113,9 @@ class ImgMed:
             bits: 16 stores whole intensities within 0 to 65535 as they are; 8 scales them (see `window`).
             slices: that many slices a volume, evenly spread; all by default.
             channels: those wanted; all by default.
-            window: what becomes black and white: two intensities, "percentiles", or "values": nothing is scaled.
+            window: what becomes black and white: two intensities, "percentiles" of each volume and channel, or
+                "values": nothing is scaled; by default "values" for 16 bits and label maps, else "percentiles".
+            percentiles: those two; (0, 100) cuts nothing off.
             offset: added to intensities that are stored as they are: 1024 for most CT.
             size: (height, width) in pixels, resampled from the original intensities; one pixel a voxel by default.
             labels: the volumes are label maps: stored as they are, resized without inventing values.
@@ -120,8 +125,9 @@ class ImgMed:
         Returns:
             How many files there are, how many were converted now, and how many pictures there are.
         """
-        settings = {"bits": bits, "channels": channels, "window": window, "offset": offset, "labels": labels}
-        return convert("slices", src, dst, workers, progress, axis=_axis(dim), slices=slices, size=size, **settings)
+        settings = {"axis": _axis(dim), "slices": slices, "channels": channels, "size": size, "labels": labels}
+        intensities = {"bits": bits, "window": window, "percentiles": percentiles, "offset": offset}
+        return convert("slices", src, dst, workers, progress, **settings, **intensities)
 
     @staticmethod
     def reshape_JPG_to2D(  # noqa: N802

@@ -138,8 +138,7 @@ class SliceConversion(BaseModel):
         channels = self._channels_of(volume)
         _check_finite(stack, volume.origin)
         if self._window == "values":
-            for channel in channels:
-                _check_values(stack[..., channel], self.offset, self.bits, volume.origin)
+            _check_values([stack[..., channel] for channel in channels], self.offset, self.bits, volume.origin)
         windows = [self._black_and_white(stack[..., channel]) for channel in channels]
         detail = {"shape": list(volume.array.shape), "channels": list(channels), "black_and_white": windows}
         return Converted(detail, self._pictures(stack, channels, windows))
@@ -242,19 +241,22 @@ def _check_finite(stack: np.ndarray, origin: str) -> None:
         raise InvalidVolumeError(f"{origin}: {bad} NaN or infinite voxels; replace them, for example by the background")
 
 
-def _check_values(stack: np.ndarray, offset: int, bits: int, origin: str) -> None:
+def _check_values(stacks: Sequence[np.ndarray], offset: int, bits: int, origin: str) -> None:
     """Refuse intensities that unsigned whole numbers of `bits` cannot hold exactly."""
     top = 2**bits - 1
-    low, high = float(stack.min()), float(stack.max())
-    if stack.dtype.kind == "f" and any((np.abs(plane - np.rint(plane)) > INTEGER_TOLERANCE).any() for plane in stack):
+    low, high = float(min(stack.min() for stack in stacks)), float(max(stack.max() for stack in stacks))
+    if not all(_is_whole(plane) for stack in stacks if stack.dtype.kind == "f" for plane in stack):
         raise InvalidVolumeError(
-            f"{origin}: values from {low:g} to {high:g} that are not whole numbers cannot be stored as they are;"
-            " window them ('percentiles', or two intensities), or keep them exactly with 'r2d2 prepare'"
+            f"{origin}: intensities from {low:g} to {high:g} are not whole numbers: give a window that scales them"
         )
     if low + offset < 0 or high + offset > top:
         fits = high - low <= top
-        way = f"add an offset of {-low:g} to {top - high:g}" if fits else "16 bits hold more" if bits == 8 else ""
-        way = f"{way}, or window them" if way else "window them"
+        way = f"give an offset of {-low:g} to {top - high:g}" if fits else "use 16 bits" if bits == 8 else ""
         raise InvalidVolumeError(
-            f"{origin}: values from {low:g} to {high:g} with an offset of {offset} do not fit 0 to {top}; {way}"
+            f"{origin}: intensities from {low:g} to {high:g}, offset {offset}, do not fit 0 to {top}:"
+            f" {way}{', or ' if way else ''}give a window that scales them"
         )
+
+
+def _is_whole(plane: np.ndarray) -> bool:
+    return bool((np.abs(plane - np.rint(plane)) <= INTEGER_TOLERANCE).all())

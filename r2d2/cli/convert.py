@@ -65,10 +65,10 @@ def slices(
     colour: Colour = typer.Option(Colour.grey, help="A grey picture a channel, or three channels as red, green, blue."),
     channels: str = typer.Option(None, metavar="N,N,...", help="Channels, from 0; by default all (rgb: 0,1,2)."),
     window: str = typer.Option(
-        None, metavar="LOW,HIGH", help="Intensities that become black and white, or 'percentiles', or 'values' (as is)."
-    ),
-    percentiles: str = typer.Option(
-        "0.5,99.5", metavar="LOW,HIGH", help="Those of each volume that 'percentiles' means."
+        None,
+        metavar="LOW,HIGH",
+        help="What becomes black and white: intensities, like -100,240; or percentiles of each volume, like 0%,100%; "
+        "or 'values': stored as they are. By default 0.5%,99.5% for 8 bits, values for 16.",
     ),
     offset: int = typer.Option(0, help="Added to intensities stored as they are: 1024 for most CT."),
     size: str = SIZE,
@@ -87,12 +87,11 @@ def slices(
         "bits": bits,
         "colour": colour.value,
         "channels": None if channels is None else _numbers("channels", channels, int),
-        "window": window if window in (None, "percentiles", "values") else _numbers("window", window, float, 2),
-        "percentiles": _numbers("percentiles", percentiles, float, 2),
         "offset": offset,
         "size": _size(size),
         "labels": labels,
         "quality": quality,
+        **_window(window),
     }
     _run("slices", source, out, workers, settings)
 
@@ -157,6 +156,14 @@ def _size(text: str | None) -> tuple[int, int] | None:
     if len(sides) not in (1, 2) or not all(side.isdecimal() for side in sides):
         raise ConversionError(f"--size is HEIGHTxWIDTH in pixels, like 350x350; received {text}")
     return int(sides[0]), int(sides[-1])
+
+
+def _window(text: str | None) -> dict[str, Any]:
+    """'-100,240' are intensities, '1%,99%' percentiles, 'values' is no scaling."""
+    if text in (None, "values"):
+        return {"window": text}
+    numbers = _numbers("window", text.replace("%", ""), float, 2)
+    return {"window": "percentiles", "percentiles": numbers} if text.count("%") == 2 else {"window": numbers}
 
 
 def _numbers(option: str, text: str, kind: type, wanted: int | None = None) -> tuple[Any, ...]:
