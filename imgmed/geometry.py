@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from nibabel.orientations import io_orientation
 
+from imgmed.errors import PairMismatchError
+
 __all__ = [
     "Orientation",
     "axis_codes",
@@ -17,10 +19,12 @@ __all__ = [
     "from_canonical",
     "is_same_affine",
     "orientation_of",
+    "place_on_grid",
     "to_canonical",
 ]
 
 AFFINE_TOLERANCE = 1e-3
+LATTICE_TOLERANCE = 0.02  # voxels, at the farthest corner: what rounded numbers in headers amount to
 CODES = ("LR", "PA", "IS")
 
 
@@ -115,6 +119,89 @@ def is_same_affine(first: np.ndarray, second: np.ndarray) -> bool:
     """Tell whether two affines agree in every entry to a thousandth of the smallest voxel spacing."""
     smallest = np.linalg.norm(np.asarray(first)[:3, :3], axis=0).min()
     return bool(np.abs(np.asarray(first) - np.asarray(second)).max() <= AFFINE_TOLERANCE * smallest)
+
+
+def place_on_grid(
+    array: np.ndarray,
+    affine: np.ndarray,
+    shape: tuple[int, int, int],
+    target_affine: np.ndarray,
+    fill: float = 0,
+) -> np.ndarray:
+    """Return an array's voxels on another grid whose voxel centres are at the same places; nothing is interpolated.
+
+    Args:
+        array: (i, j, k, ...) any type.
+        affine: (4, 4) of `array`, voxel -> RAS millimetres.
+        shape: number of voxels of the target along its three axes; it may be cut out of the array, reach
+            beyond it, and have its axes in another order or direction.
+        target_affine: (4, 4) of the target.
+        fill: value of target voxels outside `array`.
+
+    Returns:
+        (*shape, ...) of the same type; a view of `array` where it covers the target exactly.
+
+    Raises:
+        PairMismatchError: the voxel centres differ by more than 2 % of a voxel; says how.
+
+    >>> place_on_grid(np.array([1, 2]).reshape(2, 1, 1), np.diag([-1.0, 1, 1, 1]), (3, 1, 1), np.eye(4)).ravel()
+    array([1, 0, 0])
+    """
+    axes, signs, offsets = _lattice_change(array.shape[:3], affine, target_affine)
+    turned = np.transpose(array, (*axes, *range(3, array.ndim)))
+    turned = turned[tuple(slice(None, None, sign) for sign in signs)]
+    starts = [
+        offset if sign > 0 else offset - (size - 1)
+        for offset, sign, size in zip(offsets, signs, turned.shape, strict=False)
+    ]
+    if turned.shape[:3] == tuple(shape) and not any(starts):
+        return turned
+    into, out_of = [], []
+    for start, size, length in zip(starts, turned.shape, shape, strict=False):
+        low, high = max(start, 0), min(start + size, length)
+        into.append(slice(low, max(low, high)))
+        out_of.append(slice(low - start, max(low, high) - start))
+    placed = np.full((*shape, *array.shape[3:]), fill, array.dtype)
+    if all(part.stop > part.start for part in into):
+        placed[tuple(into)] = turned[tuple(out_of)]
+    return placed
+
+
+def _lattice_change(
+    shape: tuple[int, ...], affine: np.ndarray, target_affine: np.ndarray
+) -> tuple[list[int], list[int], list[int]]:
+    """For each target axis: the array axis along it, its direction (1 or -1), and where array index 0 lands."""
+    change = np.linalg.solve(np.asarray(target_affine, np.float64), np.asarray(affine, np.float64))
+    whole = np.rint(change)
+    turn = np.abs(whole[:3, :3])
+    corners = np.array(np.meshgrid(*((0, size - 1) for size in shape[:3]))).reshape(3, -1)
+    is_turn = (turn.sum(axis=0) == 1).all() and (turn.sum(axis=1) == 1).all()
+    off = np.abs((change - whole)[:3] @ np.vstack([corners, np.ones(corners.shape[1])])).max()
+    if not is_turn or off > LATTICE_TOLERANCE:
+        raise PairMismatchError(f"the voxels do not lie on the same grid: {_difference(change, affine, target_affine)}")
+    axes = [int(axis) for axis in turn.argmax(axis=1)]
+    signs = [int(whole[target, axis]) for target, axis in enumerate(axes)]
+    return axes, signs, [int(offset) for offset in whole[:3, 3]]
+
+
+def _difference(change: np.ndarray, affine: np.ndarray, target_affine: np.ndarray) -> str:
+    """How two lattices differ, in words: spacing, direction or a part of a voxel."""
+    order = np.abs(change[:3, :3]).argmax(axis=1)
+    spacing = np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)[order]
+    wanted = np.linalg.norm(np.asarray(target_affine)[:3, :3], axis=0)
+    if not np.allclose(spacing, wanted, rtol=AFFINE_TOLERANCE):
+        return f"spacing {_listed(spacing)} mm against {_listed(wanted)} mm"
+    directions = [np.asarray(matrix)[:3, :3] for matrix in (affine, target_affine)]
+    units = [matrix / np.linalg.norm(matrix, axis=0) for matrix in directions]
+    angles = np.degrees(np.arccos(np.clip(np.abs((units[0][:, order] * units[1]).sum(axis=0)), 0, 1)))
+    if angles.max() > 0.01:
+        return f"its axes are turned by {angles.max():.3g} degrees"
+    shift = change[:3, 3] - np.rint(change[:3, 3])
+    return f"shifted by {_listed(shift)} voxels beside whole ones"
+
+
+def _listed(values: np.ndarray) -> str:
+    return "(" + ", ".join(f"{value + 0.0:.4g}" for value in values) + ")"
 
 
 def describe_affine(affine: np.ndarray) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from imgmed.errors import InvalidVolumeError
 
-__all__ = ["Volume"]
+__all__ = ["Volume", "storable"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +64,24 @@ class Volume:
         """Distance between neighbouring voxel centres along i, j, k in millimetres."""
         i, j, k = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(i), float(j), float(k)
+
+
+def storable(array: np.ndarray) -> np.ndarray:
+    """Return an array in the type in which files keep it.
+
+    Real numbers become float32, whole numbers without negatives the smallest unsigned type that holds them,
+    others stay (64 bits become 32, which not every program reads otherwise).
+
+    >>> storable(np.array([0, 300])).dtype.name, storable(np.array([0.5])).dtype.name
+    ('uint16', 'float32')
+    """
+    if array.dtype.kind == "f":
+        return array.astype(np.float32, copy=False)
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.min() < 0:
+        return array if array.dtype.itemsize < 8 else array.astype(np.int32)
+    return array.astype(np.min_scalar_type(int(array.max())), copy=False)
 
 
 def _check_array(array: np.ndarray, origin: str) -> None:

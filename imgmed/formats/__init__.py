@@ -1,19 +1,32 @@
 """Volume formats, found by the suffix of a file's name.
 
-A format is a module with `SUFFIXES`, `read(path) -> Volume` and `write(path, volume, like)`; to add one,
-write the module and name it in `FORMATS`.
+A format is a module with `SUFFIXES`, `read(files, max_values) -> Volume` and `read_header(files) -> VolumeHeader`,
+and with `write(path, volume, like)` where it can be written; to add one, write the module and name it in `FORMATS`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from imgmed.errors import SourceNotFoundError, UnsupportedFormatError
-from imgmed.formats import nifti
+from imgmed.formats import archive, dicom, folders, itk, nifti, pictures
+from imgmed.formats.header import MAX_VALUES, VolumeHeader
 from imgmed.volume import Volume
 
-__all__ = ["case_stem", "has_known_suffix", "known_suffixes", "read_volume", "write_volume"]
+if TYPE_CHECKING:
+    from imgmed.study import VolumeSource
+
+__all__ = [
+    "VolumeHeader",
+    "case_stem",
+    "has_known_suffix",
+    "known_suffixes",
+    "read_header",
+    "read_volume",
+    "write_volume",
+]
 
 
 class VolumeFormat(Protocol):
@@ -21,24 +34,24 @@ class VolumeFormat(Protocol):
 
     SUFFIXES: tuple[str, ...]
 
-    def read(self, path: Path) -> Volume:
-        """Return the volume stored at `path`."""
+    def read(self, files: tuple[Path, ...], max_values: int) -> Volume:
+        """Return the volume that `files` make."""
 
-    def write(self, path: Path, volume: Volume, like: Path | None) -> None:
-        """Store `volume` at `path`, with the header of `like` where there is one."""
+    def read_header(self, files: tuple[Path, ...]) -> VolumeHeader:
+        """Return what is known of it without reading voxels."""
 
 
-FORMATS: tuple[VolumeFormat, ...] = (nifti,)
+FORMATS: tuple[VolumeFormat, ...] = (nifti, itk, dicom, pictures)
+WRITTEN = (nifti, itk)
 
 
 def known_suffixes() -> tuple[str, ...]:
     """Return the suffixes of all files that can be read, longest first.
 
     >>> known_suffixes()
-    ('.nii.gz', '.nii')
+    ('.nii.gz', '.jpeg', '.nhdr', '.nrrd', '.tiff', '.dcm', '.jpg', '.mha', '.mhd', '.nii', '.png', '.tif')
     """
-    suffixes = {suffix for form in FORMATS for suffix in form.SUFFIXES}
-    return tuple(sorted(suffixes, key=lambda suffix: (-len(suffix), suffix)))
+    return _by_length(FORMATS)
 
 
 def has_known_suffix(path: Path) -> bool:
@@ -54,8 +67,8 @@ def has_known_suffix(path: Path) -> bool:
 def case_stem(path: Path) -> str:
     """Return a file's name without folder and volume suffix.
 
-    >>> case_stem(Path("imagesTr/hippocampus_001.nii.gz"))
-    'hippocampus_001'
+    >>> case_stem(Path("imagesTr/hippocampus_001.nii.gz")), case_stem(Path("liver.seg.nrrd"))
+    ('hippocampus_001', 'liver.seg')
     """
     name = Path(path).name
     for suffix in known_suffixes():
@@ -64,47 +77,94 @@ def case_stem(path: Path) -> str:
     return name
 
 
-def read_volume(path: Path | str) -> Volume:
+def read_volume(source: Path | str | VolumeSource, max_values: int = MAX_VALUES) -> Volume:
     """Read a volume of any known format.
 
     Args:
-        path: a file ending in .nii or .nii.gz.
+        source: a file; a folder that holds exactly one DICOM series or one stack of equally sized pictures
+            (in the natural order of their names); or the files of one volume.
+        max_values: most voxels times channels that are read; a header that asks for more is refused before
+            memory is taken, as is one that asks for more than its file can hold.
 
     Returns:
-        The volume in the file's own voxel order and number type, (i, j, k) or (i, j, k, channels).
+        The volume in the file's own voxel order and number type, (i, j, k) or (i, j, k, channels). Pictures
+        are (rows, columns, pages) with 1 mm between pixels, by convention: they have no place in a patient.
 
     Raises:
         SourceNotFoundError: there is no such file.
-        UnsupportedFormatError: no format has this suffix.
+        SourceLayoutError: a folder that holds no volume, or several.
+        UnsupportedFormatError: no format has this suffix, or the file holds what cannot be read.
         UnreadableFileError: the file is truncated, damaged or of another format.
-        InvalidVolumeError: its shape, number type or affine cannot be used.
+        InvalidVolumeError: its shape, number type or affine cannot be used; or slices are missing, tilted ...
     """
-    path = Path(path)
-    form = _format_of(path)
-    if not path.exists():
-        raise SourceNotFoundError(f"no such file: {path}")
-    return form.read(path)
+    files, entry = _files_of(source)
+    if entry is not None:
+        return archive.read(files[0], entry, max_values)
+    return _format_of(files[0]).read(files, max_values)
+
+
+def read_header(source: Path | str | VolumeSource) -> VolumeHeader:
+    """Read shape, number type, affine and other facts of a volume, without its voxels.
+
+    Args:
+        source: as for `read_volume`.
+
+    Raises:
+        Exceptions of `read_volume` that do not depend on voxels.
+    """
+    files, entry = _files_of(source)
+    if entry is not None:
+        return archive.read_header(files[0], entry)
+    return _format_of(files[0]).read_header(files)
 
 
 def write_volume(path: Path | str, volume: Volume, like: Path | str | None = None) -> None:
     """Write a volume atomically; the format follows from the suffix.
 
     Args:
-        path: target ending in .nii or .nii.gz; its folder must exist.
+        path: target ending in .nii, .nii.gz, .mha or .nrrd; its folder must exist.
         volume: whole numbers without negatives are stored in the smallest unsigned type that holds them (a
             label map: uint8), other whole numbers as they are, real numbers as float32.
-        like: a file of the same format whose header (units, codes, qform and sform) is taken over.
+        like: a file of the same format whose header (NIfTI: units, codes, qform and sform) is taken over.
 
     Raises:
-        UnsupportedFormatError: no format has this suffix.
+        UnsupportedFormatError: no format that can be written has this suffix.
         NoSpaceError: the disk is full; nothing is left at `path`.
     """
     path = Path(path)
-    _format_of(path).write(path, volume, None if like is None else Path(like))
+    for form in WRITTEN:
+        if path.name.lower().endswith(form.SUFFIXES):
+            form.write(path, volume, None if like is None else Path(like))
+            return
+    raise UnsupportedFormatError(f"{path}: not a format that can be written; use {_choice(WRITTEN)}")
+
+
+def _files_of(source: Path | str | VolumeSource) -> tuple[tuple[Path, ...], str | None]:
+    if not isinstance(source, Path | str):
+        files, entry = tuple(Path(path) for path in source.files), source.entry
+    else:
+        path = Path(source)
+        files, entry = folders.files_of_one_volume(path) if path.is_dir() else (path,), None
+    for path in files:
+        if not path.exists():
+            _format_of(path)
+            raise SourceNotFoundError(f"no such file: {path}")
+    return files, entry
 
 
 def _format_of(path: Path) -> VolumeFormat:
     for form in FORMATS:
         if path.name.lower().endswith(form.SUFFIXES):
             return form
-    raise UnsupportedFormatError(f"{path}: not a volume format known here; use {' or '.join(known_suffixes())}")
+    if path.is_file() and dicom.is_dicom(path):  # often named by a number, without suffix
+        return dicom
+    raise UnsupportedFormatError(f"{path}: not a volume format known here; use {_choice(FORMATS)}")
+
+
+def _by_length(forms: Sequence[VolumeFormat]) -> tuple[str, ...]:
+    suffixes = {suffix for form in forms for suffix in form.SUFFIXES}
+    return tuple(sorted(suffixes, key=lambda suffix: (-len(suffix), suffix)))
+
+
+def _choice(forms: Sequence[VolumeFormat]) -> str:
+    return " or ".join(_by_length(forms))

@@ -1,0 +1,305 @@
+"""DICOM images: finding series among files, and one series, or one multi-frame file, as a volume."""
+
+from __future__ import annotations
+
+import logging
+import struct
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imgmed.errors import SourceLayoutError, SourceNotFoundError, UnreadableFileError, UnsupportedFormatError
+from imgmed.formats import dicom_frames, dicom_voxels
+from imgmed.formats.dicom_geometry import Slice, normal_of, sorted_slices, stack_affine
+from imgmed.formats.header import MAX_VALUES, VolumeHeader, check_size, damaged, stored_bytes
+from imgmed.volume import Volume
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from imgmed.study import VolumeSource
+
+__all__ = ["SUFFIXES", "DicomSeries", "PatientIdentity", "find_series", "is_dicom", "read", "read_header"]
+
+SUFFIXES: tuple[str, ...] = (".dcm",)
+PREAMBLE = 128
+DIRECTORY = "1.2.840.10008.1.3.10"
+SEGMENTATION = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
+FAILURES = (OSError, ValueError, TypeError, AttributeError, KeyError, EOFError, NotImplementedError, RuntimeError)
+FAILURES = (*FAILURES, struct.error, IndexError, AssertionError)
+TAGS = [
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality", "SeriesDescription",
+    "PatientName", "PatientID", "PatientBirthDate", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
+    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "PixelRepresentation", "RescaleSlope",
+    "RescaleIntercept", "ModalityLUTSequence", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
+    "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "InstanceNumber", "ReferencedSeriesSequence",
+    "ReferencedFrameOfReferenceSequence",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False)
+class PatientIdentity:
+    """Who the patient is: kept in memory for grouping by patient, never shown by accident.
+
+    >>> PatientIdentity("Doe^Jane", "4711", "19700101")
+    PatientIdentity(hidden)
+    """
+
+    name: str
+    patient_id: str
+    birth_date: str
+
+    def __repr__(self) -> str:
+        return "PatientIdentity(hidden)"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True)
+class DicomSeries:
+    """The files of one series, or one segmentation or structure set.
+
+    Args:
+        files: sorted along the normal of the slices where they have one, else by number and name.
+        series_uid: SeriesInstanceUID; identifies the series, and with it the patient: do not publish.
+        study_uid: StudyInstanceUID, likewise.
+        modality: such as "CT" or "MR"; "" where the files do not say.
+        description: SeriesDescription, free text of the scanner's operator.
+        kind: "image", "segmentation" (DICOM SEG), "structures" (RTSTRUCT) or "other" (reports, plans ...).
+        referenced_series: series_uid of the images that a segmentation or structure set belongs to.
+        identity: who the patient is.
+    """
+
+    files: tuple[Path, ...]
+    series_uid: str
+    study_uid: str
+    modality: str
+    description: str
+    kind: str
+    referenced_series: tuple[str, ...]
+    identity: PatientIdentity = field(repr=False)
+
+    @property
+    def source(self) -> VolumeSource:
+        """The files as `read_volume` takes them."""
+        from imgmed.study import VolumeSource
+
+        return VolumeSource(self.files)
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell whether a file begins like a DICOM file ("DICM" after 128 bytes)."""
+    with path.open("rb") as stream:
+        return stream.read(PREAMBLE + 4)[PREAMBLE:] == b"DICM"
+
+
+def find_series(source: Path | str | Sequence[Path]) -> tuple[DicomSeries, ...]:
+    """Find the DICOM series in a folder and its subfolders, or among files; only headers are read.
+
+    Files count as DICOM by their content, whatever their names; others, hidden ones and directories of media
+    (DICOMDIR) are passed over. Whether a series makes a proper volume shows when it is read.
+
+    Args:
+        source: a folder, a file or several files.
+
+    Returns:
+        One for each series; segmentations and structure sets one for each file. By their first file's name.
+
+    Raises:
+        SourceNotFoundError: no such file or folder.
+        UnreadableFileError: files that end in .dcm and are no DICOM, or are broken; all of them are named.
+    """
+    groups: dict[tuple[str, str, str], list[tuple[Path, Dataset]]] = defaultdict(list)
+    broken = []
+    for path in _candidates(source):
+        try:
+            dataset = _read_dataset(path)
+        except UnreadableFileError as error:
+            broken.append(str(error))
+            continue
+        kind = _kind_of(dataset)
+        if kind is not None:
+            own = "" if kind == "image" else str(path)
+            groups[kind, str(dataset.get("SeriesInstanceUID", "")), own].append((path, dataset))
+    if broken:
+        raise UnreadableFileError("\n".join(broken))
+    found = [_series_of(kind, uid, members) for (kind, uid, _), members in groups.items()]
+    return tuple(sorted(found, key=lambda series: series.files[0]))
+
+
+def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
+    """Return a series (one file a slice), or one multi-frame file, as (columns, rows, slices), in RAS millimetres.
+
+    Slices are put in order by their positions. Rescale slope and intercept of each slice are applied (CT: HU);
+    the number type is int16 where that holds every possible value, else a larger one or float32. Colour gives
+    channels. One picture without a place in the patient (a chest X-ray) is (rows, columns, 1), identity but
+    for its spacing.
+
+    Raises:
+        UnreadableFileError: a file is truncated, damaged or no DICOM.
+        UnsupportedFormatError: no image, or an image of a kind that is no volume (says which).
+        InvalidVolumeError: slices that are missing, duplicate, unevenly spaced, tilted, or of several sizes,
+            orientations or series.
+    """
+    if _frames(files) > 1:
+        return dicom_frames.read(files[0], max_values)
+    slices, affine = _stack(files, max_values)
+    array = dicom_voxels.read_slices(slices)
+    if slices[0].position is None:
+        array = np.swapaxes(array, 0, 1)
+    return Volume(array, affine, _origin(files))
+
+
+def read_header(files: tuple[Path, ...]) -> VolumeHeader:
+    """Return shape, number type, affine and facts of a series or multi-frame file from its headers."""
+    if _frames(files) > 1:
+        return dicom_frames.read_header(files[0])
+    slices, affine = _stack(files, MAX_VALUES)
+    first = slices[0]
+    shape = (first.columns, first.rows, len(slices))
+    if first.position is None:
+        shape = (first.rows, first.columns, 1)
+    facts = {"format": "DICOM", "modality": first.modality, "transfer_syntax": first.transfer_syntax_name}
+    return VolumeHeader(shape, first.samples, dicom_voxels.dtype_for(slices), affine, facts)
+
+
+def _candidates(source: Path | str | Sequence[Path]) -> Iterator[Path]:
+    if isinstance(source, Path | str):
+        root = Path(source)
+        if root.is_dir():
+            relative = sorted(path for path in root.rglob("*") if path.is_file())
+            visible = [path for path in relative if not any(p.startswith(".") for p in path.relative_to(root).parts)]
+            yield from (path for path in visible if path.name.lower().endswith(SUFFIXES) or is_dicom(path))
+            return
+        source = (root,)
+    for path in source:
+        if not Path(path).is_file():
+            raise SourceNotFoundError(f"no such file or folder: {path}")
+        yield Path(path)
+
+
+def _read_dataset(path: Path) -> Dataset:
+    """The tags that are used here, pixels left aside; messages of pydicom could name the patient and are not kept."""
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        with quiet():
+            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
+            for tag in TAGS:
+                dataset.get(tag)  # values are converted on first use; a broken one shows here
+            return dataset
+    except InvalidDicomError as error:
+        raise UnreadableFileError(f"{path}: not a DICOM file; was it renamed, or its copying interrupted?") from error
+    except PermissionError as error:
+        raise UnreadableFileError(f"{path}: cannot be read ({error.strerror})") from error
+    except FAILURES as error:
+        raise damaged(path, f"its DICOM header: {type(error).__name__}") from None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep pydicom's remarks off the screen: they quote values, which may be a patient's name."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def _kind_of(dataset: Dataset) -> str | None:
+    sop_class = str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or "")
+    modality = str(dataset.get("Modality", ""))
+    if sop_class == DIRECTORY:
+        return None
+    if sop_class in SEGMENTATION or modality == "SEG":
+        return "segmentation"
+    if sop_class == STRUCTURES or modality == "RTSTRUCT":
+        return "structures"
+    return "image" if dataset.get("Rows") and modality not in ("RTDOSE", "PR") else "other"
+
+
+def _series_of(kind: str, uid: str, members: list[tuple[Path, Dataset]]) -> DicomSeries:
+    first = members[0][1]
+    files = tuple(path for path, _ in members)
+    if kind == "image" and len(members) > 1:
+        files = tuple(one.path for one in sorted_slices([_slice_of(path, dataset) for path, dataset in members]))
+    return DicomSeries(
+        files=files,
+        series_uid=uid,
+        study_uid=str(first.get("StudyInstanceUID", "")),
+        modality=str(first.get("Modality", "")),
+        description=str(first.get("SeriesDescription", "")),
+        kind=kind,
+        referenced_series=_referenced_series(first),
+        identity=PatientIdentity(*(str(first.get(tag) or "") for tag in TAGS[6:9])),
+    )
+
+
+def _referenced_series(dataset: Dataset) -> tuple[str, ...]:
+    found = list(dataset.get("ReferencedSeriesSequence") or ())
+    for frame in dataset.get("ReferencedFrameOfReferenceSequence") or ():
+        for study in frame.get("RTReferencedStudySequence") or ():
+            found += study.get("RTReferencedSeriesSequence") or ()
+    return tuple(str(one.get("SeriesInstanceUID", "")) for one in found)
+
+
+def _frames(files: tuple[Path, ...]) -> int:
+    """Frames of the only file; 1 for a series of several."""
+    return int(_image_dataset(files[0]).get("NumberOfFrames") or 1) if len(files) == 1 else 1
+
+
+def _image_dataset(path: Path) -> Dataset:
+    dataset = _read_dataset(path)
+    kind = _kind_of(dataset)
+    if kind in ("segmentation", "structures"):
+        name = "DICOM SEG" if kind == "segmentation" else "RTSTRUCT"
+        raise UnsupportedFormatError(f"{path}: a {name} holds labels, no image; name it as the label of its series")
+    if kind != "image":
+        raise UnsupportedFormatError(f"{path}: a DICOM object without an image ({dataset.get('Modality', 'unknown')})")
+    return dataset
+
+
+def _stack(files: tuple[Path, ...], max_values: int) -> tuple[list[Slice], np.ndarray]:
+    """The slices in order and their affine, after every check that needs no pixels."""
+    pairs = [(path, _image_dataset(path)) for path in files]
+    series = {str(dataset.get("SeriesInstanceUID", "")) for _, dataset in pairs}
+    if len(series) > 1:
+        raise SourceLayoutError(
+            f"{_origin(files)}: these {len(files)} files belong to {len(series)} series; find_series tells them apart"
+        )
+    slices = sorted_slices([_slice_of(path, dataset) for path, dataset in pairs])
+    first = slices[0]
+    sizes = (first.columns, first.rows, len(slices), first.samples)
+    expansion = None if first.is_compressed else 1
+    check_size(_origin(files), sizes, first.bytes_stored, stored_bytes(files), max_values, expansion)
+    if normal_of(slices) is None and len(slices) > 1:
+        raise UnsupportedFormatError(
+            f"{first.path}: {len(slices)} pictures without position in the patient are no volume; name one of them"
+        )
+    for one in slices:
+        dicom_voxels.check_kind(one)
+    return slices, stack_affine(slices)
+
+
+def _slice_of(path: Path, dataset: Dataset) -> Slice:
+    try:
+        return Slice.of(path, dataset)
+    except FAILURES as error:
+        raise damaged(path, f"its DICOM header: {type(error).__name__}") from None
+
+
+def _origin(files: tuple[Path, ...]) -> Path:
+    """What messages name: the file, or the folder of a series."""
+    return files[0] if len(files) == 1 else files[0].parent

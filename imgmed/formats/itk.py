@@ -1,0 +1,191 @@
+"""MetaImage (.mha, .mhd) and NRRD (.nrrd, .nhdr) through SimpleITK."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from uuid import uuid4
+
+import numpy as np
+
+from imgmed.errors import InvalidVolumeError, UnreadableFileError, UnsupportedFormatError
+from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, VolumeHeader, check_size, damaged, stored_bytes
+from imgmed.storage import no_space_named
+from imgmed.volume import Volume, storable
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+__all__ = ["LPS_TO_RAS", "SUFFIXES", "read", "read_header", "without_noise", "write"]
+
+META_SUFFIXES = (".mha", ".mhd")
+SUFFIXES: tuple[str, ...] = (*META_SUFFIXES, ".nrrd", ".nhdr")
+DETACHED = (".mhd", ".nhdr")  # the voxels lie in another file of the same folder
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+READ_FAILURES = ("Uncompress failed", "data not read completely", "Cannot", "cannot", "Error", "error")
+STDERR = 2
+_lock = threading.Lock()
+T = TypeVar("T")
+
+
+def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
+    """Return the volume in a MetaImage or NRRD file.
+
+    Vector voxels, and a fourth axis, are channels; a picture of two axes becomes one slice.
+
+    Raises:
+        UnreadableFileError: truncated, damaged or no such file.
+        InvalidVolumeError: unusable shape, number type or affine.
+    """
+    path = files[0]
+    reader = _reader_with_header(path)
+    header = _header_of(reader, path)
+    folder = path.parent.iterdir() if path.name.lower().endswith(DETACHED) else (path,)
+    stored = stored_bytes(file for file in folder if file.is_file())
+    sizes = (*header.shape, header.channels)
+    check_size(path, sizes, header.dtype.itemsize, stored, max_values, DEFLATE_RATIO)
+    image = without_noise(reader.Execute, path)
+    return Volume(_channels_last(image, header), header.affine, path)
+
+
+def read_header(files: tuple[Path, ...]) -> VolumeHeader:
+    """Return shape, number type and affine without reading voxels."""
+    return _header_of(_reader_with_header(files[0]), files[0])
+
+
+def write(path: Path, volume: Volume, like: Path | None) -> None:
+    """Store `volume` at `path` with zlib compression; these formats take nothing from `like` but its place."""
+    import SimpleITK as sitk
+
+    if path.name.lower().endswith(DETACHED):
+        raise UnsupportedFormatError(f"{path}: written in one file only; use {path.stem}.mha or {path.stem}.nrrd")
+    array = storable(volume.array)
+    turned = np.ascontiguousarray(np.moveaxis(array, (0, 1, 2), (2, 1, 0)))
+    image = sitk.GetImageFromArray(turned, isVector=array.ndim == 4)
+    spacing = np.array(volume.spacing_mm)
+    affine = LPS_TO_RAS @ volume.affine
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    beside = path.with_name(f".{uuid4().hex[:8]}.partial{path.suffix.lower()}")
+    try:
+        with no_space_named(path):
+            without_noise(lambda: sitk.WriteImage(image, str(beside), True), path, OSError)
+            beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _reader_with_header(path: Path) -> sitk.ImageFileReader:
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO("MetaImageIO" if path.name.lower().endswith(META_SUFFIXES) else "NrrdImageIO")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise UnreadableFileError(f"{path}: cannot be read ({error.strerror})") from error
+    without_noise(reader.ReadImageInformation, path)
+    return reader
+
+
+def _header_of(reader: sitk.ImageFileReader, path: Path) -> VolumeHeader:
+    import SimpleITK as sitk
+
+    axes, size = reader.GetDimension(), reader.GetSize()
+    components = reader.GetNumberOfComponents()
+    if axes not in (2, 3, 4) or (axes == 4 and components > 1):
+        raise InvalidVolumeError(
+            f"{path}: expected 3 axes, or 4 with channels; received {axes} axes of {components} components;"
+            " split it into volumes"
+        )
+    spaces = min(axes, 3)
+    affine = np.eye(4)
+    direction = np.array(reader.GetDirection()).reshape(axes, axes)[:spaces, :spaces]
+    affine[:spaces, :spaces] = direction * reader.GetSpacing()[:spaces]
+    affine[:spaces, 3] = reader.GetOrigin()[:spaces]
+    name = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    i, j, k = (*size, 1)[:3] if axes == 2 else size[:3]
+    channels = size[3] if axes == 4 else components
+    kind = "MetaImage" if path.name.lower().endswith(META_SUFFIXES) else "NRRD"
+    return VolumeHeader((i, j, k), channels, _dtype_named(name, path), LPS_TO_RAS @ affine, {"format": kind})
+
+
+def _dtype_named(name: str, path: Path) -> np.dtype:
+    """Number type from SimpleITK's name of a pixel type, such as "vector of 16-bit signed integer"."""
+    found = re.fullmatch(r"(?:vector of )?(\d+)-bit (float|signed integer|unsigned integer)", name)
+    if found is None:
+        raise InvalidVolumeError(f"{path}: voxels must be real numbers; received {name}")
+    letter = {"float": "f", "signed integer": "i", "unsigned integer": "u"}[found[2]]
+    return np.dtype(f"{letter}{int(found[1]) // 8}")
+
+
+def _channels_last(image: sitk.Image, header: VolumeHeader) -> np.ndarray:
+    """SimpleITK's (k, j, i[, c]) or (c, k, j, i) as (i, j, k[, c])."""
+    import SimpleITK as sitk
+
+    array = sitk.GetArrayFromImage(image)
+    if image.GetDimension() == 4:
+        array = np.moveaxis(array, 0, -1)
+    if image.GetDimension() == 2:
+        array = array[np.newaxis]
+    array = np.moveaxis(array, (0, 1, 2), (2, 1, 0))
+    return array[..., 0] if array.ndim == 4 and header.channels == 1 else array
+
+
+def without_noise(
+    action: Callable[[], T], path: Path, failure: type[OSError] = UnreadableFileError
+) -> T:
+    """Run a step of SimpleITK; what its C++ parts print is taken as the reason where it fails.
+
+    MetaIO only prints that a compressed file is damaged and goes on with what it has, so the text also decides.
+    """
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    said: list[str] = []
+    try:
+        with _captured_stderr(said):
+            result = action()
+    except RuntimeError as error:
+        if failure is not UnreadableFileError:
+            raise failure(f"{path}: cannot be written ({_last_line(error)})") from error
+        if _is_unknown(error):
+            raise UnreadableFileError(
+                f"{path}: not a MetaImage or NRRD file; was it renamed, or its copying interrupted?"
+            ) from error
+        raise damaged(path, "; ".join(said) or _last_line(error)) from error
+    if any(word in line for line in said for word in READ_FAILURES):
+        raise damaged(path, "; ".join(said))
+    return result
+
+
+def _is_unknown(error: RuntimeError) -> bool:
+    return "Unable to determine ImageIO" in str(error) or "could not be read" in str(error)
+
+
+def _last_line(error: RuntimeError) -> str:
+    return str(error).strip().splitlines()[-1].rpartition("_read: ")[2]
+
+
+@contextmanager
+def _captured_stderr(lines: list[str]) -> Iterator[None]:
+    """Collect what is written to the process's standard error, C++ included, as lines without blanks."""
+    with _lock, tempfile.TemporaryFile() as caught:
+        kept = os.dup(STDERR)
+        try:
+            os.dup2(caught.fileno(), STDERR)
+            yield
+        finally:
+            os.dup2(kept, STDERR)
+            os.close(kept)
+            caught.seek(0)
+            text = caught.read().decode(errors="replace")
+            lines += [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,0 +1,117 @@
+"""Labels of a scan, from whatever keeps them, on the voxel grid of the scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imgmed.errors import PairMismatchError
+from imgmed.formats import dicom, dicom_segments, pictures, read_volume, rtstruct
+from imgmed.formats.header import MAX_VALUES
+from imgmed.geometry import is_same_affine, place_on_grid
+from imgmed.labels import to_label_map
+from imgmed.volume import Volume
+
+if TYPE_CHECKING:
+    from imgmed.study import VolumeSource
+
+__all__ = ["LabelMap", "Segments", "read_label"]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """One integer for each voxel of a scan: `array` is (i, j, k) uint8 or uint16; `origin` names the file."""
+
+    array: np.ndarray
+    origin: str
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """Named masks that may overlap: each is (i, j, k) bool on the grid of a scan; `origin` names the file."""
+
+    masks: Mapping[str, np.ndarray]
+    origin: str
+
+
+def read_label(
+    source: Path | str | VolumeSource, image: Volume, max_values: int = MAX_VALUES
+) -> LabelMap | Segments:
+    """Read the labels of a scan, put on its voxel grid without interpolation.
+
+    A label map may have its axes in another order or direction than the scan, but must cover the same voxels.
+    A DICOM SEG or RTSTRUCT may cover a part; the rest is background.
+
+    Args:
+        source: a label map of any format that `read_volume` knows but JPEG (a palette picture: its numbers count,
+            not its colours), a DICOM SEG (fractional ones: from 0.5 on) or a DICOM RTSTRUCT.
+        image: the scan, as `read_volume` gave it.
+        max_values: as for `read_volume`.
+
+    Returns:
+        Integers for label maps, named masks for SEG and RTSTRUCT.
+
+    Raises:
+        PairMismatchError: the labels do not lie on the scan's grid, or not within it; says how, or how many voxels.
+        LabelError: not a map of whole numbers within 0 to 65535.
+        UnsupportedFormatError: a JPEG, or a package that is missing.
+        Exceptions of `read_volume`.
+    """
+    files = _files_of(source)
+    kind = _dicom_kind(files)
+    if kind == "segmentation":
+        named = dicom_segments.read_segments(files[0], image, max_values)
+        return Segments(_unique(named, image), str(files[0]))
+    if kind == "structures":
+        named = rtstruct.read_structures(files[0], image)
+        return Segments(_unique(named, image), str(files[0]))
+    if files[0].name.lower().endswith(pictures.SUFFIXES):
+        label = pictures.read_indices(files, max_values)
+    else:
+        label = read_volume(source, max_values)
+    return LabelMap(_on_grid_of(image, label), label.origin)
+
+
+def _files_of(source: Path | str | VolumeSource) -> tuple[Path, ...]:
+    from imgmed.formats import files_of
+
+    return files_of(source)
+
+
+def _dicom_kind(files: tuple[Path, ...]) -> str | None:
+    if len(files) > 1 or not dicom.has_dicom_name_or_content(files[0]):
+        return None
+    return dicom.find_series(files)[0].kind
+
+
+def _on_grid_of(image: Volume, label: Volume) -> np.ndarray:
+    array = to_label_map(label.array, label.origin)
+    if label.shape == image.shape and is_same_affine(image.affine, label.affine):
+        return array
+    try:
+        placed = place_on_grid(array, label.affine, image.shape, image.affine)
+    except PairMismatchError as error:
+        raise PairMismatchError(
+            f"{image.origin}: its label {label.origin} lies on another voxel grid ({error}); resample the label map"
+            " onto the image, or copy the image's header if only the header is wrong"
+        ) from error
+    if sorted(label.shape) != sorted(image.shape) or placed.base is not array.base and placed.size != array.size:
+        raise PairMismatchError("unreachable")
+    return placed
+
+
+def _unique(named: Iterable[tuple[str, np.ndarray]], image: Volume) -> Mapping[str, np.ndarray]:
+    """Masks by name; a name that occurs again gets a number: "lesion", "lesion (2)"."""
+    masks: dict[str, np.ndarray] = {}
+    for name, mask in named:
+        unique, number = name, 1
+        while unique in masks:
+            number += 1
+            unique = f"{name} ({number})"
+        masks[unique] = mask
+    return MappingProxyType(masks)

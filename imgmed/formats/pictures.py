@@ -1,0 +1,192 @@
+"""Two-dimensional pictures and stacks of them: PNG, JPEG and TIFF through Pillow (16-bit colour: OpenCV)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imgmed.errors import InvalidVolumeError, UnreadableFileError, UnsupportedFormatError
+from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, VolumeHeader, check_size, damaged
+from imgmed.volume import Volume
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["LOSSY", "SUFFIXES", "read", "read_header", "read_indices"]
+
+LOSSY = (".jpg", ".jpeg")
+TIFF = (".tif", ".tiff")
+SUFFIXES: tuple[str, ...] = (".png", *LOSSY, *TIFF)
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF"}
+# Pillow's modes: how many channels each has, and as which number type it is read
+MODES = {
+    "1": (1, "u1"), "L": (1, "u1"), "LA": (2, "u1"), "RGB": (3, "u1"), "RGBA": (4, "u1"),
+    "I;16": (1, "u2"), "I;16B": (1, "u2"), "I;16L": (1, "u2"), "I": (1, "i4"), "F": (1, "f4"),
+}  # fmt: skip
+WITH_ALPHA = ("LA", "RGBA")
+FAILURES = (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError)
+
+
+def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
+    """Return pictures as one volume, (rows, columns, pages) or (rows, columns, pages, channels).
+
+    A sequence of pictures, and the pages of a TIFF, are the third axis. 8 and 16 bits, 32-bit integers and
+    floats are kept as they are; black-and-white becomes 0 and 1; a palette is expanded to its colours; an alpha
+    channel is dropped where it is the same everywhere, otherwise kept as the last channel. Turning marks of
+    cameras (EXIF) are not followed, so that a picture meets its label map as stored.
+
+    Returns:
+        Affine: identity. Pictures say nothing about patients; one pixel counts as 1 mm.
+
+    Raises:
+        UnreadableFileError: truncated, damaged or of another format.
+        UnsupportedFormatError: colours that are no plain channels (CMYK), or an animation.
+        InvalidVolumeError: sizes or kinds differ within the stack, or are absurd.
+    """
+    array = _stack(files, max_values, keep_indices=False)
+    return Volume(_without_constant_alpha(array, _header(files, False)[1]), np.eye(4), files[0])
+
+
+def read_indices(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
+    """Return pictures as a label map, (rows, columns, pages): the numbers of a palette, not its colours.
+
+    Raises:
+        UnsupportedFormatError: a JPEG, whose compression changes numbers.
+    """
+    for path in files:
+        if path.name.lower().endswith(LOSSY):
+            raise UnsupportedFormatError(
+                f"{path}: JPEG changes pixel values, so a JPEG cannot be a label map; save it as PNG from its source"
+            )
+    array = _stack(files, max_values, keep_indices=True)
+    array = _without_constant_alpha(array, _header(files, True)[1])
+    if array.ndim == 4 and array.shape[3] == 3 and (array == array[..., :1]).all():
+        array = array[..., 0]  # grey written as RGB
+    return Volume(array, np.eye(4), files[0])
+
+
+def read_header(files: tuple[Path, ...]) -> VolumeHeader:
+    """Return shape and number type without decoding pixels; a constant alpha channel still counts as a channel."""
+    (rows, columns, pages), mode, dtype, channels = _header(files, False)
+    kind = FORMATS[files[0].suffix.lower()]
+    return VolumeHeader((rows, columns, pages), channels, dtype, np.eye(4), {"format": kind, "mode": mode})
+
+
+def _header(files: tuple[Path, ...], keep_indices: bool) -> tuple[tuple[int, int, int], str, np.dtype, int]:
+    """Shape of the stack, Pillow's mode after expansion, number type and channels, from the first picture."""
+    with _opened(files[0]) as image:
+        mode = _expanded_mode(image, keep_indices, files[0])
+        channels, name = MODES[mode]
+        dtype = np.dtype(np.uint16) if _is_deep_colour(image) else np.dtype(name)
+        return (image.height, image.width, _pages(image, files[0]) * len(files)), mode, dtype, channels
+
+
+def _stack(files: tuple[Path, ...], max_values: int, keep_indices: bool) -> np.ndarray:
+    shape, mode, dtype, channels = _header(files, keep_indices)
+    is_png = files[0].name.lower().endswith(".png")
+    stored = sum(path.stat().st_size for path in files)
+    per_byte = 8 if dtype.itemsize == 1 else 1  # a pixel may be stored in a single bit
+    expansion = DEFLATE_RATIO * per_byte if is_png else None
+    check_size(files[0], (*shape, channels), dtype.itemsize, stored, max_values, expansion)
+    stack = np.empty((*shape, channels), dtype)
+    page = 0
+    for path in files:
+        with _opened(path) as image:
+            pages = _pages(image, path)
+            for frame in range(pages):
+                image.seek(frame)
+                found = (image.height, image.width), _expanded_mode(image, keep_indices, path)
+                if found != (shape[:2], mode) or page >= shape[2]:
+                    raise InvalidVolumeError(
+                        f"{path}: pictures of one stack need one size and kind; received {found[0][0]} x {found[0][1]}"
+                        f" {found[1]} after {shape[0]} x {shape[1]} {mode} in {files[0].name}"
+                    )
+                pixels = _pixels(image, mode, path, keep_indices)
+                stack[:, :, page] = pixels.reshape(*shape[:2], channels)
+                page += 1
+    return stack[..., 0] if channels == 1 else stack
+
+
+def _pixels(image: Image, mode: str, path: Path, keep_indices: bool) -> np.ndarray:
+    if _is_deep_colour(image):
+        return _deep_colour(path, image)
+    if image.mode == mode or (keep_indices and image.mode == "P"):
+        return np.asarray(image)
+    return np.asarray(image.convert(mode))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image]:
+    """Open a picture by the format that its suffix names; Pillow's own limit for one picture holds as well."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # sizes are checked here; odd tags do not matter
+            with Image.open(path, formats=[FORMATS[path.suffix.lower()]]) as image:
+                yield image
+    except (UnreadableFileError, InvalidVolumeError, UnsupportedFormatError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise InvalidVolumeError(f"{path}: its header asks for an absurd size ({error})") from error
+    except Image.UnidentifiedImageError as error:
+        raise UnreadableFileError(
+            f"{path}: not a {FORMATS[path.suffix.lower()]} picture that can be read; was it renamed or cut short?"
+        ) from error
+    except FAILURES as error:
+        raise damaged(path, error) from error
+
+
+def _pages(image: Image, path: Path) -> int:
+    frames = int(getattr(image, "n_frames", 1))
+    if frames > 1 and image.format == "PNG":
+        raise UnsupportedFormatError(f"{path}: an animated PNG of {frames} frames; save them as a multi-page TIFF")
+    return frames if image.format == "TIFF" else 1
+
+
+def _expanded_mode(image: Image, keep_indices: bool, path: Path) -> str:
+    if image.mode == "P":
+        if keep_indices:
+            return "L"
+        return "RGBA" if "transparency" in image.info else "RGB"
+    if image.mode not in MODES:
+        raise UnsupportedFormatError(
+            f"{path}: pixels of kind {image.mode} are no plain channels; convert the picture to grey or RGB"
+        )
+    return image.mode
+
+
+def _is_deep_colour(image: Image) -> bool:
+    """Whether the file has colour of 16 bits, which Pillow would cut to 8 without saying so."""
+    tile = image.tile[0][3] if image.tile else ""
+    raw = tile if isinstance(tile, str) else str(tile[0] if tile else "")
+    return ";16" in raw and not image.mode.startswith("I")
+
+
+def _deep_colour(path: Path, image: Image) -> np.ndarray:
+    """(rows, columns, channels) uint16 of one page, in the order of Pillow's mode."""
+    import cv2
+
+    if image.mode not in ("RGB", "RGBA"):
+        raise UnsupportedFormatError(f"{path}: 16-bit {image.mode} cannot be read; save it as 16-bit grey or RGB")
+    data = np.fromfile(path, np.uint8)
+    done, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED)
+    if not done or len(pages) <= image.tell() or pages[image.tell()].dtype != np.uint16:
+        raise damaged(path, "its 16-bit colours could not be decoded")
+    pixels = pages[image.tell()]
+    order = [2, 1, 0, 3][: pixels.shape[2]]
+    return pixels[:, :, order]
+
+
+def _without_constant_alpha(array: np.ndarray, mode: str) -> np.ndarray:
+    if mode not in WITH_ALPHA:
+        return array
+    alpha = array[..., -1]
+    if (alpha != alpha.flat[0]).any():
+        return array
+    return array[..., :-1] if array.shape[3] > 2 else array[..., 0]
