@@ -1,6 +1,7 @@
 """The Left Atrial Segmentation Challenge 2013, as the Cardiac Atlas Project hands it out.
 
-Training cases (a001 ...) hold image.mhd and gt_binary.mhd; test cases (b001 ...) image.mhd, gt_std.mhd and gt_noclip.mhd.
+Training cases (a001 ...) hold image.mhd and gt_binary.mhd; test cases (b001 ...) image.mhd, gt_std.mhd and
+gt_noclip.mhd.
 Source: README of the challenge's benchmark repository (Tobon-Gomez et al., IEEE TMI 34(7), 2015).
 """
 

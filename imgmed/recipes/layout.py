@@ -5,16 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from imgmed.formats import case_stem
 from imgmed.recipes.names import split_of
 from imgmed.recipes.tree import Tree
 from imgmed.study import CaseSource, Study, VolumeSource
 
-__all__ = ["BY_CONTENT", "BY_FOLDERS", "BY_INDEX", "BY_NAMES", "Layout", "Recipe", "stem_path"]
+__all__ = ["BY_CONTENT", "BY_FOLDERS", "BY_INDEX", "BY_NAMES", "Layout", "Recipe", "Request", "stem_path"]
 
 BY_INDEX, BY_NAMES, BY_FOLDERS, BY_CONTENT = 1, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asked for.
+
+    Args:
+        is_named: the recipe was named; False: it must recognise its layout beyond doubt.
+        series: regular expression searched in the descriptions of DICOM series.
+    """
+
+    is_named: bool = False
+    series: str | None = None
 
 
 @dataclass(frozen=True)
@@ -26,14 +39,13 @@ class Recipe:
         layout: how such a folder looks, in a few words.
         rank: how much a match says: BY_INDEX (a file that lists the cases), BY_NAMES (names of one challenge),
             BY_FOLDERS (names of folders), BY_CONTENT (what lies in the folders). The lowest that matches is taken.
-        find: (tree, series) -> the study, or None where the folder does not look like this. `series` is a
-            regular expression for descriptions of DICOM series, or None.
+        find: (tree, request) -> the study, or None where the folder does not look like this.
     """
 
     name: str
     layout: str
     rank: int
-    find: Callable[[Tree, str | None], Study | None]
+    find: Callable[[Tree, Request], Study | None]
 
 
 @dataclass(frozen=True)
@@ -71,8 +83,8 @@ class Layout:
         """Return the layout as a recipe."""
         return Recipe(self.name, self.description, BY_NAMES, self._find)
 
-    def _find(self, tree: Tree, series: str | None) -> Study | None:
-        del series  # no DICOM here
+    def _find(self, tree: Tree, request: Request) -> Study | None:
+        del request  # names alone decide
         images = _grouped(tree, self.image, "channel", self._channel_rank)
         labels = _grouped(tree, self.label, "kind", self._kind_rank)
         common = [case for case in images if case in labels]
@@ -133,7 +145,7 @@ def stem_path(name: str) -> str:
     'case_1/imaging'
     """
     path = PurePosixPath(name)
-    return path.with_name(case_stem(path)).as_posix()
+    return path.with_name(case_stem(Path(name))).as_posix()
 
 
 def _grouped(tree: Tree, pattern: str, group: str, rank_of: Callable[[str | None], int]) -> Grouped:

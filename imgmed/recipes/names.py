@@ -9,10 +9,10 @@ from typing import NamedTuple
 __all__ = ["LabelName", "channel_number", "is_image_word", "label_name", "split_of", "without_image_word"]
 
 LABEL_WORDS = (
-    "segmentations segmentation segm seg labelmap labels label masks mask groundtruth ground_truth gt annotations"
-    " annotation roi rois contours contour"
-).split()
-IMAGE_WORDS = "image images img imaging scan volume vol data raw ct mr mri pet pt".split()
+    *("segmentations", "segmentation", "segm", "seg", "labelmap", "labels", "label", "masks", "mask", "gt"),
+    *("groundtruth", "ground_truth", "annotations", "annotation", "rois", "roi", "contours", "contour"),
+)
+IMAGE_WORDS = ("image", "images", "img", "imaging", "scan", "volume", "vol", "data", "ct", "mr", "mri", "pet", "pt")
 SPLITS = {
     "train": "train",
     "training": "train",

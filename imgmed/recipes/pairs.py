@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from imgmed.errors import LabelError, SourceLayoutError
 from imgmed.formats import case_stem, known_suffixes
 from imgmed.labels import parse_labels
-from imgmed.recipes.layout import BY_FOLDERS, Recipe, stem_path
+from imgmed.recipes.layout import BY_CONTENT, BY_FOLDERS, Recipe, Request, stem_path
 from imgmed.recipes.matching import match_in_folder
 from imgmed.recipes.names import SPLITS, channel_number, split_of
 from imgmed.recipes.tree import Tree
 from imgmed.storage import read_json
-from imgmed.study import CaseSource, Study, VolumeSource
+from imgmed.study import CaseSource, Study, VolumeSource, duplicate_problems
 
-__all__ = ["RECIPE", "folder_pairs", "label_names", "pair_folders"]
+__all__ = ["RECIPES", "folder_pairs", "label_names", "pair_folders"]
 
 FOLDERS = (
     ("images", "labels"),
@@ -33,6 +34,7 @@ FOLDERS = (
     ("volumes", "labels"),
     ("volumes", "segmentations"),
 )
+NAME = "pairs"
 LABEL_NAMES = "labels.json"
 
 
@@ -106,25 +108,33 @@ def label_names(tree: Tree) -> dict[str, int] | None:
     return parse_labels(declared, str(path))
 
 
-def _find(tree: Tree, series: str | None) -> Study | None:
-    del series  # no DICOM here
+def _find_folders(tree: Tree, request: Request) -> Study | None:
+    del request  # nothing to choose
     folders = folder_pairs(tree)
-    if folders:
-        sources, problems = pair_folders(tree, folders)
-        reason = f"folders {' and '.join(f'{folder}/' for folder in folders[0])}"
-    else:
-        sources, problems = _pairs_by_name(tree)
-        reason = f"label maps named after their images, like {sources[0].label}" if sources else ""
-    if not sources and not (folders and problems):
+    if not folders:
         return None
+    sources, problems = pair_folders(tree, folders)
+    return _study(tree, sources, problems, f"folders {' and '.join(f'{folder}/' for folder in folders[0])}")
+
+
+def _find_names(tree: Tree, request: Request) -> Study | None:
+    del request  # nothing to choose
+    sources, problems = _pairs_by_name(tree)
+    if not sources:
+        return None
+    example = next(source.label for source in sources if source.label is not None)
+    return _study(tree, sources, problems, f"label maps named after their images, like {example.path.name}")
+
+
+def _study(tree: Tree, sources: Sequence[CaseSource], problems: Sequence[str], reason: str) -> Study:
     return Study(
         name=tree.root.resolve().name,
         root=tree.root,
-        recipe=RECIPE.name,
-        sources=sources,
+        recipe=NAME,
+        sources=tuple(sources),
         labels=label_names(tree),
-        problems=problems,
-        reason=reason.replace(f"{tree.root}/", ""),
+        problems=(*problems, *duplicate_problems(sources)),
+        reason=reason,
     )
 
 
@@ -176,8 +186,6 @@ def _case(tree: Tree, folder: str, key: str, images: Sequence[str], label: str, 
 
 def _with_own_names(sources: Sequence[CaseSource], tree: Tree, folders: Sequence[str]) -> tuple[CaseSource, ...]:
     """Cases named by the stem of their file, or by the path where stems repeat: p1/001 and p2/001."""
-    from dataclasses import replace
-
     stems = Counter(PurePosixPath(source.case_id).name for source in sources)
     named = []
     for source in sources:
@@ -195,10 +203,18 @@ def _suffix_of(name: str) -> str:
     return path.name[len(case_stem(path)) :]
 
 
-RECIPE = Recipe(
-    name="pairs",
-    layout="folders images/ and labels/ (imagesTr/ and labelsTr/, images/ and masks/ ...) with files of equal names,"
-    ' or one folder with scan.nii.gz and scan_seg.nii.gz; optionally labels.json like {"liver": 1}',
-    rank=BY_FOLDERS,
-    find=_find,
+RECIPES = (
+    Recipe(
+        name=NAME,
+        layout="folders images/ and labels/ (imagesTr/ and labelsTr/, images/ and masks/ ...) with files of equal"
+        ' names, and optionally labels.json like {"liver": 1}',
+        rank=BY_FOLDERS,
+        find=_find_folders,
+    ),
+    Recipe(
+        name=NAME,
+        layout="scan.nii.gz beside scan_seg.nii.gz (or _label, _mask ...)",
+        rank=BY_CONTENT,
+        find=_find_names,
+    ),
 )

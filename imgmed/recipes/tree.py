@@ -9,19 +9,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from imgmed.formats import case_stem, has_known_suffix
+from imgmed.formats import case_stem, dicom, has_known_suffix
 
 __all__ = ["Tree", "is_dicom", "natural_key", "walk"]
 
 IGNORED_FOLDERS = frozenset({"__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN"})
 IGNORED_FILES = frozenset({"thumbs.db", "desktop.ini", "dicomdir", "icon\r"})
 SILENT_STEMS = frozenset({"readme", "license", "licence", "copying", "citation", "changelog", "notice", "authors"})
-SILENT_SUFFIXES = frozenset(
-    ".bval .bvec .cff .csv .docx .htm .html .json .log .md .md5 .pdf .rst .sh .sha256 .tsv .txt .xls .xlsx .xml .yaml"
-    " .yml".split()
-)
-DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
-DICOM_MARK, DICOM_MARK_AT = b"DICM", 128  # DICOM PS3.10, section 7.1
+DOCUMENTS = (".cff", ".docx", ".htm", ".html", ".log", ".md", ".pdf", ".rst", ".sh", ".txt")
+TABLES = (".bval", ".bvec", ".csv", ".json", ".md5", ".sha256", ".tsv", ".xls", ".xlsx", ".xml", ".yaml", ".yml")
+SILENT_SUFFIXES = frozenset((*DOCUMENTS, *TABLES))
 COMPANIONS = {".raw": (".mhd", ".nhdr"), ".zraw": (".mhd",), ".gz": (".nhdr",), ".bin": (".nhdr",)}
 
 
@@ -43,11 +40,11 @@ class Tree:
 
     @cached_property
     def volumes(self) -> tuple[str, ...]:
-        """The files whose names end like a volume or a picture; DICOM and .npz are not among them."""
+        """The files whose names end like a volume or a picture; DICOM is not among them."""
         return tuple(
             name
             for name in self.files
-            if has_known_suffix(Path(name)) and PurePosixPath(name).suffix.lower() not in (*DICOM_SUFFIXES, ".npz")
+            if has_known_suffix(Path(name)) and PurePosixPath(name).suffix.lower() not in dicom.SUFFIXES
         )
 
     @cached_property
@@ -118,16 +115,14 @@ def _pieces(part: str) -> list[str]:
 
 
 def is_dicom(path: Path) -> bool:
-    """Tell whether a file is DICOM, by its suffix; without a telling suffix by its first bytes."""
+    """Tell whether a file is DICOM: by ".dcm"; where its suffix tells nothing, by its content."""
     suffix = path.suffix.lower()
-    if suffix in DICOM_SUFFIXES:
+    if suffix in dicom.SUFFIXES:
         return True
-    if suffix and not suffix[1:].isdecimal():
+    if suffix not in ("", ".ima", ".dicom") and not suffix[1:].isdecimal():
         return False
     try:
-        with path.open("rb") as stream:
-            stream.seek(DICOM_MARK_AT)
-            return stream.read(len(DICOM_MARK)) == DICOM_MARK
+        return dicom.is_dicom(path)
     except OSError:
         return False
 
