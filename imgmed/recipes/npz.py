@@ -92,9 +92,8 @@ def _parts_of(shapes: Mapping[str, tuple[int, ...]], path: Path) -> list[_Part]:
             continue
         array = (masks or classes)[0]
         _check_samples(path, name, shape, start + array, beside[array], bool(masks))
-        parts.append(
-            _Part(split, shape[0], name, start + masks[0] if masks else None, None if masks else start + classes[0])
-        )
+        labels = (start + masks[0], None) if masks else (None, start + classes[0])
+        parts.append(_Part(split, shape[0], name, *labels))
     return parts
 
 

@@ -87,7 +87,7 @@ def pair_folders(tree: Tree, folders: Sequence[tuple[str, str]]) -> tuple[tuple[
     if not sources and not problems:
         where = " and ".join(str(tree.path(folder)) for folder in folders[0])
         raise SourceLayoutError(
-            f"no image/label pairs in {where}: neither holds a file ending in {' or '.join(known_suffixes())}"
+            f"no image/label pairs in {where}: neither holds a volume or picture ({', '.join(known_suffixes())})"
         )
     return _with_own_names(sources, tree, [images for images, _ in folders]), tuple(problems)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from imgmed.recipes.contents import Contents, Piece, contents_of
 from imgmed.recipes.layout import BY_CONTENT, Recipe, Request
@@ -18,6 +18,7 @@ __all__ = ["RECIPE"]
 
 SEPARATORS = "_.- "
 MOST_LISTED = 8
+ONE_IMAGE = ("image",)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,9 @@ def _find(tree: Tree, request: Request) -> Study | None:
                 cases.append(found)
     channels, odd = _channels(cases)
     problems += [_odd_problem(tree, case, channels) for case in odd]
-    sources = tuple(_source(case, channels) for case in cases if case not in odd)
+    sources = tuple(_source(case) for case in cases if case not in odd)
+    is_single = list(contents) == [""]
+    reason = "the folder of one patient" if is_single else f"a folder for each of {len(contents)} patients"
     return Study(
         name=tree.root.resolve().name,
         root=tree.root,
@@ -68,20 +71,14 @@ def _find(tree: Tree, request: Request) -> Study | None:
         channels=channels if len(channels) > 1 else None,
         labels=label_names(tree),
         problems=(*problems, *duplicate_problems(sources)),
-        reason="the folder of one patient"
-        if list(contents) == [""]
-        else f"a folder for each of {len(contents)} patients",
+        reason=reason,
     )
 
 
 def _patient_folders(tree: Tree) -> tuple[str, ...]:
     """The folders of the root, and those within train/, val/ and test/."""
-    inner = [
-        f"{split}/{folder}"
-        for split in tree.folders
-        if split.lower() in SPLITS
-        for folder in tree.within(split).folders
-    ]
+    splits = [folder for folder in tree.folders if folder.lower() in SPLITS]
+    inner = [f"{split}/{folder}" for split in splits for folder in tree.within(split).folders]
     return (*(folder for folder in tree.folders if folder.lower() not in SPLITS), *inner)
 
 
@@ -157,11 +154,10 @@ def _channel_name(piece: Piece, place: _Place) -> str:
 
 def _channels(cases: Sequence[_Found]) -> tuple[tuple[str, ...], list[_Found]]:
     """The names that most cases give to their images, and the cases that have other ones."""
-    most = Counter(tuple(case.images) if len(case.images) > 1 else ("image",) for case in cases).most_common(1)
+    named = [(case, tuple(case.images) if len(case.images) > 1 else ONE_IMAGE) for case in cases]
+    most = Counter(names for _, names in named).most_common(1)
     usual = most[0][0] if most else ()
-    return usual, [
-        case for case in cases if len(usual) != len(case.images) or (len(usual) > 1 and usual != tuple(case.images))
-    ]
+    return usual, [case for case, names in named if names != usual]
 
 
 def _odd_problem(tree: Tree, case: _Found, channels: Sequence[str]) -> str:
@@ -171,7 +167,7 @@ def _odd_problem(tree: Tree, case: _Found, channels: Sequence[str]) -> str:
     )
 
 
-def _source(case: _Found, channels: Sequence[str]) -> CaseSource:
+def _source(case: _Found) -> CaseSource:
     place = case.place
     return CaseSource(
         case_id=place.case_id,
