@@ -21,6 +21,11 @@ PYTEST_ARGS ?=
 # pip: pinned versions only, so nothing is resolved (--no-deps); `pip check` proves the pins complete.
 # Bytecode is compiled in one parallel step instead of file by file.
 PIP_INSTALL := $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
+# rt-utils asks for opencv-python, whose files the headless build has already, and for a backport of what
+# Python has had since 3.7: these two lines may stand in pip's findings, and no other.
+NOT_MISSING := ^rt-utils [0-9.]+ requires (opencv-python|dataclasses), which is not installed\.$$
+PIP_CHECK = $(VENV_PYTHON) -m pip check >$(VENV)/pip-check.log || { \
+	test -s $(VENV)/pip-check.log && ! grep -vE '$(NOT_MISSING)' $(VENV)/pip-check.log >&2; }
 # Python writes no bytecode where PYTHONDONTWRITEBYTECODE is set, compileall does.
 COMPILE := $(VENV_PYTHON) -m compileall -j 0
 
@@ -120,7 +125,7 @@ $(STAMPS)/r2d2: $(STAMPS)/pyproject.toml $(STAMPS)/runtime
 	@touch $@
 
 $(STAMPS)/checked: $(STAMPS)/horovod $(STAMPS)/r2d2
-	@$(VENV_PYTHON) -m pip check >$(VENV)/pip-check.log || { cat $(VENV)/pip-check.log >&2; exit 1; }
+	@$(PIP_CHECK)
 	@echo "==> bytecode"
 	@$(COMPILE) -qq $(VENV)/lib || true # some packages ship files that are not meant to compile
 	@touch $@
@@ -128,6 +133,6 @@ $(STAMPS)/checked: $(STAMPS)/horovod $(STAMPS)/r2d2
 $(STAMPS)/tests: $(STAMPS)/test.txt $(STAMPS)/checked
 	@echo "==> test tools"
 	@$(PIP_INSTALL) -r requirements/test.txt
-	@$(VENV_PYTHON) -m pip check >$(VENV)/pip-check.log || { cat $(VENV)/pip-check.log >&2; exit 1; }
+	@$(PIP_CHECK)
 	@$(COMPILE) -qq $(VENV)/lib || true # some packages ship files that are not meant to compile
 	@touch $@

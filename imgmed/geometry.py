@@ -126,7 +126,7 @@ def place_on_grid(
     affine: np.ndarray,
     shape: tuple[int, int, int],
     target_affine: np.ndarray,
-    fill: float = 0,
+    fill: float | None = 0,
 ) -> np.ndarray:
     """Return an array's voxels on another grid whose voxel centres are at the same places; nothing is interpolated.
 
@@ -136,13 +136,14 @@ def place_on_grid(
         shape: number of voxels of the target along its three axes; it may be cut out of the array, reach
             beyond it, and have its axes in another order or direction.
         target_affine: (4, 4) of the target.
-        fill: value of target voxels outside `array`.
+        fill: value of target voxels outside `array`; None: both must cover exactly the same voxels.
 
     Returns:
         (*shape, ...) of the same type; a view of `array` where it covers the target exactly.
 
     Raises:
-        PairMismatchError: the voxel centres differ by more than 2 % of a voxel; says how.
+        PairMismatchError: the voxel centres differ by more than 2 % of a voxel; says how. Or, without `fill`,
+            other voxels are covered.
 
     >>> place_on_grid(np.array([1, 2]).reshape(2, 1, 1), np.diag([-1.0, 1, 1, 1]), (3, 1, 1), np.eye(4)).ravel()
     array([1, 0, 0])
@@ -156,6 +157,11 @@ def place_on_grid(
     ]
     if turned.shape[:3] == tuple(shape) and not any(starts):
         return turned
+    if fill is None:
+        raise PairMismatchError(
+            f"they cover other voxels: {' x '.join(map(str, turned.shape[:3]))} beginning at voxel"
+            f" {tuple(starts)} of {' x '.join(map(str, shape))}"
+        )
     into, out_of = [], []
     for start, size, length in zip(starts, turned.shape, shape, strict=False):
         low, high = max(start, 0), min(start + size, length)
@@ -178,7 +184,7 @@ def _lattice_change(
     is_turn = (turn.sum(axis=0) == 1).all() and (turn.sum(axis=1) == 1).all()
     off = np.abs((change - whole)[:3] @ np.vstack([corners, np.ones(corners.shape[1])])).max()
     if not is_turn or off > LATTICE_TOLERANCE:
-        raise PairMismatchError(f"the voxels do not lie on the same grid: {_difference(change, affine, target_affine)}")
+        raise PairMismatchError(_difference(change, affine, target_affine))
     axes = [int(axis) for axis in turn.argmax(axis=1)]
     signs = [int(whole[target, axis]) for target, axis in enumerate(axes)]
     return axes, signs, [int(offset) for offset in whole[:3, 3]]
@@ -190,14 +196,14 @@ def _difference(change: np.ndarray, affine: np.ndarray, target_affine: np.ndarra
     spacing = np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)[order]
     wanted = np.linalg.norm(np.asarray(target_affine)[:3, :3], axis=0)
     if not np.allclose(spacing, wanted, rtol=AFFINE_TOLERANCE):
-        return f"spacing {_listed(spacing)} mm against {_listed(wanted)} mm"
+        return f"voxels of {_listed(spacing)} mm against {_listed(wanted)} mm"
     directions = [np.asarray(matrix)[:3, :3] for matrix in (affine, target_affine)]
     units = [matrix / np.linalg.norm(matrix, axis=0) for matrix in directions]
     angles = np.degrees(np.arccos(np.clip(np.abs((units[0][:, order] * units[1]).sum(axis=0)), 0, 1)))
     if angles.max() > 0.01:
-        return f"its axes are turned by {angles.max():.3g} degrees"
+        return f"axes turned by {angles.max():.3g} degrees"
     shift = change[:3, 3] - np.rint(change[:3, 3])
-    return f"shifted by {_listed(shift)} voxels beside whole ones"
+    return f"voxel centres shifted by {_listed(shift)} voxels (whole voxels left aside)"
 
 
 def _listed(values: np.ndarray) -> str:

@@ -33,7 +33,14 @@ MUST_NOT_IMPORT = {
 ONLY_IMPORTER_OF_HOROVOD = "dist_training/communicator.py"
 VAGUE_FILE_NAMES = {"utils.py", "util.py", "helpers.py", "helper.py", "common.py", "misc.py"}
 HEAVY = {"keras", "tensorflow", "horovod"}
-IMPORT_NAMES = {"opencv-python-headless": "cv2", "pyyaml": "yaml", "tensorflow-cpu": "tensorflow"}
+IMPORT_NAMES = {
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "rt-utils": "rt_utils",
+    "simpleitk": "SimpleITK",
+    "tensorflow-cpu": "tensorflow",
+}
 
 OURS = {name for name in MAY_IMPORT_OF_OURS if (REPOSITORY / name / "__init__.py").is_file()}
 SOURCES = sorted(path for name in OURS for path in (REPOSITORY / name).rglob("*.py"))

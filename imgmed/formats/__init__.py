@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "VolumeHeader",
     "case_stem",
+    "files_of",
     "has_known_suffix",
     "known_suffixes",
     "read_header",
@@ -97,7 +98,7 @@ def read_volume(source: Path | str | VolumeSource, max_values: int = MAX_VALUES)
         UnreadableFileError: the file is truncated, damaged or of another format.
         InvalidVolumeError: its shape, number type or affine cannot be used; or slices are missing, tilted ...
     """
-    files, entry = _files_of(source)
+    files, entry = files_of(source)
     if entry is not None:
         return archive.read(files[0], entry, max_values)
     return _format_of(files[0]).read(files, max_values)
@@ -112,7 +113,7 @@ def read_header(source: Path | str | VolumeSource) -> VolumeHeader:
     Raises:
         Exceptions of `read_volume` that do not depend on voxels.
     """
-    files, entry = _files_of(source)
+    files, entry = files_of(source)
     if entry is not None:
         return archive.read_header(files[0], entry)
     return _format_of(files[0]).read_header(files)
@@ -139,7 +140,8 @@ def write_volume(path: Path | str, volume: Volume, like: Path | str | None = Non
     raise UnsupportedFormatError(f"{path}: not a format that can be written; use {_choice(WRITTEN)}")
 
 
-def _files_of(source: Path | str | VolumeSource) -> tuple[tuple[Path, ...], str | None]:
+def files_of(source: Path | str | VolumeSource) -> tuple[tuple[Path, ...], str | None]:
+    """Return the files of one volume and the entry within them; raises as `read_volume` where there are none."""
     if not isinstance(source, Path | str):
         files, entry = tuple(Path(path) for path in source.files), source.entry
     else:

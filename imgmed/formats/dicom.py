@@ -32,8 +32,10 @@ PREAMBLE = 128
 DIRECTORY = "1.2.840.10008.1.3.10"
 SEGMENTATION = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
-FAILURES = (OSError, ValueError, TypeError, AttributeError, KeyError, EOFError, NotImplementedError, RuntimeError)
-FAILURES = (*FAILURES, struct.error, IndexError, AssertionError)
+FAILURES: tuple[type[Exception], ...] = (
+    OSError, ValueError, TypeError, AttributeError, KeyError, IndexError, EOFError, NotImplementedError, RuntimeError,
+    AssertionError, struct.error,
+)  # fmt: skip
 TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality", "SeriesDescription",
     "PatientName", "PatientID", "PatientBirthDate", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",

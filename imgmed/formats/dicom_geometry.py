@@ -139,9 +139,8 @@ def _check_alike(slices: list[Slice]) -> None:
             raise InvalidVolumeError(
                 f"{one.path}: pixel spacing {one.spacing_mm} mm among slices of {first.spacing_mm} mm"
             )
-        if first.orientation is not None and not np.allclose(
-            one.orientation, first.orientation, atol=ORIENTATION_TOLERANCE
-        ):
+        turns = None if one.orientation is None or first.orientation is None else one.orientation - first.orientation
+        if turns is not None and np.abs(turns).max() > ORIENTATION_TOLERANCE:
             raise InvalidVolumeError(
                 f"{one.path}: its orientation differs from that of {first.path.name}; a volume needs parallel"
                 " slices (a scout view, or several planes in one series?)"

@@ -20,7 +20,7 @@ CANDIDATES = ("uint8", "int16", "uint16", "int32", "uint32")
 def check_kind(one: Slice) -> None:
     """Raise UnsupportedFormatError for pixels that would need more than a slope and an intercept."""
     if one.has_table:
-        raise UnsupportedFormatError(f"{one.path}: its values need a look-up table (Modality LUT), which is not applied")
+        raise UnsupportedFormatError(f"{one.path}: its values need a Modality LUT, which is not applied")
     if one.photometric == "PALETTE COLOR":
         raise UnsupportedFormatError(f"{one.path}: a palette-colour image; convert it to grey or RGB first")
     if one.frames > 1:
@@ -75,15 +75,15 @@ def _by_pydicom(one: Slice) -> np.ndarray:
 
 def _by_simpleitk(one: Slice) -> np.ndarray:
     """SimpleITK applies slope and intercept itself."""
-    import SimpleITK as sitk
+    import SimpleITK
 
     from imgmed.formats.itk import without_noise
 
     def execute() -> np.ndarray:
-        reader = sitk.ImageFileReader()
+        reader = SimpleITK.ImageFileReader()
         reader.SetImageIO("GDCMImageIO")
         reader.SetFileName(str(Path(one.path)))
-        return sitk.GetArrayFromImage(reader.Execute())[0]
+        return SimpleITK.GetArrayFromImage(reader.Execute())[0]
 
     return without_noise(execute, one.path)
 

@@ -20,7 +20,7 @@ from imgmed.storage import no_space_named
 from imgmed.volume import Volume, storable
 
 if TYPE_CHECKING:
-    import SimpleITK as sitk
+    import SimpleITK
 
 __all__ = ["LPS_TO_RAS", "SUFFIXES", "read", "read_header", "without_noise", "write"]
 
@@ -61,13 +61,13 @@ def read_header(files: tuple[Path, ...]) -> VolumeHeader:
 
 def write(path: Path, volume: Volume, like: Path | None) -> None:
     """Store `volume` at `path` with zlib compression; these formats take nothing from `like` but its place."""
-    import SimpleITK as sitk
+    import SimpleITK
 
     if path.name.lower().endswith(DETACHED):
         raise UnsupportedFormatError(f"{path}: written in one file only; use {path.stem}.mha or {path.stem}.nrrd")
     array = storable(volume.array)
     turned = np.ascontiguousarray(np.moveaxis(array, (0, 1, 2), (2, 1, 0)))
-    image = sitk.GetImageFromArray(turned, isVector=array.ndim == 4)
+    image = SimpleITK.GetImageFromArray(turned, isVector=array.ndim == 4)
     spacing = np.array(volume.spacing_mm)
     affine = LPS_TO_RAS @ volume.affine
     image.SetSpacing(spacing.tolist())
@@ -76,16 +76,16 @@ def write(path: Path, volume: Volume, like: Path | None) -> None:
     beside = path.with_name(f".{uuid4().hex[:8]}.partial{path.suffix.lower()}")
     try:
         with no_space_named(path):
-            without_noise(lambda: sitk.WriteImage(image, str(beside), True), path, OSError)
+            without_noise(lambda: SimpleITK.WriteImage(image, str(beside), True), path, OSError)
             beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
 
 
-def _reader_with_header(path: Path) -> sitk.ImageFileReader:
-    import SimpleITK as sitk
+def _reader_with_header(path: Path) -> SimpleITK.ImageFileReader:
+    import SimpleITK
 
-    reader = sitk.ImageFileReader()
+    reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     reader.SetImageIO("MetaImageIO" if path.name.lower().endswith(META_SUFFIXES) else "NrrdImageIO")
     try:
@@ -96,8 +96,8 @@ def _reader_with_header(path: Path) -> sitk.ImageFileReader:
     return reader
 
 
-def _header_of(reader: sitk.ImageFileReader, path: Path) -> VolumeHeader:
-    import SimpleITK as sitk
+def _header_of(reader: SimpleITK.ImageFileReader, path: Path) -> VolumeHeader:
+    import SimpleITK
 
     axes, size = reader.GetDimension(), reader.GetSize()
     components = reader.GetNumberOfComponents()
@@ -111,7 +111,7 @@ def _header_of(reader: sitk.ImageFileReader, path: Path) -> VolumeHeader:
     direction = np.array(reader.GetDirection()).reshape(axes, axes)[:spaces, :spaces]
     affine[:spaces, :spaces] = direction * reader.GetSpacing()[:spaces]
     affine[:spaces, 3] = reader.GetOrigin()[:spaces]
-    name = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    name = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
     i, j, k = (*size, 1)[:3] if axes == 2 else size[:3]
     channels = size[3] if axes == 4 else components
     kind = "MetaImage" if path.name.lower().endswith(META_SUFFIXES) else "NRRD"
@@ -127,11 +127,11 @@ def _dtype_named(name: str, path: Path) -> np.dtype:
     return np.dtype(f"{letter}{int(found[1]) // 8}")
 
 
-def _channels_last(image: sitk.Image, header: VolumeHeader) -> np.ndarray:
+def _channels_last(image: SimpleITK.Image, header: VolumeHeader) -> np.ndarray:
     """SimpleITK's (k, j, i[, c]) or (c, k, j, i) as (i, j, k[, c])."""
-    import SimpleITK as sitk
+    import SimpleITK
 
-    array = sitk.GetArrayFromImage(image)
+    array = SimpleITK.GetArrayFromImage(image)
     if image.GetDimension() == 4:
         array = np.moveaxis(array, 0, -1)
     if image.GetDimension() == 2:
@@ -140,16 +140,14 @@ def _channels_last(image: sitk.Image, header: VolumeHeader) -> np.ndarray:
     return array[..., 0] if array.ndim == 4 and header.channels == 1 else array
 
 
-def without_noise(
-    action: Callable[[], T], path: Path, failure: type[OSError] = UnreadableFileError
-) -> T:
+def without_noise(action: Callable[[], T], path: Path, failure: type[OSError] = UnreadableFileError) -> T:
     """Run a step of SimpleITK; what its C++ parts print is taken as the reason where it fails.
 
     MetaIO only prints that a compressed file is damaged and goes on with what it has, so the text also decides.
     """
-    import SimpleITK as sitk
+    import SimpleITK
 
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
     said: list[str] = []
     try:
         with _captured_stderr(said):

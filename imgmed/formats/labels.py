@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imgmed.errors import PairMismatchError
-from imgmed.formats import dicom, dicom_segments, pictures, read_volume, rtstruct
+from imgmed.formats import dicom, dicom_segments, files_of, pictures, read_volume, rtstruct
 from imgmed.formats.header import MAX_VALUES
 from imgmed.geometry import is_same_affine, place_on_grid
 from imgmed.labels import to_label_map
@@ -39,9 +39,7 @@ class Segments:
     origin: str
 
 
-def read_label(
-    source: Path | str | VolumeSource, image: Volume, max_values: int = MAX_VALUES
-) -> LabelMap | Segments:
+def read_label(source: Path | str | VolumeSource, image: Volume, max_values: int = MAX_VALUES) -> LabelMap | Segments:
     """Read the labels of a scan, put on its voxel grid without interpolation.
 
     A label map may have its axes in another order or direction than the scan, but must cover the same voxels.
@@ -62,31 +60,27 @@ def read_label(
         UnsupportedFormatError: a JPEG, or a package that is missing.
         Exceptions of `read_volume`.
     """
-    files = _files_of(source)
-    kind = _dicom_kind(files)
+    files, entry = files_of(source)
+    kind = _dicom_kind(files) if entry is None else None
     if kind == "segmentation":
         named = dicom_segments.read_segments(files[0], image, max_values)
-        return Segments(_unique(named, image), str(files[0]))
+        return Segments(_unique(named), str(files[0]))
     if kind == "structures":
         named = rtstruct.read_structures(files[0], image)
-        return Segments(_unique(named, image), str(files[0]))
-    if files[0].name.lower().endswith(pictures.SUFFIXES):
+        return Segments(_unique(named), str(files[0]))
+    if entry is None and files[0].name.lower().endswith(pictures.SUFFIXES):
         label = pictures.read_indices(files, max_values)
     else:
         label = read_volume(source, max_values)
     return LabelMap(_on_grid_of(image, label), label.origin)
 
 
-def _files_of(source: Path | str | VolumeSource) -> tuple[Path, ...]:
-    from imgmed.formats import files_of
-
-    return files_of(source)
-
-
 def _dicom_kind(files: tuple[Path, ...]) -> str | None:
-    if len(files) > 1 or not dicom.has_dicom_name_or_content(files[0]):
+    """What a single DICOM file is; None for anything else."""
+    if len(files) > 1 or not (files[0].name.lower().endswith(dicom.SUFFIXES) or dicom.is_dicom(files[0])):
         return None
-    return dicom.find_series(files)[0].kind
+    series = dicom.find_series(files)
+    return series[0].kind if series else None
 
 
 def _on_grid_of(image: Volume, label: Volume) -> np.ndarray:
@@ -94,18 +88,15 @@ def _on_grid_of(image: Volume, label: Volume) -> np.ndarray:
     if label.shape == image.shape and is_same_affine(image.affine, label.affine):
         return array
     try:
-        placed = place_on_grid(array, label.affine, image.shape, image.affine)
+        return place_on_grid(array, label.affine, image.shape, image.affine, fill=None)
     except PairMismatchError as error:
         raise PairMismatchError(
-            f"{image.origin}: its label {label.origin} lies on another voxel grid ({error}); resample the label map"
-            " onto the image, or copy the image's header if only the header is wrong"
+            f"{image.origin}: image and its label {label.origin} must lie on the same voxel grid: {error}; resample"
+            " the label map onto the image, or copy the image's header if only the header is wrong"
         ) from error
-    if sorted(label.shape) != sorted(image.shape) or placed.base is not array.base and placed.size != array.size:
-        raise PairMismatchError("unreachable")
-    return placed
 
 
-def _unique(named: Iterable[tuple[str, np.ndarray]], image: Volume) -> Mapping[str, np.ndarray]:
+def _unique(named: Iterable[tuple[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
     """Masks by name; a name that occurs again gets a number: "lesion", "lesion (2)"."""
     masks: dict[str, np.ndarray] = {}
     for name, mask in named:

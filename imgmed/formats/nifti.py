@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -29,7 +29,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 NIFTI1_HEADER_SIZE = 348
 NIFTI2_HEADER_SIZE = 540
 MOST_PADDING = 2**20  # bytes that may follow the voxels; more is no NIfTI file but a trap
-DAMAGED = (EOFError, zlib.error, isal_zlib.error, gzip.BadGzipFile, OSError, ValueError)
+DAMAGED: tuple[type[Exception], ...] = (EOFError, zlib.error, isal_zlib.error, gzip.BadGzipFile, OSError, ValueError)
 NOT_NIFTI = (ImageFileError, HeaderDataError, WrapStructError, ValueError)
 
 
@@ -48,10 +48,7 @@ def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
     with _opened(path) as (stream, expansion):
         header = _header_from(stream, path)
         shape, dtype = _checked_shape(header, path, expansion, max_values), header.get_data_dtype()
-        skipped = header.get_data_offset() - len(header.binaryblock)
-        if len(stream.read(skipped)) < skipped:
-            raise EOFError("the file ends before its voxels")
-        array = array_from_file(shape, dtype, stream, offset=0, mmap=False)
+        array = array_from_file(shape, dtype, stream, offset=header.get_data_offset(), mmap=False)
         if len(stream.read(MOST_PADDING + 1)) > MOST_PADDING:  # reading to the end checks the checksum
             raise ValueError(f"it goes on for more than {MOST_PADDING} bytes after the {array.nbytes} of its header")
     slope, inter = (None, None) if dtype.kind not in "iuf" else header.get_slope_inter()
@@ -71,9 +68,7 @@ def read_header(files: tuple[Path, ...]) -> VolumeHeader:
         slope, inter = header.get_slope_inter()
         dtype = apply_read_scaling(np.ones(1, dtype), slope, inter).dtype
     name = "NIfTI-2" if isinstance(header, nib.Nifti2Header) else "NIfTI-1"
-    return VolumeHeader(
-        (i, j, k), channels[0] if channels else 1, dtype, header.get_best_affine(), {"format": name}
-    )
+    return VolumeHeader((i, j, k), channels[0] if channels else 1, dtype, header.get_best_affine(), {"format": name})
 
 
 def write(path: Path, volume: Volume, like: Path | None) -> None:
@@ -94,7 +89,7 @@ def write(path: Path, volume: Volume, like: Path | None) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+def _opened(path: Path) -> Iterator[tuple[Any, int]]:
     """Give the bytes of a file, decompressed where they are gzip, and how many bytes a stored one can become."""
     try:
         with path.open("rb") as stored:
@@ -103,12 +98,10 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
             if is_compressed:
                 # ISA-L decompresses 1.4 to 2.7 times as fast as zlib on the scans of the tests
                 with igzip.IGzipFile(fileobj=stored, mode="rb") as stream:
-                    yield cast(BinaryIO, stream), DEFLATE_RATIO
+                    yield stream, DEFLATE_RATIO
             else:
                 yield stored, 1
-    except UnreadableFileError:
-        raise
-    except InvalidVolumeError:
+    except (UnreadableFileError, InvalidVolumeError):
         raise
     except (PermissionError, IsADirectoryError) as error:
         raise UnreadableFileError(f"{path}: cannot be read ({error.strerror})") from error
@@ -116,7 +109,7 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         raise damaged(path, error) from error
 
 
-def _header_from(stream: BinaryIO, path: Path) -> nib.Nifti1Header | nib.Nifti2Header:
+def _header_from(stream: Any, path: Path) -> nib.Nifti1Header | nib.Nifti2Header:
     raw = stream.read(NIFTI1_HEADER_SIZE)
     sizes = {int.from_bytes(raw[:4], order) for order in ("little", "big")}
     kind = nib.Nifti1Header
@@ -135,9 +128,7 @@ def _header_from(stream: BinaryIO, path: Path) -> nib.Nifti1Header | nib.Nifti2H
         ) from error
 
 
-def _checked_shape(
-    header: nib.Nifti1Header, path: Path, expansion: int, max_values: int
-) -> tuple[int, ...]:
+def _checked_shape(header: nib.Nifti1Header, path: Path, expansion: int, max_values: int) -> tuple[int, ...]:
     shape = tuple(int(size) for size in header.get_data_shape())
     stored = max(0, path.stat().st_size - (header.get_data_offset() if expansion == 1 else 0))
     check_size(path, shape, header.get_data_dtype().itemsize, stored, max_values, expansion)

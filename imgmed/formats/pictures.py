@@ -163,7 +163,8 @@ def _expanded_mode(image: Image, keep_indices: bool, path: Path) -> str:
 
 def _is_deep_colour(image: Image) -> bool:
     """Whether the file has colour of 16 bits, which Pillow would cut to 8 without saying so."""
-    tile = image.tile[0][3] if image.tile else ""
+    tiles = getattr(image, "tile", ())
+    tile = tiles[0][3] if tiles else ""
     raw = tile if isinstance(tile, str) else str(tile[0] if tile else "")
     return ";16" in raw and not image.mode.startswith("I")
 

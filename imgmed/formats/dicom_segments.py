@@ -1,0 +1,103 @@
+"""DICOM SEG through highdicom: each segment as a mask on the grid of a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imgmed.errors import PairMismatchError, UnsupportedFormatError
+from imgmed.formats.dicom_frames import REFUSALS, place_frames
+from imgmed.formats.header import check_size, damaged
+from imgmed.geometry import place_on_grid
+from imgmed.volume import Volume
+
+if TYPE_CHECKING:
+    import highdicom as hd
+
+__all__ = ["read_segments"]
+
+FRACTION = 0.5  # a voxel of a fractional segment belongs to it from this on
+
+
+def read_segments(path: Path, image: Volume, max_values: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Give the label and the (i, j, k) bool mask of each segment, in the order of their numbers.
+
+    Frames are placed by their positions in the patient; slices without a frame are background. Voxels are where
+    highdicom puts them and True within the segment, whatever value a viewer shows (ITK gives 255 there).
+
+    Raises:
+        UnreadableFileError: truncated or damaged.
+        UnsupportedFormatError: frames that make no regular stack.
+        PairMismatchError: off the grid of `image`, or labelled voxels outside it.
+    """
+    segmentation = _opened(path)
+    frames = int(segmentation.NumberOfFrames)
+    check_size(path, (segmentation.Columns, segmentation.Rows, frames), 1, 0, max_values, None)
+    for number in segmentation.segment_numbers:
+        name = str(segmentation.get_segment_description(number).segment_label)
+        array, affine = _segment(segmentation, number, path)
+        yield name, _on_grid(array, affine, image, f"{path}: segment {name}")
+
+
+def _opened(path: Path) -> Any:
+    import highdicom as hd
+
+    from imgmed.formats.dicom import quiet
+
+    try:
+        with quiet():
+            return hd.seg.segread(path)
+    except (*REFUSALS, OSError, EOFError) as error:
+        raise damaged(path, f"its segmentation: {error}") from error
+
+
+def _segment(segmentation: hd.seg.Segmentation, number: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    from imgmed.formats.dicom import quiet
+
+    try:
+        with quiet():
+            volume = segmentation.get_volume(segment_numbers=[number], rescale_fractional=True)
+    except (ValueError, EOFError) as error:
+        raise damaged(path, error) from error
+    except REFUSALS as error:
+        raise UnsupportedFormatError(
+            f"{path}: a DICOM SEG whose frames make no regular stack ({' '.join(str(error).split())})"
+        ) from error
+    array, affine = place_frames(volume.array[..., 0], volume.affine)
+    return array >= FRACTION, affine
+
+
+def _on_grid(mask: np.ndarray, affine: np.ndarray, image: Volume, origin: str) -> np.ndarray:
+    mask, affine = _spread(mask, affine, image)
+    try:
+        placed = place_on_grid(mask, affine, image.shape, image.affine, fill=False)
+    except PairMismatchError as error:
+        raise PairMismatchError(
+            f"{origin} and image {image.origin} must lie on the same voxel grid: {error};"
+            " name the series that it was drawn on"
+        ) from error
+    outside = int(np.count_nonzero(mask)) - int(np.count_nonzero(placed))
+    if outside:
+        raise PairMismatchError(
+            f"{origin}: {outside} of its voxels lie outside the image {image.origin}; name the series that it was"
+            " drawn on, whole"
+        )
+    return placed
+
+
+def _spread(mask: np.ndarray, affine: np.ndarray, image: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """Frames on every second (third ...) slice of the scan only, with the empty slices between them."""
+    step = np.linalg.norm(affine[:3, 2])
+    along = np.abs(affine[:3, 2] @ image.affine[:3, :3]) / (step * np.linalg.norm(image.affine[:3, :3], axis=0))
+    ratio = step / image.spacing_mm[int(np.argmax(along))]
+    times = round(ratio)
+    if times < 2 or abs(ratio - times) > 0.01:
+        return mask, affine
+    spread = np.zeros((*mask.shape[:2], (mask.shape[2] - 1) * times + 1), bool)
+    spread[:, :, ::times] = mask
+    finer = affine.copy()
+    finer[:3, 2] /= times
+    return spread, finer
