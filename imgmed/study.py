@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from imgmed.errors import SourceLayoutError
-from imgmed.formats import case_stem, has_known_suffix, known_suffixes
-
-__all__ = ["CaseSource", "Recipe", "Study", "VolumeSource", "duplicate_problems", "pair_folders"]
-
-MULTI_FILE = 4  # digits of the channel number in nnU-Net's "case_0000"
+__all__ = ["CaseSource", "Study", "VolumeSource", "duplicate_problems"]
 
 
 @dataclass(frozen=True)
@@ -70,8 +66,19 @@ class CaseSource:
 class Study:
     """The cases of a source folder and what the folder declares about them.
 
-    `channels` and `labels` are None where they must be found in the data. `problems` are sentences about
-    files that make no case; preparation reports them together with those about unusable cases.
+    Args:
+        name: of the study.
+        root: the folder that holds the layout; files lie below it.
+        recipe: name of the layout.
+        sources: the cases.
+        channels: their names in order; None: to be found in the data.
+        labels: {name: value}; None: to be found in the data.
+        problems: sentences about files that make no case; preparation reports them with those about unusable cases.
+        regions: {name: values} where labels overlap, such as {"liver": (1, 2)}; None: each label is its own region.
+        task: "segmentation", or "classification", where each case has a category and no label map.
+        unused: files that belong to no case (documents and tables aside).
+        reason: what the layout was recognised by.
+        notes: sentences worth knowing that are no problems.
     """
 
     name: str
@@ -80,81 +87,12 @@ class Study:
     sources: tuple[CaseSource, ...]
     channels: tuple[str, ...] | None = None
     labels: dict[str, int] | None = None
-    problems: tuple[str, ...] = field(default=())
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A layout of source folders: its name, how it looks, whether a folder follows it, and how it is read."""
-
-    name: str
-    layout: str
-    matches: Callable[[Path], bool]
-    read: Callable[[Path], Study]
-
-
-def pair_folders(images: Path, labels: Path) -> tuple[tuple[CaseSource, ...], tuple[str, ...]]:
-    """Pair the volumes of two folders by the stem of their names.
-
-    "case.nii.gz" meets "case.nii.gz" or "case.nii"; images "case_0000.nii.gz", "case_0001.nii.gz" ... are the
-    channels of "case.nii.gz" (nnU-Net).
-
-    Returns:
-        The pairs, sorted by name, and a sentence for each file without partner.
-
-    Raises:
-        SourceLayoutError: neither folder holds a volume.
-    """
-    image_files, problems = _by_stem(images)
-    label_files, label_problems = _by_stem(labels)
-    problems += label_problems
-    if not image_files and not label_files:
-        raise SourceLayoutError(
-            f"no image/label pairs in {images} and {labels}: neither holds a file ending in"
-            f" {' or '.join(known_suffixes())}"
-        )
-    grouped = _grouped_by_case(image_files, label_files)
-    sources = []
-    for case_id, files in sorted(grouped.items()):
-        label = label_files.get(case_id)
-        if label is None:
-            problems.append(f"{files[0]}: image without a label; expected {labels / case_id}{_suffix_of(files[0])}")
-        else:
-            volumes = tuple(VolumeSource((path,)) for path in files)
-            sources.append(CaseSource(case_id, volumes, VolumeSource((label,))))
-    for case_id in sorted(set(label_files) - set(grouped)):
-        path = label_files[case_id]
-        problems.append(f"{path}: label without an image; expected {images / path.name}")
-    return tuple(sources), tuple(problems)
-
-
-def _by_stem(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    files: dict[str, Path] = {}
-    problems = []
-    for path in _volumes_in(folder):
-        other = files.setdefault(case_stem(path), path)
-        if other is not path:
-            problems.append(f"{path}: same case name as {other.name}; keep one of them")
-    return files, problems
-
-
-def _volumes_in(folder: Path) -> Iterable[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and has_known_suffix(path))
-
-
-def _grouped_by_case(images: dict[str, Path], labels: dict[str, Path]) -> dict[str, tuple[Path, ...]]:
-    grouped: dict[str, tuple[Path, ...]] = {}
-    for stem, path in sorted(images.items()):
-        case_id = stem
-        base, _, number = stem.rpartition("_")
-        if stem not in labels and base in labels and len(number) == MULTI_FILE and number.isdecimal():
-            case_id = base
-        grouped[case_id] = (*grouped.get(case_id, ()), path)
-    return grouped
-
-
-def _suffix_of(path: Path) -> str:
-    return path.name[len(case_stem(path)) :]
+    problems: tuple[str, ...] = ()
+    regions: dict[str, tuple[int, ...]] | None = None
+    task: Literal["segmentation", "classification"] = "segmentation"
+    unused: tuple[Path, ...] = ()
+    reason: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def duplicate_problems(sources: Sequence[CaseSource]) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,49 +9,40 @@ from typing import Any
 from imgmed.errors import SourceLayoutError
 from imgmed.formats import case_stem
 from imgmed.labels import parse_labels
-from imgmed.recipes.pairs import folders_of
-from imgmed.storage import read_json
-from imgmed.study import CaseSource, Recipe, Study, VolumeSource, duplicate_problems, pair_folders
+from imgmed.recipes.index import INDEX, channel_names, has_index, outside_problem, read_index, within
+from imgmed.recipes.layout import BY_INDEX, Recipe, Request
+from imgmed.recipes.nnunet import is_nnunet
+from imgmed.recipes.pairs import folder_pairs, pair_folders
+from imgmed.recipes.tree import Tree
+from imgmed.study import CaseSource, Study, VolumeSource, duplicate_problems
 
 __all__ = ["RECIPE"]
 
-INDEX = "dataset.json"
 
-
-def _matches(source: Path) -> bool:
-    return (source / INDEX).is_file()
-
-
-def _read(source: Path) -> Study:
-    path = source / INDEX
-    index = _read_index(path)
+def _find(tree: Tree, request: Request) -> Study | None:
+    del request  # nothing to choose
+    if not has_index(tree):
+        return None
+    path = tree.path(INDEX)
+    index = read_index(path)
+    if is_nnunet(tree, index):
+        return None
     if "training" in index:
-        sources, problems = _listed_cases(source, index["training"])
+        sources, problems = _listed_cases(tree.root, index["training"])
     else:
-        sources, problems = _cases_in_folders(source)
+        sources, problems = _cases_in_folders(tree)
     if not sources and not problems:
         raise SourceLayoutError(f'no image/label pairs: "training" in {path} lists no case')
     return Study(
-        name=str(index.get("name") or source.resolve().name),
-        root=source,
+        name=str(index.get("name") or tree.root.resolve().name),
+        root=tree.root,
         recipe=RECIPE.name,
         sources=sources,
-        channels=_channels(index, path),
+        channels=channel_names(index, path),
         labels=parse_labels(index.get("labels"), str(path)),
         problems=problems,
+        reason=f'{INDEX} with a "training" list' if "training" in index else f"{INDEX} and folders of pairs",
     )
-
-
-def _read_index(path: Path) -> dict[str, Any]:
-    try:
-        index = read_json(path)
-    except (OSError, ValueError) as error:
-        raise SourceLayoutError(f"{path}: not readable as JSON ({error})") from error
-    if not isinstance(index, dict):
-        raise SourceLayoutError(f"{path}: expected an object with modality, labels and training; received a list")
-    if "schema_version" in index:
-        raise SourceLayoutError(f"{path.parent} is a prepared dataset already; name the folder it was prepared from")
-    return index
 
 
 def _listed_cases(source: Path, entries: Any) -> tuple[tuple[CaseSource, ...], tuple[str, ...]]:
@@ -67,18 +57,17 @@ def _listed_cases(source: Path, entries: Any) -> tuple[tuple[CaseSource, ...], t
         if problem:
             problems.append(problem)
             continue
-        image = source / os.path.normpath(entry["image"])
-        label = source / os.path.normpath(entry["label"])
+        image, label = within(source, entry["image"]), within(source, entry["label"])
         cases.append(CaseSource(case_stem(image), (VolumeSource((image,)),), VolumeSource((label,))))
     return tuple(cases), (*problems, *duplicate_problems(cases))
 
 
 def _entry_problem(source: Path, image: str, label: str) -> str | None:
     for entry in (image, label):
-        normal = os.path.normpath(entry)
-        if Path(normal).is_absolute() or os.pardir in Path(normal).parts[:1]:
-            return f"{source / INDEX}: {entry!r} lies outside the source folder; only paths within it are read"
-    image_path, label_path = (source / os.path.normpath(entry) for entry in (image, label))
+        problem = outside_problem(source, entry)
+        if problem:
+            return problem
+    image_path, label_path = within(source, image), within(source, label)
     if image_path.is_file() and label_path.is_file():
         return None
     if image_path.is_file():
@@ -88,31 +77,20 @@ def _entry_problem(source: Path, image: str, label: str) -> str | None:
     return f"{source / INDEX}: names {image!r} and {label!r}, which are both missing"
 
 
-def _cases_in_folders(source: Path) -> tuple[tuple[CaseSource, ...], tuple[str, ...]]:
-    folders = folders_of(source)
-    if folders is None:
+def _cases_in_folders(tree: Tree) -> tuple[tuple[CaseSource, ...], tuple[str, ...]]:
+    folders = folder_pairs(tree)
+    if not folders:
         raise SourceLayoutError(
-            f'no image/label pairs in {source}: {INDEX} has no "training" list, and there are no folders'
+            f'no image/label pairs in {tree.root}: {INDEX} has no "training" list, and there are no folders'
             " imagesTr/ and labelsTr/"
         )
-    return pair_folders(*folders)
-
-
-def _channels(index: Mapping[str, Any], path: Path) -> tuple[str, ...] | None:
-    declared = index.get("modality", index.get("channel_names"))
-    if declared is None:
-        return None
-    if isinstance(declared, str):
-        return (declared,)
-    if not isinstance(declared, Mapping) or not all(str(key).isdecimal() for key in declared) or not declared:
-        raise SourceLayoutError(f'{path}: "modality" must be like {{"0": "MRI"}}; received {declared!r}')
-    return tuple(str(declared[key]) for key in sorted(declared, key=int))
+    return pair_folders(tree, folders)
 
 
 RECIPE = Recipe(
     name="msd",
     layout=f'a {INDEX} with "modality", "labels" and "training": a list of {{"image": ..., "label": ...}}'
     " (Medical Segmentation Decathlon)",
-    matches=_matches,
-    read=_read,
+    rank=BY_INDEX,
+    find=_find,
 )

@@ -1,0 +1,177 @@
+"""How a layout is described: most are patterns for the names of files; the others are functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from imgmed.formats import case_stem
+from imgmed.recipes.names import split_of
+from imgmed.recipes.tree import Tree
+from imgmed.study import CaseSource, Study, VolumeSource
+
+__all__ = ["BY_CONTENT", "BY_FOLDERS", "BY_INDEX", "BY_NAMES", "Layout", "Recipe", "Request", "stem_path"]
+
+BY_INDEX, BY_NAMES, BY_FOLDERS, BY_CONTENT = 1, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asked for.
+
+    Args:
+        is_named: the recipe was named; False: it must recognise its layout beyond doubt.
+        series: regular expression searched in the descriptions of DICOM series.
+    """
+
+    is_named: bool = False
+    series: str | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A layout of source folders.
+
+    Args:
+        name: what users type after --recipe.
+        layout: how such a folder looks, in a few words.
+        rank: how much a match says: BY_INDEX (a file that lists the cases), BY_NAMES (names of one challenge),
+            BY_FOLDERS (names of folders), BY_CONTENT (what lies in the folders). The lowest that matches is taken.
+        find: (tree, request) -> the study, or None where the folder does not look like this.
+    """
+
+    name: str
+    layout: str
+    rank: int
+    find: Callable[[Tree, Request], Study | None]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout in which each file's name says what it is.
+
+    Patterns are regular expressions without regard to case for the end of a file's path, without its suffix, such
+    as r"(?P<case>case_\\d+)/imaging". The group `case` names the case in both; an image may have the group
+    `channel`, a label the group `kind`.
+
+    Args:
+        name: as of `Recipe`.
+        description: as `Recipe.layout`.
+        image: pattern of the images.
+        label: pattern of the label maps.
+        channels: for each channel its name and the spellings of the group `channel`, in order.
+        kinds: values of the group `kind`, the preferred first.
+        labels: {name: value} where the layout fixes it.
+        patient: pattern searched in the case; its group 1 is the patient.
+
+    >>> Layout("lits", "...", image=r"volume-(?P<case>\\d+)", label=r"segmentation-(?P<case>\\d+)").recipe().name
+    'lits'
+    """
+
+    name: str
+    description: str
+    image: str
+    label: str
+    channels: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    kinds: tuple[str, ...] = ()
+    labels: Mapping[str, int] | None = None
+    patient: str | None = None
+
+    def recipe(self) -> Recipe:
+        """Return the layout as a recipe."""
+        return Recipe(self.name, self.description, BY_NAMES, self._find)
+
+    def _find(self, tree: Tree, request: Request) -> Study | None:
+        del request  # names alone decide
+        images = _grouped(tree, self.image, "channel", self._channel_rank)
+        labels = _grouped(tree, self.label, "kind", self._kind_rank)
+        common = [case for case in images if case in labels]
+        if not common:
+            return None
+        wanted = sorted({rank for case in common for rank in images[case]})
+        problems = [*_doubled(images), *_doubled(labels if not self.kinds else {})]
+        sources = []
+        for case, files in images.items():
+            missing = [rank for rank in wanted if rank not in files]
+            if case not in labels:
+                problems.append(_without(tree, next(iter(files.values()))[0], "image without a label", common, labels))
+            elif missing:
+                names = ", ".join(self.channels[rank][0] for rank in missing)
+                problems.append(f"{tree.path(files[min(files)][0])}: no file for {names}, which other cases have")
+            else:
+                sources.append(self._case(tree, case, [files[rank][0] for rank in wanted], labels[case]))
+        for case in labels:
+            if case not in images:
+                name = labels[case][min(labels[case])][0]
+                problems.append(_without(tree, name, "label without an image", common, images))
+        return Study(
+            name=tree.root.resolve().name,
+            root=tree.root,
+            recipe=self.name,
+            sources=tuple(sources),
+            channels=tuple(self.channels[rank][0] for rank in wanted) if self.channels else None,
+            labels=None if self.labels is None else dict(self.labels),
+            problems=tuple(problems),
+            reason=f"images like {images[common[0]][wanted[0]][0]}, labels like {_first(labels[common[0]])}",
+        )
+
+    def _case(self, tree: Tree, case: str, images: Sequence[str], labels: Mapping[int, Sequence[str]]) -> CaseSource:
+        patient = re.search(self.patient, case, re.IGNORECASE) if self.patient else None
+        return CaseSource(
+            case_id=case,
+            images=tuple(VolumeSource((tree.path(name),)) for name in images),
+            label=VolumeSource((tree.path(_first(labels)),)),
+            patient=patient[1] if patient else None,
+            split=split_of(PurePosixPath(images[0]).parts[:-1]),
+        )
+
+    def _channel_rank(self, spelling: str | None) -> int:
+        spellings = [names for _, names in self.channels]
+        return next((rank for rank, names in enumerate(spellings) if (spelling or "").lower() in names), 0)
+
+    def _kind_rank(self, kind: str | None) -> int:
+        return [name.lower() for name in self.kinds].index(kind.lower()) if kind else 0
+
+
+Grouped = dict[str, dict[int, list[str]]]
+
+
+def stem_path(name: str) -> str:
+    """Return a path without the suffix of a volume.
+
+    >>> stem_path("case_1/imaging.nii.gz")
+    'case_1/imaging'
+    """
+    path = PurePosixPath(name)
+    return path.with_name(case_stem(Path(name))).as_posix()
+
+
+def _grouped(tree: Tree, pattern: str, group: str, rank_of: Callable[[str | None], int]) -> Grouped:
+    """Files that match, as {case: {rank: files}}."""
+    compiled = re.compile(rf"(?:.*/)?{pattern}", re.IGNORECASE)
+    grouped: Grouped = {}
+    for name in tree.volumes:
+        found = compiled.fullmatch(stem_path(name))
+        if found is not None:
+            rank = rank_of(found.groupdict().get(group))
+            grouped.setdefault(found["case"], {}).setdefault(rank, []).append(name)
+    return grouped
+
+
+def _first(files: Mapping[int, Sequence[str]]) -> str:
+    return files[min(files)][0]
+
+
+def _doubled(grouped: Grouped) -> list[str]:
+    return [
+        f"{other}: same case as {names[0]}; keep one of them"
+        for files in grouped.values()
+        for names in files.values()
+        for other in names[1:]
+    ]
+
+
+def _without(tree: Tree, name: str, what: str, common: Sequence[str], others: Grouped) -> str:
+    return f"{tree.path(name)}: {what}; other cases have one like {_first(others[common[0]])}"

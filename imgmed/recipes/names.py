@@ -1,0 +1,85 @@
+"""What the words in file and folder names say: label or image, which split, one base name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+__all__ = ["LabelName", "channel_number", "is_image_word", "label_name", "split_of", "without_image_word"]
+
+LABEL_WORDS = (
+    *("segmentations", "segmentation", "segm", "seg", "labelmap", "labels", "label", "masks", "mask", "gt"),
+    *("groundtruth", "ground_truth", "annotations", "annotation", "rois", "roi", "contours", "contour"),
+)
+IMAGE_WORDS = ("image", "images", "img", "imaging", "scan", "volume", "vol", "data", "ct", "mr", "mri", "pet", "pt")
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+CHANNEL_DIGITS = 4  # of the channel number in nnU-Net's "case_0000"
+
+_LABEL = re.compile(rf"(?:(?P<base>.*)[_.\- ])?(?:{'|'.join(LABEL_WORDS)})(?P<rest>[_.\- ].*)?", re.IGNORECASE)
+_IMAGE = re.compile(rf"(?:(?P<base>.*)[_.\- ])?(?:{'|'.join(IMAGE_WORDS)})", re.IGNORECASE)
+_CHANNEL = re.compile(rf"(?P<base>.+)_(?P<number>[0-9]{{{CHANNEL_DIGITS}}})")
+
+
+class LabelName(NamedTuple):
+    """The name of a label map taken apart: "p1_seg-manual" has the base "p1" and the rest "-manual"."""
+
+    base: str
+    rest: str
+
+
+def label_name(stem: str) -> LabelName | None:
+    """Take the name of a label map apart at its last word for "label"; None if it has no such word.
+
+    >>> label_name("brain1_label"), label_name("x_ct_seg-manual"), label_name("gt"), label_name("scan")
+    (LabelName(base='brain1', rest=''), LabelName(base='x_ct', rest='-manual'), LabelName(base='', rest=''), None)
+    """
+    found = _LABEL.fullmatch(stem)
+    return LabelName(found["base"] or "", found["rest"] or "") if found else None
+
+
+def without_image_word(stem: str) -> str:
+    """Return a name without a closing word for "image": "brain1_image" becomes "brain1", "image" becomes "".
+
+    >>> without_image_word("brain1_image"), without_image_word("p1_flair")
+    ('brain1', 'p1_flair')
+    """
+    found = _IMAGE.fullmatch(stem)
+    return (found["base"] or "") if found else stem
+
+
+def is_image_word(name: str) -> bool:
+    """Tell whether a name is nothing but a word for "image".
+
+    >>> is_image_word("CT"), is_image_word("p1_ct")
+    (True, False)
+    """
+    return name.lower() in IMAGE_WORDS
+
+
+def split_of(folders: Sequence[str]) -> str | None:
+    """Return the split that one of the folders on the way to a file names, or None.
+
+    >>> split_of(("data", "Training", "p1")), split_of(("tests",))
+    ('train', None)
+    """
+    return next((SPLITS[folder.lower()] for folder in folders if folder.lower() in SPLITS), None)
+
+
+def channel_number(stem: str) -> tuple[str, int] | None:
+    """Take nnU-Net's "case_0001" apart into case and number of the channel; None for other names.
+
+    >>> channel_number("p_1_0001"), channel_number("p_1")
+    (('p_1', 1), None)
+    """
+    found = _CHANNEL.fullmatch(stem)
+    return (found["base"], int(found["number"])) if found else None
