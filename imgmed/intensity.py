@@ -1,67 +1,115 @@
-"""Intensities: clipping, statistics and normalisation."""
+"""Intensities: limits, percentiles, statistics and normalisation of arrays with the channels last."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["Clipping", "IntensityStatistics", "Normalisation", "NormalisationKind", "percentile_bounds"]
+__all__ = [
+    "Bounds",
+    "IntensityStatistics",
+    "Normalisation",
+    "NormalisationKind",
+    "clip_channels",
+    "percentile_bounds",
+    "rescale_channels",
+]
 
-NormalisationKind = Literal["zscore_case", "zscore_dataset"]
+NormalisationKind = Literal["none", "zscore_case", "zscore_nonzero", "zscore_dataset", "min_max"]
 Bounds = tuple[tuple[float, float], ...]
 CONSTANT = 1e-6  # a standard deviation below this part of the mean is rounding of float32
+SAMPLE = 2**15  # voxels that guess where a percentile lies
 
 
-class Clipping(BaseModel):
-    """Which intensities are cut off: at fixed bounds, or at percentiles of each case itself.
+def clip_channels(image: np.ndarray, bounds: Bounds) -> np.ndarray:
+    """Return an image (slices, ..., channels) limited to (lowest, highest) per channel, new float32 in C order.
 
-    >>> rule = Clipping(bounds=((0.0, 2.0),))
-    >>> rule.bounds_for(np.zeros((2, 2, 2, 1)))
-    ((0.0, 2.0),)
+    >>> clip_channels(np.array([[-5.0, 1.0, 9.0]]).T, ((0.0, 2.0),)).ravel().tolist()
+    [0.0, 1.0, 2.0]
     """
+    result = np.empty(image.shape, np.float32)
+    if image.flags.c_contiguous:
+        low, high = np.array(bounds, np.float32).T
+        rows, low, high = _as_rows(image, low, high)
+        np.clip(rows, low, high, out=result.reshape(rows.shape), dtype=np.float32)
+        return result
+    for channel, (lowest, highest) in enumerate(bounds):
+        source, target = image[..., channel], result[..., channel]
+        np.clip(source, np.float32(lowest), np.float32(highest), out=target, dtype=np.float32)
+    return result
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    percentiles: tuple[float, float] = Field(
-        default=(0.5, 99.5),
-        description="Percentiles that the bounds come from, of the case or of the training cases.",
-    )
-    bounds: Bounds | None = Field(
-        default=None,
-        description="(lowest, highest) per channel, the same for every case; null: each case's own percentiles.",
-    )
+def rescale_channels(image: np.ndarray, bounds: Bounds, wanted: tuple[float, float]) -> np.ndarray:
+    """Return an image (slices, ..., channels) whose `bounds` per channel are mapped to `wanted`, new float32.
 
-    @model_validator(mode="after")
-    def _check_order(self) -> Self:
-        low, high = self.percentiles
-        if not 0 <= low < high <= 100:
-            raise ValueError(f"percentiles must rise within 0 to 100; received {self.percentiles}")
-        for low, high in self.bounds or ():
-            if not low <= high:
-                raise ValueError(f"a lower bound may not exceed its upper bound; received {low} and {high}")
-        return self
+    A channel without range (both bounds the same) becomes the lower wanted value.
 
-    def bounds_for(self, image: np.ndarray) -> Bounds:
-        """Return (lowest, highest) per channel for an image (..., channels)."""
-        return self.bounds if self.bounds is not None else percentile_bounds(image, self.percentiles)
+    >>> rescale_channels(np.array([[0.0, 5.0, 10.0]]).T, ((0.0, 10.0),), (-1.0, 1.0)).ravel().tolist()
+    [-1.0, 0.0, 1.0]
+    """
+    low, high = wanted
+    result = np.empty(image.shape, np.float32)
+    for channel, (first, last) in enumerate(bounds):
+        factor = (high - low) / (last - first) if last > first else 0.0
+        target = result[..., channel]
+        np.subtract(image[..., channel], np.float32(first), out=target, dtype=np.float32)
+        target *= np.float32(factor)
+        target += np.float32(low)
+    return result
 
 
 def percentile_bounds(image: np.ndarray, percentiles: tuple[float, float]) -> Bounds:
     """Return the two percentiles (linear interpolation) of each channel of an image (..., channels).
 
+    Exact, as by `numpy.percentile`; of large images only the voxels near a percentile are sorted.
+
     >>> percentile_bounds(np.arange(101.0)[:, None], (1, 99))
     ((1.0, 99.0),)
     """
-    channels = np.moveaxis(image, -1, 0)
-    found = (np.percentile(channel, percentiles) for channel in channels)
-    return tuple((float(low), float(high)) for low, high in found)
+    low, high = percentiles
+    found = []
+    for channel in np.moveaxis(image, -1, 0):
+        values = channel.ravel(order="K")
+        sample = np.sort(values[:: max(1, values.size // SAMPLE) | 1])
+        found.append((_percentile(values, sample, low), _percentile(values, sample, high)))
+    return tuple(found)
+
+
+def _percentile(values: np.ndarray, sample: np.ndarray, percentile: float) -> float:
+    """One percentile of (n,) `values`, of which `sample` is an ordered part."""
+    if values.size == 1:
+        return float(values[0])
+    place = percentile / 100 * (values.size - 1)
+    rank = min(int(place), values.size - 2)  # it lies between the values of this rank and the next
+    guess = percentile / 100 * (sample.size - 1)
+    reach = 5 * (guess * (1 - percentile / 100)) ** 0.5 + 5
+    if percentile <= 50:
+        lower, upper = _ordered_pair(values, sample[min(sample.size - 1, int(guess + reach))], rank, np.less)
+    else:
+        mirrored = values.size - 2 - rank
+        upper, lower = _ordered_pair(values, sample[max(0, int(guess - reach))], mirrored, np.greater)
+    return float(lower) + (float(upper) - float(lower)) * (place - rank)
+
+
+def _ordered_pair(values: np.ndarray, limit: np.number, rank: int, beyond: np.ufunc) -> tuple[np.number, np.number]:
+    """The values of `rank` and `rank` + 1 from the end that `beyond` points to; `limit` is a guess past both."""
+    mask = beyond(values, limit)
+    count = int(np.count_nonzero(mask))
+    if rank + 1 < count:
+        values = values[mask]
+    elif count <= rank and rank + 1 < count + int(np.count_nonzero(values == limit)):
+        return limit, limit
+    del mask
+    places = [rank, rank + 1] if beyond is np.less else [values.size - 1 - rank, values.size - 2 - rank]
+    ordered = np.partition(values, sorted(places))
+    return ordered[places[0]], ordered[places[1]]
 
 
 class IntensityStatistics(BaseModel):
-    """Count, sum and sum of squares of intensities per channel, from which means over any cases follow.
+    """Counts, sums and extremes of intensities per channel, from which the numbers over any cases follow.
 
     >>> a = IntensityStatistics.of(np.array([[1.0], [3.0]]))
     >>> b = IntensityStatistics.of(np.array([[5.0]]))
@@ -74,18 +122,32 @@ class IntensityStatistics(BaseModel):
     count: int = Field(ge=1, description="Pixels per channel.")
     sums: tuple[float, ...] = Field(description="Sum of the intensities of each channel.")
     sums_of_squares: tuple[float, ...] = Field(description="Sum of their squares.")
+    nonzero: tuple[int, ...] = Field(description="Pixels of each channel that are not 0.")
+    lowest: tuple[float, ...] = Field(description="Lowest intensity of each channel.")
+    highest: tuple[float, ...] = Field(description="Highest intensity of each channel.")
 
     @classmethod
     def of(cls, image: np.ndarray) -> Self:
         """Return the statistics of an image (..., channels), summed in float64."""
         channels = image.shape[-1]
-        sums = np.zeros(channels)
-        squares = np.zeros(channels)
+        sums, squares, nonzero = np.zeros(channels), np.zeros(channels), np.zeros(channels, np.int64)
+        lowest, highest = np.full(channels, np.inf), np.full(channels, -np.inf)
         for part in image if image.ndim > 2 else (image,):  # slice by slice: no float64 copy of the whole image
-            columns = np.ascontiguousarray(part.reshape(-1, channels).T, np.float64)  # rows are summed pairwise
-            sums += columns.sum(axis=1)
-            squares += np.square(columns).sum(axis=1)
-        return cls(count=image.size // channels, sums=tuple(sums.tolist()), sums_of_squares=tuple(squares.tolist()))
+            for channel, values in enumerate(np.ascontiguousarray(part.reshape(-1, channels).T)):
+                nonzero[channel] += np.count_nonzero(values != 0)
+                lowest[channel] = min(lowest[channel], values.min())
+                highest[channel] = max(highest[channel], values.max())
+                exact = values.astype(np.float64)
+                sums[channel] += exact.sum()  # pairwise
+                squares[channel] += exact @ exact
+        return cls(
+            count=image.size // channels,
+            sums=tuple(sums.tolist()),
+            sums_of_squares=tuple(squares.tolist()),
+            nonzero=tuple(nonzero.tolist()),
+            lowest=tuple(lowest.tolist()),
+            highest=tuple(highest.tolist()),
+        )
 
     @classmethod
     def pooled(cls, parts: Iterable[IntensityStatistics]) -> Self:
@@ -95,10 +157,11 @@ class IntensityStatistics(BaseModel):
             raise ValueError("statistics over no cases are undefined; name at least one case")
         return cls(
             count=sum(part.count for part in parts),
-            sums=tuple(sum(column) for column in zip(*(part.sums for part in parts), strict=True)),
-            sums_of_squares=tuple(
-                sum(column) for column in zip(*(part.sums_of_squares for part in parts), strict=True)
-            ),
+            sums=tuple(map(sum, zip(*(part.sums for part in parts), strict=True))),
+            sums_of_squares=tuple(map(sum, zip(*(part.sums_of_squares for part in parts), strict=True))),
+            nonzero=tuple(map(sum, zip(*(part.nonzero for part in parts), strict=True))),
+            lowest=tuple(map(min, zip(*(part.lowest for part in parts), strict=True))),
+            highest=tuple(map(max, zip(*(part.highest for part in parts), strict=True))),
         )
 
     @property
@@ -109,13 +172,27 @@ class IntensityStatistics(BaseModel):
     @property
     def std(self) -> tuple[float, ...]:
         """Standard deviation of each channel (divisor: count); 1 for a constant one: it can divide."""
-        return tuple(
-            _std(mean, squares / self.count) for mean, squares in zip(self.mean, self.sums_of_squares, strict=True)
-        )
+        return _deviations(self.mean, self.sums_of_squares, (self.count,) * len(self.sums))
+
+    @property
+    def nonzero_mean(self) -> tuple[float, ...]:
+        """Mean of the pixels of each channel that are not 0; 0 where there are none."""
+        return tuple(total / max(1, count) for total, count in zip(self.sums, self.nonzero, strict=True))
+
+    @property
+    def nonzero_std(self) -> tuple[float, ...]:
+        """Their standard deviation; 1 where they are all the same: it can divide."""
+        return _deviations(self.nonzero_mean, self.sums_of_squares, self.nonzero)
 
 
 class Normalisation(BaseModel):
-    """z = (intensity - mean) / std, per channel, with the numbers of each case or of all training cases.
+    """(intensity - offset) / scale per channel, with the numbers of each case or of all training cases.
+
+    - none: intensities as they are;
+    - zscore_case: mean and standard deviation of each case;
+    - zscore_nonzero: those of a case's pixels that are not 0; what is 0 stays 0;
+    - zscore_dataset: mean and standard deviation of the training cases together;
+    - min_max: a case's lowest intensity becomes 0, its highest 1.
 
     >>> rule = Normalisation(kind="zscore_dataset", mean=(2.0,), std=(4.0,))
     >>> image = np.full((1, 1, 1, 1), 10.0, np.float32)
@@ -125,7 +202,7 @@ class Normalisation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: NormalisationKind = Field(description="Whose mean and standard deviation are used.")
+    kind: NormalisationKind = Field(description="Whose numbers are used: " + ", ".join(get_args(NormalisationKind)))
     mean: tuple[float, ...] | None = Field(default=None, description="Per channel; for zscore_dataset only.")
     std: tuple[float, ...] | None = Field(default=None, description="Per channel; for zscore_dataset only.")
 
@@ -133,7 +210,7 @@ class Normalisation(BaseModel):
     def _check_numbers(self) -> Self:
         fixed = self.kind == "zscore_dataset"
         if fixed != (self.mean is not None) or fixed != (self.std is not None):
-            raise ValueError("zscore_dataset needs mean and std, zscore_case takes neither")
+            raise ValueError("zscore_dataset needs mean and std, the other kinds take neither")
         if self.mean is not None and self.std is not None:
             if len(self.mean) != len(self.std):
                 raise ValueError(f"mean and std need one number per channel; received {self.mean} and {self.std}")
@@ -143,31 +220,63 @@ class Normalisation(BaseModel):
 
     @classmethod
     def of_cases(cls, kind: NormalisationKind, cases: Iterable[IntensityStatistics]) -> Self:
-        """Return the normalisation of `kind` with numbers pooled from `cases` (unused by zscore_case)."""
-        if kind == "zscore_case":
+        """Return the normalisation of `kind` with numbers pooled from `cases` (used by zscore_dataset alone)."""
+        if kind != "zscore_dataset":
             return cls(kind=kind)
         pooled = IntensityStatistics.pooled(cases)
         return cls(kind=kind, mean=pooled.mean, std=pooled.std)
 
     def statistics(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and std, (channels,) float64 each, that are due to a clipped image (..., channels)."""
+        """Return offset and scale, (channels,) float64 each, that are due to a prepared image (..., channels)."""
+        if self.kind == "none":
+            return np.zeros(image.shape[-1]), np.ones(image.shape[-1])
         if self.mean is not None and self.std is not None:
             return np.array(self.mean), np.array(self.std)
         return self.statistics_of_case(IntensityStatistics.of(image))
 
     def statistics_of_case(self, case: IntensityStatistics) -> tuple[np.ndarray, np.ndarray]:
         """Return the same two arrays from a case's stored statistics, without its pixels."""
+        channels = len(case.sums)
+        if self.kind == "none":
+            return np.zeros(channels), np.ones(channels)
         if self.mean is not None and self.std is not None:
             return np.array(self.mean), np.array(self.std)
+        if self.kind == "zscore_nonzero":
+            return np.array(case.nonzero_mean), np.array(case.nonzero_std)
+        if self.kind == "min_max":
+            extent = np.subtract(case.highest, case.lowest)
+            return np.array(case.lowest), np.where(extent > 0, extent, 1.0)
         return np.array(case.mean), np.array(case.std)
 
-    @staticmethod
-    def apply(image: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        """Return (image - mean) / std as a new float32 array of the same shape (..., channels)."""
-        centred = np.subtract(image, np.asarray(mean, np.float32), dtype=np.float32)
-        return np.divide(centred, np.asarray(std, np.float32), out=centred)
+    def apply(self, image: np.ndarray, offset: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """Return (image - offset) / scale as a new float32 array of the same shape (..., channels).
+
+        The numbers are those of `statistics`; with zscore_nonzero, pixels that are 0 stay 0.
+        """
+        if self.kind == "none":
+            return np.array(image, np.float32)
+        rows, offset, scale = _as_rows(image, offset, scale)
+        result = np.subtract(rows, offset, dtype=np.float32)
+        np.divide(result, scale, out=result)
+        if self.kind == "zscore_nonzero":
+            result *= rows != 0
+        return result.reshape(image.shape)
 
 
-def _std(mean: float, mean_square: float) -> float:
-    std = max(0.0, mean_square - mean * mean) ** 0.5
-    return std if std > CONSTANT * abs(mean) else 1.0
+def _as_rows(image: np.ndarray, offset: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image and numbers shaped so that NumPy's innermost loop runs over a row of pixels, not over the channels."""
+    channels = image.shape[-1]
+    offset, scale = np.asarray(offset, np.float32), np.asarray(scale, np.float32)
+    if channels == 1 or image.ndim < 2 or not image.flags.c_contiguous:
+        return image, offset, scale
+    width = image.shape[-2]
+    return image.reshape(-1, width * channels), np.tile(offset, width), np.tile(scale, width)
+
+
+def _deviations(means: tuple[float, ...], squares: tuple[float, ...], counts: tuple[int, ...]) -> tuple[float, ...]:
+    """Standard deviations from means, sums of squares and counts; 1 where they are only rounding."""
+    found = []
+    for mean, square, count in zip(means, squares, counts, strict=True):
+        std = max(0.0, square / max(1, count) - mean * mean) ** 0.5
+        found.append(std if std > CONSTANT * abs(mean) else 1.0)
+    return tuple(found)

@@ -1,24 +1,108 @@
-"""Resampling of slices in their plane, and centred padding or cropping.
+"""Resampling along the axes of an array, and centred padding or cropping.
 
-Pixels are areas: a slice covers the same field of view before and after, so output pixel x has its centre at
-input position (x + 0.5) * input_size / output_size - 0.5. Both directions are handled one after the other:
-growing interpolates, shrinking averages over the area of the output pixel (which keeps aliasing out). The
-weights form a small sparse matrix for each direction.
+Voxels are boxes: resampling to another number of voxels keeps the field of view, so output voxel x has its centre
+at input position (x + 0.5) * input_size / output_size - 0.5. The axes are handled one after the other: growing
+interpolates, shrinking averages over the extent of the output voxel (which keeps aliasing out). The weights of an
+axis lie in a band, which is cut into small dense blocks that a matrix product applies; slices are worked on a few
+at a time, so that memory holds the input, the output and some megabytes.
 
 Source: R. Keys, Cubic convolution interpolation for digital image processing, IEEE TASSP 29 (1981) 1153-1160.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from math import ceil, floor
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
-from scipy import sparse
 
-__all__ = ["Fit", "fit_slices", "resample_images", "resample_labels", "resample_scores", "resampled_size"]
+__all__ = [
+    "AxisMap",
+    "Fit",
+    "Maps",
+    "Order",
+    "fit_slices",
+    "resample",
+    "resample_images",
+    "resample_label_map",
+    "resample_labels",
+    "resample_scores",
+    "resampled_size",
+]
 
-Growing = Literal["linear", "cubic"]
+Order = Literal[1, 3]
+PLACE_TOLERANCE = 1e-3  # of a voxel: closer places are the same
+TIE = 1e-5  # label shares that differ by less are equal: float32 rounds
+ROWS = 16  # output rows a block of weights makes
+BLOCK_VOXELS = 2**19  # voxels resampled at a time
+
+
+class AxisMap(NamedTuple):
+    """Where the voxels of a resampled axis lie: output voxel k has its centre at input position start + k * step.
+
+    Args:
+        old: input voxels.
+        new: output voxels.
+        start: input position of output voxel 0.
+        step: input voxels per output voxel, positive.
+
+    >>> AxisMap.covering(4, 2)
+    AxisMap(old=4, new=2, start=0.5, step=2.0)
+    """
+
+    old: int
+    new: int
+    start: float = 0.0
+    step: float = 1.0
+
+    @classmethod
+    def covering(cls, old: int, new: int) -> Self:
+        """Return the map between `old` and `new` voxels of the same field of view."""
+        return cls(old, new, 0.5 * old / new - 0.5, old / new)
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether every output voxel inside the input is an input voxel."""
+        return (
+            abs(self.start - round(self.start)) <= PLACE_TOLERANCE
+            and abs(self.step - 1) * max(self.old, self.new) <= PLACE_TOLERANCE
+        )
+
+    @property
+    def inside(self) -> slice:
+        """The output voxels whose centres lie within the input's field of view."""
+        first = ceil((-0.5 - self.start) / self.step - PLACE_TOLERANCE)
+        last = floor((self.old - 0.5 - self.start) / self.step + PLACE_TOLERANCE)
+        start = min(max(0, first), self.new)
+        return slice(start, max(start, min(self.new, last + 1)))
+
+    def only(self, part: slice) -> AxisMap:
+        """Return the map of the output voxels in `part` alone."""
+        return AxisMap(self.old, part.stop - part.start, self.start + part.start * self.step, self.step)
+
+    def snapped(self) -> AxisMap:
+        """Return the map with rounding of its place taken off: whole shifts and equal fields of view exactly."""
+        if self.is_copy:
+            return AxisMap(self.old, self.new, float(round(self.start)), 1.0)
+        same = AxisMap.covering(self.old, self.new)
+        ends = self.start - 0.5 * self.step, self.start + (self.new - 0.5) * self.step
+        agree = all(
+            abs(end - wanted) <= PLACE_TOLERANCE for end, wanted in zip(ends, (-0.5, self.old - 0.5), strict=True)
+        )
+        return same if agree else self
+
+
+Maps = tuple[AxisMap, AxisMap, AxisMap]
+
+
+class _Block(NamedTuple):
+    """Some output voxels of an axis, the input voxels they are made from, and the weights (None: copied)."""
+
+    out: slice
+    source: slice
+    weights: np.ndarray | None
 
 
 def resampled_size(size: int, spacing_mm: float, new_spacing_mm: float) -> int:
@@ -28,6 +112,75 @@ def resampled_size(size: int, spacing_mm: float, new_spacing_mm: float) -> int:
     (50, 1)
     """
     return max(1, round(size * spacing_mm / new_spacing_mm))
+
+
+def resample(
+    array: np.ndarray, maps: Maps, order: Order, fill: Sequence[float] = (), limits: np.ndarray | None = None
+) -> np.ndarray:
+    """Resample intensities or scores along three axes.
+
+    Args:
+        array: (a, b, c, channels), real numbers; not changed.
+        maps: how each of the first three axes is resampled.
+        order: how an axis grows: 1 linearly, 3 by cubic convolution, which may leave the input's range a little.
+        fill: value of each channel where the output lies outside the input; empty: 0.
+        limits: (channels, 2) lowest and highest value that the result is cut to; None: as it is.
+
+    Returns:
+        (*new, channels) float32; where all axes are copied a view of `array`, in its own type.
+
+    >>> maps = (AxisMap(2, 2), AxisMap.covering(4, 2), AxisMap(3, 4, start=-1.0))
+    >>> resample(np.ones((2, 4, 3, 1)), maps, order=1)[0, :, :, 0].tolist()
+    [[0.0, 1.0, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]]
+    """
+    maps, box, shape = _prepared(maps)
+    if all(axis.is_copy for axis in maps):
+        return _copied(array, maps, box, shape, fill)
+    result = _filled((*shape, array.shape[3]), np.float32, box, fill)
+    target = result[box]
+    if target.size == 0:
+        return result
+    across, *plane = maps
+    blocks = [_blocks(axis, order, ROWS) for axis in plane]
+    for part in _blocks(across, order, _slices_at_a_time(across, array.shape[1:])):
+        planes = _planes(array[part.source])
+        planes = _apply(planes, [[part], *blocks], _axis_order(maps))
+        if limits is not None:
+            low, high = (side[:, np.newaxis, np.newaxis, np.newaxis] for side in np.asarray(limits, np.float32).T)
+            planes = np.clip(planes, low, high)
+        target[part.out] = np.moveaxis(planes, 0, 3)
+    return result
+
+
+def resample_label_map(array: np.ndarray, maps: Maps) -> np.ndarray:
+    """Resample a label map along three axes without inventing values.
+
+    Each label's mask is interpolated linearly (averaged where an axis shrinks); every voxel takes the label with
+    the largest share, the smaller label on a tie, and 0 outside of the input.
+
+    Args:
+        array: (a, b, c), any integer type; not changed.
+        maps: how each axis is resampled.
+
+    Returns:
+        (*new) of the same type; where all axes are copied a view of `array`.
+
+    >>> maps = (AxisMap(1, 1), AxisMap(1, 1), AxisMap.covering(9, 3))
+    >>> resample_label_map(np.array([[[1, 1, 1, 2, 2, 2, 2, 2, 1]]], np.uint8), maps).tolist()
+    [[[1, 2, 2]]]
+    """
+    maps, box, shape = _prepared(maps)
+    if all(axis.is_copy for axis in maps):
+        return _copied(array, maps, box, shape, ())
+    result = _filled(shape, array.dtype, box, ())
+    target = result[box]
+    if target.size == 0:
+        return result
+    across, *plane = maps
+    blocks = [_blocks(axis, 1, ROWS) for axis in plane]
+    for part in _blocks(across, 1, _slices_at_a_time(across, array.shape[1:])):
+        _resample_label_block(array, target[part.out], [[part], *blocks], _axis_order(maps))
+    return result
 
 
 def resample_images(slices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -44,7 +197,7 @@ def resample_images(slices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     >>> resample_images(np.ones((2, 4, 4, 1), np.float32), (8, 2)).shape
     (2, 8, 2, 1)
     """
-    return _resample(slices, size, "cubic")
+    return slices if slices.shape[1:3] == tuple(size) else resample(slices, _in_plane(slices.shape, size), 3)
 
 
 def resample_scores(slices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -57,28 +210,16 @@ def resample_scores(slices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Returns:
         (slices, *size, classes) float32; `slices` itself if nothing changes. The input's range is kept.
     """
-    return _resample(slices, size, "linear")
+    return slices if slices.shape[1:3] == tuple(size) else resample(slices, _in_plane(slices.shape, size), 1)
 
 
 def resample_labels(slices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resample a label map to `size` without inventing values.
-
-    Each label's mask is interpolated like a score; every pixel takes the label with the largest share, the
-    smaller label on a tie.
-
-    Args:
-        slices: (slices, height, width), any integer type.
-        size: new (height, width).
+    """Resample label maps (slices, height, width) to (height, width) `size`, see `resample_label_map`.
 
     Returns:
         (slices, *size) of the same type; `slices` itself if nothing changes.
     """
-    if slices.shape[1:3] == tuple(size):
-        return slices
-    result = np.empty((len(slices), *size), slices.dtype)
-    for source, target in zip(slices, result, strict=True):
-        _resample_label_slice(source, target)
-    return result
+    return slices if slices.shape[1:3] == tuple(size) else resample_label_map(slices, _in_plane(slices.shape, size))
 
 
 class Fit(NamedTuple):
@@ -119,69 +260,162 @@ def fit_slices(slices: np.ndarray, size: tuple[int, int], fill: float = 0) -> Fi
     return Fit(result, (before[0], before[1]))
 
 
-def _resample(slices: np.ndarray, size: tuple[int, int], growing: Growing) -> np.ndarray:
-    old = slices.shape[1:3]
-    if old == tuple(size):
-        return slices
-    result = np.empty((len(slices), *size, slices.shape[3]), np.float32)
-    steps = _steps(old, size, growing)
-    for source, target in zip(slices, result, strict=True):
-        target[...] = _resize(source, steps)
+def _in_plane(shape: tuple[int, ...], size: tuple[int, int]) -> Maps:
+    count, height, width = shape[:3]
+    return AxisMap(count, count), AxisMap.covering(height, size[0]), AxisMap.covering(width, size[1])
+
+
+def _prepared(maps: Maps) -> tuple[Maps, tuple[slice, ...], tuple[int, int, int]]:
+    """The maps of what lies inside the input, where that lies in the output, and the output's shape."""
+    snapped = [axis.snapped() for axis in maps]
+    box = tuple(axis.inside for axis in snapped)
+    a, b, c = (axis.only(part) for axis, part in zip(snapped, box, strict=True))
+    return (a, b, c), box, (maps[0].new, maps[1].new, maps[2].new)
+
+
+def _copied(
+    array: np.ndarray, maps: Maps, box: tuple[slice, ...], shape: tuple[int, ...], fill: Sequence[float]
+) -> np.ndarray:
+    content = array[tuple(slice(round(axis.start), round(axis.start) + axis.new) for axis in maps)]
+    if content.shape[:3] == shape:
+        return content
+    result = _filled((*shape, *array.shape[3:]), array.dtype, box, fill)
+    result[box] = content
     return result
 
 
-def _resample_label_slice(source: np.ndarray, target: np.ndarray) -> None:
-    values = np.unique(source)
-    target[...] = values[0]
-    if len(values) == 1:
+def _filled(shape: tuple[int, ...], dtype: np.typing.DTypeLike, box: tuple[slice, ...], fill: Sequence[float]) -> np.ndarray:
+    if all(part == slice(0, size) for part, size in zip(box, shape, strict=False)):
+        return np.empty(shape, dtype)
+    result = np.zeros(shape, dtype)
+    if len(fill):
+        result[...] = np.asarray(fill, dtype)
+    return result
+
+
+def _slices_at_a_time(axis: AxisMap, plane: tuple[int, ...]) -> int:
+    return max(1, round(BLOCK_VOXELS / int(np.prod(plane)) / max(1.0, axis.step)))
+
+
+def _axis_order(maps: Maps) -> list[int]:
+    """The axes, the most shrinking one first: less work for the others."""
+    return sorted(range(3), key=lambda axis: 1 / maps[axis].step)
+
+
+def _planes(part: np.ndarray) -> np.ndarray:
+    """(n, height, width, channels) as float32 (channels, n, height, width) that a matrix product takes as it lies."""
+    planes = np.moveaxis(part, 3, 0)
+    is_compact = part.itemsize in planes.strides[2:]
+    if planes.dtype == np.float32 and is_compact:
+        return planes
+    return planes.astype(np.float32, order="K" if is_compact else "C")
+
+
+def _apply(planes: np.ndarray, blocks: list[list[_Block]], order: list[int]) -> np.ndarray:
+    """Resample (channels, a, b, c) along each axis by its blocks, which lie side by side, in the given order."""
+    for axis in order:
+        if blocks[axis][0].weights is not None:
+            planes = _multiply(planes, blocks[axis], axis)
+    return planes
+
+
+def _multiply(planes: np.ndarray, blocks: list[_Block], axis: int) -> np.ndarray:
+    channels, depth, height, width = planes.shape
+    first, origin = blocks[0].out.start, min(block.source.start for block in blocks)
+    size = blocks[-1].out.stop - first
+    if axis == 0:
+        planes = planes.reshape(channels, depth, height * width)
+        result = np.empty((channels, size, height * width), np.float32)
+    elif axis == 1:
+        result = np.empty((channels, depth, size, width), np.float32)
+    else:
+        result = np.empty((channels, depth, height, size), np.float32)
+    for out, source, weights in blocks:
+        into, taken = slice(out.start - first, out.stop - first), slice(source.start - origin, source.stop - origin)
+        if axis == 2:
+            np.matmul(planes[..., taken], weights.T, out=result[..., into])  # type: ignore[union-attr]
+        else:
+            np.matmul(weights, planes[..., taken, :], out=result[..., into, :])  # type: ignore[arg-type]
+    return result if axis else result.reshape(channels, size, height, width)
+
+
+def _resample_label_block(
+    array: np.ndarray, target: np.ndarray, blocks: list[list[_Block]], order: list[int]
+) -> None:
+    """Resample the slices of one block across; only where there is something besides the smallest label."""
+    part = array[blocks[0][0].source]
+    smallest = part.min()
+    target[...] = smallest
+    extents = _extents(part != smallest)
+    if extents is None:
         return
-    steps = _steps(source.shape, target.shape, "linear")
-    best = np.zeros(target.shape, np.float32)
-    for value in values:
-        share = _resize((source == value)[..., np.newaxis], steps)[..., 0]
-        target[share > best] = value
-        np.maximum(best, share, out=best)
+    across, rows, columns = blocks[0], _touching(blocks[1], extents[0]), _touching(blocks[2], extents[1])
+    part = part[:, _span(rows).source, _span(columns).source]
+    window = target[:, _span(rows).out, _span(columns).out]
+    best = np.zeros(window.shape, np.float32)
+    rest = np.ones(window.shape, np.float32)
+    for value in np.unique(part):
+        if value != smallest:
+            mask = (part == value).astype(np.float32)[np.newaxis]
+            share = _apply(mask, [across, rows, columns], order)[0]
+            rest -= share
+            window[share > best + TIE] = value
+            np.maximum(best, share, out=best)
+    window[rest >= best - TIE] = smallest
 
 
-def _steps(old: tuple[int, ...], new: tuple[int, ...], growing: Growing) -> list[tuple[int, sparse.csr_array]]:
-    """The directions that change, each with its weights, the most shrinking one first (less work)."""
-    changing = sorted((new[axis] / old[axis], axis) for axis in range(2) if new[axis] != old[axis])
-    return [(axis, _weights(old[axis], new[axis], growing)) for _, axis in changing]
+def _extents(mask: np.ndarray) -> tuple[slice, slice] | None:
+    """First and last row and column of (n, height, width) that hold a True; None: there is none."""
+    seen = mask.any(axis=0)
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    if not len(rows):
+        return None
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def _resize(image: np.ndarray, steps: list[tuple[int, sparse.csr_array]]) -> np.ndarray:
-    """Apply weights along rows (0) or columns (1) of one image (height, width, channels)."""
-    result = image.astype(np.float32, copy=False)
-    for axis, weights in steps:
-        lines = np.ascontiguousarray(np.moveaxis(result, axis, 0))
-        changed = weights @ lines.reshape(len(lines), -1)
-        result = np.moveaxis(changed.reshape(-1, *lines.shape[1:]), 0, axis)
-    return result
+def _touching(blocks: list[_Block], extent: slice) -> list[_Block]:
+    return [block for block in blocks if block.source.start < extent.stop and block.source.stop > extent.start]
+
+
+def _span(blocks: list[_Block]) -> _Block:
+    source = slice(min(block.source.start for block in blocks), max(block.source.stop for block in blocks))
+    return _Block(slice(blocks[0].out.start, blocks[-1].out.stop), source, None)
 
 
 @lru_cache(maxsize=256)
-def _weights(old: int, new: int, growing: Growing) -> sparse.csr_array:
-    """Weights (new, old), float32, each row summing to 1, that resample a line of pixels."""
-    if new < old:
-        taps, weights = _area_taps(old, new)
-    else:
-        centres = (np.arange(new) + 0.5) * old / new - 0.5
-        reach = 1 if growing == "linear" else 2
-        taps = np.floor(centres).astype(np.intp)[:, np.newaxis] + np.arange(1 - reach, reach + 1)
-        distance = np.abs(taps - centres[:, np.newaxis])
-        weights = np.maximum(0, 1 - distance) if growing == "linear" else _keys(distance)
-    rows = np.repeat(np.arange(new), taps.shape[1])
-    columns = np.clip(taps, 0, old - 1).ravel()  # beyond the edge the outermost pixel is repeated
-    return sparse.csr_array((weights.ravel().astype(np.float32), (rows, columns)), shape=(new, old))
+def _blocks(axis: AxisMap, order: Order, rows: int) -> list[_Block]:
+    """The weights of an axis, `rows` output voxels at a time; those of an output voxel sum to 1."""
+    parts = [slice(start, min(start + rows, axis.new)) for start in range(0, axis.new, rows)]
+    if axis.is_copy:
+        first = round(axis.start)
+        return [_Block(part, slice(first + part.start, first + part.stop), None) for part in parts]
+    taps, weights = _area_taps(axis) if axis.step > 1 else _interpolation_taps(axis, order)
+    taps = np.clip(taps, 0, axis.old - 1)  # beyond the edge the outermost voxel is repeated
+    found = []
+    for part in parts:
+        source = slice(int(taps[part].min()), int(taps[part].max()) + 1)
+        block = np.zeros((part.stop - part.start, source.stop - source.start))
+        np.add.at(block, (np.arange(len(block))[:, np.newaxis], taps[part] - source.start), weights[part])
+        found.append(_Block(part, source, block.astype(np.float32)))
+    return found
 
 
-def _area_taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
-    """Input pixels under each output pixel and the parts of the output pixel that they cover."""
-    edges = (np.arange(new + 1) * old / new)[:, np.newaxis]
-    first, last = edges[:-1], edges[1:]
-    taps = np.floor(first).astype(np.intp) + np.arange(-(-old // new) + 1)
+def _interpolation_taps(axis: AxisMap, order: Order) -> tuple[np.ndarray, np.ndarray]:
+    """Input voxels around each output centre and their weights."""
+    centres = axis.start + np.arange(axis.new) * axis.step
+    reach = 1 if order == 1 else 2
+    taps = np.floor(centres).astype(np.intp)[:, np.newaxis] + np.arange(1 - reach, reach + 1)
+    distance = np.abs(taps - centres[:, np.newaxis])
+    return taps, np.maximum(0, 1 - distance) if order == 1 else _keys(distance)
+
+
+def _area_taps(axis: AxisMap) -> tuple[np.ndarray, np.ndarray]:
+    """Input voxels under each output voxel and the parts of the output voxel that they cover."""
+    first = (axis.start + 0.5 + (np.arange(axis.new) - 0.5) * axis.step)[:, np.newaxis]
+    last = first + axis.step
+    taps = np.floor(first).astype(np.intp) + np.arange(ceil(axis.step) + 1)
     overlap = np.minimum(taps + 1, last) - np.maximum(taps, first)
-    return taps, np.maximum(0, overlap) * new / old
+    return taps, np.maximum(0, overlap) / axis.step
 
 
 def _keys(distance: np.ndarray) -> np.ndarray:

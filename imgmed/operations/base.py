@@ -1,0 +1,74 @@
+"""The value that operations take and give: a scan, its image and label map always on one voxel grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from imgmed.errors import PairMismatchError
+from imgmed.intensity import Bounds
+from imgmed.resampling import Maps, Order, resample, resample_label_map
+from imgmed.volume import Volume
+
+__all__ = ["Scan", "moved"]
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """An image, its label map, and what is known of its intensities.
+
+    Args:
+        image: (i, j, k) or (i, j, k, channels).
+        label: (i, j, k) whole numbers on the same voxels; None: a scan without labels.
+        bounds: (lowest, highest) of each channel that an operation has limited the image to; None: not limited.
+        source: the image before the first operation; None: `image` itself.
+
+    Raises:
+        PairMismatchError: image and label map differ in shape.
+    """
+
+    image: Volume
+    label: Volume | None = None
+    bounds: Bounds | None = None
+    source: Volume | None = None
+
+    def __post_init__(self) -> None:
+        if self.label is not None and self.label.shape != self.image.shape:
+            raise PairMismatchError(
+                f"{self.image.origin} has shape {self.image.shape}, its label map {self.label.origin}"
+                f" {self.label.shape}; both must lie on the same voxel grid"
+            )
+
+
+def moved(scan: Scan, maps: Maps, order: Order = 1, fill: float | None = None) -> Scan:
+    """Resample, crop or pad a scan along its array axes; what stays has the same world coordinates.
+
+    Args:
+        scan: it is not changed; an axis that is only cut gives a view.
+        maps: how each array axis is resampled.
+        order: how the image grows, see `imgmed.resampling.resample`; the label map never gains values.
+        fill: intensity outside of the image; None: the lowest of each channel. Label maps get 0.
+    """
+    if all(axis.is_copy and axis.start == 0 and axis.old == axis.new for axis in maps):
+        return scan
+    change = np.diag([*(axis.step for axis in maps), 1.0])
+    change[:3, 3] = [axis.start for axis in maps]
+    affine = scan.image.affine @ change
+    array = scan.image.array
+    channels = array if array.ndim == 4 else array[..., np.newaxis]
+    limits = np.array(scan.bounds) if scan.bounds is not None and order == 3 else None
+    image = resample(channels, maps, order, _fill(channels, maps, fill), limits)
+    label = None
+    if scan.label is not None:
+        label = replace(scan.label, array=resample_label_map(scan.label.array, maps), affine=affine)
+    image = image if array.ndim == 4 else image[..., 0]
+    return replace(scan, image=replace(scan.image, array=image, affine=affine), label=label)
+
+
+def _fill(channels: np.ndarray, maps: Maps, fill: float | None) -> Sequence[float]:
+    if all(axis.inside == slice(0, axis.new) for axis in maps):
+        return ()
+    lowest = [channels[..., channel].min() for channel in range(channels.shape[3])]
+    return lowest if fill is None else [fill] * len(lowest)
