@@ -18,7 +18,7 @@ from imgmed.parallel import map_in_order
 from imgmed.progress import Progress
 from imgmed.reading import ReadingRules, read_case_image, read_case_label
 from imgmed.scan import ScanPreparation, prepare_case
-from imgmed.slices import SliceSelection, select_slices
+from imgmed.selection import SliceSelection, select_slices
 from imgmed.storage import read_json, write_json
 from imgmed.survey import SurveyedCase, SurveyRecord
 from imgmed.volume import Volume
@@ -125,29 +125,31 @@ def _new_case(task: _Task) -> Case:
         label_map = Volume(numbered, image.affine, source.label.path)
         write_reference(task.folder, record.case_id, label_map)
     scan = prepare_case(image, label_map, rules.preparation)
-    write_arrays(task.folder, record.case_id, scan.image, scan.label_map)
+    write_arrays(task.folder, record.case_id, scan.image, scan.label)
+    slices = len(scan.image)
+    chosen = select_slices(slices if scan.label is None else scan.label, rules.selection, rules.seed, record.case_id)
     return Case(
         case_id=record.case_id,
         patient_id=record.patient_id,
         images=record.images,
         label=record.label,
         sha256=record.sha256,
-        shape=record.shape,
-        spacing_mm=image.spacing_mm,
-        affine=record.affine,
         grid=scan.grid,
-        slice_range=labelled_slices(scan.label_map),
+        spacing_mm=image.spacing_mm,
+        slice_range=labelled_slices(scan.label),
         label_counts=_named_counts(label_map, rules.labelling),
         clip_bounds=scan.bounds,
         intensity=IntensityStatistics.of(scan.image, rules.normalisation),
         category=record.category,
-        training_slices=select_slices(scan.label_map, len(scan.image), rules.selection, rules.seed, record.case_id),
+        training_slices=None if len(chosen) == slices else tuple(chosen.tolist()),
     )
 
 
 def labelled_slices(label_map: np.ndarray | None) -> tuple[int, int]:
     """Return the first slice of (slices, height, width) with a label, and the last plus one; (0, 0): none."""
-    labelled = [] if label_map is None else np.flatnonzero(label_map.any(axis=(1, 2)))
+    if label_map is None:
+        return 0, 0
+    labelled = np.flatnonzero(label_map.any(axis=(1, 2)))
     return (int(labelled[0]), int(labelled[-1]) + 1) if len(labelled) else (0, 0)
 
 

@@ -17,7 +17,7 @@ from imgmed.labels import class_values
 from imgmed.scan import ScanPreparation
 from imgmed.settings import PreparationSettings
 from imgmed.slices import Affine, SliceGrid
-from imgmed.splits import Splits
+from imgmed.splits import Fold, Splits
 from imgmed.storage import read_json, write_json, write_npy
 from imgmed.volume import Volume
 
@@ -120,7 +120,7 @@ class DatasetDescription(BaseModel):
     fingerprint: dict[str, Any] = Field(description="Geometry of the training cases, axes right, anterior, superior.")
     warnings: tuple[str, ...] = Field(default=(), description="What was noticed and did not stop the preparation.")
     skipped: tuple[str, ...] = Field(default=(), description="Cases left out with on_error=skip, each with its reason.")
-    plan_digest: str = Field(default="", description="Tells which arrays a later preparation may take over.")
+    rules_digest: str = Field(default="", description="Tells which arrays a later preparation may take over.")
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,14 @@ class PreparedDataset:
     def original_splits(self) -> Splits:
         """The splits without augmented copies."""
         copies = {case.case_id for case in self.cases.values() if case.augmented_from is not None}
-        return self.splits.without(copies) if copies else self.splits
+        return Splits(
+            train=_without(copies, self.splits.train),
+            validation=self.splits.validation,
+            test=self.splits.test,
+            folds=tuple(
+                Fold(_without(copies, fold.train), _without(copies, fold.validation)) for fold in self.splits.folds
+            ),
+        )
 
     def case_statistics(self, case_id: str) -> IntensityStatistics:
         """Return count, sums and sums of squares of a case's prepared intensities."""
@@ -244,6 +251,10 @@ class PreparedDataset:
             return np.load(path, mmap_mode="r")
         except (OSError, ValueError) as error:
             raise NotADatasetError(f"{path}: missing or damaged ({error}); run 'r2d2 prepare' again") from error
+
+
+def _without(copies: set[str], case_ids: Iterable[str]) -> tuple[str, ...]:
+    return tuple(case_id for case_id in case_ids if case_id not in copies)
 
 
 def write_arrays(folder: Path, case_id: str, image: np.ndarray, label_map: np.ndarray | None) -> None:

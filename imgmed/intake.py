@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgmed.errors import PatientKeyError, UnknownChannelError
-from imgmed.formats.dicom import has_dicom_name_or_content
+from imgmed.formats.dicom import is_dicom
 from imgmed.pseudonyms import Pseudonyms, read_patient_key
 from imgmed.reading import ReadingRules
 from imgmed.recipes import read_study
@@ -65,7 +65,7 @@ def take_in(
 
 
 def _has_dicom(study: Study) -> bool:
-    return any(has_dicom_name_or_content(case.images[0].path) for case in study.sources)
+    return any(is_dicom(case.images[0].path) for case in study.sources)
 
 
 def _patients(study: Study, settings: PreparationSettings) -> dict[str, str]:

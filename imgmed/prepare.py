@@ -16,7 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from imgmed.archives import is_archive, unpack
+from imgmed.augmentation.enlarge import enlarge_training
+from imgmed.augmentation.settings import AugmentationSettings
 from imgmed.casework import JOURNAL, CaseRules, write_cases, write_entry
+from imgmed.comparison import describe_duplicates, find_duplicates
 from imgmed.dataset import (
     ARRAYS,
     REFERENCES,
@@ -26,9 +29,8 @@ from imgmed.dataset import (
     case_files,
     write_description,
 )
-from imgmed.comparison import describe_duplicates, find_duplicates
 from imgmed.duplicates import Duplicate
-from imgmed.errors import DatasetExistsError, InvalidCasesError
+from imgmed.errors import DatasetExistsError, DuplicateCasesError, InvalidCasesError
 from imgmed.fingerprint import build_fingerprint
 from imgmed.intake import Intake, take_in
 from imgmed.intensity import Normalisation
@@ -41,6 +43,7 @@ from imgmed.settings import PreparationSettings
 from imgmed.splits import Splits, extend_splits, fixed_splits, read_splits
 from imgmed.storage import check_free_space, remove_unfinished, resumable_folder, write_json
 from imgmed.survey import SURVEY, SurveyedCase, is_surveyed, survey_study
+from imgmed.volume import Volume
 
 __all__ = ["is_up_to_date", "prepare_dataset"]
 
@@ -212,6 +215,16 @@ def _prepare(work: _Work) -> None:
         duplicates=sentences,
     )
     write_json(work.folder / FINGERPRINT, fingerprint.model_dump(mode="json"))
+    if settings.augment_to is not None:
+        cases, splits = enlarge_training(
+            work.folder,
+            cases,
+            splits,
+            target_slices=settings.augment_to,
+            settings=work.augmentation or AugmentationSettings.model_validate("table1"),
+            seed=settings.seed,
+            progress=progress,
+        )
     description = _describe(work, plan, labelling, rules, cases, splits, sentences, skipped)
     write_description(work.folder, description, cases, splits)
 
@@ -255,8 +268,12 @@ def _channels(work: _Work, surveyed: Sequence[SurveyedCase]) -> tuple[str, ...]:
 
 def _bytes_needed(cases: Sequence[SurveyedCase], preparation: ScanPreparation, labels: Mapping[str, int]) -> int:
     per_voxel = 4 * len(preparation.channels) + label_dtype(list(labels.values())).itemsize
-    voxels = (grid_for(case.shape, case.affine, preparation).stack_shape for case in cases)
+    voxels = (grid_for(_without_voxels(case), preparation).stack_shape for case in cases)
     return sum(int(np.prod(shape)) * per_voxel + PER_CASE_OVERHEAD for shape in voxels)
+
+
+def _without_voxels(case: SurveyedCase) -> Volume:
+    return Volume(np.broadcast_to(np.float32(0), case.shape), case.affine)
 
 
 def _remove_others(folder: Path, cases: Sequence[Case]) -> None:

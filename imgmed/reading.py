@@ -9,9 +9,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from imgmed.errors import InvalidVolumeError, PairMismatchError
-from imgmed.formats import Segments, read_header, read_label, read_volume
+from imgmed.formats import read_header, read_volume
+from imgmed.formats.labels import Segments, read_label
 from imgmed.geometry import axis_codes, describe_affine, is_same_affine
-from imgmed.labels import compose, count_combinations, label_dtype, remap_labels
+from imgmed.labels import compose, label_dtype, remap_labels
 from imgmed.scan import channel_array
 from imgmed.study import CaseSource, VolumeSource
 from imgmed.volume import Volume
@@ -91,14 +92,24 @@ class CaseLabel:
     @property
     def combinations(self) -> dict[frozenset[str], int]:
         """Which masks overlap, with their voxels; {} for integers."""
-        return {} if self.masks is None else count_combinations(self.masks)
+        if self.masks is None:
+            return {}
+        names = sorted(self.masks)
+        packed = np.zeros(self.masks[names[0]].shape, np.uint64)
+        for bit, name in enumerate(names):
+            packed |= self.masks[name].astype(np.uint64) << np.uint64(bit)
+        found, counts = np.unique(packed[packed > 0], return_counts=True)
+        return {
+            frozenset(name for bit, name in enumerate(names) if int(code) >> bit & 1): int(count)
+            for code, count in zip(found, counts, strict=True)
+        }
 
     def numbered(self, labels: Mapping[str, int], regions: Mapping[str, tuple[int, ...]] | None) -> np.ndarray:
         """Return the label map in the smallest type that holds `labels`; masks become composite integers."""
         dtype = label_dtype(list(labels.values()))
         if self.label_map is not None:
             return self.label_map.astype(dtype, copy=False)
-        return compose(self.masks or {}, labels, regions or {}).astype(dtype, copy=False)
+        return compose(self.masks or {}, regions or {}).astype(dtype, copy=False)
 
 
 def read_case_label(source: VolumeSource, image: Volume, rules: ReadingRules) -> CaseLabel:
@@ -111,7 +122,7 @@ def read_case_label(source: VolumeSource, image: Volume, rules: ReadingRules) ->
     label = read_label(source, image)
     if isinstance(label, Segments):
         return CaseLabel(None, label.masks)
-    array = label.array if rules.remap_labels is None else remap_labels(label.array, rules.remap_labels)
+    array = label.array if rules.remap_labels is None else remap_labels(label.array, rules.remap_labels, others="keep")
     return CaseLabel(array, None, _repairs(source, image))
 
 

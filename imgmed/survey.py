@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from imgmed.dataset import SourceFiles
 from imgmed.duplicates import Signature, signature_of
 from imgmed.errors import ImgMedError
-from imgmed.formats.dicom import PatientIdentity, find_series, has_dicom_name_or_content
+from imgmed.formats.dicom import PatientIdentity, find_series, is_dicom
 from imgmed.intake import Intake
 from imgmed.labels import check_declared, count_labels, labels_from_values, number_segments
 from imgmed.measures import CaseMeasures, measure_case
@@ -262,7 +262,7 @@ class _Public:
 
 
 def _identity_of(source: VolumeSource) -> PatientIdentity | None:
-    return find_series(source.path)[0].identity if has_dicom_name_or_content(source.path) else None
+    return find_series(source.path)[0].identity if is_dicom(source.path) else None
 
 
 def _named(label: CaseLabel | None, rules: ReadingRules) -> tuple[dict[str, int], np.ndarray | None]:
