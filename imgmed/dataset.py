@@ -61,12 +61,13 @@ class Case(BaseModel):
     spacing_mm: tuple[float, float, float] = Field(description="Spacing along i, j, k.")
     affine: Affine = Field(description="Voxel index -> RAS millimetres.")
     slice_axis: int = Field(description="Canonical axis across which slices were cut.")
-    slice_shape: tuple[int, int] = Field(description="(height, width) of the prepared slices.")
+    stack_shape: tuple[int, int, int] = Field(description="(slices, height, width) of the prepared arrays.")
+    stack_affine: Affine = Field(description="Index (slice, row, column) of the prepared arrays -> RAS millimetres.")
     slice_range: tuple[int, int] = Field(
         description="First slice with a labelled pixel, and last plus one; 0, 0: none."
     )
     label_counts: dict[str, int] = Field(description="Voxels of each label in the source, background included.")
-    clip_bounds: Bounds = Field(description="(lowest, highest) that each channel was clipped to.")
+    clip_bounds: Bounds = Field(description="(lowest, highest) that each channel was limited to; empty: it was not.")
     intensity: IntensityStatistics = Field(description="Of the prepared (clipped) image.")
 
     @property
@@ -77,7 +78,13 @@ class Case(BaseModel):
     @property
     def grid(self) -> SliceGrid:
         """Where the prepared slices lie in the source's voxel grid."""
-        return SliceGrid(shape=self.shape, affine=self.affine, slice_axis=self.slice_axis, slice_shape=self.slice_shape)
+        return SliceGrid(
+            shape=self.shape,
+            affine=self.affine,
+            slice_axis=self.slice_axis,
+            stack_shape=self.stack_shape,
+            prepared_affine=self.stack_affine,
+        )
 
 
 class DatasetDescription(BaseModel):

@@ -14,8 +14,7 @@ from imgmed.labels import label_dtype, labels_from_values
 from imgmed.plan import Plan, derive_plan
 from imgmed.progress import Progress, report_progress
 from imgmed.recipes import read_study
-from imgmed.resampling import resample_labels
-from imgmed.scan import ScanPreparation, grid_for, prepare_scan
+from imgmed.scan import ScanPreparation, grid_for, prepare_case
 from imgmed.settings import PreparationSettings
 from imgmed.splits import FEWEST_PATIENTS, Splits, patients_of, split_cases
 from imgmed.storage import check_absent, check_free_space, staged_folder
@@ -114,10 +113,8 @@ def _write_case(
 ) -> Case:
     source = surveyed.source
     volume = read_image(source)
-    scan = prepare_scan(volume, plan.scan_preparation)
-    grid = scan.grid
-    label_map = resample_labels(grid.to_stack(read_label(source, volume).array), grid.slice_shape)
-    label_map = label_map.astype(label_dtype(list(labels.values())), copy=False)
+    scan = prepare_case(volume, read_label(source, volume), plan.scan_preparation)
+    grid, label_map = scan.grid, np.asarray(scan.label, label_dtype(list(labels.values())))
     write_arrays(folder, source.case_id, scan.image, label_map)
     return Case(
         case_id=source.case_id,
@@ -129,7 +126,8 @@ def _write_case(
         spacing_mm=volume.spacing_mm,
         affine=grid.affine,
         slice_axis=grid.slice_axis,
-        slice_shape=grid.slice_shape,
+        stack_shape=grid.stack_shape,
+        stack_affine=grid.prepared_affine,
         slice_range=_labelled_slices(label_map),
         label_counts={name: surveyed.label_counts.get(value, 0) for name, value in labels.items()},
         clip_bounds=scan.bounds,

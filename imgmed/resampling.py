@@ -284,7 +284,9 @@ def _copied(
     return result
 
 
-def _filled(shape: tuple[int, ...], dtype: np.typing.DTypeLike, box: tuple[slice, ...], fill: Sequence[float]) -> np.ndarray:
+def _filled(
+    shape: tuple[int, ...], dtype: np.typing.DTypeLike, box: tuple[slice, ...], fill: Sequence[float]
+) -> np.ndarray:
     if all(part == slice(0, size) for part, size in zip(box, shape, strict=False)):
         return np.empty(shape, dtype)
     result = np.zeros(shape, dtype)
@@ -339,9 +341,7 @@ def _multiply(planes: np.ndarray, blocks: list[_Block], axis: int) -> np.ndarray
     return result if axis else result.reshape(channels, size, height, width)
 
 
-def _resample_label_block(
-    array: np.ndarray, target: np.ndarray, blocks: list[list[_Block]], order: list[int]
-) -> None:
+def _resample_label_block(array: np.ndarray, target: np.ndarray, blocks: list[list[_Block]], order: list[int]) -> None:
     """Resample the slices of one block across; only where there is something besides the smallest label."""
     part = array[blocks[0][0].source]
     smallest = part.min()

@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from imgmed.errors import UnknownRecipeError
+from imgmed.operations import Operation
 
 __all__ = ["AUTO", "PreparationSettings"]
 
@@ -37,9 +38,13 @@ class PreparationSettings(BaseModel):
         description="Wanted spacing along left-right, back-front, foot-head; the number across slices is"
         " not used (slices are not resampled across); null: from the data.",
     )
-    normalisation: Literal["auto", "zscore_case", "zscore_dataset"] = Field(
+    normalisation: Literal["auto", "none", "zscore_case", "zscore_nonzero", "zscore_dataset", "min_max"] = Field(
         default="auto", description="Mean and standard deviation of each case, or of all training cases."
     )
+    operations: tuple[Operation, ...] | None = Field(
+        default=None, description="What is done to every scan, in this order; null: from the data."
+    )
+    neighbours: int = Field(default=0, ge=0, description="Slices on either side seen as further channels (2.5D).")
     validation_fraction: float = Field(default=0.1, gt=0, lt=1, description="Part of the patients kept for validation.")
     test_fraction: float = Field(default=0.2, gt=0, lt=1, description="Part of the patients kept for the test.")
     folds: int = Field(

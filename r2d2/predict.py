@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -22,6 +22,7 @@ from imgmed import (
     known_suffixes,
     prepare_scan,
     read_volume,
+    with_neighbours,
     write_volume,
 )
 from imgmed.progress import Progress
@@ -125,7 +126,7 @@ class Predictor:
         """
         normalisation = self.card.normalisation
         normalised = normalisation.apply(image, *normalisation.statistics(image))
-        is_resampled = grid.slice_shape != grid.original_slice_shape
+        is_resampled = grid.is_resampled
         parts = [_decide(scores) if not is_resampled else scores for scores in self._scores(normalised)]
         stack = np.concatenate(parts)
         classes = _decide(grid.restore(stack, order=1)) if is_resampled else grid.restore(stack, order=0)
@@ -138,7 +139,8 @@ class Predictor:
         top, left = ((whole - part) // 2 for whole, part in zip(canvas, size, strict=True))
         count = max(1, PIXELS_AT_A_TIME // (canvas[0] * canvas[1]))
         for start in range(0, image.shape[0], count):
-            part = image[start : start + count]
+            wanted = np.arange(start, min(start + count, image.shape[0]))
+            part = with_neighbours(image, wanted, self.card.scan_preparation.neighbours)
             padded = np.zeros((part.shape[0], *canvas, part.shape[3]), dtype=np.float32)
             padded[:, top : top + size[0], left : left + size[1]] = part
             scores = _probabilities(np.asarray(self._network.predict_on_batch(padded), dtype=np.float32))
@@ -201,14 +203,21 @@ def predict_dataset(
 
 
 def _check_preparation(card: ModelCard, dataset: PreparedDataset) -> None:
-    theirs, ours = card.scan_preparation.model_dump(), dataset.scan_preparation.model_dump()
+    theirs, ours = dict(card.scan_preparation), dict(dataset.scan_preparation)
     differing = [name for name in ours if name != "slice_size" and theirs[name] != ours[name]]
     if differing:
-        listed = "; ".join(f"{n}: model {theirs[n]}, dataset {ours[n]}" for n in differing)
+        listed = "; ".join(f"{n}: model {_shown(theirs[n])}, dataset {_shown(ours[n])}" for n in differing)
         raise PredictionError(
             f"{dataset.folder} was prepared in another way than the model's data ({listed}); "
             f"predict its scans with --input {dataset.source_root} instead"
         )
+
+
+def _shown(value: Any) -> str:
+    """A setting as text; operations as their names and parameters."""
+    if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+        return "[" + ", ".join(str(dict(operation)) for operation in value) + "]"
+    return str(value)
 
 
 def find_scans(inputs: Sequence[Path]) -> list[Path]:
