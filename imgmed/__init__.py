@@ -10,21 +10,21 @@ if TYPE_CHECKING:
     from imgmed.dataset import Case, PreparedDataset
     from imgmed.errors import ImgMedError
     from imgmed.formats import case_stem, has_known_suffix, known_suffixes, read_volume, write_volume
-    from imgmed.intensity import Clipping, IntensityStatistics, Normalisation
+    from imgmed.intensity import IntensityStatistics, Normalisation
     from imgmed.labels import class_indices, values_of_classes
     from imgmed.phantom import write_phantom_study
     from imgmed.prepare import prepare_dataset
     from imgmed.resampling import fit_slices
-    from imgmed.scan import PreparedScan, ScanPreparation, prepare_scan
+    from imgmed.scan import PreparedScan, ScanPreparation, prepare_case, prepare_scan
+    from imgmed.selection import SliceSelection, select_slices
     from imgmed.settings import PreparationSettings
-    from imgmed.slices import SliceGrid
+    from imgmed.slices import SliceGrid, with_neighbours
     from imgmed.splits import Splits
     from imgmed.volume import Volume
 
 __all__ = [
     "AugmentationSettings",
     "Case",
-    "Clipping",
     "ImgMedError",
     "IntensityStatistics",
     "Normalisation",
@@ -33,6 +33,7 @@ __all__ = [
     "PreparedScan",
     "ScanPreparation",
     "SliceGrid",
+    "SliceSelection",
     "Splits",
     "Volume",
     "case_stem",
@@ -40,10 +41,13 @@ __all__ = [
     "fit_slices",
     "has_known_suffix",
     "known_suffixes",
+    "prepare_case",
     "prepare_dataset",
     "prepare_scan",
     "read_volume",
+    "select_slices",
     "values_of_classes",
+    "with_neighbours",
     "write_phantom_study",
     "write_volume",
 ]
@@ -51,7 +55,6 @@ __all__ = [
 _HOMES = {
     "AugmentationSettings": "augmentation.settings",
     "Case": "dataset",
-    "Clipping": "intensity",
     "ImgMedError": "errors",
     "IntensityStatistics": "intensity",
     "Normalisation": "intensity",
@@ -60,6 +63,7 @@ _HOMES = {
     "PreparedScan": "scan",
     "ScanPreparation": "scan",
     "SliceGrid": "slices",
+    "SliceSelection": "selection",
     "Splits": "splits",
     "Volume": "volume",
     "case_stem": "formats",
@@ -67,10 +71,13 @@ _HOMES = {
     "fit_slices": "resampling",
     "has_known_suffix": "formats",
     "known_suffixes": "formats",
+    "prepare_case": "scan",
     "prepare_dataset": "prepare",
     "prepare_scan": "scan",
     "read_volume": "formats",
+    "select_slices": "selection",
     "values_of_classes": "labels",
+    "with_neighbours": "slices",
     "write_phantom_study": "phantom",
     "write_volume": "formats",
 }

@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from imgmed.dataset import Case, case_files, write_arrays, write_reference
-from imgmed.intensity import IntensityStatistics, NormalisationKind
+from imgmed.intensity import IntensityStatistics
 from imgmed.labelling import Labelling
-from imgmed.labels import count_labels
+from imgmed.labels import count_labels, label_dtype
 from imgmed.parallel import map_in_order
 from imgmed.progress import Progress
 from imgmed.reading import ReadingRules, read_case_image, read_case_label
@@ -35,7 +35,6 @@ class CaseRules:
     reading: ReadingRules
     preparation: ScanPreparation
     labelling: Labelling
-    normalisation: NormalisationKind
     selection: SliceSelection
     seed: int
 
@@ -46,8 +45,7 @@ class CaseRules:
             self.reading.model_dump_json(),
             self.preparation.model_dump_json(exclude={"slice_size"}),
             sorted(self.labelling.labels.items()),
-            sorted(self.labelling.regions.items()),
-            self.normalisation,
+            sorted(self.labelling.segments.items()),
             self.selection.model_dump_json(),
             self.seed,
         )
@@ -119,10 +117,9 @@ def _new_case(task: _Task) -> Case:
     image = read_case_image(source, rules.reading)
     label_map = None
     if source.label is not None:
-        numbered = read_case_label(source.label, image, rules.reading).numbered(
-            rules.labelling.labels, rules.labelling.regions
-        )
-        label_map = Volume(numbered, image.affine, source.label.path)
+        numbered = read_case_label(source.label, image, rules.reading).numbered(rules.labelling.segments)
+        dtype = label_dtype(list(rules.labelling.labels.values()))
+        label_map = Volume(numbered.astype(dtype, copy=False), image.affine, source.label.path)
         write_reference(task.folder, record.case_id, label_map)
     scan = prepare_case(image, label_map, rules.preparation)
     write_arrays(task.folder, record.case_id, scan.image, scan.label)
@@ -139,7 +136,7 @@ def _new_case(task: _Task) -> Case:
         slice_range=labelled_slices(scan.label),
         label_counts=_named_counts(label_map, rules.labelling),
         clip_bounds=scan.bounds,
-        intensity=IntensityStatistics.of(scan.image, rules.normalisation),
+        intensity=IntensityStatistics.of(scan.image),
         category=record.category,
         training_slices=None if len(chosen) == slices else tuple(chosen.tolist()),
     )

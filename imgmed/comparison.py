@@ -42,7 +42,7 @@ def find_duplicates(
         if source is None:
             return None
         scan = image(case_id)
-        numbered = read_case_label(source, scan, intake.rules).numbered(labelling.labels, labelling.regions)
+        numbered = read_case_label(source, scan, intake.rules).numbered(labelling.segments)
         return Volume(numbered, scan.affine, source.path)
 
     def same_labels(first: str, second: str) -> bool | None:

@@ -29,8 +29,8 @@ __all__ = [
     "SourceFiles",
     "array_path",
     "case_files",
-    "reference_path",
     "map_arrays",
+    "reference_path",
     "write_arrays",
     "write_description",
     "write_reference",
@@ -72,7 +72,7 @@ class Case(BaseModel):
         description="First slice with a labelled pixel, and last plus one; 0, 0: none."
     )
     label_counts: dict[str, int] = Field(description="Voxels of each label in the source, background included.")
-    clip_bounds: Bounds = Field(description="(lowest, highest) that each channel was clipped to.")
+    clip_bounds: Bounds = Field(description="(lowest, highest) that each channel was limited to; empty: it was not.")
     intensity: IntensityStatistics = Field(description="Of the prepared (clipped) image.")
     category: str | None = Field(default=None, description="Class name in a classification study.")
     training_slices: tuple[int, ...] | None = Field(

@@ -8,6 +8,8 @@ from typing import Literal, Self, get_args
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from imgmed.operations.intensity import Bounds
+
 __all__ = [
     "Bounds",
     "IntensityStatistics",
@@ -19,7 +21,6 @@ __all__ = [
 ]
 
 NormalisationKind = Literal["none", "zscore_case", "zscore_nonzero", "zscore_dataset", "min_max"]
-Bounds = tuple[tuple[float, float], ...]
 CONSTANT = 1e-6  # a standard deviation below this part of the mean is rounding of float32
 SAMPLE = 2**15  # voxels that guess where a percentile lies
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from imgmed.errors import LabelError
 from imgmed.labels import labels_from_values, number_segments, parse_regions
@@ -14,10 +14,17 @@ __all__ = ["Labelling", "labelling_of"]
 
 @dataclass(frozen=True)
 class Labelling:
-    """{name: value} with the background, and {name: values} of what overlaps or belongs together."""
+    """Names and numbers of a study's labels.
+
+    Args:
+        labels: {name: value}, background included.
+        regions: {name: values} of labels that overlap or belong together.
+        segments: {name: values} that named masks are composed by; {} where the sources hold integers.
+    """
 
     labels: Mapping[str, int]
     regions: Mapping[str, tuple[int, ...]]
+    segments: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def values_in(self, record: SurveyRecord) -> frozenset[int]:
         """The label values other than the background that a case holds; of a classified case its category's."""
@@ -25,7 +32,7 @@ class Labelling:
             return frozenset({self.labels[record.category]})
         masks = {name for names, _ in record.combinations for name in names}
         return frozenset(value for value in record.label_counts if value) | {
-            value for name in masks for value in self.regions.get(name, (self.labels.get(name, 0),))
+            value for name in masks for value in self.segments[name]
         }
 
 
@@ -57,10 +64,11 @@ def labelling_of(
         )
     if masked:
         combinations = {record.case_id: {frozenset(names) for names, _ in record.combinations} for record in masked}
-        labels, found = number_segments(combinations, declared)
-        return Labelling(labels, {**found, **parse_regions(regions or {}, labels)})
+        names = None if declared is None else [name for name, value in declared.items() if value]
+        labels, segments = number_segments(combinations, names)
+        return Labelling(labels, {**segments, **parse_regions(regions or {}, labels, "regions")}, segments)
     values = sorted({value for record in numbered for value in record.label_counts})
     if numbered and not any(values):
         raise LabelError("every label map is background only; there is nothing to learn")
     labels = dict(declared) if declared is not None else labels_from_values(values)
-    return Labelling(labels, parse_regions(regions or {}, labels))
+    return Labelling(labels, parse_regions(regions or {}, labels, "regions"))

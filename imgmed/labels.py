@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,10 +14,15 @@ __all__ = [
     "check_declared",
     "class_indices",
     "class_values",
+    "compose",
     "count_labels",
     "label_dtype",
     "labels_from_values",
+    "number_segments",
     "parse_labels",
+    "parse_labels_and_regions",
+    "parse_regions",
+    "remap_labels",
     "to_label_map",
     "values_of_classes",
 ]
@@ -129,12 +134,186 @@ def _name_and_value(key: Any, entry: Any, origin: str) -> tuple[str, int]:
         value = int(value)
     if not isinstance(name, str) or not name or not isinstance(value, int) or isinstance(value, bool):
         raise LabelError(
-            f"{origin}: a label is a name with one whole number; received {key!r}: {entry!r} (regions of"
-            " several values are not supported)"
+            f"{origin}: a label is a name with one whole number; received {key!r}: {entry!r} (several values make"
+            " a region)"
         )
     if not 0 <= value <= LARGEST_LABEL:
         raise LabelError(f"{origin}: label {name!r} must lie within 0 to {LARGEST_LABEL}; received {value}")
     return name, value
+
+
+def parse_regions(declared: Any, labels: Mapping[str, int], origin: str) -> dict[str, tuple[int, ...]]:
+    """Return {name: ascending values} of regions, each a set of declared label values.
+
+    Args:
+        declared: {"whole": [1, 2, 3], "core": [2, 3]}; regions may overlap.
+        labels: {name: value}, background included.
+        origin: the file, for messages.
+
+    Raises:
+        LabelError: not such a mapping, an empty region, or one with the background or with a value that no label has.
+
+    >>> parse_regions({"core": [3, 2]}, {"background": 0, "oedema": 1, "core_1": 2, "core_2": 3}, "r2d2.yaml")
+    {'core': (2, 3)}
+    """
+    if not isinstance(declared, Mapping):
+        raise LabelError(f'{origin}: regions must be like {{"whole": [1, 2]}}; received {declared!r}')
+    regions = {}
+    for name, entry in declared.items():
+        values = list(entry) if isinstance(entry, list | tuple) else [entry]
+        if not name or not isinstance(name, str) or not values or not all(type(value) is int for value in values):
+            raise LabelError(f"{origin}: a region is a name with a list of label values; received {name!r}: {entry!r}")
+        unknown = sorted(set(values) - (set(labels.values()) - {0}))
+        if unknown:
+            known = ", ".join(f"{value} {label}" for label, value in labels.items() if value)
+            raise LabelError(
+                f"{origin}: region {name!r} holds {_listed(unknown)}; a region consists of labels other than the"
+                f" background: {known or 'there are none'}"
+            )
+        regions[name] = tuple(sorted(set(values)))
+    return regions
+
+
+def parse_labels_and_regions(declared: Any, origin: str) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+    """Return labels and regions from nnU-Net's form, in which a name has one value or a list of them.
+
+    A value that occurs in regions only becomes the label "label_n".
+
+    Raises:
+        LabelError: as `parse_labels` and `parse_regions` do.
+
+    >>> parse_labels_and_regions({"background": 0, "whole": [1, 2], "core": 2}, "dataset.json")
+    ({'background': 0, 'label_1': 1, 'core': 2}, {'whole': (1, 2)})
+    """
+    if not isinstance(declared, Mapping):
+        return parse_labels(declared, origin), {}
+    regions = {name: entry for name, entry in declared.items() if isinstance(entry, list | tuple)}
+    single = {name: entry for name, entry in declared.items() if name not in regions}
+    labels = parse_labels(single or {BACKGROUND: 0}, origin)
+    named = set(labels.values())
+    values = {value for entry in regions.values() for value in entry if type(value) is int and value > 0}
+    labels = parse_labels(labels | {f"label_{value}": value for value in sorted(values - named)}, origin)
+    return labels, parse_regions(regions, labels, origin)
+
+
+def remap_labels(
+    array: np.ndarray, mapping: Mapping[int, int], others: Literal["refuse", "keep", "background"] = "refuse"
+) -> np.ndarray:
+    """Give label values new numbers; several may become one.
+
+    Args:
+        array: unsigned integers, any shape; not changed.
+        mapping: {old value: new value}. The background 0 stays 0 unless it is listed.
+        others: what becomes of values that are not listed: an error, kept as they are, or background.
+
+    Returns:
+        uint8, or uint16 where a new value exceeds 255; the same shape.
+
+    Raises:
+        LabelError: a value that is not listed (others="refuse"), or a new value outside 0 to 65535.
+
+    >>> remap_labels(np.array([0, 1, 2, 4], np.uint8), {1: 1, 2: 2, 4: 3}).tolist()
+    [0, 1, 2, 3]
+    """
+    wrong = [value for value in mapping.values() if not 0 <= value <= LARGEST_LABEL]
+    if wrong:
+        raise LabelError(f"new label values must lie within 0 to {LARGEST_LABEL}; received {_listed(wrong)}")
+    found = [*count_labels(array)] if array.size else []
+    unlisted = [value for value in found if value not in mapping and value != 0]
+    if unlisted and others == "refuse":
+        raise LabelError(
+            f"label values {_listed(unlisted)} have no new number; listed are {_listed(sorted(mapping))}; list them,"
+            ' or say what becomes of others: "keep" or "background"'
+        )
+    kept = {value: value for value in unlisted} if others == "keep" else {}
+    new = {0: 0} | kept | {value: mapping[value] for value in found if value in mapping}
+    table = np.zeros(max(new) + 1, label_dtype(list(new.values())))
+    table[list(new)] = list(new.values())
+    return table[array]
+
+
+def number_segments(
+    cases: Mapping[str, Iterable[frozenset[str]]], names: Sequence[str] | None = None
+) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+    """Number segments that may overlap, the same in all cases: each name first, then each combination seen.
+
+    Args:
+        cases: {case: the sets of segments that share a voxel somewhere in it}; sets of one or none are allowed.
+        names: all names in the wanted order; None: sorted.
+
+    Returns:
+        {name: value} with the background 0 and combinations named like "liver+tumour", and the regions
+        {name: values whose voxels belong to it}.
+
+    Raises:
+        LabelError: a name that `names` does not list, or more values than 65535.
+
+    >>> number_segments({"a": [frozenset({"liver"})], "b": [frozenset({"liver", "tumour"})]})
+    ({'background': 0, 'liver': 1, 'tumour': 2, 'liver+tumour': 3}, {'liver': (1, 3), 'tumour': (2, 3)})
+    """
+    seen = {segments for combinations in cases.values() for segments in combinations}
+    found = sorted(set().union(*seen))
+    names = found if names is None else list(dict.fromkeys(names))
+    unknown = sorted(set(found) - set(names))
+    if unknown:
+        raise LabelError(f"segments {', '.join(unknown)} are not among the names {', '.join(names)}")
+    place = {name: number for number, name in enumerate(names)}
+    combined = sorted(sorted(place[name] for name in segments) for segments in seen if len(segments) > 1)
+    members = [[number] for number in range(len(names))] + combined
+    if len(members) > LARGEST_LABEL:
+        raise LabelError(f"{len(members)} combinations of segments exceed the {LARGEST_LABEL} values of a label map")
+    labels = {BACKGROUND: 0} | {
+        "+".join(names[number] for number in group): value for value, group in enumerate(members, start=1)
+    }
+    regions = {
+        name: tuple(value for value, group in enumerate(members, start=1) if number in group)
+        for number, name in enumerate(names)
+    }
+    return labels, regions
+
+
+def compose(masks: Mapping[str, np.ndarray], regions: Mapping[str, Sequence[int]]) -> np.ndarray:
+    """Write masks that may overlap as one label map of composite integers.
+
+    Args:
+        masks: {name: bool (i, j, k)}, all of one shape, at least one.
+        regions: {name: values} as `number_segments` gives them.
+
+    Returns:
+        uint8 or uint16 (i, j, k): the value that belongs to the regions of just the segments of the voxel.
+
+    Raises:
+        LabelError: a name without region, or a combination of segments that has no value.
+
+    >>> liver, tumour = np.array([[[True, True, False]]]), np.array([[[False, True, False]]])
+    >>> compose({"liver": liver, "tumour": tumour}, {"liver": (1, 3), "tumour": (2, 3)}).tolist()
+    [[[1, 3, 0]]]
+    """
+    unknown = [name for name in masks if name not in regions]
+    if unknown:
+        raise LabelError(f"segments {', '.join(unknown)} have no region; regions are {', '.join(regions)}")
+    of_value: dict[int, frozenset[str]] = {}
+    for name, values in regions.items():
+        for value in values:
+            of_value[value] = of_value.get(value, frozenset()) | {name}
+    value_of = {segments: value for value, segments in of_value.items()}
+    first = next(iter(masks.values()))
+    numbers = np.zeros(first.shape, np.uint16)  # of the combination of the segments so far
+    combinations: list[frozenset[str]] = [frozenset()]
+    for name, mask in masks.items():
+        inside = np.asarray(mask, bool)
+        for number in np.unique(numbers[inside]).tolist():
+            combinations.append(combinations[number] | {name})
+            numbers[inside & (numbers == number)] = len(combinations) - 1
+    used = np.unique(numbers)
+    missing = [combinations[number] for number in used if number and combinations[number] not in value_of]
+    if missing:
+        raise LabelError(
+            f"segments {' and '.join(sorted(missing[0]))} share voxels, but no label value means just them"
+        )
+    table = np.zeros(len(combinations), label_dtype(list(of_value)))
+    table[used] = [value_of.get(combinations[number], 0) for number in used]
+    return table[numbers]
 
 
 def labels_from_values(values: Sequence[int]) -> dict[str, int]:

@@ -8,18 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from imgmed.geometry import canonical_shape, canonical_spacing, orientation_of
-from imgmed.intensity import Bounds, Clipping, NormalisationKind
-from imgmed.resampling import resampled_size
-from imgmed.scan import KEPT_WITHIN, ScanPreparation
+from imgmed.intensity import Bounds, NormalisationKind
+from imgmed.operations import Clip, Operation, Resample
+from imgmed.operations.maps import KEPT_WITHIN
+from imgmed.scan import ScanPreparation, grid_for
 from imgmed.settings import PreparationSettings
 from imgmed.survey import SurveyedCase
+from imgmed.volume import Volume
 
-__all__ = ["Plan", "choose_slice_axis", "derive_plan"]
+__all__ = ["Plan", "choose_slice_axis", "derive_plan", "slice_size_for"]
 
 NEARLY_EQUAL = 1.5  # spacings within this factor of the largest do not decide the slice axis
 SIZE_MULTIPLE = 16
 AIR_HU = -500.0
 PERCENTILES = (0.5, 99.5)
+SET = "set by the user"
 AXIS_NAMES = ("left-right", "back-front", "foot-head")
 
 
@@ -38,37 +41,63 @@ def derive_plan(
     everyone: Sequence[SurveyedCase],
     channels: tuple[str, ...],
     settings: PreparationSettings,
+    channel_indices: tuple[int, ...] | None = None,
 ) -> Plan:
-    """Choose slice axis, in-plane spacing, slice size, normalisation and clipping.
+    """Choose slice axis, operations, slice size and normalisation.
 
     Args:
         train: the training cases; all numbers come from them alone.
         everyone: all cases, only to recognise CT by its air.
         channels: channel names, which may declare CT.
         settings: choices already made by the user.
+        channel_indices: which channels of the source these are; None: all.
     """
     shapes = np.array([canonical_shape(case.shape, orientation_of(case.affine)) for case in train])
     spacings = np.array([canonical_spacing(case.affine) for case in train])
     axis, axis_reason = _slice_axis(shapes, spacings, settings)
-    plane = [other for other in range(3) if other != axis]
-    spacing, spacing_reason = _plane_spacing(spacings[:, plane], plane, settings)
-    size = _slice_size(shapes[:, plane], spacings[:, plane], spacing)
     kind, kind_reason = _normalisation_kind(everyone, channels, settings)
-    clipping, clipping_reason = _clipping(kind, train)
+    if settings.operations is not None:
+        operations: tuple[Operation, ...] = settings.operations
+        reasons = {"operations": SET}
+    else:
+        resampling, spacing_reason = _resampling(spacings, axis, settings)
+        clip, clip_reason = _clip(kind, train)
+        operations, reasons = (resampling, clip), {"spacing_mm": spacing_reason, "clipping": clip_reason}
+    preparation = ScanPreparation(
+        channels=channels,
+        channel_indices=channel_indices,
+        operations=operations,
+        slice_axis=axis,
+        neighbours=settings.neighbours,
+        slice_size=(1, 1),
+    )
+    size = slice_size_for([_grid_shape(case, preparation) for case in train])
     return Plan(
-        scan_preparation=ScanPreparation(
-            channels=channels, slice_axis=axis, spacing_mm=spacing, clipping=clipping, slice_size=size
-        ),
+        scan_preparation=preparation.model_copy(update={"slice_size": size}),
         normalisation=kind,
         reasons={
             "slice_axis": axis_reason,
-            "spacing_mm": spacing_reason,
+            **reasons,
             "slice_size": f"{size[0]} x {size[1]}, multiples of {SIZE_MULTIPLE}, hold every training slice",
             "normalisation": kind_reason,
-            "clipping": clipping_reason,
         },
         fingerprint=_summary(shapes, spacings),
     )
+
+
+def slice_size_for(stack_shapes: Sequence[tuple[int, int, int]]) -> tuple[int, int]:
+    """Return (height, width) in multiples of 16 that hold every slice of stacks (slices, height, width).
+
+    >>> slice_size_for([(9, 40, 50), (5, 33, 64)])
+    (48, 64)
+    """
+    height, width = (-(-max(shape[axis] for shape in stack_shapes) // SIZE_MULTIPLE) for axis in (1, 2))
+    return height * SIZE_MULTIPLE, width * SIZE_MULTIPLE
+
+
+def _grid_shape(case: SurveyedCase, preparation: ScanPreparation) -> tuple[int, int, int]:
+    placeholder = Volume(np.broadcast_to(np.float32(0), case.shape), case.affine)  # takes no memory
+    return grid_for(placeholder, preparation).stack_shape
 
 
 def choose_slice_axis(shape: Sequence[float], spacing_mm: Sequence[float]) -> int:
@@ -88,7 +117,7 @@ def choose_slice_axis(shape: Sequence[float], spacing_mm: Sequence[float]) -> in
 
 def _slice_axis(shapes: np.ndarray, spacings: np.ndarray, settings: PreparationSettings) -> tuple[int, str]:
     if settings.slice_axis is not None:
-        return settings.slice_axis, "set by the user"
+        return settings.slice_axis, SET
     shape, spacing = np.median(shapes, axis=0), np.median(spacings, axis=0)
     axis = choose_slice_axis(shape.tolist(), spacing.tolist())
     others = [spacing[other] for other in range(3) if other != axis]
@@ -102,39 +131,33 @@ def _slice_axis(shapes: np.ndarray, spacings: np.ndarray, settings: PreparationS
     return axis, f"slices are cut across {AXIS_NAMES[axis]}: {why}"
 
 
-def _plane_spacing(
-    spacings: np.ndarray, plane: list[int], settings: PreparationSettings
-) -> tuple[tuple[float, float], str]:
+def _resampling(spacings: np.ndarray, axis: int, settings: PreparationSettings) -> tuple[Resample, str]:
+    """Resampling in the plane of the slices."""
+    plane = [other for other in range(3) if other != axis]
+    wanted: list[float | None] = [None, None, None]
     if settings.spacing_mm is not None:
-        return (settings.spacing_mm[plane[0]], settings.spacing_mm[plane[1]]), "set by the user"
-    height, width = (float(value) for value in np.median(spacings, axis=0))
-    same = bool((np.abs(spacings / (height, width) - 1) <= KEPT_WITHIN).all())
-    if same:
-        return (height, width), (
+        for other in plane:
+            wanted[other] = settings.spacing_mm[other]
+        return Resample(spacing_mm=(wanted[0], wanted[1], wanted[2])), SET
+    in_plane = spacings[:, plane]
+    height, width = (float(value) for value in np.median(in_plane, axis=0))
+    wanted[plane[0]], wanted[plane[1]] = height, width
+    resampling = Resample(spacing_mm=(wanted[0], wanted[1], wanted[2]))
+    if bool((np.abs(in_plane / (height, width) - 1) <= KEPT_WITHIN).all()):
+        return resampling, (
             f"all training cases have {height:.4g} x {width:.4g} mm within 1 %: they are not resampled, other scans are"
         )
-    return (height, width), (
-        f"median of the training cases, whose spacings range from {_joined(spacings.min(axis=0))} to"
-        f" {_joined(spacings.max(axis=0))} mm"
+    return resampling, (
+        f"median of the training cases, whose spacings range from {_joined(in_plane.min(axis=0))} to"
+        f" {_joined(in_plane.max(axis=0))} mm"
     )
-
-
-def _slice_size(shapes: np.ndarray, spacings: np.ndarray, wanted: tuple[float, float]) -> tuple[int, int]:
-    sizes = []
-    for axis in range(2):
-        largest = max(
-            int(size) if abs(old / wanted[axis] - 1) <= KEPT_WITHIN else resampled_size(int(size), old, wanted[axis])
-            for size, old in zip(shapes[:, axis], spacings[:, axis], strict=True)
-        )
-        sizes.append(-(-largest // SIZE_MULTIPLE) * SIZE_MULTIPLE)
-    return sizes[0], sizes[1]
 
 
 def _normalisation_kind(
     everyone: Sequence[SurveyedCase], channels: tuple[str, ...], settings: PreparationSettings
 ) -> tuple[NormalisationKind, str]:
     if settings.normalisation != "auto":
-        return settings.normalisation, "set by the user"
+        return settings.normalisation, SET
     if all(channel.strip().upper() == "CT" for channel in channels):
         return "zscore_dataset", "the study declares CT, whose numbers mean the same in every scan"
     if all(lowest <= AIR_HU for case in everyone for lowest in case.lowest):
@@ -145,22 +168,19 @@ def _normalisation_kind(
     return "zscore_case", "intensities have no unit common to all scans, so each case is normalised by itself"
 
 
-def _clipping(kind: NormalisationKind, train: Sequence[SurveyedCase]) -> tuple[Clipping, str]:
+def _clip(kind: NormalisationKind, train: Sequence[SurveyedCase]) -> tuple[Clip, str]:
     low, high = PERCENTILES
-    if kind == "zscore_case":
-        return Clipping(percentiles=PERCENTILES), f"each case at its own {low:g} and {high:g} percentiles"
+    own = Clip(percentiles=PERCENTILES, of="source")
+    if kind != "zscore_dataset":
+        return own, f"each case at its own {low:g} and {high:g} percentiles"
     foreground = np.concatenate([case.foreground for case in train if case.foreground is not None])
     if not len(foreground):
-        return Clipping(percentiles=PERCENTILES), (
-            f"no training case has a labelled voxel, so each case at its own {low:g} and {high:g} percentiles"
-        )
+        return own, f"no training case has a labelled voxel, so each case at its own {low:g} and {high:g} percentiles"
     bounds: Bounds = tuple(
         (float(first), float(last))
         for first, last in np.percentile(foreground.astype(np.float64), PERCENTILES, axis=0).T
     )
-    return Clipping(percentiles=PERCENTILES, bounds=bounds), (
-        f"{low:g} and {high:g} percentiles of the labelled voxels of the training cases"
-    )
+    return Clip(bounds=bounds), f"{low:g} and {high:g} percentiles of the labelled voxels of the training cases"
 
 
 def _summary(shapes: np.ndarray, spacings: np.ndarray) -> dict[str, list[float] | float | int]:

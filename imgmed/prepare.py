@@ -201,7 +201,6 @@ def _prepare(work: _Work) -> None:
         reading=intake.rules,
         preparation=plan.scan_preparation,
         labelling=labelling,
-        normalisation=plan.normalisation,
         selection=settings.slices,
         seed=settings.seed,
     )

@@ -12,7 +12,7 @@ from imgmed.errors import InvalidVolumeError, PairMismatchError
 from imgmed.formats import read_header, read_volume
 from imgmed.formats.labels import Segments, read_label
 from imgmed.geometry import axis_codes, describe_affine, is_same_affine
-from imgmed.labels import compose, label_dtype, remap_labels
+from imgmed.labels import compose, remap_labels
 from imgmed.scan import channel_array
 from imgmed.study import CaseSource, VolumeSource
 from imgmed.volume import Volume
@@ -104,12 +104,9 @@ class CaseLabel:
             for code, count in zip(found, counts, strict=True)
         }
 
-    def numbered(self, labels: Mapping[str, int], regions: Mapping[str, tuple[int, ...]] | None) -> np.ndarray:
-        """Return the label map in the smallest type that holds `labels`; masks become composite integers."""
-        dtype = label_dtype(list(labels.values()))
-        if self.label_map is not None:
-            return self.label_map.astype(dtype, copy=False)
-        return compose(self.masks or {}, regions or {}).astype(dtype, copy=False)
+    def numbered(self, segments: Mapping[str, tuple[int, ...]]) -> np.ndarray:
+        """Return a label map (i, j, k); masks become the composite integers of `segments`."""
+        return self.label_map if self.label_map is not None else compose(self.masks or {}, segments)
 
 
 def read_case_label(source: VolumeSource, image: Volume, rules: ReadingRules) -> CaseLabel:

@@ -2,109 +2,177 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from imgmed.errors import InvalidVolumeError
-from imgmed.geometry import canonical_spacing
-from imgmed.intensity import Bounds, Clipping
-from imgmed.resampling import resample_images, resampled_size
+from imgmed.intensity import Bounds
+from imgmed.operations import Operation, Scan, apply_operations, geometry_after, select_channels
 from imgmed.slices import SliceGrid
 from imgmed.volume import Volume
 
-__all__ = ["PreparedScan", "ScanPreparation", "channel_array", "grid_for", "prepare_scan"]
+__all__ = ["PreparedScan", "ScanPreparation", "channel_array", "grid_for", "prepare_case", "prepare_scan"]
 
-KEPT_WITHIN = 0.01  # spacings this close to the wanted one (relative) are not resampled
+EXACT = ("u1", "i1", "u2", "i2", "b1", "f4")  # types whose every value is a float32
 
 
 class ScanPreparation(BaseModel):
     """What is done to a scan before it meets a network; part of a dataset and of a model's card.
 
-    >>> ScanPreparation(channels=("MRI",), slice_axis=2, spacing_mm=None, slice_size=(64, 64)).slice_axis
-    2
+    >>> ScanPreparation(channels=("MRI",), slice_axis=2, slice_size=(64, 64)).operations
+    ()
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     channels: tuple[str, ...] = Field(min_length=1, description="Channel names, in order.")
+    channel_indices: tuple[int, ...] | None = Field(
+        default=None,
+        description="Which channels of the source these are, 0-based: a scan that has all of the source's channels"
+        " is reduced to them. null: the source has no others.",
+    )
+    operations: tuple[Operation, ...] = Field(default=(), description="What is done to the volume, in this order.")
     slice_axis: int = Field(
         ge=0, le=2, description="Axis across which slices are cut: 0 left-right, 1 back-front, 2 foot-head."
     )
-    spacing_mm: tuple[float, float] | None = Field(
-        description="In-plane spacing (height, width) that slices are resampled to unless within 1 % of"
-        " it already; null: kept as it is.",
+    neighbours: int = Field(
+        default=0,
+        ge=0,
+        description="Slices on either side that the network sees as further channels (2.5D); the arrays hold every"
+        " slice once, see imgmed.slices.with_neighbours.",
     )
-    clipping: Clipping = Field(default_factory=lambda: Clipping(), description="Which intensities are cut off.")
     slice_size: tuple[int, int] = Field(
         description="(height, width) in pixels that holds every training slice; arrays are not padded to it."
     )
-    neighbours: int = Field(
-        default=0, ge=0, description="Slices before and after each that join it as channels (2.5D); arrays hold none."
-    )
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> Self:
+        indices = self.channel_indices
+        if indices is not None and (len(indices) != len(self.channels) or min(indices) < 0):
+            raise ValueError(
+                f"channel_indices need one number from 0 on for each of the channels {', '.join(self.channels)};"
+                f" received {indices}"
+            )
+        return self
+
+    @property
+    def input_channels(self) -> int:
+        """Channels that the network sees: those of the slice and of its neighbours."""
+        return len(self.channels) * (2 * self.neighbours + 1)
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedScan:
     """A scan ready to be normalised, and the way back.
 
-    `image` is (slices, height, width, channels) float32, resampled and clipped but not normalised; `grid`
-    puts arrays on its slices back into the original voxels; `bounds` are what each channel was clipped to.
+    `image` is (slices, height, width, channels) float32, not normalised; `grid` puts arrays on its slices back into
+    the original voxels; `bounds` are what each channel was limited to (empty: nothing limited it); `label` is
+    (slices, height, width), None where none was given.
     """
 
     image: np.ndarray
     grid: SliceGrid
     bounds: Bounds
+    label: np.ndarray | None = None
 
 
 def prepare_scan(volume: Volume, preparation: ScanPreparation) -> PreparedScan:
-    """Turn a volume into a stack of slices: reorient, resample in the plane, clip; no padding, no z-scores.
+    """Turn a volume into a stack of slices: reorient, apply the operations; no padding, no z-scores.
 
     Args:
         volume: (i, j, k) or (i, j, k, channels), any orientation; it is not changed.
         preparation: the steps and their numbers.
 
     Raises:
-        InvalidVolumeError: another number of channels, or NaN or infinite voxels.
+        InvalidVolumeError: another number of channels, NaN or infinite voxels, or a scan that an operation refuses.
 
-    >>> preparation = ScanPreparation(channels=("MRI",), slice_axis=2, spacing_mm=None, slice_size=(16, 16))
+    >>> preparation = ScanPreparation(channels=("MRI",), slice_axis=2, slice_size=(16, 16))
     >>> prepare_scan(Volume(np.zeros((4, 5, 6)), np.eye(4)), preparation).image.shape
     (6, 4, 5, 1)
     """
-    image = channel_array(volume)
-    if image.shape[3] != len(preparation.channels):
-        raise InvalidVolumeError(
-            f"{volume.origin}: {len(preparation.channels)} channels ({', '.join(preparation.channels)})"
-            f" are expected; received {image.shape[3]}; channels are the last of four axes"
-        )
-    grid = grid_for(volume, preparation)
-    bounds = preparation.clipping.bounds_for(image)
-    slices = resample_images(grid.to_stack(image), grid.slice_shape)
-    low, high = np.array(bounds, np.float32).T
-    return PreparedScan(np.clip(slices, low, high, out=np.empty(slices.shape, np.float32)), grid, bounds)
+    return prepare_case(volume, None, preparation)
+
+
+def prepare_case(image: Volume, label: Volume | None, preparation: ScanPreparation) -> PreparedScan:
+    """Turn an image and its label map into stacks of slices that stay aligned, see `prepare_scan`.
+
+    Args:
+        image: (i, j, k) or (i, j, k, channels), any orientation; it is not changed.
+        label: (i, j, k) whole numbers on the same voxels; values are never invented.
+        preparation: the steps and their numbers.
+
+    >>> preparation = ScanPreparation(channels=("MRI",), slice_axis=0, slice_size=(16, 16))
+    >>> image, label = Volume(np.zeros((4, 5, 6)), np.eye(4)), Volume(np.zeros((4, 5, 6), np.uint8), np.eye(4))
+    >>> prepare_case(image, label, preparation).label.shape
+    (4, 5, 6)
+    """
+    chosen = _checked(_chosen(image, preparation))
+    start = SliceGrid.of(image.shape, image.affine, preparation.slice_axis)
+    scan = Scan(
+        Volume(start.to_stack(chosen), start.stack_affine, image.path),
+        None if label is None else Volume(start.to_stack(label.array), start.stack_affine, label.path),
+    )
+    scan = apply_operations(scan, preparation.operations)
+    place, scan = _in_stack_order(scan, start)
+    return PreparedScan(
+        image=np.ascontiguousarray(scan.image.array, np.float32),
+        grid=place,
+        bounds=scan.bounds or (),
+        label=None if scan.label is None else np.ascontiguousarray(scan.label.array),
+    )
 
 
 def grid_for(volume: Volume, preparation: ScanPreparation) -> SliceGrid:
-    """Return where the slices of `volume` will lie after `prepare_scan`."""
-    grid = SliceGrid.of(volume.shape, volume.affine, preparation.slice_axis)
-    if preparation.spacing_mm is None:
-        return grid
-    spacing = [value for axis, value in enumerate(canonical_spacing(volume.affine)) if axis != preparation.slice_axis]
-    sizes = [
-        size if abs(old / new - 1) <= KEPT_WITHIN else resampled_size(size, old, new)
-        for size, old, new in zip(grid.slice_shape, spacing, preparation.spacing_mm, strict=True)
-    ]
-    return SliceGrid.of(volume.shape, volume.affine, preparation.slice_axis, (sizes[0], sizes[1]))
+    """Return where the slices of `volume` will lie after `prepare_scan`, without its voxels.
+
+    Where an operation crops to the content, the grid is that of an uncropped scan: the largest possible.
+    """
+    start = SliceGrid.of(volume.shape, volume.affine, preparation.slice_axis)
+    shape, affine = geometry_after(start.stack_shape, start.stack_affine, preparation.operations)
+    return _in_stack_order(Scan(Volume(np.broadcast_to(np.float32(0), shape), affine)), start)[0]
 
 
 def channel_array(volume: Volume) -> np.ndarray:
     """Return the voxels as (i, j, k, channels) float32; raises InvalidVolumeError on NaN and infinity."""
+    return _checked(volume).astype(np.float32, copy=False)
+
+
+def _checked(volume: Volume) -> np.ndarray:
+    """The voxels as (i, j, k, channels), finite, of a type whose values are all float32 numbers."""
     array = volume.array if volume.array.ndim == 4 else volume.array[..., np.newaxis]
-    image = array.astype(np.float32, copy=False)
-    bad = image.size - int(np.count_nonzero(np.isfinite(image)))
-    if bad:
+    image = array if array.dtype.str[1:] in EXACT else array.astype(np.float32)
+    if image.dtype.kind == "f" and not np.isfinite([image.min(), image.max()]).all():
+        bad = image.size - int(np.count_nonzero(np.isfinite(image)))
         raise InvalidVolumeError(
             f"{volume.origin}: {bad} NaN or infinite voxels; replace them, for example by the background's intensity"
         )
     return image
+
+
+def _chosen(volume: Volume, preparation: ScanPreparation) -> Volume:
+    """The volume with the wanted channels alone."""
+    wanted, indices = preparation.channels, preparation.channel_indices
+    if volume.channels == len(wanted):
+        return volume
+    if indices is not None and volume.channels > max(indices):
+        return select_channels(volume, indices)
+    listed = ", ".join(wanted)
+    which = "" if indices is None else f", or all of the source's, of which {listed} are number {indices} from 0 on,"
+    raise InvalidVolumeError(
+        f"{volume.origin}: {len(wanted)} channels ({listed}){which} are expected; received {volume.channels};"
+        " channels are the last of four axes"
+    )
+
+
+def _in_stack_order(scan: Scan, start: SliceGrid) -> tuple[SliceGrid, Scan]:
+    """The grid of a scan that operations have made from the stack `start`, and the scan in stack order again."""
+    turn = SliceGrid.of(scan.image.shape, scan.image.affine, start.slice_axis)
+    image = replace(scan.image, array=turn.to_stack(scan.image.array), affine=turn.stack_affine)
+    label = scan.label
+    if label is not None:
+        label = replace(label, array=turn.to_stack(label.array), affine=turn.stack_affine)
+    place = start.moved_to(image.shape, image.affine)
+    return place, replace(scan, image=image, label=label)

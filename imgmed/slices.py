@@ -1,4 +1,4 @@
-"""From a volume to a stack of slices, and back into the original voxel grid."""
+"""From a volume to a stack of slices, and back into the original voxel grid; slices with their neighbours."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from imgmed.geometry import (
     Orientation,
     canonical_affine,
     canonical_shape,
-    canonical_spacing,
     from_canonical,
     orientation_of,
     to_canonical,
 )
-from imgmed.resampling import resample_labels, resample_scores
+from imgmed.resampling import AxisMap, Maps, resample, resample_label_map
 
-__all__ = ["Affine", "SliceGrid"]
+__all__ = ["Affine", "SliceGrid", "with_neighbours"]
 
 Row = tuple[float, float, float, float]
 Affine = tuple[Row, Row, Row, Row]
+SKEW_TOLERANCE = 1e-3  # of a voxel over the whole stack
 
 
 class SliceGrid(BaseModel):
     """Where a stack of slices (slices, height, width) lies in the voxel grid it was taken from.
 
     Slices are cut across `slice_axis` of the canonical (right, anterior, superior) axes; height and width are
-    the other two axes in that order. `slice_shape` is (height, width) after resampling in the plane.
+    the other two axes in that order. The stack may have been resampled, cropped or padded along its axes.
 
     >>> grid = SliceGrid.of((4, 5, 6), np.diag([-1.0, 1.0, 3.0, 1.0]), slice_axis=2, slice_shape=(8, 5))
     >>> grid.stack_shape, grid.restore(np.zeros((6, 8, 5), np.uint8), order=0).shape
@@ -41,7 +41,10 @@ class SliceGrid(BaseModel):
     shape: tuple[int, int, int] = Field(description="Voxels along i, j, k of the original array.")
     affine: Affine = Field(description="Original voxel index -> RAS millimetres, 4 rows.")
     slice_axis: int = Field(ge=0, le=2, description="Canonical axis across which slices are cut.")
-    slice_shape: tuple[int, int] = Field(description="(height, width) of a slice after resampling.")
+    stack_shape: tuple[int, int, int] = Field(description="(slices, height, width) of the prepared stack.")
+    prepared_affine: Affine = Field(
+        description="Index (slice, row, column) of the prepared stack -> RAS millimetres, 4 rows."
+    )
 
     @classmethod
     def of(
@@ -51,12 +54,42 @@ class SliceGrid(BaseModel):
         slice_axis: int,
         slice_shape: tuple[int, int] | None = None,
     ) -> Self:
-        """Return the grid for an (i, j, k) `shape` and (4, 4) `affine`; no `slice_shape`: no resampling."""
-        rows = np.asarray(affine, dtype=np.float64).tolist()
-        if slice_shape is None:
-            canonical = canonical_shape(shape, orientation_of(affine))
-            slice_shape = _without(canonical, slice_axis)
-        return cls(shape=shape, affine=rows, slice_axis=slice_axis, slice_shape=slice_shape)
+        """Return the grid for an (i, j, k) `shape` and (4, 4) `affine`.
+
+        Args:
+            slice_shape: (height, width) that slices of the same field of view are resampled to; None: as they are.
+        """
+        canonical = canonical_shape(shape, orientation_of(affine))
+        order = [slice_axis, *_without((0, 1, 2), slice_axis)]
+        old = (canonical[order[0]], canonical[order[1]], canonical[order[2]])
+        new = old if slice_shape is None else (old[0], *slice_shape)
+        change = np.eye(4)
+        for axis, (before, after) in enumerate(zip(old, new, strict=True)):
+            covering = AxisMap.covering(before, after)
+            change[axis, axis], change[axis, 3] = covering.step, covering.start
+        stacked = canonical_affine(affine, shape)[:, [*order, 3]] @ change
+        return cls(
+            shape=shape,
+            affine=np.asarray(affine, dtype=np.float64).tolist(),
+            slice_axis=slice_axis,
+            stack_shape=new,
+            prepared_affine=stacked.tolist(),
+        )
+
+    def moved_to(self, stack_shape: tuple[int, int, int], stack_affine: np.ndarray) -> Self:
+        """Return the grid of another stack (slices, height, width) made from this one along its axes.
+
+        Raises:
+            InvalidVolumeError: the other stack is turned against this one.
+        """
+        moved = self.model_copy(
+            update={
+                "stack_shape": tuple(int(size) for size in stack_shape),
+                "prepared_affine": tuple(tuple(row) for row in np.asarray(stack_affine, np.float64).tolist()),
+            }
+        )
+        moved._restoring_maps()
+        return moved
 
     @property
     def orientation(self) -> Orientation:
@@ -65,41 +98,43 @@ class SliceGrid(BaseModel):
 
     @property
     def slices(self) -> int:
-        """Number of slices."""
-        return canonical_shape(self.shape, self.orientation)[self.slice_axis]
+        """Number of slices of the prepared stack."""
+        return self.stack_shape[0]
 
     @property
-    def stack_shape(self) -> tuple[int, int, int]:
-        """(slices, height, width) of the resampled stack."""
-        return self.slices, *self.slice_shape
+    def slice_shape(self) -> tuple[int, int]:
+        """(height, width) of a prepared slice."""
+        return self.stack_shape[1:]
+
+    @property
+    def original_stack_shape(self) -> tuple[int, int, int]:
+        """(slices, height, width) before any preparation."""
+        canonical = canonical_shape(self.shape, self.orientation)
+        return (canonical[self.slice_axis], *_without(canonical, self.slice_axis))
 
     @property
     def original_slice_shape(self) -> tuple[int, int]:
-        """(height, width) of a slice before resampling."""
-        return _without(canonical_shape(self.shape, self.orientation), self.slice_axis)
+        """(height, width) of a slice before any preparation."""
+        return self.original_stack_shape[1:]
+
+    @property
+    def is_resampled(self) -> bool:
+        """Whether `restore` must interpolate: some original voxels lie between those of the stack."""
+        return not all(axis.is_copy for axis in self._restoring_maps())
 
     @property
     def stack_spacing_mm(self) -> tuple[float, float, float]:
-        """Spacing along (slices, height, width) of the resampled stack in millimetres."""
-        spacing = canonical_spacing(np.array(self.affine))
-        height, width = _without(spacing, self.slice_axis)
-        old, new = self.original_slice_shape, self.slice_shape
-        return spacing[self.slice_axis], height * old[0] / new[0], width * old[1] / new[1]
+        """Spacing along (slices, height, width) of the prepared stack in millimetres."""
+        across, height, width = np.linalg.norm(self.stack_affine[:3, :3], axis=0)
+        return float(across), float(height), float(width)
 
     @property
     def stack_affine(self) -> np.ndarray:
-        """(4, 4) affine: index (slice, row, column) of the resampled stack -> RAS millimetres."""
-        canonical = canonical_affine(np.array(self.affine), self.shape)
-        order = [self.slice_axis, *_without((0, 1, 2), self.slice_axis), 3]
-        stacked = canonical[:, order]
-        change = np.eye(4)
-        for axis, (old, new) in enumerate(zip(self.original_slice_shape, self.slice_shape, strict=True), start=1):
-            change[axis, axis] = old / new
-            change[axis, 3] = 0.5 * old / new - 0.5
-        return stacked @ change
+        """(4, 4) affine: index (slice, row, column) of the prepared stack -> RAS millimetres."""
+        return np.array(self.prepared_affine)
 
     def to_stack(self, array: np.ndarray) -> np.ndarray:
-        """Return a view (slices, height, width, ...) of an array (i, j, k, ...), not resampled."""
+        """Return a view (slices, height, width, ...) of an original array (i, j, k, ...), neither resampled nor cut."""
         self._check_shape(array.shape[:3], self.shape, "(i, j, k)")
         return np.moveaxis(to_canonical(array, self.orientation), self.slice_axis, 0)
 
@@ -112,17 +147,21 @@ class SliceGrid(BaseModel):
             order: 0 resamples labels without inventing values; 1 resamples float scores linearly.
 
         Returns:
-            (i, j, k) of the same integer type, or (i, j, k, classes) float32, contiguous.
+            (i, j, k) of the same integer type, or (i, j, k, classes) float32, contiguous. Voxels outside of the
+            stack are background: label 0; of several classes the first has score 1, the others (or a lone one) 0.
 
         Raises:
             InvalidVolumeError: the array does not have the shape of this grid.
             ValueError: an order other than 0 or 1.
         """
         self._check_shape(array.shape[:3], self.stack_shape, "(slices, height, width)")
+        maps = self._restoring_maps()
         if order == 0 and array.ndim == 3:
-            resampled = resample_labels(array, self.original_slice_shape)
+            resampled = resample_label_map(array, maps)
         elif order == 1 and array.ndim == 4:
-            resampled = resample_scores(array, self.original_slice_shape)
+            outside = [0.0] * array.shape[3]
+            outside[0] = float(len(outside) > 1)
+            resampled = resample(array, maps, order=1, fill=outside)
         else:
             raise ValueError(
                 "restore takes (slices, height, width) with order 0 or (slices, height, width, classes)"
@@ -131,10 +170,56 @@ class SliceGrid(BaseModel):
         canonical = np.moveaxis(resampled, 0, self.slice_axis)
         return np.ascontiguousarray(from_canonical(canonical, self.orientation))
 
+    def _restoring_maps(self) -> Maps:
+        """How each axis of the stack is resampled to the original voxels."""
+        original = SliceGrid.of(self.shape, np.array(self.affine), self.slice_axis)
+        change = np.linalg.solve(self.stack_affine, original.stack_affine)  # original index -> prepared index
+        steps = change.diagonal()[:3]
+        skew = np.abs(change[:3, :3] - np.diag(steps)).max()
+        if skew * max(self.original_stack_shape) > SKEW_TOLERANCE or not (steps > 0).all():
+            raise InvalidVolumeError(
+                "a prepared stack must run along the axes of its scan, in the same directions; received the affine"
+                f" {self.stack_affine[:3].tolist()} for {original.stack_affine[:3].tolist()}"
+            )
+        a, b, c = (
+            AxisMap(old, new, float(start), float(step)).snapped()
+            for old, new, start, step in zip(
+                self.stack_shape, self.original_stack_shape, change[:3, 3], steps, strict=True
+            )
+        )
+        return a, b, c
+
     @staticmethod
     def _check_shape(received: tuple[int, ...], expected: tuple[int, int, int], axes: str) -> None:
         if tuple(received) != expected:
             raise InvalidVolumeError(f"this grid takes arrays with {axes} = {expected}; received {tuple(received)}")
+
+
+def with_neighbours(stack: np.ndarray, indices: np.ndarray, neighbours: int) -> np.ndarray:
+    """Return slices with those around them as further channels (2.5D).
+
+    Args:
+        stack: (slices, height, width, channels).
+        indices: (n,) slices wanted.
+        neighbours: slices on either side; beyond the ends of the stack the last slice is repeated.
+
+    Returns:
+        (n, height, width, channels * (2 * neighbours + 1)): all channels of slice i - neighbours first, then those
+        of the next one, up to slice i + neighbours.
+
+    >>> stack = np.arange(4.0).reshape(4, 1, 1, 1)
+    >>> with_neighbours(stack, np.array([0, 2]), 1).reshape(2, 3).tolist()
+    [[0.0, 0.0, 1.0], [1.0, 2.0, 3.0]]
+    """
+    indices = np.asarray(indices)
+    if not neighbours:
+        return stack[indices]
+    places = np.clip(indices[:, np.newaxis] + np.arange(-neighbours, neighbours + 1), 0, len(stack) - 1)
+    _, height, width, channels = stack.shape
+    result = np.empty((len(indices), height, width, places.shape[1] * channels), stack.dtype)
+    for offset, column in enumerate(places.T):
+        result[..., offset * channels : (offset + 1) * channels] = stack[column]
+    return result
 
 
 def _without(triple: tuple, axis: int) -> tuple:

@@ -203,8 +203,9 @@ def _new_record(task: _Task) -> SurveyRecord:
     image = read_case_image(source, rules)
     label = None if source.label is None else read_case_label(source.label, image, rules)
     names, label_map = _named(label, rules)
-    if label is not None and label.masks is None and rules.labels is not None:
-        check_declared(list(count_labels(label_map)), rules.labels, str(source.label))
+    counts = {} if label is None or label.label_map is None else count_labels(label.label_map)
+    if counts and rules.labels is not None:
+        check_declared(list(counts), rules.labels, str(source.label))
     sha256 = {path: sha256_of(path) for path in source.files}
     public = _Public.of(task)
     record = SurveyRecord(
@@ -220,7 +221,7 @@ def _new_record(task: _Task) -> SurveyRecord:
         affine=image.affine.tolist(),
         channels=image.channels,
         lowest=tuple(float(image.array[..., channel].min()) for channel in range(image.channels)),
-        label_counts={} if label is None or label.masks is not None else count_labels(label_map),
+        label_counts=counts,
         combinations=tuple(
             (tuple(sorted(combination)), voxels)
             for combination, voxels in (label.combinations if label is not None else {}).items()
@@ -269,11 +270,11 @@ def _named(label: CaseLabel | None, rules: ReadingRules) -> tuple[dict[str, int]
     """Names and numbers of one case's labels, for its measures; those of the dataset may differ."""
     if label is None:
         return {}, None
-    if label.masks is None:
+    if label.label_map is not None:
         found = rules.labels or labels_from_values(list(count_labels(label.label_map)))
         return dict(found), label.label_map
-    names, regions = number_segments({"": set(label.combinations)})
-    return names, label.numbered(names, regions)
+    names, segments = number_segments({"": set(label.combinations)})
+    return names, label.numbered(segments)
 
 
 def _foreground_sample(image: np.ndarray, label_map: np.ndarray | None) -> np.ndarray:

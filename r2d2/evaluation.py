@@ -48,7 +48,7 @@ def evaluate_dataset(
     pairs = []
     for case_id in split_case_ids(dataset, split):
         case = dataset.case(case_id)
-        path = prediction / prediction_name(case)
+        path = prediction / prediction_name(case_id, Path(case.images[0].path))
         pairs.append(CasePair(case_id, dataset.reference(case_id), path, case.patient_id, notes.get(case_id)))
     evaluation = evaluate_pairs(pairs, dataset.labels, progress)
     write_evaluation(evaluation, out)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -22,10 +23,13 @@ from imgmed import (
     known_suffixes,
     prepare_scan,
     read_volume,
+    with_neighbours,
     write_volume,
 )
+from imgmed.formats.dicom import find_series, is_dicom
 from imgmed.progress import Progress
 from imgmed.storage import read_json, sha256_of, staged_folder, write_json
+from imgmed.study import VolumeSource
 from r2d2.errors import PredictionError
 
 __all__ = [
@@ -36,6 +40,7 @@ __all__ = [
     "find_scans",
     "predict_dataset",
     "predict_scans",
+    "prediction_name",
     "read_manifest",
 ]
 
@@ -125,7 +130,7 @@ class Predictor:
         """
         normalisation = self.card.normalisation
         normalised = normalisation.apply(image, *normalisation.statistics(image))
-        is_resampled = grid.slice_shape != grid.original_slice_shape
+        is_resampled = grid.is_resampled
         parts = [_decide(scores) if not is_resampled else scores for scores in self._scores(normalised)]
         stack = np.concatenate(parts)
         classes = _decide(grid.restore(stack, order=1)) if is_resampled else grid.restore(stack, order=0)
@@ -138,7 +143,8 @@ class Predictor:
         top, left = ((whole - part) // 2 for whole, part in zip(canvas, size, strict=True))
         count = max(1, PIXELS_AT_A_TIME // (canvas[0] * canvas[1]))
         for start in range(0, image.shape[0], count):
-            part = image[start : start + count]
+            wanted = np.arange(start, min(start + count, image.shape[0]))
+            part = with_neighbours(image, wanted, self.card.scan_preparation.neighbours)
             padded = np.zeros((part.shape[0], *canvas, part.shape[3]), dtype=np.float32)
             padded[:, top : top + size[0], left : left + size[1]] = part
             scores = _probabilities(np.asarray(self._network.predict_on_batch(padded), dtype=np.float32))
@@ -180,64 +186,99 @@ def predict_dataset(
     """
     predictor = Predictor(model)
     _check_preparation(predictor.card, dataset)
-    names = _file_names([Path(dataset.case(case_id).images[0].path) for case_id in case_ids], case_ids)
 
     def scans() -> Iterator[_Scan]:
-        for case_id, name in zip(case_ids, names, strict=True):
+        for case_id in case_ids:
             case = dataset.case(case_id)
             digests = case.image_sha256
             source = dataset.source_root / case.images[0].path
             predicted = PredictedCase(
                 case_id=case_id,
-                file=name,
+                file=prediction_name(case_id, source),
                 source=str(source),
                 source_sha256=digests,
                 split=predictor.split_of(digests),
             )
-            like = source if source.is_file() else None
+            like = source if _is_nifti(source) and source.is_file() else None
             yield _Scan(dataset.image(case_id), case.grid, np.array(case.affine), predicted, like)
 
     return _write(predictor, scans(), len(case_ids), out, progress)
 
 
 def _check_preparation(card: ModelCard, dataset: PreparedDataset) -> None:
-    theirs, ours = card.scan_preparation.model_dump(), dataset.scan_preparation.model_dump()
+    theirs, ours = dict(card.scan_preparation), dict(dataset.scan_preparation)
     differing = [name for name in ours if name != "slice_size" and theirs[name] != ours[name]]
     if differing:
-        listed = "; ".join(f"{n}: model {theirs[n]}, dataset {ours[n]}" for n in differing)
+        listed = "; ".join(f"{n}: model {_shown(theirs[n])}, dataset {_shown(ours[n])}" for n in differing)
         raise PredictionError(
             f"{dataset.folder} was prepared in another way than the model's data ({listed}); "
             f"predict its scans with --input {dataset.source_root} instead"
         )
 
 
-def find_scans(inputs: Sequence[Path]) -> list[Path]:
-    """List the scans among files and folders.
+def _shown(value: Any) -> str:
+    """A setting as text; operations as their names and parameters."""
+    if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+        return "[" + ", ".join(str(dict(operation)) for operation in value) + "]"
+    return str(value)
+
+
+def prediction_name(case_id: str, scan: Path) -> str:
+    """Give the file name of a label map: the case's, as NIfTI, compressed unless the scan is an uncompressed one.
+
+    >>> prediction_name("a", Path("a.nii")), prediction_name("b", Path("study/0001.dcm"))
+    ('a.nii', 'b.nii.gz')
+    """
+    return f"{case_id}.nii" if scan.name.lower().endswith(".nii") else f"{case_id}.nii.gz"
+
+
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def find_scans(inputs: Sequence[Path]) -> list[tuple[str, VolumeSource]]:
+    """List the scans among files and folders, each with a name.
 
     Args:
-        inputs: files, and folders whose scans are taken (not those of their subfolders).
+        inputs: files, and folders whose scans are taken: their files (not those of their subfolders), or the DICOM
+            image series anywhere below.
 
     Returns:
-        The files, those of a folder in the order of their names.
+        Name and files of each, those of a folder in the order of their names. A series is called as its folder is,
+        with a number where the folder holds several.
 
     Raises:
         PredictionError: a path is missing, is no scan, or a folder holds none.
     """
-    found: list[Path] = []
+    found: list[tuple[str, VolumeSource]] = []
     suffixes = ", ".join(known_suffixes())
     for path in inputs:
         if path.is_dir():
-            scans = sorted(p for p in path.iterdir() if p.is_file() and has_known_suffix(p) and p.name[0] != ".")
-            if not scans:
-                raise PredictionError(f"no scans in {path}; files that can be read end in {suffixes}")
-            found += scans
+            scans = sorted(p for p in path.iterdir() if p.is_file() and has_known_suffix(p) and not is_dicom(p))
+            named = [(case_stem(scan), VolumeSource((scan,))) for scan in scans] or _series_in(path)
+            if not named:
+                raise PredictionError(f"no scans in {path}; files that can be read end in {suffixes}, or are DICOM")
+            found += named
         elif not path.exists():
             raise PredictionError(f"no such file or folder: {path}")
         elif not has_known_suffix(path):
             raise PredictionError(f"{path} is no scan that can be read; such files end in {suffixes}")
         else:
-            found.append(path)
+            found.append((case_stem(path), VolumeSource((path,))))
     return found
+
+
+def _series_in(folder: Path) -> list[tuple[str, VolumeSource]]:
+    series = [one.source for one in find_series(folder) if one.kind == "image"]
+    counts = Counter(source.path.parent for source in series)
+    numbers: Counter[Path] = Counter()
+    named = []
+    for source in series:
+        parent = source.path.parent
+        numbers[parent] += 1
+        name = parent.resolve().name
+        named.append((name if counts[parent] == 1 else f"{name}_{numbers[parent]}", source))
+    return named
 
 
 def predict_scans(
@@ -258,36 +299,35 @@ def predict_scans(
         PredictionError: no scans, or two with the same name.
         ImgMedError: a scan that cannot be read or does not suit the model; nothing is left in ``out``.
     """
-    paths = find_scans(inputs)
-    case_ids = [case_stem(path) for path in paths]
-    names = _file_names(paths, case_ids)
+    found = find_scans(inputs)
+    _check_names(found)
     predictor = Predictor(model)
 
     def scans() -> Iterator[_Scan]:
-        for path, case_id, name in zip(paths, case_ids, names, strict=True):
-            volume = read_volume(path)
+        for case_id, source in found:
+            volume = read_volume(source)
             prepared = prepare_scan(volume, predictor.card.scan_preparation)
-            digests = (sha256_of(path),)
+            digests = tuple(sha256_of(path) for path in source.files)
             predicted = PredictedCase(
                 case_id=case_id,
-                file=name,
-                source=str(path.absolute()),
+                file=prediction_name(case_id, source.path),
+                source=str(source.path.absolute()),
                 source_sha256=digests,
                 split=predictor.split_of(digests),
             )
-            yield _Scan(prepared.image, prepared.grid, volume.affine, predicted, path)
+            like = source.path if _is_nifti(source.path) else None
+            yield _Scan(prepared.image, prepared.grid, volume.affine, predicted, like)
 
-    return _write(predictor, scans(), len(paths), out, progress)
+    return _write(predictor, scans(), len(found), out, progress)
 
 
-def _file_names(paths: Sequence[Path], case_ids: Sequence[str]) -> list[str]:
-    """Name each label map like its scan; two scans must not share a name."""
-    first: dict[str, Path] = {}
-    for path, case_id in zip(paths, case_ids, strict=True):
-        if case_id in first:
-            raise PredictionError(f"{first[case_id]} and {path} would both be written as {case_id}; predict them apart")
-        first[case_id] = path
-    return [path.name for path in paths]
+def _check_names(scans: Sequence[tuple[str, VolumeSource]]) -> None:
+    """Refuse two scans whose label maps would have the same name."""
+    first: dict[str, VolumeSource] = {}
+    for case_id, source in scans:
+        other = first.setdefault(case_id, source)
+        if other is not source:
+            raise PredictionError(f"{other} and {source} would both be written as {case_id}; predict them apart")
 
 
 def _write(

@@ -1,19 +1,21 @@
-"""Operations on scans: small, pure, and composable from Python or from a list in a YAML file."""
+"""Operations on scans: small, pure, and composable from Python or from a list in a YAML file.
+
+The models of operations load nothing heavy; what works on voxels is imported on first use.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Annotated
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from pydantic import Field
 
-from imgmed.operations.base import Scan
-from imgmed.operations.channels import select_channels
 from imgmed.operations.geometric import Centre, Crop, CropToContent, Reorient, Resample, Resize
 from imgmed.operations.intensity import Clip, Rescale
-from imgmed.volume import Volume
+
+if TYPE_CHECKING:
+    from imgmed.operations.channels import select_channels
+    from imgmed.operations.scan import Scan, apply_operations, geometry_after
 
 __all__ = [
     "Centre",
@@ -36,42 +38,14 @@ Operation = Annotated[
 ]
 """Any operation; in YAML `{op: resample, spacing_mm: [1, 1, 1]}`."""
 
-
-def apply_operations(scan: Scan, operations: Sequence[Operation]) -> Scan:
-    """Apply operations one after the other.
-
-    Args:
-        scan: it is not changed; where nothing is computed the result shares its arrays.
-        operations: in this order.
-
-    >>> scan = Scan(Volume(np.zeros((4, 4, 6)), np.eye(4)))
-    >>> apply_operations(scan, [Resample(spacing_mm=(2, 2, 2)), Clip(bounds=((0, 1),))]).image.shape
-    (2, 2, 3)
-    """
-    result = scan if scan.source is not None else replace(scan, source=scan.image)
-    for operation in operations:
-        result = operation.apply(result)
-    return result
+_HOMES = {"Scan": "scan", "apply_operations": "scan", "geometry_after": "scan", "select_channels": "channels"}
 
 
-def geometry_after(
-    shape: tuple[int, int, int], affine: np.ndarray, operations: Sequence[Operation]
-) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Return the voxels and the affine that a scan will have after some operations, without its voxels.
-
-    A crop to the content depends on them: it counts as if it kept everything, so the shape is then the largest possible.
-
-    >>> geometry_after((4, 4, 6), np.eye(4), [Resample(spacing_mm=(2, 2, 2))])[0]
-    (2, 2, 3)
-    """
-    volume = Volume(np.broadcast_to(np.float32(0), shape), affine)
-    for operation in operations:
-        if isinstance(operation, Reorient):
-            volume = operation.apply(Scan(volume)).image
-        elif not isinstance(operation, Clip | Rescale | CropToContent):
-            maps = operation.axis_maps(Scan(volume))
-            change = np.diag([*(axis.step for axis in maps), 1.0])
-            change[:3, 3] = [axis.start for axis in maps]
-            size = tuple(axis.new for axis in maps)
-            volume = Volume(np.broadcast_to(np.float32(0), size), volume.affine @ change)
-    return volume.shape, volume.affine
+def __getattr__(name: str) -> Any:
+    """Import what works on voxels on first use."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'imgmed.operations' has no attribute {name!r}")
+    value = getattr(import_module(f"imgmed.operations.{home}"), name)
+    globals()[name] = value
+    return value

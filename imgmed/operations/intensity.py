@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from imgmed.errors import InvalidVolumeError
-from imgmed.intensity import Bounds, clip_channels, percentile_bounds, rescale_channels
-from imgmed.operations.base import Scan
-from imgmed.volume import Volume
 
-__all__ = ["Clip", "Rescale"]
+if TYPE_CHECKING:  # settings hold these models, and the command line shows settings without NumPy
+    import numpy as np
+
+    from imgmed.operations.scan import Scan
+    from imgmed.volume import Volume
+
+__all__ = ["Bounds", "Clip", "Rescale"]
+
+Bounds = tuple[tuple[float, float], ...]
 
 
 class Clip(BaseModel):
     """Limit intensities: to fixed bounds (a window), or to percentiles of each case itself.
 
+    >>> import numpy as np
+    >>> from imgmed import Volume
+    >>> from imgmed.operations import Scan
     >>> rule = Clip(bounds=((-200.0, 250.0),))
     >>> scan = rule.apply(Scan(Volume(np.array([[[-1000.0, 40.0, 900.0]]]), np.eye(4))))
     >>> scan.image.array.tolist(), scan.bounds
@@ -53,11 +60,15 @@ class Clip(BaseModel):
         """Return (lowest, highest) of each channel that the scan will be limited to."""
         if self.bounds is not None:
             return _per_channel(self.bounds, scan.image)
+        from imgmed.intensity import percentile_bounds
+
         measured = scan.source if self.of == "source" and scan.source is not None else scan.image
         return percentile_bounds(_with_channels(measured.array), self.percentiles)
 
     def apply(self, scan: Scan) -> Scan:
         """Return the scan limited to the bounds, float32."""
+        from imgmed.intensity import clip_channels
+
         bounds = self.bounds_for(scan)
         clipped = clip_channels(_with_channels(scan.image.array), bounds).reshape(scan.image.array.shape)
         return replace(scan, image=replace(scan.image, array=clipped), bounds=bounds)
@@ -66,6 +77,9 @@ class Clip(BaseModel):
 class Rescale(BaseModel):
     """Map intensities linearly, so that one range becomes another; nothing is cut off.
 
+    >>> import numpy as np
+    >>> from imgmed import Volume
+    >>> from imgmed.operations import Scan
     >>> scan = Scan(Volume(np.array([[[-200.0, 25.0, 250.0]]]), np.eye(4)), bounds=((-200.0, 250.0),))
     >>> Rescale(low=-1, high=1).apply(scan).image.array.tolist()
     [[[-1.0, 0.0, 1.0]]]
@@ -91,8 +105,11 @@ class Rescale(BaseModel):
 
     def apply(self, scan: Scan) -> Scan:
         """Return the rescaled scan, float32; a channel without range becomes `low`."""
+        from imgmed.intensity import clip_channels, rescale_channels
+
         image = _with_channels(scan.image.array)
-        known = scan.bounds or tuple((float(part.min()), float(part.max())) for part in np.moveaxis(image, 3, 0))
+        parts = (image[..., channel] for channel in range(image.shape[3]))
+        known = scan.bounds or tuple((float(part.min()), float(part.max())) for part in parts)
         bounds = known if self.bounds is None else _per_channel(self.bounds, scan.image)
         limits = tuple(
             (self._mapped(first, low, high), self._mapped(last, low, high))
@@ -125,4 +142,4 @@ def _per_channel(bounds: Bounds, image: Volume) -> Bounds:
 
 
 def _with_channels(array: np.ndarray) -> np.ndarray:
-    return array if array.ndim == 4 else array[..., np.newaxis]
+    return array if array.ndim == 4 else array[..., None]

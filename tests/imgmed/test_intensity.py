@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from imgmed import Clipping, IntensityStatistics, Normalisation
+from imgmed import IntensityStatistics, Normalisation
 from imgmed.intensity import percentile_bounds
 
 
@@ -98,15 +98,3 @@ def test_percentiles_are_taken_per_channel():
     image = np.stack([np.arange(1001.0), 10 * np.arange(1001.0)], axis=-1)
     # The p-th percentile of 0..1000 is 10 p.
     np.testing.assert_allclose(percentile_bounds(image, (0.5, 99.5)), [(5.0, 995.0), (50.0, 9950.0)])
-
-
-def test_fixed_bounds_ignore_the_image():
-    rule = Clipping(bounds=((-100.0, 200.0),))
-    assert rule.bounds_for(np.zeros((2, 2, 2, 1))) == ((-100.0, 200.0),)
-    assert Clipping.model_validate_json(rule.model_dump_json()) == rule
-
-
-@pytest.mark.parametrize("wrong", [{"percentiles": (99, 1)}, {"percentiles": (-1, 50)}, {"bounds": ((2.0, 1.0),)}])
-def test_bounds_must_rise(wrong):
-    with pytest.raises(ValidationError):
-        Clipping.model_validate(wrong)

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from imgmed.conversion.workers import map_in_processes
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 from pydantic import ValidationError
@@ -25,7 +26,6 @@ from imgmed.conversion import PictureConversion, SliceConversion, convert_folder
 from imgmed.conversion.files import encode_picture, read_picture
 from imgmed.conversion.pictures import resize_picture, to_grey
 from imgmed.conversion.volumes import evenly_spread
-from imgmed.conversion.workers import map_in_processes
 from imgmed.errors import (
     ConversionError,
     DatasetExistsError,

@@ -112,7 +112,7 @@ class TestGoodStudy:
             image, label = study.arrays("abcde".index(name))
             labelled.append(image[label > 0])
         expected = np.percentile(np.concatenate(labelled).astype(np.float64), [0.5, 99.5])
-        np.testing.assert_allclose(dataset.scan_preparation.clipping.bounds, [expected], rtol=1e-9)
+        np.testing.assert_allclose(dataset.scan_preparation.operations[1].bounds, [expected], rtol=1e-9)
         for name in dataset.cases:
             assert dataset.image(name).min() >= expected[0] - 1e-3
             assert dataset.image(name).max() <= expected[1] + 1e-3

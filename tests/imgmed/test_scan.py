@@ -1,15 +1,18 @@
 import numpy as np
 import pytest
 
-from imgmed import Clipping, ScanPreparation, Volume, prepare_scan
+from imgmed import ScanPreparation, Volume, prepare_scan
 from imgmed.errors import InvalidVolumeError
+from imgmed.operations import Clip, Resample
 
 
-def preparation(**changes) -> ScanPreparation:
+def preparation(spacing_mm=(1.0, 1.0), clip=None, **changes) -> ScanPreparation:
+    """In-plane resampling and clipping, as derived plans have them."""
+    resampling = () if spacing_mm is None else (Resample(spacing_mm=(*spacing_mm, None)),)
     values = {
         "channels": ("MRI",),
         "slice_axis": 2,
-        "spacing_mm": (1.0, 1.0),
+        "operations": (*resampling, clip or Clip(of="source")),
         "slice_size": (32, 32),
     } | changes
     return ScanPreparation(**values)
@@ -49,7 +52,7 @@ def test_each_case_is_clipped_at_its_own_percentiles():
 
 
 def test_fixed_bounds_are_the_same_for_every_scan_and_hold_after_cubic_interpolation():
-    rule = preparation(clipping=Clipping(bounds=((-50.0, 40.0),)), spacing_mm=(0.6, 0.6))
+    rule = preparation(clip=Clip(bounds=((-50.0, 40.0),)), spacing_mm=(0.6, 0.6))
     for seed in range(3):
         found = prepare_scan(scan_of(seed=seed), rule)
         assert (found.image.min(), found.image.max()) == (-50, 40)
@@ -58,7 +61,7 @@ def test_fixed_bounds_are_the_same_for_every_scan_and_hold_after_cubic_interpola
 
 def test_channels_keep_their_order_and_their_own_bounds():
     array = np.stack([np.full((4, 4, 4), 1.0), np.full((4, 4, 4), 100.0)], axis=-1)
-    rule = preparation(channels=("a", "b"), clipping=Clipping(bounds=((0.0, 5.0), (0.0, 50.0))))
+    rule = preparation(channels=("a", "b"), clip=Clip(bounds=((0.0, 5.0), (0.0, 50.0))))
     found = prepare_scan(Volume(array, np.eye(4)), rule).image
     assert found[..., 0].max() == 1 and found[..., 1].min() == 50
 
@@ -74,7 +77,7 @@ def test_orientation_does_not_matter():
 def test_the_scan_is_not_changed():
     volume = Volume(np.random.default_rng(1).normal(0, 100, (6, 7, 5)).astype(np.float32), np.eye(4))
     before = volume.array.copy()
-    prepare_scan(volume, preparation(clipping=Clipping(bounds=((-1.0, 1.0),))))
+    prepare_scan(volume, preparation(clip=Clip(bounds=((-1.0, 1.0),))))
     np.testing.assert_array_equal(volume.array, before)
 
 

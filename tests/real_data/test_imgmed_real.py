@@ -4,9 +4,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from imgmed import ScanPreparation, prepare_dataset, prepare_scan, read_volume
+from imgmed import ScanPreparation, Volume, prepare_case, prepare_dataset, read_volume
 from imgmed.errors import TooFewPatientsError
-from imgmed.resampling import resample_labels
+from imgmed.operations import Clip, Resample
 
 pytestmark = pytest.mark.real_data
 
@@ -64,10 +64,10 @@ def test_a_ct_with_thick_slices_comes_back_from_a_finer_plane(real_data: Path):
     folder = real_data / "ct_spleen_msd_crop"
     label = read_volume(folder / "sub-spleen2_ct_seg-manual.nii.gz")
     image = read_volume(folder / "sub-spleen2_ct.nii.gz")
-    settings = {"channels": ("CT",), "slice_axis": 2, "spacing_mm": (0.6, 0.6), "slice_size": (224, 224)}
-    scan = prepare_scan(image, ScanPreparation(**settings))
-    stack = resample_labels(scan.grid.to_stack(label.array), scan.grid.slice_shape)
-    restored = scan.grid.restore(stack, order=0)
+    settings = {"channels": ("CT",), "slice_axis": 2, "slice_size": (224, 224)}
+    settings["operations"] = (Resample(spacing_mm=(0.6, 0.6, None)), Clip())
+    scan = prepare_case(image, Volume(label.array.astype(np.uint8), label.affine), ScanPreparation(**settings))
+    restored = scan.grid.restore(scan.label, order=0)
     reference = label.array > 0
     dice = 2 * (reference & (restored > 0)).sum() / (reference.sum() + (restored > 0).sum())
     assert restored.shape == label.shape and dice > 0.99

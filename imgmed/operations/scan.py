@@ -1,4 +1,4 @@
-"""The value that operations take and give: a scan, its image and label map always on one voxel grid."""
+"""The value that operations take and give, and how they are applied to it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 
 from imgmed.errors import PairMismatchError
 from imgmed.intensity import Bounds
+from imgmed.operations import Clip, CropToContent, Operation, Reorient, Rescale
 from imgmed.resampling import Maps, Order, resample, resample_label_map
 from imgmed.volume import Volume
 
-__all__ = ["Scan", "moved"]
+__all__ = ["Scan", "apply_operations", "geometry_after", "moved"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,48 @@ class Scan:
                 f"{self.image.origin} has shape {self.image.shape}, its label map {self.label.origin}"
                 f" {self.label.shape}; both must lie on the same voxel grid"
             )
+
+
+def apply_operations(scan: Scan, operations: Sequence[Operation]) -> Scan:
+    """Apply operations one after the other.
+
+    Args:
+        scan: it is not changed; where nothing is computed the result shares its arrays.
+        operations: in this order.
+
+    >>> from imgmed.operations import Resample
+    >>> scan = Scan(Volume(np.zeros((4, 4, 6)), np.eye(4)))
+    >>> apply_operations(scan, [Resample(spacing_mm=(2, 2, 2)), Clip(bounds=((0, 1),))]).image.shape
+    (2, 2, 3)
+    """
+    result = scan if scan.source is not None else replace(scan, source=scan.image)
+    for operation in operations:
+        result = operation.apply(result)
+    return result
+
+
+def geometry_after(
+    shape: tuple[int, int, int], affine: np.ndarray, operations: Sequence[Operation]
+) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Return the voxels and the affine that a scan will have after some operations, without its voxels.
+
+    A crop to the content depends on them: it counts as if it kept everything (the largest possible shape).
+
+    >>> from imgmed.operations import Resample
+    >>> geometry_after((4, 4, 6), np.eye(4), [Resample(spacing_mm=(2, 2, 2))])[0]
+    (2, 2, 3)
+    """
+    volume = Volume(np.broadcast_to(np.float32(0), shape), affine)
+    for operation in operations:
+        if isinstance(operation, Reorient):
+            volume = operation.apply(Scan(volume)).image
+        elif not isinstance(operation, Clip | Rescale | CropToContent):
+            maps = operation.axis_maps(Scan(volume))
+            change = np.diag([*(axis.step for axis in maps), 1.0])
+            change[:3, 3] = [axis.start for axis in maps]
+            size = tuple(axis.new for axis in maps)
+            volume = Volume(np.broadcast_to(np.float32(0), size), volume.affine @ change)
+    return volume.shape, volume.affine
 
 
 def moved(scan: Scan, maps: Maps, order: Order = 1, fill: float | None = None) -> Scan:
