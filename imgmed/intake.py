@@ -59,7 +59,9 @@ def take_in(
         remap_labels=settings.remap_labels,
         labels=settings.labels or (None if settings.remap_labels else study.labels),
     )
-    hides = settings.patient_ids == "hashed" and (bool(patients) or _has_dicom(study))
+    # What a pattern finds in a case's name is no secret: the name stays.
+    are_named = _has_dicom(study) or (bool(patients) and settings.patient_pattern is None)
+    hides = settings.patient_ids == "hashed" and are_named
     pseudonyms = _pseudonyms(root, key_file, (root, *apart_from)) if hides else None
     return Intake(study, rules, patients, pseudonyms)
 
