@@ -19,14 +19,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.stats import rankdata
 
 from imgmed.errors import InvalidVolumeError
-from imgmed.geometry import canonical_shape, orientation_of, to_canonical
+from imgmed.geometry import orientation_of, to_canonical
 from imgmed.volume import Volume
 
 __all__ = ["Duplicate", "Signature", "confirm", "describe", "is_same_label_map", "nominate", "signature_of"]
 
 SAME_CONTENT = 0.999  # |r| over all voxels, at least
 SAME_RANKS = 0.9  # rank correlation within the picture, at least: tolerates five grey levels, not another scan
-NOMINATED = 0.99  # |r| of fingerprints, at least: ten times the unexplained variance of SAME_CONTENT
+NOMINATED = 0.995  # |r| of fingerprints, at least: five times the unexplained variance of SAME_CONTENT
 MOST_BLOCKS = 1728  # 12 x 12 x 12
 CONSTANT = 1e-9  # a spread below this part of the mean is rounding
 RANKED_VOXELS = 1_000_000
@@ -91,7 +91,8 @@ def signature_of(volume: Volume) -> Signature:
     >>> signature_of(Volume(ramp, np.eye(4))) == signature_of(Volume(7 + 2 * ramp[::-1], np.diag([-1.0, 1, 1, 1])))
     True
     """
-    means = _block_means(_canonical_channels(volume))
+    array = _canonical_channels(volume)
+    means = _block_means(array)
     if not np.isfinite(means).all():
         raise InvalidVolumeError(f"{volume.origin}: NaN or infinite voxels have no fingerprint; replace them")
     channels = []
@@ -100,13 +101,14 @@ def signature_of(volume: Volume) -> Signature:
         constant = spread <= CONSTANT * np.abs(channel).max()
         packed = b"" if constant else ((channel - channel.mean()) / spread).astype("<f2").tobytes()
         channels.append(base64.b64encode(packed).decode())
-    return Signature(shape=canonical_shape(volume.shape, orientation_of(volume.affine)), channels=tuple(channels))
+    right, anterior, superior = array.shape[:3]
+    return Signature(shape=(right, anterior, superior), channels=tuple(channels))
 
 
 def nominate(signatures: Mapping[str, Signature]) -> list[tuple[str, str]]:
     """Return the pairs of cases that may hold the same image content, sorted; only `confirm` can tell.
 
-    Candidates have the same canonical shape, and every channel of one case resembles (|r| >= 0.99 of the
+    Candidates have the same canonical shape, and every channel of one case resembles (|r| >= 0.995 of the
     fingerprints) some channel of the other. Constant channels are left out, so a case of which all channels are
     constant is never nominated.
 
@@ -305,7 +307,7 @@ def _ranks_agree(first: np.ndarray, second: np.ndarray, correlation: float) -> b
     x, y = (array[::step, ::step, ::step].ravel() for array in (first, second))
     inside = (x != _most_frequent(x)) & (y != _most_frequent(y))
     x, y = x[inside], y[inside]
-    if len(x) < FEWEST_RANKED or np.ptp(x) == 0 or np.ptp(y) == 0:
+    if len(x) < FEWEST_RANKED or (x == x[0]).all() or (y == y[0]).all():
         return True  # two grey levels: all voxels have said it already
     ranks = np.corrcoef(rankdata(x), rankdata(y))[0, 1]
     return bool(ranks * np.sign(correlation) >= SAME_RANKS)

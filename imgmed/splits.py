@@ -252,6 +252,7 @@ class _Draw:
         seed: int,
         strata: Mapping[str, frozenset[int]] | None,
     ) -> None:
+        self.patients = len(set(patients.values()))
         self.groups = group_cases(patients, duplicates)
         self.order = sorted(set(self.groups.values()), key=lambda group: (_rank(seed, group), group))
         self.labels: dict[str, frozenset[int]] = dict.fromkeys(self.order, frozenset())
@@ -265,6 +266,7 @@ class _Draw:
             raise TooFewPatientsError(
                 f"at least {FEWEST_PATIENTS} patients are needed, one each to train, validate and test;"
                 f" received {len(self.order)} ({', '.join(self.order)})"
+                + (", as copies of the same images count as one" if len(self.order) < self.patients else "")
             )
 
     def settled(self, places: Mapping[str, Place]) -> dict[str, Place]:

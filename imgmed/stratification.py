@@ -49,13 +49,13 @@ def distribute(
         label: _lacking(groups, sizes, settled, parts)
         for label, groups in _deciding([*order, *settled], labels).items()
     }
-    left = Counter(seats)
+    left = Counter(seats)  # in the order of the first seat of each part
     waiting = dict.fromkeys(order)
     placed: dict[str, Part] = {}
     while (label := _rarest(waiting, labels, lacking)) is not None:
         lack = lacking[label]
         for group in [group for group in waiting if label in labels[group]]:
-            part = max((part for part in dict.fromkeys(seats) if left[part]), key=lambda part: (lack[part], left[part]))
+            part = max((part for part in left if left[part]), key=lambda part: (lack[part], left[part]))
             placed[group] = part
             left[part] -= 1
             del waiting[group]
