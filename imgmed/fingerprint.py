@@ -222,10 +222,10 @@ def _remarks(
     for number, name in enumerate(channels):
         groups = _groups([case.channels[number].spread for case in cases])
         if len(groups) > 1:
-            listed = ", ".join(f"{len(group)} cases around {np.median(group):.3g}" for group in groups)
+            listed = ", ".join(f"{len(group)} cases around {float(f'{np.median(group):.3g}'):,g}" for group in groups)
             yield (
                 f"the intensities of {name} come in {len(groups)} groups (spread of a case, 0.5 to 99.5 percentile:"
-                f" {listed}): different units, scanners or exports; what makes them comparable is normalisation by case"
+                f" {listed}): other units, scanners or exports; normalising each case by itself makes them comparable"
             )
     labelled = sum(bool(case.labels) for case in cases)
     for name, label in labels.items():

@@ -34,8 +34,15 @@ class Oddity(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     case_id: str = Field(description="The case.")
-    kind: OddKind = Field(description="What is odd.")
-    sentence: str = Field(description="What was found, what is usual, and from where on it is odd.")
+    kind: OddKind = Field(description="What kind of thing is odd.")
+    subject: str = Field(description="What is odd: the quantity, with its unit.")
+    found: str = Field(description="What this case has.")
+    rule: str = Field(description="What is usual, from where on it is odd, and what may be behind it.")
+
+    @property
+    def sentence(self) -> str:
+        """All of it in one sentence, without the case."""
+        return f"{self.subject}: {self.found}; {self.rule}"
 
 
 class Outlier(NamedTuple):
@@ -88,17 +95,14 @@ def find_oddities(measures: Mapping[str, CaseMeasures], channels: Sequence[str])
 
 
 def _geometry(measures: Mapping[str, CaseMeasures]) -> Iterator[Oddity]:
-    quantities: tuple[tuple[OddKind, str, str, Callable[[CaseMeasures], Sequence[float]]], ...] = (
-        ("spacing", "spacing", "mm", lambda case: case.canonical_spacing_mm),
-        ("shape", "size", "voxels", lambda case: case.canonical_shape),
+    quantities: tuple[tuple[OddKind, str, Callable[[CaseMeasures], Sequence[float]]], ...] = (
+        ("spacing", "spacing in mm along", lambda case: case.canonical_spacing_mm),
+        ("shape", "voxels along", lambda case: case.canonical_shape),
     )
-    for kind, noun, unit, read in quantities:
+    for kind, noun, read in quantities:
         for axis, name in enumerate(AXES):
             values = {case_id: float(read(case)[axis]) for case_id, case in measures.items()}
-            for case_id, outlier in outliers(values, FACTORS[kind]).items():
-                yield Oddity(
-                    case_id=case_id, kind=kind, sentence=_far(f"{noun} along {name}", unit, outlier, len(values))
-                )
+            yield from _far(kind, f"{noun} {name}", values, "wrong header, or another protocol?")
 
 
 def _intensities(measures: Mapping[str, CaseMeasures], channels: Sequence[str]) -> Iterator[Oddity]:
@@ -106,16 +110,20 @@ def _intensities(measures: Mapping[str, CaseMeasures], channels: Sequence[str]) 
         of_case = {case_id: case.channels[number] for case_id, case in measures.items()}
         for case_id, channel in of_case.items():
             if channel.minimum == channel.maximum:
-                sentence = f"all voxels of {name} have the intensity {channel.minimum:.4g}: the image shows nothing"
-                yield Oddity(case_id=case_id, kind="intensity", sentence=sentence)
+                yield Oddity(
+                    case_id=case_id,
+                    kind="intensity",
+                    subject=f"intensities of {name}",
+                    found=f"{_number(channel.minimum)} in every voxel",
+                    rule="such an image shows nothing",
+                )
         spreads = {case_id: channel.spread for case_id, channel in of_case.items() if channel.spread > 0}
-        far = outliers(spreads, FACTORS["intensity"])
-        for case_id, outlier in far.items():
-            what = f"spread of the intensities of {name} (0.5 to 99.5 percentile)"
-            sentence = _far(what, "", outlier, len(spreads)) + "; another unit, scanner or export?"
-            yield Oddity(case_id=case_id, kind="intensity", sentence=sentence)
-        usual = {case_id: of_case[case_id].percentiles[0] for case_id in spreads if case_id not in far}
-        yield from _offsets(usual, spreads, name)
+        subject = f"spread of the intensities of {name}, 0.5 to 99.5 percentile"
+        far = list(_far("intensity", subject, spreads, "another unit, scanner or export?"))
+        yield from far
+        named = {oddity.case_id for oddity in far}
+        darkest = {case_id: of_case[case_id].percentiles[0] for case_id in spreads if case_id not in named}
+        yield from _offsets(darkest, spreads, name)
 
 
 def _offsets(darkest: Mapping[str, float], spreads: Mapping[str, float], channel: str) -> Iterator[Oddity]:
@@ -129,46 +137,62 @@ def _offsets(darkest: Mapping[str, float], spreads: Mapping[str, float], channel
     limit = max(DEVIATIONS * NORMAL_CONSISTENT * float(np.median(distances)), least)
     for (case_id, value), distance in zip(darkest.items(), distances, strict=True):
         if distance > limit:
-            sentence = (
-                f"the darkest intensities of {channel} (0.5 percentile) are {value:.4g}; the median of"
-                f" {len(values)} cases is {middle:.4g}, and odd begins {limit:.4g} from it; an offset, or padding?"
+            yield Oddity(
+                case_id=case_id,
+                kind="intensity",
+                subject=f"darkest intensities of {channel}, 0.5 percentile",
+                found=_number(value),
+                rule=f"usual is {_number(middle)} (median of {len(values)} cases), odd begins {_number(limit)} from it;"
+                " an offset, or padding?",
             )
-            yield Oddity(case_id=case_id, kind="intensity", sentence=sentence)
 
 
 def _labels(measures: Mapping[str, CaseMeasures]) -> Iterator[Oddity]:
     labelled = {case_id: case for case_id, case in measures.items() if case.labels}
     empty = {case_id for case_id, case in labelled.items() if not any(one.voxels for one in case.labels.values())}
     for case_id in sorted(empty):
-        yield Oddity(case_id=case_id, kind="unlabelled", sentence="no voxel of the label map is labelled")
+        yield Oddity(
+            case_id=case_id,
+            kind="unlabelled",
+            subject="label map",
+            found="no voxel is labelled",
+            rule=f"{len(labelled) - len(empty)} of {len(labelled)} cases have labels; a wrong file?",
+        )
     for name in dict.fromkeys(name for case in labelled.values() for name in case.labels):
         having = {case_id: case for case_id, case in labelled.items() if case.labels[name].voxels}
         yield from _absences(name, [case_id for case_id in labelled if case_id not in having], len(labelled), empty)
         volumes = {case_id: case.labels[name].volume_ml for case_id, case in having.items()}
-        for case_id, outlier in outliers(volumes, FACTORS["label_volume"]).items():
-            sentence = _far(f"volume of {name}", "ml", outlier, len(volumes))
-            yield Oddity(case_id=case_id, kind="label_volume", sentence=sentence)
+        yield from _far("label_volume", f"volume of {name} in ml", volumes, "a part missing, or a wrong label?")
         yield from _at_the_border(name, having)
         yield from _outside(name, having)
 
 
 def _absences(name: str, lacking: Sequence[str], count: int, empty: set[str]) -> Iterator[Oddity]:
-    if count >= FEWEST_CASES and len(lacking) <= max(1, RARE * count):
-        for case_id in lacking:
-            if case_id not in empty:
-                sentence = f"{name} is absent; {count - len(lacking)} of {count} cases have it"
-                yield Oddity(case_id=case_id, kind="label_absent", sentence=sentence)
+    if count < FEWEST_CASES or len(lacking) > max(1, RARE * count):
+        return
+    for case_id in lacking:
+        if case_id not in empty:
+            yield Oddity(
+                case_id=case_id,
+                kind="label_absent",
+                subject=name,
+                found="absent",
+                rule=f"{count - len(lacking)} of {count} cases have it; forgotten?",
+            )
 
 
 def _at_the_border(name: str, having: Mapping[str, CaseMeasures]) -> Iterator[Oddity]:
     touching = {case_id: case.labels[name].border for case_id, case in having.items() if case.labels[name].border}
-    if len(touching) <= RARE * len(having):  # where many do, the images are cropped like that
-        for case_id, faces in touching.items():
-            sentence = (
-                f"{name} touches the border of the image ({', '.join(faces)}), as in {len(touching)} of"
-                f" {len(having)} cases: cut off?"
-            )
-            yield Oddity(case_id=case_id, kind="label_border", sentence=sentence)
+    if len(touching) > RARE * len(having):
+        return  # the images are cropped like that
+    for case_id, faces in touching.items():
+        yield Oddity(
+            case_id=case_id,
+            kind="label_border",
+            subject=name,
+            found=f"touches the border of the image ({', '.join(faces)})",
+            rule=f"in {len(having) - len(touching)} of {len(having)} cases it does not; cut off?",
+        )
 
 
 def _outside(name: str, having: Mapping[str, CaseMeasures]) -> Iterator[Oddity]:
@@ -179,19 +203,31 @@ def _outside(name: str, having: Mapping[str, CaseMeasures]) -> Iterator[Oddity]:
         return  # the label belongs outside, or what looks like air is none
     for case_id, share in shares.items():
         if share > OUTSIDE:
-            sentence = (
-                f"{100 * share:.0f} % of {name} lie in the air around the body; odd begins at {100 * OUTSIDE:.0f} %;"
-                " is the label map shifted or turned against the image?"
+            yield Oddity(
+                case_id=case_id,
+                kind="label_outside_body",
+                subject=name,
+                found=f"{100 * share:.0f} % of it lies in the air around the body",
+                rule=f"odd begins at {100 * OUTSIDE:.0f} %; is the label map shifted or turned against the image?",
             )
-            yield Oddity(case_id=case_id, kind="label_outside_body", sentence=sentence)
 
 
-def _far(what: str, unit: str, outlier: Outlier, count: int) -> str:
-    """Say how far a value lies from the others, as a factor above or a part below."""
-    value, median, limit = outlier
-    times = f"{value / median:.3g} times" if value > median else f"1/{median / value:.3g} of"
-    unit = f" {unit}" if unit else ""
-    return (
-        f"{what} is {value:.4g}{unit}, {times} the median of {count} cases ({median:.4g}{unit});"
-        f" odd begins at a factor of {limit:.3g}"
-    )
+def _far(kind: OddKind, subject: str, values: Mapping[str, float], question: str) -> Iterator[Oddity]:
+    """Cases whose value is a factor above or a part below the usual one."""
+    for case_id, (value, median, limit) in outliers(values, FACTORS[kind]).items():
+        times = f"{value / median:.3g} times" if value > median else f"1/{median / value:.3g} of"
+        yield Oddity(
+            case_id=case_id,
+            kind=kind,
+            subject=subject,
+            found=f"{_number(value)}, {times} the usual",
+            rule=f"usual is {_number(median)} (median of {len(values)} cases), odd begins at a factor of {limit:.3g};"
+            f" {question}",
+        )
+
+
+def _number(value: float) -> str:
+    """Four significant digits, in groups of three, without exponents where people write none."""
+    if value == 0 or not 1e-3 <= abs(value) < 1e9:
+        return f"{value:.4g}"
+    return f"{float(f'{value:.4g}'):,.10g}"

@@ -184,8 +184,7 @@ def _batch(network: UNetSettings, dataset: PreparedDataset, memory_bytes: int | 
         f" between {FEWEST_SLICES} and {BATCH_SIZES[-1]} slices"
     )
     if memory_bytes is None or needed(wanted) <= memory_bytes:
-        held = "" if memory_bytes is None else f", {format_bytes(memory_bytes)} at hand"
-        return wanted, wanted, f"{rule}; that takes about {format_bytes(needed(wanted))}{held}"
+        return wanted, wanted, f"{rule}; that takes about {format_bytes(needed(wanted))} of memory"
     fitting = [count for count in BATCH_SIZES if count < wanted and needed(count) <= memory_bytes]
     batch = max(fitting, default=1)
     reason = (
@@ -211,7 +210,7 @@ def _class_weights(dataset: PreparedDataset) -> tuple[tuple[float, ...] | None, 
     if present[rarest] < EXTREME_SHARE:
         return tuple(weights.values()), f"{share}, under {100 * EXTREME_SHARE:g} %: weighted by {formula}"
     return None, (
-        f"{share}; the Dice in the loss makes up for it, so no weights above {100 * EXTREME_SHARE:g} %."
+        f"{share}; the Dice in the loss makes up for that (weights are proposed under {100 * EXTREME_SHARE:g} %)."
         f" They would be {formula}"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import yaml
 
 from imgmed import PreparedDataset
 from imgmed.fingerprint import Fingerprint, read_fingerprint
+from imgmed.oddities import Oddity
 from r2d2.proposal import Proposal, propose
 from r2d2.report.build import write_page
 from r2d2.report.dataset_pictures import draw_case, draw_geometry, draw_intensities, draw_volumes
@@ -25,12 +27,12 @@ from r2d2.report.dataset_sections import (
 )
 from r2d2.report.formatting import plural
 from r2d2.report.page import Cell, Html, figures, page, paragraph, section, table, warning_box
-from r2d2.report.picture import Picture
 
 __all__ = ["build_dataset_report", "choose_typical"]
 
 MOST_PICTURES = 24
-TYPICAL = 3
+MOST_OF_A_KIND = 6
+TYPICAL = 4
 
 
 def build_dataset_report(dataset: PreparedDataset, out: Path, proposal: Proposal | None = None) -> Path:
@@ -104,25 +106,47 @@ def _odd_section(dataset: PreparedDataset, fingerprint: Fingerprint) -> Html:
     about = [paragraph("About the dataset as a whole:"), remarks] if fingerprint.remarks else []
     if not odd:
         return section("Odd cases", paragraph("No case lies far from the others."), *about)
-    rows = [[case_id, Html("<br>".join(escape(one.sentence) for one in found))] for case_id, found in odd.items()]
-    drawn = list(odd.items())[:MOST_PICTURES]
-    pictures: list[Picture] = [
-        draw_case(dataset, case_id, "; ".join(one.sentence for one in found) + ".") for case_id, found in drawn
+    rule = (
+        "Odd is what lies 3.5 robust standard deviations (of the logarithm; Iglewicz and Hoaglin 1993) from the median"
+        " of all cases, and at least the factor that is named."
+    )
+    groups = _grouped(fingerprint)
+    tables = [
+        Html(
+            f"<h3>{escape(subject[0].upper() + subject[1:])}</h3>"
+            + table(
+                ["Case", "Found"],
+                [[one.case_id, one.found] for one in found],
+                caption=f"{why[0].upper()}{why[1:]}",
+                text_columns=(0, 1),
+            )
+        )
+        for (subject, why), found in groups.items()
     ]
+    chosen = list(dict.fromkeys(one.case_id for found in groups.values() for one in found[:MOST_OF_A_KIND]))
+    drawn = chosen[:MOST_PICTURES]
+    pictures = [draw_case(dataset, case_id, _found_in_words(odd[case_id])) for case_id in drawn]
     left_out = len(odd) - len(drawn)
     return section(
         "Odd cases",
         *about,
-        table(
-            ["Case", "What is odd"],
-            rows,
-            caption="Far from the median of all cases: 3.5 robust standard deviations of the logarithm (Iglewicz and"
-            " Hoaglin 1993), and at least the factor that is named.",
-            text_columns=(0, 1),
-        ),
+        paragraph(rule, "note"),
+        *tables,
         figures(pictures, "wide"),
         *([paragraph(f"{plural(left_out, 'more odd case')} without a picture.", "note")] if left_out else []),
     )
+
+
+def _grouped(fingerprint: Fingerprint) -> dict[tuple[str, str], list[Oddity]]:
+    """Put together what is odd for the same reason."""
+    groups: dict[tuple[str, str], list[Oddity]] = {}
+    for oddity in fingerprint.odd:
+        groups.setdefault((oddity.subject, oddity.rule), []).append(oddity)
+    return groups
+
+
+def _found_in_words(odd: Sequence[Oddity]) -> str:
+    return "; ".join(f"{one.subject}: {one.found}" for one in odd) + "."
 
 
 def _typical_section(dataset: PreparedDataset, fingerprint: Fingerprint) -> Html:

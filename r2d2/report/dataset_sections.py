@@ -177,12 +177,14 @@ def repaired_section(fingerprint: Fingerprint) -> Html:
 
 
 def cases_section(dataset: PreparedDataset, fingerprint: Fingerprint) -> Html:
-    """Tabulate every case."""
+    """Tabulate every case, the odd ones first."""
     parts = {case_id: part for part in ("train", "validation", "test") for case_id in getattr(dataset.splits, part)}
     names, channels = list(fingerprint.labels)[:MOST_LABEL_COLUMNS], list(fingerprint.channels)
     odd = fingerprint.odd_cases
     rows: list[list[Cell]] = []
-    for case_id, case in list(fingerprint.cases.items())[:MOST_ROWS]:
+    ordered = [*odd, *(case_id for case_id in fingerprint.cases if case_id not in odd)]
+    for case_id in ordered[:MOST_ROWS]:
+        case = fingerprint.cases[case_id]
         kinds = ", ".join(dict.fromkeys(KIND_WORDS[oddity.kind] for oddity in odd.get(case_id, ())))
         mark = f'<span class="status">{escape(kinds)}</span>' if kinds else ""
         row: list[Cell] = [
@@ -203,7 +205,7 @@ def cases_section(dataset: PreparedDataset, fingerprint: Fingerprint) -> Html:
     left_out = len(fingerprint.cases) - len(rows)
     more = f" {left_out:,} more are in fingerprint.json." if left_out else ""
     return section(
-        "Every case",
+        "Every case, odd ones first",
         table(
             headers,
             rows,
