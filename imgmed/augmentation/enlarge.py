@@ -75,8 +75,8 @@ def enlarge_training(
         NoSpaceError: the disk has too little room for the copies.
     """
     _check(settings)
+    check_free_space(folder, _bytes_needed(folder, cases, splits, target_slices))
     planned = plan_copies(cases, splits, target_slices)
-    check_free_space(folder, sum(array.nbytes for copy in planned for array in map_arrays(folder, copy.source.case_id)))
     copies = []
     report_progress(progress, "augmenting", 0, len(planned))
     for done, copy in enumerate(planned, start=1):
@@ -116,7 +116,7 @@ def write_copy(folder: Path, copy: PlannedCopy, settings: AugmentationSettings, 
     All slices of a copy move alike, so that it is a plausible scan and its neighbouring slices stay neighbours;
     noise differs between them. Intensities, not normalised yet, change relative to the source's own standard
     deviation and stay within its clip bounds. What lies outside the source's slices is background, of the
-    lowest intensity.
+    lowest intensity, and no part of the copy's statistics: tissue is normalised as in the source.
 
     Args:
         folder: of the dataset, with the source's arrays.
@@ -134,6 +134,7 @@ def write_copy(folder: Path, copy: PlannedCopy, settings: AugmentationSettings, 
     key = (seed, copy.number, name)
     whole = draw_sample(settings.model_copy(update={"noise_std": 0.0}), key, size, size)
     new_image, new_labels = np.empty_like(image), np.empty_like(label_map)
+    statistics = []
     for number in range(len(image)):
         noise = draw_sample(settings, (*key, number), size, size, channels).noise if settings.is_noisy else None
         draw = replace(whole, noise=noise)
@@ -141,12 +142,14 @@ def write_copy(folder: Path, copy: PlannedCopy, settings: AugmentationSettings, 
         inside = labels != OUTSIDE
         new_image[number] = np.where(inside[..., np.newaxis], np.clip(moved * std + mean, low, high), low)
         new_labels[number] = np.where(inside, labels, 0)
+        if inside.any():
+            statistics.append(IntensityStatistics.of(new_image[number][inside]))
     write_arrays(folder, copy.case_id, new_image, new_labels)
     return source.model_copy(
         update={
             "case_id": copy.case_id,
             "slice_range": _labelled_range(new_labels),
-            "intensity": IntensityStatistics.of(new_image),
+            "intensity": IntensityStatistics.pooled(statistics or [IntensityStatistics.of(new_image)]),
             "training_slices": _chosen_slices(source, copy.slices),
             "augmented_from": source.case_id,
         }
@@ -161,6 +164,14 @@ def _check(settings: AugmentationSettings) -> None:
         )
     if settings.is_neutral:
         raise AugmentationError("these settings change nothing, so copies would be duplicates; use table1, or your own")
+
+
+def _bytes_needed(folder: Path, cases: Sequence[Case], splits: Splits, target_slices: int) -> int:
+    """Estimate the size of the copies from that of the training cases: as large for as many slices."""
+    train = [case for case in cases if case.case_id in set(splits.train)]
+    at_hand = sum(map(_slices_to_train_on, train))
+    size = sum(array.nbytes for case in train for array in map_arrays(folder, case.case_id))
+    return size * max(0, target_slices - at_hand) // max(1, at_hand)
 
 
 def _labelled_range(label_map: np.ndarray) -> tuple[int, int]:

@@ -1,5 +1,9 @@
 """Augmented feeding: what a slice becomes depends on (seed, epoch, slice) alone; the dataset's choices are kept."""
 
+import importlib.util
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +34,22 @@ EVERYTHING = AugmentationSettings(
     brightness=0.2,
     noise_std=0.1,
 )
+
+
+ON_ANOTHER_BACKEND = """
+import sys
+from pathlib import Path
+import numpy as np
+from keras import ops
+from dist_training.augmentation import DeviceAugmentation
+from imgmed import AugmentationSettings
+folder, shape = Path(sys.argv[1]), tuple(map(int, sys.argv[2:]))
+batch = np.load(folder / "batch.npz")
+settings = AugmentationSettings.model_validate_json((folder / "settings.json").read_text())
+given = [ops.convert_to_tensor(batch[name]) for name in batch.files]
+images, classes = DeviceAugmentation(settings, shape, "float32")(given[0], given[1], given[2:])
+np.savez(folder / "result.npz", images=ops.convert_to_numpy(images), classes=ops.convert_to_numpy(classes))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +247,23 @@ class TestDevice:
             assert np.mean(classes == expected.classes) > 0.9998
             same = (classes == IGNORED) == (expected.classes == IGNORED)
             np.testing.assert_allclose(images[same], expected.images[same], atol=1e-3)
+
+    @pytest.mark.parametrize("backend", ["jax", "torch"])
+    def test_another_keras_backend_agrees_too(self, dataset: PreparedDataset, tmp_path: Path, backend: str) -> None:
+        if importlib.util.find_spec(backend) is None:
+            pytest.skip(f"{backend} is not installed; pip install {backend} runs this test")
+        host, device = (feed_of(dataset, EVERYTHING.model_copy(update={"where": w})) for w in ("host", "device"))
+        step = Step(np.arange(len(host)), len(host))
+        expected, given = host.batch(step), device.batch(step)
+        draws = {f"draw{number}": draw for number, draw in enumerate(given.draws)}
+        np.savez(tmp_path / "batch.npz", images=given.images, classes=given.classes, **draws)
+        (tmp_path / "settings.json").write_text(EVERYTHING.model_dump_json())
+        command = [sys.executable, "-c", ON_ANOTHER_BACKEND, str(tmp_path), *map(str, device.input_shape)]
+        subprocess.run(command, env={**os.environ, "KERAS_BACKEND": backend}, check=True)
+        with np.load(tmp_path / "result.npz") as result:
+            same = result["classes"] == expected.classes
+            assert same.mean() > 0.9998
+            np.testing.assert_allclose(result["images"][same], expected.images[same], atol=1e-3)
 
     def test_slices_smaller_than_the_rest_turn_about_their_own_centre(self, tmp_path: Path) -> None:
         import nibabel as nib

@@ -16,7 +16,7 @@ from dist_training.run import TrainingRun
 from dist_training.run_folder import RunFolder
 from dist_training.session import configure_devices
 from dist_training.settings import TrainingSettings
-from imgmed import PreparedDataset
+from imgmed import AugmentationSettings, PreparedDataset
 
 
 def main() -> None:
@@ -30,7 +30,9 @@ def main() -> None:
         folder.create()
         events: list[dict] = []
         log = EventLog(None, (events.append,))
-        run = TrainingRun(dataset, network, training.resolved(communicator.world_size), folder, communicator, log)
+        augmentation = AugmentationSettings.model_validate(job.get("augmentation", "none"))
+        settings = training.resolved(communicator.world_size)
+        run = TrainingRun(dataset, network, settings, folder, communicator, log, augmentation)
         run.execute(Control(None), is_resumed=False)
         weights = {f"{i:04d} {w.path}": w.numpy() for i, w in enumerate(run.model.weights)}
         slots = {f"slot {i:04d}": v.numpy() for i, v in enumerate(run.optimizer.variables)}

@@ -105,3 +105,32 @@ def test_with_dropout_the_ranks_still_hold_equal_weights(
 ) -> None:
     for ranks in dump_weights(small_dataset, [job({**UNET, "dropout": 0.5}), job({**FCN, "dropout": 0.5})], 2):
         assert_equal_ranks(ranks)
+
+
+AUGMENTATION = {
+    "rotation_degrees": 45,
+    "zoom": [0.8, 1.2],
+    "translation_px": 3,
+    "horizontal_flip_probability": 0.5,
+    "elastic_alpha_px": 1,
+    "crop_size": [14, 16],
+    "gamma": [0.7, 1.5],
+    "noise_std": 0.1,
+}
+
+
+def test_two_workers_see_the_augmented_slices_of_one(
+    small_dataset: PreparedDataset, dump_weights: Callable[..., Any]
+) -> None:
+    """2 x B is 1 x 2B, augmented on the host and by the device's operations."""
+    plain = job({**UNET, "depth": 1}, epochs=1)
+    augmented = [{**plain, "augmentation": {**AUGMENTATION, "where": where}} for where in ("host", "device")]
+    ((unchanged,), *alone) = dump_weights(small_dataset, with_batch([plain, *augmented], 8), 1)
+    paired = dump_weights(small_dataset, with_batch(augmented, 4), 2)
+    for (one,), two in zip(alone, paired, strict=True):
+        assert_equal_ranks(two)
+        assert largest_difference(one, two[0]) < 1e-9
+        np.testing.assert_array_equal(one["scores"], two[0]["scores"])
+        assert largest_difference(one, unchanged) > 1e-3
+    ((host,), (device,)) = alone
+    np.testing.assert_allclose(host["losses"], device["losses"], rtol=1e-3)

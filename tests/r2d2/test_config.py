@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dist_training.architectures import FCNSettings
+from imgmed import AugmentationSettings
 from r2d2.config import Configuration, commented_yaml, configure, read_layer
 from r2d2.errors import ConfigurationError
 
@@ -100,3 +101,30 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, content: str
 def test_a_missing_file_names_what_writes_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="'r2d2 init' writes one"):
         read_layer(tmp_path / "none.yaml")
+
+
+def test_the_name_of_a_preset_stands_for_its_settings() -> None:
+    table1 = AugmentationSettings(rotation_degrees=45, zoom=(0.8, 1.2), translation_px=25.6)
+    assert configure({}).augmentation == AugmentationSettings()
+    assert configure({"augmentation": "table1"}).augmentation == table1
+    changed = configure({"augmentation": "table1"}, assignments=["augmentation.rotation_degrees=10"]).augmentation
+    assert changed == table1.model_copy(update={"rotation_degrees": 10.0})
+    file = {"augmentation": {"noise_std": 0.5}}
+    words = ["augmentation.noise_std=0.1", "augmentation=table1"]
+    assert configure(file, assignments=words).augmentation == table1.model_copy(update={"noise_std": 0.1})
+
+
+def test_faults_of_the_augmentation_are_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"augmentation: the presets are none, table1; received 'table'"):
+        configure({"augmentation": "table"})
+    with pytest.raises(ConfigurationError, match=r"augmentation.rotation: unknown key; did you mean rotation_degrees"):
+        configure({}, assignments=["augmentation.rotation=5"])
+    with pytest.raises(ConfigurationError, match=r"augmentation.zoom: must be two positive numbers"):
+        configure({}, assignments=["augmentation.zoom=[1.2, 0.8]"])
+
+
+def test_augmentation_survives_the_runs_own_file(tmp_path: Path) -> None:
+    configuration = configure({"augmentation": "table1"}, assignments=["augmentation.crop_size=[32, 48]"])
+    path = tmp_path / "config.yaml"
+    path.write_text(commented_yaml(configuration, "title"))
+    assert configure(read_layer(path)) == configuration
