@@ -21,6 +21,7 @@ __all__ = [
     "UnknownCaseError",
     "UnknownRecipeError",
     "UnreadableFileError",
+    "UnsafeArchiveError",
     "UnsupportedFormatError",
 ]
 
@@ -47,6 +48,10 @@ class UnsupportedFormatError(ImgMedError, ValueError):
 
 class UnreadableFileError(ImgMedError, OSError):
     """A file that exists but cannot be read: truncated, damaged or not what its name says."""
+
+
+class UnsafeArchiveError(ImgMedError, ValueError):
+    """An archive with members that would be written outside the folder, or that grow beyond their declared size."""
 
 
 class InvalidVolumeError(ImgMedError, ValueError):
