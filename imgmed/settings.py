@@ -27,7 +27,9 @@ class PreparationSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recipe: str = Field(default=AUTO, description="Layout of the source: auto, or a name that 'r2d2 inspect' lists.")
+    recipe: str = Field(
+        default=AUTO, description="Layout of the source: auto, or a name that 'r2d2 inspect --help' lists."
+    )
     series: str | None = Field(
         default=None,
         description="Regular expression on the description of DICOM series, where a patient has several; null: any.",

@@ -316,7 +316,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("wrong", "message"),
         [
-            ({"recipe": "dicom"}, "unknown recipe 'dicom'; use auto, msd, pairs"),
+            ({"recipe": "dicom"}, "unknown recipe 'dicom'; use auto, msd, nnunet"),
             ({"patient_pattern": "("}, "no regular expression"),
             ({"patient_pattern": "p"}, "needs a group"),
             ({"validation_fraction": 0.5, "test_fraction": 0.5}, "must leave patients to train on"),
