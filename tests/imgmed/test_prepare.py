@@ -247,7 +247,7 @@ class TestBadInput:
 
     def test_other_channels(self, study, builder, save_nifti, out):
         save_nifti(study.image_path("b"), np.zeros((12, 10, 6, 2), np.float32), study.affine)
-        assert "imagesTr/b.nii.gz: 2 channels, but dataset.json declares 1 (MRI)" in refused(study, out)
+        assert "imagesTr/b.nii.gz: 2 channels, but the study declares 1 (MRI)" in refused(study, out)
         (study.folder / "dataset.json").unlink()
         assert "imagesTr/b.nii.gz: 2 channels, but 4 other cases have 1" in refused(study, out)
 
@@ -299,19 +299,21 @@ class TestBadInput:
     def test_out_in_use_is_not_touched(self, study, out):
         out.mkdir()
         (out / "mine").write_text("1")
-        with pytest.raises(DatasetExistsError, match="is not empty"):
+        with pytest.raises(DatasetExistsError, match="exists and is no prepared dataset"):
             prepare_dataset(study.folder, out)
         assert [path.name for path in out.iterdir()] == ["mine"]
 
     @pytest.mark.parametrize("stage", ["reading", "preparing"])
-    def test_interruption_leaves_nothing(self, study, out, stage):
+    def test_interruption_keeps_what_was_done_for_the_next_run(self, study, out, stage):
         def interrupt(name: str, done: int, total: int) -> None:
             if (name, done) == (stage, 3):
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
             prepare_dataset(study.folder, out, progress=interrupt)
-        assert_nothing_remains(out)
+        assert not out.exists()
+        prepare_dataset(study.folder, out)
+        assert sorted(path.name for path in out.parent.iterdir()) == ["out", "study"]
 
     @pytest.mark.parametrize(
         ("wrong", "message"),
@@ -382,6 +384,6 @@ class TestReadingDatasets:
     def test_the_same_study_prepared_twice_is_the_same(self, dataset, study):
         other = prepare_dataset(study.folder, dataset.folder.parent / "other")
         files = sorted(path.relative_to(dataset.folder) for path in dataset.folder.rglob("*") if path.is_file())
-        assert len(files) == 3 + 2 * 5
+        assert len(files) == 4 + (2 + 1 + 2) * 5  # descriptions; arrays, references and records of the survey
         for path in files:
             assert (dataset.folder / path).read_bytes() == (other.folder / path).read_bytes()
