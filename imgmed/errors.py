@@ -19,6 +19,7 @@ __all__ = [
     "SourceNotFoundError",
     "TooFewPatientsError",
     "UnknownCaseError",
+    "UnknownPresetError",
     "UnknownRecipeError",
     "UnreadableFileError",
     "UnsupportedFormatError",
@@ -39,6 +40,10 @@ class SourceLayoutError(ImgMedError, ValueError):
 
 class UnknownRecipeError(ImgMedError, ValueError):
     """A recipe name that is not registered."""
+
+
+class UnknownPresetError(ImgMedError, ValueError):
+    """A preset name that does not exist."""
 
 
 class UnsupportedFormatError(ImgMedError, ValueError):
