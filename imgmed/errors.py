@@ -27,6 +27,7 @@ __all__ = [
     "TooFewPatientsError",
     "UnknownCaseError",
     "UnknownChannelError",
+    "UnknownPresetError",
     "UnknownRecipeError",
     "UnreadableFileError",
     "UnsafeArchiveError",
@@ -56,6 +57,10 @@ class SourceLayoutError(ImgMedError, ValueError):
 
 class UnknownRecipeError(ImgMedError, ValueError):
     """A recipe name that is not registered."""
+
+
+class UnknownPresetError(ImgMedError, ValueError):
+    """A preset name that does not exist."""
 
 
 class UnsupportedFormatError(ImgMedError, ValueError):

@@ -82,8 +82,11 @@ def preset_layer(name: str, layer: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UnknownPresetError: no such preset; lists those there are.
     """
-    preset = read_preset(name)
-    return {key: {**preset.get(key, {}), **layer.get(key, {})} for key in ("preparation", "augmentation")}
+    merged = {**read_preset(name)}
+    for section, values in layer.items():
+        below = merged.get(section)
+        merged[section] = {**below, **values} if isinstance(below, dict) and isinstance(values, dict) else values
+    return merged
 
 
 def phantom_dataset(folder: Path, progress: Progress | None = None, seed: int = 0) -> PreparedDataset:
