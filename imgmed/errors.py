@@ -114,7 +114,7 @@ class ConversionError(ImgMedError, ValueError):
         super().__init__("\n".join([headline, *lines, *([f"  and {more} more"] if more else [])]))
 
 
-class WorkerLostError(ImgMedError, RuntimeError):
+class WorkerLostError(ImgMedError, ChildProcessError):
     """A worker process that ended in the middle of its work."""
 
 
