@@ -13,7 +13,6 @@ from PIL import Image
 from imgmed.errors import ConversionError, SourceNotFoundError
 from r2d2.img import ImgMed
 
-# No `if __name__ == "__main__"`: a script of four lines has none, whatever the number of workers.
 FOUR_LINES = """
 from r2d2.img import ImgMed
 ImgMed.convert_4DNI_to_RGBJPG("my scans", "work/rgb", 2)
@@ -38,9 +37,7 @@ def smooth(number: int, shape: tuple[int, ...]) -> np.ndarray:
 def test_four_lines_make_a_picture_of_350_by_350_of_every_slice(tmp_path):
     for number in range(3):
         write_scan(tmp_path / "my scans" / f"né {number}.nii.gz", smooth(number, (24, 20, 5, 4)))
-    (tmp_path / "four.py").write_text(
-        f"from imgmed.conversion import folder\nfolder.BYTES_WORTH_A_WORKER = 1\n{FOUR_LINES}"
-    )
+    (tmp_path / "four.py").write_text(FOUR_LINES)
     done = subprocess.run([sys.executable, "four.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done.stderr
     pictures = sorted((tmp_path / "work" / "350").glob("*.png"))
@@ -48,6 +45,24 @@ def test_four_lines_make_a_picture_of_350_by_350_of_every_slice(tmp_path):
     for path in pictures:
         with Image.open(path) as picture:
             assert (picture.size, picture.mode) == ((350, 350), "L")
+
+
+# No `if __name__ == "__main__"`: a script of a few lines has none, whatever the number of workers.
+PLAIN_SCRIPT = """
+from imgmed.conversion import folder
+from r2d2.img import ImgMed
+print("begin")
+folder.BYTES_WORTH_A_WORKER = 1
+print(ImgMed.convert_4DNI_to_PNG("scans", "out", workers=2).pictures)
+"""
+
+
+def test_workers_do_not_run_the_callers_script_again(tmp_path):
+    for number in range(3):
+        write_scan(tmp_path / "scans" / f"{number}.nii.gz", smooth(number, (8, 8, 5)))
+    (tmp_path / "plain.py").write_text(PLAIN_SCRIPT)
+    done = subprocess.run([sys.executable, "plain.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["begin", "15"], "")
 
 
 def test_each_of_the_four_steps_is_what_its_name_says(tmp_path):
