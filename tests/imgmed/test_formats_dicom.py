@@ -121,7 +121,9 @@ def test_several_series_and_studies_in_one_folder_are_told_apart(tmp_path: Path)
     assert found[uids[0]].study_uid == found[uids[1]].study_uid == study != found[uids[2]].study_uid
     assert {series.kind for series in found.values()} == {"image"} and len(found) == 3
     np.testing.assert_array_equal(read_volume(found[uids[1]].source).array, stored(3))
-    with pytest.raises(SourceLayoutError, match=r"exactly one DICOM series.*CT series of 4 files.*CT series of 3 files"):
+    with pytest.raises(
+        SourceLayoutError, match=r"exactly one DICOM series.*CT series of 4 files.*CT series of 3 files"
+    ):
         read_volume(tmp_path)
     mixed = VolumeSource((*found[uids[0]].files, *found[uids[1]].files))
     with pytest.raises(SourceLayoutError, match="belong to 2 series"):

@@ -30,7 +30,9 @@ def save(path: Path, array: np.ndarray, **options: object) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".TIFF"])
-@pytest.mark.parametrize("array", [GREY, RGB, DEEP, np.concatenate([RGB, ALPHA], axis=2)], ids=["L", "RGB", "16", "RGBA"])
+@pytest.mark.parametrize(
+    "array", [GREY, RGB, DEEP, np.concatenate([RGB, ALPHA], axis=2)], ids=["L", "RGB", "16", "RGBA"]
+)
 def test_pixels_come_back_as_rows_columns_pages(tmp_path: Path, array, suffix):
     path = save(tmp_path / f"a{suffix}", array)
     volume, header = read_volume(path), read_header(path)
