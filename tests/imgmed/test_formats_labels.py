@@ -156,7 +156,7 @@ def test_truncated_segmentations_are_named(series: Path, tmp_path: Path, kept):
 
 
 def write_structures(path: Path, series: Path, masks: dict[str, np.ndarray]) -> Path:
-    """rt-utils wants (rows, columns, slices), slices in ascending position; it prints when it saves, and uses what pydicom 4 drops."""
+    """rt-utils wants (rows, columns, slices), slices ascending; it prints, and uses what pydicom 4 drops."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         builder = RTStructBuilder.create_new(dicom_series_path=str(series))
