@@ -48,7 +48,7 @@ class Slice:
     transfer_syntax: str
     transfer_syntax_name: str
     is_compressed: bool
-    frames: int
+    is_multi_frame: bool
 
     @classmethod
     def of(cls, path: Path, dataset: Dataset) -> Slice:
@@ -79,7 +79,7 @@ class Slice:
             transfer_syntax=str(syntax),
             transfer_syntax_name=syntax.name,
             is_compressed=bool(syntax.is_compressed),
-            frames=int(dataset.get("NumberOfFrames") or 1),
+            is_multi_frame=int(dataset.get("NumberOfFrames") or 1) > 1 or "SharedFunctionalGroupsSequence" in dataset,
         )
 
 

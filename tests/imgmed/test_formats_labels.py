@@ -116,6 +116,12 @@ def test_fractions_count_from_one_half_on(series: Path, tmp_path: Path):
     assert found.sum() == 3 * 11 * 3
 
 
+def test_a_segmentation_stored_as_a_label_map(series: Path, tmp_path: Path):
+    masks = {"liver": boxes()["liver"] & ~boxes()["tumour"], "tumour": boxes()["tumour"]}
+    path = write_seg(tmp_path / "seg.dcm", series, masks, kind="LABELMAP")
+    check(read_label(path, read_volume(series)), masks)
+
+
 def test_equal_names_are_numbered(series: Path, tmp_path: Path):
     masks = boxes()
     path = write_seg(tmp_path / "seg.dcm", series, masks)
