@@ -23,7 +23,9 @@ class PreparationSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recipe: str = Field(default=AUTO, description="Layout of the source folder: auto, or a name that `r2d2 inspect --help` lists.")
+    recipe: str = Field(
+        default=AUTO, description="Layout of the source folder: auto, or a name that `r2d2 inspect --help` lists."
+    )
     labels: dict[str, int] | None = Field(
         default=None,
         description="Names of the label values, overriding those of the source; null: from the source.",
