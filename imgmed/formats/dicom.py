@@ -191,19 +191,22 @@ def _read_dataset(path: Path) -> Dataset:
     """The tags that are used here, pixels left aside; messages of pydicom could name the patient and are not kept."""
     import pydicom
     from pydicom.errors import InvalidDicomError
+    from pydicom.uid import UID
 
     try:
         with quiet():
             dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
             for tag in TAGS:
                 dataset.get(tag)  # values are converted on first use; a broken one shows here
-            return dataset
     except InvalidDicomError as error:
         raise UnreadableFileError(f"{path}: not a DICOM file; was it renamed, or its copying interrupted?") from error
     except PermissionError as error:
         raise UnreadableFileError(f"{path}: cannot be read ({error.strerror})") from error
     except FAILURES as error:
         raise damaged(path, f"its DICOM header: {type(error).__name__}") from None
+    if "Image Storage" in UID(_sop_class(dataset)).name and not dataset.get("Rows"):
+        raise damaged(path, "an image whose header ends early")
+    return dataset
 
 
 @contextmanager
@@ -221,7 +224,7 @@ def quiet() -> Iterator[None]:
 
 
 def _kind_of(dataset: Dataset) -> str | None:
-    sop_class = str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or "")
+    sop_class = _sop_class(dataset)
     modality = str(dataset.get("Modality", ""))
     if sop_class == DIRECTORY:
         return None
@@ -230,6 +233,10 @@ def _kind_of(dataset: Dataset) -> str | None:
     if sop_class == STRUCTURES or modality == "RTSTRUCT":
         return "structures"
     return "image" if dataset.get("Rows") and modality not in ("RTDOSE", "PR") else "other"
+
+
+def _sop_class(dataset: Dataset) -> str:
+    return str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or "")
 
 
 def _series_of(kind: str, uid: str, members: list[tuple[Path, Dataset]]) -> DicomSeries:

@@ -188,10 +188,11 @@ def _check_even(slices: list[Slice], gaps: np.ndarray) -> None:
     missing = gaps[wide] / usual
     where = f"between {slices[wide].path.name} and {slices[wide + 1].path.name}"
     folder = slices[0].path.parent
-    if missing > 1.5 and abs(missing - round(missing)) < 2 * STEP_TOLERANCE:
+    lost = round(missing) - 1
+    if lost > 0 and abs(missing - round(missing)) < 2 * STEP_TOLERANCE:
         raise InvalidVolumeError(
-            f"{folder}: {round(missing) - 1} slices are missing {where} (a gap of {gaps[wide]:.4g} mm where the others"
-            f" are {usual:.4g} mm); copy the series again, or resample it with a tool that fills gaps knowingly"
+            f"{folder}: {lost} {'slice is' if lost == 1 else 'slices are'} missing {where} (a gap of"
+            f" {gaps[wide]:.4g} mm where the others are {usual:.4g} mm); copy the series again, or resample it with a tool that fills gaps knowingly"
         )
     raise InvalidVolumeError(
         f"{folder}: its slices are unevenly spaced, {gaps.min():.4g} to {gaps.max():.4g} mm, the widest {where};"

@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,10 @@ DETACHED = (".mhd", ".nhdr")  # the voxels lie in another file of the same folde
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 READ_FAILURES = ("Uncompress failed", "data not read completely", "Cannot", "cannot", "Error", "error")
 STDERR = 2
+MOST_HEADER = 2**16
+COMPRESSED = re.compile(rb"^(?:CompressedData *= *True|encoding: *(?:gzip|gz)) *\r?$", re.IGNORECASE | re.MULTILINE)
+BIG_ENDIAN = re.compile(rb"^(?:\w*ByteOrderMSB *= *True|endian: *big)", re.IGNORECASE | re.MULTILINE)
+DATA_FILE = re.compile(rb"^(?:ElementDataFile *=|data ?file:) *(\S.*?) *\r?$", re.IGNORECASE | re.MULTILINE)
 _lock = threading.Lock()
 T = TypeVar("T")
 
@@ -43,6 +48,8 @@ def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
         UnreadableFileError: truncated, damaged or no such file.
         InvalidVolumeError: unusable shape, number type or affine.
     """
+    import SimpleITK
+
     path = files[0]
     reader = _reader_with_header(path)
     header = _header_of(reader, path)
@@ -51,7 +58,9 @@ def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
     sizes = (*header.shape, header.channels)
     check_size(path, sizes, header.dtype.itemsize, stored, max_values, DEFLATE_RATIO)
     image = without_noise(reader.Execute, path)
-    return Volume(_channels_last(image, header), header.affine, path)
+    stored_order = SimpleITK.GetArrayFromImage(image)
+    _check_sum(stored_order, path)
+    return Volume(_channels_last(stored_order, image.GetDimension(), header), header.affine, path)
 
 
 def read_header(files: tuple[Path, ...]) -> VolumeHeader:
@@ -127,17 +136,36 @@ def _dtype_named(name: str, path: Path) -> np.dtype:
     return np.dtype(f"{letter}{int(found[1]) // 8}")
 
 
-def _channels_last(image: SimpleITK.Image, header: VolumeHeader) -> np.ndarray:
-    """SimpleITK's (k, j, i[, c]) or (c, k, j, i) as (i, j, k[, c])."""
-    import SimpleITK
-
-    array = SimpleITK.GetArrayFromImage(image)
-    if image.GetDimension() == 4:
+def _channels_last(array: np.ndarray, axes: int, header: VolumeHeader) -> np.ndarray:
+    """SimpleITK's (j, i[, c]), (k, j, i[, c]) or (c, k, j, i) of an image of 2, 3 or 4 axes as (i, j, k[, c])."""
+    if axes == 4:
         array = np.moveaxis(array, 0, -1)
-    if image.GetDimension() == 2:
+    if axes == 2:
         array = array[np.newaxis]
     array = np.moveaxis(array, (0, 1, 2), (2, 1, 0))
     return array[..., 0] if array.ndim == 4 and header.channels == 1 else array
+
+
+def _check_sum(array: np.ndarray, path: Path) -> None:
+    """Compare voxels with the checksum at the end of their compressed file, which ITK reads past.
+
+    Not for bytes in the other order than this machine's, nor for NRRD channels, which ITK may have moved.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(MOST_HEADER)
+    if not COMPRESSED.search(head) or BIG_ENDIAN.search(head) or (array.ndim > 3 and b"NRRD" in head[:4]):
+        return
+    named = DATA_FILE.search(head)
+    is_apart = named is not None and named[1] != b"LOCAL"
+    data = path.parent / os.fsdecode(named[1]) if named and is_apart else path
+    if not data.is_file():
+        return  # spread over several files
+    with data.open("rb") as stream:
+        stream.seek(-8, os.SEEK_END)
+        end = stream.read()
+    voxels = np.ascontiguousarray(array).data.cast("B")
+    if zlib.adler32(voxels).to_bytes(4, "big") != end[4:] and zlib.crc32(voxels).to_bytes(4, "little") != end[:4]:
+        raise damaged(path, "its checksum does not agree with its voxels")
 
 
 def without_noise(action: Callable[[], T], path: Path, failure: type[OSError] = UnreadableFileError) -> T:

@@ -29,7 +29,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 NIFTI1_HEADER_SIZE = 348
 NIFTI2_HEADER_SIZE = 540
 MOST_PADDING = 2**20  # bytes that may follow the voxels; more is no NIfTI file but a trap
-DAMAGED: tuple[type[Exception], ...] = (EOFError, zlib.error, isal_zlib.error, gzip.BadGzipFile, OSError, ValueError)
+DAMAGED: tuple[Any, ...] = (EOFError, zlib.error, isal_zlib.error, gzip.BadGzipFile, OSError, ValueError)
 NOT_NIFTI = (ImageFileError, HeaderDataError, WrapStructError, ValueError)
 
 
