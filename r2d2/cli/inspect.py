@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["inspect"]
 
-FEW = 20
+FEW, FEW_IN_FOLDER = 20, 5
 HEADINGS = ("case", "patient", "image", "label", "shape", "spacing mm", "axes", "channels", "type")
 RECIPES = "auto, msd, nnunet, npz, kits, lits, brats, lasc2013, pairs, patients or classification"
 
@@ -73,7 +74,7 @@ def _echo_text(found: Inspection, unpacked: Unpacked | None, most: int | None) -
     if most is not None and len(found.cases) > most:
         _echo(f"... and {_count(len(found.cases) - most, 'more case')}; --all shows every one")
     _echo_list("note", [*found.notes, *_archive_notes(unpacked)], most)
-    _echo_list("unused file", found.unused, most)
+    _echo_list("unused file", found.unused if most is None else _by_folder(found.unused), most, len(found.unused))
     _echo_list("problem", found.problems, None)
 
 
@@ -127,9 +128,19 @@ def _echo_table(rows: Sequence[tuple[str, ...]]) -> None:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _echo_list(what: str, items: Sequence[str], most: int | None) -> None:
+def _by_folder(files: Sequence[str]) -> list[str]:
+    """Files as they are, but a folder with many of them as one line."""
+    folders = Counter(file.rpartition("/")[0] for file in files)
+    many = {folder: count for folder, count in folders.items() if folder and count > FEW_IN_FOLDER}
+    lines = dict.fromkeys(
+        f"{folder}/ ({many[folder]} files)" if (folder := file.rpartition("/")[0]) in many else file for file in files
+    )
+    return list(lines)
+
+
+def _echo_list(what: str, items: Sequence[str], most: int | None, count: int | None = None) -> None:
     if items:
-        _echo(f"{_count(len(items), what)}:")
+        _echo(f"{_count(count or len(items), what)}:")
     for item in items[:most]:
         _echo(f"  {item}")
     if most is not None and len(items) > most:
