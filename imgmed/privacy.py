@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from imgmed.errors import ImgMedError
@@ -12,7 +13,7 @@ from imgmed.formats import dicom
 __all__ = ["Redaction", "redaction_for"]
 
 FEWEST_LETTERS = 3  # shorter values are no names: hiding every "1" would hide everything
-FEWEST_WITHIN_WORDS = 5  # such values are also found inside longer words
+FEWEST_WITHIN_WORDS = 4  # such values are also found inside longer words
 
 
 class Redaction:
@@ -28,22 +29,33 @@ class Redaction:
     def __init__(self, identities: Sequence[Iterable[str]]) -> None:
         self._numbers: dict[str, int] = {}
         for number, values in enumerate(identities, start=1):
-            for value in values:
-                for part in (value, *re.split(r"[\^=\s,]+", value)):
-                    if len(part) >= FEWEST_LETTERS:
-                        self._numbers.setdefault(part.casefold(), number)
+            for part in (part for value in values for part in _parts(value)):
+                self._numbers.setdefault(part, number)
         longest_first = sorted(self._numbers, key=lambda part: (-len(part), part))
-        self._pattern = re.compile("|".join(map(_as_pattern, longest_first)), re.IGNORECASE) if longest_first else None
+        patterns = [f"(?P<p{self._numbers[part]}_{n}>{_as_pattern(part)})" for n, part in enumerate(longest_first)]
+        self._pattern = re.compile("|".join(patterns), re.IGNORECASE) if patterns else None
 
     def apply(self, text: str) -> str:
         """Return the text with "[patient N]" in place of what identifies patient N."""
         if self._pattern is None:
             return text
-        hidden = self._pattern.sub(lambda found: f"[patient {self._number(found[0])}]", text)
+        hidden = self._pattern.sub(_number_of, text)
         return re.sub(r"(\[patient \d+\])(?:[_\-. ^,]*\1)+", r"\1", hidden)
 
-    def _number(self, found: str) -> int:
-        return self._numbers.get(found.casefold(), 0)
+
+def _number_of(found: re.Match[str]) -> str:
+    number = (found.lastgroup or "p0_").removeprefix("p").partition("_")[0]
+    return f"[patient {number}]"
+
+
+def _parts(value: str) -> Iterator[str]:
+    """A value, its words, and its first two words written together, composed and decomposed (as macOS does)."""
+    words = [word for word in re.split(r"[\^=\s,]+", value) if word]
+    joined = ["".join(words[:2]), "".join(reversed(words[:2]))] if len(words) > 1 else []
+    for part in (value, *words, *joined):
+        for form in (part, unicodedata.normalize("NFC", part), unicodedata.normalize("NFD", part)):
+            if len(form) >= FEWEST_LETTERS:
+                yield form
 
 
 def redaction_for(files: Iterable[Path]) -> Redaction:

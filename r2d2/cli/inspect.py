@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["inspect"]
 
 FEW, FEW_IN_FOLDER = 20, 5
+_ODD_BYTE = re.compile("[\udc80-\udcff]")  # how Python keeps bytes of names that are no text
 HEADINGS = ("case", "patient", "image", "label", "shape", "spacing mm", "axes", "channels", "type")
 RECIPES = "auto, msd, nnunet, npz, kits, lits, brats, lasc2013, pairs, patients or classification"
 
@@ -53,7 +54,9 @@ def _echo_json(found: Inspection, unpacked: Unpacked | None) -> None:
 
     content = found.as_json()
     content["archive"] = None if unpacked is None else {"skipped": unpacked.skipped, "nested": unpacked.nested}
-    typer.echo(_printable(dumps(content, indent=1, ensure_ascii=False)))
+    typer.echo(
+        _ODD_BYTE.sub(lambda byte: rf"\\x{ord(byte[0]) - 0xDC00:02x}", dumps(content, indent=1, ensure_ascii=False))
+    )
 
 
 def _echo_text(found: Inspection, unpacked: Unpacked | None, most: int | None) -> None:
@@ -170,4 +173,4 @@ def _echo(line: str) -> None:
 
 def _printable(text: str) -> str:
     """Names that are no valid text, with their odd bytes written out."""
-    return os.fsencode(text).decode(errors="backslashreplace")
+    return _ODD_BYTE.sub(lambda byte: rf"\x{ord(byte[0]) - 0xDC00:02x}", text)

@@ -97,7 +97,7 @@ def test_json_has_every_field_and_only_plain_values(tmp_path: Path) -> None:
 SECRETS = ("doe", "jane", "4711", "19700101")
 
 
-@pytest.mark.parametrize("folder", ["Doe_Jane", "4711", "doe jane 19700101", "JANEDOE-4711"])
+@pytest.mark.parametrize("folder", ["Doe_Jane", "4711", "doe jane 19700101", "JANEDOE-4711", "doejane"])
 def test_dicom_patients_are_never_shown(tmp_path: Path, folder: str) -> None:
     """The name, number and birth date stand in headers and in the names of folders and files."""
     root = tmp_path / "study"
@@ -115,12 +115,16 @@ def test_dicom_patients_are_never_shown(tmp_path: Path, folder: str) -> None:
     assert not [secret for secret in SECRETS if secret in text]
 
 
-@given(st.lists(st.tuples(st.text(min_size=5), st.text(max_size=3)), max_size=3), st.text(), st.text())
+@given(
+    st.lists(st.tuples(st.text(min_size=4, max_size=9), st.text(max_size=3)), max_size=3),
+    st.text(max_size=5),
+    st.text(max_size=5),
+)
 def test_no_long_value_survives(identities: list[tuple[str, str]], before: str, after: str) -> None:
     redaction = Redaction(identities)
     for name, _ in identities:
         shown = redaction.apply(f"{before}{name}{after}")
-        assert name not in shown or name in "[patient 123]"
+        assert name not in shown or name in "[patient 123]"  # a patient may be called so
 
 
 def test_short_values_are_no_names() -> None:

@@ -5,14 +5,16 @@ import os
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from imgmed.recipes import recipe_names
-from r2d2.cli import app  # noqa: F401  (the command is assembled there)
+from r2d2.cli import app, main
 from r2d2.cli import inspect as command
 
 
@@ -25,17 +27,23 @@ def write_study(root: Path, count: int = 3) -> Path:
     return root
 
 
-def run(*arguments: object, temporary: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | ({"TMPDIR": str(temporary)} if temporary else {})
-    arguments = (sys.executable, "-m", "r2d2", "inspect", *map(str, arguments))
-    return subprocess.run(arguments, capture_output=True, text=True, env=environment, check=False)
+def run(*arguments: object):
+    return CliRunner().invoke(app, ["inspect", *map(str, arguments)])
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """With the handling of errors around it; gives the exit code."""
+    monkeypatch.setattr(sys, "argv", ["r2d2", "inspect", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return int(left.value.code or 0)
 
 
 def test_plain_text_of_a_clean_study(tmp_path: Path) -> None:
     root = write_study(tmp_path / "study", 23)
     (root / "images" / "odd.xyz").write_text("")
     done = run(root)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[:3] == [
         "study: layout pairs (folders images/ and labels/)",
@@ -53,7 +61,7 @@ def test_problems_are_listed_and_the_code_is_2(tmp_path: Path) -> None:
     root = write_study(tmp_path)
     (root / "labels" / "Fälle 1.nii.gz").unlink()
     done = run(root)
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert "1 problem:" in done.stdout and "Fälle 1.nii.gz: image without a label" in done.stdout
     assert json.loads(run(root, "--json").stdout)["problems"]
 
@@ -61,7 +69,7 @@ def test_problems_are_listed_and_the_code_is_2(tmp_path: Path) -> None:
 def test_json_is_json_alone(tmp_path: Path) -> None:
     done = run(write_study(tmp_path / "s", 2), "--json", "--recipe", "pairs")
     content = json.loads(done.stdout)
-    assert (done.returncode, content["recipe"], content["archive"]) == (0, "pairs", None)
+    assert (done.exit_code, content["recipe"], content["archive"]) == (0, "pairs", None)
     assert content["cases"][1] == {
         "case_id": "Fälle 1",
         "patient": None,
@@ -77,7 +85,7 @@ def test_json_is_json_alone(tmp_path: Path) -> None:
     }
 
 
-def test_an_archive_is_looked_into_and_leaves_nothing(tmp_path: Path) -> None:
+def test_an_archive_is_looked_into_and_leaves_nothing(tmp_path: Path, monkeypatch, capsys) -> None:
     write_study(tmp_path / "Task")
     with tarfile.open(tmp_path / "Task.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "Task", "Task")
@@ -86,20 +94,21 @@ def test_an_archive_is_looked_into_and_leaves_nothing(tmp_path: Path) -> None:
         archive.addfile(pipe)
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    done = run(tmp_path / "Task.tar.gz", temporary=temporary)
-    assert done.returncode == 0 and "3 cases of 3 patients" in done.stdout, done.stderr
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    done = run(tmp_path / "Task.tar.gz")
+    assert done.exit_code == 0 and "3 cases of 3 patients" in done.stdout, done.output
     assert "left out of the archive: pipe" in done.stdout and "layout pairs" in done.stdout
     assert list(temporary.iterdir()) == []
     (tmp_path / "Task.tar.gz").write_bytes((tmp_path / "Task.tar.gz").read_bytes()[:200])
-    done = run(tmp_path / "Task.tar.gz", temporary=temporary)
-    assert done.returncode == 2 and "truncated or damaged" in done.stderr and "Traceback" not in done.stderr
+    assert run_main(monkeypatch, tmp_path / "Task.tar.gz") == 2
+    assert "Task.tar.gz: truncated or damaged" in capsys.readouterr().err
     assert list(temporary.iterdir()) == []
 
 
-def test_what_cannot_be_recognised_is_one_line(tmp_path: Path) -> None:
-    done = run(tmp_path)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert done.stderr.startswith(f"r2d2: no image/label pairs in {tmp_path}")
+def test_what_cannot_be_recognised_is_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
+    assert run_main(monkeypatch, tmp_path) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and message.startswith(f"r2d2: no image/label pairs in {tmp_path}")
 
 
 def test_names_that_are_no_text_are_shown_with_their_bytes(tmp_path: Path) -> None:
@@ -111,12 +120,13 @@ def test_names_that_are_no_text_are_shown_with_their_bytes(tmp_path: Path) -> No
         except OSError:
             pytest.skip("this disk takes no such names")
     done = run(root)
-    assert done.returncode == 0 and "odd\\xff" in done.stdout
+    assert done.exit_code == 0 and "odd\\xff" in done.stdout
     assert json.loads(run(root, "--json").stdout)["cases"][0]["case_id"] == "odd\\xff"
 
 
 def test_the_help_names_every_recipe() -> None:
-    assert command.RECIPES == f"auto, {', '.join(recipe_names()[:-1])} or {recipe_names()[-1]}"
+    *others, last = recipe_names()
+    assert f"auto, {', '.join(others)} or {last}" == command.RECIPES
 
 
 def test_a_terminal_gets_a_table(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ FOLDERS = [
     ("mr_nrrd_pyradiomics", "pairs", 2, "brain1", (256, 256, 25), 1),
     ("nuclei_dsb2018", "pairs", 90, "0acd2c223d300ea5", None, 4),
     ("em_isbi2012", "pairs", 24, "07", (512, 512, 1), 1),
-    ("pneumoniamnist_v1", "npz", 5030, "val_000", (28, 28, 1), 1),
+    ("pneumoniamnist_v1", "npz", 5030, "validation_000", (28, 28, 1), 1),
 ]
 
 
