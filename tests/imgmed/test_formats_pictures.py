@@ -30,7 +30,9 @@ def save(path: Path, array: np.ndarray, **options: object) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".TIFF"])
-@pytest.mark.parametrize("array", [GREY, RGB, DEEP, np.concatenate([RGB, ALPHA], axis=2)], ids=["L", "RGB", "16", "RGBA"])
+@pytest.mark.parametrize(
+    "array", [GREY, RGB, DEEP, np.concatenate([RGB, ALPHA], axis=2)], ids=["L", "RGB", "16", "RGBA"]
+)
 def test_pixels_come_back_as_rows_columns_pages(tmp_path: Path, array, suffix):
     path = save(tmp_path / f"a{suffix}", array)
     volume, header = read_volume(path), read_header(path)
@@ -149,6 +151,17 @@ def test_colours_that_are_no_channels_and_animations_are_refused(tmp_path: Path)
     frames[0].save(tmp_path / "b.png", save_all=True, append_images=frames[1:])
     with pytest.raises(UnsupportedFormatError, match=r"b\.png: an animated PNG of 2 frames"):
         read_volume(tmp_path / "b.png")
+
+
+def test_truncated_colour_of_16_bits_is_named(tmp_path: Path, capfd):
+    deep = RNG.integers(0, 65536, (64, 64, 3), dtype=np.uint16)
+    for name in ("a.png", "a.tif"):
+        cv2.imwrite(str(tmp_path / name), deep)
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data[: len(data) // 2])
+        with pytest.raises(UnreadableFileError, match=name.replace(".", r"\.")):
+            read_volume(tmp_path / name)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
