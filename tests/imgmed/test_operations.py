@@ -77,7 +77,7 @@ moving = st.one_of(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(shape=shapes, affine=affines, operation=moving)
 def test_a_linear_field_of_world_coordinates_stays_that(shape, affine, operation):
     """The new affine says where the new voxels are: away from the edges the field is still right."""
@@ -92,7 +92,7 @@ def test_a_linear_field_of_world_coordinates_stays_that(shape, affine, operation
     assert found.image.array.shape[3] == 3
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(shape=shapes, affine=affines, operation=moving)
 def test_image_and_label_move_together_and_nothing_is_invented_or_changed(shape, affine, operation):
     scan = scan_in_world(shape, affine)
