@@ -78,7 +78,9 @@ def test_a_label_volume_far_from_the_others_is_named():
 
 
 def test_what_many_cases_share_is_a_remark_and_not_odd():
-    measures = {f"case{n:02}": case(n, scale=1000.0 if n % 3 == 0 else 1.0, shift=-7 if n % 2 else 0) for n in range(24)}
+    measures = {
+        f"case{n:02}": case(n, scale=1000.0 if n % 3 == 0 else 1.0, shift=-7 if n % 2 else 0) for n in range(24)
+    }
     found = fingerprint(measures)
     assert not [oddity for oddity in found.odd if oddity.kind == "label_border"]
     assert found.labels["liver"].border_cases == 12
