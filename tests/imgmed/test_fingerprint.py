@@ -95,7 +95,7 @@ def test_few_cases_say_that_they_are_few_but_name_what_is_wrong_by_itself():
     assert {(oddity.case_id, oddity.kind) for oddity in found.odd if oddity.kind != "label_border"} == {
         ("moved", "label_outside_body")
     }
-    assert any("too few" in text for text in found.remarks)
+    assert any("fewer than 5 cases (4)" in text for text in found.remarks)
 
 
 def test_shares_come_from_training_cases_alone():
