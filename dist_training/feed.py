@@ -14,6 +14,7 @@ from dist_training.augmentation import draw_arrays
 from imgmed import AugmentationSettings, PreparedDataset
 from imgmed.augmentation.apply import OUTSIDE, apply_draw
 from imgmed.augmentation.draw import Draw, draw_sample
+from imgmed.slices import with_neighbours
 
 __all__ = ["IGNORED", "Batch", "SliceFeed", "Step", "epoch_permutation", "epoch_steps", "prefetch", "rank_share"]
 
@@ -144,16 +145,17 @@ class SliceFeed:
         self._normalisation = dataset.normalisation(tuple(normalisation_case_ids))
         self._images = [dataset.image(case_id).view(np.ndarray) for case_id in self.case_ids]
         self._label_maps = [dataset.label_map(case_id).view(np.ndarray) for case_id in self.case_ids]
+        self._neighbours = dataset.scan_preparation.neighbours
+        self.channels = dataset.scan_preparation.input_channels
         self._statistics = [
-            self._normalisation.statistics_of_case(dataset.case_statistics(case_id)) for case_id in self.case_ids
+            [np.tile(numbers, 2 * self._neighbours + 1) for numbers in self._normalisation.statistics_of_case(case)]
+            for case in map(dataset.case_statistics, self.case_ids)
         ]
         self._class_of_value = np.zeros(max(dataset.class_values) + 1, dtype=np.int32)
         self._class_of_value[list(dataset.class_values)] = np.arange(len(dataset.class_values), dtype=np.int32)
         numbers = [_slice_numbers(dataset, case_id, slices) for case_id in self.case_ids]
         self._case_of_slice = np.repeat(np.arange(len(numbers)), [len(part) for part in numbers])
         self._number_in_case = np.concatenate([np.empty(0, np.int64), *numbers])
-        self._neighbours = dataset.scan_preparation.neighbours
-        self.channels = len(dataset.channels) * (2 * self._neighbours + 1)
         self.slice_size = _common_size([dataset.scan_preparation.slice_size, *(i.shape[1:3] for i in self._images)])
 
     def __len__(self) -> int:
@@ -211,14 +213,9 @@ class SliceFeed:
     def _slice(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Give a slice, normalised, with its neighbours as channels (height, width, channels), and its classes."""
         case, number = self._case_of_slice[index], self._number_in_case[index]
-        stack = self._images[case]
-        if self._neighbours:
-            around = np.arange(number - self._neighbours, number + self._neighbours + 1)
-            source = np.moveaxis(stack[np.clip(around, 0, len(stack) - 1)], 0, 2)
-        else:
-            source = stack[number]
-        image = self._normalisation.apply(source, *self._statistics[case])
-        return image.reshape(*source.shape[:2], -1), self._class_of_value[self._label_maps[case][number]]
+        image = with_neighbours(self._images[case], np.array([number]), self._neighbours)[0]
+        normalised = self._normalisation.apply(image, *self._statistics[case])
+        return normalised, self._class_of_value[self._label_maps[case][number]]
 
     def _draw(self, settings: AugmentationSettings, epoch: int, index: int, size: tuple[int, ...]) -> Draw:
         height, width = size

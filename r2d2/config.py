@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from dist_training.architectures import NetworkSettings, UNetSettings
@@ -226,7 +226,7 @@ def commented_yaml(configuration: Configuration, title: str, reasons: Mapping[st
 
 
 def _entry(name: str, field: FieldInfo, value: Any, indent: str, reason: str | None) -> list[str]:
-    plain = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+    plain = TypeAdapter(Any).dump_python(value, mode="json")
     text = yaml.safe_dump(plain, default_flow_style=True, width=1000, allow_unicode=True).removesuffix("...\n").strip()
     comment = [f"{indent}# {field.description}"] if field.description else []
     if reason:  # it may hold names from outside: no line of theirs is to end the comment

@@ -115,8 +115,8 @@ def write_copy(folder: Path, copy: PlannedCopy, settings: AugmentationSettings, 
 
     All slices of a copy move alike, so that it is a plausible scan and its neighbouring slices stay neighbours;
     noise differs between them. Intensities, not normalised yet, change relative to the source's own standard
-    deviation and stay within its clip bounds. What lies outside the source's slices is background, of the
-    lowest intensity, and no part of the copy's statistics: tissue is normalised as in the source.
+    deviation and stay within its clip bounds, or its own extremes. What lies outside the source's slices is
+    background of the lowest intensity, and no part of the copy's statistics: tissue is normalised as in the source.
 
     Args:
         folder: of the dataset, with the source's arrays.
@@ -126,7 +126,7 @@ def write_copy(folder: Path, copy: PlannedCopy, settings: AugmentationSettings, 
     """
     source = copy.source
     image, label_map = map_arrays(folder, source.case_id)
-    low, high = np.array(source.clip_bounds, np.float32).T
+    low, high = np.array(source.clip_bounds or _extremes(source.intensity), np.float32).T
     mean, std = (np.array(values, np.float32) for values in (source.intensity.mean, source.intensity.std))
     height, width, channels = image.shape[1:]
     size = (height, width)
@@ -172,6 +172,10 @@ def _bytes_needed(folder: Path, cases: Sequence[Case], splits: Splits, target_sl
     at_hand = sum(map(_slices_to_train_on, train))
     size = sum(array.nbytes for case in train for array in map_arrays(folder, case.case_id))
     return size * max(0, target_slices - at_hand) // max(1, at_hand)
+
+
+def _extremes(intensity: IntensityStatistics) -> list[tuple[float, float]]:
+    return list(zip(intensity.lowest, intensity.highest, strict=True))
 
 
 def _labelled_range(label_map: np.ndarray) -> tuple[int, int]:
