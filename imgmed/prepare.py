@@ -195,7 +195,7 @@ def _prepare(work: _Work) -> None:
         raise DuplicateCasesError(sentences)
     splits = _splits(work, surveyed, labelling, duplicates)
     train = [case for case in surveyed if case.case_id in set(splits.train)]
-    plan = derive_plan(train, surveyed, _channels(work, surveyed), settings)
+    plan = derive_plan(train, surveyed, _channels(work, surveyed), settings, intake.rules.channel_indices)
     check_free_space(work.folder, _bytes_needed(surveyed, plan.scan_preparation, labelling.labels))
     rules = CaseRules(
         reading=intake.rules,

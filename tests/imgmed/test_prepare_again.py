@@ -83,7 +83,7 @@ class TestCasesAdded:
         assert kept == arrays, "arrays that still fit were made again"
 
     def test_cases_taken_away_are_gone(self, builder, out) -> None:
-        builder.fill("abcdefgh").index()
+        builder.fill("abcdefghijklmnop").index()
         old = prepare_dataset(builder.folder, out)
         gone = old.splits.train[0]
         builder.image_path(gone).unlink()
