@@ -60,7 +60,7 @@ lint: install-tests ## check style (ruff) and types (mypy)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-peers: $(PEERS)/stamps/checked ## install MONAI, TorchIO, nnU-Net ... in .venv-peers, for benchmarks/ (2 GB, or 7 where torch brings CUDA)
+peers: $(PEERS)/stamps/checked ## install MONAI, TorchIO, nnU-Net ... in .venv-peers, for benchmarks/ (2 GB; more where torch brings CUDA)
 
 clean: ## remove caches and build leftovers; .venv stays (rm -rf .venv removes that)
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -151,7 +151,7 @@ $(PEERS)/stamps/peers.txt: requirements/peers.txt FORCE | $(PEERS)/stamps/venv
 	@cmp -s $< $@ || cp $< $@
 
 # Some are built from source, by the pinned setuptools. The last line brings what this build of torch asks
-# for besides: nothing for a CPU build, its CUDA packages (versions pinned by torch) for the one on PyPI,
+# for besides: nothing for a CPU build, its CUDA packages (in the versions that it names) for the one on PyPI,
 # which cannot be imported without them.
 $(PEERS)/stamps/peers: $(PEERS)/stamps/peers.txt
 	@echo "==> peers (log: $(PEERS)/install.log)"

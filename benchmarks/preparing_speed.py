@@ -58,6 +58,8 @@ WORKS = (
     Work("left atrium", "heart_la_msd/imagesTr/*.nii.gz", (1.0, 1.0), (352, 352)),
     Work("brain tumour, 4D", "brain_brats2013_2ch/imagesTr/*.nii.gz", (1.0, 1.0), (256, 256), channel=0),
 )
+CUBIC_FILES = 20
+"""So many files of each kind at most are prepared by cubic interpolation: the peers' splines are slow."""
 STUDIES = ("hippocampus_msd", "heart_la_msd")
 """Prepared as a whole by ImgMed, for its memory; the peers have no such command."""
 
@@ -265,7 +267,8 @@ class Worker:
 def compare(work: Work, order: str, options: argparse.Namespace) -> dict[str, Any]:
     """Let the toolkits prepare the same files round about; give medians, ratios, memory and how far they agree."""
     data = Path(options.data)
-    files = [str(path) for path in sorted(data.glob(work.pattern))][: options.files_at_most]
+    at_most = CUBIC_FILES if order == "cubic" else None
+    files = [str(path) for path in sorted(data.glob(work.pattern))][: options.files_at_most or at_most]
     if not files:
         raise SystemExit(f"no files {data / work.pattern}; name their folder with --data or R2D2_REAL_DATA")
     pythons = {name: options.peers if name != "imgmed" else Path(sys.executable) for name in TOOLKITS}
