@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import struct
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,10 +12,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imgmed.errors import SourceLayoutError, SourceNotFoundError, UnreadableFileError, UnsupportedFormatError
+from imgmed.errors import (
+    ImgMedError,
+    SourceLayoutError,
+    SourceNotFoundError,
+    UnreadableFileError,
+    UnsupportedFormatError,
+)
 from imgmed.formats import dicom_frames, dicom_voxels
 from imgmed.formats.dicom_geometry import Slice, normal_of, sorted_slices, stack_affine
 from imgmed.formats.header import MAX_VALUES, VolumeHeader, check_size, damaged, stored_bytes
+from imgmed.formats.quiet import quiet
 from imgmed.volume import Volume
 
 if TYPE_CHECKING:
@@ -106,6 +111,7 @@ def is_dicom(path: Path) -> bool:
         raise UnreadableFileError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+@quiet("pydicom")
 def find_series(source: Path | str | Sequence[Path]) -> tuple[DicomSeries, ...]:
     """Find the DICOM series in a folder and its subfolders, or among files; only headers are read.
 
@@ -140,6 +146,7 @@ def find_series(source: Path | str | Sequence[Path]) -> tuple[DicomSeries, ...]:
     return tuple(sorted(found, key=lambda series: series.files[0]))
 
 
+@quiet("pydicom")
 def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
     """Return a series (one file a slice), or one multi-frame file, as (columns, rows, slices), in RAS millimetres.
 
@@ -163,6 +170,7 @@ def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
     return Volume(array, affine, _origin(files))
 
 
+@quiet("pydicom")
 def read_header(files: tuple[Path, ...]) -> VolumeHeader:
     """Return shape, number type, affine and facts of a series or multi-frame file from its headers."""
     if _is_multi_frame(files):
@@ -197,39 +205,34 @@ def _candidates(source: Path | str | Sequence[Path]) -> Iterator[Path]:
 
 
 def _read_dataset(path: Path) -> Dataset:
-    """The tags that are used here, pixels left aside; messages of pydicom could name the patient and are not kept."""
+    """The tags that are used here; pixels are left aside."""
     import pydicom
     from pydicom.errors import InvalidDicomError
     from pydicom.uid import UID
 
-    try:
-        with quiet():
+    with checked_header(path):
+        try:
             dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
-            for tag in TAGS:
-                dataset.get(tag)  # values are converted on first use; a broken one shows here
-    except InvalidDicomError as error:
-        raise UnreadableFileError(f"{path}: not a DICOM file; was it renamed, or its copying interrupted?") from error
-    except PermissionError as error:
-        raise UnreadableFileError(f"{path}: cannot be read ({error.strerror})") from error
-    except FAILURES as error:
-        raise damaged(path, f"its DICOM header: {type(error).__name__}") from None
-    if "Image Storage" in UID(_sop_class(dataset)).name and not dataset.get("Rows"):
-        raise damaged(path, "an image whose header ends early")
-    return dataset
+        except InvalidDicomError as error:
+            raise UnreadableFileError(
+                f"{path}: not a DICOM file; was it renamed, or its copying interrupted?"
+            ) from error
+        for tag in TAGS:
+            dataset.get(tag)  # values are converted on first use; a broken one shows here
+        if "Image Storage" in UID(_sop_class(dataset)).name and not dataset.get("Rows"):
+            raise damaged(path, "an image whose header ends early")
+        return dataset
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keep pydicom's remarks off the screen: they quote values, which may be a patient's name."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logger.setLevel(logging.CRITICAL + 1)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
+def checked_header(path: Path) -> Iterator[None]:
+    """Turn whatever pydicom raises on a broken header into one error; its message could name the patient."""
+    try:
+        yield
+    except (ImgMedError, MemoryError):
+        raise
+    except Exception as error:  # of many kinds, as any byte of the file may be wrong
+        raise damaged(path, f"its DICOM header: {type(error).__name__}") from None
 
 
 def _kind_of(dataset: Dataset) -> str | None:
@@ -249,7 +252,9 @@ def _sop_class(dataset: Dataset) -> str:
 
 
 def _series_of(kind: str, uid: str, members: list[tuple[Path, Dataset]]) -> DicomSeries:
-    first = members[0][1]
+    path, first = members[0]
+    with checked_header(path):
+        referenced = _referenced_series(first)
     files = tuple(path for path, _ in members)
     if kind == "image" and len(members) > 1:
         files = tuple(one.path for one in sorted_slices([_slice_of(path, dataset) for path, dataset in members]))
@@ -260,7 +265,7 @@ def _series_of(kind: str, uid: str, members: list[tuple[Path, Dataset]]) -> Dico
         modality=str(first.get("Modality", "")),
         description=str(first.get("SeriesDescription", "")),
         kind=kind,
-        referenced_series=_referenced_series(first),
+        referenced_series=referenced,
         identity=PatientIdentity(*(str(first.get(tag) or "") for tag in IDENTITY)),
     )
 
@@ -312,10 +317,8 @@ def _stack(files: tuple[Path, ...], max_values: int) -> tuple[list[Slice], np.nd
 
 
 def _slice_of(path: Path, dataset: Dataset) -> Slice:
-    try:
+    with checked_header(path):
         return Slice.of(path, dataset)
-    except FAILURES as error:
-        raise damaged(path, f"its DICOM header: {type(error).__name__}") from None
 
 
 def _origin(files: tuple[Path, ...]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["place_frames", "read", "read_header"]
 
-REFUSALS = (RuntimeError, ValueError, AttributeError, KeyError, TypeError, IndexError, NotImplementedError)
+REFUSALS: tuple[type[Exception], ...] = (
+    RuntimeError, ValueError, AttributeError, KeyError, TypeError, IndexError, NotImplementedError, struct.error,
+)  # fmt: skip
 
 
 def read(path: Path, max_values: int) -> Volume:
@@ -53,11 +56,8 @@ def place_frames(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.
 def _opened(path: Path) -> Any:
     import highdicom as hd
 
-    from imgmed.formats.dicom import quiet
-
     try:
-        with quiet():
-            return hd.imread(path, lazy_frame_retrieval=True)
+        return hd.imread(path, lazy_frame_retrieval=True)
     except REFUSALS as error:
         raise _refused(path, error) from error
 

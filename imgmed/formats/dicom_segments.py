@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgmed.errors import PairMismatchError, UnsupportedFormatError
+from imgmed.formats.dicom import checked_header
 from imgmed.formats.dicom_frames import REFUSALS, place_frames
 from imgmed.formats.header import check_size, damaged
 from imgmed.geometry import place_on_grid
@@ -34,10 +35,12 @@ def read_segments(path: Path, image: Volume, max_values: int) -> Iterator[tuple[
         PairMismatchError: off the grid of `image`, or labelled voxels outside it.
     """
     segmentation = _opened(path)
-    frames = int(segmentation.NumberOfFrames)
-    check_size(path, (segmentation.Columns, segmentation.Rows, frames), 1, 0, max_values, None)
-    for number in segmentation.segment_numbers:
-        name = str(segmentation.get_segment_description(number).segment_label)
+    with checked_header(path):
+        sizes = (segmentation.Columns, segmentation.Rows, int(segmentation.NumberOfFrames))
+        numbers = segmentation.segment_numbers
+        names = [str(segmentation.get_segment_description(number).segment_label) for number in numbers]
+    check_size(path, sizes, 1, 0, max_values, None)
+    for number, name in zip(numbers, names, strict=True):
         array, affine = _segment(segmentation, number, path)
         yield name, _on_grid(array, affine, image, f"{path}: segment {name}")
 
@@ -45,21 +48,13 @@ def read_segments(path: Path, image: Volume, max_values: int) -> Iterator[tuple[
 def _opened(path: Path) -> Any:
     import highdicom as hd
 
-    from imgmed.formats.dicom import quiet
-
-    try:
-        with quiet():
-            return hd.seg.segread(path)
-    except (*REFUSALS, OSError, EOFError) as error:
-        raise damaged(path, f"its segmentation: {error}") from error
+    with checked_header(path):
+        return hd.seg.segread(path)
 
 
 def _segment(segmentation: hd.seg.Segmentation, number: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    from imgmed.formats.dicom import quiet
-
     try:
-        with quiet():
-            volume = segmentation.get_volume(segment_numbers=[number], rescale_fractional=True)
+        volume = segmentation.get_volume(segment_numbers=[number], rescale_fractional=True)
     except (ValueError, EOFError) as error:
         raise damaged(path, error) from error
     except REFUSALS as error:

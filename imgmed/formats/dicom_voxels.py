@@ -60,11 +60,10 @@ def read_slices(slices: list[Slice]) -> np.ndarray:
 def _by_pydicom(one: Slice) -> np.ndarray:
     import pydicom
 
-    from imgmed.formats.dicom import FAILURES, quiet
+    from imgmed.formats.dicom import FAILURES
 
     try:
-        with quiet():
-            pixels = pydicom.dcmread(one.path).pixel_array
+        pixels = pydicom.dcmread(one.path).pixel_array
     except FAILURES as error:
         raise damaged(one.path, error) from error
     if (one.slope, one.intercept) == (1.0, 0.0):

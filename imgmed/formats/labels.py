@@ -13,6 +13,7 @@ import numpy as np
 from imgmed.errors import PairMismatchError
 from imgmed.formats import dicom, dicom_segments, files_of, pictures, read_volume, rtstruct
 from imgmed.formats.header import MAX_VALUES
+from imgmed.formats.quiet import quiet
 from imgmed.geometry import is_same_affine, place_on_grid
 from imgmed.labels import to_label_map
 from imgmed.volume import Volume
@@ -39,6 +40,7 @@ class Segments:
     origin: str
 
 
+@quiet("pydicom")
 def read_label(source: Path | str | VolumeSource, image: Volume, max_values: int = MAX_VALUES) -> LabelMap | Segments:
     """Read the labels of a scan, put on its voxel grid without interpolation.
 

@@ -19,6 +19,7 @@ from nibabel.wrapstruct import WrapStructError
 
 from imgmed.errors import InvalidVolumeError, UnreadableFileError
 from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, VolumeHeader, check_size, damaged
+from imgmed.formats.quiet import quiet
 from imgmed.storage import write_bytes
 from imgmed.volume import Volume, storable
 
@@ -47,13 +48,14 @@ def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
     path = files[0]
     with _opened(path) as (stream, expansion):
         header = _header_from(stream, path)
-        shape, dtype = _checked_shape(header, path, expansion, max_values), header.get_data_dtype()
+        shape, dtype = _axes(header, path), header.get_data_dtype()
+        stored = max(0, path.stat().st_size - (header.get_data_offset() if expansion == 1 else 0))
+        check_size(path, shape, dtype.itemsize, stored, max_values, expansion)
         array = array_from_file(shape, dtype, stream, offset=header.get_data_offset(), mmap=False)
         if len(stream.read(MOST_PADDING + 1)) > MOST_PADDING:  # reading to the end checks the checksum
             raise ValueError(f"it goes on for more than {MOST_PADDING} bytes after the {array.nbytes} of its header")
-    slope, inter = (None, None) if dtype.kind not in "iuf" else header.get_slope_inter()
-    scaled = apply_read_scaling(array, 1.0 if slope is None else slope, 0.0 if inter is None else inter)
-    return Volume(_with_channels_last(scaled, path), header.get_best_affine(), path)
+    affine, slope, inter = _place_and_scale(header, path)
+    return Volume(apply_read_scaling(array, slope, inter), affine, path)
 
 
 def read_header(files: tuple[Path, ...]) -> VolumeHeader:
@@ -61,14 +63,11 @@ def read_header(files: tuple[Path, ...]) -> VolumeHeader:
     path = files[0]
     with _opened(path) as (stream, _):
         header = _header_from(stream, path)
-    shape = header.get_data_shape()
-    i, j, k, *channels = _with_channels_last(np.broadcast_to(np.uint8(0), shape), path).shape
-    dtype = header.get_data_dtype()
-    if dtype.kind in "iuf" and header.get_slope_inter() != (None, None):
-        slope, inter = header.get_slope_inter()
-        dtype = apply_read_scaling(np.ones(1, dtype), slope, inter).dtype
+    i, j, k, *channels = _axes(header, path)
+    affine, slope, inter = _place_and_scale(header, path)
+    dtype = apply_read_scaling(np.ones(1, header.get_data_dtype()), slope, inter).dtype
     name = "NIfTI-2" if isinstance(header, nib.Nifti2Header) else "NIfTI-1"
-    return VolumeHeader((i, j, k), channels[0] if channels else 1, dtype, header.get_best_affine(), {"format": name})
+    return VolumeHeader((i, j, k), channels[0] if channels else 1, dtype, affine, {"format": name})
 
 
 def write(path: Path, volume: Volume, like: Path | None) -> None:
@@ -116,7 +115,8 @@ def _header_from(stream: Any, path: Path) -> nib.Nifti1Header | nib.Nifti2Header
     if NIFTI2_HEADER_SIZE in sizes:
         kind, raw = nib.Nifti2Header, raw + stream.read(NIFTI2_HEADER_SIZE - NIFTI1_HEADER_SIZE)
     try:
-        header = kind(raw, check=True)
+        with quiet("nibabel.global"):
+            header = kind(raw, check=True)
         if not header["magic"].item().startswith(b"n+"):
             raise HeaderDataError("its voxels are said to lie in another file")
         if header.get_data_offset() < len(raw):
@@ -128,23 +128,28 @@ def _header_from(stream: Any, path: Path) -> nib.Nifti1Header | nib.Nifti2Header
         ) from error
 
 
-def _checked_shape(header: nib.Nifti1Header, path: Path, expansion: int, max_values: int) -> tuple[int, ...]:
-    shape = tuple(int(size) for size in header.get_data_shape())
-    stored = max(0, path.stat().st_size - (header.get_data_offset() if expansion == 1 else 0))
-    check_size(path, shape, header.get_data_dtype().itemsize, stored, max_values, expansion)
-    return shape
+def _place_and_scale(header: nib.Nifti1Header, path: Path) -> tuple[np.ndarray, float, float]:
+    """Affine, scale factor and offset of a header."""
+    try:
+        with quiet("nibabel.global"):
+            slope, inter = (None, None) if header.get_data_dtype().kind not in "iuf" else header.get_slope_inter()
+            return header.get_best_affine(), 1.0 if slope is None else slope, 0.0 if inter is None else inter
+    except NOT_NIFTI as error:
+        raise InvalidVolumeError(f"{path}: its scale factors or its place are not usable ({_reason(error)})") from error
 
 
-def _with_channels_last(array: np.ndarray, path: Path) -> np.ndarray:
-    if array.ndim == 5 and array.shape[3] == 1:
-        array = array[:, :, :, 0, :]
-    if array.ndim == 2:
-        array = array[:, :, np.newaxis]
-    if array.ndim not in (3, 4):
+def _axes(header: nib.Nifti1Header, path: Path) -> tuple[int, ...]:
+    """Sizes along (i, j, k) or (i, j, k, channels)."""
+    stored = shape = tuple(int(size) for size in header.get_data_shape())
+    if len(shape) == 5 and shape[3] == 1:
+        shape = (*shape[:3], shape[4])
+    if len(shape) == 2:
+        shape = (*shape, 1)
+    if len(shape) not in (3, 4) or min(shape) < 1:
         raise InvalidVolumeError(
-            f"{path}: expected 3 axes, or 4 with channels last; received shape {array.shape}; split it into volumes"
+            f"{path}: expected 3 axes, or 4 with channels last; received shape {stored}; split it into volumes"
         )
-    return array
+    return shape
 
 
 def _header_like(like: Path | None) -> nib.Nifti1Header | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from imgmed.errors import InvalidVolumeError, UnreadableFileError, UnsupportedFormatError
 from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, VolumeHeader, check_size, damaged
+from imgmed.formats.quiet import quiet
 from imgmed.volume import Volume
 
 if TYPE_CHECKING:
@@ -126,10 +126,9 @@ def _opened(path: Path) -> Iterator[Image]:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # sizes are checked here; odd tags do not matter
-            with Image.open(path, formats=[FORMATS[path.suffix.lower()]]) as image:
-                yield image
+        # sizes are checked here; odd tags do not matter
+        with quiet("PIL"), Image.open(path, formats=[FORMATS[path.suffix.lower()]]) as image:
+            yield image
     except (UnreadableFileError, InvalidVolumeError, UnsupportedFormatError):
         raise
     except Image.DecompressionBombError as error:

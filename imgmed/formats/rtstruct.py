@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgmed.errors import PairMismatchError, UnsupportedFormatError
-from imgmed.formats.header import damaged
+from imgmed.formats.dicom import checked_header
 from imgmed.formats.itk import LPS_TO_RAS
 from imgmed.volume import Volume
 
@@ -36,16 +36,11 @@ def read_structures(path: Path, image: Volume) -> Iterator[tuple[str, np.ndarray
     """
     import pydicom
 
-    from imgmed.formats.dicom import FAILURES, quiet
-
     _require_rt_utils()
-    try:
-        with quiet():
-            dataset = pydicom.dcmread(path)
-            names = {int(roi.ROINumber): str(roi.ROIName) for roi in dataset.StructureSetROISequence}
-            contours = {int(roi.ReferencedROINumber): _points_of(roi) for roi in dataset.ROIContourSequence}
-    except FAILURES as error:
-        raise damaged(path, f"its structure set: {type(error).__name__}") from None
+    with checked_header(path):
+        dataset = pydicom.dcmread(path)
+        names = {int(roi.ROINumber): str(roi.ROIName) for roi in dataset.StructureSetROISequence}
+        contours = {int(roi.ReferencedROINumber): _points_of(roi) for roi in dataset.ROIContourSequence}
     to_voxels = np.linalg.inv(image.affine) @ LPS_TO_RAS
     for number, name in names.items():
         voxels = [points @ to_voxels[:3, :3].T + to_voxels[:3, 3] for points in contours.get(number, ())]
