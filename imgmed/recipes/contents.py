@@ -107,9 +107,9 @@ def contents_of(tree: Tree, folder: str) -> Contents:
     Volumes count as labels if their name, or a folder on the way to them, has a word for labels; DICOM by its kind.
     Two or more pictures in a folder are one stack.
     """
-    below = set(tree.below(folder))
-    volumes = [name for name in tree.volumes if name in below]
-    files = [tree.path(name) for name in tree.dicom if name in below]
+    below = tree.below(folder)
+    volumes = [name for name in below if name in tree.volume_names]
+    files = [tree.path(name) for name in below if name in tree.dicom_names]
     series, broken = dicom_pieces(tree, files)
     return Contents((*_volume_pieces(tree, folder, volumes), *series), broken)
 

@@ -11,7 +11,7 @@ from imgmed.errors import LabelError, SourceLayoutError
 from imgmed.formats import case_stem, known_suffixes
 from imgmed.labels import parse_labels
 from imgmed.recipes.contents import dicom_pieces
-from imgmed.recipes.layout import BY_CONTENT, BY_FOLDERS, Recipe, Request, stem_path
+from imgmed.recipes.layout import BY_CONTENT, BY_FOLDERS, Recipe, Request
 from imgmed.recipes.matching import match_in_folder
 from imgmed.recipes.names import SPLITS, channel_number, split_of
 from imgmed.recipes.tree import Tree
@@ -41,15 +41,14 @@ LABEL_NAMES = "labels.json"
 
 def folder_pairs(tree: Tree) -> tuple[tuple[str, str], ...]:
     """Return the image and label folders of a tree; only the first kind of names that occurs is taken."""
-    folders = dict.fromkeys(parent.as_posix() for name in tree.files for parent in PurePosixPath(name).parents)
+    actual = {folder.lower(): folder for folder in tree.all_folders}
     for images, labels in FOLDERS:
-        found = [
-            (folder, sibling)
-            for folder in folders
-            if PurePosixPath(folder).name.lower() == images.lower()
-            for sibling in folders
-            if sibling.lower() == PurePosixPath(folder).with_name(labels).as_posix().lower()
-        ]
+        found = []
+        for folder in tree.all_folders:
+            above, _, name = folder.rpartition("/")
+            wanted = f"{above}/{labels}" if above else labels
+            if name.lower() == images.lower() and wanted.lower() in actual:
+                found.append((folder, actual[wanted.lower()]))
         if found:
             return tuple(found)
     return ()
@@ -115,10 +114,12 @@ def _find_folders(tree: Tree, request: Request) -> Study | None:
     folders = folder_pairs(tree)
     if not folders:
         return None
-    is_elsewhere = any("/" in images for images, _ in folders) or bool(tree.dicom)
-    if is_elsewhere and not any(pair_folders(tree, [pair])[0] for pair in folders if _has_volumes(tree, pair)):
-        return None  # such as p1/ct/ and p1/seg/: folders of a patient
+    may_be_patients = any("/" in images for images, _ in folders) or bool(tree.dicom)
+    if may_be_patients and not any(_has_volumes(tree, pair) for pair in folders):
+        return None
     sources, problems = pair_folders(tree, folders)
+    if may_be_patients and not sources:
+        return None  # such as p1/ct/ and p1/seg/: folders of a patient
     return _study(tree, sources, problems, f"folders {' and '.join(f'{folder}/' for folder in folders[0])}")
 
 
@@ -156,7 +157,8 @@ def _pairs_by_name(tree: Tree) -> tuple[tuple[CaseSource, ...], tuple[str, ...]]
 
 
 def _has_volumes(tree: Tree, pair: tuple[str, str]) -> bool:
-    return any(name.startswith(f"{folder}/") for folder in pair for name in (*tree.volumes, *tree.dicom))
+    readable = tree.volume_names | tree.dicom_names
+    return any(name in readable for folder in pair for name in tree.below(folder))
 
 
 def _volumes_below(tree: Tree, folder: str) -> tuple[dict[str, VolumeSource], list[str]]:
@@ -164,17 +166,17 @@ def _volumes_below(tree: Tree, folder: str) -> tuple[dict[str, VolumeSource], li
     found: dict[str, VolumeSource] = {}
     problems = []
     start = f"{folder}/"
-    for name in tree.volumes:
-        if name.startswith(start):
-            key = stem_path(name).removeprefix(start)
+    for name in tree.below(folder):
+        if name in tree.volume_names:
+            key = tree.stems[name].removeprefix(start)
             other = found.setdefault(key, VolumeSource((tree.path(name),)))
             if other.path != tree.path(name):
                 problems.append(f"{tree.path(name)}: same case name as {other.path.name}; keep one of them")
     series: dict[str, list[Path]] = {}
-    for name in tree.dicom:
-        if name.startswith(start):
+    for name in tree.below(folder):
+        if name in tree.dicom_names:
             place = PurePosixPath(name).parent.as_posix()
-            key = stem_path(name) if place == folder else place
+            key = tree.stems[name] if place == folder else place
             series.setdefault(key.removeprefix(start), []).append(tree.path(name))
     for key, files in series.items():
         pieces, broken = dicom_pieces(tree, files)
