@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from imgmed.errors import UnreadableFileError
-from imgmed.formats import case_stem, pictures
+from imgmed.formats import case_stem, dicom, pictures
 from imgmed.recipes.names import label_name
 from imgmed.recipes.tree import Tree
 from imgmed.study import VolumeSource
@@ -18,7 +18,7 @@ from imgmed.study import VolumeSource
 if TYPE_CHECKING:
     from imgmed.formats.dicom import DicomSeries
 
-__all__ = ["Contents", "Piece", "contents_of"]
+__all__ = ["Contents", "Piece", "contents_of", "dicom_pieces"]
 
 LABEL_KINDS = ("segmentation", "structures")
 
@@ -107,23 +107,22 @@ def contents_of(tree: Tree, folder: str) -> Contents:
     Volumes count as labels if their name, or a folder on the way to them, has a word for labels; DICOM by its kind.
     Two or more pictures in a folder are one stack.
     """
-    below = set(tree.below(folder))
-    volumes = [name for name in tree.volumes if name in below]
-    dicom = [tree.path(name) for name in tree.dicom if name in below]
-    series, broken = _series_of(dicom)
-    pieces = [*_volume_pieces(tree, folder, volumes), *(_series_piece(tree, one) for one in series)]
-    return Contents(tuple(pieces), broken)
+    below = tree.below(folder)
+    volumes = [name for name in below if name in tree.volume_names]
+    files = [tree.path(name) for name in below if name in tree.dicom_names]
+    series, broken = dicom_pieces(tree, files)
+    return Contents((*_volume_pieces(tree, folder, volumes), *series), broken)
 
 
-def _series_of(files: list[Path]) -> tuple[tuple[DicomSeries, ...], tuple[str, ...]]:
+def dicom_pieces(tree: Tree, files: Sequence[Path]) -> tuple[tuple[Piece, ...], tuple[str, ...]]:
+    """Return the series, segmentations and structure sets among DICOM files, and sentences about broken files."""
     if not files:
         return (), ()
-    from imgmed.formats.dicom import find_series
-
     try:
-        return tuple(one for one in find_series(files) if one.kind != "other"), ()
+        found = dicom.find_series(files)
     except UnreadableFileError as error:
         return (), tuple(str(error).splitlines())
+    return tuple(_series_piece(tree, one) for one in found if one.kind != "other"), ()
 
 
 def _series_piece(tree: Tree, series: DicomSeries) -> Piece:

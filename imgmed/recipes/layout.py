@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from imgmed.formats import case_stem
 from imgmed.recipes.names import split_of
 from imgmed.recipes.tree import Tree
 from imgmed.study import CaseSource, Study, VolumeSource
 
-__all__ = ["BY_CONTENT", "BY_FOLDERS", "BY_INDEX", "BY_NAMES", "Layout", "Recipe", "Request", "stem_path"]
+__all__ = ["BY_CONTENT", "BY_FOLDERS", "BY_INDEX", "BY_NAMES", "Layout", "Recipe", "Request"]
 
 BY_INDEX, BY_NAMES, BY_FOLDERS, BY_CONTENT = 1, 2, 3, 4
 
@@ -138,22 +137,12 @@ class Layout:
 Grouped = dict[str, dict[int, list[str]]]
 
 
-def stem_path(name: str) -> str:
-    """Return a path without the suffix of a volume.
-
-    >>> stem_path("case_1/imaging.nii.gz")
-    'case_1/imaging'
-    """
-    path = PurePosixPath(name)
-    return path.with_name(case_stem(Path(name))).as_posix()
-
-
 def _grouped(tree: Tree, pattern: str, group: str, rank_of: Callable[[str | None], int]) -> Grouped:
     """Files that match, as {case: {rank: files}}."""
     compiled = re.compile(rf"(?:.*/)?{pattern}", re.IGNORECASE)
     grouped: Grouped = {}
     for name in tree.volumes:
-        found = compiled.fullmatch(stem_path(name))
+        found = compiled.fullmatch(tree.stems[name])
         if found is not None:
             rank = rank_of(found.groupdict().get(group))
             grouped.setdefault(found["case"], {}).setdefault(rank, []).append(name)

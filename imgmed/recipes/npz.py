@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class _Part:
 
 def _find(tree: Tree, request: Request) -> Study | None:
     del request  # nothing to choose
-    files = [name for name in tree.files if PurePosixPath(name).suffix.lower() == SUFFIX]
+    files = [name for name in tree.files if name.lower().endswith(SUFFIX)]
     found = {name: parts for name in files if (parts := _parts_of(_shapes(tree.path(name)), tree.path(name)))}
     if not found:
         return None

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from imgmed.errors import LabelError, SourceLayoutError
 from imgmed.formats import case_stem, known_suffixes
 from imgmed.labels import parse_labels
-from imgmed.recipes.layout import BY_CONTENT, BY_FOLDERS, Recipe, Request, stem_path
+from imgmed.recipes.contents import dicom_pieces
+from imgmed.recipes.layout import BY_CONTENT, BY_FOLDERS, Recipe, Request
 from imgmed.recipes.matching import match_in_folder
 from imgmed.recipes.names import SPLITS, channel_number, split_of
 from imgmed.recipes.tree import Tree
@@ -40,15 +41,14 @@ LABEL_NAMES = "labels.json"
 
 def folder_pairs(tree: Tree) -> tuple[tuple[str, str], ...]:
     """Return the image and label folders of a tree; only the first kind of names that occurs is taken."""
-    folders = dict.fromkeys(parent.as_posix() for name in tree.files for parent in PurePosixPath(name).parents)
+    actual = {folder.lower(): folder for folder in tree.all_folders}
     for images, labels in FOLDERS:
-        found = [
-            (folder, sibling)
-            for folder in folders
-            if PurePosixPath(folder).name.lower() == images.lower()
-            for sibling in folders
-            if sibling.lower() == PurePosixPath(folder).with_name(labels).as_posix().lower()
-        ]
+        found = []
+        for folder in tree.all_folders:
+            above, _, name = folder.rpartition("/")
+            wanted = f"{above}/{labels}" if above else labels
+            if name.lower() == images.lower() and wanted.lower() in actual:
+                found.append((folder, actual[wanted.lower()]))
         if found:
             return tuple(found)
     return ()
@@ -59,7 +59,7 @@ def pair_folders(tree: Tree, folders: Sequence[tuple[str, str]]) -> tuple[tuple[
 
     "case.nii.gz" meets "case.nii.gz" or "case.nii"; images "case_0000.nii.gz", "case_0001.nii.gz" ... are the
     channels of "case.nii.gz" (nnU-Net). Files in folders below meet by the whole path; such a folder, or the one
-    that holds a pair of several, is the patient.
+    that holds a pair of several, is the patient. A folder of DICOM files is a volume named by the folder.
 
     Returns:
         The cases, and a sentence for each file without partner.
@@ -70,26 +70,27 @@ def pair_folders(tree: Tree, folders: Sequence[tuple[str, str]]) -> tuple[tuple[
     sources: list[CaseSource] = []
     problems: list[str] = []
     for images, labels in folders:
-        image_files, image_problems = _by_stem(tree, images)
-        label_files, label_problems = _by_stem(tree, labels)
+        image_files, image_problems = _volumes_below(tree, images)
+        label_files, label_problems = _volumes_below(tree, labels)
         problems += [*image_problems, *label_problems]
         grouped = _grouped_by_case(image_files, label_files)
-        for key, names in grouped.items():
+        for key, volumes in grouped.items():
             if key in label_files:
-                sources.append(_case(tree, images, key, names, label_files[key], len(folders) > 1))
+                sources.append(_case(images, key, volumes, label_files[key], len(folders) > 1))
             else:
-                expected = f"{tree.path(labels) / key}{_suffix_of(names[0])}"
-                problems.append(f"{tree.path(names[0])}: image without a label; expected {expected}")
-        for key, name in label_files.items():
+                expected = f"{tree.path(labels) / key}{_suffix_of(volumes[0])}"
+                problems.append(f"{volumes[0]}: image without a label; expected {expected}")
+        for key, label in label_files.items():
             if key not in grouped:
-                expected = f"{tree.path(images) / key}{_suffix_of(name)}"
-                problems.append(f"{tree.path(name)}: label without an image; expected {expected}")
+                problems.append(
+                    f"{label}: label without an image; expected {tree.path(images) / key}{_suffix_of(label)}"
+                )
     if not sources and not problems:
         where = " and ".join(str(tree.path(folder)) for folder in folders[0])
         raise SourceLayoutError(
             f"no image/label pairs in {where}: neither holds a volume or picture ({', '.join(known_suffixes())})"
         )
-    return _with_own_names(sources, tree, [images for images, _ in folders]), tuple(problems)
+    return _with_short_names(sources), tuple(problems)
 
 
 def label_names(tree: Tree) -> dict[str, int] | None:
@@ -113,7 +114,12 @@ def _find_folders(tree: Tree, request: Request) -> Study | None:
     folders = folder_pairs(tree)
     if not folders:
         return None
+    may_be_patients = any("/" in images for images, _ in folders) or bool(tree.dicom)
+    if may_be_patients and not any(_has_volumes(tree, pair) for pair in folders):
+        return None
     sources, problems = pair_folders(tree, folders)
+    if may_be_patients and not sources:
+        return None  # such as p1/ct/ and p1/seg/: folders of a patient
     return _study(tree, sources, problems, f"folders {' and '.join(f'{folder}/' for folder in folders[0])}")
 
 
@@ -150,57 +156,76 @@ def _pairs_by_name(tree: Tree) -> tuple[tuple[CaseSource, ...], tuple[str, ...]]
     return tuple(sources), tuple(problems)
 
 
-def _by_stem(tree: Tree, folder: str) -> tuple[dict[str, str], list[str]]:
-    files: dict[str, str] = {}
+def _has_volumes(tree: Tree, pair: tuple[str, str]) -> bool:
+    readable = tree.volume_names | tree.dicom_names
+    return any(name in readable for folder in pair for name in tree.below(folder))
+
+
+def _volumes_below(tree: Tree, folder: str) -> tuple[dict[str, VolumeSource], list[str]]:
+    """The volumes below a folder by their paths without suffix, and what is wrong with some."""
+    found: dict[str, VolumeSource] = {}
     problems = []
-    for name in tree.volumes:
-        if not name.startswith(f"{folder}/"):
-            continue
-        other = files.setdefault(stem_path(name)[len(folder) + 1 :], name)
-        if other != name:
-            problems.append(f"{tree.path(name)}: same case name as {Path(other).name}; keep one of them")
-    return files, problems
+    start = f"{folder}/"
+    for name in tree.below(folder):
+        if name in tree.volume_names:
+            key = tree.stems[name].removeprefix(start)
+            other = found.setdefault(key, VolumeSource((tree.path(name),)))
+            if other.path != tree.path(name):
+                problems.append(f"{tree.path(name)}: same case name as {other.path.name}; keep one of them")
+    series: dict[str, list[Path]] = {}
+    for name in tree.below(folder):
+        if name in tree.dicom_names:
+            place = PurePosixPath(name).parent.as_posix()
+            key = tree.stems[name] if place == folder else place
+            series.setdefault(key.removeprefix(start), []).append(tree.path(name))
+    for key, files in series.items():
+        pieces, broken = dicom_pieces(tree, files)
+        problems += broken
+        if len(pieces) == 1:
+            found.setdefault(key, pieces[0].source)
+        elif pieces:
+            listed = ", ".join(map(str, pieces))
+            problems.append(f"{files[0].parent}: {len(pieces)} DICOM series: {listed}; keep one of them there")
+    return found, problems
 
 
-def _grouped_by_case(images: dict[str, str], labels: dict[str, str]) -> dict[str, tuple[str, ...]]:
-    grouped: dict[str, tuple[str, ...]] = {}
-    for stem, name in images.items():
+def _grouped_by_case(
+    images: dict[str, VolumeSource], labels: dict[str, VolumeSource]
+) -> dict[str, tuple[VolumeSource, ...]]:
+    grouped: dict[str, tuple[VolumeSource, ...]] = {}
+    for stem, volume in images.items():
         channel = channel_number(stem)
         case = channel[0] if channel and stem not in labels and channel[0] in labels else stem
-        grouped[case] = (*grouped.get(case, ()), name)
+        grouped[case] = (*grouped.get(case, ()), volume)
     return grouped
 
 
-def _case(tree: Tree, folder: str, key: str, images: Sequence[str], label: str, is_one_of_several: bool) -> CaseSource:
+def _case(
+    folder: str, key: str, images: tuple[VolumeSource, ...], label: VolumeSource, is_one_of_several: bool
+) -> CaseSource:
     above, below = PurePosixPath(folder).parts[:-1], PurePosixPath(key).parts[:-1]
     owners = [part for part in above if part.lower() not in SPLITS] if is_one_of_several else []
-    patient = below[0] if below else "_".join(owners) or None
     return CaseSource(
-        case_id=key,
-        images=tuple(VolumeSource((tree.path(name),)) for name in images),
-        label=VolumeSource((tree.path(label),)),
-        patient=patient,
+        case_id="/".join((*above, key)),
+        images=images,
+        label=label,
+        patient=below[0] if below else "_".join(owners) or None,
         split=split_of((*above, *below)),
     )
 
 
-def _with_own_names(sources: Sequence[CaseSource], tree: Tree, folders: Sequence[str]) -> tuple[CaseSource, ...]:
-    """Cases named by the stem of their file, or by the path where stems repeat: p1/001 and p2/001."""
-    stems = Counter(PurePosixPath(source.case_id).name for source in sources)
-    named = []
-    for source in sources:
-        stem = PurePosixPath(source.case_id).name
-        if stems[stem] > 1:
-            place = source.images[0].path.parent.relative_to(tree.root)
-            parts = [part for part in place.parts if not any(part == PurePosixPath(f).name for f in folders)]
-            stem = "_".join([*parts, stem])
-        named.append(replace(source, case_id=stem))
-    return tuple(named)
+def _with_short_names(sources: Sequence[CaseSource]) -> tuple[CaseSource, ...]:
+    """Cases named by the last part of their path, or by all of it where that repeats: p1/001 and p2/001."""
+    last = Counter(PurePosixPath(source.case_id).name for source in sources)
+    return tuple(
+        replace(source, case_id=name if last[name] == 1 else source.case_id.replace("/", "_"))
+        for source in sources
+        for name in (PurePosixPath(source.case_id).name,)
+    )
 
 
-def _suffix_of(name: str) -> str:
-    path = Path(name)
-    return path.name[len(case_stem(path)) :]
+def _suffix_of(source: VolumeSource) -> str:
+    return "" if len(source.files) > 1 else source.path.name[len(case_stem(source.path)) :]
 
 
 RECIPES = (

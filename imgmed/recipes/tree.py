@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from imgmed.formats import case_stem, dicom, has_known_suffix
+from imgmed.formats import case_stem, dicom, known_suffixes
 
 __all__ = ["Tree", "is_dicom", "natural_key", "walk"]
 
@@ -39,13 +39,19 @@ class Tree:
         return self.root / name
 
     @cached_property
+    def stems(self) -> dict[str, str]:
+        """Every file's path without the suffix of a volume: "case_1/imaging.nii.gz" has "case_1/imaging"."""
+        suffixes = known_suffixes()
+        return {
+            name: next((name[: -len(end)] for end in suffixes if name.lower().endswith(end)), name)
+            for name in self.files
+        }
+
+    @cached_property
     def volumes(self) -> tuple[str, ...]:
         """The files whose names end like a volume or a picture; DICOM is not among them."""
-        return tuple(
-            name
-            for name in self.files
-            if has_known_suffix(Path(name)) and PurePosixPath(name).suffix.lower() not in dicom.SUFFIXES
-        )
+        suffixes = tuple(end for end in known_suffixes() if end not in dicom.SUFFIXES)
+        return tuple(name for name in self.files if name.lower().endswith(suffixes))
 
     @cached_property
     def dicom(self) -> tuple[str, ...]:
@@ -53,14 +59,34 @@ class Tree:
         return tuple(name for name in self.files if is_dicom(self.path(name)))
 
     @cached_property
+    def volume_names(self) -> frozenset[str]:
+        """The names in `volumes`, to look them up."""
+        return frozenset(self.volumes)
+
+    @cached_property
+    def dicom_names(self) -> frozenset[str]:
+        """The names in `dicom`, to look them up."""
+        return frozenset(self.dicom)
+
+    @cached_property
     def folders(self) -> tuple[str, ...]:
         """The names of the folders that lie directly in the root and hold files."""
         return tuple(dict.fromkeys(name.partition("/")[0] for name in self.files if "/" in name))
 
+    @cached_property
+    def all_folders(self) -> dict[str, list[str]]:
+        """Every folder that holds files, at any depth, with the files below it; "" is the root."""
+        below: dict[str, list[str]] = {"": list(self.files)}
+        for name in self.files:
+            place = name
+            while "/" in place:
+                place = place.rpartition("/")[0]
+                below.setdefault(place, []).append(name)
+        return below
+
     def below(self, folder: str) -> tuple[str, ...]:
         """Return the files below a folder of the tree, as paths from the root."""
-        prefix = "" if folder in ("", ".") else f"{folder}/"
-        return tuple(name for name in self.files if name.startswith(prefix))
+        return tuple(self.all_folders.get(folder, ()))
 
     def within(self, folder: str) -> Tree:
         """Return the tree whose root is a folder of this one."""

@@ -210,3 +210,26 @@ def test_dicom_without_labels_is_no_study(tmp_path: Path) -> None:
     series(tmp_path / "p1")
     with pytest.raises(SourceLayoutError, match="no image/label pairs"):
         read_study(tmp_path)
+
+
+def test_folders_within_a_patient_are_no_pairs_of_folders(tmp_path: Path) -> None:
+    """ct/ and seg/, image/ and label/ are also names of pairs of folders."""
+    for patient in ("p1", "p2"):
+        uid = series(tmp_path / "a" / patient / "ct", name="")
+        label(tmp_path / "a" / patient / "seg" / "s.dcm", SEG, uid)
+        nifti(tmp_path / "b" / patient / "image" / "mr.nii", tmp_path / "b" / patient / "label" / "truth.nii")
+    assert shown(read_study(tmp_path / "a")) == {name: (["ct"], 3, "s.dcm") for name in ("p1", "p2")}
+    assert shown(read_study(tmp_path / "b")) == {name: (["mr.nii"], 1, "truth.nii") for name in ("p1", "p2")}
+    assert shown(read_study(tmp_path / "a" / "p1")) == {"p1": (["ct"], 3, "s.dcm")}
+
+
+def test_pairs_of_folders_with_series(tmp_path: Path) -> None:
+    for case in ("c1", "c2", "c3"):
+        series(tmp_path / "images" / case)
+    nifti(tmp_path / "labels" / "c1.nii.gz")
+    label(tmp_path / "labels" / "c2.dcm", SEG)
+    series(tmp_path / "images" / "c3", "another", name="x")
+    study = read_study(tmp_path)
+    assert study.recipe == "pairs"
+    assert shown(study) == {"c1": (["c1"], 3, "c1.nii.gz"), "c2": (["c2"], 3, "c2.dcm")}
+    assert "images/c3: 2 DICOM series: CT 'abdomen' (3 files), CT 'another' (3 files)" in study.problems[0]
