@@ -76,14 +76,14 @@ def _deciding(groups: Sequence[str], labels: Labels) -> dict[int, list[str]]:
 def _lacking(
     groups: Sequence[str], sizes: Mapping[Part, int], settled: Mapping[str, Part], parts: Sequence[Part]
 ) -> Counter[Part]:
-    """How many more of these groups each part should get: one first, then in proportion to its size."""
-    total = sum(sizes.values())
-    ideal = {part: len(groups) * sizes[part] / total for part in parts}
-    wanted = Counter(parts[: len(groups)])
-    for _ in range(len(groups) - wanted.total()):
-        wanted[max(parts, key=lambda part: ideal[part] - wanted[part])] += 1
-    wanted.subtract(settled[group] for group in groups if group in settled)
-    return wanted
+    """How many of the waiting ones among these groups each part should get: one where there is none, then by size."""
+    present = Counter(settled[group] for group in groups if group in settled)
+    waiting = len(groups) - present.total()
+    due = Counter([part for part in parts if not present[part]][:waiting])
+    missing = {part: len(groups) * sizes[part] / sum(sizes.values()) - present[part] for part in parts}
+    for _ in range(waiting - due.total()):
+        due[max(parts, key=lambda part: missing[part] - due[part])] += 1
+    return due
 
 
 def _rarest(waiting: Iterable[str], labels: Labels, candidates: Mapping[int, Counter[Part]]) -> int | None:

@@ -282,6 +282,16 @@ def test_extending_spreads_a_label_that_arrives_late():
     assert Counter(extended.part_of[f"c{n}"] for n in range(20, 26)) == {"train": 4, "validation": 1, "test": 1}
 
 
+def test_extending_counts_the_labels_that_are_placed_already():
+    """6 of 40 have the label, so 1 is due in the test, which has 3: of the new ones 1 validates, 2 are learnt from."""
+    existing = split_cases({f"c{n}": f"c{n}" for n in range(20)}, 0.1, 0.2, 5, 0)
+    labelled = {*existing.test[:3], "n0", "n1", "n2"}
+    names = [*existing.part_of, *(f"n{n}" for n in range(20))]
+    strata = {name: frozenset({1} if name in labelled else ()) for name in names}
+    extended = extend_splits(existing, {name: name for name in names}, 0.1, 0.2, 0, strata=strata)
+    assert sorted(extended.part_of[f"n{n}"] for n in range(3)) == ["train", "train", "validation"]
+
+
 def test_extending_by_nothing_changes_nothing_and_gone_cases_drop_out():
     names = {f"c{n}": f"c{n}" for n in range(30)}
     existing = split_cases(names, 0.1, 0.2, 5, 0)
