@@ -43,12 +43,14 @@ def clip_channels(image: np.ndarray, bounds: Bounds) -> np.ndarray:
     return result
 
 
-def rescale_channels(image: np.ndarray, bounds: Bounds, wanted: tuple[float, float]) -> np.ndarray:
+def rescale_channels(image: np.ndarray, bounds: Bounds, wanted: tuple[float, float], limits: Bounds) -> np.ndarray:
     """Return an image (slices, ..., channels) whose `bounds` per channel are mapped to `wanted`, new float32.
 
-    A channel without range (both bounds the same) becomes the lower wanted value.
+    A channel without range (both bounds the same) becomes the lower wanted value. Nothing leaves `limits`, which
+    are (lowest, highest) per channel after the mapping: rounding could.
 
-    >>> rescale_channels(np.array([[0.0, 5.0, 10.0]]).T, ((0.0, 10.0),), (-1.0, 1.0)).ravel().tolist()
+    >>> image = np.array([[0.0, 5.0, 10.0]]).T
+    >>> rescale_channels(image, ((0.0, 10.0),), (-1.0, 1.0), ((-1.0, 1.0),)).ravel().tolist()
     [-1.0, 0.0, 1.0]
     """
     low, high = wanted
@@ -59,6 +61,7 @@ def rescale_channels(image: np.ndarray, bounds: Bounds, wanted: tuple[float, flo
         np.subtract(image[..., channel], np.float32(first), out=target, dtype=np.float32)
         target *= np.float32(factor)
         target += np.float32(low)
+        np.clip(target, *np.array(limits[channel], np.float32), out=target)
     return result
 
 
@@ -73,7 +76,8 @@ def percentile_bounds(image: np.ndarray, percentiles: tuple[float, float]) -> Bo
     low, high = percentiles
     found = []
     for channel in np.moveaxis(image, -1, 0):
-        values = channel.ravel(order="K")
+        forwards = channel[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in channel.strides)]
+        values = forwards.ravel(order="K")  # a view where the voxels lie together in memory
         sample = np.sort(values[:: max(1, values.size // SAMPLE) | 1])
         found.append((_percentile(values, sample, low), _percentile(values, sample, high)))
     return tuple(found)

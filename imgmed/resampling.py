@@ -307,8 +307,9 @@ def _axis_order(maps: Maps) -> list[int]:
 def _planes(part: np.ndarray) -> np.ndarray:
     """(n, height, width, channels) as float32 (channels, n, height, width) that a matrix product takes as it lies."""
     planes = np.moveaxis(part, 3, 0)
-    is_compact = part.itemsize in planes.strides[2:]
-    if planes.dtype == np.float32 and is_compact:
+    in_plane = planes.strides[2:]
+    is_compact = part.itemsize in map(abs, in_plane)
+    if planes.dtype == np.float32 and is_compact and min(in_plane) > 0:
         return planes
     return planes.astype(np.float32, order="K" if is_compact else "C")
 

@@ -105,7 +105,7 @@ class Rescale(BaseModel):
 
     def apply(self, scan: Scan) -> Scan:
         """Return the rescaled scan, float32; a channel without range becomes `low`."""
-        from imgmed.intensity import clip_channels, rescale_channels
+        from imgmed.intensity import rescale_channels
 
         image = _with_channels(scan.image.array)
         parts = (image[..., channel] for channel in range(image.shape[3]))
@@ -115,8 +115,7 @@ class Rescale(BaseModel):
             (self._mapped(first, low, high), self._mapped(last, low, high))
             for (first, last), (low, high) in zip(known, bounds, strict=True)
         )
-        rescaled = rescale_channels(image, bounds, (self.low, self.high))
-        rescaled = clip_channels(rescaled, limits)  # rounding must not leave the range
+        rescaled = rescale_channels(image, bounds, (self.low, self.high), limits)
         array = rescaled.reshape(scan.image.array.shape)
         return replace(scan, image=replace(scan.image, array=array), bounds=limits)
 
