@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, Self, get_args
+from typing import Self, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from imgmed.operations.intensity import Bounds
+from imgmed.operations.intensity import Bounds, NormalisationKind
 
 __all__ = [
     "Bounds",
@@ -20,7 +20,6 @@ __all__ = [
     "rescale_channels",
 ]
 
-NormalisationKind = Literal["none", "zscore_case", "zscore_nonzero", "zscore_dataset", "min_max"]
 CONSTANT = 1e-6  # a standard deviation below this part of the mean is rounding of float32
 SAMPLE = 2**15  # voxels that guess where a percentile lies
 
@@ -35,11 +34,11 @@ def clip_channels(image: np.ndarray, bounds: Bounds) -> np.ndarray:
     if image.flags.c_contiguous:
         low, high = np.array(bounds, np.float32).T
         rows, low, high = _as_rows(image, low, high)
-        np.clip(rows, low, high, out=result.reshape(rows.shape), dtype=np.float32)
+        np.clip(rows, low, high, out=result.reshape(rows.shape))
         return result
     for channel, (lowest, highest) in enumerate(bounds):
         source, target = image[..., channel], result[..., channel]
-        np.clip(source, np.float32(lowest), np.float32(highest), out=target, dtype=np.float32)
+        np.clip(source, np.float32(lowest), np.float32(highest), out=target)
     return result
 
 
@@ -61,7 +60,8 @@ def rescale_channels(image: np.ndarray, bounds: Bounds, wanted: tuple[float, flo
         np.subtract(image[..., channel], np.float32(first), out=target, dtype=np.float32)
         target *= np.float32(factor)
         target += np.float32(low)
-        np.clip(target, *np.array(limits[channel], np.float32), out=target)
+        least, most = limits[channel]
+        np.clip(target, np.float32(least), np.float32(most), out=target)
     return result
 
 

@@ -1,4 +1,4 @@
-"""Operations on intensities: windows and ranges. Label maps pass through."""
+"""Operations on intensities: windows and ranges; label maps pass through. Names of intensity settings."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:  # settings hold these models, and the command line shows sett
     from imgmed.operations.scan import Scan
     from imgmed.volume import Volume
 
-__all__ = ["Bounds", "Clip", "Rescale"]
+__all__ = ["Bounds", "Clip", "NormalisationKind", "Rescale"]
 
 Bounds = tuple[tuple[float, float], ...]
+NormalisationKind = Literal["none", "zscore_case", "zscore_nonzero", "zscore_dataset", "min_max"]
 
 
 class Clip(BaseModel):
