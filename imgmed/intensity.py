@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, Self, get_args
+from typing import Self, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from imgmed.operations.intensity import Bounds
+from imgmed.operations.intensity import Bounds, NormalisationKind
 
 __all__ = [
     "Bounds",
@@ -20,7 +20,6 @@ __all__ = [
     "rescale_channels",
 ]
 
-NormalisationKind = Literal["none", "zscore_case", "zscore_nonzero", "zscore_dataset", "min_max"]
 CONSTANT = 1e-6  # a standard deviation below this part of the mean is rounding of float32
 SAMPLE = 2**15  # voxels that guess where a percentile lies
 
@@ -35,20 +34,22 @@ def clip_channels(image: np.ndarray, bounds: Bounds) -> np.ndarray:
     if image.flags.c_contiguous:
         low, high = np.array(bounds, np.float32).T
         rows, low, high = _as_rows(image, low, high)
-        np.clip(rows, low, high, out=result.reshape(rows.shape), dtype=np.float32)
+        np.clip(rows, low, high, out=result.reshape(rows.shape))
         return result
     for channel, (lowest, highest) in enumerate(bounds):
         source, target = image[..., channel], result[..., channel]
-        np.clip(source, np.float32(lowest), np.float32(highest), out=target, dtype=np.float32)
+        np.clip(source, np.float32(lowest), np.float32(highest), out=target)
     return result
 
 
-def rescale_channels(image: np.ndarray, bounds: Bounds, wanted: tuple[float, float]) -> np.ndarray:
+def rescale_channels(image: np.ndarray, bounds: Bounds, wanted: tuple[float, float], limits: Bounds) -> np.ndarray:
     """Return an image (slices, ..., channels) whose `bounds` per channel are mapped to `wanted`, new float32.
 
-    A channel without range (both bounds the same) becomes the lower wanted value.
+    A channel without range (both bounds the same) becomes the lower wanted value. Nothing leaves `limits`, which
+    are (lowest, highest) per channel after the mapping: rounding could.
 
-    >>> rescale_channels(np.array([[0.0, 5.0, 10.0]]).T, ((0.0, 10.0),), (-1.0, 1.0)).ravel().tolist()
+    >>> image = np.array([[0.0, 5.0, 10.0]]).T
+    >>> rescale_channels(image, ((0.0, 10.0),), (-1.0, 1.0), ((-1.0, 1.0),)).ravel().tolist()
     [-1.0, 0.0, 1.0]
     """
     low, high = wanted
@@ -59,6 +60,8 @@ def rescale_channels(image: np.ndarray, bounds: Bounds, wanted: tuple[float, flo
         np.subtract(image[..., channel], np.float32(first), out=target, dtype=np.float32)
         target *= np.float32(factor)
         target += np.float32(low)
+        least, most = limits[channel]
+        np.clip(target, np.float32(least), np.float32(most), out=target)
     return result
 
 
@@ -73,7 +76,8 @@ def percentile_bounds(image: np.ndarray, percentiles: tuple[float, float]) -> Bo
     low, high = percentiles
     found = []
     for channel in np.moveaxis(image, -1, 0):
-        values = channel.ravel(order="K")
+        forwards = channel[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in channel.strides)]
+        values = forwards.ravel(order="K")  # a view where the voxels lie together in memory
         sample = np.sort(values[:: max(1, values.size // SAMPLE) | 1])
         found.append((_percentile(values, sample, low), _percentile(values, sample, high)))
     return tuple(found)

@@ -2,27 +2,21 @@
 
 Voxels are boxes: resampling to another number of voxels keeps the field of view, so output voxel x has its centre
 at input position (x + 0.5) * input_size / output_size - 0.5. The axes are handled one after the other: growing
-interpolates, shrinking averages over the extent of the output voxel (which keeps aliasing out). The weights of an
-axis lie in a band, which is cut into small dense blocks that a matrix product applies; slices are worked on a few
-at a time, so that memory holds the input, the output and some megabytes.
-
-Source: R. Keys, Cubic convolution interpolation for digital image processing, IEEE TASSP 29 (1981) 1153-1160.
+interpolates, shrinking averages over the extent of the output voxel (which keeps aliasing out). Slices are worked
+on a few at a time by matrix products, so that memory holds the input, the output and some megabytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from math import ceil, floor
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 
+from imgmed.axis_map import AxisMap, Block, Maps, Order, weight_blocks
+
 __all__ = [
-    "AxisMap",
     "Fit",
-    "Maps",
-    "Order",
     "fit_slices",
     "resample",
     "resample_images",
@@ -32,77 +26,9 @@ __all__ = [
     "resampled_size",
 ]
 
-Order = Literal[1, 3]
-PLACE_TOLERANCE = 1e-3  # of a voxel: closer places are the same
 TIE = 1e-5  # label shares that differ by less are equal: float32 rounds
 ROWS = 16  # output rows a block of weights makes
 BLOCK_VOXELS = 2**19  # voxels resampled at a time
-
-
-class AxisMap(NamedTuple):
-    """Where the voxels of a resampled axis lie: output voxel k has its centre at input position start + k * step.
-
-    Args:
-        old: input voxels.
-        new: output voxels.
-        start: input position of output voxel 0.
-        step: input voxels per output voxel, positive.
-
-    >>> AxisMap.covering(4, 2)
-    AxisMap(old=4, new=2, start=0.5, step=2.0)
-    """
-
-    old: int
-    new: int
-    start: float = 0.0
-    step: float = 1.0
-
-    @classmethod
-    def covering(cls, old: int, new: int) -> Self:
-        """Return the map between `old` and `new` voxels of the same field of view."""
-        return cls(old, new, 0.5 * old / new - 0.5, old / new)
-
-    @property
-    def is_copy(self) -> bool:
-        """Whether every output voxel inside the input is an input voxel."""
-        return (
-            abs(self.start - round(self.start)) <= PLACE_TOLERANCE
-            and abs(self.step - 1) * max(self.old, self.new) <= PLACE_TOLERANCE
-        )
-
-    @property
-    def inside(self) -> slice:
-        """The output voxels whose centres lie within the input's field of view."""
-        first = ceil((-0.5 - self.start) / self.step - PLACE_TOLERANCE)
-        last = floor((self.old - 0.5 - self.start) / self.step + PLACE_TOLERANCE)
-        start = min(max(0, first), self.new)
-        return slice(start, max(start, min(self.new, last + 1)))
-
-    def only(self, part: slice) -> AxisMap:
-        """Return the map of the output voxels in `part` alone."""
-        return AxisMap(self.old, part.stop - part.start, self.start + part.start * self.step, self.step)
-
-    def snapped(self) -> AxisMap:
-        """Return the map with rounding of its place taken off: whole shifts and equal fields of view exactly."""
-        if self.is_copy:
-            return AxisMap(self.old, self.new, float(round(self.start)), 1.0)
-        same = AxisMap.covering(self.old, self.new)
-        ends = self.start - 0.5 * self.step, self.start + (self.new - 0.5) * self.step
-        agree = all(
-            abs(end - wanted) <= PLACE_TOLERANCE for end, wanted in zip(ends, (-0.5, self.old - 0.5), strict=True)
-        )
-        return same if agree else self
-
-
-Maps = tuple[AxisMap, AxisMap, AxisMap]
-
-
-class _Block(NamedTuple):
-    """Some output voxels of an axis, the input voxels they are made from, and the weights (None: copied)."""
-
-    out: slice
-    source: slice
-    weights: np.ndarray | None
 
 
 def resampled_size(size: int, spacing_mm: float, new_spacing_mm: float) -> int:
@@ -141,8 +67,8 @@ def resample(
     if target.size == 0:
         return result
     across, *plane = maps
-    blocks = [_blocks(axis, order, ROWS) for axis in plane]
-    for part in _blocks(across, order, _slices_at_a_time(across, array.shape[1:])):
+    blocks = [weight_blocks(axis, order, ROWS) for axis in plane]
+    for part in weight_blocks(across, order, _slices_at_a_time(across, array.shape[1:])):
         planes = _planes(array[part.source])
         planes = _apply(planes, [[part], *blocks], _axis_order(maps))
         if limits is not None:
@@ -177,8 +103,8 @@ def resample_label_map(array: np.ndarray, maps: Maps) -> np.ndarray:
     if target.size == 0:
         return result
     across, *plane = maps
-    blocks = [_blocks(axis, 1, ROWS) for axis in plane]
-    for part in _blocks(across, 1, _slices_at_a_time(across, array.shape[1:])):
+    blocks = [weight_blocks(axis, 1, ROWS) for axis in plane]
+    for part in weight_blocks(across, 1, _slices_at_a_time(across, array.shape[1:])):
         _resample_label_block(array, target[part.out], [[part], *blocks], _axis_order(maps))
     return result
 
@@ -296,7 +222,9 @@ def _filled(
 
 
 def _slices_at_a_time(axis: AxisMap, plane: tuple[int, ...]) -> int:
-    return max(1, round(BLOCK_VOXELS / int(np.prod(plane)) / max(1.0, axis.step)))
+    """Output slices made at a time; some at least where each is made from several, which the next ones share."""
+    fewest = 1 if axis.is_copy else ROWS
+    return max(fewest, round(BLOCK_VOXELS / int(np.prod(plane)) / max(1.0, axis.step)))
 
 
 def _axis_order(maps: Maps) -> list[int]:
@@ -307,13 +235,14 @@ def _axis_order(maps: Maps) -> list[int]:
 def _planes(part: np.ndarray) -> np.ndarray:
     """(n, height, width, channels) as float32 (channels, n, height, width) that a matrix product takes as it lies."""
     planes = np.moveaxis(part, 3, 0)
-    is_compact = part.itemsize in planes.strides[2:]
-    if planes.dtype == np.float32 and is_compact:
+    in_plane = planes.strides[2:]
+    is_compact = part.itemsize in map(abs, in_plane)
+    if planes.dtype == np.float32 and is_compact and min(in_plane) > 0:
         return planes
     return planes.astype(np.float32, order="K" if is_compact else "C")
 
 
-def _apply(planes: np.ndarray, blocks: list[list[_Block]], order: list[int]) -> np.ndarray:
+def _apply(planes: np.ndarray, blocks: list[list[Block]], order: list[int]) -> np.ndarray:
     """Resample (channels, a, b, c) along each axis by its blocks, which lie side by side, in the given order."""
     for axis in order:
         if blocks[axis][0].weights is not None:
@@ -321,7 +250,7 @@ def _apply(planes: np.ndarray, blocks: list[list[_Block]], order: list[int]) -> 
     return planes
 
 
-def _multiply(planes: np.ndarray, blocks: list[_Block], axis: int) -> np.ndarray:
+def _multiply(planes: np.ndarray, blocks: list[Block], axis: int) -> np.ndarray:
     channels, depth, height, width = planes.shape
     first, origin = blocks[0].out.start, min(block.source.start for block in blocks)
     size = blocks[-1].out.stop - first
@@ -341,7 +270,7 @@ def _multiply(planes: np.ndarray, blocks: list[_Block], axis: int) -> np.ndarray
     return result if axis else result.reshape(channels, size, height, width)
 
 
-def _resample_label_block(array: np.ndarray, target: np.ndarray, blocks: list[list[_Block]], order: list[int]) -> None:
+def _resample_label_block(array: np.ndarray, target: np.ndarray, blocks: list[list[Block]], order: list[int]) -> None:
     """Resample the slices of one block across; only where there is something besides the smallest label."""
     part = array[blocks[0][0].source]
     smallest = part.min()
@@ -373,53 +302,10 @@ def _extents(mask: np.ndarray) -> tuple[slice, slice] | None:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def _touching(blocks: list[_Block], extent: slice) -> list[_Block]:
+def _touching(blocks: list[Block], extent: slice) -> list[Block]:
     return [block for block in blocks if block.source.start < extent.stop and block.source.stop > extent.start]
 
 
-def _span(blocks: list[_Block]) -> _Block:
+def _span(blocks: list[Block]) -> Block:
     source = slice(min(block.source.start for block in blocks), max(block.source.stop for block in blocks))
-    return _Block(slice(blocks[0].out.start, blocks[-1].out.stop), source, None)
-
-
-@lru_cache(maxsize=256)
-def _blocks(axis: AxisMap, order: Order, rows: int) -> list[_Block]:
-    """The weights of an axis, `rows` output voxels at a time; those of an output voxel sum to 1."""
-    parts = [slice(start, min(start + rows, axis.new)) for start in range(0, axis.new, rows)]
-    if axis.is_copy:
-        first = round(axis.start)
-        return [_Block(part, slice(first + part.start, first + part.stop), None) for part in parts]
-    taps, weights = _area_taps(axis) if axis.step > 1 else _interpolation_taps(axis, order)
-    taps = np.clip(taps, 0, axis.old - 1)  # beyond the edge the outermost voxel is repeated
-    found = []
-    for part in parts:
-        source = slice(int(taps[part].min()), int(taps[part].max()) + 1)
-        block = np.zeros((part.stop - part.start, source.stop - source.start))
-        np.add.at(block, (np.arange(len(block))[:, np.newaxis], taps[part] - source.start), weights[part])
-        found.append(_Block(part, source, block.astype(np.float32)))
-    return found
-
-
-def _interpolation_taps(axis: AxisMap, order: Order) -> tuple[np.ndarray, np.ndarray]:
-    """Input voxels around each output centre and their weights."""
-    centres = axis.start + np.arange(axis.new) * axis.step
-    reach = 1 if order == 1 else 2
-    taps = np.floor(centres).astype(np.intp)[:, np.newaxis] + np.arange(1 - reach, reach + 1)
-    distance = np.abs(taps - centres[:, np.newaxis])
-    return taps, np.maximum(0, 1 - distance) if order == 1 else _keys(distance)
-
-
-def _area_taps(axis: AxisMap) -> tuple[np.ndarray, np.ndarray]:
-    """Input voxels under each output voxel and the parts of the output voxel that they cover."""
-    first = (axis.start + 0.5 + (np.arange(axis.new) - 0.5) * axis.step)[:, np.newaxis]
-    last = first + axis.step
-    taps = np.floor(first).astype(np.intp) + np.arange(ceil(axis.step) + 1)
-    overlap = np.minimum(taps + 1, last) - np.maximum(taps, first)
-    return taps, np.maximum(0, overlap) / axis.step
-
-
-def _keys(distance: np.ndarray) -> np.ndarray:
-    """The cubic convolution kernel of Keys 1981 with a = -1/2, which reproduces parabolas."""
-    near = 1.5 * distance**3 - 2.5 * distance**2 + 1
-    far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
-    return np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
+    return Block(slice(blocks[0].out.start, blocks[-1].out.stop), source, None)

@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from imgmed.axis_map import AxisMap, Maps
 from imgmed.errors import InvalidVolumeError
 from imgmed.geometry import (
     Orientation,
@@ -16,7 +17,7 @@ from imgmed.geometry import (
     orientation_of,
     to_canonical,
 )
-from imgmed.resampling import AxisMap, Maps, resample, resample_label_map
+from imgmed.resampling import resample, resample_label_map
 
 __all__ = ["Affine", "SliceGrid", "with_neighbours"]
 

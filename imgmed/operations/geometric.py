@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 if TYPE_CHECKING:  # settings hold these models, and the command line shows settings without NumPy
+    from imgmed.axis_map import Maps
     from imgmed.operations.scan import Scan
-    from imgmed.resampling import Maps
 
 __all__ = ["Centre", "Crop", "CropToContent", "Reorient", "Resample", "Resize"]
 

@@ -1,4 +1,4 @@
-"""Operations on intensities: windows and ranges. Label maps pass through."""
+"""Operations on intensities: windows and ranges; label maps pass through. Names of intensity settings."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:  # settings hold these models, and the command line shows sett
     from imgmed.operations.scan import Scan
     from imgmed.volume import Volume
 
-__all__ = ["Bounds", "Clip", "Rescale"]
+__all__ = ["Bounds", "Clip", "NormalisationKind", "Rescale"]
 
 Bounds = tuple[tuple[float, float], ...]
+NormalisationKind = Literal["none", "zscore_case", "zscore_nonzero", "zscore_dataset", "min_max"]
 
 
 class Clip(BaseModel):
@@ -105,7 +106,7 @@ class Rescale(BaseModel):
 
     def apply(self, scan: Scan) -> Scan:
         """Return the rescaled scan, float32; a channel without range becomes `low`."""
-        from imgmed.intensity import clip_channels, rescale_channels
+        from imgmed.intensity import rescale_channels
 
         image = _with_channels(scan.image.array)
         parts = (image[..., channel] for channel in range(image.shape[3]))
@@ -115,8 +116,7 @@ class Rescale(BaseModel):
             (self._mapped(first, low, high), self._mapped(last, low, high))
             for (first, last), (low, high) in zip(known, bounds, strict=True)
         )
-        rescaled = rescale_channels(image, bounds, (self.low, self.high))
-        rescaled = clip_channels(rescaled, limits)  # rounding must not leave the range
+        rescaled = rescale_channels(image, bounds, (self.low, self.high), limits)
         array = rescaled.reshape(scan.image.array.shape)
         return replace(scan, image=replace(scan.image, array=array), bounds=limits)
 

@@ -9,9 +9,10 @@ from math import ceil, floor
 import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
+from imgmed.axis_map import AxisMap, Maps
 from imgmed.errors import InvalidVolumeError
 from imgmed.geometry import orientation_of
-from imgmed.resampling import AxisMap, Maps, resampled_size
+from imgmed.resampling import resampled_size
 from imgmed.volume import Volume
 
 __all__ = ["KEPT_WITHIN", "centred", "content", "in_box_mm", "in_voxels", "resampled", "resized", "turned"]

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from imgmed.axis_map import Maps, Order
 from imgmed.errors import PairMismatchError
 from imgmed.intensity import Bounds
 from imgmed.operations import Clip, CropToContent, Operation, Reorient, Rescale
-from imgmed.resampling import Maps, Order, resample, resample_label_map
+from imgmed.resampling import resample, resample_label_map
 from imgmed.volume import Volume
 
 __all__ = ["Scan", "apply_operations", "geometry_after", "moved"]
