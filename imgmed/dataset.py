@@ -68,6 +68,11 @@ class Case(BaseModel):
     label_counts: dict[str, int] = Field(description="Voxels of each label in the source, background included.")
     clip_bounds: Bounds = Field(description="(lowest, highest) that each channel was clipped to.")
     intensity: IntensityStatistics = Field(description="Of the prepared (clipped) image.")
+    category: str | None = Field(default=None, description="Class name in a classification study.")
+    training_slices: tuple[int, ...] | None = Field(
+        default=None, description="Slices to train on, where not all are; validation and test take every slice."
+    )
+    augmented_from: str | None = Field(default=None, description="The case that this is an augmented copy of.")
 
     @property
     def image_sha256(self) -> tuple[str, ...]:

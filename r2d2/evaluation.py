@@ -51,9 +51,7 @@ def evaluate_dataset(
     for case_id in split_case_ids(dataset, split):
         case = dataset.case(case_id)
         if case.label is None:
-            raise SourceChangedError(
-                f"{dataset.folder}: case {case_id} has no label map; this is no segmentation study"
-            )
+            raise SourceChangedError(f"{dataset.folder}: case {case_id} has no label map to evaluate with")
         reference = dataset.source_root / case.label.path
         if not reference.is_file() or sha256_of(reference) != case.sha256[case.label.path]:
             raise SourceChangedError(

@@ -356,7 +356,7 @@ class TestReadingDatasets:
     def test_damaged_files(self, dataset, name):
         path = dataset.folder / name
         text = path.read_text()
-        for damaged in (text[: len(text) // 2], '{"schema_version": 1}'):
+        for damaged in (text[: len(text) // 2], '{"schema_version": 2}'):
             path.write_text(damaged)
             with pytest.raises(NotADatasetError, match="damaged"):
                 PreparedDataset.read(dataset.folder)
