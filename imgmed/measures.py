@@ -189,12 +189,10 @@ def _measure_labels(
     start = tuple(first for first, _ in found)
     part = tuple(slice(first, last) for first, last in found)
     crop = label[part]
-    counts = np.bincount(crop.ravel(order="K"), minlength=max(wanted.values(), default=0) + 1)
-    outside = _counts_outside(image, array, crop, start, len(counts))
-    sums = [
-        np.bincount(crop.ravel(), weights=array[..., channel][part].ravel(), minlength=len(counts))
-        for channel in range(array.shape[3])
-    ]
+    length = 1 + max(int(crop.max()), *wanted.values(), 0)
+    counts = _sums_by_value(crop, length)
+    outside = _counts_outside(image, array, crop, start, length)
+    sums = [_sums_by_value(crop, length, array[..., channel][part]) for channel in range(array.shape[3])]
     boxes = ndimage.find_objects(crop)
     orientation = orientation_of(image.affine)
     voxel_ml = float(abs(np.linalg.det(image.affine[:3, :3]))) / 1000
@@ -216,10 +214,19 @@ def _measure_labels(
     return measured
 
 
+def _sums_by_value(label: np.ndarray, length: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """Sums of weights (1 without) over the voxels of each value; slice by slice, as bincount copies what it counts."""
+    axis = int(np.argmax(np.abs(label.strides)))
+    total = np.zeros(length)
+    for number, part in enumerate(np.moveaxis(label, axis, 0)):
+        weight = None if weights is None else np.moveaxis(weights, axis, 0)[number].ravel()
+        total += np.bincount(part.ravel(), weights=weight, minlength=length)
+    return total
+
+
 def _box(label: np.ndarray) -> Box | None:
     """The box around everything labelled."""
-    flat = label.any(axis=int(np.argmin(np.abs(label.strides))))
-    if not flat.any():
+    if not label.any():
         return None
     limits = []
     for axis in range(3):

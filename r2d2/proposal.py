@@ -103,9 +103,9 @@ def training_bytes(network: UNetSettings, size: Sequence[int], channels: int, ou
     """Estimate the memory that training a Dist-U-Net takes, in float32.
 
     Level l has f = base_filters x 2^l filters on 1/4^l of the pixels. There the forward pass keeps for the backward
-    pass, in units of f maps: m for each of the two convolutions on the way down (m: what follows the convolution,
-    1 without normalisation, 2 with group, 2.5 with batch normalisation), on the way up the transposed convolution (1), its join
-    with the map from the way down (2) and again two convolutions (2 m); the bottom has two convolutions only.
+    pass, in units of f maps: m for each of the two convolutions on the way down (1 without normalisation, 2 with
+    group, 2.5 with batch normalisation), on the way up the transposed convolution (1), its join with the map from
+    the way down (2) and again two convolutions (2 m); the bottom has two convolutions only.
     To this come six maps a class for logits and loss, each weight five times (itself, gradient, two moments of
     Adam, the buffer in which gradients are summed), and 700 MiB that TensorFlow takes by itself.
 

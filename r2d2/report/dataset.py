@@ -153,7 +153,7 @@ def _typical_section(dataset: PreparedDataset, fingerprint: Fingerprint) -> Html
     chosen = choose_typical(fingerprint)
     if not chosen:
         return Html("")
-    pictures = [draw_case(dataset, case_id, "as much is labelled as usual.") for case_id in chosen]
+    pictures = [draw_case(dataset, case_id, "nothing is odd about it.") for case_id in chosen]
     note = (
         "The slice on which most is labelled, as it is stored: resampled and clipped, first channel. Radiological"
         " orientation: the patient's right (R) is on the left; the frame is shown enlarged."

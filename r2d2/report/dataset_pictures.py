@@ -48,8 +48,9 @@ def read_slice(dataset: PreparedDataset, case_id: str) -> Overlay:
     Returns:
         The slice's first channel with its labels as the reference, and an empty prediction.
     """
-    image, labels = dataset.image(case_id), dataset.label_map(case_id)
-    grid = dataset.grid(case_id)
+    image, grid = dataset.image(case_id), dataset.grid(case_id)
+    has_labels = dataset.case(case_id).label is not None
+    labels = dataset.label_map(case_id) if has_labels else np.zeros(image.shape[:3], np.uint8)
     areas = [np.count_nonzero(plane) for plane in labels]
     position = int(np.argmax(areas)) if any(areas) else len(areas) // 2
     _, across_mm, up_mm = grid.stack_spacing_mm
