@@ -218,7 +218,7 @@ def _remarks(
 ) -> Iterable[str]:
     cases = list(measures.values())
     if len(cases) < FEWEST_CASES:
-        yield f"{len(cases)} cases are too few to tell what is usual: outliers are looked for from {FEWEST_CASES} on"
+        yield f"fewer than {FEWEST_CASES} cases ({len(cases)}) do not tell what is usual: no outliers are looked for"
     for number, name in enumerate(channels):
         groups = _groups([case.channels[number].spread for case in cases])
         if len(groups) > 1:

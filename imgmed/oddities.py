@@ -175,7 +175,7 @@ def _absences(name: str, lacking: Sequence[str], count: int, empty: set[str]) ->
             yield Oddity(
                 case_id=case_id,
                 kind="label_absent",
-                subject=name,
+                subject=f"label {name}",
                 found="absent",
                 rule=f"{count - len(lacking)} of {count} cases have it; forgotten?",
             )
@@ -189,7 +189,7 @@ def _at_the_border(name: str, having: Mapping[str, CaseMeasures]) -> Iterator[Od
         yield Oddity(
             case_id=case_id,
             kind="label_border",
-            subject=name,
+            subject=f"label {name}",
             found=f"touches the border of the image ({', '.join(faces)})",
             rule=f"in {len(having) - len(touching)} of {len(having)} cases it does not; cut off?",
         )
@@ -206,7 +206,7 @@ def _outside(name: str, having: Mapping[str, CaseMeasures]) -> Iterator[Oddity]:
             yield Oddity(
                 case_id=case_id,
                 kind="label_outside_body",
-                subject=name,
+                subject=f"label {name}",
                 found=f"{100 * share:.0f} % of it lies in the air around the body",
                 rule=f"odd begins at {100 * OUTSIDE:.0f} %; is the label map shifted or turned against the image?",
             )
@@ -215,7 +215,8 @@ def _outside(name: str, having: Mapping[str, CaseMeasures]) -> Iterator[Oddity]:
 def _far(kind: OddKind, subject: str, values: Mapping[str, float], question: str) -> Iterator[Oddity]:
     """Cases whose value is a factor above or a part below the usual one."""
     for case_id, (value, median, limit) in outliers(values, FACTORS[kind]).items():
-        times = f"{value / median:.3g} times" if value > median else f"1/{median / value:.3g} of"
+        factor = _number(max(value / median, median / value), 3)
+        times = f"{factor} times" if value > median else f"1/{factor} of"
         yield Oddity(
             case_id=case_id,
             kind=kind,
@@ -226,8 +227,8 @@ def _far(kind: OddKind, subject: str, values: Mapping[str, float], question: str
         )
 
 
-def _number(value: float) -> str:
-    """Four significant digits, in groups of three, without exponents where people write none."""
+def _number(value: float, digits: int = 4) -> str:
+    """Significant digits, in groups of three, without exponents where people write none."""
     if value == 0 or not 1e-3 <= abs(value) < 1e9:
-        return f"{value:.4g}"
-    return f"{float(f'{value:.4g}'):,.10g}"
+        return f"{value:.{digits}g}"
+    return f"{float(f'{value:.{digits}g}'):,.10g}"

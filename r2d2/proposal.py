@@ -23,7 +23,7 @@ EXTREME_SHARE = 1e-4
 """A label that is rarer than this among the training voxels is weighted; Dice makes up for less."""
 
 BYTES_PER_NUMBER = 4
-MAPS_PER_CONVOLUTION = {"none": 1, "group": 2, "instance": 2, "batch": 3}
+MAPS_PER_CONVOLUTION = {"none": 1, "group": 2, "instance": 2, "batch": 2.5}
 MAPS_PER_CLASS = 6  # logits, their softmax, its logarithm, the reference, and gradients
 WEIGHT_COPIES = 5
 FRAMEWORK_BYTES = 700 * 2**20
@@ -104,13 +104,13 @@ def training_bytes(network: UNetSettings, size: Sequence[int], channels: int, ou
 
     Level l has f = base_filters x 2^l filters on 1/4^l of the pixels. There the forward pass keeps for the backward
     pass, in units of f maps: m for each of the two convolutions on the way down (m: what follows the convolution,
-    1 without normalisation, 2 with group normalisation), on the way up the transposed convolution (1), its join
+    1 without normalisation, 2 with group, 2.5 with batch normalisation), on the way up the transposed convolution (1), its join
     with the map from the way down (2) and again two convolutions (2 m); the bottom has two convolutions only.
     To this come six maps a class for logits and loss, each weight five times (itself, gradient, two moments of
     Adam, the buffer in which gradients are summed), and 700 MiB that TensorFlow takes by itself.
 
     Measured on a CPU (peak resident memory of two steps, 16 base filters, depth 4, 3 classes): 1385 bytes a pixel
-    with group normalisation, 928 without, 1690 with batch normalisation; by this formula 1412, 924 and 1900.
+    with group normalisation, 928 without, 1690 with batch normalisation; by this formula 1412, 924 and 1656.
 
     Args:
         network: the network.

@@ -20,6 +20,7 @@ from imgmed.storage import sha256_of, write_bytes
 __all__ = ["Conversion", "ConversionSummary", "convert_folder"]
 
 Conversion = SliceConversion | PictureConversion
+BYTES_WORTH_A_WORKER = 2_000_000  # of sources: starting a process takes about as long as converting these
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def convert_folder(
         conversion: what is done with each source.
         source: a folder, or a single file; hidden files and folders are left out, links are followed.
         out: folder of the pictures; absent, empty, or an earlier run's with the same settings.
-        workers: processes, each with one source at a time in memory.
+        workers: processes at most, each with one source at a time in memory; little work is done by fewer.
         progress: called with a stage, the sources done, and their number.
 
     Returns:
@@ -185,6 +186,9 @@ def _is_done(job: _Job, manifest: Manifest) -> bool:
 
 def _convert(jobs: Sequence[_Job], manifest: Manifest, workers: int, progress: Progress) -> list[str]:
     problems: dict[str, str] = {}
+    workers = min(workers, 1 + sum(_bytes(job.source) for job in jobs) // BYTES_WORTH_A_WORKER)
+    if jobs:
+        report_progress(progress, "converting", 0, len(jobs))
     with closing(map_in_processes(convert_source, jobs, workers, keep_open=(manifest.lock,))) as outcomes:
         for number, outcome in enumerate(outcomes, start=1):
             if outcome.error is None:
@@ -193,6 +197,13 @@ def _convert(jobs: Sequence[_Job], manifest: Manifest, workers: int, progress: P
                 problems[outcome.task.claim] = _problem(outcome.task, outcome.error)
             report_progress(progress, "converting", number, len(jobs))
     return [problems[claim] for claim in sorted(problems)]
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _problem(job: _Job, error: Exception) -> str:

@@ -36,13 +36,14 @@ FAILURES: tuple[type[Exception], ...] = (
     OSError, ValueError, TypeError, AttributeError, KeyError, IndexError, EOFError, NotImplementedError, RuntimeError,
     AssertionError, struct.error,
 )  # fmt: skip
+IDENTITY = ("PatientName", "PatientID", "PatientBirthDate")
 TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality", "SeriesDescription",
-    "PatientName", "PatientID", "PatientBirthDate", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
+    *IDENTITY, "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "PixelRepresentation", "RescaleSlope",
     "RescaleIntercept", "ModalityLUTSequence", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
     "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "InstanceNumber", "ReferencedSeriesSequence",
-    "ReferencedFrameOfReferenceSequence",
+    "ReferencedFrameOfReferenceSequence", "SharedFunctionalGroupsSequence",
 ]  # fmt: skip
 
 
@@ -98,8 +99,11 @@ class DicomSeries:
 
 def is_dicom(path: Path) -> bool:
     """Tell whether a file begins like a DICOM file ("DICM" after 128 bytes)."""
-    with path.open("rb") as stream:
-        return stream.read(PREAMBLE + 4)[PREAMBLE:] == b"DICM"
+    try:
+        with path.open("rb") as stream:
+            return stream.read(PREAMBLE + 4)[PREAMBLE:] == b"DICM"
+    except OSError as error:
+        raise UnreadableFileError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def find_series(source: Path | str | Sequence[Path]) -> tuple[DicomSeries, ...]:
@@ -150,7 +154,7 @@ def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
         InvalidVolumeError: slices that are missing, duplicate, unevenly spaced, tilted, or of several sizes,
             orientations or series.
     """
-    if _frames(files) > 1:
+    if _is_multi_frame(files):
         return dicom_frames.read(files[0], max_values)
     slices, affine = _stack(files, max_values)
     array = dicom_voxels.read_slices(slices)
@@ -161,14 +165,19 @@ def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
 
 def read_header(files: tuple[Path, ...]) -> VolumeHeader:
     """Return shape, number type, affine and facts of a series or multi-frame file from its headers."""
-    if _frames(files) > 1:
+    if _is_multi_frame(files):
         return dicom_frames.read_header(files[0])
     slices, affine = _stack(files, MAX_VALUES)
     first = slices[0]
     shape = (first.columns, first.rows, len(slices))
     if first.position is None:
         shape = (first.rows, first.columns, 1)
-    facts = {"format": "DICOM", "modality": first.modality, "transfer_syntax": first.transfer_syntax_name}
+    facts = {
+        "format": "DICOM",
+        "modality": first.modality,
+        "transfer_syntax": first.transfer_syntax_name,
+        "photometric": first.photometric,  # MONOCHROME1: low values are shown bright; they are kept as stored
+    }
     return VolumeHeader(shape, first.samples, dicom_voxels.dtype_for(slices), affine, facts)
 
 
@@ -252,7 +261,7 @@ def _series_of(kind: str, uid: str, members: list[tuple[Path, Dataset]]) -> Dico
         description=str(first.get("SeriesDescription", "")),
         kind=kind,
         referenced_series=_referenced_series(first),
-        identity=PatientIdentity(*(str(first.get(tag) or "") for tag in TAGS[6:9])),
+        identity=PatientIdentity(*(str(first.get(tag) or "") for tag in IDENTITY)),
     )
 
 
@@ -264,9 +273,9 @@ def _referenced_series(dataset: Dataset) -> tuple[str, ...]:
     return tuple(str(one.get("SeriesInstanceUID", "")) for one in found)
 
 
-def _frames(files: tuple[Path, ...]) -> int:
-    """Frames of the only file; 1 for a series of several."""
-    return int(_image_dataset(files[0]).get("NumberOfFrames") or 1) if len(files) == 1 else 1
+def _is_multi_frame(files: tuple[Path, ...]) -> bool:
+    """Whether a single file is all of the volume, with a place for each of its frames."""
+    return len(files) == 1 and _slice_of(files[0], _image_dataset(files[0])).is_multi_frame
 
 
 def _image_dataset(path: Path) -> Dataset:

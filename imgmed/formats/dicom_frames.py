@@ -69,6 +69,8 @@ def _geometry(image: hd.Image, path: Path) -> tuple[tuple[int, int, int], np.nda
         raise _refused(path, error) from error
     if geometry is None:
         raise _refused(path, ValueError("its frames are no regular stack of parallel slices"))
+    if int(image.get("SamplesPerPixel") or 1) > 1:
+        raise _refused(path, ValueError("its frames are in colour"))
     slices, rows, columns = geometry.spatial_shape
     if image.NumberOfFrames != slices:
         raise _refused(path, ValueError(f"{image.NumberOfFrames} frames at {slices} positions"))

@@ -48,7 +48,7 @@ class Slice:
     transfer_syntax: str
     transfer_syntax_name: str
     is_compressed: bool
-    frames: int
+    is_multi_frame: bool
 
     @classmethod
     def of(cls, path: Path, dataset: Dataset) -> Slice:
@@ -79,7 +79,7 @@ class Slice:
             transfer_syntax=str(syntax),
             transfer_syntax_name=syntax.name,
             is_compressed=bool(syntax.is_compressed),
-            frames=int(dataset.get("NumberOfFrames") or 1),
+            is_multi_frame=int(dataset.get("NumberOfFrames") or 1) > 1 or "SharedFunctionalGroupsSequence" in dataset,
         )
 
 
@@ -190,9 +190,10 @@ def _check_even(slices: list[Slice], gaps: np.ndarray) -> None:
     folder = slices[0].path.parent
     lost = round(missing) - 1
     if lost > 0 and abs(missing - round(missing)) < 2 * STEP_TOLERANCE:
+        counted = "1 slice is" if lost == 1 else f"{lost} slices are"
         raise InvalidVolumeError(
-            f"{folder}: {lost} {'slice is' if lost == 1 else 'slices are'} missing {where} (a gap of"
-            f" {gaps[wide]:.4g} mm where the others are {usual:.4g} mm); copy the series again, or resample it with a tool that fills gaps knowingly"
+            f"{folder}: {counted} missing {where} (a gap of {gaps[wide]:.4g} mm where the others are {usual:.4g} mm);"
+            " copy the series again, or resample it with a tool that fills gaps knowingly"
         )
     raise InvalidVolumeError(
         f"{folder}: its slices are unevenly spaced, {gaps.min():.4g} to {gaps.max():.4g} mm, the widest {where};"

@@ -89,15 +89,20 @@ def _on_grid(mask: np.ndarray, affine: np.ndarray, image: Volume, origin: str) -
 
 
 def _spread(mask: np.ndarray, affine: np.ndarray, image: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """Frames on every second (third ...) slice of the scan only, with the empty slices between them."""
+    """The mask with the distance between slices of the scan, where only some of these have a frame.
+
+    Frames on every second (third ...) slice get the empty slices between them; a frame alone has no distance.
+    """
     step = np.linalg.norm(affine[:3, 2])
     along = np.abs(affine[:3, 2] @ image.affine[:3, :3]) / (step * np.linalg.norm(image.affine[:3, :3], axis=0))
     ratio = step / image.spacing_mm[int(np.argmax(along))]
-    times = round(ratio)
-    if times < 2 or abs(ratio - times) > 0.01:
+    times = max(1, round(ratio))
+    if mask.shape[2] > 1 and (times == 1 or abs(ratio - times) > 0.01):
         return mask, affine
+    finer = affine.copy()
+    finer[:3, 2] /= ratio
+    if mask.shape[2] == 1:
+        return mask, finer
     spread = np.zeros((*mask.shape[:2], (mask.shape[2] - 1) * times + 1), bool)
     spread[:, :, ::times] = mask
-    finer = affine.copy()
-    finer[:3, 2] /= times
     return spread, finer

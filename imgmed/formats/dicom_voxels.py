@@ -23,7 +23,7 @@ def check_kind(one: Slice) -> None:
         raise UnsupportedFormatError(f"{one.path}: its values need a Modality LUT, which is not applied")
     if one.photometric == "PALETTE COLOR":
         raise UnsupportedFormatError(f"{one.path}: a palette-colour image; convert it to grey or RGB first")
-    if one.frames > 1:
+    if one.is_multi_frame:
         raise UnsupportedFormatError(f"{one.path}: a multi-frame file among others; name it alone")
 
 

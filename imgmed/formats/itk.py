@@ -17,7 +17,7 @@ import numpy as np
 
 from imgmed.errors import InvalidVolumeError, UnreadableFileError, UnsupportedFormatError
 from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, VolumeHeader, check_size, damaged, stored_bytes
-from imgmed.storage import no_space_named
+from imgmed.storage import check_free_space, no_space_named
 from imgmed.volume import Volume, storable
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ META_SUFFIXES = (".mha", ".mhd")
 SUFFIXES: tuple[str, ...] = (*META_SUFFIXES, ".nrrd", ".nhdr")
 DETACHED = (".mhd", ".nhdr")  # the voxels lie in another file of the same folder
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-READ_FAILURES = ("Uncompress failed", "data not read completely", "Cannot", "cannot", "Error", "error")
+READ_FAILURES = ("Uncompress failed", "data not read completely")  # MetaIO says so and goes on
 STDERR = 2
 MOST_HEADER = 2**16
 COMPRESSED = re.compile(rb"^(?:CompressedData *= *True|encoding: *(?:gzip|gz)) *\r?$", re.IGNORECASE | re.MULTILINE)
@@ -75,6 +75,7 @@ def write(path: Path, volume: Volume, like: Path | None) -> None:
     if path.name.lower().endswith(DETACHED):
         raise UnsupportedFormatError(f"{path}: written in one file only; use {path.stem}.mha or {path.stem}.nrrd")
     array = storable(volume.array)
+    check_free_space(path.parent, MOST_HEADER)
     turned = np.ascontiguousarray(np.moveaxis(array, (0, 1, 2), (2, 1, 0)))
     image = SimpleITK.GetImageFromArray(turned, isVector=array.ndim == 4)
     spacing = np.array(volume.spacing_mm)
@@ -86,9 +87,19 @@ def write(path: Path, volume: Volume, like: Path | None) -> None:
     try:
         with no_space_named(path):
             without_noise(lambda: SimpleITK.WriteImage(image, str(beside), True), path, OSError)
+            _check_written(beside, path, array.nbytes)
             beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _check_written(beside: Path, path: Path, size: int) -> None:
+    """Read the file again: ITK's writers say nothing where a disk fills up."""
+    try:
+        read((beside,))
+    except UnreadableFileError as error:
+        check_free_space(path.parent, size)
+        raise OSError(f"{path}: could not be written whole") from error
 
 
 def _reader_with_header(path: Path) -> SimpleITK.ImageFileReader:
@@ -185,10 +196,10 @@ def without_noise(action: Callable[[], T], path: Path, failure: type[OSError] = 
             raise failure(f"{path}: cannot be written ({_last_line(error)})") from error
         if _is_unknown(error):
             raise UnreadableFileError(
-                f"{path}: not a MetaImage or NRRD file; was it renamed, or its copying interrupted?"
+                f"{path}: not a file of the format that its name says; was it renamed, or its copying interrupted?"
             ) from error
         raise damaged(path, "; ".join(said) or _last_line(error)) from error
-    if any(word in line for line in said for word in READ_FAILURES):
+    if any(failed in line for line in said for failed in READ_FAILURES):
         raise damaged(path, "; ".join(said))
     return result
 

@@ -175,6 +175,7 @@ def _deep_colour(path: Path, image: Image) -> np.ndarray:
 
     if image.mode not in ("RGB", "RGBA"):
         raise UnsupportedFormatError(f"{path}: 16-bit {image.mode} cannot be read; save it as 16-bit grey or RGB")
+    image.load()  # Pillow notices what is cut short, OpenCV fills it with zeros
     data = np.fromfile(path, np.uint8)
     done, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED)
     if not done or len(pages) <= image.tell() or pages[image.tell()].dtype != np.uint16:

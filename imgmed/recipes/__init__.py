@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from imgmed.archives import is_archive
 from imgmed.errors import SourceLayoutError, SourceNotFoundError, UnknownRecipeError
 from imgmed.recipes import brats, classification, kits, lasc2013, lits, msd, nnunet, npz, pairs, patients
 from imgmed.recipes.layout import Recipe, Request
@@ -33,7 +34,6 @@ RECIPES: tuple[Recipe, ...] = (
     patients.RECIPE,
     classification.RECIPE,
 )
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 MOST_WRAPPERS = 3  # folders that hold nothing but one folder
 
 
@@ -93,7 +93,7 @@ def read_study(source: Path | str, recipe: str = AUTO, *, series: str | None = N
 def _tree_of(source: Path) -> Tree:
     if source.is_file() and source.name.lower().endswith(npz.SUFFIX):
         return Tree(source.parent, (source.name,))
-    if source.is_file() and source.name.lower().endswith(ARCHIVES):
+    if source.is_file() and is_archive(source):
         raise SourceNotFoundError(f"{source} is an archive; unpack it and name the folder (inspect does so for a look)")
     if not source.is_dir():
         kind = "is no folder" if source.exists() else "does not exist"

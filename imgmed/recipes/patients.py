@@ -16,7 +16,7 @@ from imgmed.study import CaseSource, Study, VolumeSource, duplicate_problems
 
 __all__ = ["RECIPE"]
 
-SEPARATORS = "_.- "
+SEPARATORS = ("_", ".", "-", " ")
 MOST_LISTED = 8
 ONE_IMAGE = ("image",)
 
@@ -83,9 +83,11 @@ def _patient_folders(tree: Tree) -> tuple[str, ...]:
 
 
 def _is_wrapper(tree: Tree) -> bool:
-    """Whether all that the root holds is one folder that holds only folders: it is not one patient."""
+    """Whether all that the root holds is one folder of pairs, or of folders: it is not one patient."""
     if len(tree.folders) != 1 or any("/" not in name for name in (*tree.volumes, *tree.dicom)):
         return False
+    if match_in_folder(tree, tree.folders[0])[0]:
+        return True
     inner = tree.within(tree.folders[0])
     return len(inner.folders) > 1 and not any("/" not in name for name in (*inner.volumes, *inner.dicom))
 
@@ -97,8 +99,23 @@ def _visits(tree: Tree, folder: str, content: Contents) -> list[tuple[_Place, Co
     complete = {sub: part for sub, part in parts.items() if part.is_complete}
     if len(complete) > 1 and all(sub in complete or not part.labels for sub, part in parts.items()):
         return [(_Place(f"{folder}/{sub}", f"{name}_{sub}", name), part) for sub, part in complete.items()]
+    pairs = _pairs_within(content)
+    if len(pairs) > 1:
+        return [
+            (_Place(folder, f"{name}_{image.name}" if name else image.name, name or None), Contents((image, label)))
+            for image, label in pairs
+        ]
     own = name or tree.root.resolve().name
     return [(_Place(folder, own, name or None), content)]
+
+
+def _pairs_within(content: Contents) -> list[tuple[Piece, Piece]]:
+    """The pairs of several scans of one patient, where every name tells what belongs to what."""
+    pieces = {piece.name: piece for piece in content.pieces}
+    if len(pieces) < len(content.pieces) or any(piece.series is not None for piece in content.pieces):
+        return []
+    pairs, doubts = match_names(list(pieces))
+    return [] if doubts else [(pieces[image], pieces[label]) for image, label in pairs.items()]
 
 
 def _read_case(tree: Tree, place: _Place, content: Contents, request: Request) -> _Found | str | None:
@@ -145,11 +162,11 @@ def _labels_of(images: Sequence[Piece], labels: Sequence[Piece]) -> list[Piece]:
 
 def _channel_name(piece: Piece, place: _Place) -> str:
     """The name of an image without the patient's: "p1_t1" of patient p1 is "t1"."""
-    name = piece.name
     for owner in (place.case_id, place.patient or ""):
-        if owner and name.lower().startswith(owner.lower()):
-            name = name[len(owner) :].lstrip(SEPARATORS) or name
-    return name
+        start = piece.name[: len(owner)]
+        if owner and start.lower() == owner.lower() and piece.name[len(owner) :].startswith(SEPARATORS):
+            return piece.name[len(owner) :].lstrip("".join(SEPARATORS)) or piece.name
+    return piece.name
 
 
 def _channels(cases: Sequence[_Found]) -> tuple[tuple[str, ...], list[_Found]]:

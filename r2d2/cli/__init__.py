@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from r2d2.cli import convert, demo, doctor, evaluate, init, predict, prepare, report, train
+from r2d2.cli import convert, demo, doctor, evaluate, init, inspect, predict, prepare, report, train
 
 __all__ = ["app", "main"]
 
@@ -20,7 +20,7 @@ _ROOTS = (
 app = typer.Typer(
     name="r2d2",
     help="Scans with expert labels in, a trained and evaluated segmentation network out, on one core or many workers.",
-    epilog="The usual order: prepare, train, predict, evaluate, report. 'r2d2 demo' does it all on generated scans.",
+    epilog="The order: inspect, prepare, train, predict, evaluate, report. 'r2d2 demo' does it on generated scans.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("init")(init.init)
+app.command("inspect")(inspect.inspect)
 app.command("prepare")(prepare.prepare)
 app.command("train", epilog=train.EXAMPLE)(train.train)
 app.command("worker", hidden=True)(train.worker)

@@ -52,16 +52,20 @@ def prepare(
         layer = preset_layer(preset, layer)
     options = {"preparation.recipe": recipe, "preparation.augment_to": augment_to}
     configuration = configure(layer, options=options, assignments=settings or [], origin=str(path or ""))
-    with stages() as report:
-        prepared = prepare_study(
-            source,
-            out,
-            configuration.preparation,
-            configuration.augmentation,
-            workers=workers or whole_cores(),
-            key_file=patient_key or patient_key_file(),
-            progress=report,
-        )
+    try:
+        with stages() as report:
+            prepared = prepare_study(
+                source,
+                out,
+                configuration.preparation,
+                configuration.augmentation,
+                workers=workers or whole_cores(),
+                key_file=patient_key or patient_key_file(),
+                progress=report,
+            )
+    except KeyboardInterrupt:
+        typer.echo("r2d2: interrupted; the same command goes on where it stopped", err=True)
+        raise typer.Exit(130) from None
     dataset, description = prepared.dataset, prepared.dataset.description
     if not prepared.changed:
         typer.echo(f"{out} holds all {len(dataset.cases)} cases of {source} already; nothing to do", err=True)

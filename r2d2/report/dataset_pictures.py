@@ -210,8 +210,9 @@ def _ribbon(percentiles: np.ndarray, marked: Collection[int], channel: str) -> P
         axes.plot(place + 1, percentiles[place, -1], "o", color=_ODD, markersize=4)
     usual = float(np.median(high - low)) or 1.0
     if float(np.max(np.abs(percentiles))) > LARGE_RANGE * usual:
-        axes.set_yscale("symlog", linthresh=10.0 ** round(np.log10(usual)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        linear = 10.0 ** round(np.log10(usual))
+        axes.set_yscale("symlog", linthresh=linear)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}" if y == 0 or abs(y) >= linear else ""))
     axes.set_xlabel("Cases, sorted by their median", fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _finish(axes, f"Intensity of {channel}")

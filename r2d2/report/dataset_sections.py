@@ -53,7 +53,7 @@ def headline(dataset: PreparedDataset, fingerprint: Fingerprint) -> Html:
 
 def kinds_in_words(fingerprint: Fingerprint) -> str:
     """Count the odd cases of each kind."""
-    counts = Counter(kind for _, kind in {(oddity.case_id, oddity.kind) for oddity in fingerprint.odd})
+    counts = Counter(kind for _, kind in dict.fromkeys((one.case_id, one.kind) for one in fingerprint.odd))
     return ", ".join(f"{KIND_WORDS[kind]} {count}" for kind, count in counts.most_common())
 
 

@@ -1,5 +1,7 @@
 """Every format of volumes through one contract: voxels, places, headers, damage. Files come from other libraries."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -228,3 +230,22 @@ def test_what_is_not_written_is_refused(tmp_path: Path, name):
     with pytest.raises(ImgMedError, match=name):
         write_volume(tmp_path / name, Volume(np.zeros((2, 2, 2), np.uint8), np.eye(4)))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["out.nii.gz", "out.mha", "out.nrrd"])
+def test_what_cannot_be_written_whole_leaves_nothing(tmp_path: Path, name):
+    """A limit on the size of files stands for a full disk: ITK's writers would not say a word."""
+    code = (
+        "import resource, sys, numpy as np\n"
+        "from imgmed import Volume, write_volume\n"
+        "volume = Volume(np.random.default_rng(0).random((40, 40, 40)), np.eye(4))\n"
+        "write_volume(sys.argv[1] + '/before_' + sys.argv[2], volume)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+        "try:\n"
+        "    write_volume(sys.argv[1] + '/' + sys.argv[2], volume)\n"
+        "except OSError as error:\n"
+        "    print('refused', error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path, name], capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith("refused") and done.returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == [f"before_{name}"]

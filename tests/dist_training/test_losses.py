@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from dist_training.errors import ConfigurationError
 from dist_training.losses import LOSSES, build_loss
+from dist_training.settings import TrainingSettings
 
 NAMES = ("cross_entropy", "dice", "dice_cross_entropy")
 
 
-def expected_loss(name: str, logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def expected_loss(name: str, logits: np.ndarray, classes: np.ndarray, weights=None) -> np.ndarray:
     """The definitions, sample by sample and class by class, in float64."""
+    weights = np.ones(max(2, logits.shape[-1])) if weights is None else weights
     losses = []
     for z, y in zip(logits.astype(np.float64), classes, strict=True):
         real = y >= 0
@@ -27,7 +29,7 @@ def expected_loss(name: str, logits: np.ndarray, classes: np.ndarray) -> np.ndar
             p = np.stack([1 - foreground, foreground], axis=1)
         else:
             p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
-        cross_entropy = np.mean([-np.log(p[i, y[i]]) for i in range(len(y))])
+        cross_entropy = np.mean([-weights[y[i]] * np.log(p[i, y[i]]) for i in range(len(y))])
         dice = [(2 * p[y == k, k].sum() + 1) / (p[:, k].sum() + np.sum(y == k) + 1) for k in range(1, p.shape[1])]
         parts = {"cross_entropy": cross_entropy, "dice": 1 - np.mean(dice)}
         losses.append(parts[name] if name in parts else sum(parts.values()))
@@ -45,14 +47,14 @@ def batch(
     return logits, classes.astype(np.int32)
 
 
-def losses(name: str, logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    return np.asarray(build_loss(name, logits.shape[-1])(tf.constant(logits), tf.constant(classes)))
+def losses(name: str, logits: np.ndarray, classes: np.ndarray, weights=None) -> np.ndarray:
+    return np.asarray(build_loss(name, logits.shape[-1], weights)(tf.constant(logits), tf.constant(classes)))
 
 
-def gradients(name: str, logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def gradients(name: str, logits: np.ndarray, classes: np.ndarray, weights=None) -> np.ndarray:
     variable = tf.Variable(logits)
     with tf.GradientTape() as tape:
-        total = tf.reduce_sum(build_loss(name, logits.shape[-1])(variable, tf.constant(classes)))
+        total = tf.reduce_sum(build_loss(name, logits.shape[-1], weights)(variable, tf.constant(classes)))
     return np.asarray(tape.gradient(total, variable))
 
 
@@ -212,3 +214,65 @@ def test_cross_entropy_equals_keras():
     np.testing.assert_allclose(
         losses("cross_entropy", logits, classes), np.asarray(by_pixel).mean(axis=(1, 2)), rtol=1e-6
     )
+
+
+WEIGHTS = (0.25, 3.0, 1.5, 7.0)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "dice_cross_entropy"])
+@pytest.mark.parametrize("outputs", [1, 2, 4])
+def test_class_weights_equal_their_definition(name, outputs):
+    logits, classes = batch(outputs)
+    weights = WEIGHTS[: max(2, outputs)]
+    expected = expected_loss(name, logits, classes, weights)
+    np.testing.assert_allclose(losses(name, logits, classes, weights), expected, rtol=1e-12)
+    assert np.abs(expected - expected_loss(name, logits, classes)).min() > 0.01
+    np.testing.assert_allclose(losses(name, logits.astype(np.float32), classes, weights), expected, rtol=1e-5)
+
+
+def test_arithmetic_of_a_weighted_binary_sample():
+    # The sample of the arithmetic above with weight 2 for the background and 5 for the foreground:
+    # -(5 ln 1/2 + 5 ln 3/4 + 2 ln 1/4) / 3 = (9 ln 2 - 5 ln 3/4) / 3 = 2.558911...
+    logits = np.array([0.0, np.log(3), np.log(3), 50.0]).reshape(1, 2, 2, 1)
+    classes = np.array([1, 1, 0, -1], np.int32).reshape(1, 2, 2)
+    expected = (9 * np.log(2) - 5 * np.log(3 / 4)) / 3
+    assert losses("cross_entropy", logits, classes, (2.0, 5.0))[0] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "dice_cross_entropy"])
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_weighted_gradient_equals_finite_differences(name, outputs):
+    logits, classes = batch(outputs, samples=1, size=(2, 3))
+    weights = WEIGHTS[: max(2, outputs)]
+    gradient = gradients(name, logits, classes, weights)
+    for index in np.ndindex(*logits.shape):
+        step = np.zeros_like(logits)
+        step[index] = 1e-5
+        both = [expected_loss(name, logits + sign * step, classes, weights)[0] for sign in (1, -1)]
+        assert gradient[index] == pytest.approx((both[0] - both[1]) / 2e-5, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_of_one_are_no_weights(name):
+    logits, classes = batch(3)
+    np.testing.assert_array_equal(losses(name, logits, classes, (1.0, 1.0, 1.0)), losses(name, logits, classes))
+
+
+@settings(max_examples=15, deadline=None)
+@given(samples=st.integers(1, 5), seed=st.integers(0, 99))
+def test_a_weighted_batch_is_its_samples_one_by_one(samples, seed):
+    """What a pixel counts for must not depend on which slices share its batch, or the workers would show."""
+    logits, classes = batch(3, samples=samples, seed=seed)
+    one_by_one = [
+        losses("cross_entropy", logits[i : i + 1], classes[i : i + 1], WEIGHTS[:3])[0] for i in range(samples)
+    ]
+    np.testing.assert_allclose(losses("cross_entropy", logits, classes, WEIGHTS[:3]), one_by_one, rtol=1e-12)
+
+
+def test_wrong_class_weights_are_refused():
+    with pytest.raises(ConfigurationError, match="each of 2 classes, background included; received 1"):
+        build_loss("cross_entropy", 1, (1.0,))
+    with pytest.raises(ValueError, match="class_weights weigh the cross-entropy"):
+        TrainingSettings(loss="dice", class_weights=(1.0, 2.0))
+    with pytest.raises(ValueError, match="greater than 0"):
+        TrainingSettings(class_weights=(1.0, 0.0))

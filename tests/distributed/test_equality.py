@@ -25,7 +25,8 @@ def job(network: dict[str, Any], **training: Any) -> dict[str, Any]:
 @pytest.fixture
 def jobs() -> list[dict[str, Any]]:
     both = [job(network, optimizer=optimizer) for network in (UNET, FCN) for optimizer in OPTIMIZERS]
-    return [*both, *(job(UNET, optimizer="adam", loss=loss) for loss in LOSSES[1:])]
+    weighted = job(UNET, class_weights=[0.5, 4.0, 2.0])
+    return [*both, *(job(UNET, optimizer="adam", loss=loss) for loss in LOSSES[1:]), weighted]
 
 
 def with_batch(jobs: list[dict[str, Any]], size: int) -> list[dict[str, Any]]:

@@ -328,6 +328,8 @@ def test_multi_frame_images_agree_with_the_series_they_came_from(tmp_path: Path)
         [mapping], voi_lut_transformations=[hd.VOILUTTransformation(0.0, 500.0)], content_label="VALUES",
     )  # fmt: skip
     image.save_as(tmp_path / "map.dcm")
+    (kind,) = (series.kind for series in find_series(tmp_path / "map.dcm"))
+    assert kind == "image"
 
     volume, header = read_volume(tmp_path / "map.dcm"), read_header(tmp_path / "map.dcm")
 
@@ -338,6 +340,34 @@ def test_multi_frame_images_agree_with_the_series_they_came_from(tmp_path: Path)
         assert volume.array[i, j, k] == series.array[index] / 4
     assert header.shape == volume.shape and header.facts["frames"] == "6"
     np.testing.assert_allclose(header.affine, volume.affine)
+
+
+def test_an_enhanced_file_of_one_frame_keeps_its_place(tmp_path: Path):
+    def as_enhanced(k: int, dataset: Dataset) -> None:
+        """Position and spacing within the functional groups, as the enhanced kinds have them."""
+        dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
+        shared, frame, position, orientation, measures = (Dataset() for _ in range(5))
+        position.ImagePositionPatient = dataset.ImagePositionPatient
+        orientation.ImageOrientationPatient = dataset.ImageOrientationPatient
+        measures.PixelSpacing, measures.SliceThickness = dataset.PixelSpacing, dataset.SliceThickness
+        measures.SpacingBetweenSlices = dataset.SliceThickness
+        values = Dataset()
+        values.RescaleSlope, values.RescaleIntercept, values.RescaleType = 2, -1000, "HU"
+        shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+        shared.PixelValueTransformationSequence = [values]
+        frame.PlanePositionSequence = [position]
+        dataset.SharedFunctionalGroupsSequence, dataset.PerFrameFunctionalGroupsSequence = [shared], [frame]
+        dataset.NumberOfFrames = 1
+        del dataset.ImagePositionPatient, dataset.ImageOrientationPatient, dataset.PixelSpacing
+        del dataset.SliceThickness, dataset.RescaleSlope, dataset.RescaleIntercept
+
+    paths = write_series(tmp_path, stored(2), AFFINE, change=as_enhanced)
+    volume = read_volume(paths[0])
+    i, j, k = np.rint(np.linalg.solve(volume.affine, AFFINE @ [3, 2, 0, 1])[:3]).astype(int)
+    assert volume.array[i, j, k] == 2.0 * stored(2)[3, 2, 0] - 1000
+    np.testing.assert_allclose(volume.spacing_mm, (0.75, 0.5, 2.5))
+    with pytest.raises(UnsupportedFormatError):
+        read_volume(tmp_path)
 
 
 def test_films_are_refused(tmp_path: Path):

@@ -153,6 +153,17 @@ def test_colours_that_are_no_channels_and_animations_are_refused(tmp_path: Path)
         read_volume(tmp_path / "b.png")
 
 
+def test_truncated_colour_of_16_bits_is_named(tmp_path: Path, capfd):
+    deep = RNG.integers(0, 65536, (64, 64, 3), dtype=np.uint16)
+    for name in ("a.png", "a.tif"):
+        cv2.imwrite(str(tmp_path / name), deep)
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data[: len(data) // 2])
+        with pytest.raises(UnreadableFileError, match=name.replace(".", r"\.")):
+            read_volume(tmp_path / name)
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
 @pytest.mark.parametrize("kept", [0.0, 0.02, 0.5, 0.9])
 def test_truncated_pictures_are_named(tmp_path: Path, name, kept):

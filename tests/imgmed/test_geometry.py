@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imgmed.errors import PairMismatchError
 from imgmed.geometry import (
     axis_codes,
     canonical_affine,
@@ -15,6 +16,7 @@ from imgmed.geometry import (
     from_canonical,
     is_same_affine,
     orientation_of,
+    place_on_grid,
     to_canonical,
 )
 
@@ -97,3 +99,74 @@ def test_affines_agree_within_a_thousandth_of_the_spacing():
 def test_affine_is_described_in_one_line_without_negative_zero():
     affine = np.array([[-1.0, -0.0, 0, 9.25], [0, 1, 0, 0], [0, 0, 2.5, -3], [0, 0, 0, 1]])
     assert describe_affine(affine) == "[[-1 0 0 9.25] [0 1 0 0] [0 0 2.5 -3]]"
+
+
+@given(
+    angles=st.tuples(*[st.floats(-0.35, 0.35)] * 3),
+    source=st.sampled_from(ORIENTATIONS),
+    target=st.sampled_from(ORIENTATIONS),
+    shift=st.tuples(*[st.integers(-4, 4)] * 3),
+    shape=st.tuples(*[st.integers(1, 6)] * 3),
+)
+def test_what_is_placed_lies_at_the_same_world_position(angles, source, target, shift, shape):
+    """One isotropic lattice, two descriptions of it: every voxel of the target holds what lay there, or the fill."""
+    turn = _rotation(angles)
+    affine = turn @ affine_for(*source, spacing=(1.5, 1.5, 1.5))
+    target_affine = turn @ affine_for(*target, spacing=(1.5, 1.5, 1.5))
+    target_affine[:3, 3] += target_affine[:3, :3] @ shift
+    array = np.arange(1, 61).reshape(3, 4, 5)
+    before = array.copy()
+
+    placed = place_on_grid(array, affine, shape, target_affine)
+
+    assert placed.shape == shape
+    for index in np.ndindex(*shape):
+        there = np.rint(np.linalg.solve(affine, target_affine @ [*index, 1])[:3]).astype(int)
+        is_inside = ((there >= 0) & (there < array.shape)).all()
+        assert placed[index] == (array[tuple(there)] if is_inside else 0)
+    np.testing.assert_array_equal(array, before)
+
+
+def test_placing_there_and_back_is_the_identity_and_keeps_channels():
+    first, second = affine_for((0, 1, 2), (1, 1, 1)), affine_for((0, 1, 2), (1, -1, 1))
+    second[1, 3] = first[1, 3] + 1.3 * 3
+    array = np.random.default_rng(0).random((3, 4, 5, 2))
+    there = place_on_grid(array, first, (3, 4, 5), second, fill=None)
+    np.testing.assert_array_equal(there, array[:, ::-1])
+    np.testing.assert_array_equal(place_on_grid(there, second, (3, 4, 5), first, fill=None), array)
+
+
+def test_the_fill_is_outside_or_refused():
+    array = np.ones((2, 2, 2), np.int8)
+    assert place_on_grid(array, np.eye(4), (3, 2, 2), np.eye(4), fill=-1)[2].tolist() == [[-1, -1], [-1, -1]]
+    with pytest.raises(PairMismatchError, match=r"other voxels: 2 x 2 x 2 beginning at voxel \(0, 0, 0\) of 3 x 2 x 2"):
+        place_on_grid(array, np.eye(4), (3, 2, 2), np.eye(4), fill=None)
+    far = np.eye(4)
+    far[0, 3] = 50
+    assert not place_on_grid(array, far, (3, 2, 2), np.eye(4)).any()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (np.diag([1.0, 1, 2, 1]), r"voxels of \(0\.7, 1\.3, 6\) mm against \(0\.7, 1\.3, 3\) mm"),
+        (np.array([[1.0, 0, 0, 0.5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), r"shifted by \(0\.5, 0, 0\) voxels"),
+    ],
+)
+def test_other_lattices_are_refused_saying_how(change, said):
+    affine = affine_for((0, 1, 2), (1, 1, 1))
+    with pytest.raises(PairMismatchError, match=said):
+        place_on_grid(np.zeros((3, 4, 5)), affine @ change, (3, 4, 5), affine)
+
+
+def test_turned_lattices_are_refused_saying_by_how_much():
+    affine = affine_for((0, 1, 2), (1, 1, 1), spacing=(1, 1, 1))
+    with pytest.raises(PairMismatchError, match=r"axes turned by 2 degrees"):
+        place_on_grid(np.zeros((30, 4, 5)), _rotation((np.radians(2), 0, 0)) @ affine, (30, 4, 5), affine)
+
+
+def test_rounded_headers_still_meet():
+    affine = _rotation((0.1, 0.2, 0.3)) @ affine_for((0, 1, 2), (1, -1, 1))
+    rounded = np.round(affine, 5)
+    array = np.random.default_rng(1).random((300, 300, 40))
+    np.testing.assert_array_equal(place_on_grid(array, rounded, array.shape, affine, fill=None), array)

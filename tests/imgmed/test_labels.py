@@ -8,9 +8,14 @@ from imgmed.labels import (
     check_declared,
     class_indices,
     class_values,
+    compose,
     count_labels,
     labels_from_values,
+    number_segments,
     parse_labels,
+    parse_labels_and_regions,
+    parse_regions,
+    remap_labels,
     to_label_map,
     values_of_classes,
 )
@@ -113,3 +118,81 @@ def test_class_numbers_come_back_to_values(foreground, data):
 def test_values_outside_the_classes_are_refused(stray):
     with pytest.raises(LabelError, match=f"among 0, 2, 5; found {stray}"):
         class_indices(np.array([0, stray], np.uint8), (0, 2, 5))
+
+
+def test_nnunets_form_of_labels_and_regions():
+    declared = {"background": 0, "whole_tumour": [1, 2, 3], "tumour_core": [2, 3], "enhancing": 3}
+    labels, regions = parse_labels_and_regions(declared, "dataset.json")
+    assert labels == {"background": 0, "label_1": 1, "label_2": 2, "enhancing": 3}
+    assert regions == {"whole_tumour": (1, 2, 3), "tumour_core": (2, 3)}
+    assert parse_labels_and_regions({"0": "background", "1": "liver"}, "a") == ({"background": 0, "liver": 1}, {})
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ([1, 2], "regions must be like"),
+        ({"all": []}, "a name with a list of label values"),
+        ({"all": ["1"]}, "a name with a list of label values"),
+        ({"all": [True]}, "a name with a list of label values"),
+        ({"": [1]}, "a name with a list of label values"),
+        ({"all": [0, 1]}, "region 'all' holds 0; .*other than the background: 1 liver, 2 tumour"),
+        ({"all": [1, 7]}, "region 'all' holds 7"),
+    ],
+)
+def test_regions_that_make_no_sense_are_refused(declared, said):
+    with pytest.raises(LabelError, match=said):
+        parse_regions(declared, {"background": 0, "liver": 1, "tumour": 2}, "r2d2.yaml")
+
+
+def test_labels_are_merged_and_renumbered():
+    tcga = np.array([[0, 1, 2], [4, 4, 0]], np.uint8)
+    np.testing.assert_array_equal(remap_labels(tcga, {1: 1, 2: 2, 4: 3}), [[0, 1, 2], [3, 3, 0]])
+    np.testing.assert_array_equal(remap_labels(tcga, {1: 1, 2: 1, 4: 1}), [[0, 1, 1], [1, 1, 0]])
+    np.testing.assert_array_equal(remap_labels(tcga, {4: 9}, others="keep"), [[0, 1, 2], [9, 9, 0]])
+    np.testing.assert_array_equal(remap_labels(tcga, {4: 300}, others="background"), [[0, 0, 0], [300, 300, 0]])
+    assert remap_labels(tcga, {4: 300}, others="background").dtype == np.uint16
+    assert tcga.tolist() == [[0, 1, 2], [4, 4, 0]]
+    with pytest.raises(LabelError, match="label values 1, 2 have no new number; listed are 4"):
+        remap_labels(tcga, {4: 1})
+    with pytest.raises(LabelError, match="within 0 to 65535; received -1"):
+        remap_labels(tcga, {1: 1, 2: 2, 4: -1})
+
+
+names = st.sets(st.sampled_from(["kidney", "tumour", "cyst", "vein"]), max_size=4)
+
+
+@given(cases=st.dictionaries(st.sampled_from("abc"), st.lists(names.map(frozenset), max_size=5), max_size=3))
+def test_segments_are_numbered_alike_in_all_cases_and_regions_give_them_back(cases):
+    labels, regions = number_segments(cases, ["vein", "kidney", "tumour", "cyst"])
+    assert [labels[name] for name in ("background", "vein", "kidney", "tumour", "cyst")] == [0, 1, 2, 3, 4]
+    assert sorted(labels.values()) == list(range(len(labels)))
+    combinations = {segments for found in cases.values() for segments in found if len(segments) > 1}
+    assert len(labels) == 5 + len(combinations)
+    members = {value: {name for name, values in regions.items() if value in values} for value in labels.values()}
+    assert [members[value] for value in range(1, 5)] == [{"vein"}, {"kidney"}, {"tumour"}, {"cyst"}]
+    assert {frozenset(members[value]) for value in range(5, len(labels))} == combinations
+    parse_regions(regions, labels, "here")
+
+
+@given(seed=st.integers(0, 50))
+def test_composed_masks_come_back_from_their_regions(seed):
+    rng = np.random.default_rng(seed)
+    masks = {name: rng.random((3, 4, 5)) < 0.4 for name in ("liver", "tumour", "vein")}
+    stacked = np.stack([*masks.values()], axis=-1).reshape(-1, 3)
+    seen = {frozenset(name for name, inside in zip(masks, voxel, strict=True) if inside) for voxel in stacked}
+    labels, regions = number_segments({"a": seen})
+    label_map = compose(masks, regions)
+    assert label_map.dtype == np.uint8 and set(np.unique(label_map)) <= set(labels.values())
+    for name, mask in masks.items():
+        np.testing.assert_array_equal(np.isin(label_map, regions[name]), mask)
+
+
+def test_segments_without_number_are_refused():
+    mask = np.ones((1, 1, 2), bool)
+    with pytest.raises(LabelError, match="segments spleen have no region; regions are liver"):
+        compose({"spleen": mask}, {"liver": (1,)})
+    with pytest.raises(LabelError, match="liver and tumour share voxels, but no label value"):
+        compose({"liver": mask, "tumour": mask}, {"liver": (1,), "tumour": (2,)})
+    with pytest.raises(LabelError, match="segments spleen are not among the names liver"):
+        number_segments({"a": [frozenset({"spleen"})]}, ["liver"])

@@ -146,7 +146,7 @@ def test_an_asked_for_recipe_must_fit(tmp_path: Path):
     assert read_study(tmp_path, "pairs").recipe == "pairs"
     with pytest.raises(SourceLayoutError, match="looked for msd"):
         read_study(tmp_path, "msd")
-    with pytest.raises(UnknownRecipeError, match="unknown recipe 'dicom'; use auto, msd, nnunet, .*pairs, patients"):
+    with pytest.raises(UnknownRecipeError, match=r"unknown recipe 'dicom'; use auto, msd, nnunet, .*pairs, patients"):
         read_study(tmp_path, "dicom")
 
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from imgmed import ScanPreparation, Volume, prepare_scan
+from imgmed import ScanPreparation, Volume, prepare_case, prepare_scan
 from imgmed.errors import InvalidVolumeError
-from imgmed.operations import Clip, Resample
+from imgmed.operations import Centre, Clip, Crop, CropToContent, Reorient, Resample, Rescale
+from imgmed.scan import grid_for
 
 
 def preparation(spacing_mm=(1.0, 1.0), clip=None, **changes) -> ScanPreparation:
@@ -89,3 +90,77 @@ def test_other_channels_and_bad_voxels_are_refused(tmp_path):
     bad[0, 0, 0] = np.inf
     with pytest.raises(InvalidVolumeError, match="the volume: 1 NaN or infinite voxels"):
         prepare_scan(Volume(bad, np.eye(4)), preparation())
+
+
+ISOTROPIC = (Resample(spacing_mm=(1, 1, 1)), Clip(bounds=((-200, 250),)), Rescale(low=-1))
+OBLIQUE = np.array([[0.1, 0, 2.9, 5], [-0.9, 0.2, 0.3, 7], [0.1, -1.1, 0.1, 9], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("operations", "shape"),
+    [
+        ((), (14, 15, 5)),
+        ((Crop(voxels=((2, 9), None, (1, 4))), Clip(of="source")), (14, 15, 5)),
+        ((Reorient(axes="SPL"), Centre(size=(20, 9, None))), (14, 15, 5)),
+        ((CropToContent(above=60.0, margin_mm=1),), (14, 15, 5)),
+    ],
+)
+def test_labels_come_back_exactly_where_no_voxel_is_resampled(operations, shape, axis):
+    """In any voxel order, oblique ones too; what was cropped away is background."""
+    rng = np.random.default_rng(4)
+    image = Volume(rng.normal(0, 30, shape), OBLIQUE)
+    label = Volume(rng.integers(1, 5, shape).astype(np.uint8), OBLIQUE)
+    found = prepare_case(image, label, preparation(operations=operations, slice_axis=axis))
+    assert found.label.shape == found.image.shape[:3] == found.grid.stack_shape
+    restored = found.grid.restore(found.label, order=0)
+    inside = found.grid.restore(np.ones(found.grid.stack_shape, np.uint8), order=0) > 0
+    np.testing.assert_array_equal(restored[inside], label.array[inside])
+    assert not restored[~inside].any() and inside.any()
+    assert inside.all() or any(isinstance(operation, Crop | CropToContent | Centre) for operation in operations)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_an_isotropic_recipe_and_its_way_back(axis):
+    index = np.moveaxis(np.indices((24, 20, 12)), 0, -1)
+    place = index @ np.diag([0.7, 0.8, 3.0])
+    ball = ((place - [8, 8, 18]) ** 2).sum(axis=-1) < 36
+    affine = np.diag([0.7, 0.8, 3.0, 1.0])
+    rule = preparation(operations=ISOTROPIC, slice_axis=axis)
+    found = prepare_case(Volume(ball * 100.0, affine), Volume(ball.astype(np.uint8), affine), rule)
+    assert found.grid.stack_spacing_mm == pytest.approx((1, 1, 1), rel=0.02)
+    assert sorted(found.image.shape) == [1, 16, 17, 36] and found.bounds == ((-1.0, 1.0),)
+    assert grid_for(Volume(ball, affine), rule) == found.grid
+    back = found.grid.restore(found.label, order=0) > 0
+    assert 2 * (back & ball).sum() / (back.sum() + ball.sum()) > 0.95
+    middle = np.argwhere(found.label).mean(axis=0)
+    world = found.grid.stack_affine @ [*middle, 1]
+    np.testing.assert_allclose(world[:3], np.argwhere(ball).mean(axis=0) * [0.7, 0.8, 3.0], atol=0.3)
+
+
+def test_channels_are_chosen_from_a_scan_that_has_all_of_the_sources():
+    array = np.random.default_rng(0).normal(size=(4, 4, 4, 4)).astype(np.float32)
+    rule = preparation(channels=("T1", "T2"), channel_indices=(1, 3), operations=())
+    every = prepare_scan(Volume(array, np.eye(4)), rule).image
+    np.testing.assert_array_equal(every, prepare_scan(Volume(array[..., [1, 3]], np.eye(4)), rule).image)
+    np.testing.assert_array_equal(every[..., 0], array[..., 1].transpose(2, 0, 1))
+    with pytest.raises(InvalidVolumeError, match="number \\(1, 3\\) from 0 on, are expected; received 3"):
+        prepare_scan(Volume(array[..., :3], np.eye(4)), rule)
+    with pytest.raises(ValueError, match="channel_indices need one number"):
+        preparation(channel_indices=(1, 2))
+
+
+def test_integers_and_floats_are_prepared_alike():
+    array = np.random.default_rng(0).integers(-900, 900, (9, 8, 7))
+    rule = preparation(operations=(Resample(spacing_mm=(0.8, 1.3, None)), Clip(of="source")))
+    wanted = prepare_scan(Volume(array.astype(np.float32), np.eye(4)), rule)
+    for dtype in (np.int16, np.float64, np.int64):
+        found = prepare_scan(Volume(array.astype(dtype), np.eye(4)), rule)
+        np.testing.assert_array_equal(found.image, wanted.image)
+        assert found.bounds == wanted.bounds and found.image.dtype == np.float32
+
+
+def test_preparations_survive_json():
+    rule = preparation(operations=(Reorient(), *ISOTROPIC), channel_indices=(2,), neighbours=1)
+    assert ScanPreparation.model_validate_json(rule.model_dump_json()) == rule
+    assert rule.input_channels == 3

@@ -131,3 +131,57 @@ def test_restoring_does_not_change_its_argument():
     before = stack.copy()
     grid.restore(stack, order=0)
     np.testing.assert_array_equal(stack, before)
+
+
+def moved_grid(shape=(9, 8, 7), first=(1, 2, 1), size=(5, 4, 6), step=(1.0, 1.0, 1.0), case=((2, 0, 1), (1, -1, -1))):
+    """The grid of a stack cut out of, or sampled from, a scan: stack voxel n lies at first + n * step."""
+    start = SliceGrid.of(shape, affine_for(*case), 0)
+    change = np.diag([*step, 1.0])
+    change[:3, 3] = first
+    return start, start.moved_to(size, start.stack_affine @ change)
+
+
+@pytest.mark.parametrize(("order", "signs"), ORIENTATIONS[::7])
+def test_a_cropped_stack_returns_to_its_place_and_the_rest_is_background(order, signs):
+    start, grid = moved_grid(case=(order, signs), size=(4, 3, 4))
+    label = np.random.default_rng(0).integers(1, 9, (9, 8, 7)).astype(np.uint8)
+    part = start.to_stack(label)[1:5, 2:5, 1:5]
+    expected = np.zeros(start.stack_shape, np.uint8)
+    expected[1:5, 2:5, 1:5] = part
+    assert not grid.is_resampled
+    np.testing.assert_array_equal(start.to_stack(grid.restore(part, order=0)), expected)
+    scores = np.random.default_rng(1).random((*part.shape, 3)).astype(np.float32)
+    restored = start.to_stack(grid.restore(scores, order=1))
+    np.testing.assert_array_equal(restored[1:5, 2:5, 1:5], scores)
+    np.testing.assert_array_equal(restored[0, 0, 0], [1, 0, 0])
+    lone = grid.restore(scores[..., :1], order=1)
+    assert lone.min() == 0 and np.count_nonzero(lone) == np.count_nonzero(scores[..., :1])
+
+
+def test_padding_around_a_stack_is_left_out():
+    start, grid = moved_grid(first=(-2, -1, -3), size=(12, 11, 15))
+    label = np.random.default_rng(0).integers(0, 9, (9, 8, 7)).astype(np.uint8)
+    stack = np.full((12, 11, 15), 77, np.uint8)
+    depth, height, width = start.stack_shape
+    stack[2 : 2 + depth, 1 : 1 + height, 3 : 3 + width] = start.to_stack(label)
+    np.testing.assert_array_equal(grid.restore(stack, order=0), label)
+
+
+def test_scores_between_resampled_slices_are_interpolated_where_they_lie():
+    """Slices of twice the distance: a linear field of scores is linear in the scan's voxels."""
+    start, grid = moved_grid(first=(0.5, 0, 0), size=(4, 7, 9), step=(2.0, 1.0, 1.0), case=((2, 0, 1), (1, 1, 1)))
+    assert start.stack_shape == (8, 7, 9) and grid.is_resampled
+    scores = np.broadcast_to((0.5 + 2 * np.arange(4.0, dtype=np.float32))[:, None, None, None], (4, 7, 9, 2))
+    restored = start.to_stack(grid.restore(scores, order=1))
+    np.testing.assert_allclose(restored[1:-1, 0, 0, 0], np.arange(1.0, 7.0), atol=1e-6)
+    np.testing.assert_allclose(restored[[0, -1], 0, 0, 0], [0.5, 6.5])  # beyond the outer centres they are repeated
+
+
+def test_a_stack_turned_against_its_scan_is_refused():
+    start = SliceGrid.of((4, 5, 6), np.eye(4), 2)
+    tilted = start.stack_affine.copy()
+    tilted[0, 0] = 0.2
+    with pytest.raises(ImgMedError, match="along the axes of its scan"):
+        start.moved_to(start.stack_shape, tilted)
+    with pytest.raises(ImgMedError, match="in the same directions"):
+        start.moved_to(start.stack_shape, start.stack_affine @ np.diag([-1.0, 1, 1, 1]))

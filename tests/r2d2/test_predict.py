@@ -40,8 +40,9 @@ def save_network(dataset: PreparedDataset, run: Path) -> Path:
     """A network of random weights whose classes all win somewhere."""
     settings, outputs = UNetSettings(depth=1, base_filters=4), len(dataset.class_values)
     outputs = 1 if outputs == 2 else outputs
-    model = build_network(settings, 1, outputs, seed=2)
-    logits = model.predict_on_batch(np.random.default_rng(0).normal(size=(4, 16, 16, 1)).astype(np.float32))
+    channels = dataset.scan_preparation.input_channels
+    model = build_network(settings, channels, outputs, seed=2)
+    logits = model.predict_on_batch(np.random.default_rng(0).normal(size=(4, 16, 16, channels)).astype(np.float32))
     *others, bias = model.get_weights()
     model.set_weights([*others, bias - logits.mean(axis=(0, 1, 2))])
     RunFolder(run).create()
@@ -73,13 +74,15 @@ def clipped(slices: np.ndarray, scan: np.ndarray) -> np.ndarray:
     return np.clip(slices.astype(np.float64), *np.percentile(scan, [0.5, 99.5]))
 
 
-def probabilities_by_hand(model: Path, slices: np.ndarray) -> np.ndarray:
+def probabilities_by_hand(model: Path, slices: np.ndarray, neighbours: int = 0) -> np.ndarray:
     """Normalise clipped slices, centre them in 16 x 16 zeros or more, predict, cut out: (classes, s, h, w)."""
     normalised = (slices - slices.mean()) / slices.std()
     missing = [max(0, 16 - size) for size in slices.shape[1:]]
     before = [size // 2 for size in missing]
     padded = np.pad(normalised, [(0, 0), *((b, m - b) for b, m in zip(before, missing, strict=True))])
-    logits = read_network(model / "model.keras").predict(padded[..., None].astype(np.float32), verbose=0)
+    around = np.pad(padded, [(neighbours, neighbours), (0, 0), (0, 0)], mode="edge")
+    inputs = np.stack([around[n : n + len(padded)] for n in range(2 * neighbours + 1)], axis=-1)
+    logits = read_network(model / "model.keras").predict(inputs.astype(np.float32), verbose=0)
     rows, columns = (slice(b, b + size) for b, size in zip(before, slices.shape[1:], strict=True))
     logits = np.moveaxis(logits[:, rows, columns].astype(np.float64), -1, 0)
     if len(logits) == 1:  # a sigmoid is the softmax over the logits 0 and z
@@ -143,6 +146,44 @@ def test_probabilities_are_what_is_interpolated(dataset: PreparedDataset, model:
     where = np.meshgrid(np.arange(4), np.arange(28) / 2 - 0.25, np.arange(32) / 2 - 0.25, indexing="ij")
     finer = np.stack([map_coordinates(part, where, order=1, mode="nearest") for part in probabilities])
     assert_decided(np.moveaxis(np.asarray(result.dataobj), 2, 0), finer, dataset.class_values)
+
+
+def prepared_with(folder: Path, values: tuple[int, ...], **settings: object) -> tuple[PreparedDataset, Path]:
+    """A dataset of a recipe of operations, and a network for it."""
+    study = write_study(folder / "study", values)
+    dataset = prepare_dataset(study, folder / "dataset", PreparationSettings(slice_axis=2, **settings))
+    return dataset, save_network(dataset, folder / "run")
+
+
+def test_neighbours_are_seen_and_what_was_cropped_away_is_background(tmp_path: Path) -> None:
+    crop = [{"op": "crop", "voxels": [[2, 12], None, [1, 4]]}, {"op": "clip", "of": "source"}]
+    dataset, model = prepared_with(tmp_path, (0, 2, 300), operations=crop, neighbours=1)
+    assert dataset.image("a").shape == (3, 10, 16, 1)
+    array = save_scan(tmp_path / "scan.nii.gz", (14, 16, 4), seed=11)
+    label_map = np.moveaxis(np.asarray(predicted(model, tmp_path / "scan.nii.gz", tmp_path / "out").dataobj), 2, 0)
+    probabilities = probabilities_by_hand(model, clipped(np.moveaxis(array, 2, 0)[1:, 2:12], array), neighbours=1)
+    assert_decided(label_map[1:, 2:12], probabilities, dataset.class_values)
+    label_map[1:, 2:12] = 0
+    assert not label_map.any()
+
+
+@pytest.mark.parametrize("values", [(0, 4), (0, 2, 300)])
+def test_scores_return_from_a_coarser_and_smaller_volume(tmp_path: Path, values: tuple[int, ...]) -> None:
+    """Slices twice as thick, cut on one side: interpolated across the slices, background beyond."""
+    recipe = [
+        {"op": "resample", "spacing_mm": [None, None, 6]},
+        {"op": "crop", "voxels": [None, [4, 16], None]},
+        {"op": "clip", "of": "source"},
+    ]
+    dataset, model = prepared_with(tmp_path, values, operations=recipe)
+    array = save_scan(tmp_path / "scan.nii.gz", (14, 16, 8), seed=12)
+    label_map = np.moveaxis(np.asarray(predicted(model, tmp_path / "scan.nii.gz", tmp_path / "out").dataobj), 2, 0)
+    pairs = np.moveaxis(array, 2, 0).reshape(4, 2, 14, 16).mean(axis=1)[..., 4:]
+    probabilities = probabilities_by_hand(model, clipped(pairs, array))
+    where = np.meshgrid(np.arange(8) / 2 - 0.25, np.arange(14), np.arange(12), indexing="ij")
+    finer = np.stack([map_coordinates(part, where, order=1, mode="nearest") for part in probabilities])
+    assert_decided(label_map[..., 4:], finer, dataset.class_values)
+    assert not label_map[..., :4].any()
 
 
 def test_a_case_of_the_dataset_and_its_file_are_predicted_alike(

@@ -1,0 +1,204 @@
+"""What would be read from a source, found from names and headers alone; nothing is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imgmed.errors import ImgMedError, PairMismatchError
+from imgmed.formats import VolumeHeader, read_header
+from imgmed.geometry import axis_codes
+from imgmed.privacy import Redaction, redaction_for
+from imgmed.progress import Progress, report_progress
+from imgmed.recipes import read_study
+from imgmed.recipes.tree import is_dicom
+from imgmed.settings import AUTO
+from imgmed.study import CaseSource, Study, VolumeSource
+
+__all__ = ["InspectedCase", "Inspection", "inspect_source"]
+
+SCHEMA_VERSION = 1
+WITHOUT_PLACE = ("PNG", "JPEG", "TIFF", "npz")  # formats that know no millimetres and no patient
+
+
+@dataclass(frozen=True)
+class InspectedCase:
+    """A case as its files' names and headers show it; None where they do not say or cannot be read.
+
+    Args:
+        case_id: its name.
+        patient: as the layout names it.
+        images: files of each image volume, below the study's root.
+        label: files of the label.
+        shape: voxels along i, j, k.
+        spacing_mm: along the same axes; None for pictures.
+        orientation: where the axes point, such as "RAS"; None for pictures.
+        channels: number of channels, over all image volumes.
+        dtype: number type of the voxels.
+        category: class in a classification study.
+        split: where the source divides its cases.
+    """
+
+    case_id: str
+    patient: str | None
+    images: tuple[str, ...]
+    label: str | None
+    shape: tuple[int, int, int] | None = None
+    spacing_mm: tuple[float, float, float] | None = None
+    orientation: str | None = None
+    channels: int | None = None
+    dtype: str | None = None
+    category: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A study as `prepare` would read it. Patients' names and numbers from DICOM are replaced in every text."""
+
+    name: str
+    recipe: str
+    reason: str
+    task: str
+    channels: tuple[str, ...] | None
+    labels: dict[str, int] | None
+    regions: dict[str, tuple[int, ...]] | None
+    patients: int
+    cases: tuple[InspectedCase, ...]
+    splits: dict[str, int]
+    categories: dict[str, int]
+    problems: tuple[str, ...]
+    unused: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the inspection as plain values under its own names, with `schema_version`."""
+        return {"schema_version": SCHEMA_VERSION} | asdict(self)
+
+
+def inspect_source(
+    source: Path | str, recipe: str = AUTO, *, series: str | None = None, progress: Progress = None
+) -> Inspection:
+    """Find the cases of a source and read the headers of their files.
+
+    Args:
+        source: a folder, or a single .npz file.
+        recipe: "auto" or the name of a recipe.
+        series: regular expression for the description of DICOM series, see `read_study`.
+        progress: called with ("inspecting", done, total).
+
+    Raises:
+        ImgMedError: as `read_study`; what is wrong with single cases is listed in `problems`.
+    """
+    study = read_study(source, recipe, series=series)
+    known = (*(path for case in study.sources for path in case.files), *study.unused)
+    hide = redaction_for(path for path in dict.fromkeys(known) if is_dicom(path))
+    problems = list(study.problems)
+    cases = []
+    report_progress(progress, "inspecting", 0, len(study.sources))
+    for done, one in enumerate(study.sources, start=1):
+        case, faults = _inspect_case(one, study, hide)
+        cases.append(case)
+        problems += faults
+        report_progress(progress, "inspecting", done, len(study.sources))
+    return _inspection(study, cases, problems, hide)
+
+
+def _inspection(study: Study, cases: Sequence[InspectedCase], problems: Sequence[str], hide: Redaction) -> Inspection:
+    return Inspection(
+        name=hide.apply(study.name),
+        recipe=study.recipe,
+        reason=hide.apply(study.reason),
+        task=study.task,
+        channels=study.channels,
+        labels=study.labels,
+        regions=study.regions,
+        patients=len({source.patient or source.case_id for source in study.sources}),
+        cases=tuple(cases),
+        splits=dict(Counter(source.split for source in study.sources if source.split is not None)),
+        categories=dict(sorted(Counter(source.category for source in study.sources if source.category).items())),
+        problems=tuple(hide.apply(problem) for problem in problems),
+        unused=tuple(hide.apply(_relative(path, study.root)) for path in study.unused),
+        notes=tuple(hide.apply(note) for note in study.notes),
+    )
+
+
+def _inspect_case(source: CaseSource, study: Study, hide: Redaction) -> tuple[InspectedCase, list[str]]:
+    shown: dict[str, Any] = {
+        "case_id": hide.apply(source.case_id),
+        "patient": None if source.patient is None else hide.apply(source.patient),
+        "images": tuple(hide.apply(_described(image, study.root)) for image in source.images),
+        "label": None if source.label is None else hide.apply(_described(source.label, study.root)),
+        "category": source.category,
+        "split": source.split,
+    }
+    try:
+        headers = [read_header(image) for image in source.images]
+        _check_together(source, headers, study.channels)
+    except ImgMedError as error:
+        return InspectedCase(**shown), [str(error)]
+    first = headers[0]
+    is_placed = first.facts.get("format") not in WITHOUT_PLACE
+    case = InspectedCase(
+        **shown,
+        shape=first.shape,
+        spacing_mm=_spacing(first.affine) if is_placed else None,
+        orientation=axis_codes(first.affine) if is_placed else None,
+        channels=sum(header.channels for header in headers),
+        dtype=str(first.dtype),
+    )
+    return case, _label_faults(source, first)
+
+
+def _check_together(source: CaseSource, headers: Sequence[VolumeHeader], channels: Sequence[str] | None) -> None:
+    for image, header in zip(source.images, headers, strict=True):
+        if header.shape != headers[0].shape:
+            raise PairMismatchError(
+                f"{image}: {_times(header.shape)} voxels, but {source.images[0]} has {_times(headers[0].shape)};"
+                " the images of a case must lie on the same voxel grid"
+            )
+    count = sum(header.channels for header in headers)
+    if channels is not None and count != len(channels):
+        raise PairMismatchError(
+            f"{source.images[0]}: {count} channels, but the study has {len(channels)} ({', '.join(channels)})"
+        )
+
+
+def _label_faults(source: CaseSource, image: VolumeHeader) -> list[str]:
+    """What the header of the label map tells; DICOM labels and .npz entries are left for when they are read."""
+    label = source.label
+    if label is None or label.entry is not None or is_dicom(label.path):
+        return []
+    try:
+        shape = read_header(label).shape
+    except ImgMedError as error:
+        return [str(error)]
+    if sorted(shape) == sorted(image.shape):  # the axes of a label map may come in another order
+        return []
+    return [f"{label}: {_times(shape)} voxels, but its image {source.images[0]} has {_times(image.shape)}"]
+
+
+def _described(source: VolumeSource, root: Path) -> str:
+    path = _relative(source.path, root)
+    if len(source.files) > 1:
+        folder = path.rpartition("/")[0]
+        return f"{folder or '.'}/ ({len(source.files)} files)"
+    return path if source.entry is None else f"{path}[{source.entry}]"
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _spacing(affine: np.ndarray) -> tuple[float, float, float]:
+    i, j, k = np.sqrt((affine[:3, :3] ** 2).sum(axis=0)).round(6).tolist()
+    return i, j, k
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(size) for size in shape)

@@ -1,0 +1,133 @@
+"""What inspect finds in headers, and that nothing of it names a DICOM patient."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from dicom_files import write_series
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from imgmed.inspection import Inspection, inspect_source
+from imgmed.privacy import Redaction
+
+
+def nifti(path: Path, shape: tuple[int, ...] = (4, 3, 2), affine: np.ndarray | None = None, dtype=np.int16) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(np.ones(shape, dtype), np.eye(4) if affine is None else affine, dtype=dtype), path)
+
+
+def pair(root: Path, name: str, **image: object) -> None:
+    nifti(root / "images" / f"{name}.nii.gz", **image)  # type: ignore[arg-type]
+    nifti(root / "labels" / f"{name}.nii.gz")
+
+
+def test_headers_are_told(tmp_path: Path) -> None:
+    affine = np.array([[0, -0.5, 0, 1], [-2.0, 0, 0, 2], [0, 0, 3.0, 3], [0, 0, 0, 1]])
+    pair(tmp_path, "a", affine=affine, shape=(4, 3, 2, 2), dtype=np.float32)
+    seen: list[tuple[str, int, int]] = []
+    found = inspect_source(tmp_path, progress=lambda *report: seen.append(report))
+    (case,) = found.cases
+    assert (case.shape, case.spacing_mm, case.orientation) == ((4, 3, 2), (2.0, 0.5, 3.0), "PLS")
+    assert (case.channels, case.dtype) == (2, "float32")
+    assert (case.images, case.label) == (("images/a.nii.gz",), "labels/a.nii.gz")
+    assert (found.recipe, found.patients, found.problems, found.unused) == ("pairs", 1, (), ())
+    assert seen == [("inspecting", 0, 1), ("inspecting", 1, 1)]
+
+
+def test_nothing_is_written_and_no_voxels_are_needed(tmp_path: Path) -> None:
+    """The voxels of both files are cut away."""
+    pair(tmp_path, "a")
+    for path in (tmp_path / "images/a.nii", tmp_path / "labels/a.nii"):
+        nifti(path, shape=(40, 30, 20))
+        path.write_bytes(path.read_bytes()[:400])
+        path.with_suffix(".nii.gz").unlink()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    found = inspect_source(tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert found.cases[0].shape in ((40, 30, 20), None)
+
+
+def test_faults_of_headers_are_problems(tmp_path: Path) -> None:
+    pair(tmp_path, "good")
+    pair(tmp_path, "turned", shape=(2, 4, 3))
+    pair(tmp_path, "other", shape=(4, 3, 5))
+    pair(tmp_path, "broken")
+    (tmp_path / "images/broken.nii.gz").write_bytes(b"no scan")
+    found = inspect_source(tmp_path)
+    problems = "\n".join(found.problems)
+    assert len(found.problems) == 2 and "images/broken.nii.gz" in problems
+    assert "labels/other.nii.gz: 4 x 3 x 2 voxels, but its image" in problems
+    assert {case.case_id: case.shape for case in found.cases}["broken"] is None
+
+
+def test_channels_are_counted_and_compared(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for channel in ("t1", "t2"):
+            nifti(tmp_path / name / f"{channel}.nii")
+        nifti(tmp_path / name / "seg.nii")
+    nifti(tmp_path / "b" / "t2.nii", shape=(4, 3, 7))
+    found = inspect_source(tmp_path)
+    assert found.channels == ("t1", "t2") and found.cases[0].channels == 2
+    assert "b/t2.nii: 4 x 3 x 7 voxels" in found.problems[0]
+    nifti(tmp_path / "b" / "t2.nii", shape=(4, 3, 2, 2))
+    assert "3 channels, but the study has 2 (t1, t2)" in inspect_source(tmp_path).problems[0]
+
+
+def test_pictures_have_no_place(tmp_path: Path) -> None:
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        Image.fromarray(np.zeros((5, 4), np.uint8)).save(tmp_path / kind / "1.png")
+    (case,) = inspect_source(tmp_path).cases
+    assert (case.shape, case.spacing_mm, case.orientation) == ((5, 4, 1), None, None)
+
+
+def test_json_has_every_field_and_only_plain_values(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", train_images=np.zeros((3, 4, 4)), train_labels=np.arange(3))
+    content = inspect_source(tmp_path).as_json()
+    assert list(content) == ["schema_version", *(field.name for field in fields(Inspection))]
+    assert content["schema_version"] == 1 and content["categories"] == {"0": 1, "1": 1, "2": 1}
+    assert json.loads(json.dumps(content))["cases"][2]["images"] == ["a.npz[train_images/2]"]
+
+
+SECRETS = ("doe", "jane", "4711", "19700101")
+
+
+@pytest.mark.parametrize("folder", ["Doe_Jane", "4711", "doe jane 19700101", "JANEDOE-4711", "doejane"])
+def test_dicom_patients_are_never_shown(tmp_path: Path, folder: str) -> None:
+    """The name, number and birth date stand in headers and in the names of folders and files."""
+    root = tmp_path / "study"
+    place = root / folder
+    write_series(place / "ct", np.zeros((4, 3, 3), np.int16), np.eye(4), names=lambda k: f"4711_{k}.dcm")
+    nifti(place / "Doe_seg.nii", shape=(4, 3, 3))
+    write_series(root / "other 4711" / "a", np.zeros((4, 3, 2), np.int16), np.eye(4), names=lambda k: f"a{k}.dcm")
+    write_series(root / "other 4711" / "b", np.zeros((4, 3, 2), np.int16), np.eye(4), names=lambda k: f"b{k}.dcm")
+    nifti(root / "other 4711" / "label.nii")
+    found = inspect_source(root)
+    assert len(found.cases) == 1 and found.cases[0].shape == (4, 3, 3)
+    assert any("2 image series" in problem for problem in found.problems)
+    text = json.dumps(found.as_json()).replace(str(tmp_path), "").lower()
+    assert "[patient 1]" in text
+    assert not [secret for secret in SECRETS if secret in text]
+
+
+@given(
+    st.lists(st.tuples(st.text(min_size=4, max_size=9), st.text(max_size=3)), max_size=3),
+    st.text(max_size=5),
+    st.text(max_size=5),
+)
+def test_no_long_value_survives(identities: list[tuple[str, str]], before: str, after: str) -> None:
+    redaction = Redaction(identities)
+    for name, _ in identities:
+        shown = redaction.apply(f"{before}{name}{after}")
+        assert name not in shown or name in "[patient 123]"  # a patient may be called so
+
+
+def test_short_values_are_no_names() -> None:
+    assert Redaction([("1", "A B")]).apply("1 file, A B") == "1 file, [patient 1]"
+    assert Redaction([("Lee", "")]).apply("lee/sleeper Lee_2") == "[patient 1]/sleeper [patient 1]_2"
+    assert Redaction([]).apply("anything") == "anything"
