@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -13,10 +14,9 @@ from imgmed.operations import Clip, Operation, Resample
 from imgmed.operations.maps import KEPT_WITHIN
 from imgmed.scan import ScanPreparation, grid_for
 from imgmed.settings import PreparationSettings
-from imgmed.survey import SurveyedCase
 from imgmed.volume import Volume
 
-__all__ = ["Plan", "choose_slice_axis", "derive_plan", "slice_size_for"]
+__all__ = ["MeasuredCase", "Plan", "choose_slice_axis", "derive_plan", "slice_size_for"]
 
 NEARLY_EQUAL = 1.5  # spacings within this factor of the largest do not decide the slice axis
 SIZE_MULTIPLE = 16
@@ -24,6 +24,24 @@ AIR_HU = -500.0
 PERCENTILES = (0.5, 99.5)
 SET = "set by the user"
 AXIS_NAMES = ("left-right", "back-front", "foot-head")
+
+
+class MeasuredCase(Protocol):
+    """What a plan asks of a case: voxels along i, j, k; affine; lowest intensity of each channel; a sample of the
+    labelled intensities (n, channels).
+    """
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...  # noqa: D102
+
+    @property
+    def affine(self) -> np.ndarray: ...  # noqa: D102
+
+    @property
+    def lowest(self) -> tuple[float, ...]: ...  # noqa: D102
+
+    @property
+    def foreground(self) -> np.ndarray | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -37,8 +55,8 @@ class Plan:
 
 
 def derive_plan(
-    train: Sequence[SurveyedCase],
-    everyone: Sequence[SurveyedCase],
+    train: Sequence[MeasuredCase],
+    everyone: Sequence[MeasuredCase],
     channels: tuple[str, ...],
     settings: PreparationSettings,
     channel_indices: tuple[int, ...] | None = None,
@@ -95,7 +113,7 @@ def slice_size_for(stack_shapes: Sequence[tuple[int, int, int]]) -> tuple[int, i
     return height * SIZE_MULTIPLE, width * SIZE_MULTIPLE
 
 
-def _grid_shape(case: SurveyedCase, preparation: ScanPreparation) -> tuple[int, int, int]:
+def _grid_shape(case: MeasuredCase, preparation: ScanPreparation) -> tuple[int, int, int]:
     placeholder = Volume(np.broadcast_to(np.float32(0), case.shape), case.affine)  # takes no memory
     return grid_for(placeholder, preparation).stack_shape
 
@@ -154,7 +172,7 @@ def _resampling(spacings: np.ndarray, axis: int, settings: PreparationSettings) 
 
 
 def _normalisation_kind(
-    everyone: Sequence[SurveyedCase], channels: tuple[str, ...], settings: PreparationSettings
+    everyone: Sequence[MeasuredCase], channels: tuple[str, ...], settings: PreparationSettings
 ) -> tuple[NormalisationKind, str]:
     if settings.normalisation != "auto":
         return settings.normalisation, SET
@@ -168,7 +186,7 @@ def _normalisation_kind(
     return "zscore_case", "intensities have no unit common to all scans, so each case is normalised by itself"
 
 
-def _clip(kind: NormalisationKind, train: Sequence[SurveyedCase]) -> tuple[Clip, str]:
+def _clip(kind: NormalisationKind, train: Sequence[MeasuredCase]) -> tuple[Clip, str]:
     low, high = PERCENTILES
     own = Clip(percentiles=PERCENTILES, of="source")
     if kind != "zscore_dataset":

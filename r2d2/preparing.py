@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imgmed.presets import read_preset
-
 from imgmed import AugmentationSettings, PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
+from imgmed.presets import read_preset
 from imgmed.progress import Progress
 from imgmed.storage import write_bytes
 from r2d2.config import FILE_NAME, commented_yaml

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from imgmed.parallel import map_in_processes
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 from pydantic import ValidationError
@@ -34,6 +33,7 @@ from imgmed.errors import (
     UnsupportedFormatError,
     WorkerLostError,
 )
+from imgmed.parallel import map_in_processes
 
 quick = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

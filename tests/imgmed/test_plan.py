@@ -1,24 +1,28 @@
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from imgmed import PreparationSettings
 from imgmed.plan import choose_slice_axis, derive_plan
-from imgmed.study import CaseSource
-from imgmed.survey import SurveyedCase
 
 
-def case(shape=(40, 50, 20), spacing=(1.0, 1.0, 3.0), lowest=0.0, foreground=None, channels=1) -> SurveyedCase:
-    return SurveyedCase(
-        source=CaseSource("a", (Path("a.nii"),), Path("a.nii")),
+@dataclass(frozen=True)
+class Measured:
+    """What a plan asks of a case."""
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    lowest: tuple[float, ...]
+    foreground: np.ndarray
+
+
+def case(shape=(40, 50, 20), spacing=(1.0, 1.0, 3.0), lowest=0.0, foreground=None, channels=1) -> Measured:
+    return Measured(
         shape=shape,
         affine=np.diag([*spacing, 1.0]),
-        channels=channels,
         lowest=(lowest,) * channels,
-        label_counts={0: 1, 1: 1},
         foreground=np.zeros((0, channels)) if foreground is None else foreground,
-        sha256={},
     )
 
 
@@ -54,7 +58,7 @@ def test_slice_axis(shape, spacing, axis):
 
 
 def test_slice_axis_is_found_in_the_patient_not_in_the_file():
-    turned = SurveyedCase(**{**vars(case()), "shape": (20, 40, 50), "affine": np.eye(4)[[1, 2, 0, 3]] * [3, 1, 1, 1]})
+    turned = Measured(**{**vars(case()), "shape": (20, 40, 50), "affine": np.eye(4)[[1, 2, 0, 3]] * [3, 1, 1, 1]})
     assert plan([turned]).scan_preparation.slice_axis == 2
     assert plan([turned]).scan_preparation.slice_size == (48, 64)
 

@@ -1,7 +1,6 @@
 """Preparing once more: nothing to do, cases added, broken cases left out, copies found, splits given or kept."""
 
 import json
-import os
 import shutil
 
 import nibabel as nib
@@ -143,7 +142,6 @@ class TestCopies:
         turned = nib.Nifti1Image((0.5 * image - 3).astype(np.float32), builder.affine).as_reoriented(
             [[1, -1], [0, 1], [2, -1]]
         )
-        other = np.ascontiguousarray(np.transpose(label, (1, 0, 2))[::-1, :, ::-1])
         other = nib.Nifti1Image(label * np.uint8(1), builder.affine).as_reoriented([[1, -1], [0, 1], [2, -1]])
         labels = np.asarray(other.dataobj).copy()
         labels[labels == 2] = 1
@@ -246,7 +244,7 @@ class TestPatients:
     def folders(self, tmp_path, study):
         """One folder a patient, two visits each, in MSD's place."""
         source = tmp_path / "patients"
-        for number, name in enumerate("abcdef"):
+        for number in range(6):
             image, label = study.arrays(number)
             for kind, array in (("image", image), ("label", label)):
                 path = source / f"patient {number}" / f"{kind}.nii.gz"
@@ -276,7 +274,7 @@ class TestPatients:
 def test_unusual_names_and_links(builder, tmp_path) -> None:
     builder.fill(["Fall 1", "näve_é", "日本", "d.e", "f"])
     link = tmp_path / "a link"
-    os.symlink(builder.folder, link)
+    link.symlink_to(builder.folder)
     out = tmp_path / "mit Leerzeichen ü" / "out"
     dataset = prepare_dataset(link, out)
     assert sorted(dataset.cases) == sorted(["Fall 1", "näve_é", "日本", "d.e", "f"])
