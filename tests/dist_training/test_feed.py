@@ -100,8 +100,10 @@ def test_labels_with_gaps_become_consecutive_classes(tmp_path: Path) -> None:
         (tmp_path / "study" / part).mkdir(parents=True)
     labels = np.zeros((8, 8, 3), np.uint8)
     labels[2:4, 2:4], labels[5:7, 5:7] = 1, 4
+    generator = np.random.default_rng(0)
     for case in "abc":
-        nib.save(nib.Nifti1Image(labels.astype(np.float32), np.eye(4)), tmp_path / f"study/images/{case}.nii.gz")
+        image = labels + generator.normal(size=labels.shape)  # three scans, not one three times
+        nib.save(nib.Nifti1Image(image.astype(np.float32), np.eye(4)), tmp_path / f"study/images/{case}.nii.gz")
         nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / f"study/labels/{case}.nii.gz")
     dataset = prepare_dataset(tmp_path / "study", tmp_path / "dataset", PreparationSettings())
     feed = SliceFeed(dataset, dataset.splits.train, dataset.splits.train)
