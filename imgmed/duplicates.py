@@ -16,7 +16,6 @@ from math import prod
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.stats import rankdata
 
 from imgmed.errors import InvalidVolumeError
 from imgmed.geometry import orientation_of, to_canonical
@@ -309,6 +308,8 @@ def _ranks_agree(first: np.ndarray, second: np.ndarray, correlation: float) -> b
     x, y = x[inside], y[inside]
     if len(x) < FEWEST_RANKED or (x == x[0]).all() or (y == y[0]).all():
         return True  # two grey levels: all voxels have said it already
+    from scipy.stats import rankdata  # here: it takes a second to load, and copies are rare
+
     ranks = np.corrcoef(rankdata(x), rankdata(y))[0, 1]
     return bool(ranks * np.sign(correlation) >= SAME_RANKS)
 

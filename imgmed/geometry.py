@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +48,12 @@ def orientation_of(affine: np.ndarray) -> Orientation:
     >>> orientation_of(np.diag([-1.0, 1.0, 2.0, 1.0]))
     Orientation(axes=(0, 1, 2), flips=(True, False, False))
     """
-    found = io_orientation(np.asarray(affine, dtype=np.float64))
+    return _orientation_of(np.asarray(affine, dtype=np.float64).tobytes())
+
+
+@lru_cache(maxsize=1024)
+def _orientation_of(affine: bytes) -> Orientation:
+    found = io_orientation(np.frombuffer(affine).reshape(4, 4))
     axes = [0, 0, 0]
     flips = [False, False, False]
     for array_axis, (canonical_axis, direction) in enumerate(found):

@@ -13,7 +13,6 @@ from imgmed.progress import Progress
 from imgmed.storage import write_bytes
 from r2d2.config import FILE_NAME, commented_yaml
 from r2d2.proposal import propose_here
-from r2d2.report.dataset import build_dataset_report
 
 __all__ = ["PHANTOM_FOLDER", "Prepared", "phantom_dataset", "prepare", "preset_layer"]
 
@@ -53,13 +52,15 @@ def prepare(
     finished: list[PreparedDataset] = []
 
     def finish(dataset: PreparedDataset) -> None:
+        from r2d2.report.dataset import build_dataset_report  # here: where nothing is to be done, no picture is drawn
+
         proposal = propose_here(dataset)
         proposed = proposal.configuration.model_copy(update={"dataset": Path(), "preparation": settings})
         if augmentation is not None and settings.augment_to is None:
             proposed = proposed.model_copy(update={"augmentation": augmentation})
         title = f"Settings proposed for {dataset.name}; 'r2d2 train --dataset {out}' uses them."
         write_bytes(dataset.folder / FILE_NAME, commented_yaml(proposed, title, proposal.reasons).encode())
-        build_dataset_report(dataset, dataset.folder / REPORT)
+        build_dataset_report(dataset, dataset.folder / REPORT, proposal)
         finished.append(dataset)
 
     dataset = prepare_dataset(
