@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -193,15 +194,25 @@ def _candidates(source: Path | str | Sequence[Path]) -> Iterator[Path]:
     if isinstance(source, Path | str):
         root = Path(source)
         if root.is_dir():
-            relative = sorted(path for path in root.rglob("*") if path.is_file())
-            visible = [path for path in relative if not any(p.startswith(".") for p in path.relative_to(root).parts)]
-            yield from (path for path in visible if path.name.lower().endswith(SUFFIXES) or is_dicom(path))
+            yield from (path for path in _files_below(root) if path.name.lower().endswith(SUFFIXES) or is_dicom(path))
             return
         source = (root,)
     for path in source:
         if not Path(path).is_file():
             raise SourceNotFoundError(f"no such file or folder: {path}")
         yield Path(path)
+
+
+def _files_below(root: Path) -> Iterator[Path]:
+    """Every file that is not hidden, linked folders included, each folder once (links can make circles)."""
+    seen = set()
+    for folder, below, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        below[:] = [] if real in seen else sorted(name for name in below if not name.startswith("."))
+        if real not in seen:
+            paths = (Path(folder, name) for name in sorted(names) if not name.startswith("."))
+            yield from (path for path in paths if path.is_file())
+        seen.add(real)
 
 
 def _read_dataset(path: Path) -> Dataset:

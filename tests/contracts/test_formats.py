@@ -1,5 +1,6 @@
 """Every format of volumes through one contract: voxels, places, headers, damage. Files come from other libraries."""
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -188,6 +189,22 @@ def test_a_wrong_bit_in_compressed_voxels_is_noticed(tmp_path: Path, form):
     broken.write_bytes(data)
     with pytest.raises(UnreadableFileError, match=r"truncated or damaged"):
         read_volume(path)
+
+
+@with_every_format
+def test_random_damage_to_a_header_ends_in_one_error_of_ours(tmp_path: Path, form, capfd):
+    path = written(tmp_path, form, sample(), AFFINES["oblique"])
+    broken = path / "z02.dcm" if path.is_dir() else path
+    data, rng = broken.read_bytes(), np.random.default_rng(11)
+    for _ in range(40):
+        changed = bytearray(data)
+        for position in rng.integers(0, min(len(data), 600), rng.integers(1, 5)):
+            changed[position] = rng.integers(0, 256)
+        broken.write_bytes(changed)
+        with contextlib.suppress(ImgMedError):
+            read_header(path)
+            read_volume(path)
+    assert capfd.readouterr() == ("", "")
 
 
 @with_every_format

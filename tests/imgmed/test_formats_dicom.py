@@ -137,6 +137,17 @@ def test_files_are_sorted_geometrically(tmp_path: Path):
     assert find_series(list(reversed(paths)))[0].files == tuple(paths)
 
 
+def test_linked_folders_are_followed_once(tmp_path: Path):
+    write_series(tmp_path / "elsewhere", stored(3), AFFINE)
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "study" / "circle").symlink_to(tmp_path / "study")
+    (tmp_path / "study" / "dangling").symlink_to(tmp_path / "nowhere")
+    (series,) = find_series(tmp_path / "study")
+    assert len(series.files) == 3
+    np.testing.assert_array_equal(read_volume(tmp_path / "study").array, stored(3))
+
+
 def test_other_objects_are_told_apart(tmp_path: Path):
     write_series(tmp_path, stored(2), AFFINE)
     for name, sop_class, modality in [
