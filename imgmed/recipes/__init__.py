@@ -34,6 +34,7 @@ RECIPES: tuple[Recipe, ...] = (
     patients.RECIPE,
     classification.RECIPE,
 )
+FEW_UNUSED = 20
 MOST_WRAPPERS = 3  # folders that hold nothing but one folder
 
 
@@ -134,7 +135,13 @@ def _finished(study: Study, place: Tree, tree: Tree) -> Study:
     if len(splits) == 1 and splits != {None}:
         notes.append(f"all cases lie in one split ({splits.pop()}); it is left aside, so that they can be divided")
         sources = tuple(replace(source, split=None) for source in sources)
-    return replace(study, sources=sources, unused=place.unused(used), notes=tuple(notes))
+    unused = place.unused(used)
+    if len(unused) > max(len(used), FEW_UNUSED):
+        notes.append(
+            f"{len(unused)} files belong to no case, {len(used)} do; does the source hold several studies, or another"
+            " layout?"
+        )
+    return replace(study, sources=sources, unused=unused, notes=tuple(notes))
 
 
 def _layout_of(recipes: Sequence[Recipe]) -> str:

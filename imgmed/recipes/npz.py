@@ -38,7 +38,7 @@ class _Part:
 
 def _find(tree: Tree, request: Request) -> Study | None:
     del request  # nothing to choose
-    files = [name for name in tree.files if name.lower().endswith(SUFFIX)]
+    files = [name for name in tree.files if "/" not in name and name.lower().endswith(SUFFIX)]
     found = {name: parts for name in files if (parts := _parts_of(_shapes(tree.path(name)), tree.path(name)))}
     if not found:
         return None

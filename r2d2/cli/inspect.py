@@ -19,6 +19,7 @@ __all__ = ["inspect"]
 
 FEW, FEW_IN_FOLDER = 20, 5
 _ODD_BYTE = re.compile("[\udc80-\udcff]")  # how Python keeps bytes of names that are no text
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # a name could change the terminal
 HEADINGS = ("case", "patient", "image", "label", "shape", "spacing mm", "axes", "channels", "type")
 RECIPES = "auto, msd, nnunet, npz, kits, lits, brats, lasc2013, pairs, patients or classification"
 
@@ -172,5 +173,6 @@ def _echo(line: str) -> None:
 
 
 def _printable(text: str) -> str:
-    """Names that are no valid text, with their odd bytes written out."""
-    return _ODD_BYTE.sub(lambda byte: rf"\x{ord(byte[0]) - 0xDC00:02x}", text)
+    """Names that are no valid text, or hold control characters, with their odd bytes written out."""
+    shown = _ODD_BYTE.sub(lambda byte: rf"\x{ord(byte[0]) - 0xDC00:02x}", text)
+    return _CONTROL.sub(lambda byte: rf"\x{ord(byte[0]):02x}", shown)

@@ -345,6 +345,21 @@ def test_npz_that_cannot_be_used(tmp_path: Path) -> None:
         read_study(tmp_path)
 
 
+def test_npz_files_deeper_down_are_not_the_study(tmp_path: Path) -> None:
+    tree(tmp_path, "images/a.nii labels/a.nii")
+    (tmp_path / "cache").mkdir()
+    np.savez(tmp_path / "cache" / "a.npz", images=np.zeros((4, 3, 3)), labels=np.zeros(4))
+    assert read_study(tmp_path).recipe == "pairs"
+
+
+def test_more_left_over_than_used_is_worth_a_note(tmp_path: Path) -> None:
+    tree(tmp_path, "one/images/a.nii one/labels/a.nii " + " ".join(f"two/{n}.mha" for n in range(21)))
+    study = read_study(tmp_path)
+    assert study.notes == (
+        "21 files belong to no case, 2 do; does the source hold several studies, or another layout?",
+    )
+
+
 def test_several_layouts_at_once_are_an_error_that_names_them(tmp_path: Path) -> None:
     tree(tmp_path, "case_0/imaging.nii case_0/segmentation.nii volume-1.nii segmentation-1.nii")
     with pytest.raises(SourceLayoutError, match=r"fits several layouts: kits \(1 cases.*; lits \(1 cases.*--recipe"):

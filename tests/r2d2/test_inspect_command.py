@@ -124,6 +124,15 @@ def test_names_that_are_no_text_are_shown_with_their_bytes(tmp_path: Path) -> No
     assert json.loads(run(root, "--json").stdout)["cases"][0]["case_id"] == "odd\\xff"
 
 
+def test_names_cannot_command_the_terminal(tmp_path: Path) -> None:
+    root = write_study(tmp_path / "s", 1)
+    for kind in ("images", "labels"):
+        (root / kind / "Fälle 0.nii.gz").rename(root / kind / "a\x1b[31m\nb\x9b.nii.gz")
+    done = run(root)
+    assert "a\\x1b[31m\\x0ab\\x9b" in done.stdout and "\x1b" not in done.stdout
+    assert json.loads(run(root, "--json").stdout)["cases"][0]["case_id"] == "a\x1b[31m\nb\x9b"
+
+
 def test_the_help_names_every_recipe() -> None:
     *others, last = recipe_names()
     assert f"auto, {', '.join(others)} or {last}" == command.RECIPES
