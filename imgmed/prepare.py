@@ -76,7 +76,8 @@ def prepare_dataset(
         source: folder of the study, in a layout that a recipe knows, or an archive (.zip, .tar, .tar.gz) of one.
         out: folder to be made.
         settings: what the user decided; the rest is derived from the training cases.
-        augmentation: how copies are varied where `settings.augment_to` asks for some; None: the paper's Table 1.
+        augmentation: how copies are varied where `settings.augment_to` asks for some; where they would
+            change nothing, or None: as in the paper's Table 1.
         workers: processes.
         key_file: key of the pseudonyms, outside of source and `out`, made where it is missing; needed where the
             source names patients and `settings.patient_ids` is "hashed".
@@ -220,12 +221,17 @@ def _prepare(work: _Work) -> None:
             cases,
             splits,
             target_slices=settings.augment_to,
-            settings=work.augmentation or AugmentationSettings.model_validate("table1"),
+            settings=_augmentation_of_copies(work.augmentation),
             seed=settings.seed,
             progress=progress,
         )
     description = _describe(work, plan, labelling, rules, cases, splits, sentences, skipped)
     write_description(work.folder, description, cases, splits)
+
+
+def _augmentation_of_copies(asked: AugmentationSettings | None) -> AugmentationSettings:
+    """What was asked for; the paper's Table 1 where that would change nothing."""
+    return AugmentationSettings.model_validate("table1") if asked is None or asked.is_neutral else asked
 
 
 def _survey(work: _Work) -> tuple[tuple[SurveyedCase, ...], tuple[str, ...]]:
