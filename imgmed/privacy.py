@@ -21,12 +21,14 @@ class Redaction:
 
     Args:
         identities: for each patient the values to hide: names (DICOM's carets and spaces part them), numbers, dates.
+        names: what stands in each patient's place; None: "[patient 1]", "[patient 2]", ...
 
     >>> Redaction([("Doe^Jane", "4711")]).apply("study/DOE_JANE/scan 4711.dcm")
     'study/[patient 1]/scan [patient 1].dcm'
     """
 
-    def __init__(self, identities: Sequence[Iterable[str]]) -> None:
+    def __init__(self, identities: Sequence[Iterable[str]], names: Sequence[str] | None = None) -> None:
+        self._names = names or [f"[patient {number}]" for number in range(1, len(identities) + 1)]
         self._numbers: dict[str, int] = {}
         for number, values in enumerate(identities, start=1):
             for part in (part for value in values for part in _parts(value)):
@@ -39,19 +41,24 @@ class Redaction:
         """Return the text with "[patient N]" in place of what identifies patient N."""
         if self._pattern is None:
             return text
-        hidden = self._pattern.sub(_number_of, text)
-        return re.sub(r"(\[patient \d+\])(?:[_\-. ^,]*\1)+", r"\1", hidden)
+        hidden = self._pattern.sub(self._name_of, text)
+        names = "|".join(re.escape(name) for name in self._names)
+        return re.sub(rf"({names})(?:[_\-. ^,]*\1)+", r"\1", hidden)
 
-
-def _number_of(found: re.Match[str]) -> str:
-    number = (found.lastgroup or "p0_").removeprefix("p").partition("_")[0]
-    return f"[patient {number}]"
+    def _name_of(self, found: re.Match[str]) -> str:
+        number = (found.lastgroup or "p1_").removeprefix("p").partition("_")[0]
+        return self._names[int(number) - 1]
 
 
 def _parts(value: str) -> Iterator[str]:
-    """A value, its words, and its first two words written together, composed and decomposed (as macOS does)."""
+    """A value, its words, its first two words written together, a date with dashes or dots, each composed and
+    decomposed (as macOS does).
+    """
     words = [word for word in re.split(r"[\^=\s,]+", value) if word]
     joined = ["".join(words[:2]), "".join(reversed(words[:2]))] if len(words) > 1 else []
+    if re.fullmatch(r"[12]\d{7}", value):
+        year, month, day = value[:4], value[4:6], value[6:]
+        joined += [f"{year}-{month}-{day}", f"{day}.{month}.{year}", f"{year}_{month}_{day}", f"{day}-{month}-{year}"]
     for part in (value, *words, *joined):
         for form in (part, unicodedata.normalize("NFC", part), unicodedata.normalize("NFD", part)):
             if len(form) >= FEWEST_LETTERS:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import re
 import secrets
 import stat
 from collections.abc import Iterable
@@ -17,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imgmed.errors import PatientKeyError
+from imgmed.privacy import Redaction
 
 __all__ = ["Pseudonyms", "read_patient_key"]
 
 KEY_BYTES = 32
 DIGITS = 16  # of a pseudonym: 64 bits, so that a million patients share one with a chance of 3e-8
-SHORTEST = 3  # parts of a name below this length occur in too many words to be replaced
 
 
 @dataclass(frozen=True)
@@ -40,23 +39,18 @@ class Pseudonyms:
         """Return the pseudonym of a patient: "p" and 16 hexadecimal digits."""
         return "p" + hmac.new(self.key, name.encode(), hashlib.sha256).hexdigest()[:DIGITS]
 
-    def hide(self, text: str, identity: Iterable[str]) -> str:
-        """Return `text` with every part of an identity replaced by the part's pseudonym, whatever the case.
+    def redaction(self, patient: str, identity: Iterable[str]) -> Redaction:
+        """Return what puts the pseudonym of `patient` wherever a part of the identity stands in a text.
 
         Args:
-            text: such as a path.
-            identity: names, identifiers and dates as DICOM writes them ("DOE^JANE", "19700131").
+            patient: as the source names the patient.
+            identity: names, numbers and dates as DICOM writes them ("DOE^JANE", "19700131").
 
-        >>> Pseudonyms(b"k" * 32).hide("Doe_Jane/ct.dcm", ["DOE^JANE"]).endswith("/ct.dcm")
+        >>> hidden = Pseudonyms(b"k" * 32).redaction("4711", ["DOE^JANE"]).apply("Doe_Jane/ct.dcm")
+        >>> hidden == Pseudonyms(b"k" * 32).of("4711") + "/ct.dcm"
         True
         """
-        parts = {part for name in identity for part in (name, *re.split(r"[\^=,;_\s]+", name))}
-        parts |= {f"{part[:4]}-{part[4:6]}-{part[6:]}" for part in parts if re.fullmatch(r"[12]\d{7}", part)}
-        longest_first = sorted((part for part in parts if len(part) >= SHORTEST), key=len, reverse=True)
-        if not longest_first:
-            return text
-        pattern = "|".join(re.escape(part) for part in longest_first)
-        return re.sub(pattern, lambda found: self.of(found[0].casefold()), text, flags=re.IGNORECASE)
+        return Redaction([identity], [self.of(patient)])
 
 
 def read_patient_key(path: Path) -> bytes:

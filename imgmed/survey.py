@@ -16,11 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from imgmed.dataset import SourceFiles
 from imgmed.duplicates import Signature, signature_of
 from imgmed.errors import ImgMedError
+from imgmed.formats import read_header
 from imgmed.formats.dicom import PatientIdentity, find_series, is_dicom
 from imgmed.intake import Intake
 from imgmed.labels import check_declared, count_labels, labels_from_values, number_segments
 from imgmed.measures import CaseMeasures, measure_case
 from imgmed.parallel import map_in_order
+from imgmed.privacy import Redaction
 from imgmed.progress import Progress
 from imgmed.pseudonyms import Pseudonyms
 from imgmed.reading import CaseLabel, ReadingRules, read_case_image, read_case_label
@@ -208,10 +210,11 @@ def _new_record(task: _Task) -> SurveyRecord:
         check_declared(list(counts), rules.labels, str(source.label))
     sha256 = {path: sha256_of(path) for path in source.files}
     public = _Public.of(task)
+    case_id = public.text(source.case_id)
     record = SurveyRecord(
         stamp=task.stamp,
-        case_id=public.text(source.case_id),
-        patient_id=public.patient_id,
+        case_id=case_id,
+        patient_id=public.patient_id or case_id,
         images=tuple(public.files(image_source) for image_source in source.images),
         label=None if source.label is None else public.files(source.label),
         category=source.category,
@@ -226,7 +229,13 @@ def _new_record(task: _Task) -> SurveyRecord:
             (tuple(sorted(combination)), voxels)
             for combination, voxels in (label.combinations if label is not None else {}).items()
         ),
-        measures=measure_case(image, label_map, names, repaired=() if label is None else label.repaired),
+        measures=measure_case(
+            image,
+            label_map,
+            names,
+            dtype=str(read_header(source.images[0]).dtype),
+            repaired=() if label is None else label.repaired,
+        ),
         signature=signature_of(image),
     )
     write_npy(task.path.with_suffix(".npy"), _foreground_sample(image.array, label_map))
@@ -238,25 +247,29 @@ def _new_record(task: _Task) -> SurveyRecord:
 class _Public:
     """What of a case's names may be written down."""
 
-    task: _Task
-    identity: tuple[str, ...]
-    patient_id: str
+    root: Path
+    patient_id: str | None
+    redaction: Redaction
 
     @classmethod
     def of(cls, task: _Task) -> _Public:
         identity = _identity_of(task.source.images[0])
-        named = task.patient or (None if identity is None else identity.patient_id or identity.name) or None
-        names = () if identity is None else (identity.name, identity.patient_id, identity.birth_date)
-        hidden = task.pseudonyms
-        if named is None:
-            return cls(task, names, task.source.case_id if hidden is None else hidden.hide(task.source.case_id, names))
-        return cls(task, names, named if hidden is None else hidden.of(named))
+        header = None if identity is None else identity.patient_id or identity.name
+        patient, hidden = task.patient or header or None, task.pseudonyms
+        if hidden is None:
+            return cls(task.root, patient, Redaction([]))
+        values = () if identity is None else (identity.name, identity.patient_id, identity.birth_date)
+        return cls(
+            task.root,
+            None if patient is None else hidden.of(patient),
+            hidden.redaction(patient or task.source.case_id, values),
+        )
 
     def text(self, text: str) -> str:
-        return text if self.task.pseudonyms is None else self.task.pseudonyms.hide(text, self.identity)
+        return self.redaction.apply(text)
 
     def path(self, path: Path) -> str:
-        return self.text(path.relative_to(self.task.root).as_posix())
+        return self.text(path.relative_to(self.root).as_posix())
 
     def files(self, source: VolumeSource) -> SourceFiles:
         return SourceFiles(files=tuple(self.path(path) for path in source.files), entry=source.entry)

@@ -30,21 +30,20 @@ def test_the_key_is_not_shown() -> None:
 
 
 def test_every_part_of_an_identity_is_hidden_whatever_its_case() -> None:
-    text = "incoming/Doe_jane (PID-0815) born 1970-01-31/19700131.dcm"
-    hidden = Pseudonyms(KEY).hide(text, ["DOE^Jane", "PID-0815", "19700131"])
-    for part in ("doe", "jane", "0815", "1970"):
-        assert part not in hidden.casefold()
-    assert re.fullmatch(r"incoming/p\w{16}_p\w{16} \(p\w{16}\) born p\w{16}/p\w{16}\.dcm", hidden)
+    text = "incoming/Doe_jane (PID-0815) born 1970-01-31 or 31.01.1970/19700131.dcm"
+    hidden = Pseudonyms(KEY).redaction("PID-0815", ["DOE^Jane", "PID-0815", "19700131"]).apply(text)
+    name = Pseudonyms(KEY).of("PID-0815")
+    assert hidden == f"incoming/{name} ({name}) born {name} or {name}/{name}.dcm"
 
 
 def test_short_parts_stay() -> None:
     """Two letters occur in too many words."""
-    assert Pseudonyms(KEY).hide("study/oil.nii", ["LI^AL"]) == "study/oil.nii"
+    assert Pseudonyms(KEY).redaction("1", ["LI^AL"]).apply("study/oil.nii") == "study/oil.nii"
 
 
-@given(st.text(min_size=3).filter(str.isalnum), st.text(), st.text())
+@given(st.text(min_size=4).filter(str.isalnum), st.text(), st.text())
 def test_hiding_leaves_no_name_but_within_a_pseudonym(name: str, before: str, after: str) -> None:
-    hidden = Pseudonyms(KEY).hide(f"{before}{name}{after}", [name])
+    hidden = Pseudonyms(KEY).redaction("x", [name]).apply(f"{before}{name}{after}")
     left = re.sub(r"p[0-9a-f]{16}", "", hidden)
     assert (
         re.search(re.escape(name), left, re.IGNORECASE) is None
