@@ -31,7 +31,7 @@ from imgmed.dataset import (
 )
 from imgmed.duplicates import Duplicate
 from imgmed.errors import DatasetExistsError, DuplicateCasesError, InvalidCasesError
-from imgmed.fingerprint import build_fingerprint
+from imgmed.fingerprint import build_fingerprint, write_fingerprint
 from imgmed.intake import Intake, take_in
 from imgmed.intensity import Normalisation
 from imgmed.labelling import Labelling, labelling_of
@@ -41,7 +41,7 @@ from imgmed.progress import Progress
 from imgmed.scan import ScanPreparation, grid_for
 from imgmed.settings import PreparationSettings
 from imgmed.splits import Splits, extend_splits, fixed_splits, read_splits
-from imgmed.storage import check_free_space, remove_unfinished, resumable_folder, write_json
+from imgmed.storage import check_free_space, remove_unfinished, resumable_folder
 from imgmed.survey import SURVEY, SurveyedCase, is_surveyed, survey_study
 from imgmed.volume import Volume
 
@@ -49,7 +49,6 @@ __all__ = ["is_up_to_date", "prepare_dataset"]
 
 PER_CASE_OVERHEAD = 16_384  # bytes: array headers, file system blocks, entries in the JSON files
 UNPACKED = "source"
-FINGERPRINT = "fingerprint.json"
 Finish = Callable[[PreparedDataset], None]
 
 
@@ -214,7 +213,7 @@ def _prepare(work: _Work) -> None:
         splits=splits,
         duplicates=sentences,
     )
-    write_json(work.folder / FINGERPRINT, fingerprint.model_dump(mode="json"))
+    write_fingerprint(work.folder, fingerprint)
     if settings.augment_to is not None:
         cases, splits = enlarge_training(
             work.folder,

@@ -13,8 +13,8 @@ from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 from imgmed.errors import NotADatasetError
 from imgmed.fingerprint import build_fingerprint, read_fingerprint, write_fingerprint
 from imgmed.measures import measure_case
+from imgmed.reading import ReadingRules, read_case_image, read_case_label
 from imgmed.recipes import read_study
-from imgmed.survey import read_image, read_label
 from imgmed.volume import Volume
 from r2d2.cli import main
 from r2d2.report import build_dataset_report
@@ -71,9 +71,10 @@ def write_study(folder: Path) -> Path:
 def add_fingerprint(dataset: PreparedDataset) -> None:
     measures = {}
     for source in read_study(dataset.source_root, "auto").sources:
-        image = read_image(source)
+        image = read_case_image(source, ReadingRules())
+        label = read_case_label(source.label, image, ReadingRules()).label_map
         words = ["labels <rounded>"] if source.case_id == "p3_b" else []
-        measures[source.case_id] = measure_case(image, read_label(source, image).array, dataset.labels, repaired=words)
+        measures[source.case_id] = measure_case(image, label, dataset.labels, repaired=words)
     duplicates = ["p0_a and p0_b show the same image"]
     write_fingerprint(
         dataset.folder,

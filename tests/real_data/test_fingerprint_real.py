@@ -7,9 +7,9 @@ import pytest
 
 from imgmed.fingerprint import Fingerprint, build_fingerprint
 from imgmed.measures import CaseMeasures, measure_case
+from imgmed.reading import ReadingRules, read_case_image, read_case_label
 from imgmed.recipes import read_study
 from imgmed.splits import Splits
-from imgmed.survey import read_image, read_label
 from imgmed.volume import Volume
 
 pytestmark = pytest.mark.real_data
@@ -18,8 +18,10 @@ pytestmark = pytest.mark.real_data
 def measured(folder: Path, labels: dict[str, int]) -> dict[str, CaseMeasures]:
     measures = {}
     for source in read_study(folder, "auto").sources:
-        image = read_image(source)
-        measures[source.case_id] = measure_case(image, read_label(source, image).array, labels)
+        image = read_case_image(source, ReadingRules())
+        measures[source.case_id] = measure_case(
+            image, read_case_label(source.label, image, ReadingRules()).label_map, labels
+        )
     return measures
 
 
@@ -65,8 +67,8 @@ def test_a_planted_fault_is_found_among_the_real_ones(hippocampus):
 @pytest.mark.parametrize("folder", ["heart_la_msd", "brain_brats2013_2ch"])
 def test_labels_lie_in_the_body_and_a_shifted_one_does_not(real_data: Path, folder: str):
     source = read_study(real_data / folder, "auto").sources[0]
-    image = read_image(source)
-    label = read_label(source, image).array > 0
+    image = read_case_image(source, ReadingRules())
+    label = read_case_label(source.label, image, ReadingRules()).label_map > 0
     small = label[:, :, ::4].astype(np.uint8)
     thin = Volume(image.array[:, :, ::4], image.affine @ np.diag([1, 1, 4, 1.0]))
     place = measure_case(thin, small, {"structure": 1}).labels["structure"]
