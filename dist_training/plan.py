@@ -17,6 +17,7 @@ __all__ = [
     "check_checkpoint",
     "check_class_weights",
     "check_normalisation",
+    "check_task",
     "check_tensorflow",
     "check_workers",
     "run_facts",
@@ -75,6 +76,19 @@ def check_normalisation(network: NetworkSettings, world_size: int) -> None:
         raise ConfigurationError(
             f"network.normalisation=batch averages over each worker's own share, so {world_size} workers would not "
             "train what one does; use group (the default) or instance, or one worker"
+        )
+
+
+def check_task(dataset: PreparedDataset) -> None:
+    """Refuse a dataset without label maps.
+
+    Raises:
+        ConfigurationError: where the dataset is of another task than segmentation.
+    """
+    if dataset.description.task != "segmentation":
+        raise ConfigurationError(
+            f"{dataset.folder} is prepared for {dataset.description.task}; networks are trained for segmentation here:"
+            " prepare a study with label maps"
         )
 
 

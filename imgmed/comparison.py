@@ -46,6 +46,9 @@ def find_duplicates(
         return Volume(numbered, scan.affine, source.path)
 
     def same_labels(first: str, second: str) -> bool | None:
+        categories = cases[first].record.category, cases[second].record.category
+        if None not in categories:
+            return categories[0] == categories[1]
         maps = label_map(first), label_map(second)
         return None if maps[0] is None or maps[1] is None else is_same_label_map(maps[0], maps[1])
 
@@ -55,5 +58,5 @@ def find_duplicates(
 
 def describe_duplicates(duplicates: Sequence[Duplicate], surveyed: Sequence[SurveyedCase]) -> tuple[str, ...]:
     """Return a sentence for each pair: which cases and files, how alike, and whether their labels agree."""
-    names = {case.case_id: [image.path for image in case.record.images] for case in surveyed}
+    names = {case.case_id: [str(image) for image in case.record.images] for case in surveyed}
     return tuple(describe(duplicate, names) for duplicate in duplicates)

@@ -55,6 +55,10 @@ class SourceFiles(BaseModel):
         """The file, or the first of them."""
         return self.files[0]
 
+    def __str__(self) -> str:
+        more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
+        return f"{self.path}{more}" if self.entry is None else f"{self.path}[{self.entry}]"
+
 
 class Case(BaseModel):
     """One case of a prepared dataset. Voxel quantities refer to the source files' own voxel order."""

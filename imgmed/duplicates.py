@@ -27,6 +27,7 @@ SAME_CONTENT = 0.999  # |r| over all voxels, at least
 SAME_RANKS = 0.9  # rank correlation within the picture, at least: tolerates five grey levels, not another scan
 NOMINATED = 0.995  # |r| of fingerprints, at least: five times the unexplained variance of SAME_CONTENT
 MOST_BLOCKS = 1728  # 12 x 12 x 12
+ROUNDING = 1e-7  # a correlation this close to 1 is 1, but for the sums' rounding
 CONSTANT = 1e-9  # a spread below this part of the mean is rounding
 RANKED_VOXELS = 1_000_000
 FEWEST_RANKED = 30
@@ -213,7 +214,7 @@ def describe(duplicate: Duplicate, files: Mapping[str, Sequence[str]]) -> str:
 
 def _shown(correlation: float) -> str:
     """Five digits, but never 1 for what is less."""
-    digits = int(abs(correlation) * 1e5) / 1e5
+    digits = 1.0 if 1 - abs(correlation) < ROUNDING else int(abs(correlation) * 1e5) / 1e5
     return f"{np.copysign(digits, correlation):g}"
 
 

@@ -138,13 +138,13 @@ class LeakError(ImgMedError, ValueError):
     `problems` holds one finished sentence for each group of cases that is torn apart.
     """
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(self, problems: Sequence[str], advice: str = "keep each of these together") -> None:
         self.problems = tuple(problems)
         shown = "\n".join(f"  {problem}" for problem in self.problems[:MOST_SHOWN])
         more = len(self.problems) - MOST_SHOWN
         super().__init__(
-            f"{len(self.problems)} leak{'s' if len(self.problems) > 1 else ''} between the parts of the splits; keep"
-            f" each of these together:\n{shown}" + (f"\n  ... and {more} more" if more > 0 else "")
+            f"{len(self.problems)} leak{'s' if len(self.problems) > 1 else ''} between the parts of the splits;"
+            f" {advice}:\n{shown}" + (f"\n  ... and {more} more" if more > 0 else "")
         )
 
 

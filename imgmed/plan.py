@@ -139,6 +139,8 @@ def _slice_axis(shapes: np.ndarray, spacings: np.ndarray, settings: PreparationS
     shape, spacing = np.median(shapes, axis=0), np.median(spacings, axis=0)
     axis = choose_slice_axis(shape.tolist(), spacing.tolist())
     others = [spacing[other] for other in range(3) if other != axis]
+    if (shapes[:, axis] == 1).all():
+        return axis, "every case is a single picture"
     if spacing[axis] > NEARLY_EQUAL * max(others):
         why = f"the spacing is largest there by far ({spacing[axis]:.3g} mm, others {_joined(others)} mm)"
     else:

@@ -30,7 +30,7 @@ from imgmed.dataset import (
     write_description,
 )
 from imgmed.duplicates import Duplicate
-from imgmed.errors import DatasetExistsError, DuplicateCasesError, InvalidCasesError
+from imgmed.errors import DatasetExistsError, DuplicateCasesError, InvalidCasesError, LeakError
 from imgmed.fingerprint import build_fingerprint, write_fingerprint
 from imgmed.intake import Intake, take_in
 from imgmed.intensity import Normalisation
@@ -258,7 +258,13 @@ def _splits(
         kept = work.previous.original_splits
         return extend_splits(kept, patients, *fractions, settings.seed, strata=strata, duplicates=pairs)
     parts = {case.case_id: case.source.split for case in surveyed if case.source.split is not None}
-    return fixed_splits(parts, patients, *fractions, settings.folds, settings.seed, strata=strata, duplicates=pairs)
+    if settings.source_splits == "ignore":
+        parts = {}
+    try:
+        return fixed_splits(parts, patients, *fractions, settings.folds, settings.seed, strata=strata, duplicates=pairs)
+    except LeakError as error:
+        advice = "the source divides its cases so; preparation.source_splits=ignore draws new splits"
+        raise LeakError(error.problems, advice) from None
 
 
 def _channels(work: _Work, surveyed: Sequence[SurveyedCase]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,7 +28,9 @@ class ReadingRules(BaseModel):
 
     declared_channels: tuple[str, ...] | None = Field(default=None, description="Names that the study declares.")
     channel_indices: tuple[int, ...] | None = Field(default=None, description="Channels to keep, in order; null: all.")
-    remap_labels: dict[int, int] | None = Field(default=None, description="{value in the files: wanted value}.")
+    remap_labels: dict[int, int] | Literal["foreground"] | None = Field(
+        default=None, description='{value in the files: wanted value}; "foreground": all above 0 become 1.'
+    )
     labels: dict[str, int] | None = Field(default=None, description="Declared labels; null: whatever is found.")
 
 
@@ -119,8 +122,15 @@ def read_case_label(source: VolumeSource, image: Volume, rules: ReadingRules) ->
     label = read_label(source, image)
     if isinstance(label, Segments):
         return CaseLabel(None, label.masks)
-    array = label.array if rules.remap_labels is None else remap_labels(label.array, rules.remap_labels, others="keep")
-    return CaseLabel(array, None, _repairs(source, image))
+    return CaseLabel(_remapped(label.array, rules.remap_labels), None, _repairs(source, image))
+
+
+def _remapped(label_map: np.ndarray, rule: dict[int, int] | Literal["foreground"] | None) -> np.ndarray:
+    if rule is None:
+        return label_map
+    if rule == "foreground":
+        return (label_map > 0).astype(np.uint8)
+    return remap_labels(label_map, rule, others="keep")
 
 
 def _repairs(source: VolumeSource, image: Volume) -> tuple[str, ...]:

@@ -41,9 +41,10 @@ class PreparationSettings(BaseModel):
         default=None,
         description="Names of the label values, overriding those of the source; null: from the source.",
     )
-    remap_labels: dict[int, int] | None = Field(
+    remap_labels: dict[int, int] | Literal["foreground"] | None = Field(
         default=None,
-        description="{value in the files: wanted value}, to merge or renumber labels; others stay; null: as they are.",
+        description="{value in the files: wanted value}, to merge or renumber labels, others stay; foreground: every"
+        " value above 0 becomes 1 (instance numbers, masks of 255); null: as they are.",
     )
     regions: dict[str, tuple[int, ...]] | None = Field(
         default=None, description="{name: label values that make it up}, such as liver: [1, 2]; null: from the source."
@@ -82,6 +83,10 @@ class PreparationSettings(BaseModel):
     seed: int = Field(default=0, ge=0, description="Decides which patients go where.")
     splits: Path | None = Field(
         default=None, description="JSON file with lists train, validation and test of case names; null: drawn."
+    )
+    source_splits: Literal["keep", "ignore"] = Field(
+        default="keep",
+        description="Where the source divides its cases itself (train/, val/, test/): as it does, or not.",
     )
     patient_pattern: str | None = Field(
         default=None,

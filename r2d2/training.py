@@ -15,6 +15,7 @@ from dist_training.plan import (
     check_checkpoint,
     check_class_weights,
     check_normalisation,
+    check_task,
     check_tensorflow,
     check_workers,
     run_facts,
@@ -156,6 +157,7 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
     check_tensorflow()
     dataset = PreparedDataset.read(Path(configuration.dataset or ""))
     settings = configuration.training.resolved(world_size)
+    check_task(dataset)
     check_workers(dataset, settings, world_size)
     check_normalisation(configuration.network, world_size)
     check_class_weights(dataset, settings)

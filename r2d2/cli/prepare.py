@@ -9,6 +9,8 @@ import typer
 
 __all__ = ["prepare"]
 
+MOST_LISTED = 10
+
 
 def prepare(
     source: Path = typer.Argument(help="Folder or archive (.zip, .tar, .tar.gz) of the study."),
@@ -70,11 +72,16 @@ def prepare(
     if not prepared.changed:
         typer.echo(f"{out} holds all {len(dataset.cases)} cases of {source} already; nothing to do", err=True)
         return
-    for sentence in description.skipped:
-        typer.echo(f"  left out: {sentence}", err=True)
-    for sentence in description.warnings:
-        typer.echo(f"  warning: {sentence}", err=True)
+    _list("left out", description.skipped, out)
+    _list("warning", description.warnings, out)
     _tell(dataset, out)
+
+
+def _list(kind: str, sentences: tuple[str, ...], out: Path) -> None:
+    for sentence in sentences[:MOST_LISTED]:
+        typer.echo(f"  {kind}: {sentence}", err=True)
+    if len(sentences) > MOST_LISTED:
+        typer.echo(f"  ... and {len(sentences) - MOST_LISTED} more like these in {out / 'dataset.json'}", err=True)
 
 
 def _tell(dataset: Any, out: Path) -> None:
