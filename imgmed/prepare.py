@@ -90,11 +90,12 @@ def prepare_dataset(
         ImgMedError: a leaf for each kind of bad input, see `imgmed.errors`; faulty cases are named together.
     """
     settings = settings or PreparationSettings()
-    source, out = Path(source).absolute(), Path(out).absolute()
+    wanted = Path(out)
+    source, out = Path(source).absolute(), wanted.absolute()
     previous = _previous(source, out, settings)
     if previous is not None and is_up_to_date(previous, source, key_file):
         remove_unfinished(out)
-        return previous
+        return PreparedDataset.read(wanted)
     with resumable_folder(out) as folder:
         _start(folder, previous)
         root = _unpacked(source, folder, progress) if is_archive(source) else source
@@ -103,7 +104,7 @@ def prepare_dataset(
         dataset = PreparedDataset.read(folder)
         if finish is not None:
             finish(dataset)
-    return PreparedDataset.read(out)
+    return PreparedDataset.read(wanted)
 
 
 def _previous(source: Path, out: Path, settings: PreparationSettings) -> PreparedDataset | None:

@@ -18,7 +18,7 @@ LABELS = {"background": 0, "organ": 1, "lesion": 2, "vessel": 7}  # no phantom h
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     folder = tmp_path_factory.mktemp("validation")
-    write_phantom_study(folder / "study", cases=9, shape=(32, 40, 8))
+    write_phantom_study(folder / "study", cases=10, shape=(32, 40, 8))
     settings = PreparationSettings(validation_fraction=0.4, labels=LABELS)
     return prepare_dataset(folder / "study", folder / "dataset", settings)
 
@@ -98,9 +98,9 @@ def test_a_case_without_a_class_is_left_out_of_its_mean(tmp_path: Path) -> None:
     """Of three cases one has a lesion, half of which is found: Dice 2 * 2 / (4 + 2), and no zero of the others'."""
     for part in ("images", "labels"):
         (tmp_path / "study" / part).mkdir(parents=True)
-    for case in "abc":
+    for number, case in enumerate("abc"):
         labels = np.zeros((8, 8, 3), np.uint8)
-        labels[:2, :2, 0] = 1
+        labels[:2, :2, number] = 1
         image = np.where(labels == 1, 20.0, 0.0).astype(np.float32)
         if case == "a":
             labels[4:6, 4:6, 2] = 2

@@ -264,7 +264,8 @@ def test_scans_of_folders_and_files_in_their_order(tmp_path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         path.touch()
     found = find_scans([tmp_path / "z.nii", tmp_path, tmp_path / "deeper/c.nii"])
-    assert [path.name for path in found] == ["z.nii", "a.NII", "b.nii.gz", "z.nii", "c.nii"]
+    assert [source.path.name for _, source in found] == ["z.nii", "a.NII", "b.nii.gz", "z.nii", "c.nii"]
+    assert [name for name, _ in found] == ["z", "a", "b", "z", "c"]
 
 
 @pytest.mark.parametrize(
