@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 
 from imgmed.errors import LabelError
 from imgmed.labels import labels_from_values, number_segments, parse_regions
+from imgmed.measures import CaseMeasures, LabelMeasures
 from imgmed.survey import SurveyRecord
 
 __all__ = ["Labelling", "labelling_of"]
+
+ABSENT = LabelMeasures(voxels=0, volume_ml=0)
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,14 @@ class Labelling:
     labels: Mapping[str, int]
     regions: Mapping[str, tuple[int, ...]]
     segments: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def completed(self, record: SurveyRecord) -> CaseMeasures:
+        """The measures of a case with an entry for each label, also for those that it lacks."""
+        if record.label is None:
+            return record.measures
+        found = record.measures.labels
+        every = {name: found.get(name, ABSENT) for name, value in self.labels.items() if value}
+        return record.measures.model_copy(update={"labels": every})
 
     def values_in(self, record: SurveyRecord) -> frozenset[int]:
         """The label values other than the background that a case holds; of a classified case its category's."""

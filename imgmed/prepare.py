@@ -208,7 +208,7 @@ def _prepare(work: _Work) -> None:
     cases = write_cases(surveyed, rules, work.folder, workers=work.workers, progress=progress)
     _remove_others(work.folder, cases)
     fingerprint = build_fingerprint(
-        {case.case_id: case.record.measures for case in surveyed},
+        {case.case_id: labelling.completed(case.record) for case in surveyed},
         channels=plan.scan_preparation.channels,
         labels=labelling.labels,
         splits=splits,
