@@ -32,6 +32,7 @@ from imgmed.dataset import (
 from imgmed.duplicates import Duplicate
 from imgmed.errors import DatasetExistsError, DuplicateCasesError, InvalidCasesError, LeakError
 from imgmed.fingerprint import build_fingerprint, write_fingerprint
+from imgmed.given_splits import parse_splits
 from imgmed.intake import Intake, take_in
 from imgmed.intensity import Normalisation
 from imgmed.labelling import Labelling, labelling_of
@@ -40,7 +41,7 @@ from imgmed.plan import Plan, derive_plan
 from imgmed.progress import Progress
 from imgmed.scan import ScanPreparation, grid_for
 from imgmed.settings import PreparationSettings
-from imgmed.splits import Splits, extend_splits, fixed_splits, read_splits
+from imgmed.splits import PARTS, Splits, extend_splits, fixed_splits, read_splits
 from imgmed.storage import check_free_space, remove_unfinished, resumable_folder
 from imgmed.survey import SURVEY, SurveyedCase, is_surveyed, survey_study
 from imgmed.volume import Volume
@@ -93,7 +94,7 @@ def prepare_dataset(
     wanted = Path(out)
     source, out = Path(source).absolute(), wanted.absolute()
     previous = _previous(source, out, settings)
-    if previous is not None and is_up_to_date(previous, source, key_file):
+    if previous is not None and is_up_to_date(previous, source, key_file) and _has_splits(previous, settings.splits):
         remove_unfinished(out)
         return PreparedDataset.read(wanted)
     with resumable_folder(out) as folder:
@@ -140,6 +141,16 @@ def is_up_to_date(dataset: PreparedDataset, source: Path, key_file: Path | None 
         return True
     intake = take_in(source, dataset.description.settings, key_file, (dataset.folder,))
     return is_surveyed(intake, dataset.folder / SURVEY)
+
+
+def _has_splits(dataset: PreparedDataset, path: Path | None) -> bool:
+    """Tell whether a dataset is divided as the user's file has it, where there is one."""
+    if path is None:
+        return True
+    kept = dataset.original_splits
+    given = parse_splits(path, list(kept.part_of))
+    folds = [(sorted(fold.train), sorted(fold.validation)) for fold in kept.folds]
+    return all(given[part] == sorted(getattr(kept, part)) for part in PARTS) and given["folds"] in ([], folds)
 
 
 def _source_digest(source: Path) -> str:
