@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from imgmed.augmentation.settings import AugmentationSettings
 from imgmed.errors import NotADatasetError, SchemaVersionError, SourceNotFoundError, UnknownCaseError
 from imgmed.formats import write_volume
 from imgmed.intensity import Bounds, IntensityStatistics, Normalisation, NormalisationKind
@@ -113,6 +114,9 @@ class DatasetDescription(BaseModel):
     recipe: str
     settings: PreparationSettings = Field(description="What the user asked for.")
     channels: tuple[str, ...]
+    augmentation: AugmentationSettings | None = Field(
+        default=None, description="How the augmented copies vary; null: there are none."
+    )
     labels: dict[str, int] = Field(description="{name: value}, ascending, background included.")
     regions: dict[str, tuple[int, ...]] = Field(
         default_factory=dict, description="{name: values that make it up}, for labels that overlap or belong together."

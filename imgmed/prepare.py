@@ -93,7 +93,8 @@ def prepare_dataset(
     settings = settings or PreparationSettings()
     wanted = Path(out)
     source, out = Path(source).absolute(), wanted.absolute()
-    previous = _previous(source, out, settings)
+    copies = None if settings.augment_to is None else _augmentation_of_copies(augmentation)
+    previous = _previous(source, out, settings, copies)
     if previous is not None and is_up_to_date(previous, source, key_file) and _has_splits(previous, settings.splits):
         remove_unfinished(out)
         return PreparedDataset.read(wanted)
@@ -101,14 +102,16 @@ def prepare_dataset(
         _start(folder, previous)
         root = _unpacked(source, folder, progress) if is_archive(source) else source
         intake = take_in(root, settings, key_file, (source, out))
-        _prepare(_Work(source, folder, settings, augmentation, intake, previous, workers, progress))
+        _prepare(_Work(source, folder, settings, copies, intake, previous, workers, progress))
         dataset = PreparedDataset.read(folder)
         if finish is not None:
             finish(dataset)
     return PreparedDataset.read(wanted)
 
 
-def _previous(source: Path, out: Path, settings: PreparationSettings) -> PreparedDataset | None:
+def _previous(
+    source: Path, out: Path, settings: PreparationSettings, augmentation: AugmentationSettings | None
+) -> PreparedDataset | None:
     """The dataset that stands at `out`, if it is of the same source and settings; None if `out` is free."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
@@ -120,6 +123,8 @@ def _previous(source: Path, out: Path, settings: PreparationSettings) -> Prepare
     theirs = dataset.description
     ours, before = settings.model_dump(), theirs.settings.model_dump()
     changed = [f"{key} was {before[key]!r}, now {ours[key]!r}" for key in ours if ours[key] != before[key]]
+    if theirs.augmentation is not None and augmentation is not None and theirs.augmentation != augmentation:
+        changed.append("copies were augmented by other settings")
     if theirs.source_root != str(source):
         changed.append(f"the source was {theirs.source_root}")
     if changed:
@@ -226,13 +231,13 @@ def _prepare(work: _Work) -> None:
         duplicates=sentences,
     )
     write_fingerprint(work.folder, fingerprint)
-    if settings.augment_to is not None:
+    if settings.augment_to is not None and work.augmentation is not None:
         cases, splits = enlarge_training(
             work.folder,
             cases,
             splits,
             target_slices=settings.augment_to,
-            settings=_augmentation_of_copies(work.augmentation),
+            settings=work.augmentation,
             seed=settings.seed,
             progress=progress,
         )
@@ -329,6 +334,7 @@ def _describe(
         source_digest=_source_digest(work.source),
         recipe=study.recipe,
         settings=work.settings,
+        augmentation=work.augmentation,
         channels=plan.scan_preparation.channels,
         labels=dict(labelling.labels),
         regions=dict(labelling.regions),

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
+from imgmed import AugmentationSettings, PreparationSettings, PreparedDataset, prepare_dataset
 from imgmed.errors import (
     DatasetExistsError,
     DuplicateCasesError,
@@ -67,6 +67,14 @@ class TestNothingToDo:
             )
             assert prepare_dataset(study.folder, out, settings).splits.test == (test,)
         prepare_dataset(study.folder, out, settings, finish=lambda dataset: pytest.fail("something was done"))
+
+    def test_other_variants_of_copies_are_refused(self, study, out) -> None:
+        settings, few = PreparationSettings(augment_to=60), AugmentationSettings(rotation_degrees=5)
+        written = prepare_dataset(study.folder, out, settings, augmentation=few)
+        assert written.description.augmentation == few
+        prepare_dataset(study.folder, out, settings, augmentation=few, finish=lambda dataset: pytest.fail("done again"))
+        with pytest.raises(DatasetExistsError, match="copies were augmented by other settings"):
+            prepare_dataset(study.folder, out, settings)
 
     def test_another_source_is_refused(self, study, out, tmp_path) -> None:
         prepare_dataset(study.folder, out)
