@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 from imgmed.errors import InvalidSplitsError, SourceLayoutError, TooFewPatientsError
-from imgmed.splits.given import parse_splits
+from imgmed.splits.given import PARTS, parse_splits
 from imgmed.splits.leaks import Pairs, check_no_leak, check_parts, group_cases
 from imgmed.splits.stratification import distribute
 
@@ -29,7 +29,6 @@ __all__ = [
 ]
 
 FEWEST_PATIENTS = 3
-PARTS = ("train", "validation", "test")
 SEAT_ORDER = ("test", "validation", "train")  # in which groups without rare labels take their places
 RARE_ORDER = ("train", "test", "validation")  # which part sees a label of fewer than three groups
 

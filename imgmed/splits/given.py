@@ -10,7 +10,7 @@ from typing import Any
 from imgmed.errors import InvalidSplitsError, SourceNotFoundError
 from imgmed.storage import read_json
 
-__all__ = ["parse_splits"]
+__all__ = ["PARTS", "parse_splits"]
 
 PARTS = ("train", "validation", "test")
 SIDES = ("train", "validation")

@@ -24,8 +24,8 @@ from pydantic import ValidationError
 from imgmed.conversion import PictureConversion, SliceConversion, convert_folder, folder, manifest
 from imgmed.conversion.files import encode_picture, read_picture
 from imgmed.conversion.pictures import resize_picture, to_grey
-from imgmed.conversion.volumes import evenly_spread
 from imgmed.errors import (
+    BusyFolderError,
     ConversionError,
     DatasetExistsError,
     SourceNotFoundError,
@@ -34,6 +34,7 @@ from imgmed.errors import (
     WorkerLostError,
 )
 from imgmed.parallel import map_in_processes
+from imgmed.selection import evenly_spread
 
 quick = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -486,12 +487,12 @@ def test_a_line_cut_off_by_a_crash_does_not_count(scans, tmp_path):
 
 
 def test_two_runs_do_not_write_one_folder(scans, tmp_path, monkeypatch):
-    monkeypatch.setattr(manifest, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(manifest, "PATIENCE_S", 0.2)
     (tmp_path / "out").mkdir()
     holder = os.open(tmp_path / "out", os.O_RDONLY)
     try:
         fcntl.flock(holder, fcntl.LOCK_EX)
-        with pytest.raises(ConversionError, match="another run"):
+        with pytest.raises(BusyFolderError, match="being written by another process"):
             convert_folder(SliceConversion(), scans, tmp_path / "out")
     finally:
         os.close(holder)
