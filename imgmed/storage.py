@@ -145,8 +145,7 @@ def resumable_folder(out: Path) -> Iterator[Path]:
         with no_space_named(out):
             staging.mkdir(parents=True, exist_ok=True)
             lock = _locked(staging, out)
-            for left in staging.rglob(".*.partial"):
-                left.unlink()
+            _remove_half_written(staging)
             yield staging
             _take_the_place(staging, out)
     except BusyFolderError:
@@ -160,6 +159,14 @@ def resumable_folder(out: Path) -> Iterator[Path]:
     finally:
         if lock is not None:
             os.close(lock)
+
+
+def _remove_half_written(folder: Path) -> None:
+    for left in list(folder.rglob(".*.partial")):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def remove_unfinished(out: Path) -> None:
