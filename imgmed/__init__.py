@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from imgmed.intensity import IntensityStatistics, Normalisation
     from imgmed.labels import class_indices, values_of_classes
     from imgmed.phantom import write_phantom_study
-    from imgmed.prepare import prepare_dataset
+    from imgmed.preparation.prepare import prepare_dataset
     from imgmed.resampling import fit_slices
     from imgmed.scan import PreparedScan, ScanPreparation, prepare_case, prepare_scan
     from imgmed.selection import SliceSelection, select_slices
@@ -72,7 +72,7 @@ _HOMES = {
     "has_known_suffix": "formats",
     "known_suffixes": "formats",
     "prepare_case": "scan",
-    "prepare_dataset": "prepare",
+    "prepare_dataset": "preparation.prepare",
     "prepare_scan": "scan",
     "read_volume": "formats",
     "select_slices": "selection",

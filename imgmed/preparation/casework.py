@@ -12,15 +12,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from imgmed.dataset import Case, case_files, write_arrays, write_reference
 from imgmed.intensity import IntensityStatistics
-from imgmed.labelling import Labelling
 from imgmed.labels import count_labels, label_dtype
 from imgmed.parallel import map_in_order
+from imgmed.preparation.labelling import Labelling
+from imgmed.preparation.reading import ReadingRules, read_case_image, read_case_label
+from imgmed.preparation.survey import SurveyedCase, SurveyRecord
 from imgmed.progress import Progress
-from imgmed.reading import ReadingRules, read_case_image, read_case_label
 from imgmed.scan import ScanPreparation, prepare_case
 from imgmed.selection import SliceSelection, select_slices
 from imgmed.storage import read_json, write_json
-from imgmed.survey import SurveyedCase, SurveyRecord
 from imgmed.volume import Volume
 
 __all__ = ["JOURNAL", "CaseRules", "labelled_slices", "write_cases", "write_entry"]

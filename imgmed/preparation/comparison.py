@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from imgmed.duplicates import Duplicate, confirm, describe, is_same_label_map, nominate
-from imgmed.intake import Intake
-from imgmed.labelling import Labelling
+from imgmed.preparation.intake import Intake
+from imgmed.preparation.labelling import Labelling
+from imgmed.preparation.reading import read_case_image, read_case_label
+from imgmed.preparation.survey import SurveyedCase
 from imgmed.progress import Progress, report_progress
-from imgmed.reading import read_case_image, read_case_label
-from imgmed.survey import SurveyedCase
+from imgmed.splits.duplicates import Duplicate, confirm, describe, is_same_label_map, nominate
 from imgmed.volume import Volume
 
 __all__ = ["describe_duplicates", "find_duplicates"]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgmed.errors import LabelError
-from imgmed.measures import FACES, SAMPLE, CaseMeasures, body_mask, measure_case
+from imgmed.fingerprint.measures import FACES, SAMPLE, CaseMeasures, body_mask, measure_case
 from imgmed.volume import Volume
 
 LABELS = {"background": 0, "shell": 1, "core": 7, "absent": 9}

@@ -14,19 +14,18 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imgmed.dataset import SourceFiles
-from imgmed.duplicates import Signature, signature_of
 from imgmed.errors import ImgMedError
+from imgmed.fingerprint.measures import CaseMeasures, measure_case
 from imgmed.formats import read_header
 from imgmed.formats.dicom import PatientIdentity, find_series, is_dicom
-from imgmed.intake import Intake
 from imgmed.labels import check_declared, count_labels, labels_from_values, number_segments
-from imgmed.measures import CaseMeasures, measure_case
 from imgmed.parallel import map_in_order
-from imgmed.privacy import Redaction
+from imgmed.preparation.intake import Intake
+from imgmed.preparation.reading import CaseLabel, ReadingRules, read_case_image, read_case_label
+from imgmed.privacy import Pseudonyms, Redaction
 from imgmed.progress import Progress
-from imgmed.pseudonyms import Pseudonyms
-from imgmed.reading import CaseLabel, ReadingRules, read_case_image, read_case_label
 from imgmed.slices import Affine
+from imgmed.splits.duplicates import Signature, signature_of
 from imgmed.storage import read_json, sha256_of, write_json, write_npy
 from imgmed.study import CaseSource, VolumeSource
 

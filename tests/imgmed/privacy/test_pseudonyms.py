@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgmed.errors import PatientKeyError
-from imgmed.pseudonyms import Pseudonyms, read_patient_key
+from imgmed.privacy import Pseudonyms, read_patient_key
 
 KEY = bytes(range(32))
 

@@ -427,7 +427,7 @@ def test_splits_are_whole_names(folders: str, split: str | None) -> None:
 
 def test_every_layout_is_described() -> None:
     assert set(layouts()) == set(recipe_names()) and all(layouts().values())
-    page = (Path(__file__).parents[2] / "docs" / "layouts.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "layouts.md").read_text()
     assert all(f"`{name}`" in page for name in recipe_names())
 
 

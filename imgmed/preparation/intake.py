@@ -8,8 +8,8 @@ from pathlib import Path
 
 from imgmed.errors import PatientKeyError, UnknownChannelError
 from imgmed.formats.dicom import is_dicom
-from imgmed.pseudonyms import Pseudonyms, read_patient_key
-from imgmed.reading import ReadingRules
+from imgmed.preparation.reading import ReadingRules
+from imgmed.privacy import Pseudonyms, read_patient_key
 from imgmed.recipes import read_study
 from imgmed.settings import PreparationSettings
 from imgmed.splits import patients_of

@@ -18,8 +18,6 @@ import numpy as np
 from imgmed.archives import is_archive, unpack
 from imgmed.augmentation.enlarge import enlarge_training
 from imgmed.augmentation.settings import AugmentationSettings
-from imgmed.casework import JOURNAL, CaseRules, write_cases, write_entry
-from imgmed.comparison import describe_duplicates, find_duplicates
 from imgmed.dataset import (
     ARRAYS,
     REFERENCES,
@@ -29,20 +27,22 @@ from imgmed.dataset import (
     case_files,
     write_description,
 )
-from imgmed.duplicates import Duplicate
 from imgmed.errors import DatasetExistsError, DuplicateCasesError, InvalidCasesError, LeakError
 from imgmed.fingerprint import build_fingerprint, write_fingerprint
-from imgmed.intake import Intake, take_in
 from imgmed.intensity import Normalisation
-from imgmed.labelling import Labelling, labelling_of
 from imgmed.labels import label_dtype
-from imgmed.plan import Plan, derive_plan
+from imgmed.preparation.casework import JOURNAL, CaseRules, write_cases, write_entry
+from imgmed.preparation.comparison import describe_duplicates, find_duplicates
+from imgmed.preparation.intake import Intake, take_in
+from imgmed.preparation.labelling import Labelling, labelling_of
+from imgmed.preparation.plan import Plan, derive_plan
+from imgmed.preparation.survey import SURVEY, SurveyedCase, is_surveyed, survey_study
 from imgmed.progress import Progress
 from imgmed.scan import ScanPreparation, grid_for
 from imgmed.settings import PreparationSettings
 from imgmed.splits import Splits, extend_splits, fixed_splits, read_splits
+from imgmed.splits.duplicates import Duplicate
 from imgmed.storage import check_free_space, remove_unfinished, resumable_folder
-from imgmed.survey import SURVEY, SurveyedCase, is_surveyed, survey_study
 from imgmed.volume import Volume
 
 __all__ = ["is_up_to_date", "prepare_dataset"]

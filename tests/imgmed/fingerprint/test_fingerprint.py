@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from imgmed.errors import NotADatasetError
 from imgmed.fingerprint import FILE_NAME, Distribution, build_fingerprint, read_fingerprint, write_fingerprint
-from imgmed.measures import CaseMeasures, measure_case
-from imgmed.oddities import outliers
+from imgmed.fingerprint.measures import CaseMeasures, measure_case
+from imgmed.fingerprint.oddities import outliers
 from imgmed.splits import Splits
 from imgmed.volume import Volume
 

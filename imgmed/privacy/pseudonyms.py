@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imgmed.errors import PatientKeyError
-from imgmed.privacy import Redaction
+from imgmed.privacy.redaction import Redaction
 
 __all__ = ["Pseudonyms", "read_patient_key"]
 

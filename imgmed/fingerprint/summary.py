@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imgmed.errors import NotADatasetError
-from imgmed.measures import CaseMeasures
-from imgmed.oddities import FEWEST_CASES, OUTSIDE, Oddity, find_oddities
+from imgmed.fingerprint.measures import CaseMeasures
+from imgmed.fingerprint.oddities import FEWEST_CASES, OUTSIDE, Oddity, find_oddities
 from imgmed.splits import Splits
 from imgmed.storage import read_json, write_json
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from imgmed.errors import LabelError
+from imgmed.fingerprint.measures import CaseMeasures, LabelMeasures
 from imgmed.labels import labels_from_values, number_segments, parse_regions
-from imgmed.measures import CaseMeasures, LabelMeasures
-from imgmed.survey import SurveyRecord
+from imgmed.preparation.survey import SurveyRecord
 
 __all__ = ["Labelling", "labelling_of"]
 

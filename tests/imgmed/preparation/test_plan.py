@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from imgmed import PreparationSettings
-from imgmed.plan import choose_slice_axis, derive_plan
+from imgmed.preparation.plan import choose_slice_axis, derive_plan
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from imgmed.measures import CaseMeasures
+from imgmed.fingerprint.measures import CaseMeasures
 
 __all__ = ["FEWEST_CASES", "OUTSIDE", "OddKind", "Oddity", "Outlier", "find_oddities", "outliers"]
 

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from imgmed import Volume, duplicates, read_volume
-from imgmed.duplicates import (
+from imgmed import Volume, read_volume
+from imgmed.errors import InvalidVolumeError
+from imgmed.splits import duplicates
+from imgmed.splits.duplicates import (
     Duplicate,
     Signature,
     confirm,
@@ -19,7 +21,6 @@ from imgmed.duplicates import (
     nominate,
     signature_of,
 )
-from imgmed.errors import InvalidVolumeError
 
 SHAPE = (30, 36, 20)
 OBLIQUE = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.1, 0.2, 0.15) @ np.diag([-0.8, 0.9, 2.5]), [10, -20, 30])

@@ -12,19 +12,17 @@ from typing import NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 from imgmed.errors import InvalidSplitsError, SourceLayoutError, TooFewPatientsError
-from imgmed.given_splits import parse_splits
-from imgmed.leaks import Pairs, check_no_leak, check_parts, group_cases
-from imgmed.stratification import distribute
+from imgmed.splits.given import parse_splits
+from imgmed.splits.leaks import Pairs, check_no_leak, check_parts, group_cases
+from imgmed.splits.stratification import distribute
 
 __all__ = [
     "FEWEST_PATIENTS",
     "PARTS",
     "Fold",
     "Splits",
-    "check_no_leak",
     "extend_splits",
     "fixed_splits",
-    "group_cases",
     "patients_of",
     "read_splits",
     "split_cases",
@@ -105,7 +103,7 @@ def split_cases(
     """Divide cases by patient; the result depends on names, labels and the seed, not on any order.
 
     Groups (see `group_cases`) are ordered by the SHA-256 of seed and name, and labels that not all of them have
-    are spread over the parts and over the folds (see `imgmed.stratification`). Every part gets at least one
+    are spread over the parts and over the folds (see `imgmed.splits.stratification`). Every part gets at least one
     group; with fewer groups than `folds` outside the test part there are as many folds as such groups.
 
     Args:
