@@ -137,8 +137,7 @@ def resumable_folder(out: Path) -> Iterator[Path]:
     with _parents_made(staging, Exception), no_space_named(out):
         staging.mkdir(exist_ok=True)
         with locked_folder(staging, out), _removed_after(staging, Exception):
-            for left in staging.rglob(".*.partial"):
-                left.unlink()
+            _remove_half_written(staging)
             yield staging
             _take_the_place(staging, out)
 
@@ -212,6 +211,14 @@ def _removed_after(folder: Path, errors: type[BaseException]) -> Iterator[None]:
     except errors:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _remove_half_written(folder: Path) -> None:
+    for left in list(folder.rglob(".*.partial")):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def _unfinished(out: Path) -> Path:

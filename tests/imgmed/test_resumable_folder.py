@@ -41,6 +41,8 @@ def test_an_interruption_keeps_what_was_finished(tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt), resumable_folder(tmp_path / "out") as folder:
         write_bytes(folder / "done", b"1")
         (folder / ".half.1234.partial").write_bytes(b"x")
+        (folder / ".source.5678.partial" / "deep").mkdir(parents=True)
+        (folder / ".source.5678.partial" / "deep" / ".a.9.partial").touch()
         raise KeyboardInterrupt
     assert not (tmp_path / "out").exists()
     with resumable_folder(tmp_path / "out") as folder:

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import SimpleITK
 from PIL import Image
 
 from imgmed.errors import InvalidVolumeError, LabelError, SourceLayoutError, UnreadableFileError, UnsupportedFormatError
@@ -39,13 +40,17 @@ def test_pixels_come_back_as_rows_columns_pages(tmp_path: Path, array, suffix):
     np.testing.assert_array_equal(volume.array, array[:, :, np.newaxis])
     assert volume.array.dtype == header.dtype == array.dtype
     assert (volume.shape, volume.channels) == (header.shape, header.channels)
-    np.testing.assert_array_equal(volume.affine, np.eye(4))
+    first_page = SimpleITK.ReadImage(str(path))
+    for row, column in ((0, 0), (3, 1), (1, 4)):
+        x, y = first_page.TransformIndexToPhysicalPoint((column, row))[:2]
+        np.testing.assert_allclose(volume.affine @ [row, column, 0, 1], [-x, -y, 0, 1])
 
 
-def test_slices_of_pictures_are_upright(tmp_path: Path):
-    """Slices across the third canonical axis are (rows, columns) as they were drawn."""
+def test_the_radiological_view_shows_pictures_upright(tmp_path: Path):
+    """The patient's right at the left edge and the front at the top: both canonical axes of the plane are turned."""
     volume = read_volume(save(tmp_path / "a.png", GREY))
-    np.testing.assert_array_equal(to_canonical(volume.array, orientation_of(volume.affine))[:, :, 0], GREY)
+    plane = to_canonical(volume.array, orientation_of(volume.affine))[:, :, 0]
+    np.testing.assert_array_equal(plane[::-1, ::-1].T, GREY)
 
 
 @pytest.mark.parametrize(("suffix", "channels"), [(".png", 3), (".png", 4), (".tif", 3)])
@@ -87,7 +92,7 @@ def palette(tmp_path: Path) -> tuple[Path, np.ndarray, np.ndarray]:
 def test_a_palette_is_colours_in_an_image_and_numbers_in_a_label_map(palette):
     path, numbers, colours = palette
     np.testing.assert_array_equal(read_volume(path).array[:, :, 0], colours[numbers])
-    label = read_label(path, Volume(np.zeros((5, 7, 1)), np.eye(4)))
+    label = read_label(path, Volume(np.zeros((5, 7, 1)), read_volume(path).affine))
     np.testing.assert_array_equal(label.array[:, :, 0], numbers)
 
 
