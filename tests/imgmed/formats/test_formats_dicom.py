@@ -1,7 +1,9 @@
 """DICOM series: found, put in order, rescaled, decompressed, or refused with the reason. Files are pydicom's."""
 
+import locale
 import pickle
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import highdicom as hd
@@ -89,6 +91,15 @@ def test_compressed_pixels_are_read(tmp_path: Path, syntax):
     assert read_header(tmp_path).facts["transfer_syntax"] == syntax.name
 
 
+@pytest.fixture
+def same_locale() -> Iterator[None]:
+    """GDCM's JPEG writer sets the locale of the process to C, in which other tests could not read UTF-8."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)
+
+
+@pytest.mark.usefixtures("same_locale")
 def test_lossless_jpeg_is_read_as_gdcm_wrote_it(tmp_path: Path):
     pixels = stored(1)[:, :, 0].T.astype(np.int16) - 1000
     image = SimpleITK.GetImageFromArray(pixels[np.newaxis])
