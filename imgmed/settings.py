@@ -124,6 +124,17 @@ class PreparationSettings(BaseModel):
 
         return None if labels is None else parse_labels(labels, "settings")
 
+    @field_validator("channels")
+    @classmethod
+    def _check_channels(cls, channels: tuple[str | int, ...] | None) -> tuple[str | int, ...] | None:
+        if channels is None:
+            return None
+        if not channels or len(set(channels)) < len(channels) or any(isinstance(n, int) and n < 0 for n in channels):
+            raise ValueError(
+                f"channels must be names or numbers from 0, at least one and none twice; received {list(channels)}"
+            )
+        return channels
+
     @field_validator("spacing_mm")
     @classmethod
     def _check_spacing(cls, spacing: tuple[float, float, float] | None) -> tuple[float, float, float] | None:

@@ -15,6 +15,8 @@ from dist_training.architectures import NetworkSettings, UNetSettings
 from dist_training.settings import TrainingSettings
 from imgmed import AugmentationSettings, PreparationSettings
 from imgmed.augmentation.settings import PRESETS
+from imgmed.operations import Operation
+from imgmed.selection import SliceSelection
 from r2d2.errors import ConfigurationError
 
 __all__ = ["FILE_NAME", "Configuration", "commented_yaml", "configure", "read_layer"]
@@ -159,12 +161,12 @@ def _describe(fault: Any) -> str:
     """Say one fault of pydantic's in a user's words, with what would be valid."""
     location = [str(part) for part in fault["loc"]]
     if fault["type"] in ("extra_forbidden", "union_tag_invalid", "union_tag_not_found"):
-        section, architecture = location[0], location[1] if len(location) > 1 else ""
         if fault["type"] != "extra_forbidden":
-            valid = fault.get("ctx", {}).get("expected_tags", "'unet', 'fcn'")
-            received = fault.get("ctx", {}).get("tag")
-            return f"{section}.architecture: must be one of {valid}; received {received!r}"
-        valid_keys = sorted(_model_at(section if len(location) > 1 else "", architecture).model_fields)
+            context = fault["ctx"]
+            valid = context.get("expected_tags", "the names in docs/operations.md")
+            name = context["discriminator"].strip("'")
+            return f"{_dotted(location)}.{name}: must be one of {valid}; received {context.get('tag')!r}"
+        valid_keys = sorted(_model_at(location[:-1]).model_fields)
         key = location[-1]
         near = difflib.get_close_matches(key, valid_keys, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -178,9 +180,14 @@ def _describe(fault: Any) -> str:
     return f"{_dotted(location)}: {message[0].lower()}{message[1:]}{received}"
 
 
-def _model_at(section: str, architecture: str) -> type[BaseModel]:
+def _model_at(location: list[str]) -> type[BaseModel]:
+    section = location[0] if location else ""
     if section == "network":
-        return _networks().get(architecture, UNetSettings)
+        return _networks().get(location[1], UNetSettings)
+    if location[:2] == ["preparation", "slices"]:
+        return SliceSelection
+    if location[:2] == ["preparation", "operations"]:
+        return {model.model_fields["op"].default: model for model in get_args(get_args(Operation)[0])}[location[3]]
     models: dict[str, type[BaseModel]] = {
         "preparation": PreparationSettings,
         "augmentation": AugmentationSettings,

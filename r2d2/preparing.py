@@ -11,7 +11,7 @@ from imgmed import AugmentationSettings, PreparationSettings, PreparedDataset, p
 from imgmed.presets import read_preset
 from imgmed.progress import Progress
 from imgmed.storage import write_bytes
-from r2d2.config import FILE_NAME, commented_yaml
+from r2d2.config import FILE_NAME, Configuration, commented_yaml
 from r2d2.proposal import propose_here
 
 __all__ = ["PHANTOM_FOLDER", "Prepared", "phantom_dataset", "prepare", "preset_layer"]
@@ -79,13 +79,25 @@ def prepare(
 def preset_layer(name: str, layer: Mapping[str, Any]) -> dict[str, Any]:
     """Put the settings of a preset under those of a configuration layer, which come first.
 
+    What has its default value in the layer decides nothing: 'r2d2 init' writes every setting.
+
     Raises:
         UnknownPresetError: no such preset; lists those there are.
     """
-    merged = {**read_preset(name)}
-    for section, values in layer.items():
-        below = merged.get(section)
-        merged[section] = {**below, **values} if isinstance(below, dict) and isinstance(values, dict) else values
+    preset = read_preset(name)
+    if isinstance(preset.get("augmentation"), str):
+        preset["augmentation"] = AugmentationSettings.model_validate(preset["augmentation"]).model_dump(mode="json")
+    return _laid_over(preset, layer, Configuration().model_dump(mode="json"))
+
+
+def _laid_over(below: Mapping[str, Any], layer: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in layer.items():
+        known, default = merged.get(key), defaults.get(key)
+        if isinstance(known, Mapping) and isinstance(value, Mapping) and isinstance(default, Mapping):
+            merged[key] = _laid_over(known, value, default)
+        elif key not in merged or value != default:
+            merged[key] = value
     return merged
 
 

@@ -43,7 +43,8 @@ def prepare(
     from r2d2.preparing import preset_layer
     from r2d2.training import find_layer
 
-    foreign = [word for word in settings or [] if not word.startswith(("preparation.", "augmentation."))]
+    ours = ("preparation.", "augmentation.", "augmentation=")
+    foreign = [word for word in settings or [] if not word.startswith(ours)]
     if foreign:
         raise ConfigurationError(
             f"{', '.join(foreign)}: 'prepare' takes preparation and augmentation settings only, like preparation.seed=3"

@@ -128,3 +128,20 @@ def test_augmentation_survives_the_runs_own_file(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(commented_yaml(configuration, "title"))
     assert configure(read_layer(path)) == configuration
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("preparation.operations=[{op: clap}]", "preparation.operations.0.op: must be one of 'reorient'.*'clap'"),
+        ("preparation.operations=[{clip: 1}]", "preparation.operations.0.op: must be one of .*operations.md"),
+        ("preparation.operations=[{op: clip, bound: 1}]", "clip.bound: unknown key; did you mean bounds"),
+        ("preparation.slices={cuont: 5}", "slices.cuont: unknown key; did you mean count"),
+        ("preparation.channels=[]", "at least one and none twice"),
+        ("preparation.channels=[0, 0]", "at least one and none twice"),
+        ("preparation.channels=[-1]", "numbers from 0"),
+    ],
+)
+def test_faults_within_lists_name_the_keys_that_are_valid_there(word: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        configure({}, assignments=[word])
