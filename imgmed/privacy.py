@@ -41,12 +41,12 @@ class Redaction:
 
     def __init__(self, identities: Sequence[Iterable[str]], names: Sequence[str] | None = None) -> None:
         self._names = names or [f"[patient {number}]" for number in range(1, len(identities) + 1)]
-        self._numbers: dict[str, int] = {}
+        numbers: dict[tuple[int, str], int] = {}
         for number, values in enumerate(identities, start=1):
-            for pattern in (pattern for value in values for pattern in _patterns(value)):
-                self._numbers.setdefault(pattern, number)
-        longest_first = sorted(self._numbers, key=lambda pattern: (-len(pattern), pattern))
-        patterns = [f"(?P<p{self._numbers[one]}_{n}>{one})" for n, one in enumerate(longest_first)]
+            for found in (found for value in values for found in _patterns(value)):
+                numbers.setdefault(found, number)
+        longest_first = sorted(numbers, key=lambda found: (-found[0], found[1]))
+        patterns = [f"(?P<p{numbers[one]}_{n}>{one[1]})" for n, one in enumerate(longest_first)]
         self._pattern = re.compile("|".join(patterns)) if patterns else None
 
     def apply(self, text: str) -> str:
@@ -80,27 +80,27 @@ def _plain(letter: str) -> str:
     return plain or (small if letter.isalnum() else "")
 
 
-def _patterns(value: str) -> Iterator[str]:
-    """Regular expressions, on folded text, for the ways in which a value is written."""
+def _patterns(value: str) -> Iterator[tuple[int, str]]:
+    """Regular expressions, on folded text, for the ways in which a value is written, with the letters they take."""
     if len(value) >= FEWEST_WITHIN_WORDS and (literal := _folded(value)[0]):
-        yield re.escape(literal)
+        yield len(literal), re.escape(literal)
     for group in value.split("="):  # DICOM: the same name in several scripts
         folded, _ = _folded(group)
         words = [re.findall(f"{EITHER}+", word) for word in re.split(r"[\^\s,_]+", folded)]
         words = [word for word in words if word]
         parts = [part for word in words for part in word]
-        if not words or not _is_telling("".join(parts)):
+        if not _is_telling("".join(parts)):
             continue
         yield _bounded(parts)
         if len(words) > 1:
-            (first, second), is_name = words[:2], folded.isascii() and not any(map(str.isdigit, folded))
+            first, second = words[:2]
             yield from (_bounded([*first, *second]), _bounded([*second, *first]))
-            if is_name:
+            if folded.isascii() and not any(map(str.isdigit, folded)):
                 initials = [*first, second[0][0]], [second[0][0], *first]
                 yield from (_bounded(one, within_words=False) for one in initials)
         yield from (_bounded([part]) for part in _single(parts))
         for date in re.findall(r"(?<!\d)[12]\d{7}(?!\d)", folded):
-            yield from _dates(date[:4], date[4:6], date[6:])
+            yield from ((len(date), pattern) for pattern in _dates(date[:4], date[4:6], date[6:]))
 
 
 def _single(parts: Sequence[str]) -> list[str]:
@@ -113,19 +113,19 @@ def _single(parts: Sequence[str]) -> list[str]:
 
 
 def _is_telling(part: str) -> bool:
-    if not part.isascii():
+    if part and not part.isascii():
         return True  # a Chinese name may be one character
     return len(part) > FEWEST_LETTERS or (part.isalpha() and len(part) == FEWEST_LETTERS)
 
 
-def _bounded(parts: Sequence[str], *, within_words: bool = True) -> str:
+def _bounded(parts: Sequence[str], *, within_words: bool = True) -> tuple[int, str]:
     """The parts one after the other; what is short must not be a piece of a longer word or number."""
     letters = "".join(parts)
     pattern = BETWEEN.join(_spellings(part) for part in parts)
     if (within_words and len(letters) >= FEWEST_WITHIN_WORDS) or not letters.isascii():
-        return pattern
+        return len(letters), pattern
     around = LETTER if letters.isalpha() else DIGIT if letters.isdigit() else EITHER
-    return f"(?<!{around}){pattern}(?!{around})"
+    return len(letters), f"(?<!{around}){pattern}(?!{around})"
 
 
 def _spellings(part: str) -> str:
