@@ -14,6 +14,7 @@ __all__ = [
     "check_declared",
     "class_indices",
     "class_values",
+    "combine",
     "compose",
     "count_labels",
     "label_dtype",
@@ -272,6 +273,30 @@ def number_segments(
     return labels, regions
 
 
+def combine(masks: Mapping[str, np.ndarray]) -> tuple[np.ndarray, list[frozenset[str]]]:
+    """Number the combinations of masks that occur, as many masks as there are.
+
+    Args:
+        masks: {name: bool (i, j, k)}, all of one shape, at least one.
+
+    Returns:
+        uint16 (i, j, k) and the set of names that each number means; 0: none. Some numbers may be of no voxel.
+
+    >>> numbers, sets = combine({"a": np.array([True, True]), "b": np.array([False, True])})
+    >>> [sorted(sets[number]) for number in numbers]
+    [['a'], ['a', 'b']]
+    """
+    first = next(iter(masks.values()))
+    numbers = np.zeros(first.shape, np.uint16)  # of the combination of the masks so far
+    combinations: list[frozenset[str]] = [frozenset()]
+    for name, mask in masks.items():
+        inside = np.asarray(mask, bool)
+        for number in np.unique(numbers[inside]).tolist():
+            combinations.append(combinations[number] | {name})
+            numbers[inside & (numbers == number)] = len(combinations) - 1
+    return numbers, combinations
+
+
 def compose(masks: Mapping[str, np.ndarray], regions: Mapping[str, Sequence[int]]) -> np.ndarray:
     """Write masks that may overlap as one label map of composite integers.
 
@@ -297,14 +322,7 @@ def compose(masks: Mapping[str, np.ndarray], regions: Mapping[str, Sequence[int]
         for value in values:
             of_value[value] = of_value.get(value, frozenset()) | {name}
     value_of = {segments: value for value, segments in of_value.items()}
-    first = next(iter(masks.values()))
-    numbers = np.zeros(first.shape, np.uint16)  # of the combination of the segments so far
-    combinations: list[frozenset[str]] = [frozenset()]
-    for name, mask in masks.items():
-        inside = np.asarray(mask, bool)
-        for number in np.unique(numbers[inside]).tolist():
-            combinations.append(combinations[number] | {name})
-            numbers[inside & (numbers == number)] = len(combinations) - 1
+    numbers, combinations = combine(masks)
     used = np.unique(numbers)
     missing = [combinations[number] for number in used if number and combinations[number] not in value_of]
     if missing:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from imgmed.errors import PatientKeyError, UnknownChannelError
-from imgmed.formats.dicom import is_dicom
+from imgmed.identities import has_dicom, identities_of_study
 from imgmed.preparation.reading import ReadingRules
-from imgmed.privacy import Pseudonyms, read_patient_key
+from imgmed.privacy import Pseudonyms, Redaction, read_patient_key
 from imgmed.recipes import read_study
 from imgmed.settings import PreparationSettings
 from imgmed.splits import patients_of
@@ -33,6 +34,14 @@ class Intake:
     rules: ReadingRules
     patients: Mapping[str, str]
     pseudonyms: Pseudonyms | None
+
+    @cached_property
+    def redaction(self) -> Redaction:
+        """Puts pseudonyms into sentences and paths that may name any patient of the study."""
+        if self.pseudonyms is None:
+            return Redaction([])
+        identities = identities_of_study(self.study)
+        return Redaction(list(identities.values()), [self.pseudonyms.of(who) for who in identities])
 
 
 def take_in(
@@ -60,14 +69,10 @@ def take_in(
         labels=settings.labels or (None if settings.remap_labels else study.labels),
     )
     # What a pattern finds in a case's name is no secret: the name stays.
-    are_named = _has_dicom(study) or (bool(patients) and settings.patient_pattern is None)
+    are_named = has_dicom(study) or (bool(patients) and settings.patient_pattern is None)
     hides = settings.patient_ids == "hashed" and are_named
     pseudonyms = _pseudonyms(root, key_file, (root, *apart_from)) if hides else None
     return Intake(study, rules, patients, pseudonyms)
-
-
-def _has_dicom(study: Study) -> bool:
-    return any(is_dicom(case.images[0].path) for case in study.sources)
 
 
 def _patients(study: Study, settings: PreparationSettings) -> dict[str, str]:

@@ -68,9 +68,10 @@ def labelling_of(
         return Labelling(dict(declared or {name: number for number, name in enumerate(categories)}), {})
     masked = [record for record in records if record.combinations]
     numbered = [record for record in records if record.label_counts]
-    if masked and any(set(record.label_counts) - {0} for record in numbered):
+    integers = [record for record in numbered if set(record.label_counts) - {0}]
+    if masked and integers:
         raise LabelError(
-            f"{masked[0].case_id} names its labels (DICOM SEG or RTSTRUCT), {numbered[0].case_id} numbers them;"
+            f"{masked[0].case_id} names its labels (DICOM SEG or RTSTRUCT), {integers[0].case_id} numbers them;"
             " prepare them apart, or convert one kind"
         )
     if masked:

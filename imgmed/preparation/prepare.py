@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +31,14 @@ from imgmed.errors import DatasetExistsError, DuplicateCasesError, InvalidCasesE
 from imgmed.fingerprint import build_fingerprint, write_fingerprint
 from imgmed.intensity import Normalisation
 from imgmed.labels import label_dtype
+from imgmed.patients import join_patients
 from imgmed.preparation.casework import JOURNAL, CaseRules, write_cases, write_entry
 from imgmed.preparation.comparison import describe_duplicates, find_duplicates
 from imgmed.preparation.intake import Intake, take_in
 from imgmed.preparation.labelling import Labelling, labelling_of
 from imgmed.preparation.plan import Plan, derive_plan
 from imgmed.preparation.survey import SURVEY, SurveyedCase, is_surveyed, survey_study
+from imgmed.privacy import Pseudonyms, read_patient_key
 from imgmed.progress import Progress
 from imgmed.scan import ScanPreparation, grid_for
 from imgmed.settings import PreparationSettings
@@ -92,7 +94,7 @@ def prepare_dataset(
     settings = settings or PreparationSettings()
     wanted = Path(out)
     source, out = Path(source).absolute(), wanted.absolute()
-    previous = _previous(source, out, settings)
+    previous = _previous(source, out, settings, key_file)
     if previous is not None and is_up_to_date(previous, source, key_file):
         remove_unfinished(out)
         return PreparedDataset.read(wanted)
@@ -107,7 +109,7 @@ def prepare_dataset(
     return PreparedDataset.read(wanted)
 
 
-def _previous(source: Path, out: Path, settings: PreparationSettings) -> PreparedDataset | None:
+def _previous(source: Path, out: Path, settings: PreparationSettings, key_file: Path | None) -> PreparedDataset | None:
     """The dataset that stands at `out`, if it is of the same source and settings; None if `out` is free."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
@@ -119,8 +121,8 @@ def _previous(source: Path, out: Path, settings: PreparationSettings) -> Prepare
     theirs = dataset.description
     ours, before = settings.model_dump(), theirs.settings.model_dump()
     changed = [f"{key} was {before[key]!r}, now {ours[key]!r}" for key in ours if ours[key] != before[key]]
-    if theirs.source_root != str(source):
-        changed.append(f"the source was {theirs.source_root}")
+    if not any(theirs.source_digest.startswith(one) for one in _path_digests(source, key_file)):
+        changed.append(f"the source was {theirs.source_root}, or the key of the pseudonyms was another")
     if changed:
         raise DatasetExistsError(
             f"{out} was prepared otherwise ({'; '.join(changed)}); choose another folder, or remove it"
@@ -134,7 +136,8 @@ def is_up_to_date(dataset: PreparedDataset, source: Path, key_file: Path | None 
     Sizes and dates of the files are compared, not their contents.
     """
     source = Path(source).absolute()
-    if dataset.description.source_digest != _source_digest(source):
+    digest = dataset.description.source_digest
+    if digest not in [one + _archive_state(source) for one in _path_digests(source, key_file)]:
         return False
     if is_archive(source):
         return True
@@ -142,12 +145,26 @@ def is_up_to_date(dataset: PreparedDataset, source: Path, key_file: Path | None 
     return is_surveyed(intake, dataset.folder / SURVEY)
 
 
-def _source_digest(source: Path) -> str:
-    content = [str(source)]
-    if is_archive(source):
-        status = source.stat()
-        content += [str(status.st_size), str(status.st_mtime_ns)]
-    return hashlib.sha256("\n".join(content).encode()).hexdigest()
+def _path_digest(source: Path, pseudonyms: Pseudonyms | None) -> str:
+    """What stands for the source's path: by the key where patients are hidden, as a plain digest could be guessed."""
+    path = str(source)
+    return hashlib.sha256(path.encode()).hexdigest() if pseudonyms is None else pseudonyms.of(path)
+
+
+def _path_digests(source: Path, key_file: Path | None) -> tuple[str, ...]:
+    """What may stand for it in an earlier dataset."""
+    plain = _path_digest(source, None)
+    if key_file is None or not Path(key_file).is_file():
+        return (plain,)
+    return plain, _path_digest(source, Pseudonyms(read_patient_key(Path(key_file))))
+
+
+def _archive_state(source: Path) -> str:
+    """Size and date of an archive; "" for a folder, whose files are looked at one by one."""
+    if not is_archive(source):
+        return ""
+    status = source.stat()
+    return f"-{status.st_size}-{status.st_mtime_ns}"
 
 
 def _start(folder: Path, previous: PreparedDataset | None) -> None:
@@ -187,6 +204,7 @@ class _Work:
 def _prepare(work: _Work) -> None:
     settings, intake, progress = work.settings, work.intake, work.progress
     surveyed, skipped = _survey(work)
+    surveyed, joined = _with_patients(surveyed, settings)
     labelling = labelling_of(
         [case.record for case in surveyed], intake.rules.labels, settings.regions or intake.study.regions
     )
@@ -225,7 +243,7 @@ def _prepare(work: _Work) -> None:
             seed=settings.seed,
             progress=progress,
         )
-    description = _describe(work, plan, labelling, rules, cases, splits, sentences, skipped)
+    description = _describe(work, plan, labelling, rules, cases, splits, (*sentences, *joined), skipped)
     write_description(work.folder, description, cases, splits)
 
 
@@ -241,7 +259,22 @@ def _survey(work: _Work) -> tuple[tuple[SurveyedCase, ...], tuple[str, ...]]:
     problems = (*study.problems, *found)
     if problems and (work.settings.on_error == "stop" or not surveyed):
         raise InvalidCasesError(problems, len(study.sources))
-    return surveyed, problems
+    return surveyed, tuple(map(work.intake.redaction.apply, problems))
+
+
+def _with_patients(
+    surveyed: Sequence[SurveyedCase], settings: PreparationSettings
+) -> tuple[tuple[SurveyedCase, ...], tuple[str, ...]]:
+    """The cases with the patients that they belong to by layout and headers; a pattern of the user's stands alone."""
+    if settings.patient_pattern is not None:
+        return tuple(surveyed), ()
+    patients, sentences = join_patients(
+        {case.case_id: case.record.patient_id for case in surveyed},
+        {case.case_id: case.record.header_patient for case in surveyed},
+    )
+    return tuple(
+        replace(case, record=case.record.model_copy(update={"patient_id": patients[case.case_id]})) for case in surveyed
+    ), sentences
 
 
 def _splits(
@@ -310,12 +343,12 @@ def _describe(
     skipped: tuple[str, ...],
 ) -> DatasetDescription:
     train = set(splits.train)
-    study = work.intake.study
+    study, hide = work.intake.study, work.intake.redaction.apply
     return DatasetDescription(
-        name=study.name,
+        name=hide(study.name),
         task=study.task,
-        source_root=str(work.source),
-        source_digest=_source_digest(work.source),
+        source_root=hide(str(work.source)),
+        source_digest=_path_digest(work.source, work.intake.pseudonyms) + _archive_state(work.source),
         recipe=study.recipe,
         settings=work.settings,
         channels=plan.scan_preparation.channels,

@@ -13,7 +13,7 @@ from imgmed.errors import InvalidVolumeError, PairMismatchError
 from imgmed.formats import read_header, read_volume
 from imgmed.formats.labels import Segments, read_label
 from imgmed.geometry import axis_codes, describe_affine, is_same_affine
-from imgmed.labels import compose, remap_labels
+from imgmed.labels import combine, compose, remap_labels
 from imgmed.scan import channel_array
 from imgmed.study import CaseSource, VolumeSource
 from imgmed.volume import Volume
@@ -84,7 +84,7 @@ class CaseLabel:
 
     Args:
         label_map: (i, j, k) unsigned integers; None where the source names masks.
-        masks: {name: (i, j, k) bool}, which may overlap; None where the source holds integers.
+        masks: {name: (i, j, k) bool}, none empty, which may overlap; None where the source holds integers.
         repaired: sentences on what reading set right.
     """
 
@@ -97,15 +97,9 @@ class CaseLabel:
         """Which masks overlap, with their voxels; {} for integers."""
         if self.masks is None:
             return {}
-        names = sorted(self.masks)
-        packed = np.zeros(self.masks[names[0]].shape, np.uint64)
-        for bit, name in enumerate(names):
-            packed |= self.masks[name].astype(np.uint64) << np.uint64(bit)
-        found, counts = np.unique(packed[packed > 0], return_counts=True)
-        return {
-            frozenset(name for bit, name in enumerate(names) if int(code) >> bit & 1): int(count)
-            for code, count in zip(found, counts, strict=True)
-        }
+        numbers, combinations = combine(self.masks)
+        counts = np.bincount(numbers.ravel(), minlength=len(combinations)).tolist()
+        return {names: count for names, count in zip(combinations, counts, strict=True) if names and count}
 
     def numbered(self, segments: Mapping[str, tuple[int, ...]]) -> np.ndarray:
         """Return a label map (i, j, k); masks become the composite integers of `segments`."""
@@ -121,7 +115,8 @@ def read_case_label(source: VolumeSource, image: Volume, rules: ReadingRules) ->
     """
     label = read_label(source, image)
     if isinstance(label, Segments):
-        return CaseLabel(None, label.masks)
+        masks = {name: mask for name, mask in label.masks.items() if mask.any()}  # what is declared may be empty
+        return CaseLabel(None, masks) if masks else CaseLabel(np.zeros(image.shape, np.uint8), None)
     return CaseLabel(_remapped(label.array, rules.remap_labels), None, _repairs(source, image))
 
 

@@ -17,7 +17,7 @@ from imgmed.dataset import SourceFiles
 from imgmed.errors import ImgMedError
 from imgmed.fingerprint.measures import CaseMeasures, measure_case
 from imgmed.formats import read_header
-from imgmed.formats.dicom import PatientIdentity, find_series, is_dicom
+from imgmed.identities import identities_of_case, values_to_hide
 from imgmed.labels import check_declared, count_labels, labels_from_values, number_segments
 from imgmed.parallel import map_in_order
 from imgmed.preparation.intake import Intake
@@ -32,7 +32,7 @@ from imgmed.study import CaseSource, VolumeSource
 __all__ = ["SURVEY", "SurveyRecord", "SurveyedCase", "is_surveyed", "survey_study"]
 
 SURVEY = "survey"
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 FOREGROUND_SAMPLE = 10_000  # labelled voxels per case from which dataset-wide percentiles are taken
 
 
@@ -44,10 +44,10 @@ class SurveyRecord(BaseModel):
     stamp: str = Field(description="Digest of the rules, and of the files' names, sizes and dates.")
     case_id: str
     patient_id: str
+    header_patient: str | None = Field(description="PatientID of the DICOM header, hidden like patient_id; null: none.")
     images: tuple[SourceFiles, ...]
     label: SourceFiles | None
     category: str | None
-    source_root: str
     sha256: dict[str, str]
     shape: tuple[int, int, int]
     affine: Affine
@@ -214,10 +214,10 @@ def _new_record(task: _Task) -> SurveyRecord:
         stamp=task.stamp,
         case_id=case_id,
         patient_id=public.patient_id or case_id,
+        header_patient=public.header_patient,
         images=tuple(public.files(image_source) for image_source in source.images),
         label=None if source.label is None else public.files(source.label),
         category=source.category,
-        source_root=public.text(str(task.root)),
         sha256={public.path(path): digest for path, digest in sha256.items()},
         shape=image.shape,
         affine=image.affine.tolist(),
@@ -248,19 +248,21 @@ class _Public:
 
     root: Path
     patient_id: str | None
+    header_patient: str | None
     redaction: Redaction
 
     @classmethod
     def of(cls, task: _Task) -> _Public:
-        identity = _identity_of(task.source.images[0])
-        header = None if identity is None else identity.patient_id or identity.name
-        patient, hidden = task.patient or header or None, task.pseudonyms
+        identities, hidden = identities_of_case(task.source), task.pseudonyms
+        number = next((one.patient_id for one in identities), "")
+        patient = task.patient or number or next((one.name for one in identities), "") or None
         if hidden is None:
-            return cls(task.root, patient, Redaction([]))
-        values = () if identity is None else (identity.name, identity.patient_id, identity.birth_date)
+            return cls(task.root, patient, number or None, Redaction([]))
+        values = values_to_hide(task.source, identities) if identities else ()
         return cls(
             task.root,
             None if patient is None else hidden.of(patient),
+            hidden.of(number) if number else None,
             hidden.redaction(patient or task.source.case_id, values),
         )
 
@@ -272,10 +274,6 @@ class _Public:
 
     def files(self, source: VolumeSource) -> SourceFiles:
         return SourceFiles(files=tuple(self.path(path) for path in source.files), entry=source.entry)
-
-
-def _identity_of(source: VolumeSource) -> PatientIdentity | None:
-    return find_series(source.path)[0].identity if is_dicom(source.path) else None
 
 
 def _named(label: CaseLabel | None, rules: ReadingRules) -> tuple[dict[str, int], np.ndarray | None]:
