@@ -137,12 +137,15 @@ class IntensityStatistics(BaseModel):
         channels = image.shape[-1]
         sums, squares, nonzero = np.zeros(channels), np.zeros(channels), np.zeros(channels, np.int64)
         lowest, highest = np.full(channels, np.inf), np.full(channels, -np.inf)
+        exact = np.empty(0)  # used again for every slice: new memory costs more than the sums
         for part in image if image.ndim > 2 else (image,):  # slice by slice: no float64 copy of the whole image
-            for channel, values in enumerate(np.ascontiguousarray(part.reshape(-1, channels).T)):
+            values_of = np.ascontiguousarray(part.reshape(-1, channels).T)
+            exact = exact if exact.size == values_of.shape[1] else np.empty(values_of.shape[1])
+            for channel, values in enumerate(values_of):
                 nonzero[channel] += np.count_nonzero(values != 0)
                 lowest[channel] = min(lowest[channel], values.min())
                 highest[channel] = max(highest[channel], values.max())
-                exact = values.astype(np.float64)
+                np.copyto(exact, values)
                 sums[channel] += exact.sum()  # pairwise
                 squares[channel] += exact @ exact
         return cls(

@@ -12,7 +12,16 @@ from imgmed.errors import LabelError
 from imgmed.geometry import axis_codes, canonical_shape, canonical_spacing, orientation_of
 from imgmed.volume import Volume
 
-__all__ = ["FACES", "PERCENTILES", "CaseMeasures", "ChannelMeasures", "LabelMeasures", "body_mask", "measure_case"]
+__all__ = [
+    "FACES",
+    "PERCENTILES",
+    "CaseMeasures",
+    "ChannelMeasures",
+    "LabelMeasures",
+    "body_mask",
+    "labelled_box",
+    "measure_case",
+]
 
 PERCENTILES = (0.5, 5.0, 25.0, 50.0, 75.0, 95.0, 99.5)
 SAMPLE = 500_000  # voxels of a channel from which the percentiles of a larger volume are taken
@@ -183,7 +192,7 @@ def _measure_labels(
     image: Volume, array: np.ndarray, label: np.ndarray, labels: Mapping[str, int]
 ) -> dict[str, LabelMeasures]:
     wanted = {name: value for name, value in labels.items() if value != 0}
-    found = _box(label)
+    found = labelled_box(label)
     if found is None:
         return {name: LabelMeasures(voxels=0, volume_ml=0.0) for name in wanted}
     start = tuple(first for first, _ in found)
@@ -224,8 +233,8 @@ def _sums_by_value(label: np.ndarray, length: int, weights: np.ndarray | None = 
     return total
 
 
-def _box(label: np.ndarray) -> Box | None:
-    """The box around everything labelled."""
+def labelled_box(label: np.ndarray) -> Box | None:
+    """Return the first voxel and the last plus one along each axis of what is labelled in (i, j, k); None: nothing."""
     if not label.any():
         return None
     limits = []

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imgmed.dataset import SourceFiles
 from imgmed.errors import ImgMedError
-from imgmed.fingerprint.measures import CaseMeasures, measure_case
+from imgmed.fingerprint.measures import CaseMeasures, labelled_box, measure_case
 from imgmed.formats import read_header
 from imgmed.identities import identities_of_case, values_to_hide
 from imgmed.labels import check_declared, count_labels, labels_from_values, number_segments
@@ -288,7 +288,14 @@ def _named(label: CaseLabel | None, rules: ReadingRules) -> tuple[dict[str, int]
 
 
 def _foreground_sample(image: np.ndarray, label_map: np.ndarray | None) -> np.ndarray:
-    labelled = image[label_map > 0] if label_map is not None else image.reshape(-1, image.shape[-1])
+    box = None if label_map is None else labelled_box(label_map)
+    if label_map is None:
+        labelled = image.reshape(-1, image.shape[-1])
+    elif box is None:
+        labelled = image[:0, 0, 0]
+    else:
+        part = tuple(slice(first, last) for first, last in box)  # a mask costs much where the voxels lie i first
+        labelled = image[part][label_map[part] > 0]
     keep = min(len(labelled), FOREGROUND_SAMPLE)
     return labelled[np.linspace(0, max(0, len(labelled) - 1), keep).astype(np.intp)]
 

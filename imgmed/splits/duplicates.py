@@ -27,6 +27,7 @@ SAME_CONTENT = 0.999  # |r| over all voxels, at least
 SAME_RANKS = 0.9  # rank correlation within the picture, at least: tolerates five grey levels, not another scan
 NOMINATED = 0.995  # |r| of fingerprints, at least: five times the unexplained variance of SAME_CONTENT
 MOST_BLOCKS = 1728  # 12 x 12 x 12
+SUMMED_VOXELS = 2**18  # summed at a time
 ROUNDING = 1e-7  # a correlation this close to 1 is 1, but for the sums' rounding
 CONSTANT = 1e-9  # a spread below this part of the mean is rounding
 RANKED_VOXELS = 1_000_000
@@ -228,14 +229,17 @@ def _block_means(array: np.ndarray) -> np.ndarray:
     """(r, a, s, channels) float64 means over at most MOST_BLOCKS blocks."""
     shape = array.shape[:3]
     most = bisect_right(range(1, MOST_BLOCKS + 1), MOST_BLOCKS, key=lambda m: prod(min(m, size) for size in shape))
-    voxels = np.ones((1, 1, 1, 1))
-    for axis in sorted(range(3), key=lambda axis: abs(array.strides[axis])):  # contiguous runs first: fewest misses
-        count = min(most, shape[axis])
-        starts = np.arange(count) * shape[axis] // count
-        array = np.add.reduceat(array, starts, axis=axis, dtype=np.float64)
-        sizes = np.diff(starts, append=shape[axis])
-        voxels = voxels * np.expand_dims(sizes, [other for other in range(4) if other != axis])
-    return array / voxels
+    starts = [np.arange(min(most, size)) * size // min(most, size) for size in shape]
+    first, second, last = sorted(range(3), key=lambda axis: abs(array.strides[axis]))  # contiguous runs: fewest misses
+    parts = []
+    step = max(1, SUMMED_VOXELS * shape[last] // array.size)
+    for start in range(0, shape[last], step):  # some planes at a time: no float64 copy of the volume
+        part = array[tuple(slice(start, start + step) if axis == last else slice(None) for axis in range(3))]
+        part = np.add.reduceat(part, starts[first], axis=first, dtype=np.float64)
+        parts.append(np.add.reduceat(part, starts[second], axis=second))
+    sums = np.add.reduceat(np.concatenate(parts, axis=last), starts[last], axis=last)
+    i, j, k = (np.diff(edges, append=size) for edges, size in zip(starts, shape, strict=True))
+    return sums / (i[:, None, None, None] * j[:, None, None] * k[:, None])
 
 
 def _alike(names: Sequence[str], vectors: Sequence[np.ndarray]) -> Iterator[tuple[str, str]]:
