@@ -13,8 +13,8 @@ import numpy as np
 from imgmed.errors import ImgMedError, PairMismatchError
 from imgmed.formats import VolumeHeader, read_header
 from imgmed.geometry import axis_codes
-from imgmed.identities import identities_of_study
 from imgmed.privacy import Redaction
+from imgmed.privacy.identities import identities_of_study
 from imgmed.progress import Progress, report_progress
 from imgmed.recipes import read_study
 from imgmed.recipes.tree import is_dicom

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 from imgmed.errors import PatientKeyError, UnknownChannelError
-from imgmed.identities import has_dicom, identities_of_study
 from imgmed.preparation.reading import ReadingRules
 from imgmed.privacy import Pseudonyms, Redaction, read_patient_key
+from imgmed.privacy.identities import has_dicom, identities_of_study
 from imgmed.recipes import read_study
 from imgmed.settings import PreparationSettings
 from imgmed.splits import patients_of

@@ -31,11 +31,11 @@ from imgmed.errors import DatasetExistsError, DuplicateCasesError, InvalidCasesE
 from imgmed.fingerprint import build_fingerprint, write_fingerprint
 from imgmed.intensity import Normalisation
 from imgmed.labels import label_dtype
-from imgmed.patients import join_patients
 from imgmed.preparation.casework import JOURNAL, CaseRules, write_cases, write_entry
 from imgmed.preparation.comparison import describe_duplicates, find_duplicates
 from imgmed.preparation.intake import Intake, take_in
 from imgmed.preparation.labelling import Labelling, labelling_of
+from imgmed.preparation.patients import join_patients
 from imgmed.preparation.plan import Plan, derive_plan
 from imgmed.preparation.survey import SURVEY, SurveyedCase, is_surveyed, survey_study
 from imgmed.privacy import Pseudonyms, read_patient_key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from imgmed.leaks import group_cases
+from imgmed.splits.leaks import group_cases
 
 __all__ = ["join_patients"]
 
