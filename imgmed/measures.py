@@ -10,9 +10,19 @@ from scipy import ndimage
 
 from imgmed.errors import LabelError
 from imgmed.geometry import axis_codes, canonical_shape, canonical_spacing, orientation_of
+from imgmed.intensity import sorted_percentiles
 from imgmed.volume import Volume
 
-__all__ = ["FACES", "PERCENTILES", "CaseMeasures", "ChannelMeasures", "LabelMeasures", "body_mask", "labelled_box", "measure_case"]
+__all__ = [
+    "FACES",
+    "PERCENTILES",
+    "CaseMeasures",
+    "ChannelMeasures",
+    "LabelMeasures",
+    "body_mask",
+    "labelled_box",
+    "measure_case",
+]
 
 PERCENTILES = (0.5, 5.0, 25.0, 50.0, 75.0, 95.0, 99.5)
 SAMPLE = 500_000  # voxels of a channel from which the percentiles of a larger volume are taken
@@ -161,7 +171,7 @@ def body_mask(image: np.ndarray, axial_axis: int) -> tuple[np.ndarray, tuple[int
 def _measure_channel(channel: np.ndarray) -> ChannelMeasures:
     step = max(1, round((channel.size / SAMPLE) ** (1 / 3)))
     sample = channel[::step, ::step, ::step] if channel.size > SAMPLE else channel
-    percentiles = np.percentile(sample.astype(np.float64), PERCENTILES)
+    percentiles = sorted_percentiles(sample, PERCENTILES)
     total = squares = 0.0
     # Deviations from a value near the mean keep their digits, however far from zero the intensities lie.
     near = float(percentiles[PERCENTILES.index(50.0)])
@@ -272,7 +282,7 @@ def _is_even(channel: np.ndarray, body: np.ndarray) -> bool:
 def _dark_threshold(channel: np.ndarray) -> float | None:
     """Below which a channel's voxels are dark; None where all have one intensity."""
     values = channel.astype(np.float64).ravel()
-    low, high = np.percentile(values, (0.5, 99.5))
+    low, high = sorted_percentiles(channel, (0.5, 99.5))
     if not low < high:
         low, high = values.min(), values.max()
         if not low < high:
