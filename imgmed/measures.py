@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from scipy import ndimage
 
 from imgmed.errors import LabelError
 from imgmed.geometry import axis_codes, canonical_shape, canonical_spacing, orientation_of
@@ -152,6 +151,8 @@ def body_mask(image: np.ndarray, axial_axis: int) -> tuple[np.ndarray, tuple[int
 
     Source: Otsu, A threshold selection method from gray-level histograms, IEEE Trans. SMC 9 (1979).
     """
+    from scipy import ndimage  # here: processes that only prepare start in two thirds of the time
+
     i, j, k = (-(-size // COARSE) for size in image.shape[:3])
     coarse = np.moveaxis(image[::i, ::j, ::k], -1, 0)
     thresholds = [_dark_threshold(channel) for channel in coarse]
@@ -192,6 +193,8 @@ def _measure_channel(channel: np.ndarray) -> ChannelMeasures:
 def _measure_labels(
     image: Volume, array: np.ndarray, label: np.ndarray, labels: Mapping[str, int]
 ) -> dict[str, LabelMeasures]:
+    from scipy import ndimage
+
     wanted = {name: value for name, value in labels.items() if value != 0}
     found = labelled_box(label)
     if found is None:
