@@ -325,12 +325,10 @@ def compare(work: Work, order: str, options: argparse.Namespace) -> dict[str, An
     pythons = {name: options.peers if name != "imgmed" else Path(sys.executable) for name in TOOLKITS}
     workers = {name: Worker(name, pythons[name], work, order, files) for name in TOOLKITS}
     try:
-        for worker in workers.values():
-            worker.ask("round")  # files into the cache, code into memory
+        with tempfile.TemporaryDirectory() as folder:  # this also brings files into the cache, code into memory
+            agreement, largest = compare_outputs(workers, Path(folder), len(files))
         rounds = [{name: worker.ask("round") for name, worker in workers.items()} for _ in range(options.rounds)]
         peaks = {name: worker.ask("peak")["peak_bytes"] for name, worker in workers.items()}
-        with tempfile.TemporaryDirectory() as folder:
-            agreement, largest = compare_outputs(workers, Path(folder), len(files))
     finally:
         for worker in workers.values():
             worker.close()

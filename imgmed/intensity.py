@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Self, get_args
 
 import numpy as np
@@ -18,6 +18,7 @@ __all__ = [
     "clip_channels",
     "percentile_bounds",
     "rescale_channels",
+    "sorted_percentiles",
 ]
 
 CONSTANT = 1e-6  # a standard deviation below this part of the mean is rounding of float32
@@ -81,6 +82,20 @@ def percentile_bounds(image: np.ndarray, percentiles: tuple[float, float]) -> Bo
         sample = np.sort(values[:: max(1, values.size // SAMPLE) | 1])
         found.append((_percentile(values, sample, low), _percentile(values, sample, high)))
     return tuple(found)
+
+
+def sorted_percentiles(values: np.ndarray, percentiles: Sequence[float]) -> np.ndarray:
+    """Return several percentiles (linear interpolation) of an array, float64; quicker than NumPy's.
+
+    >>> sorted_percentiles(np.array([3.0, 1.0, 2.0]), (0, 25, 100)).tolist()
+    [1.0, 1.5, 3.0]
+    """
+    ordered = np.sort(values, axis=None)
+    places = np.asarray(percentiles, np.float64) / 100 * (ordered.size - 1)
+    below = places.astype(np.intp)
+    low, high = (ordered[rank].astype(np.float64) for rank in (below, np.minimum(below + 1, ordered.size - 1)))
+    found: np.ndarray = low + (high - low) * (places - below)
+    return found
 
 
 def _percentile(values: np.ndarray, sample: np.ndarray, percentile: float) -> float:

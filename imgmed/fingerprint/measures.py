@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from scipy import ndimage
 
 from imgmed.errors import LabelError
 from imgmed.geometry import axis_codes, canonical_shape, canonical_spacing, orientation_of
+from imgmed.intensity import sorted_percentiles
 from imgmed.volume import Volume
 
 __all__ = [
@@ -151,6 +151,8 @@ def body_mask(image: np.ndarray, axial_axis: int) -> tuple[np.ndarray, tuple[int
 
     Source: Otsu, A threshold selection method from gray-level histograms, IEEE Trans. SMC 9 (1979).
     """
+    from scipy import ndimage  # here: processes that only prepare start in two thirds of the time
+
     i, j, k = (-(-size // COARSE) for size in image.shape[:3])
     coarse = np.moveaxis(image[::i, ::j, ::k], -1, 0)
     thresholds = [_dark_threshold(channel) for channel in coarse]
@@ -170,7 +172,7 @@ def body_mask(image: np.ndarray, axial_axis: int) -> tuple[np.ndarray, tuple[int
 def _measure_channel(channel: np.ndarray) -> ChannelMeasures:
     step = max(1, round((channel.size / SAMPLE) ** (1 / 3)))
     sample = channel[::step, ::step, ::step] if channel.size > SAMPLE else channel
-    percentiles = np.percentile(sample.astype(np.float64), PERCENTILES)
+    percentiles = sorted_percentiles(sample, PERCENTILES)
     total = squares = 0.0
     # Deviations from a value near the mean keep their digits, however far from zero the intensities lie.
     near = float(percentiles[PERCENTILES.index(50.0)])
@@ -191,6 +193,8 @@ def _measure_channel(channel: np.ndarray) -> ChannelMeasures:
 def _measure_labels(
     image: Volume, array: np.ndarray, label: np.ndarray, labels: Mapping[str, int]
 ) -> dict[str, LabelMeasures]:
+    from scipy import ndimage
+
     wanted = {name: value for name, value in labels.items() if value != 0}
     found = labelled_box(label)
     if found is None:
@@ -281,7 +285,7 @@ def _is_even(channel: np.ndarray, body: np.ndarray) -> bool:
 def _dark_threshold(channel: np.ndarray) -> float | None:
     """Below which a channel's voxels are dark; None where all have one intensity."""
     values = channel.astype(np.float64).ravel()
-    low, high = np.percentile(values, (0.5, 99.5))
+    low, high = sorted_percentiles(channel, (0.5, 99.5))
     if not low < high:
         low, high = values.min(), values.max()
         if not low < high:

@@ -20,7 +20,7 @@ from imgmed.preparation.survey import SurveyedCase, SurveyRecord
 from imgmed.progress import Progress
 from imgmed.scan import ScanPreparation, prepare_case
 from imgmed.selection import SliceSelection, select_slices
-from imgmed.storage import read_json, write_json
+from imgmed.storage import read_json, write_bytes
 from imgmed.volume import Volume
 
 __all__ = ["JOURNAL", "CaseRules", "labelled_slices", "write_cases", "write_entry"]
@@ -88,7 +88,7 @@ def write_entry(folder: Path, case: Case, rules_digest: str) -> None:
     """Note in the journal that the arrays of `case` lie in `folder`."""
     (folder / JOURNAL).mkdir(exist_ok=True)
     entry = Entry(digest=_digest(rules_digest, case), case=case)
-    write_json(folder / JOURNAL / f"{case.case_id}.json", entry.model_dump(mode="json"))
+    write_bytes(folder / JOURNAL / f"{case.case_id}.json", entry.model_dump_json().encode())
 
 
 def _digest(rules_digest: str, case: Case | SurveyRecord) -> str:

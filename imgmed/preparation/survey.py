@@ -26,7 +26,7 @@ from imgmed.privacy.identities import identities_of_case, values_to_hide
 from imgmed.progress import Progress
 from imgmed.slices import Affine
 from imgmed.splits.duplicates import Signature, signature_of
-from imgmed.storage import read_json, sha256_of, write_json, write_npy
+from imgmed.storage import read_json, sha256_of, write_bytes, write_npy
 from imgmed.study import CaseSource, VolumeSource
 
 __all__ = ["SURVEY", "SurveyRecord", "SurveyedCase", "is_surveyed", "survey_study"]
@@ -238,7 +238,7 @@ def _new_record(task: _Task) -> SurveyRecord:
         signature=signature_of(image),
     )
     write_npy(task.path.with_suffix(".npy"), _foreground_sample(image.array, label_map))
-    write_json(task.path, record.model_dump(mode="json"))
+    write_bytes(task.path, record.model_dump_json().encode())
     return record
 
 
