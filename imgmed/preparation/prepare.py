@@ -44,6 +44,7 @@ from imgmed.scan import ScanPreparation, grid_for
 from imgmed.settings import PreparationSettings
 from imgmed.splits import Splits, extend_splits, fixed_splits, read_splits
 from imgmed.splits.duplicates import Duplicate
+from imgmed.splits.given import PARTS, parse_splits
 from imgmed.storage import check_free_space, remove_unfinished, resumable_folder
 from imgmed.volume import Volume
 
@@ -95,7 +96,7 @@ def prepare_dataset(
     wanted = Path(out)
     source, out = Path(source).absolute(), wanted.absolute()
     previous = _previous(source, out, settings, key_file)
-    if previous is not None and is_up_to_date(previous, source, key_file):
+    if previous is not None and is_up_to_date(previous, source, key_file) and _has_splits(previous, settings.splits):
         remove_unfinished(out)
         return PreparedDataset.read(wanted)
     with resumable_folder(out) as folder:
@@ -165,6 +166,24 @@ def _archive_state(source: Path) -> str:
         return ""
     status = source.stat()
     return f"-{status.st_size}-{status.st_mtime_ns}"
+
+
+def _has_splits(dataset: PreparedDataset, path: Path | None) -> bool:
+    """Tell whether a dataset is divided as the user's file has it, where there is one."""
+    if path is None:
+        return True
+    kept = dataset.original_splits
+    given = parse_splits(path, list(kept.part_of))
+    folds = [(sorted(fold.train), sorted(fold.validation)) for fold in kept.folds]
+    return all(given[part] == sorted(getattr(kept, part)) for part in PARTS) and given["folds"] in ([], folds)
+
+
+def _source_digest(source: Path) -> str:
+    content = [str(source)]
+    if is_archive(source):
+        status = source.stat()
+        content += [str(status.st_size), str(status.st_mtime_ns)]
+    return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
 
 def _start(folder: Path, previous: PreparedDataset | None) -> None:

@@ -59,6 +59,15 @@ class TestNothingToDo:
             prepare_dataset(study.folder, out, PreparationSettings(**change))
         assert contents(out) == before
 
+    def test_another_content_of_the_splits_file_is_followed(self, study, out, tmp_path) -> None:
+        settings = PreparationSettings(splits=tmp_path / "splits.json")
+        for train, test in ("abc", "e"), ("ebc", "a"), ("ebc", "a"):
+            settings.splits.write_text(
+                json.dumps({"train": list(train), "validation": ["d"], "test": list(test)}), encoding="utf-8"
+            )
+            assert prepare_dataset(study.folder, out, settings).splits.test == (test,)
+        prepare_dataset(study.folder, out, settings, finish=lambda dataset: pytest.fail("something was done"))
+
     def test_another_source_is_refused(self, study, out, tmp_path) -> None:
         prepare_dataset(study.folder, out)
         shutil.copytree(study.folder, tmp_path / "other")
