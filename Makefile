@@ -62,7 +62,7 @@ lint: install-tests ## check style (ruff) and types (mypy)
 
 peers: $(PEERS)/stamps/checked ## install MONAI, TorchIO, nnU-Net ... in .venv-peers, for benchmarks/ (2 GB; more where torch brings CUDA)
 
-clean: ## remove caches and build leftovers; .venv stays (rm -rf .venv removes that)
+clean: ## remove caches and build leftovers; .venv and .venv-peers stay (rm -rf removes them)
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find $(wildcard $(PACKAGES) tests benchmarks examples docs) -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -3,10 +3,10 @@
     make peers
     .venv/bin/python benchmarks/preparing_speed.py --out benchmarks/results/preparing_speed.json
 
-The same files go through the same operations: NIfTI -> canonical orientation -> resampled in the plane -> z-score
-of the volume -> slices of a fixed size, float32, one after the other in memory. Each toolkit works in a process of
-its own with one thread, ImgMed under the Python that starts this, the peers under .venv-peers; their rounds
-alternate. The files are in the system's cache. See benchmarks/README.md for what was measured.
+The same files go through the same operations: NIfTI -> canonical orientation -> resampled (in the plane, or to an
+isotropic spacing) -> slices of a fixed size -> z-score of the volume, float32, one after the other in memory. Each
+toolkit works in a process of its own with one thread, ImgMed under the Python that starts this, the peers under
+.venv-peers; their rounds alternate. The files are in the system's cache. What was measured: benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -41,22 +43,29 @@ Stages = dict[str, Callable[[Any], Any]]
 class Work:
     """Files, and what is done with each.
 
-    `spacing_mm` is wanted along right and anterior; the sizes it gives are whole for these files, so that all toolkits
-    lay the same grid. `size` is (height, width) of the slices, larger than before: where slices shrink the toolkits
-    differ on purpose (ImgMed averages, the others take samples). `channel` of a 4D file is used, all are read.
+    `spacing_mm` is wanted along right, anterior and superior (None: as it is); the sizes it gives are whole for these
+    files, so that all toolkits lay the same grid. `size` is (right, anterior) of the slices after that, None: as they
+    are. `channel` of a 4D file is used, all are read. Where voxels become fewer the toolkits differ on purpose: ImgMed
+    averages, the others take samples.
     """
 
     name: str
     pattern: str
-    spacing_mm: tuple[float, float]
-    size: tuple[int, int]
+    spacing_mm: tuple[float, float, float | None]
+    size: tuple[int, int] | None = None
     channel: int | None = None
 
 
+HIPPOCAMPUS, HEART, BRAIN = (
+    f"{name}/imagesTr/*.nii.gz" for name in ("hippocampus_msd", "heart_la_msd", "brain_brats2013_2ch")
+)
 WORKS = (
-    Work("hippocampus", "hippocampus_msd/imagesTr/*.nii.gz", (0.5, 0.5), (128, 128)),
-    Work("left atrium", "heart_la_msd/imagesTr/*.nii.gz", (1.0, 1.0), (352, 352)),
-    Work("brain tumour, 4D", "brain_brats2013_2ch/imagesTr/*.nii.gz", (1.0, 1.0), (256, 256), channel=0),
+    Work("hippocampus, 0.5 mm, 128×128", HIPPOCAMPUS, (0.5, 0.5, None), (128, 128)),
+    Work("left atrium, 1 mm, 352×352", HEART, (1.0, 1.0, None), (352, 352)),
+    Work("brain tumour, 4D, 256×256", BRAIN, (1.0, 1.0, None), (256, 256), channel=0),
+    Work("hippocampus, isotropic 0.5 mm", HIPPOCAMPUS, (0.5, 0.5, 0.5)),
+    Work("brain tumour, 4D, isotropic 0.83 mm", BRAIN, (5 / 6, 5 / 6, 5 / 6), channel=0),
+    Work("brain tumour, 4D, isotropic 2.5 mm", BRAIN, (2.5, 2.5, 2.5), channel=0),
 )
 CUBIC_FILES = 20
 """So many files of each kind at most are prepared by cubic interpolation: the peers' splines are slow."""
@@ -64,33 +73,32 @@ STUDIES = ("hippocampus_msd", "heart_la_msd")
 """Prepared as a whole by ImgMed, for its memory; the peers have no such command."""
 
 
-# ---- the toolkits, each as the same named stages ---------------------------------------------------------
+# ---- the toolkits, each as named stages -----------------------------------------------------------------
 
 
 def imgmed_stages(work: Work, order: str) -> Stages:
-    """ImgMed; "cubic" is its default (cubic convolution)."""
+    """ImgMed, as datasets and predictions are prepared; "cubic" is its default (cubic convolution)."""
     from imgmed import Normalisation, ScanPreparation, Volume, read_volume
-    from imgmed.resampling import resample_images, resample_scores
-    from imgmed.scan import channel_array, grid_for
+    from imgmed.operations import Resample, Resize, select_channels
+    from imgmed.scan import prepare_scan
 
-    resample = {"linear": resample_scores, "cubic": resample_images}[order]
+    number = {"linear": 1, "cubic": 3}[order]
+    operations = [Resample(spacing_mm=work.spacing_mm, order=number)]
+    if work.size is not None:
+        operations.append(Resize(size=(*work.size, None), order=number))
+    preparation = ScanPreparation(
+        channels=("image",), operations=tuple(operations), slice_axis=2, slice_size=work.size or (1, 1)
+    )
     zscore = Normalisation(kind="zscore_case")
-    preparation = ScanPreparation(channels=("image",), slice_axis=2, spacing_mm=work.spacing_mm, slice_size=work.size)
 
     def read(path: str) -> Volume:
         volume = read_volume(path)
-        return volume if work.channel is None else Volume(volume.array[..., work.channel], volume.affine)
-
-    def orient(volume: Volume) -> tuple[np.ndarray, tuple[int, int]]:
-        grid = grid_for(volume, preparation)
-        return grid.to_stack(channel_array(volume)), grid.slice_shape
+        return volume if work.channel is None else select_channels(volume, [work.channel])
 
     return {
         "read": read,
-        "orient": orient,
-        "resample": lambda oriented: resample(*oriented),
-        "normalise": lambda image: zscore.apply(image, *zscore.statistics(image)),
-        "resize": lambda image: resample(image, work.size)[..., 0],
+        "prepare": lambda volume: prepare_scan(volume, preparation).image,
+        "normalise": lambda image: zscore.apply(image, *zscore.statistics(image))[..., 0],
     }
 
 
@@ -109,15 +117,16 @@ def torchio_stages(work: Work, order: str) -> Stages:
         data = image.data if work.channel is None else image.data[work.channel : work.channel + 1]
         return torchio.ScalarImage(tensor=data.float(), affine=image.affine)  # Resample would round integers
 
-    def resample(image: Any) -> Any:
-        spacing = (*work.spacing_mm, image.spacing[2])
-        return torchio.Resample(spacing, image_interpolation=interpolation, **options)(image)
-
-    def resize(image: Any) -> np.ndarray:
+    def prepare(image: Any) -> Any:
+        image = orient(image)
+        spacing = tuple(new or old for new, old in zip(work.spacing_mm, image.spacing, strict=True))
+        image = torchio.Resample(spacing, image_interpolation=interpolation, **options)(image)
+        if work.size is None:
+            return image
         shape = (*work.size, image.spatial_shape[2])
-        return in_order(torchio.Resize(shape, image_interpolation=interpolation, **options)(image).numpy()[0])
+        return torchio.Resize(shape, image_interpolation=interpolation, **options)(image)
 
-    return {"read": read, "orient": orient, "resample": resample, "normalise": zscore, "resize": resize}
+    return {"read": read, "prepare": prepare, "normalise": lambda image: in_order(zscore(image).numpy()[0])}
 
 
 def monai_stages(work: Work, order: str) -> Stages:
@@ -127,28 +136,28 @@ def monai_stages(work: Work, order: str) -> Stages:
 
     torch.set_num_threads(1)
     load = LoadImage(image_only=True, ensure_channel_first=True, dtype=np.float32)
+    orient = Orientation(axcodes="RAS", labels=(("L", "R"), ("P", "A"), ("I", "S")))
     spacing = Spacing(
-        pixdim=(*work.spacing_mm, -1.0),
+        pixdim=tuple(new or -1.0 for new in work.spacing_mm),
         mode={"linear": "bilinear", "cubic": 3}[order],
         padding_mode={"linear": "border", "cubic": "nearest"}[order],
         scale_extent=True,
         align_corners=True,
         dtype=np.float32,
     )
-    # Slices as channels: half the time of a trilinear resize that changes two of three axes.
-    resize = Resize(spatial_size=work.size, mode={"linear": "bilinear", "cubic": "bicubic"}[order])
+    # Slices as channels: a two-dimensional resize, as the third axis stays.
+    resize = work.size and Resize(spatial_size=work.size, mode={"linear": "bilinear", "cubic": "bicubic"}[order])
+    zscore = NormalizeIntensity()
 
     def read(path: str) -> Any:
         image = load(path)
         return image if work.channel is None else image[work.channel : work.channel + 1]
 
-    return {
-        "read": read,
-        "orient": Orientation(axcodes="RAS", labels=(("L", "R"), ("P", "A"), ("I", "S"))),
-        "resample": spacing,
-        "normalise": NormalizeIntensity(),
-        "resize": lambda image: np.ascontiguousarray(resize(image[0].permute(2, 0, 1)).numpy()),
-    }
+    def prepare(image: Any) -> Any:
+        slices = spacing(orient(image))[0].permute(2, 0, 1)
+        return resize(slices) if resize else slices
+
+    return {"read": read, "prepare": prepare, "normalise": lambda image: np.ascontiguousarray(zscore(image).numpy())}
 
 
 BUILDERS = {"imgmed": imgmed_stages, "torchio": torchio_stages, "monai": monai_stages}
@@ -208,28 +217,70 @@ def time_round(stages: Stages, files: list[str]) -> dict[str, Any]:
     return {"wall": time.perf_counter() - begin, "cpu": time.process_time() - begin_cpu, "stages": spent}
 
 
-def peak_bytes(start_anew: bool = False) -> int:
-    """Give the largest memory that this process has held so far, from now on counted anew if asked.
+def peak_bytes(start_anew: bool = False, process: str = "self") -> int:
+    """Give the largest memory that a process has held so far, from now on counted anew if asked.
 
     Linux keeps it as VmHWM. `ru_maxrss` is the same number, but begins with that of the process that started this one.
     """
     if start_anew:
         Path("/proc/self/clear_refs").write_text("5")
-    status = Path("/proc/self/status").read_text()
+    status = Path(f"/proc/{process}/status").read_text()
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 def run_study(options: argparse.Namespace) -> None:
-    """Prepare a study as `r2d2 prepare` does: read twice, checked, labels, checksums; in a process of its own."""
-    from imgmed import prepare_dataset
+    """Prepare a study as `r2d2 prepare` does: read twice, checked, labels, checksums; by the processes asked for."""
+    from imgmed import parallel, prepare_dataset
 
     with tempfile.TemporaryDirectory() as folder:
-        before, begin = peak_bytes(start_anew=True), time.process_time()
-        dataset = prepare_dataset(options.study, Path(folder) / "dataset")
-        cpu, peak = time.process_time() - begin, peak_bytes() - before
+        # Workers note what they hold before their first task, and count their peak anew from there.
+        parallel.START = parallel.START.replace("serve()", f"{STARTED.format(folder=folder)}; serve()")
+        watch = WorkerWatch(Path(folder))
+        before, begin = peak_bytes(start_anew=True), cpu_seconds()
+        dataset = prepare_dataset(options.study, Path(folder) / "dataset", workers=options.workers)
+        cpu, peak = cpu_seconds() - begin, peak_bytes() - before
+        held, peaks = watch.stop()
         largest = max(dataset.image(case_id).nbytes for case_id in dataset.cases)
     largest = max(largest, largest_source([str(path) for path in options.study.glob("imagesTr/*.nii.gz")]))
-    print(json.dumps({"cases": len(dataset.cases), "cpu": cpu, "peak_bytes": peak, "largest_volume_bytes": largest}))
+    answer = {"cases": len(dataset.cases), "workers": options.workers, "cpu": cpu, "largest_volume_bytes": largest}
+    own = {"peak_bytes": peak, "libraries_bytes": before}
+    of_workers = {"worker_peak_bytes": max(peaks, default=0), "worker_libraries_bytes": max(held, default=0)}
+    print(json.dumps({**answer, **own, **of_workers}))
+
+
+STARTED = (
+    "import imgmed.prepare, os, re; s = open('/proc/self/status').read();"
+    " open(f'{folder}/{{os.getpid()}}.held', 'w').write(re.search(r'VmRSS:\\s*(\\d+)', s)[1]);"
+    " open('/proc/self/clear_refs', 'w').write('5')"
+)
+
+
+class WorkerWatch:
+    """Follows the memory of the processes that this one starts, while it works."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._ends = folder, threading.Event()
+        self._peaks: dict[str, int] = {}
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> tuple[list[int], list[int]]:
+        """Give the bytes that each worker held before its work, and the most it held besides."""
+        self._ends.set()
+        self._thread.join()
+        held = {path.stem: 1024 * int(path.read_text()) for path in self._folder.glob("*.held")}
+        return list(held.values()), [self._peaks.get(worker, 0) - before for worker, before in held.items()]
+
+    def _follow(self) -> None:
+        while not self._ends.wait(0.01):
+            for note in self._folder.glob("*.held"):
+                with suppress(OSError, IndexError):  # the worker has ended
+                    self._peaks[note.stem] = peak_bytes(process=note.stem)
+
+
+def cpu_seconds() -> float:
+    """Give the processor time of this process and of those that it has started and that have ended."""
+    return sum(os.times()[:4])
 
 
 # ---- in the process that a person starts -----------------------------------------------------------------
@@ -274,12 +325,10 @@ def compare(work: Work, order: str, options: argparse.Namespace) -> dict[str, An
     pythons = {name: options.peers if name != "imgmed" else Path(sys.executable) for name in TOOLKITS}
     workers = {name: Worker(name, pythons[name], work, order, files) for name in TOOLKITS}
     try:
-        for worker in workers.values():
-            worker.ask("round")  # files into the cache, code into memory
+        with tempfile.TemporaryDirectory() as folder:  # this also brings files into the cache, code into memory
+            agreement, largest = compare_outputs(workers, Path(folder), len(files))
         rounds = [{name: worker.ask("round") for name, worker in workers.items()} for _ in range(options.rounds)]
         peaks = {name: worker.ask("peak")["peak_bytes"] for name, worker in workers.items()}
-        with tempfile.TemporaryDirectory() as folder:
-            agreement, largest = compare_outputs(workers, Path(folder), len(files))
     finally:
         for worker in workers.values():
             worker.close()
@@ -342,8 +391,8 @@ def largest_source(files: list[str]) -> int:
     return max(4 * int(np.prod(nibabel.load(path).shape)) for path in files)
 
 
-def prepare_whole(study: Path) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--study", str(study)]
+def prepare_whole(study: Path, workers: int) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--study", str(study), "--workers", str(workers)]
     environment = {**os.environ, **dict.fromkeys(THREAD_LIMITS, "1")}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     return {"study": study.name, **json.loads(done.stdout)}
@@ -374,7 +423,7 @@ def table(rows: list[dict[str, Any]]) -> str:
                 else ["", ""]
             )
             lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "| scans | order | toolkit | " + " | ".join(stage_names(rows)) + " |", "|-" * (3 + 5) + "|"]
+    lines += ["", "| scans | order | toolkit | read, ms | prepare, ms | normalise, ms |", "|-" * 6 + "|"]
     for row in rows:
         for name, one in row["toolkits"].items():
             cells = [row["work"]["name"], row["order"], name]
@@ -384,17 +433,15 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def study_table(studies: list[dict[str, Any]]) -> str:
-    lines = ["", "| whole study | cases | cases/s of a core | peak, largest volumes |", "|-|-|-|-|"]
-    lines += [
-        f"| {one['study']} | {one['cases']} | {one['cases'] / one['cpu']:.2f} "
-        f"| {one['peak_bytes'] / one['largest_volume_bytes']:.2f} |"
-        for one in studies
-    ]
+    head = ("whole study", "cases", "processes", "cases/s of a core", "largest volume, MB", "peak of a process, MB")
+    lines = ["", "| " + " | ".join((*head, "in largest volumes", "libraries besides, MB")) + " |", "|-" * 8 + "|"]
+    for one in studies:
+        of = "worker_" if one["workers"] > 1 else ""
+        peak, libraries, largest = one[f"{of}peak_bytes"], one[f"{of}libraries_bytes"], one["largest_volume_bytes"]
+        cells = [one["study"], str(one["cases"]), str(one["workers"]), f"{one['cases'] / one['cpu']:.2f}"]
+        cells += [f"{largest / 1e6:.2f}", f"{peak / 1e6:.1f}", f"{peak / largest:.2f}", f"{libraries / 1e6:.0f}"]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def stage_names(rows: list[dict[str, Any]]) -> list[str]:
-    return [f"{stage}, ms" for stage in rows[0]["toolkits"]["imgmed"]["milliseconds_per_volume"]]
 
 
 def main() -> None:
@@ -407,7 +454,9 @@ def main() -> None:
     parser.add_argument("--files-at-most", type=int, help="of each kind, for a quick look")
     parser.add_argument("--orders", nargs="+", choices=("linear", "cubic"), default=["linear", "cubic"])
     parser.add_argument("--worker", choices=tuple(TOOLKITS), help=argparse.SUPPRESS)
+    parser.add_argument("--only", default="", help="works whose name holds this, for a quick look")
     parser.add_argument("--study", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--workers", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--order", help=argparse.SUPPRESS)
     parser.add_argument("--work", help=argparse.SUPPRESS)
     parser.add_argument("--files", help=argparse.SUPPRESS)
@@ -416,17 +465,24 @@ def main() -> None:
         return run_worker(options)
     if options.study:
         return run_study(options)
-    rows = []
-    for work in WORKS:
+    rows, load_before = [], os.getloadavg()
+    for work in [work for work in WORKS if options.only in work.name]:
         for order in options.orders:
             rows.append(compare(work, order, options))
             print(json.dumps(rows[-1]["toolkits"]), file=sys.stderr)
-    studies = [prepare_whole(Path(options.data) / name) for name in STUDIES]
+    studies = [prepare_whole(Path(options.data) / name, workers) for name in STUDIES for workers in (1, 2)]
     print(table(rows))
     print(study_table(studies))
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        report = {"machine": describe_machine(), "rounds": options.rounds, "rows": rows, "studies": studies}
+        load = {"before": load_before, "after": os.getloadavg()}
+        report = {
+            "machine": describe_machine(),
+            "load": load,
+            "rounds": options.rounds,
+            "rows": rows,
+            "studies": studies,
+        }
         options.out.write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -29,8 +29,7 @@ _UNCHANGEABLE = {"global_batch_size", "seed", "optimizer", "momentum", "loss", "
 
 def training_slice_count(dataset: PreparedDataset) -> int:
     """Count the slices of the training cases that are trained on."""
-    chosen = {case_id: dataset.case(case_id).training_slices for case_id in dataset.splits.train}
-    return sum(int(dataset.image(name).shape[0]) if part is None else len(part) for name, part in chosen.items())
+    return sum(dataset.case(case_id).slices_to_train_on for case_id in dataset.splits.train)
 
 
 def check_workers(dataset: PreparedDataset, settings: TrainingSettings, world_size: int) -> None:

@@ -86,6 +86,11 @@ class Case(BaseModel):
     augmented_from: str | None = Field(default=None, description="The case that this is an augmented copy of.")
 
     @property
+    def slices_to_train_on(self) -> int:
+        """How many of the case's slices training sees."""
+        return self.grid.slices if self.training_slices is None else len(self.training_slices)
+
+    @property
     def image_sha256(self) -> tuple[str, ...]:
         """SHA-256 of every image file in order: tells this scan wherever it lies."""
         return tuple(self.sha256[path] for image in self.images for path in image.files)

@@ -13,7 +13,8 @@ import numpy as np
 from imgmed.errors import ImgMedError, PairMismatchError
 from imgmed.formats import VolumeHeader, read_header
 from imgmed.geometry import axis_codes
-from imgmed.privacy import Redaction, redaction_for
+from imgmed.privacy import Redaction
+from imgmed.privacy.identities import identities_of_study
 from imgmed.progress import Progress, report_progress
 from imgmed.recipes import read_study
 from imgmed.recipes.tree import is_dicom
@@ -96,8 +97,7 @@ def inspect_source(
         ImgMedError: as `read_study`; what is wrong with single cases is listed in `problems`.
     """
     study = read_study(source, recipe, series=series)
-    known = (*(path for case in study.sources for path in case.files), *study.unused)
-    hide = redaction_for(path for path in dict.fromkeys(known) if is_dicom(path))
+    hide = Redaction(list(identities_of_study(study).values()))
     problems = list(study.problems)
     cases = []
     report_progress(progress, "inspecting", 0, len(study.sources))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Self, get_args
 
 import numpy as np
@@ -18,6 +18,7 @@ __all__ = [
     "clip_channels",
     "percentile_bounds",
     "rescale_channels",
+    "sorted_percentiles",
 ]
 
 CONSTANT = 1e-6  # a standard deviation below this part of the mean is rounding of float32
@@ -83,6 +84,20 @@ def percentile_bounds(image: np.ndarray, percentiles: tuple[float, float]) -> Bo
     return tuple(found)
 
 
+def sorted_percentiles(values: np.ndarray, percentiles: Sequence[float]) -> np.ndarray:
+    """Return several percentiles (linear interpolation) of an array, float64; quicker than NumPy's.
+
+    >>> sorted_percentiles(np.array([3.0, 1.0, 2.0]), (0, 25, 100)).tolist()
+    [1.0, 1.5, 3.0]
+    """
+    ordered = np.sort(values, axis=None)
+    places = np.asarray(percentiles, np.float64) / 100 * (ordered.size - 1)
+    below = places.astype(np.intp)
+    low, high = (ordered[rank].astype(np.float64) for rank in (below, np.minimum(below + 1, ordered.size - 1)))
+    found: np.ndarray = low + (high - low) * (places - below)
+    return found
+
+
 def _percentile(values: np.ndarray, sample: np.ndarray, percentile: float) -> float:
     """One percentile of (n,) `values`, of which `sample` is an ordered part."""
     if values.size == 1:
@@ -137,12 +152,15 @@ class IntensityStatistics(BaseModel):
         channels = image.shape[-1]
         sums, squares, nonzero = np.zeros(channels), np.zeros(channels), np.zeros(channels, np.int64)
         lowest, highest = np.full(channels, np.inf), np.full(channels, -np.inf)
+        exact = np.empty(0)  # used again for every slice: new memory costs more than the sums
         for part in image if image.ndim > 2 else (image,):  # slice by slice: no float64 copy of the whole image
-            for channel, values in enumerate(np.ascontiguousarray(part.reshape(-1, channels).T)):
+            values_of = np.ascontiguousarray(part.reshape(-1, channels).T)
+            exact = exact if exact.size == values_of.shape[1] else np.empty(values_of.shape[1])
+            for channel, values in enumerate(values_of):
                 nonzero[channel] += np.count_nonzero(values != 0)
                 lowest[channel] = min(lowest[channel], values.min())
                 highest[channel] = max(highest[channel], values.max())
-                exact = values.astype(np.float64)
+                np.copyto(exact, values)
                 sums[channel] += exact.sum()  # pairwise
                 squares[channel] += exact @ exact
         return cls(

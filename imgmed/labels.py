@@ -14,6 +14,7 @@ __all__ = [
     "check_declared",
     "class_indices",
     "class_values",
+    "combine",
     "compose",
     "count_labels",
     "label_dtype",
@@ -88,7 +89,8 @@ def count_labels(label_map: np.ndarray) -> dict[int, int]:
     {0: 1, 3: 2}
     """
     counts = np.zeros(int(label_map.max()) + 1, np.int64)
-    for part in label_map if label_map.ndim > 1 else (label_map,):
+    slowest = int(np.argmax(np.abs(label_map.strides)))  # along it, parts lie together in memory
+    for part in np.moveaxis(label_map, slowest, 0) if label_map.ndim > 1 else (label_map,):
         counts += np.bincount(part.ravel(order="K"), minlength=len(counts))
     return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
 
@@ -272,6 +274,30 @@ def number_segments(
     return labels, regions
 
 
+def combine(masks: Mapping[str, np.ndarray]) -> tuple[np.ndarray, list[frozenset[str]]]:
+    """Number the combinations of masks that occur, as many masks as there are.
+
+    Args:
+        masks: {name: bool (i, j, k)}, all of one shape, at least one.
+
+    Returns:
+        uint16 (i, j, k) and the set of names that each number means; 0: none. Some numbers may be of no voxel.
+
+    >>> numbers, sets = combine({"a": np.array([True, True]), "b": np.array([False, True])})
+    >>> [sorted(sets[number]) for number in numbers]
+    [['a'], ['a', 'b']]
+    """
+    first = next(iter(masks.values()))
+    numbers = np.zeros(first.shape, np.uint16)  # of the combination of the masks so far
+    combinations: list[frozenset[str]] = [frozenset()]
+    for name, mask in masks.items():
+        inside = np.asarray(mask, bool)
+        for number in np.unique(numbers[inside]).tolist():
+            combinations.append(combinations[number] | {name})
+            numbers[inside & (numbers == number)] = len(combinations) - 1
+    return numbers, combinations
+
+
 def compose(masks: Mapping[str, np.ndarray], regions: Mapping[str, Sequence[int]]) -> np.ndarray:
     """Write masks that may overlap as one label map of composite integers.
 
@@ -297,14 +323,7 @@ def compose(masks: Mapping[str, np.ndarray], regions: Mapping[str, Sequence[int]
         for value in values:
             of_value[value] = of_value.get(value, frozenset()) | {name}
     value_of = {segments: value for value, segments in of_value.items()}
-    first = next(iter(masks.values()))
-    numbers = np.zeros(first.shape, np.uint16)  # of the combination of the segments so far
-    combinations: list[frozenset[str]] = [frozenset()]
-    for name, mask in masks.items():
-        inside = np.asarray(mask, bool)
-        for number in np.unique(numbers[inside]).tolist():
-            combinations.append(combinations[number] | {name})
-            numbers[inside & (numbers == number)] = len(combinations) - 1
+    numbers, combinations = combine(masks)
     used = np.unique(numbers)
     missing = [combinations[number] for number in used if number and combinations[number] not in value_of]
     if missing:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:  # settings hold the model, and the command line shows settings without NumPy
     import numpy as np
 
-__all__ = ["SliceSelection", "select_slices"]
+__all__ = ["SliceSelection", "evenly_spread", "select_slices"]
 
 
 class SliceSelection(BaseModel):
@@ -65,7 +65,7 @@ def select_slices(label_map: np.ndarray | int, rule: SliceSelection, seed: int, 
     import numpy as np
 
     if isinstance(label_map, int):
-        return _evenly(np.arange(label_map), rule.count)
+        return np.array(evenly_spread(label_map, rule.count), dtype=np.int64)
     labelled = label_map.any(axis=(1, 2))
     chosen = np.arange(len(labelled))
     if rule.within_labels:
@@ -77,10 +77,15 @@ def select_slices(label_map: np.ndarray | int, rule: SliceSelection, seed: int, 
         digest = hashlib.sha256(case_id.encode()).digest()
         drawn = np.random.default_rng([seed, int.from_bytes(digest[:8], "big")]).permutation(empty)[kept:]
         chosen = np.setdiff1d(chosen, drawn)
-    return _evenly(chosen, rule.count)
+    return chosen[evenly_spread(len(chosen), rule.count)]
 
 
-def _evenly(indices: np.ndarray, count: int | None) -> np.ndarray:
-    if count is None or count >= len(indices):
-        return indices
-    return indices[[(2 * part + 1) * len(indices) // (2 * count) for part in range(count)]]
+def evenly_spread(count: int, wanted: int | None) -> list[int]:
+    """Return `wanted` of the indices 0 to `count` - 1, the middles of as many equal parts; all if there are no more.
+
+    >>> evenly_spread(10, 5), evenly_spread(10, 1), evenly_spread(2, 70)
+    ([1, 3, 5, 7, 9], [5], [0, 1])
+    """
+    if wanted is None or wanted >= count:
+        return list(range(count))
+    return [(2 * part + 1) * count // (2 * wanted) for part in range(wanted)]

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = [
     "NO_SPACE",
     "check_absent",
     "check_free_space",
+    "locked_folder",
     "no_space_named",
     "read_json",
     "remove_unfinished",
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -110,19 +113,11 @@ def staged_folder(out: Path) -> Iterator[Path]:
     """
     out = Path(out).absolute()
     check_absent(out)
-    made = [parent for parent in out.parents if not parent.exists()]
     staging = out.parent / f".{out.name}.{uuid4().hex[:8]}.partial"
-    try:
-        with no_space_named(out):
-            staging.mkdir(parents=True)
-            yield staging
-            _move_into_place(staging, out)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        for parent in made:
-            with suppress(OSError):
-                parent.rmdir()
-        raise
+    with _parents_made(staging, BaseException), no_space_named(out), _removed_after(staging, BaseException):
+        staging.mkdir()
+        yield staging
+        _move_into_place(staging, out)
 
 
 @contextmanager
@@ -139,54 +134,95 @@ def resumable_folder(out: Path) -> Iterator[Path]:
     """
     out = Path(out).absolute()
     staging = _unfinished(out)
-    made = [parent for parent in staging.parents if not parent.exists()]
-    lock = None
-    try:
-        with no_space_named(out):
-            staging.mkdir(parents=True, exist_ok=True)
-            lock = _locked(staging, out)
-            for left in staging.rglob(".*.partial"):
-                left.unlink()
+    with _parents_made(staging, Exception), no_space_named(out):
+        staging.mkdir(exist_ok=True)
+        with locked_folder(staging, out), _removed_after(staging, Exception):
+            _remove_half_written(staging)
             yield staging
             _take_the_place(staging, out)
-    except BusyFolderError:
-        raise
-    except Exception:
-        shutil.rmtree(staging, ignore_errors=True)
-        for parent in made:
-            with suppress(OSError):
-                parent.rmdir()
-        raise
-    finally:
-        if lock is not None:
-            os.close(lock)
 
 
 def remove_unfinished(out: Path) -> None:
     """Remove what an interrupted run left beside the finished folder `out`, unless another process fills it."""
     staging = _unfinished(Path(out).absolute())
     if staging.is_dir():
-        with suppress(BusyFolderError):
-            lock = _locked(staging, out)
+        with suppress(BusyFolderError), locked_folder(staging, out):
             shutil.rmtree(staging, ignore_errors=True)
-            os.close(lock)
+
+
+@contextmanager
+def locked_folder(folder: Path, name: Path, patience_s: float = 0.0) -> Iterator[int]:
+    """Lock an existing folder against other processes; give the descriptor that holds the lock.
+
+    The lock ends with the block, or with the process and every worker that inherited the descriptor. On a file
+    system that knows no locks there is none.
+
+    Args:
+        folder: what is locked.
+        name: what the message calls it.
+        patience_s: for how long another process may still hold it.
+
+    Raises:
+        BusyFolderError: another process holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        end = time.monotonic() + patience_s
+        while not _has_locked(descriptor):
+            if time.monotonic() >= end:
+                raise BusyFolderError(
+                    f"{name} is being written by another process; wait for it, or choose another folder"
+                )
+            time.sleep(0.05)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _has_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    return True
+
+
+@contextmanager
+def _parents_made(path: Path, errors: type[BaseException]) -> Iterator[None]:
+    """Make the parents of `path`; after `errors` those that were missing are removed again, where they are empty."""
+    missing = [parent for parent in path.parents if not parent.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except errors:
+        for parent in missing:
+            with suppress(OSError):
+                parent.rmdir()
+        raise
+
+
+@contextmanager
+def _removed_after(folder: Path, errors: type[BaseException]) -> Iterator[None]:
+    try:
+        yield
+    except errors:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _remove_half_written(folder: Path) -> None:
+    for left in list(folder.rglob(".*.partial")):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def _unfinished(out: Path) -> Path:
     return out.parent / f".{out.name}.unfinished"
-
-
-def _locked(folder: Path, out: Path) -> int:
-    """Open a folder under a lock that ends with this process; give its descriptor."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise BusyFolderError(
-            f"{out} is being written by another process; wait for it, or choose another folder"
-        ) from error
-    return descriptor
 
 
 def _take_the_place(staging: Path, out: Path) -> None:

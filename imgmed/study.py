@@ -79,6 +79,7 @@ class Study:
         unused: files that belong to no case (documents and tables aside).
         reason: what the layout was recognised by.
         notes: sentences worth knowing that are no problems.
+        patients: what the layout takes for patients' names, also where a folder makes no case.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Study:
     unused: tuple[Path, ...] = ()
     reason: str = ""
     notes: tuple[str, ...] = ()
+    patients: tuple[str, ...] = ()
 
 
 def duplicate_problems(sources: Sequence[CaseSource]) -> tuple[str, ...]:

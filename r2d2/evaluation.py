@@ -20,8 +20,8 @@ _NOTES = {
 
 
 def split_case_ids(dataset: PreparedDataset, split: Split) -> tuple[str, ...]:
-    """Give the cases of "train", "validation" or "test"."""
-    case_ids: tuple[str, ...] = getattr(dataset.splits, split)
+    """Give the cases of "train", "validation" or "test", without augmented copies: those are no scans."""
+    case_ids: tuple[str, ...] = getattr(dataset.original_splits, split)
     return case_ids
 
 

@@ -65,7 +65,7 @@ def propose(dataset: PreparedDataset, memory_bytes: int | None = None) -> Propos
     depth = max(d for d in range(1, 5) if d == 1 or min(size) / 2**d >= SMALLEST_BOTTOM)
     network = UNetSettings(depth=depth)
     wanted, batch, batch_reason = _batch(network, dataset, memory_bytes)
-    slices = sum(dataset.image(case_id).shape[0] for case_id in dataset.splits.train)
+    slices = sum(dataset.case(case_id).slices_to_train_on for case_id in dataset.splits.train)
     epochs = min(max(round(SLICES_SEEN / max(1, slices)), EPOCHS[0]), EPOCHS[1])
     weights, weights_reason = _class_weights(dataset)
     configuration = Configuration(

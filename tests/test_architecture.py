@@ -251,7 +251,7 @@ def test_loads_no_tensorflow(statements: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", f"{statements}\n{loaded}"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",  # whatever locale a library of another test has left behind
         timeout=120,
         cwd=REPOSITORY,
     )

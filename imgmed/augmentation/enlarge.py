@@ -92,7 +92,7 @@ def plan_copies(cases: Sequence[Case], splits: Splits, target_slices: int) -> li
         AugmentationError: there is nothing to copy.
     """
     train = set(splits.train)
-    counts = {case.case_id: _slices_to_train_on(case) for case in cases if case.case_id in train}
+    counts = {case.case_id: case.slices_to_train_on for case in cases if case.case_id in train}
     sources = [case for case in cases if case.augmented_from is None and counts.get(case.case_id, 0)]
     missing = target_slices - sum(counts.values())
     if missing > 0 and not sources:
@@ -169,7 +169,7 @@ def _check(settings: AugmentationSettings) -> None:
 def _bytes_needed(folder: Path, cases: Sequence[Case], splits: Splits, target_slices: int) -> int:
     """Estimate the size of the copies from that of the training cases: as large for as many slices."""
     train = [case for case in cases if case.case_id in set(splits.train)]
-    at_hand = sum(map(_slices_to_train_on, train))
+    at_hand = sum(case.slices_to_train_on for case in train)
     size = sum(array.nbytes for case in train for array in map_arrays(folder, case.case_id))
     return size * max(0, target_slices - at_hand) // max(1, at_hand)
 
@@ -181,10 +181,6 @@ def _extremes(intensity: IntensityStatistics) -> list[tuple[float, float]]:
 def _labelled_range(label_map: np.ndarray) -> tuple[int, int]:
     labelled = np.flatnonzero(label_map.any(axis=(1, 2)))
     return (int(labelled[0]), int(labelled[-1]) + 1) if len(labelled) else (0, 0)
-
-
-def _slices_to_train_on(case: Case) -> int:
-    return case.grid.slices if case.training_slices is None else len(case.training_slices)
 
 
 def _chosen_slices(source: Case, wanted: int) -> tuple[int, ...] | None:

@@ -7,11 +7,9 @@ rewritten in order, so that the folder is a function of sources and settings alo
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from imgmed.errors import ConversionError, DatasetExistsError, SchemaVersionError
-from imgmed.storage import no_space_named, sha256_of, write_bytes
+from imgmed.storage import locked_folder, no_space_named, sha256_of, write_bytes
 
 __all__ = ["MANIFEST_NAME", "Manifest", "Record", "open_manifest"]
 
 MANIFEST_NAME = "conversion.jsonl"
 SCHEMA_VERSION = 1
-LOCK_SECONDS = 10.0
+PATIENCE_S = 10.0  # the workers of a run that was just killed need a moment to end
 PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
 
 
@@ -97,15 +95,15 @@ def open_manifest(folder: Path, settings: Mapping[str, Any], sources: Path) -> I
 
     Raises:
         DatasetExistsError: the folder holds something else.
-        ConversionError: it was made with other settings or from another folder, or is being written by another run.
+        ConversionError: it was made with other settings or from another folder.
+        BusyFolderError: another run is writing it.
         SchemaVersionError: it was made by another version.
     """
     header = {"schema_version": SCHEMA_VERSION, "sources": str(sources.absolute()), "settings": dict(settings)}
     if folder.exists() and not folder.is_dir():
         raise DatasetExistsError(f"{folder} exists and is no folder; choose another name")
     folder.mkdir(parents=True, exist_ok=True)
-    lock = _locked(folder)
-    try:
+    with locked_folder(folder, folder, PATIENCE_S) as lock:
         manifest = Manifest(folder, header, _read(folder, header), lock)
         _remove_partial_files(folder)
         manifest.put_in_order()  # a line that a crash cut off must not swallow the next one
@@ -114,8 +112,6 @@ def open_manifest(folder: Path, settings: Mapping[str, Any], sources: Path) -> I
         finally:
             _remove_partial_files(folder)
         manifest.put_in_order()
-    finally:
-        os.close(lock)
 
 
 def _read(folder: Path, header: Mapping[str, Any]) -> dict[str, Record]:
@@ -157,24 +153,6 @@ def _check_header(folder: Path, found: Mapping[str, Any], expected: Mapping[str,
 
 def _say(value: Any) -> str:
     return "unset" if value is None else json.dumps(value)
-
-
-def _locked(folder: Path) -> int:
-    """Descriptor of `folder`, locked until it is closed here and in every worker that inherits it."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    end = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
-        except BlockingIOError:
-            # the workers of a run that was just killed need a moment to end
-            if time.monotonic() > end:
-                os.close(descriptor)
-                raise ConversionError(f"{folder} is being written by another run; wait for its end") from None
-            time.sleep(0.05)
-        except OSError:
-            return descriptor  # a file system without locks
 
 
 def _remove_partial_files(folder: Path) -> None:

@@ -21,10 +21,11 @@ from imgmed.formats import case_stem, has_known_suffix, known_suffixes, read_vol
 from imgmed.intensity import percentile_bounds
 from imgmed.labels import INTEGER_TOLERANCE, to_label_map
 from imgmed.resampling import resample_images, resample_labels
+from imgmed.selection import evenly_spread
 from imgmed.slices import SliceGrid
 from imgmed.volume import Volume
 
-__all__ = ["SliceConversion", "evenly_spread", "upright"]
+__all__ = ["SliceConversion", "upright"]
 
 AXIS_LETTERS = "xyz"
 
@@ -214,17 +215,6 @@ def upright(plane: np.ndarray) -> np.ndarray:
     [['right front', 'left front'], ['right back', 'left back']]
     """
     return plane.T[::-1, ::-1]
-
-
-def evenly_spread(count: int, wanted: int | None) -> list[int]:
-    """Return `wanted` of the indices 0 to `count` - 1, the middles of as many equal parts; all if there are no more.
-
-    >>> evenly_spread(10, 5), evenly_spread(10, 1), evenly_spread(2, 70)
-    ([1, 3, 5, 7, 9], [5], [0, 1])
-    """
-    if wanted is None or wanted >= count:
-        return list(range(count))
-    return [(2 * part + 1) * count // (2 * wanted) for part in range(wanted)]
 
 
 def _stack(volume: Volume, array: np.ndarray, axis: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from imgmed.errors import SourceNotFoundError, UnreadableFileError
-from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, VolumeHeader, check_size, damaged
+from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, PICTURE_AFFINE, VolumeHeader, check_size, damaged
 from imgmed.volume import Volume
 
 __all__ = ["read", "read_header"]
@@ -33,7 +33,7 @@ def read(path: Path, entry: str, max_values: int = MAX_VALUES) -> Volume:
         raise damaged(path, error) from error
     if not number.isdecimal() or int(number) >= len(samples) or samples.ndim not in (3, 4):
         raise SourceNotFoundError(f"{path}: no entry {entry}; array {name} has shape {samples.shape}, samples first")
-    return Volume(samples[int(number)][:, :, np.newaxis], np.eye(4), path)
+    return Volume(samples[int(number)][:, :, np.newaxis], PICTURE_AFFINE, path)
 
 
 def read_header(path: Path, entry: str) -> VolumeHeader:

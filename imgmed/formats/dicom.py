@@ -153,8 +153,8 @@ def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
 
     Slices are put in order by their positions. Rescale slope and intercept of each slice are applied (CT: HU);
     the number type is int16 where that holds every possible value, else a larger one or float32. Colour gives
-    channels. One picture without a place in the patient (a chest X-ray) is (rows, columns, 1), identity but
-    for its spacing.
+    channels. One picture without a place in the patient (a chest X-ray) is (rows, columns, 1), placed like any
+    picture but for its spacing.
 
     Raises:
         UnreadableFileError: a file is truncated, damaged or no DICOM.

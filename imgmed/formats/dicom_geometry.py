@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imgmed.errors import InvalidVolumeError
+from imgmed.formats.header import PICTURE_AFFINE
 from imgmed.formats.itk import LPS_TO_RAS
 
 if TYPE_CHECKING:
@@ -112,10 +113,9 @@ def stack_affine(slices: list[Slice]) -> np.ndarray:
     """
     first = slices[0]
     _check_alike(slices)
-    affine = np.eye(4)
     if first.position is None or first.orientation is None:
-        affine[0, 0], affine[1, 1] = first.spacing_mm
-        return affine
+        return PICTURE_AFFINE * [*first.spacing_mm, 1, 1]
+    affine = np.eye(4)
     row, column = first.orientation
     normal = normal_of(slices)
     if normal is None or min(first.spacing_mm) <= 0 or abs(row @ column) > ORIENTATION_TOLERANCE:

@@ -11,7 +11,11 @@ import numpy as np
 
 from imgmed.errors import InvalidVolumeError, UnreadableFileError
 
-__all__ = ["DEFLATE_RATIO", "MAX_VALUES", "VolumeHeader", "check_size", "damaged", "stored_bytes"]
+__all__ = ["DEFLATE_RATIO", "MAX_VALUES", "PICTURE_AFFINE", "VolumeHeader", "check_size", "damaged", "stored_bytes"]
+
+PICTURE_AFFINE = np.array([[0.0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+"""(row, column, page) -> millimetres of pictures, which say nothing about patients: as ITK places them, one pixel a
+millimetre, columns to the patient's left and rows to the back, so that the radiological view shows them upright."""
 
 MAX_VALUES = 2**31
 """Most values (voxels times channels) that a volume may have unless the caller allows more: 8.6 GB as float32."""

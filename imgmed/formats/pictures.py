@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imgmed.errors import InvalidVolumeError, UnreadableFileError, UnsupportedFormatError
-from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, VolumeHeader, check_size, damaged
+from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, PICTURE_AFFINE, VolumeHeader, check_size, damaged
 from imgmed.formats.quiet import quiet
 from imgmed.volume import Volume
 
@@ -41,7 +41,7 @@ def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
     cameras (EXIF) are not followed, so that a picture meets its label map as stored.
 
     Returns:
-        Affine: identity. Pictures say nothing about patients; one pixel counts as 1 mm.
+        Affine: PICTURE_AFFINE. Pictures say nothing about patients; one pixel counts as 1 mm.
 
     Raises:
         UnreadableFileError: truncated, damaged or of another format.
@@ -49,7 +49,7 @@ def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
         InvalidVolumeError: sizes or kinds differ within the stack, or are absurd.
     """
     array = _stack(files, max_values, keep_indices=False)
-    return Volume(_without_constant_alpha(array, _header(files, False)[1]), np.eye(4), files[0])
+    return Volume(_without_constant_alpha(array, _header(files, False)[1]), PICTURE_AFFINE, files[0])
 
 
 def read_indices(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
@@ -67,14 +67,14 @@ def read_indices(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volum
     array = _without_constant_alpha(array, _header(files, True)[1])
     if array.ndim == 4 and array.shape[3] == 3 and (array == array[..., :1]).all():
         array = array[..., 0]  # grey written as RGB
-    return Volume(array, np.eye(4), files[0])
+    return Volume(array, PICTURE_AFFINE, files[0])
 
 
 def read_header(files: tuple[Path, ...]) -> VolumeHeader:
     """Return shape and number type without decoding pixels; a constant alpha channel still counts as a channel."""
     (rows, columns, pages), mode, dtype, channels = _header(files, False)
     kind = FORMATS[files[0].suffix.lower()]
-    return VolumeHeader((rows, columns, pages), channels, dtype, np.eye(4), {"format": kind, "mode": mode})
+    return VolumeHeader((rows, columns, pages), channels, dtype, PICTURE_AFFINE, {"format": kind, "mode": mode})
 
 
 def _header(files: tuple[Path, ...], keep_indices: bool) -> tuple[tuple[int, int, int], str, np.dtype, int]:

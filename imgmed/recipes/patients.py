@@ -72,6 +72,7 @@ def _find(tree: Tree, request: Request) -> Study | None:
         labels=label_names(tree),
         problems=(*problems, *duplicate_problems(sources)),
         reason=reason,
+        patients=tuple(folder.rpartition("/")[2] or tree.root.resolve().name for folder in contents),
     )
 
 

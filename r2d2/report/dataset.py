@@ -11,7 +11,7 @@ import yaml
 
 from imgmed import PreparedDataset
 from imgmed.fingerprint import Fingerprint, read_fingerprint
-from imgmed.oddities import Oddity
+from imgmed.fingerprint.oddities import Oddity
 from r2d2.proposal import Proposal, propose
 from r2d2.report.build import write_page
 from r2d2.report.dataset_pictures import draw_case, draw_geometry, draw_intensities, draw_volumes

@@ -13,8 +13,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from imgmed import PreparedDataset
 from imgmed.fingerprint import Fingerprint
-from imgmed.measures import PERCENTILES
-from imgmed.oddities import AXES
+from imgmed.fingerprint.measures import PERCENTILES
+from imgmed.fingerprint.oddities import AXES
 from r2d2.report.formatting import plural
 from r2d2.report.overlay import (
     EDGES,

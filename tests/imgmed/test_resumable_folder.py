@@ -1,13 +1,16 @@
 """Folders that appear whole, and go on where an interrupted run left them."""
 
+import errno
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
 from imgmed.errors import BusyFolderError
-from imgmed.storage import remove_unfinished, resumable_folder, write_bytes
+from imgmed.storage import locked_folder, remove_unfinished, resumable_folder, write_bytes
 
 
 def names(folder: Path) -> list[str]:
@@ -41,6 +44,8 @@ def test_an_interruption_keeps_what_was_finished(tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt), resumable_folder(tmp_path / "out") as folder:
         write_bytes(folder / "done", b"1")
         (folder / ".half.1234.partial").write_bytes(b"x")
+        (folder / ".source.5678.partial" / "deep").mkdir(parents=True)
+        (folder / ".source.5678.partial" / "deep" / ".a.9.partial").touch()
         raise KeyboardInterrupt
     assert not (tmp_path / "out").exists()
     with resumable_folder(tmp_path / "out") as folder:
@@ -86,3 +91,23 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path) -> None:
         process.kill()
     remove_unfinished(tmp_path / "out")
     assert names(tmp_path) == []
+
+
+def test_a_lock_is_waited_for_as_long_as_asked(tmp_path) -> None:
+    with ExitStack() as held:
+        held.enter_context(locked_folder(tmp_path, tmp_path))
+        with pytest.raises(BusyFolderError), locked_folder(tmp_path, tmp_path, patience_s=0.1):
+            pass
+        Timer(0.2, held.pop_all().close).start()
+        with locked_folder(tmp_path, tmp_path, patience_s=20):
+            pass
+
+
+def test_without_locks_in_the_file_system_work_goes_on(tmp_path, monkeypatch) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr("imgmed.storage.fcntl.flock", refuse)
+    with resumable_folder(tmp_path / "out") as folder:
+        write_bytes(folder / "file", b"1")
+    assert names(tmp_path) == ["out", "out/file"]

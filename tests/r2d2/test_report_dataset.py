@@ -12,8 +12,8 @@ import pytest
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 from imgmed.errors import NotADatasetError
 from imgmed.fingerprint import build_fingerprint, read_fingerprint, write_fingerprint
-from imgmed.measures import measure_case
-from imgmed.reading import ReadingRules, read_case_image, read_case_label
+from imgmed.fingerprint.measures import measure_case
+from imgmed.preparation.reading import ReadingRules, read_case_image, read_case_label
 from imgmed.recipes import read_study
 from imgmed.volume import Volume
 from r2d2.cli import main

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from imgmed.fingerprint import Fingerprint, build_fingerprint
-from imgmed.measures import CaseMeasures, measure_case
-from imgmed.reading import ReadingRules, read_case_image, read_case_label
+from imgmed.fingerprint.measures import CaseMeasures, measure_case
+from imgmed.preparation.reading import ReadingRules, read_case_image, read_case_label
 from imgmed.recipes import read_study
 from imgmed.splits import Splits
 from imgmed.volume import Volume

@@ -9,9 +9,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from imgmed import Volume, read_volume
-from imgmed.duplicates import confirm, describe, is_same_label_map, nominate, signature_of
 from imgmed.errors import LeakError
 from imgmed.splits import fixed_splits, split_cases
+from imgmed.splits.duplicates import confirm, describe, is_same_label_map, nominate, signature_of
 
 pytestmark = pytest.mark.real_data
 

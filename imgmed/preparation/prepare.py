@@ -1,0 +1,396 @@
+"""From a folder of scans to a prepared dataset, in two passes over the files.
+
+The work lies in an unfinished folder beside the wanted one. The first pass keeps a record of each case, the second
+its arrays; both are taken over by a later run. The folder takes its place in one step when it is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from imgmed.archives import is_archive, unpack
+from imgmed.augmentation.enlarge import enlarge_training
+from imgmed.augmentation.settings import AugmentationSettings
+from imgmed.dataset import (
+    ARRAYS,
+    REFERENCES,
+    Case,
+    DatasetDescription,
+    PreparedDataset,
+    case_files,
+    write_description,
+)
+from imgmed.errors import DatasetExistsError, DuplicateCasesError, InvalidCasesError, LeakError
+from imgmed.fingerprint import build_fingerprint, write_fingerprint
+from imgmed.intensity import Normalisation
+from imgmed.labels import label_dtype
+from imgmed.preparation.casework import JOURNAL, CaseRules, write_cases, write_entry
+from imgmed.preparation.comparison import describe_duplicates, find_duplicates
+from imgmed.preparation.intake import Intake, take_in
+from imgmed.preparation.labelling import Labelling, labelling_of
+from imgmed.preparation.patients import join_patients
+from imgmed.preparation.plan import Plan, derive_plan
+from imgmed.preparation.survey import SURVEY, SurveyedCase, is_surveyed, survey_study
+from imgmed.privacy import Pseudonyms, read_patient_key
+from imgmed.progress import Progress
+from imgmed.scan import ScanPreparation, grid_for
+from imgmed.settings import PreparationSettings
+from imgmed.splits import Splits, extend_splits, fixed_splits, read_splits
+from imgmed.splits.duplicates import Duplicate
+from imgmed.splits.given import PARTS, parse_splits
+from imgmed.storage import check_free_space, remove_unfinished, resumable_folder
+from imgmed.volume import Volume
+
+__all__ = ["is_up_to_date", "prepare_dataset"]
+
+PER_CASE_OVERHEAD = 16_384  # bytes: array headers, file system blocks, entries in the JSON files
+UNPACKED = "source"
+Finish = Callable[[PreparedDataset], None]
+
+
+def prepare_dataset(
+    source: Path | str,
+    out: Path | str,
+    settings: PreparationSettings | None = None,
+    *,
+    augmentation: AugmentationSettings | None = None,
+    workers: int = 1,
+    key_file: Path | None = None,
+    finish: Finish | None = None,
+    progress: Progress = None,
+) -> PreparedDataset:
+    """Read, check and prepare every case of a study, and write the dataset.
+
+    Each process holds one case at a time. The dataset appears under `out` when it is complete. After an error
+    nothing of it remains; after an interruption its unfinished part stays beside `out`, and the same call goes
+    on where it was. If `out` holds the dataset of this source and these settings already, nothing is done; if
+    cases were added, changed or taken away meanwhile, `out` is brought up to date and the old cases stay in
+    their splits.
+
+    Args:
+        source: folder of the study, in a layout that a recipe knows, or an archive (.zip, .tar, .tar.gz) of one.
+        out: folder to be made.
+        settings: what the user decided; the rest is derived from the training cases.
+        augmentation: how copies are varied where `settings.augment_to` asks for some; where they would
+            change nothing, or None: as in the paper's Table 1.
+        workers: processes.
+        key_file: key of the pseudonyms, outside of source and `out`, made where it is missing; needed where the
+            source names patients and `settings.patient_ids` is "hashed".
+        finish: called with the complete dataset before it takes its place, to write more files into its folder.
+        progress: called with (stage, done, total).
+
+    Returns:
+        The dataset, opened.
+
+    Raises:
+        ImgMedError: a leaf for each kind of bad input, see `imgmed.errors`; faulty cases are named together.
+    """
+    settings = settings or PreparationSettings()
+    wanted = Path(out)
+    source, out = Path(source).absolute(), wanted.absolute()
+    copies = None if settings.augment_to is None else _augmentation_of_copies(augmentation)
+    previous = _previous(source, out, settings, copies, key_file)
+    if previous is not None and is_up_to_date(previous, source, key_file) and _has_splits(previous, settings.splits):
+        remove_unfinished(out)
+        return PreparedDataset.read(wanted)
+    with resumable_folder(out) as folder:
+        _start(folder, previous)
+        root = _unpacked(source, folder, progress) if is_archive(source) else source
+        intake = take_in(root, settings, key_file, (source, out))
+        _prepare(_Work(source, folder, settings, copies, intake, previous, workers, progress))
+        dataset = PreparedDataset.read(folder)
+        if finish is not None:
+            finish(dataset)
+    return PreparedDataset.read(wanted)
+
+
+def _previous(
+    source: Path,
+    out: Path,
+    settings: PreparationSettings,
+    augmentation: AugmentationSettings | None,
+    key_file: Path | None,
+) -> PreparedDataset | None:
+    """The dataset that stands at `out`, if it is of the same source and settings; None if `out` is free."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    if not out.is_dir() or not (out / "dataset.json").is_file():
+        raise DatasetExistsError(
+            f"{out} exists and is no prepared dataset; choose another folder, or remove it if it is no longer needed"
+        )
+    dataset = PreparedDataset.read(out)
+    theirs = dataset.description
+    ours, before = settings.model_dump(), theirs.settings.model_dump()
+    changed = [f"{key} was {before[key]!r}, now {ours[key]!r}" for key in ours if ours[key] != before[key]]
+    if theirs.augmentation is not None and augmentation is not None and theirs.augmentation != augmentation:
+        changed.append("copies were augmented by other settings")
+    if not any(theirs.source_digest.startswith(one) for one in _path_digests(source, key_file)):
+        changed.append(f"the source was {theirs.source_root}, or the key of the pseudonyms was another")
+    if changed:
+        raise DatasetExistsError(
+            f"{out} was prepared otherwise ({'; '.join(changed)}); choose another folder, or remove it"
+        )
+    return dataset
+
+
+def is_up_to_date(dataset: PreparedDataset, source: Path, key_file: Path | None = None) -> bool:
+    """Tell whether a dataset holds every case of `source`, none besides, and no file has changed since.
+
+    Sizes and dates of the files are compared, not their contents.
+    """
+    source = Path(source).absolute()
+    digest = dataset.description.source_digest
+    if digest not in [one + _archive_state(source) for one in _path_digests(source, key_file)]:
+        return False
+    if is_archive(source):
+        return True
+    intake = take_in(source, dataset.description.settings, key_file, (dataset.folder,))
+    return is_surveyed(intake, dataset.folder / SURVEY)
+
+
+def _path_digest(source: Path, pseudonyms: Pseudonyms | None) -> str:
+    """What stands for the source's path: by the key where patients are hidden, as a plain digest could be guessed."""
+    path = str(source)
+    return hashlib.sha256(path.encode()).hexdigest() if pseudonyms is None else pseudonyms.of(path)
+
+
+def _path_digests(source: Path, key_file: Path | None) -> tuple[str, ...]:
+    """What may stand for it in an earlier dataset."""
+    plain = _path_digest(source, None)
+    if key_file is None or not Path(key_file).is_file():
+        return (plain,)
+    return plain, _path_digest(source, Pseudonyms(read_patient_key(Path(key_file))))
+
+
+def _archive_state(source: Path) -> str:
+    """Size and date of an archive; "" for a folder, whose files are looked at one by one."""
+    if not is_archive(source):
+        return ""
+    status = source.stat()
+    return f"-{status.st_size}-{status.st_mtime_ns}"
+
+
+def _has_splits(dataset: PreparedDataset, path: Path | None) -> bool:
+    """Tell whether a dataset is divided as the user's file has it, where there is one."""
+    if path is None:
+        return True
+    kept = dataset.original_splits
+    given = parse_splits(path, list(kept.part_of))
+    folds = [(sorted(fold.train), sorted(fold.validation)) for fold in kept.folds]
+    return all(given[part] == sorted(getattr(kept, part)) for part in PARTS) and given["folds"] in ([], folds)
+
+
+def _source_digest(source: Path) -> str:
+    content = [str(source)]
+    if is_archive(source):
+        status = source.stat()
+        content += [str(status.st_size), str(status.st_mtime_ns)]
+    return hashlib.sha256("\n".join(content).encode()).hexdigest()
+
+
+def _start(folder: Path, previous: PreparedDataset | None) -> None:
+    """Take over what the earlier dataset holds; which of it still fits is found out case by case."""
+    for path in folder.iterdir():
+        if path.is_file():
+            path.unlink()
+    if previous is None or (folder / JOURNAL).exists():
+        return
+    for name in (SURVEY, ARRAYS, REFERENCES):
+        if (previous.folder / name).is_dir():
+            shutil.copytree(previous.folder / name, folder / name, copy_function=os.link, dirs_exist_ok=True)
+    for case in previous.cases.values():
+        write_entry(folder, case, previous.description.rules_digest)
+
+
+def _unpacked(archive: Path, folder: Path, progress: Progress) -> Path:
+    if not (folder / UNPACKED).is_dir():
+        unpack(archive, folder / UNPACKED, progress=progress)
+    return folder / UNPACKED
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the steps of a preparation share."""
+
+    source: Path
+    folder: Path
+    settings: PreparationSettings
+    augmentation: AugmentationSettings | None
+    intake: Intake
+    previous: PreparedDataset | None
+    workers: int
+    progress: Progress
+
+
+def _prepare(work: _Work) -> None:
+    settings, intake, progress = work.settings, work.intake, work.progress
+    surveyed, skipped = _survey(work)
+    surveyed, joined = _with_patients(surveyed, settings)
+    labelling = labelling_of(
+        [case.record for case in surveyed], intake.rules.labels, settings.regions or intake.study.regions
+    )
+    duplicates = find_duplicates(intake, surveyed, labelling, progress)
+    sentences = describe_duplicates(duplicates, surveyed)
+    if duplicates and settings.on_duplicate == "stop":
+        raise DuplicateCasesError(sentences)
+    splits = _splits(work, surveyed, labelling, duplicates)
+    train = [case for case in surveyed if case.case_id in set(splits.train)]
+    plan = derive_plan(train, surveyed, _channels(work, surveyed), settings, intake.rules.channel_indices)
+    check_free_space(work.folder, _bytes_needed(surveyed, plan.scan_preparation, labelling.labels))
+    rules = CaseRules(
+        reading=intake.rules,
+        preparation=plan.scan_preparation,
+        labelling=labelling,
+        selection=settings.slices,
+        seed=settings.seed,
+    )
+    cases = write_cases(surveyed, rules, work.folder, workers=work.workers, progress=progress)
+    _remove_others(work.folder, cases)
+    fingerprint = build_fingerprint(
+        {case.case_id: labelling.completed(case.record) for case in surveyed},
+        channels=plan.scan_preparation.channels,
+        labels=labelling.labels,
+        splits=splits,
+        duplicates=sentences,
+    )
+    write_fingerprint(work.folder, fingerprint)
+    if settings.augment_to is not None and work.augmentation is not None:
+        cases, splits = enlarge_training(
+            work.folder,
+            cases,
+            splits,
+            target_slices=settings.augment_to,
+            settings=work.augmentation,
+            seed=settings.seed,
+            progress=progress,
+        )
+    description = _describe(work, plan, labelling, rules, cases, splits, (*sentences, *joined), skipped)
+    write_description(work.folder, description, cases, splits)
+
+
+def _augmentation_of_copies(asked: AugmentationSettings | None) -> AugmentationSettings:
+    """What was asked for; the paper's Table 1 where that would change nothing."""
+    return AugmentationSettings.model_validate("table1") if asked is None or asked.is_neutral else asked
+
+
+def _survey(work: _Work) -> tuple[tuple[SurveyedCase, ...], tuple[str, ...]]:
+    """The usable cases, and a sentence for each that is left out; without permission to leave out, all are raised."""
+    study = work.intake.study
+    surveyed, found = survey_study(work.intake, work.folder / SURVEY, workers=work.workers, progress=work.progress)
+    problems = (*study.problems, *found)
+    if problems and (work.settings.on_error == "stop" or not surveyed):
+        raise InvalidCasesError(problems, len(study.sources))
+    return surveyed, tuple(map(work.intake.redaction.apply, problems))
+
+
+def _with_patients(
+    surveyed: Sequence[SurveyedCase], settings: PreparationSettings
+) -> tuple[tuple[SurveyedCase, ...], tuple[str, ...]]:
+    """The cases with the patients that they belong to by layout and headers; a pattern of the user's stands alone."""
+    if settings.patient_pattern is not None:
+        return tuple(surveyed), ()
+    patients, sentences = join_patients(
+        {case.case_id: case.record.patient_id for case in surveyed},
+        {case.case_id: case.record.header_patient for case in surveyed},
+    )
+    return tuple(
+        replace(case, record=case.record.model_copy(update={"patient_id": patients[case.case_id]})) for case in surveyed
+    ), sentences
+
+
+def _splits(
+    work: _Work, surveyed: Sequence[SurveyedCase], labelling: Labelling, duplicates: Sequence[Duplicate]
+) -> Splits:
+    """The user's splits, those of the earlier dataset, the source's, or new ones, in this order."""
+    settings = work.settings
+    patients = {case.case_id: case.record.patient_id for case in surveyed}
+    strata = {case.case_id: labelling.values_in(case.record) for case in surveyed}
+    pairs = [duplicate.pair for duplicate in duplicates]
+    fractions = (settings.validation_fraction, settings.test_fraction)
+    if settings.splits is not None:
+        return read_splits(settings.splits, patients, settings.folds, settings.seed, strata=strata, duplicates=pairs)
+    if work.previous is not None:
+        kept = work.previous.original_splits
+        return extend_splits(kept, patients, *fractions, settings.seed, strata=strata, duplicates=pairs)
+    parts = {case.case_id: case.source.split for case in surveyed if case.source.split is not None}
+    if settings.source_splits == "ignore":
+        parts = {}
+    try:
+        return fixed_splits(parts, patients, *fractions, settings.folds, settings.seed, strata=strata, duplicates=pairs)
+    except LeakError as error:
+        advice = "the source divides its cases so; preparation.source_splits=ignore draws new splits"
+        raise LeakError(error.problems, advice) from None
+
+
+def _channels(work: _Work, surveyed: Sequence[SurveyedCase]) -> tuple[str, ...]:
+    """Names of the channels that are kept."""
+    names, kept = work.intake.rules.declared_channels, work.intake.rules.channel_indices
+    if names is not None:
+        return names if kept is None else tuple(names[index] for index in kept)
+    count = surveyed[0].channels
+    return ("image",) if count == 1 else tuple(f"channel_{number}" for number in kept or range(count))
+
+
+def _bytes_needed(cases: Sequence[SurveyedCase], preparation: ScanPreparation, labels: Mapping[str, int]) -> int:
+    per_voxel = 4 * len(preparation.channels) + label_dtype(list(labels.values())).itemsize
+    voxels = (grid_for(_without_voxels(case), preparation).stack_shape for case in cases)
+    return sum(int(np.prod(shape)) * per_voxel + PER_CASE_OVERHEAD for shape in voxels)
+
+
+def _without_voxels(case: SurveyedCase) -> Volume:
+    return Volume(np.broadcast_to(np.float32(0), case.shape), case.affine)
+
+
+def _remove_others(folder: Path, cases: Sequence[Case]) -> None:
+    """Remove arrays of cases that are no longer in the study, the journal and what was unpacked."""
+    wanted = {path for case in cases for path in case_files(folder, case.case_id, case.label is not None)}
+    for name in (ARRAYS, REFERENCES):
+        if (folder / name).is_dir():
+            for path in (folder / name).iterdir():
+                if path not in wanted:
+                    path.unlink()
+    for name in (JOURNAL, UNPACKED):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _describe(
+    work: _Work,
+    plan: Plan,
+    labelling: Labelling,
+    rules: CaseRules,
+    cases: Sequence[Case],
+    splits: Splits,
+    warnings: tuple[str, ...],
+    skipped: tuple[str, ...],
+) -> DatasetDescription:
+    train = set(splits.train)
+    study, hide = work.intake.study, work.intake.redaction.apply
+    return DatasetDescription(
+        name=hide(study.name),
+        task=study.task,
+        source_root=hide(str(work.source)),
+        source_digest=_path_digest(work.source, work.intake.pseudonyms) + _archive_state(work.source),
+        recipe=study.recipe,
+        settings=work.settings,
+        augmentation=work.augmentation,
+        channels=plan.scan_preparation.channels,
+        labels=dict(labelling.labels),
+        regions=dict(labelling.regions),
+        scan_preparation=plan.scan_preparation,
+        normalisation=plan.normalisation,
+        intensity=Normalisation.of_cases(
+            plan.normalisation, [case.intensity for case in cases if case.case_id in train]
+        ),
+        reasons=plan.reasons,
+        fingerprint=plan.fingerprint,
+        warnings=warnings,
+        skipped=skipped,
+        rules_digest=rules.digest,
+    )

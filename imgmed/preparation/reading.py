@@ -1,0 +1,139 @@
+"""One case as it is read: its image with the wanted channels, its labels on the image's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from imgmed.errors import InvalidVolumeError, PairMismatchError
+from imgmed.formats import read_header, read_volume
+from imgmed.formats.labels import Segments, read_label
+from imgmed.geometry import axis_codes, describe_affine, is_same_affine
+from imgmed.labels import combine, compose, remap_labels
+from imgmed.scan import channel_array
+from imgmed.study import CaseSource, VolumeSource
+from imgmed.volume import Volume
+
+__all__ = ["CaseLabel", "ReadingRules", "read_case_image", "read_case_label"]
+
+
+class ReadingRules(BaseModel):
+    """What is taken of a case's files, the same for all cases of a study."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    declared_channels: tuple[str, ...] | None = Field(default=None, description="Names that the study declares.")
+    channel_indices: tuple[int, ...] | None = Field(default=None, description="Channels to keep, in order; null: all.")
+    remap_labels: dict[int, int] | Literal["foreground"] | None = Field(
+        default=None, description='{value in the files: wanted value}; "foreground": all above 0 become 1.'
+    )
+    labels: dict[str, int] | None = Field(default=None, description="Declared labels; null: whatever is found.")
+
+
+def read_case_image(source: CaseSource, rules: ReadingRules) -> Volume:
+    """Return the image of a case as (i, j, k, channels) float32: its volumes stacked, the wanted channels kept.
+
+    Raises:
+        PairMismatchError: the volumes do not lie on the same grid.
+        InvalidVolumeError: NaN or infinite voxels, or another number of channels than declared.
+    """
+    volumes = [read_volume(image) for image in source.images]
+    for other in volumes[1:]:
+        _check_same_grid(volumes[0], other)
+    arrays = [channel_array(volume) for volume in volumes]
+    array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=3)
+    declared = rules.declared_channels
+    if declared is not None and array.shape[3] != len(declared):
+        raise InvalidVolumeError(
+            f"{source.images[0]}: {array.shape[3]} channels, but the study declares {len(declared)}"
+            f" ({', '.join(declared)}); correct one of them"
+        )
+    kept = rules.channel_indices
+    if kept is not None:
+        if max(kept) >= array.shape[3]:
+            raise InvalidVolumeError(f"{source.images[0]}: {array.shape[3]} channels, none with number {max(kept)}")
+        array = np.ascontiguousarray(array[..., list(kept)])
+    return Volume(array, volumes[0].affine, volumes[0].path)
+
+
+def _check_same_grid(first: Volume, other: Volume) -> None:
+    if first.shape != other.shape:
+        raise PairMismatchError(
+            f"{first.origin}: shape {_times(first.shape)}, but its other channel {other.origin} has"
+            f" {_times(other.shape)}; both must lie on the same voxel grid"
+        )
+    if not is_same_affine(first.affine, other.affine):
+        raise PairMismatchError(
+            f"{first.origin}: affine {describe_affine(first.affine)}, but its other channel {other.origin} has"
+            f" {describe_affine(other.affine)}; both must lie on the same voxel grid (register and resample one onto"
+            " the other, or copy the header if only the header is wrong)"
+        )
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(size) for size in shape)
+
+
+@dataclass(frozen=True, eq=False)
+class CaseLabel:
+    """The labels of a case on its image's grid.
+
+    Args:
+        label_map: (i, j, k) unsigned integers; None where the source names masks.
+        masks: {name: (i, j, k) bool}, none empty, which may overlap; None where the source holds integers.
+        repaired: sentences on what reading set right.
+    """
+
+    label_map: np.ndarray | None
+    masks: Mapping[str, np.ndarray] | None
+    repaired: tuple[str, ...] = ()
+
+    @property
+    def combinations(self) -> dict[frozenset[str], int]:
+        """Which masks overlap, with their voxels; {} for integers."""
+        if self.masks is None:
+            return {}
+        numbers, combinations = combine(self.masks)
+        counts = np.bincount(numbers.ravel(), minlength=len(combinations)).tolist()
+        return {names: count for names, count in zip(combinations, counts, strict=True) if names and count}
+
+    def numbered(self, segments: Mapping[str, tuple[int, ...]]) -> np.ndarray:
+        """Return a label map (i, j, k); masks become the composite integers of `segments`."""
+        return self.label_map if self.label_map is not None else compose(self.masks or {}, segments)
+
+
+def read_case_label(source: VolumeSource, image: Volume, rules: ReadingRules) -> CaseLabel:
+    """Return the labels of a case on the grid of its image.
+
+    Raises:
+        PairMismatchError: image and label do not lie on the same voxels.
+        LabelError: not a map of whole numbers, or a value that `rules.remap_labels` does not know.
+    """
+    label = read_label(source, image)
+    if isinstance(label, Segments):
+        masks = {name: mask for name, mask in label.masks.items() if mask.any()}  # what is declared may be empty
+        return CaseLabel(None, masks) if masks else CaseLabel(np.zeros(image.shape, np.uint8), None)
+    return CaseLabel(_remapped(label.array, rules.remap_labels), None, _repairs(source, image))
+
+
+def _remapped(label_map: np.ndarray, rule: dict[int, int] | Literal["foreground"] | None) -> np.ndarray:
+    if rule is None:
+        return label_map
+    if rule == "foreground":
+        return (label_map > 0).astype(np.uint8)
+    return remap_labels(label_map, rule, others="keep")
+
+
+def _repairs(source: VolumeSource, image: Volume) -> tuple[str, ...]:
+    """What reading an integer label map set right."""
+    header = read_header(source)
+    repaired = []
+    if header.dtype.kind == "f":
+        repaired.append(f"label map stored as {header.dtype}, rounded to whole numbers")
+    if not is_same_affine(image.affine, header.affine):
+        repaired.append(f"label map stored as {axis_codes(header.affine)}, turned to {axis_codes(image.affine)}")
+    return tuple(repaired)

@@ -1,0 +1,28 @@
+"""Division of a study's cases, and what must not be divided: patients and copies of the same image."""
+
+from imgmed.splits.division import (
+    FEWEST_PATIENTS,
+    PARTS,
+    Fold,
+    Splits,
+    extend_splits,
+    fixed_splits,
+    patients_of,
+    read_splits,
+    split_cases,
+)
+from imgmed.splits.leaks import check_no_leak, group_cases
+
+__all__ = [
+    "FEWEST_PATIENTS",
+    "PARTS",
+    "Fold",
+    "Splits",
+    "check_no_leak",
+    "extend_splits",
+    "fixed_splits",
+    "group_cases",
+    "patients_of",
+    "read_splits",
+    "split_cases",
+]

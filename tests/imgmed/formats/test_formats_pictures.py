@@ -1,0 +1,203 @@
+"""PNG, JPEG and TIFF: what Pillow and OpenCV write is read with its bits, channels and pages."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import SimpleITK
+from PIL import Image
+
+from imgmed.errors import InvalidVolumeError, LabelError, SourceLayoutError, UnreadableFileError, UnsupportedFormatError
+from imgmed.formats import read_header, read_volume
+from imgmed.formats.labels import read_label
+from imgmed.geometry import orientation_of, to_canonical
+from imgmed.study import VolumeSource
+from imgmed.volume import Volume
+
+RNG = np.random.default_rng(3)
+GREY = RNG.integers(0, 256, (5, 7), dtype=np.uint8)
+RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+ALPHA = RNG.integers(0, 256, (5, 7, 1), dtype=np.uint8)
+DEEP = RNG.integers(0, 65536, (5, 7), dtype=np.uint16)
+DEEP_RGB = RNG.integers(0, 65536, (5, 7, 3), dtype=np.uint16)
+
+
+def save(path: Path, array: np.ndarray, **options: object) -> Path:
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".TIFF"])
+@pytest.mark.parametrize(
+    "array", [GREY, RGB, DEEP, np.concatenate([RGB, ALPHA], axis=2)], ids=["L", "RGB", "16", "RGBA"]
+)
+def test_pixels_come_back_as_rows_columns_pages(tmp_path: Path, array, suffix):
+    path = save(tmp_path / f"a{suffix}", array)
+    volume, header = read_volume(path), read_header(path)
+    np.testing.assert_array_equal(volume.array, array[:, :, np.newaxis])
+    assert volume.array.dtype == header.dtype == array.dtype
+    assert (volume.shape, volume.channels) == (header.shape, header.channels)
+    first_page = SimpleITK.ReadImage(str(path))
+    for row, column in ((0, 0), (3, 1), (1, 4)):
+        x, y = first_page.TransformIndexToPhysicalPoint((column, row))[:2]
+        np.testing.assert_allclose(volume.affine @ [row, column, 0, 1], [-x, -y, 0, 1])
+
+
+def test_the_radiological_view_shows_pictures_upright(tmp_path: Path):
+    """The patient's right at the left edge and the front at the top: both canonical axes of the plane are turned."""
+    volume = read_volume(save(tmp_path / "a.png", GREY))
+    plane = to_canonical(volume.array, orientation_of(volume.affine))[:, :, 0]
+    np.testing.assert_array_equal(plane[::-1, ::-1].T, GREY)
+
+
+@pytest.mark.parametrize(("suffix", "channels"), [(".png", 3), (".png", 4), (".tif", 3)])
+def test_colour_of_16_bits_keeps_them(tmp_path: Path, suffix, channels):
+    array = np.dstack([DEEP_RGB, DEEP])[:, :, :channels]
+    bgr = array[:, :, [2, 1, 0, 3][:channels]]
+    assert cv2.imwrite(str(tmp_path / f"a{suffix}"), bgr)
+    volume = read_volume(tmp_path / f"a{suffix}")
+    assert volume.array.dtype == np.uint16
+    np.testing.assert_array_equal(volume.array[:, :, 0], array)
+
+
+def test_a_constant_alpha_channel_is_dropped(tmp_path: Path):
+    opaque = np.concatenate([RGB, np.full_like(ALPHA, 255)], axis=2)
+    np.testing.assert_array_equal(read_volume(save(tmp_path / "a.png", opaque)).array[:, :, 0], RGB)
+    grey = np.concatenate([GREY[..., np.newaxis], np.full_like(ALPHA, 255)], axis=2)
+    np.testing.assert_array_equal(read_volume(save(tmp_path / "b.png", grey)).array[:, :, 0], GREY)
+
+
+def test_black_and_white_floats_and_integers_of_32_bits(tmp_path: Path):
+    Image.fromarray(GREY > 99).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.png").array[:, :, 0], GREY > 99)
+    real = RNG.normal(size=(4, 3)).astype(np.float32)
+    np.testing.assert_array_equal(read_volume(save(tmp_path / "a.tif", real)).array[:, :, 0], real)
+    whole = RNG.integers(-70000, 70000, (4, 3), dtype=np.int32)
+    np.testing.assert_array_equal(read_volume(save(tmp_path / "b.tif", whole)).array[:, :, 0], whole)
+
+
+@pytest.fixture
+def palette(tmp_path: Path) -> tuple[Path, np.ndarray, np.ndarray]:
+    numbers = RNG.integers(0, 4, (5, 7), dtype=np.uint8)
+    colours = np.array([[0, 0, 0], [255, 0, 0], [9, 200, 30], [4, 5, 6]], np.uint8)
+    image = Image.fromarray(numbers)
+    image.putpalette(colours.ravel().tolist())
+    image.save(tmp_path / "p.png")
+    return tmp_path / "p.png", numbers, colours
+
+
+def test_a_palette_is_colours_in_an_image_and_numbers_in_a_label_map(palette):
+    path, numbers, colours = palette
+    np.testing.assert_array_equal(read_volume(path).array[:, :, 0], colours[numbers])
+    label = read_label(path, Volume(np.zeros((5, 7, 1)), read_volume(path).affine))
+    np.testing.assert_array_equal(label.array[:, :, 0], numbers)
+
+
+def test_a_jpeg_is_read_as_an_image_and_refused_as_a_label_map(tmp_path: Path):
+    smooth = np.linspace(0, 255, 16 * 16).reshape(16, 16).astype(np.uint8)
+    path = save(tmp_path / "a.jpg", smooth, quality=95)
+    image = read_volume(path)
+    assert np.abs(image.array[:, :, 0].astype(int) - smooth).max() < 6
+    with pytest.raises(UnsupportedFormatError, match=r"a\.jpg: JPEG changes pixel values.*PNG"):
+        read_label(path, image)
+
+
+def test_a_label_map_of_another_size_is_refused(tmp_path: Path):
+    image = read_volume(save(tmp_path / "a.png", GREY))
+    with pytest.raises(Exception, match=r"a\.png: image and its label .*b\.png .*4 x 7 x 1 .*5 x 7 x 1"):
+        read_label(save(tmp_path / "b.png", GREY[:4]), image)
+
+
+def test_grey_written_as_rgb_is_a_label_map_and_colours_are_not(tmp_path: Path):
+    image = read_volume(save(tmp_path / "a.png", GREY))
+    grey = read_label(save(tmp_path / "b.png", np.dstack([GREY] * 3)), image)
+    np.testing.assert_array_equal(grey.array[:, :, 0], GREY)
+    with pytest.raises(LabelError, match=r"c\.png.*3 axes"):
+        read_label(save(tmp_path / "c.png", RGB), image)
+
+
+def test_pages_and_sequences_are_the_third_axis(tmp_path: Path):
+    pages = RNG.integers(0, 256, (3, 5, 7), dtype=np.uint8)
+    first, *others = [Image.fromarray(page) for page in pages]
+    first.save(tmp_path / "a.tif", save_all=True, append_images=others)
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.tif").array, pages.transpose(1, 2, 0))
+    assert read_header(tmp_path / "a.tif").shape == (5, 7, 3)
+
+    folder = tmp_path / "stack"
+    folder.mkdir()
+    for number, page in enumerate(pages, start=9):
+        save(folder / f"s{number}.png", page)
+    np.testing.assert_array_equal(read_volume(folder).array, pages.transpose(1, 2, 0))
+    source = VolumeSource((folder / "s11.png", folder / "s9.png"))
+    np.testing.assert_array_equal(read_volume(source).array, pages[[2, 0]].transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("other", [GREY[:4], RGB, DEEP], ids=["size", "colour", "bits"])
+def test_unlike_pictures_are_no_stack(tmp_path: Path, other):
+    save(tmp_path / "a1.png", GREY)
+    save(tmp_path / "a2.png", other)
+    with pytest.raises(InvalidVolumeError, match=r"a2\.png: pictures of one stack need one size and kind"):
+        read_volume(tmp_path)
+
+
+def test_folders_without_a_volume_are_refused(tmp_path: Path):
+    with pytest.raises(SourceLayoutError, match="exactly one DICOM series or one stack of pictures; found neither"):
+        read_volume(tmp_path)
+
+
+def test_colours_that_are_no_channels_and_animations_are_refused(tmp_path: Path):
+    Image.new("CMYK", (4, 4)).save(tmp_path / "a.tif")
+    with pytest.raises(UnsupportedFormatError, match=r"a\.tif: pixels of kind CMYK"):
+        read_volume(tmp_path / "a.tif")
+    frames = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
+    frames[0].save(tmp_path / "b.png", save_all=True, append_images=frames[1:])
+    with pytest.raises(UnsupportedFormatError, match=r"b\.png: an animated PNG of 2 frames"):
+        read_volume(tmp_path / "b.png")
+
+
+def test_truncated_colour_of_16_bits_is_named(tmp_path: Path, capfd):
+    deep = RNG.integers(0, 65536, (64, 64, 3), dtype=np.uint16)
+    for name in ("a.png", "a.tif"):
+        cv2.imwrite(str(tmp_path / name), deep)
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data[: len(data) // 2])
+        with pytest.raises(UnreadableFileError, match=name.replace(".", r"\.")):
+            read_volume(tmp_path / name)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
+@pytest.mark.parametrize("kept", [0.0, 0.02, 0.5, 0.9])
+def test_truncated_pictures_are_named(tmp_path: Path, name, kept):
+    path = save(tmp_path / name, RNG.integers(0, 256, (64, 64), dtype=np.uint8))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(UnreadableFileError, match=name.replace(".", r"\.")):
+        read_volume(path)
+
+
+def test_a_picture_of_another_format_than_its_name_is_refused(tmp_path: Path):
+    save(tmp_path / "a.png", GREY).rename(tmp_path / "a.jpg")
+    with pytest.raises(UnreadableFileError, match=r"a\.jpg: not a JPEG picture"):
+        read_volume(tmp_path / "a.jpg")
+
+
+def png_claiming(path: Path, width: int, height: int) -> Path:
+    """A PNG of a few bytes whose header claims any size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    return path
+
+
+@pytest.mark.parametrize("size", [(10000, 10000), (60000, 60000), (2**31 - 1, 2**31 - 1)])
+def test_pictures_that_claim_absurd_sizes_are_refused(tmp_path: Path, size):
+    with pytest.raises((UnreadableFileError, InvalidVolumeError), match=r"a\.png: .*asks for"):
+        read_volume(png_claiming(tmp_path / "a.png", *size))
