@@ -109,9 +109,7 @@ def prepare_dataset(
     return PreparedDataset.read(wanted)
 
 
-def _previous(
-    source: Path, out: Path, settings: PreparationSettings, key_file: Path | None
-) -> PreparedDataset | None:
+def _previous(source: Path, out: Path, settings: PreparationSettings, key_file: Path | None) -> PreparedDataset | None:
     """The dataset that stands at `out`, if it is of the same source and settings; None if `out` is free."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
@@ -275,8 +273,7 @@ def _with_patients(
         {case.case_id: case.record.header_patient for case in surveyed},
     )
     return tuple(
-        replace(case, record=case.record.model_copy(update={"patient_id": patients[case.case_id]}))
-        for case in surveyed
+        replace(case, record=case.record.model_copy(update={"patient_id": patients[case.case_id]})) for case in surveyed
     ), sentences
 
 

@@ -107,9 +107,7 @@ def write_scan(scan: Scan, kind: str) -> None:
     """File names are out of order and without suffix, as archives write them."""
     change = identified(scan.person)
     names = [3, 0, 5, 1, 4, 2]
-    write_series(
-        scan.series, scan.array, AFFINE, change=change, description=CHEST, names=lambda k: f"IM{names[k]:04d}"
-    )
+    write_series(scan.series, scan.array, AFFINE, change=change, description=CHEST, names=lambda k: f"IM{names[k]:04d}")
     scout = np.zeros((24, 24, 2), np.int16)
     write_series(scan.folder / "scout", scout, AFFINE, change=change, description="localiser", names="S{}".format)
     if kind == "nifti":
