@@ -28,6 +28,7 @@ from imgmed import (
 )
 from imgmed.formats.dicom import find_series, is_dicom
 from imgmed.progress import Progress
+from imgmed.recipes.names import label_name
 from imgmed.storage import read_json, sha256_of, staged_folder, write_json
 from imgmed.study import VolumeSource
 from r2d2.errors import PredictionError
@@ -240,12 +241,12 @@ def find_scans(inputs: Sequence[Path]) -> list[tuple[str, VolumeSource]]:
     """List the scans among files and folders, each with a name.
 
     Args:
-        inputs: files, and folders whose scans are taken: their files (not those of their subfolders), or the DICOM
-            image series anywhere below.
+        inputs: files, and folders whose scans are taken: their files (not those of their subfolders), or, where there
+            are none but label maps, the DICOM image series anywhere below.
 
     Returns:
         Name and files of each, those of a folder in the order of their names. A series is called as its folder is,
-        with a number where the folder holds several.
+        with those above it where several are called so ("p1_CT", "p2_CT"), and with a number where it holds several.
 
     Raises:
         PredictionError: a path is missing, is no scan, or a folder holds none.
@@ -255,7 +256,9 @@ def find_scans(inputs: Sequence[Path]) -> list[tuple[str, VolumeSource]]:
     for path in inputs:
         if path.is_dir():
             scans = sorted(p for p in path.iterdir() if p.is_file() and has_known_suffix(p) and not is_dicom(p))
-            named = [(case_stem(scan), VolumeSource((scan,))) for scan in scans] or _series_in(path)
+            are_labels = all(label_name(case_stem(scan)) is not None for scan in scans)  # or there are none
+            series = _series_in(path) if are_labels else []
+            named = series or [(case_stem(scan), VolumeSource((scan,))) for scan in scans]
             if not named:
                 raise PredictionError(f"no scans in {path}; files that can be read end in {suffixes}, or are DICOM")
             found += named
@@ -271,12 +274,14 @@ def find_scans(inputs: Sequence[Path]) -> list[tuple[str, VolumeSource]]:
 def _series_in(folder: Path) -> list[tuple[str, VolumeSource]]:
     series = [one.source for one in find_series(folder) if one.kind == "image"]
     counts = Counter(source.path.parent for source in series)
+    same_name = Counter(parent.name for parent in counts)
     numbers: Counter[Path] = Counter()
     named = []
     for source in series:
         parent = source.path.parent
         numbers[parent] += 1
-        name = parent.resolve().name
+        is_alone = parent == folder or same_name[parent.name] == 1
+        name = parent.resolve().name if is_alone else "_".join(parent.relative_to(folder).parts)
         named.append((name if counts[parent] == 1 else f"{name}_{numbers[parent]}", source))
     return named
 

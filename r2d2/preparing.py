@@ -58,7 +58,7 @@ def prepare(
         proposed = proposal.configuration.model_copy(update={"dataset": Path(), "preparation": settings})
         if augmentation is not None and settings.augment_to is None:
             proposed = proposed.model_copy(update={"augmentation": augmentation})
-        title = f"Settings proposed for {dataset.name}; 'r2d2 train --dataset {out}' uses them."
+        title = f"Settings proposed for {dataset.name}; 'r2d2 train --dataset' with this folder uses them."
         write_bytes(dataset.folder / FILE_NAME, commented_yaml(proposed, title, proposal.reasons).encode())
         build_dataset_report(dataset, dataset.folder / REPORT, proposal)
         finished.append(dataset)

@@ -11,43 +11,22 @@ __all__ = ["Redaction"]
 
 FEWEST_LETTERS = 2  # a single letter is no name, a number of two digits is none either
 FEWEST_WITHIN_WORDS = 4  # shorter values are found as words of their own only
+FEWEST_DIGITS = 6  # of a number that tells a patient without the words beside it
 FEWEST_UMLAUTS = 4  # "Loew" may be spelt "Löw"; "Doe" is not taken for "Dö"
 BETWEEN = r"[\W_]{0,2}"  # what may stand between the words of a name: "Doe_Jane", "DoeJane", "Doe, Jane"
 LETTER, DIGIT, EITHER = r"[^\W\d_]", r"\d", r"[^\W_]"
 BASE = {"æ": "a", "œ": "o", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"}
 UMLAUTS = {"a": "ea", "o": "e", "u": "e"}  # what may follow a vowel whose mark is written out: "Mueller", "Aaberg"
 MONTHS = ("jan", "feb", "mar", "apr", "ma[iy]", "jun", "jul", "aug", "sep", "o[ck]t", "nov", "de[cz]")
-GENERIC = frozenset(
-    [
-        "anon",
-        "anonym",
-        "anonymised",
-        "anonymized",
-        "case",
-        "ct",
-        "dicom",
-        "image",
-        "images",
-        "label",
-        "labels",
-        "mr",
-        "mri",
-        "pat",
-        "patient",
-        "pet",
-        "scan",
-        "series",
-        "study",
-        "sub",
-        "subject",
-        "test",
-        "train",
-        "unknown",
-        "val",
-        "validation",
-        "visit",
-    ]
-)  # words of a folder's name that name nobody
+IN_FOLDERS = (
+    "anon", "anonym", "anonymised", "anonymized", "case", "ct", "dicom", "image", "images", "label", "labels", "mr",
+    "mri", "pat", "patient", "pet", "scan", "series", "study", "sub", "subject", "test", "train", "unknown", "visit",
+)  # fmt: skip
+IN_SENTENCES = (
+    "an", "and", "as", "at", "be", "by", "do", "each", "for", "from", "has", "in", "is", "it", "no", "not", "of",
+    "on", "or", "that", "the", "to", "with",
+)  # fmt: skip
+GENERIC = frozenset((*IN_FOLDERS, *IN_SENTENCES))  # words that name nobody alone
 
 
 class Redaction:
@@ -118,8 +97,8 @@ def _patterns(value: str) -> Iterator[tuple[int, str]]:
         parts = [part for word in words for part in word]
         if not _is_telling("".join(parts)):
             continue
-        yield _bounded(parts)
-        if len(words) > 1:
+        yield from (_bounded(word) for word in (parts, *words) if word is parts or len(word) > 1)
+        if len(words) > 1 and not GENERIC.intersection((*words[0], *words[1])):
             first, second = words[:2]
             yield from (_bounded([*first, *second]), _bounded([*second, *first]))
             if folded.isascii() and not any(map(str.isdigit, folded)):
@@ -131,12 +110,15 @@ def _patterns(value: str) -> Iterator[tuple[int, str]]:
 
 
 def _single(parts: Sequence[str]) -> list[str]:
-    """The parts that tell a patient alone: those of a name; of a name with a number ("doe_jane_4711") the long ones."""
-    if not any(part.isdigit() for part in parts):
+    """The parts that tell a patient alone: those of a name, also of one with a number ("doe_jane_4711"), but not of
+    a numbered word ("case_01").
+    """
+    if not any(map(str.isdigit, "".join(parts))):
         return [part for part in parts if _is_telling(part) and part not in GENERIC]
+    numbers = [part for part in parts if part.isdigit() and len(part) >= FEWEST_DIGITS]
     letters = [part for part in parts if part.isalpha() and part not in GENERIC]
     names = [part for part in letters if len(part) > FEWEST_LETTERS or not part.isascii()]
-    return [*(names if len(letters) > 1 else ()), *(part for part in parts if part.isdigit() and len(part) > 5)]
+    return [*(names if numbers or len(letters) > 1 else ()), *numbers]
 
 
 def _is_telling(part: str) -> bool:
