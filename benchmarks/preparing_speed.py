@@ -249,7 +249,7 @@ def run_study(options: argparse.Namespace) -> None:
 
 
 STARTED = (
-    "import imgmed.prepare, os, re; s = open('/proc/self/status').read();"
+    "import imgmed, os, re; imgmed.prepare_dataset; s = open('/proc/self/status').read();"
     " open(f'{folder}/{{os.getpid()}}.held', 'w').write(re.search(r'VmRSS:\\s*(\\d+)', s)[1]);"
     " open('/proc/self/clear_refs', 'w').write('5')"
 )
