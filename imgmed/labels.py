@@ -172,6 +172,11 @@ def parse_regions(declared: Any, labels: Mapping[str, int], origin: str) -> dict
                 f"{origin}: region {name!r} holds {_listed(unknown)}; a region consists of labels other than the"
                 f" background: {known or 'there are none'}"
             )
+        if name in labels and set(values) != {labels[name]}:
+            raise LabelError(
+                f"{origin}: region {name!r} holds {_listed(values)}, but {name!r} is the label {labels[name]}; call one"
+                " of them otherwise"
+            )
         regions[name] = tuple(sorted(set(values)))
     return regions
 

@@ -135,6 +135,15 @@ class PreparationSettings(BaseModel):
             )
         return channels
 
+    @field_validator("remap_labels")
+    @classmethod
+    def _check_remapping(
+        cls, mapping: dict[int, int] | Literal["foreground"] | None
+    ) -> dict[int, int] | Literal["foreground"] | None:
+        if isinstance(mapping, dict) and not all(0 <= value <= 65535 for pair in mapping.items() for value in pair):
+            raise ValueError(f"remap_labels takes and gives values from 0 to 65535; received {mapping}")
+        return mapping
+
     @field_validator("spacing_mm")
     @classmethod
     def _check_spacing(cls, spacing: tuple[float, float, float] | None) -> tuple[float, float, float] | None:

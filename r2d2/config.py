@@ -75,9 +75,11 @@ def read_layer(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(layer, dict):
         raise ConfigurationError(f"{path} must hold keys with values, like 'training:'; received {layer!r:.60}")
-    for key in ("dataset", "run_dir"):
-        if isinstance(layer.get(key), str):
-            layer[key] = str((path.parent / layer[key]).absolute())
+    preparation = layer.get("preparation")
+    for section, keys in ((layer, ("dataset", "run_dir")), (preparation, ("splits",))):
+        for key in keys:
+            if isinstance(section, dict) and isinstance(section.get(key), str):
+                section[key] = str((path.parent / section[key]).absolute())
     return layer
 
 

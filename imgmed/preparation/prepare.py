@@ -27,7 +27,7 @@ from imgmed.dataset import (
     case_files,
     write_description,
 )
-from imgmed.errors import DatasetExistsError, DuplicateCasesError, InvalidCasesError, LeakError
+from imgmed.errors import DatasetExistsError, DuplicateCasesError, InvalidCasesError, LeakError, SourceNotFoundError
 from imgmed.fingerprint import build_fingerprint, write_fingerprint
 from imgmed.intensity import Normalisation
 from imgmed.labels import label_dtype
@@ -96,6 +96,7 @@ def prepare_dataset(
     wanted = Path(out)
     source, out = Path(source).absolute(), wanted.absolute()
     copies = None if settings.augment_to is None else _augmentation_of_copies(augmentation)
+    _check_places(source, out, settings)
     previous = _previous(source, out, settings, copies, key_file)
     if previous is not None and is_up_to_date(previous, source, key_file) and _has_splits(previous, settings.splits):
         remove_unfinished(out)
@@ -109,6 +110,16 @@ def prepare_dataset(
         if finish is not None:
             finish(dataset)
     return PreparedDataset.read(wanted)
+
+
+def _check_places(source: Path, out: Path, settings: PreparationSettings) -> None:
+    """Refuse what could only be found out after all scans have been read, and an `out` that would join the source."""
+    if not source.exists():
+        raise SourceNotFoundError(f"source {source} does not exist; name the folder or archive that holds the study")
+    if out.resolve().is_relative_to(source.resolve()):
+        raise DatasetExistsError(f"{out} lies in the source {source}, which it would become a part of; choose another")
+    if settings.splits is not None and not settings.splits.is_file():
+        raise SourceNotFoundError(f"splits file {settings.splits} does not exist")
 
 
 def _previous(
@@ -234,7 +245,9 @@ def _prepare(work: _Work) -> None:
     surveyed, skipped = _survey(work)
     surveyed, joined = _with_patients(surveyed, settings)
     labelling = labelling_of(
-        [case.record for case in surveyed], intake.rules.labels, settings.regions or intake.study.regions
+        [case.record for case in surveyed],
+        intake.rules.labels,
+        intake.study.regions if settings.regions is None else settings.regions,
     )
     duplicates = find_duplicates(intake, surveyed, labelling, progress)
     sentences = describe_duplicates(duplicates, surveyed)
@@ -262,6 +275,7 @@ def _prepare(work: _Work) -> None:
     )
     write_fingerprint(work.folder, fingerprint)
     if settings.augment_to is not None and work.augmentation is not None:
+        originals = len(cases)
         cases, splits = enlarge_training(
             work.folder,
             cases,
@@ -271,6 +285,8 @@ def _prepare(work: _Work) -> None:
             seed=settings.seed,
             progress=progress,
         )
+        if len(cases) == originals:
+            joined = (*joined, f"augment_to={settings.augment_to}: training has as many slices already; no copies made")
     description = _describe(work, plan, labelling, rules, cases, splits, (*sentences, *joined), skipped)
     write_description(work.folder, description, cases, splits)
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from imgmed.errors import InvalidVolumeError, PairMismatchError
+from imgmed.errors import InvalidVolumeError, LabelError, PairMismatchError
 from imgmed.formats import read_header, read_volume
 from imgmed.formats.labels import Segments, read_label
 from imgmed.geometry import axis_codes, describe_affine, is_same_affine
@@ -115,9 +115,21 @@ def read_case_label(source: VolumeSource, image: Volume, rules: ReadingRules) ->
     """
     label = read_label(source, image)
     if isinstance(label, Segments):
-        masks = {name: mask for name, mask in label.masks.items() if mask.any()}  # what is declared may be empty
-        return CaseLabel(None, masks) if masks else CaseLabel(np.zeros(image.shape, np.uint8), None)
+        return _named_masks(label, image, rules)
     return CaseLabel(_remapped(label.array, rules.remap_labels), None, _repairs(source, image))
+
+
+def _named_masks(label: Segments, image: Volume, rules: ReadingRules) -> CaseLabel:
+    """Masks as they are, or all together as 1 where foreground is all that is wanted."""
+    masks = {name: mask for name, mask in label.masks.items() if mask.any()}  # what is declared may be empty
+    if rules.remap_labels == "foreground":
+        return CaseLabel(np.any([np.zeros(image.shape, bool), *masks.values()], axis=0).astype(np.uint8), None)
+    if rules.remap_labels is not None:
+        raise LabelError(
+            f"{label.origin}: its labels have names ({', '.join(masks)}), not numbers; remap_labels must be"
+            " foreground or null here, labels gives the order of their numbers"
+        )
+    return CaseLabel(None, masks) if masks else CaseLabel(np.zeros(image.shape, np.uint8), None)
 
 
 def _remapped(label_map: np.ndarray, rule: dict[int, int] | Literal["foreground"] | None) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,10 @@ def prepare(
     dataset, description = prepared.dataset, prepared.dataset.description
     if not prepared.changed:
         typer.echo(f"{out} holds all {len(dataset.cases)} cases of {source} already; nothing to do", err=True)
+        if any(word.startswith("augmentation") for word in settings or []):
+            typer.echo(
+                f"for other augmentation while training, change {out / 'r2d2.yaml'}, or tell 'r2d2 train'", err=True
+            )
         return
     _list("left out", description.skipped, out)
     _list("warning", description.warnings, out)
@@ -98,4 +103,4 @@ def _tell(dataset: Any, out: Path) -> None:
         typer.echo(f"  {choice}: {reason}", err=True)
     typer.echo(f"report: {out / 'dataset.html'}", err=True)
     if description.task == "segmentation":
-        typer.echo(f"next: r2d2 train --dataset {out} --workers 2", err=True)
+        typer.echo(f"next: r2d2 train --dataset {shlex.quote(str(out))} --workers 2", err=True)

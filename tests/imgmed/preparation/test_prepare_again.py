@@ -13,8 +13,10 @@ from imgmed.errors import (
     DuplicateCasesError,
     InvalidCasesError,
     InvalidSplitsError,
+    LabelError,
     LeakError,
     PatientKeyError,
+    SourceNotFoundError,
 )
 
 
@@ -296,3 +298,31 @@ def test_unusual_names_and_links(builder, tmp_path) -> None:
     dataset = prepare_dataset(link, out)
     assert sorted(dataset.cases) == sorted(["Fall 1", "näve_é", "日本", "d.e", "f"])
     assert PreparedDataset.read(out).image("日本").shape[0] == 6
+
+
+class TestPlaces:
+    def test_the_dataset_may_not_join_its_source(self, study) -> None:
+        before = sorted(path.name for path in study.folder.iterdir())
+        for out in (study.folder, study.folder / "deeper" / "out"):
+            with pytest.raises(DatasetExistsError, match=r"lies in the source|is no prepared dataset"):
+                prepare_dataset(study.folder, out)
+        assert sorted(path.name for path in study.folder.iterdir()) == before
+
+    def test_a_missing_splits_file_is_told_before_anything_is_read(self, study, out, tmp_path) -> None:
+        stages = []
+        with pytest.raises(SourceNotFoundError, match=r"splits file .*none\.json does not exist"):
+            prepare_dataset(
+                study.folder,
+                out,
+                PreparationSettings(splits=tmp_path / "none.json"),
+                progress=lambda stage, done, total: stages.append(stage),
+            )
+        assert stages == []
+
+    def test_enough_slices_are_said_to_be_enough(self, study, out) -> None:
+        dataset = prepare_dataset(study.folder, out, PreparationSettings(augment_to=3))
+        assert any("no copies made" in sentence for sentence in dataset.description.warnings)
+
+    def test_a_region_may_not_be_called_like_another_label(self, study, out) -> None:
+        with pytest.raises(LabelError, match=r"region 'shell' holds 1, 2, but 'shell' is the label 1"):
+            prepare_dataset(study.folder, out, PreparationSettings(regions={"shell": (1, 2)}))
