@@ -28,7 +28,7 @@ __all__ = [
 
 TIE = 1e-5  # label shares that differ by less are equal: float32 rounds
 ROWS = 16  # output rows a block of weights makes
-BLOCK_VOXELS = 2**19  # voxels resampled at a time
+BLOCK_VOXELS = 2**17  # voxels resampled at a time: they stay in the cache of a core
 
 
 def resampled_size(size: int, spacing_mm: float, new_spacing_mm: float) -> int:
