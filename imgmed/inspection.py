@@ -13,8 +13,9 @@ import numpy as np
 from imgmed.errors import ImgMedError, PairMismatchError
 from imgmed.formats import VolumeHeader, read_header
 from imgmed.geometry import axis_codes
+from imgmed.preparation.patients import join_patients
 from imgmed.privacy import Redaction
-from imgmed.privacy.identities import identities_of_study
+from imgmed.privacy.identities import identities_of_case, identities_of_study
 from imgmed.progress import Progress, report_progress
 from imgmed.recipes import read_study
 from imgmed.recipes.tree import is_dicom
@@ -110,6 +111,7 @@ def inspect_source(
 
 
 def _inspection(study: Study, cases: Sequence[InspectedCase], problems: Sequence[str], hide: Redaction) -> Inspection:
+    patients, joined = _patients_of(study)
     return Inspection(
         name=hide.apply(study.name),
         recipe=study.recipe,
@@ -118,14 +120,23 @@ def _inspection(study: Study, cases: Sequence[InspectedCase], problems: Sequence
         channels=study.channels,
         labels=study.labels,
         regions=study.regions,
-        patients=len({source.patient or source.case_id for source in study.sources}),
+        patients=len(set(patients.values())),
         cases=tuple(cases),
         splits=dict(Counter(source.split for source in study.sources if source.split is not None)),
         categories=dict(sorted(Counter(source.category for source in study.sources if source.category).items())),
         problems=tuple(hide.apply(problem) for problem in problems),
         unused=tuple(hide.apply(_relative(path, study.root)) for path in study.unused),
-        notes=tuple(hide.apply(note) for note in study.notes),
+        notes=tuple(hide.apply(note) for note in (*study.notes, *joined)),
     )
+
+
+def _patients_of(study: Study) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The patient of each case by layout and headers, as `prepare` joins them, and what is to be said of that."""
+    headers = {
+        case.case_id: next((one.patient_id for one in identities_of_case(case) if one.patient_id), None)
+        for case in study.sources
+    }
+    return join_patients({case.case_id: case.patient or case.case_id for case in study.sources}, headers)
 
 
 def _inspect_case(source: CaseSource, study: Study, hide: Redaction) -> tuple[InspectedCase, list[str]]:

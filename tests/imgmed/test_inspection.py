@@ -11,7 +11,9 @@ from dicom_files import write_series
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from pydicom.dataset import Dataset
 
+from imgmed import read_volume
 from imgmed.inspection import Inspection, inspect_source
 from imgmed.privacy import Redaction
 
@@ -95,6 +97,21 @@ def test_json_has_every_field_and_only_plain_values(tmp_path: Path) -> None:
 
 
 SECRETS = ("doe", "jane", "4711", "19700101")
+
+
+def test_two_folders_of_one_patient_are_counted_as_one(tmp_path: Path) -> None:
+    for number, (folder, patient) in enumerate([("2019", "4711"), ("2021", "4711"), ("other", "0815")]):
+        array = np.random.default_rng(number).integers(0, 99, (4, 3, 3)).astype(np.int16)
+
+        def call(index: int, dataset: Dataset, patient: str = patient) -> None:
+            dataset.PatientID = patient
+
+        write_series(tmp_path / "study" / folder / "ct", array, np.eye(4), change=call)
+        label = nib.Nifti1Image(np.ones((4, 3, 3), np.uint8), read_volume(tmp_path / "study" / folder / "ct").affine)
+        nib.save(label, tmp_path / "study" / folder / "label.nii.gz")
+    found = inspect_source(tmp_path / "study")
+    assert (len(found.cases), found.patients) == (3, 2)
+    assert any("count as one patient" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("folder", ["Doe_Jane", "4711", "doe jane 19700101", "JANEDOE-4711", "doejane"])
