@@ -17,7 +17,19 @@ BETWEEN = r"[\W_]{0,2}"  # what may stand between the words of a name: "Doe_Jane
 LETTER, DIGIT, EITHER = r"[^\W\d_]", r"\d", r"[^\W_]"
 BASE = {"æ": "a", "œ": "o", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"}
 UMLAUTS = {"a": "ea", "o": "e", "u": "e"}  # what may follow a vowel whose mark is written out: "Mueller", "Aaberg"
-MONTHS = ("jan", "feb", "mar", "apr", "ma[iy]", "jun", "jul", "aug", "sep", "o[ck]t", "nov", "de[cz]")
+Date = tuple[int, int, int]  # year with or without century, month, day
+ENGLISH = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+MONTHS = {name: number for number, name in enumerate(ENGLISH, 1)}
+MONTHS |= {"mai": 5, "okt": 10, "dez": 12}
+NAMED = f"({'|'.join(MONTHS)})[a-z]*"
+YMD, DMY, MDY = (2, 3, 4), (4, 3, 2), (4, 2, 3)  # the groups of a pattern that hold year, month and day
+DATES = {  # every place is looked at (?=...), as digits before a date may look like a part of it
+    r"(?<!\d)(?=((\d{1,4})[\W_]{1,2}(\d\d?)[\W_]{1,2}(\d{1,4}))(?!\d))": (YMD, DMY, MDY),
+    r"(?<!\d)(?=((\d{4})[\W_]?(\d\d)[\W_]?(\d\d))(?!\d))": (YMD,),
+    r"(?<!\d)(?=((\d\d)[\W_]?(\d\d)[\W_]?(\d{4}|\d\d))(?!\d))": (YMD, DMY, MDY),
+    rf"(?<!\d)(?=((\d\d?){BETWEEN}{NAMED}{BETWEEN}(\d{{4}}))(?!\d))": (DMY,),
+    rf"(?<![a-z])(?=({NAMED}{BETWEEN}(\d\d?){BETWEEN}(\d{{4}}))(?!\d))": (MDY,),
+}
 IN_FOLDERS = (
     "anon", "anonym", "anonymised", "anonymized", "case", "ct", "dicom", "image", "images", "label", "labels", "mr",
     "mri", "pat", "patient", "pet", "scan", "series", "study", "sub", "subject", "test", "train", "unknown", "visit",
@@ -47,30 +59,44 @@ class Redaction:
 
     def __init__(self, identities: Sequence[Iterable[str]], names: Sequence[str] | None = None) -> None:
         self._names = names or [f"[patient {number}]" for number in range(1, len(identities) + 1)]
-        numbers: dict[tuple[int, str], int] = {}
-        for number, values in enumerate(identities, start=1):
-            for found in (found for value in values for found in _patterns(value)):
-                numbers.setdefault(found, number)
-        longest_first = sorted(numbers, key=lambda found: (-found[0], found[1]))
-        patterns = [f"(?P<p{numbers[one]}_{n}>{one[1]})" for n, one in enumerate(longest_first)]
-        self._pattern = re.compile("|".join(patterns)) if patterns else None
+        self._spellings: dict[str, tuple[str, int]] = {}  # pattern: what a text must hold for it to match, patient
+        self._dates: dict[Date, int] = {}
+        for number, values in enumerate(identities):
+            for value in values:
+                for letters, pattern in _patterns(value):
+                    self._spellings.setdefault(pattern, (_skeleton(letters), number))
+                for date in _dates_of(value):
+                    self._dates.setdefault(date, number)
 
     def apply(self, text: str) -> str:
         """Return the text with "[patient N]" in place of what identifies patient N."""
-        if self._pattern is None:
-            return text
         folded, places = _folded(text)
         places.append(len(text))
         hidden, end = "", 0
-        for found in self._pattern.finditer(folded):
-            hidden += text[end : places[found.start()]] + self._name_of(found)
-            end = places[found.end()]
+        for start, stop, number in sorted(self._found_in(folded), key=lambda found: (found[0], -found[1], found[2])):
+            if places[start] >= end:
+                hidden += text[end : places[start]] + self._names[number]
+                end = places[stop]
+        if not hidden:
+            return text
         names = "|".join(re.escape(name) for name in self._names)
         return re.sub(rf"({names})(?:[_\-. ^,]*\1)+", r"\1", hidden + text[end:])
 
-    def _name_of(self, found: re.Match[str]) -> str:
-        number = (found.lastgroup or "p1_").removeprefix("p").partition("_")[0]
-        return self._names[int(number) - 1]
+    def _found_in(self, folded: str) -> Iterator[tuple[int, int, int]]:
+        """(start, end, patient) of all that identifies somebody."""
+        skeleton = _skeleton(folded)
+        for pattern, (needed, number) in self._spellings.items():
+            if needed in skeleton:
+                yield from ((*found.span(), number) for found in re.finditer(pattern, folded))
+        if self._dates:
+            for start, end, date in _dates_in(folded):
+                if date in self._dates:
+                    yield start, end, self._dates[date]
+
+
+def _skeleton(folded: str) -> str:
+    """Letters and digits without those vowels that are spelt in several ways: alike in all spellings of a name."""
+    return re.sub(r"[\W_aeou]+", "", folded)
 
 
 def _folded(text: str) -> tuple[str, list[int]]:
@@ -86,10 +112,10 @@ def _plain(letter: str) -> str:
     return plain or (small if letter.isalnum() else "")
 
 
-def _patterns(value: str) -> Iterator[tuple[int, str]]:
-    """Regular expressions, on folded text, for the ways in which a value is written, with the letters they take."""
+def _patterns(value: str) -> Iterator[tuple[str, str]]:
+    """Letters, and a regular expression on folded text, for each of the ways in which a value is written."""
     if len(value) >= FEWEST_WITHIN_WORDS and (literal := _folded(value)[0]):
-        yield len(literal), re.escape(literal)
+        yield literal, re.escape(literal)
     for group in value.split("="):  # DICOM: the same name in several scripts
         folded, _ = _folded(group)
         words = [re.findall(f"{EITHER}+", word) for word in re.split(r"[\^\s,_]+", folded)]
@@ -105,8 +131,6 @@ def _patterns(value: str) -> Iterator[tuple[int, str]]:
                 initials = [*first, second[0][0]], [second[0][0], *first]
                 yield from (_bounded(one, within_words=False) for one in initials)
         yield from (_bounded([part]) for part in _single(parts))
-        for date in re.findall(r"(?<!\d)[12]\d{7}(?!\d)", folded):
-            yield from ((len(date), pattern) for pattern in _dates(date[:4], date[4:6], date[6:]))
 
 
 def _single(parts: Sequence[str]) -> list[str]:
@@ -127,14 +151,14 @@ def _is_telling(part: str) -> bool:
     return len(part) > FEWEST_LETTERS or (part.isalpha() and len(part) == FEWEST_LETTERS)
 
 
-def _bounded(parts: Sequence[str], *, within_words: bool = True) -> tuple[int, str]:
+def _bounded(parts: Sequence[str], *, within_words: bool = True) -> tuple[str, str]:
     """The parts one after the other; what is short must not be a piece of a longer word or number."""
     letters = "".join(parts)
     pattern = BETWEEN.join(_spellings(part) for part in parts)
     if (within_words and len(letters) >= FEWEST_WITHIN_WORDS) or not letters.isascii():
-        return len(letters), pattern
+        return letters, pattern
     around = LETTER if letters.isalpha() else DIGIT if letters.isdigit() else EITHER
-    return len(letters), f"(?<!{around}){pattern}(?!{around})"
+    return letters, f"(?<!{around}){pattern}(?!{around})"
 
 
 def _spellings(part: str) -> str:
@@ -149,20 +173,19 @@ def _spellings(part: str) -> str:
     return pattern
 
 
-def _dates(year: str, month: str, day: str) -> Iterator[str]:
-    """A day in the order of any country, with or without separators and century."""
-    short_day, short_month = f"0?{int(day)}", f"0?{int(month)}"
-    maybe, needed = r"[\W_]?", r"[\W_]{1,2}"
-    orders = []
-    for years in (year, year[2:]):
-        orders += [maybe.join(order) for order in ([years, month, day], [day, month, years], [month, day, years])]
-        for order in (
-            [years, short_month, short_day],
-            [short_day, short_month, years],
-            [short_month, short_day, years],
-        ):
-            orders.append(needed.join(order))
-    if 1 <= int(month) <= len(MONTHS):
-        name = f"{MONTHS[int(month) - 1]}[a-z]*"
-        orders += [BETWEEN.join(order) for order in ([short_day, name, year], [name, short_day, year])]
-    yield from (f"(?<!{DIGIT}){order}(?!{DIGIT})" for order in orders)
+def _dates_of(value: str) -> Iterator[Date]:
+    """The days in a value as DICOM writes them, with and without the century."""
+    for year, month, day in re.findall(r"(?<!\d)([12]\d{3})(\d\d)(\d\d)(?!\d)", value):
+        yield int(year), int(month), int(day)
+        yield int(year[2:]), int(month), int(day)
+
+
+def _dates_in(folded: str) -> Iterator[tuple[int, int, Date]]:
+    """(start, end, date) of all that may be read as a day, in the order of any country."""
+    for pattern, orders in DATES.items():
+        for found in re.finditer(pattern, folded):
+            for order in orders:
+                year, month, day = (found[group] for group in order)
+                if len(year) in (2, 4):
+                    number = int(month) if month.isdigit() else MONTHS[month]
+                    yield *found.span(1), (int(year), number, int(day))
