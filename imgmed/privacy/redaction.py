@@ -32,7 +32,8 @@ DATES = {  # every place is looked at (?=...), as digits before a date may look 
 }
 IN_FOLDERS = (
     "anon", "anonym", "anonymised", "anonymized", "case", "ct", "dicom", "image", "images", "label", "labels", "mr",
-    "mri", "pat", "patient", "pet", "scan", "series", "study", "sub", "subject", "test", "train", "unknown", "visit",
+    "mri", "pat", "patient", "pet", "roi", "scan", "seg", "segmentation", "series", "study", "sub", "subject", "test",
+    "train", "unknown", "visit",
 )  # fmt: skip
 IN_SENTENCES = (
     "an", "and", "as", "at", "be", "by", "do", "each", "for", "from", "has", "in", "is", "it", "no", "not", "of",

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from dicom_files import write_series
 from hospital import AFFINE, PEOPLE, SHAPE, identified, write_seg
-from imgmed.intake import take_in
-from imgmed.pseudonyms import Pseudonyms
 
 from imgmed import PreparationSettings
 from imgmed.errors import PatientKeyError, SourceLayoutError, UnknownChannelError
+from imgmed.preparation.intake import take_in
+from imgmed.privacy.pseudonyms import Pseudonyms
 
 
 def nifti(*paths: Path) -> None:

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from imgmed.duplicates import signature_of
-from imgmed.labelling import Labelling, labelling_of
-from imgmed.measures import measure_case
-from imgmed.survey import SurveyRecord
 
 from imgmed.dataset import SourceFiles
 from imgmed.errors import LabelError
+from imgmed.fingerprint.measures import measure_case
+from imgmed.preparation.labelling import Labelling, labelling_of
+from imgmed.preparation.survey import SurveyRecord
+from imgmed.splits.duplicates import signature_of
 from imgmed.volume import Volume
 
 IMAGE = Volume(np.arange(24, dtype=np.float32).reshape(2, 3, 4, 1), np.eye(4))

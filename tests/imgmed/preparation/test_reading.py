@@ -10,9 +10,9 @@ from hospital import write_seg, write_structures
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from imgmed.reading import CaseLabel, ReadingRules, read_case_image, read_case_label
 
 from imgmed.errors import InvalidVolumeError, LabelError, PairMismatchError
+from imgmed.preparation.reading import CaseLabel, ReadingRules, read_case_image, read_case_label
 from imgmed.study import CaseSource, VolumeSource
 from imgmed.volume import Volume
 

@@ -6,9 +6,9 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from imgmed.identities import identities_of_study
 
 from imgmed.privacy import Redaction
+from imgmed.privacy.identities import identities_of_study
 from imgmed.study import Study
 
 JOERG = Redaction([("Müller-Weiß^Jörg", "PID-00815", "19700131")], ["XX"])
