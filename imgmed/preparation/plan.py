@@ -27,12 +27,15 @@ AXIS_NAMES = ("left-right", "back-front", "foot-head")
 
 
 class MeasuredCase(Protocol):
-    """What a plan asks of a case: voxels along i, j, k; affine; lowest intensity of each channel; a sample of the
-    labelled intensities (n, channels).
+    """What a plan asks of a case: voxels along i, j, k; a volume of that shape and place without memory; affine;
+    lowest intensity of each channel; a sample of the labelled intensities (n, channels).
     """
 
     @property
     def shape(self) -> tuple[int, int, int]: ...  # noqa: D102
+
+    @property
+    def placeholder(self) -> Volume: ...  # noqa: D102
 
     @property
     def affine(self) -> np.ndarray: ...  # noqa: D102
@@ -114,8 +117,7 @@ def slice_size_for(stack_shapes: Sequence[tuple[int, int, int]]) -> tuple[int, i
 
 
 def _grid_shape(case: MeasuredCase, preparation: ScanPreparation) -> tuple[int, int, int]:
-    placeholder = Volume(np.broadcast_to(np.float32(0), case.shape), case.affine)  # takes no memory
-    return grid_for(placeholder, preparation).stack_shape
+    return grid_for(case.placeholder, preparation).stack_shape
 
 
 def choose_slice_axis(shape: Sequence[float], spacing_mm: Sequence[float]) -> int:

@@ -46,7 +46,6 @@ from imgmed.splits import Splits, extend_splits, fixed_splits, read_splits
 from imgmed.splits.duplicates import Duplicate
 from imgmed.splits.given import PARTS, parse_splits
 from imgmed.storage import check_free_space, remove_unfinished, resumable_folder
-from imgmed.volume import Volume
 
 __all__ = ["is_up_to_date", "prepare_dataset"]
 
@@ -356,12 +355,8 @@ def _channels(work: _Work, surveyed: Sequence[SurveyedCase]) -> tuple[str, ...]:
 
 def _bytes_needed(cases: Sequence[SurveyedCase], preparation: ScanPreparation, labels: Mapping[str, int]) -> int:
     per_voxel = 4 * len(preparation.channels) + label_dtype(list(labels.values())).itemsize
-    voxels = (grid_for(_without_voxels(case), preparation).stack_shape for case in cases)
+    voxels = (grid_for(case.placeholder, preparation).stack_shape for case in cases)
     return sum(int(np.prod(shape)) * per_voxel + PER_CASE_OVERHEAD for shape in voxels)
-
-
-def _without_voxels(case: SurveyedCase) -> Volume:
-    return Volume(np.broadcast_to(np.float32(0), case.shape), case.affine)
 
 
 def _remove_others(folder: Path, cases: Sequence[Case]) -> None:

@@ -28,6 +28,7 @@ from imgmed.slices import Affine
 from imgmed.splits.duplicates import Signature, signature_of
 from imgmed.storage import read_json, sha256_of, write_bytes, write_npy
 from imgmed.study import CaseSource, VolumeSource
+from imgmed.volume import Volume
 
 __all__ = ["SURVEY", "SurveyRecord", "SurveyedCase", "is_surveyed", "survey_study"]
 
@@ -89,6 +90,11 @@ class SurveyedCase:
     def affine(self) -> np.ndarray:
         """Voxel index -> RAS millimetres, (4, 4)."""
         return np.array(self.record.affine)
+
+    @property
+    def placeholder(self) -> Volume:
+        """A volume of the case's shape and place that takes no memory."""
+        return Volume(np.broadcast_to(np.float32(0), self.shape), self.affine, self.source.images[0].path)
 
     @property
     def channels(self) -> int:

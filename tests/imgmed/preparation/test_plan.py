@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from imgmed import PreparationSettings
+from imgmed import PreparationSettings, Volume
 from imgmed.preparation.plan import choose_slice_axis, derive_plan
 
 
@@ -15,6 +15,10 @@ class Measured:
     affine: np.ndarray
     lowest: tuple[float, ...]
     foreground: np.ndarray
+
+    @property
+    def placeholder(self) -> Volume:
+        return Volume(np.zeros(self.shape), self.affine)
 
 
 def case(shape=(40, 50, 20), spacing=(1.0, 1.0, 3.0), lowest=0.0, foreground=None, channels=1) -> Measured:

@@ -13,6 +13,7 @@ from imgmed.errors import (
     DuplicateCasesError,
     InvalidCasesError,
     InvalidSplitsError,
+    InvalidVolumeError,
     LabelError,
     LeakError,
     PatientKeyError,
@@ -326,3 +327,8 @@ class TestPlaces:
     def test_a_region_may_not_be_called_like_another_label(self, study, out) -> None:
         with pytest.raises(LabelError, match=r"region 'shell' holds 1, 2, but 'shell' is the label 1"):
             prepare_dataset(study.folder, out, PreparationSettings(regions={"shell": (1, 2)}))
+
+    def test_a_crop_that_misses_a_scan_names_it(self, study, out) -> None:
+        crop = {"op": "crop", "mm": [[900, 950], None, None]}
+        with pytest.raises(InvalidVolumeError, match=r"imagesTr/\w\.nii\.gz: the box to crop to holds no voxel"):
+            prepare_dataset(study.folder, out, PreparationSettings(operations=(crop,)))
