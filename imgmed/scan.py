@@ -131,7 +131,7 @@ def grid_for(volume: Volume, preparation: ScanPreparation) -> SliceGrid:
     Where an operation crops to the content, the grid is that of an uncropped scan: the largest possible.
     """
     start = SliceGrid.of(volume.shape, volume.affine, preparation.slice_axis)
-    shape, affine = geometry_after(start.stack_shape, start.stack_affine, preparation.operations)
+    shape, affine = geometry_after(start.stack_shape, start.stack_affine, preparation.operations, volume.path)
     return _in_stack_order(Scan(Volume(np.broadcast_to(np.float32(0), shape), affine)), start)[0]
 
 

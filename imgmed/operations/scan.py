@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -63,17 +64,17 @@ def apply_operations(scan: Scan, operations: Sequence[Operation]) -> Scan:
 
 
 def geometry_after(
-    shape: tuple[int, int, int], affine: np.ndarray, operations: Sequence[Operation]
+    shape: tuple[int, int, int], affine: np.ndarray, operations: Sequence[Operation], path: Path | None = None
 ) -> tuple[tuple[int, int, int], np.ndarray]:
     """Return the voxels and the affine that a scan will have after some operations, without its voxels.
 
-    A crop to the content depends on them: it counts as if it kept everything (the largest possible shape).
+    `path` is the scan's file, for messages. A crop to the content depends on them: it counts as if it kept everything (the largest possible shape).
 
     >>> from imgmed.operations import Resample
     >>> geometry_after((4, 4, 6), np.eye(4), [Resample(spacing_mm=(2, 2, 2))])[0]
     (2, 2, 3)
     """
-    volume = Volume(np.broadcast_to(np.float32(0), shape), affine)
+    volume = Volume(np.broadcast_to(np.float32(0), shape), affine, path)
     for operation in operations:
         if isinstance(operation, Reorient):
             volume = operation.apply(Scan(volume)).image
@@ -82,7 +83,7 @@ def geometry_after(
             change = np.diag([*(axis.step for axis in maps), 1.0])
             change[:3, 3] = [axis.start for axis in maps]
             size = tuple(axis.new for axis in maps)
-            volume = Volume(np.broadcast_to(np.float32(0), size), volume.affine @ change)
+            volume = Volume(np.broadcast_to(np.float32(0), size), volume.affine @ change, path)
     return volume.shape, volume.affine
 
 
