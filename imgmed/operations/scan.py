@@ -68,7 +68,8 @@ def geometry_after(
 ) -> tuple[tuple[int, int, int], np.ndarray]:
     """Return the voxels and the affine that a scan will have after some operations, without its voxels.
 
-    `path` is the scan's file, for messages. A crop to the content depends on them: it counts as if it kept everything (the largest possible shape).
+    `path` is the scan's file, for messages. A crop to the content depends on voxels: it counts as if it kept
+    everything (the largest possible shape).
 
     >>> from imgmed.operations import Resample
     >>> geometry_after((4, 4, 6), np.eye(4), [Resample(spacing_mm=(2, 2, 2))])[0]
