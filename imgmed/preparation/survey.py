@@ -6,6 +6,7 @@ reading are the same; so an interrupted survey goes on where it was.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from imgmed.storage import read_json, sha256_of, write_bytes, write_npy
 from imgmed.study import CaseSource, VolumeSource
 from imgmed.volume import Volume
 
-__all__ = ["SURVEY", "SurveyRecord", "SurveyedCase", "is_surveyed", "survey_study"]
+__all__ = ["SURVEY", "SurveyRecord", "SurveyedCase", "is_surveyed", "name_problems", "survey_study"]
 
 SURVEY = "survey"
 RECORD_VERSION = 2
@@ -152,7 +153,7 @@ def survey_study(
     for path in folder.iterdir():
         if path.stem not in wanted:
             path.unlink()
-    return tuple(cases), (*problems, *_channel_problems(cases))
+    return tuple(cases), (*problems, *name_problems(cases), *_channel_problems(cases))
 
 
 def is_surveyed(intake: Intake, folder: Path) -> bool:
@@ -304,6 +305,17 @@ def _foreground_sample(image: np.ndarray, label_map: np.ndarray | None) -> np.nd
         labelled = image[part][label_map[part] > 0]
     keep = min(len(labelled), FOREGROUND_SAMPLE)
     return labelled[np.linspace(0, max(0, len(labelled) - 1), keep).astype(np.intp)]
+
+
+def name_problems(cases: Sequence[SurveyedCase]) -> list[str]:
+    """Return a sentence for each case that is called like another once patients' names are hidden."""
+    counts = Counter(case.case_id for case in cases)
+    return [
+        f"case {case.case_id} is one of {counts[case.case_id]} of this name once patients' names are hidden; rename"
+        " the folders, such as by adding the visit's number"
+        for case in cases
+        if counts[case.case_id] > 1
+    ]
 
 
 def _channel_problems(cases: Sequence[SurveyedCase]) -> list[str]:

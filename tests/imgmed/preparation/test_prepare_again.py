@@ -19,6 +19,8 @@ from imgmed.errors import (
     PatientKeyError,
     SourceNotFoundError,
 )
+from imgmed.preparation.survey import SurveyedCase, SurveyRecord, name_problems
+from imgmed.study import CaseSource
 
 
 @pytest.fixture
@@ -332,3 +334,15 @@ class TestPlaces:
         crop = {"op": "crop", "mm": [[900, 950], None, None]}
         with pytest.raises(InvalidVolumeError, match=r"imagesTr/\w\.nii\.gz: the box to crop to holds no voxel"):
             prepare_dataset(study.folder, out, PreparationSettings(operations=(crop,)))
+
+
+def test_cases_that_are_called_alike_once_names_are_hidden_are_named(study, out) -> None:
+    prepare_dataset(study.folder, out)
+    path = next((out / "survey").glob("*.json"))
+    record = SurveyRecord.model_validate_json(path.read_text())
+    other = record.model_copy(update={"case_id": "another"})
+    source = CaseSource(record.case_id, (), None)
+    cases = [SurveyedCase(source, one, path) for one in (record, other, record)]
+    problems = name_problems(cases)
+    assert len(problems) == 2 and all(f"case {record.case_id} is one of 2" in problem for problem in problems)
+    assert name_problems(cases[:2]) == []
