@@ -172,10 +172,10 @@ def parse_regions(declared: Any, labels: Mapping[str, int], origin: str) -> dict
                 f"{origin}: region {name!r} holds {_listed(unknown)}; a region consists of labels other than the"
                 f" background: {known or 'there are none'}"
             )
-        if name in labels and set(values) != {labels[name]}:
+        if name in labels and labels[name] not in values:
             raise LabelError(
-                f"{origin}: region {name!r} holds {_listed(values)}, but {name!r} is the label {labels[name]}; call one"
-                " of them otherwise"
+                f"{origin}: region {name!r} holds {_listed(values)} without the label of that name, {labels[name]}; call"
+                " one of them otherwise"
             )
         regions[name] = tuple(sorted(set(values)))
     return regions

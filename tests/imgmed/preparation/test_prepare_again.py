@@ -327,8 +327,8 @@ class TestPlaces:
         assert any("no copies made" in sentence for sentence in dataset.description.warnings)
 
     def test_a_region_may_not_be_called_like_another_label(self, study, out) -> None:
-        with pytest.raises(LabelError, match=r"region 'shell' holds 1, 2, but 'shell' is the label 1"):
-            prepare_dataset(study.folder, out, PreparationSettings(regions={"shell": (1, 2)}))
+        with pytest.raises(LabelError, match=r"region 'shell' holds 2 without the label of that name, 1"):
+            prepare_dataset(study.folder, out, PreparationSettings(regions={"shell": (2,)}))
 
     def test_a_crop_that_misses_a_scan_names_it(self, study, out) -> None:
         crop = {"op": "crop", "mm": [[900, 950], None, None]}
