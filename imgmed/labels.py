@@ -174,8 +174,8 @@ def parse_regions(declared: Any, labels: Mapping[str, int], origin: str) -> dict
             )
         if name in labels and labels[name] not in values:
             raise LabelError(
-                f"{origin}: region {name!r} holds {_listed(values)} without the label of that name, {labels[name]}; call"
-                " one of them otherwise"
+                f"{origin}: region {name!r} holds {_listed(values)} without the label of that name, {labels[name]};"
+                " call one of them otherwise"
             )
         regions[name] = tuple(sorted(set(values)))
     return regions
