@@ -185,7 +185,9 @@ class _Worker:
             process.stdin.write(pickle.dumps((function, task)))
             process.stdin.flush()
             return pickle.load(process.stdout)
-        except (EOFError, OSError, pickle.UnpicklingError):
+        except (EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+            if isinstance(error, ValueError) and not self._is_closed:
+                raise  # closing takes the streams away from under a thread that reads them: that alone is expected
             return Outcome(task, error=WorkerLostError(self._how_it_ended()))
 
     def close(self) -> None:
