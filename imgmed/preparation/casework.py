@@ -105,7 +105,7 @@ def _case_of(task: _Task) -> Case:
         if is_complete and entry.digest == _digest(task.rules.digest, record):
             return entry.case
     except (OSError, ValueError, ValidationError):
-        pass
+        pass  # no entry, or a damaged one: the case is made again
     case = _new_case(task)
     write_entry(folder, case, task.rules.digest)
     return case

@@ -273,21 +273,28 @@ def _prepare(work: _Work) -> None:
         duplicates=sentences,
     )
     write_fingerprint(work.folder, fingerprint)
-    if settings.augment_to is not None and work.augmentation is not None:
-        originals = len(cases)
-        cases, splits = enlarge_training(
-            work.folder,
-            cases,
-            splits,
-            target_slices=settings.augment_to,
-            settings=work.augmentation,
-            seed=settings.seed,
-            progress=progress,
-        )
-        if len(cases) == originals:
-            joined = (*joined, f"augment_to={settings.augment_to}: training has as many slices already; no copies made")
-    description = _describe(work, plan, labelling, rules, cases, splits, (*sentences, *joined), skipped)
+    cases, splits, added = _with_copies(work, cases, splits)
+    description = _describe(work, plan, labelling, rules, cases, splits, (*sentences, *joined, *added), skipped)
     write_description(work.folder, description, cases, splits)
+
+
+def _with_copies(work: _Work, cases: list[Case], splits: Splits) -> tuple[list[Case], Splits, tuple[str, ...]]:
+    """Cases and splits with the augmented copies that were asked for, and what is to be said of them."""
+    wanted = work.settings.augment_to
+    if wanted is None or work.augmentation is None:
+        return cases, splits, ()
+    enlarged, splits = enlarge_training(
+        work.folder,
+        cases,
+        splits,
+        target_slices=wanted,
+        settings=work.augmentation,
+        seed=work.settings.seed,
+        progress=work.progress,
+    )
+    if len(enlarged) > len(cases):
+        return enlarged, splits, ()
+    return enlarged, splits, (f"augment_to={wanted}: training has as many slices already; no copies made",)
 
 
 def _augmentation_of_copies(asked: AugmentationSettings | None) -> AugmentationSettings:

@@ -92,8 +92,11 @@ def _list(kind: str, sentences: tuple[str, ...], out: Path) -> None:
 
 def _tell(dataset: Any, out: Path) -> None:
     """Say in a few lines what was made and what comes next."""
-    splits, description = dataset.splits, dataset.description
-    typer.echo(f"prepared {dataset.name} ({description.recipe} layout): {len(dataset.cases)} cases in {out}", err=True)
+    splits, description = dataset.original_splits, dataset.description
+    copies = sum(case.augmented_from is not None for case in dataset.cases.values())
+    more = f" and {copies} augmented copies of training cases" if copies else ""
+    count = len(dataset.cases) - copies
+    typer.echo(f"prepared {dataset.name} ({description.recipe} layout): {count} cases{more} in {out}", err=True)
     typer.echo(
         f"  train {len(splits.train)}, validation {len(splits.validation)}, test {len(splits.test)} cases; "
         f"labels {', '.join(f'{value} {name}' for name, value in dataset.labels.items())}",
