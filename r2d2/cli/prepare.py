@@ -94,7 +94,7 @@ def _tell(dataset: Any, out: Path) -> None:
     """Say in a few lines what was made and what comes next."""
     splits, description = dataset.original_splits, dataset.description
     copies = sum(case.augmented_from is not None for case in dataset.cases.values())
-    more = f" and {copies} augmented copies of training cases" if copies else ""
+    more = f" and {copies} augmented {'copy' if copies == 1 else 'copies'}" if copies else ""
     count = len(dataset.cases) - copies
     typer.echo(f"prepared {dataset.name} ({description.recipe} layout): {count} cases{more} in {out}", err=True)
     typer.echo(
