@@ -19,6 +19,7 @@ __all__ = ["Bounds", "Clip", "NormalisationKind", "Rescale"]
 
 Bounds = tuple[tuple[float, float], ...]
 NormalisationKind = Literal["none", "zscore_case", "zscore_nonzero", "zscore_dataset", "min_max"]
+DEFAULT_PERCENTILES = (0.5, 99.5)
 
 
 class Clip(BaseModel):
@@ -42,7 +43,7 @@ class Clip(BaseModel):
         " case's own percentiles.",
     )
     percentiles: tuple[float, float] = Field(
-        default=(0.5, 99.5), description="Percentiles that are the bounds where none are given."
+        default=DEFAULT_PERCENTILES, description="Percentiles that are the bounds where none are given."
     )
     of: Literal["scan", "source"] = Field(
         default="scan",
@@ -54,6 +55,8 @@ class Clip(BaseModel):
         low, high = self.percentiles
         if not 0 <= low < high <= 100:
             raise ValueError(f"percentiles must rise within 0 to 100; received {self.percentiles}")
+        if self.bounds is not None and (self.percentiles, self.of) != (DEFAULT_PERCENTILES, "scan"):
+            raise ValueError("clip takes either bounds, or percentiles and whose they are (of); received both")
         _check_bounds(self.bounds)
         return self
 

@@ -404,3 +404,10 @@ def test_operations_that_make_no_sense_are_refused(wrong):
 def test_image_and_label_of_different_shapes_make_no_scan():
     with pytest.raises(PairMismatchError, match="same voxel grid"):
         Scan(Volume(np.zeros((2, 2, 2)), np.eye(4)), Volume(np.zeros((2, 2, 3)), np.eye(4)))
+
+
+@pytest.mark.parametrize("beside", [{"percentiles": (1, 99)}, {"of": "source"}])
+def test_a_clip_takes_bounds_or_percentiles_not_both(beside) -> None:
+    with pytest.raises(ValidationError, match="either bounds, or percentiles"):
+        Clip(bounds=((0.0, 1.0),), **beside)
+    assert Clip.model_validate(Clip(bounds=((0.0, 1.0),)).model_dump()) == Clip(bounds=((0.0, 1.0),))
