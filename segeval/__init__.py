@@ -24,6 +24,8 @@ from segeval.errors import (
 )
 from segeval.evaluate import CaseEvaluation, LabelScore, evaluate
 from segeval.evaluation import METRICS, EvaluatedCase, Evaluation, PooledScores
+from segeval.files.folder import CasePair, evaluate_folders, evaluate_pairs, find_labels, pair_folders
+from segeval.files.summary import POLICY, read_evaluation, write_evaluation
 from segeval.overlap import (
     ClassMean,
     dice,
@@ -38,8 +40,6 @@ from segeval.overlap import (
     sensitivity,
     specificity,
 )
-from segeval.pairs import CasePair, evaluate_folders, evaluate_pairs, find_labels, pair_folders
-from segeval.report import POLICY, read_evaluation, write_evaluation
 from segeval.statistics import MeanScore, mean_over_cases, mean_over_labels
 from segeval.surface import SurfaceDistances, assd_mm, hausdorff_mm, hd95_mm, nsd, surface_distances
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from segeval.confusion import check_same_shape, confusion_matrix, count_classes
-from segeval.labelmap import check_labels, class_indices
+from segeval.labels import check_labels, class_indices
 from segeval.overlap import dice, jaccard
 from segeval.surface import assd_mm, check_spacing, hd95_mm, surface_distances
 

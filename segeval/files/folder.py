@@ -11,14 +11,8 @@ import numpy as np
 from segeval.errors import EvaluationInputError, SegEvalError, UnreadableLabelMapError
 from segeval.evaluate import CaseEvaluation, evaluate
 from segeval.evaluation import EvaluatedCase, Evaluation, build_evaluation
-from segeval.labelmap import (
-    LARGEST_LABEL,
-    LabelMap,
-    check_labels,
-    class_indices,
-    corner_shift,
-    read_label_map,
-)
+from segeval.files.label_map import LabelMap, corner_shift, read_label_map
+from segeval.labels import LARGEST_LABEL, check_labels, class_indices
 
 __all__ = [
     "AFFINE_TOLERANCE_VOXELS",
