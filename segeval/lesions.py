@@ -38,8 +38,8 @@ class LesionMatch:
         reference_lesions: number of lesions in the reference.
         prediction_lesions: number of lesions in the prediction.
         found: how many lesions of the reference were found.
-        confirmed: how many lesions of the prediction are true. With "iou" equal to found, as matches are one to one; with
-            "overlap" one predicted lesion may find several, and several may lie in one.
+        confirmed: how many lesions of the prediction are true. With "iou" as many as found, as matches are one to
+            one; with "overlap" one predicted lesion may find several, and several may lie in one.
         ious: float64 (pairs with IoU > 0.5,): their IoU, whatever `match` was.
     """
 
@@ -192,8 +192,9 @@ def _as_mask(mask: ArrayLike, name: str) -> NDArray[np.bool_]:
 
 def _union_box(union: NDArray[np.bool_]) -> tuple[slice, ...]:
     """Find the smallest box that holds every lesion."""
-    found = ndimage.find_objects(union.view(np.int8))
-    return found[0] if found else tuple(slice(0, 0) for _ in union.shape)
+    if not union.any():
+        return tuple(slice(0, 0) for _ in union.shape)
+    return ndimage.find_objects(union.view(np.int8))[0]
 
 
 def _components(mask: NDArray[np.bool_], connectivity: Connectivity) -> tuple[NDArray[np.int32], int]:
