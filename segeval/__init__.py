@@ -11,6 +11,7 @@ Example:
 
 from segeval.confusion import class_counts, confusion_matrix, count_classes
 from segeval.conventions import Conventions, build_conventions, describe_conventions
+from segeval.empty_conventions import ON_EMPTY, EmptyPolicy
 from segeval.errors import (
     ArrayTypeError,
     EvaluationFormatError,
@@ -52,12 +53,14 @@ __all__ = [
     "DEFAULT_METRICS",
     "IMAGE_METRICS",
     "METRICS",
+    "ON_EMPTY",
     "STATUSES",
     "ArrayTypeError",
     "CaseEvaluation",
     "CasePair",
     "ClassMean",
     "Conventions",
+    "EmptyPolicy",
     "EvaluatedCase",
     "Evaluation",
     "EvaluationFormatError",
