@@ -41,7 +41,7 @@ from segeval.overlap import (
     specificity,
 )
 from segeval.statistics import MeanScore, mean_over_cases, mean_over_labels
-from segeval.surface import SurfaceDistances, assd_mm, hausdorff_mm, hd95_mm, nsd, surface_distances
+from segeval.surface import SurfaceDistances, assd_mm, hausdorff_mm, hd95_mm, masd_mm, nsd, surface_distances
 
 __all__ = [
     "METRICS",
@@ -79,6 +79,7 @@ __all__ = [
     "hausdorff_mm",
     "hd95_mm",
     "jaccard",
+    "masd_mm",
     "mean_accuracy",
     "mean_iou",
     "mean_over_cases",
