@@ -13,6 +13,7 @@ from segeval.confusion import class_counts, confusion_matrix, count_classes
 from segeval.conventions import Conventions, build_conventions, describe_conventions
 from segeval.errors import (
     ArrayTypeError,
+    ComparisonError,
     EvaluationFormatError,
     EvaluationInputError,
     EvaluationNotFoundError,
@@ -26,6 +27,7 @@ from segeval.errors import (
 from segeval.evaluate import IMAGE_METRICS, CaseEvaluation, LabelScore, evaluate, evaluate_missing
 from segeval.evaluation import EvaluatedCase, Evaluation, PooledScores
 from segeval.files.folder import CasePair, evaluate_folders, evaluate_pairs, find_labels, pair_folders
+from segeval.files.scores import read_scores
 from segeval.files.summary import read_evaluation, write_evaluation
 from segeval.labels import Label
 from segeval.mask_pair import STATUSES
@@ -45,7 +47,19 @@ from segeval.overlap import (
     specificity,
     volume_similarity,
 )
-from segeval.statistics import MeanScore, mean_over_cases, mean_over_labels
+from segeval.statistics import (
+    Comparison,
+    MeanScore,
+    PairedDifference,
+    Ranking,
+    ScoreTable,
+    compare,
+    compare_with_base,
+    mean_over_cases,
+    mean_over_labels,
+    rank,
+    score_table,
+)
 from segeval.surface import SurfaceDistances, assd_mm, hausdorff_mm, hd95_mm, masd_mm, nsd, surface_distances
 
 __all__ = [
@@ -57,6 +71,8 @@ __all__ = [
     "CaseEvaluation",
     "CasePair",
     "ClassMean",
+    "Comparison",
+    "ComparisonError",
     "Conventions",
     "EvaluatedCase",
     "Evaluation",
@@ -70,7 +86,10 @@ __all__ = [
     "Metric",
     "MetricArgumentError",
     "OutputFolderError",
+    "PairedDifference",
     "PooledScores",
+    "Ranking",
+    "ScoreTable",
     "SegEvalError",
     "ShapeMismatchError",
     "SurfaceDistances",
@@ -78,6 +97,8 @@ __all__ = [
     "assd_mm",
     "build_conventions",
     "class_counts",
+    "compare",
+    "compare_with_base",
     "confusion_matrix",
     "count_classes",
     "describe_conventions",
@@ -102,7 +123,10 @@ __all__ = [
     "pair_folders",
     "pixel_accuracy",
     "precision",
+    "rank",
     "read_evaluation",
+    "read_scores",
+    "score_table",
     "sensitivity",
     "specificity",
     "surface_distances",

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from segeval.conventions import Conventions, empty_policy
 from segeval.errors import ComparisonError, MetricArgumentError
+from segeval.labels import Label, label_key
 from segeval.metrics import METRICS
-from segeval.statistics.score_table import LabelValue, ScoreTable
+from segeval.statistics.score_table import ScoreTable
 
 __all__ = ["AlignedScores", "OnUnmatched", "align"]
 
@@ -39,7 +40,7 @@ class AlignedScores:
     names: tuple[str, ...]
     case_ids: tuple[str, ...]
     patient_ids: tuple[str, ...]
-    labels: Mapping[str, LabelValue]
+    labels: Mapping[str, Label]
     values: Mapping[str, NDArray[np.float64]]
     left_out: Mapping[str, tuple[str, ...]]
 
@@ -74,11 +75,15 @@ def align(
     chosen = _common(METRICS if metrics is None else metrics, [table.metrics for table in tables.values()])
     case_ids = _common(sorted(next(iter(tables.values())).case_ids), [table.case_ids for table in tables.values()])
     labels = _common_labels(tables)
-    faults = [] if on_unmatched == "leave_out" else [*_unmatched_cases(tables, case_ids), *_unmatched_labels(tables, labels)]
+    faults = (
+        [] if on_unmatched == "leave_out" else [*_unmatched_cases(tables, case_ids), *_unmatched_labels(tables, labels)]
+    )
     if not (case_ids and labels and chosen):
         missing = [word for word, some in (("case", case_ids), ("label", labels), ("metric", chosen)) if not some]
         raise ComparisonError([*faults, f"{_listed(tables)} have no {' and no '.join(missing)} in common"])
-    faults += [f"{_listed(_without(tables, metric))} has no {metric}" for metric in metrics or () if metric not in chosen]
+    faults += [
+        f"{_listed(_without(tables, metric))} has no {metric}" for metric in metrics or () if metric not in chosen
+    ]
     faults += _other_names(tables, labels)
     for pair in combinations(tables, 2):
         faults += _other_references(tables, pair, case_ids, labels)
@@ -91,7 +96,10 @@ def align(
         case_ids=case_ids,
         patient_ids=patients,
         labels=labels,
-        values={metric: np.stack([_pick(t, t.metrics[metric], case_ids, labels) for t in tables.values()]) for metric in chosen},
+        values={
+            metric: np.stack([_pick(t, t.metrics[metric], case_ids, labels) for t in tables.values()])
+            for metric in chosen
+        },
         left_out={name: tuple(sorted(set(table.case_ids) - set(case_ids))) for name, table in tables.items()},
     )
 
@@ -103,7 +111,9 @@ def _check_arguments(tables: Mapping[str, ScoreTable], metrics: Sequence[str] | 
         raise MetricArgumentError(f"on_unmatched must be error or leave_out; received {on_unmatched}")
     unknown = [metric for metric in metrics or () if metric not in METRICS]
     if unknown or (metrics is not None and not metrics):
-        raise MetricArgumentError(f"metrics must be among {', '.join(METRICS)}; received {', '.join(unknown) or 'none'}")
+        raise MetricArgumentError(
+            f"metrics must be among {', '.join(METRICS)}; received {', '.join(unknown) or 'none'}"
+        )
 
 
 def _common(wanted: Mapping[str, object] | Sequence[str], having: Sequence[object]) -> tuple[str, ...]:
@@ -111,26 +121,26 @@ def _common(wanted: Mapping[str, object] | Sequence[str], having: Sequence[objec
     return tuple(name for name in wanted if all(name in some for some in sets))
 
 
-def _common_labels(tables: Mapping[str, ScoreTable]) -> dict[str, LabelValue]:
+def _common_labels(tables: Mapping[str, ScoreTable]) -> dict[str, Label]:
     """Match labels by their integers; the name is the first that is more than those integers."""
-    labels: dict[str, LabelValue] = {}
+    labels: dict[str, Label] = {}
     for value in next(iter(tables.values())).labels.values():
         names = [_name_of(table, value) for table in tables.values()]
         if None not in names:
-            labels[next((name for name in names if name and name != str(value)), str(value))] = value
+            labels[next((name for name in names if name and name != label_key(value)), label_key(value))] = value
     return labels
 
 
-def _name_of(table: ScoreTable, value: LabelValue) -> str | None:
+def _name_of(table: ScoreTable, value: Label) -> str | None:
     return next((name for name, other in table.labels.items() if other == value), None)
 
 
-def _pick(
-    table: ScoreTable, values: NDArray, case_ids: Sequence[str], labels: Mapping[str, LabelValue]
-) -> NDArray:
+def _pick(table: ScoreTable, values: NDArray, case_ids: Sequence[str], labels: Mapping[str, Label]) -> NDArray:
     places = {case_id: row for row, case_id in enumerate(table.case_ids)}
     columns = list(table.labels.values())
-    return values[np.ix_([places[case_id] for case_id in case_ids], [columns.index(value) for value in labels.values()])]
+    return values[
+        np.ix_([places[case_id] for case_id in case_ids], [columns.index(value) for value in labels.values()])
+    ]
 
 
 def _unmatched_cases(tables: Mapping[str, ScoreTable], case_ids: Sequence[str]) -> Iterator[str]:
@@ -141,7 +151,7 @@ def _unmatched_cases(tables: Mapping[str, ScoreTable], case_ids: Sequence[str]) 
             yield f"{name} has {len(lonely)} {plural} that not every other has: {', '.join(lonely)}"
 
 
-def _unmatched_labels(tables: Mapping[str, ScoreTable], labels: Mapping[str, LabelValue]) -> Iterator[str]:
+def _unmatched_labels(tables: Mapping[str, ScoreTable], labels: Mapping[str, Label]) -> Iterator[str]:
     for name, table in tables.items():
         lonely = [label for label, value in table.labels.items() if value not in labels.values()]
         if lonely:
@@ -152,15 +162,15 @@ def _without(tables: Mapping[str, ScoreTable], metric: str) -> list[str]:
     return [name for name, table in tables.items() if metric not in table.metrics]
 
 
-def _other_names(tables: Mapping[str, ScoreTable], labels: Mapping[str, LabelValue]) -> Iterator[str]:
+def _other_names(tables: Mapping[str, ScoreTable], labels: Mapping[str, Label]) -> Iterator[str]:
     for value in labels.values():
         names = {name: _name_of(table, value) for name, table in tables.items()}
-        if len({label for label in names.values() if label != str(value)}) > 1:
+        if len({label for label in names.values() if label != label_key(value)}) > 1:
             yield f"label {value} is " + ", ".join(f"“{label}” in {name}" for name, label in names.items())
 
 
 def _other_references(
-    tables: Mapping[str, ScoreTable], pair: tuple[str, str], case_ids: Sequence[str], labels: Mapping[str, LabelValue]
+    tables: Mapping[str, ScoreTable], pair: tuple[str, str], case_ids: Sequence[str], labels: Mapping[str, Label]
 ) -> Iterator[str]:
     """Find signs that a case's reference was not the same: its voxels, and those of the image without the ignored."""
     for attribute, what in (("n_ref", "voxels of the reference"), ("voxels", "compared voxels")):
@@ -175,14 +185,14 @@ def _other_references(
         if differ:
             more = f" and {len(differ) - _NAMED} more" if len(differ) > _NAMED else ""
             yield (
-                f"{pair[0]} and {pair[1]} were not measured against the same reference: the number of {what} differs for "
-                f"{', '.join(differ[:_NAMED])}{more}"
+                f"{pair[0]} and {pair[1]} were not measured against the same reference: the number of {what} differs "
+                f"for {', '.join(differ[:_NAMED])}{more}"
             )
             return
 
 
 def _other_conventions(
-    tables: Mapping[str, ScoreTable], pair: tuple[str, str], metrics: Sequence[str], labels: Mapping[str, LabelValue]
+    tables: Mapping[str, ScoreTable], pair: tuple[str, str], metrics: Sequence[str], labels: Mapping[str, Label]
 ) -> Iterator[str]:
     first, second = (tables[name].conventions for name in pair)
     if first is None or second is None:
@@ -199,15 +209,22 @@ def _other_conventions(
 
 
 def _differing_choices(
-    metric: str, first: Conventions, second: Conventions, labels: Mapping[str, LabelValue]
+    metric: str, first: Conventions, second: Conventions, labels: Mapping[str, Label]
 ) -> Iterator[str]:
-    # repr, because NaN, one of the possible values, is not equal to itself
-    if repr(empty_policy(first, metric)[0]) != repr(empty_policy(second, metric)[0]):
+    if _empty_values(metric, first) != _empty_values(metric, second):
         yield "on_empty"
     choices = (*_CHOICES_OF_FAMILY.get(METRICS[metric].family, ()), *(("hd95",) if metric == "hd95_mm" else ()))
     yield from (choice for choice in choices if getattr(first, choice) != getattr(second, choice))
     if metric == "nsd" and any(first.tolerance_of(label) != second.tolerance_of(label) for label in labels):
         yield "tolerance_mm"
+
+
+def _empty_values(metric: str, conventions: Conventions) -> list[str]:
+    """Say what a metric is where a structure is missing, in words, as NaN is not equal to itself."""
+    policy, _ = empty_policy(conventions, metric)
+    values = (policy.both_empty, policy.reference_empty, policy.prediction_empty)
+    worst = 0.0 if METRICS[metric].unit == "" else "worst"
+    return [str(worst if value == "worst" else float(value) if value != "measured" else value) for value in values]
 
 
 def _patients(tables: Mapping[str, ScoreTable], case_ids: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:

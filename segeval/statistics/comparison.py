@@ -238,7 +238,13 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 def _paired(
-    scores: AlignedScores, metric: str, column: int, names: tuple[str, str], confidence: float, resamples: int, seed: int
+    scores: AlignedScores,
+    metric: str,
+    column: int,
+    names: tuple[str, str],
+    confidence: float,
+    resamples: int,
+    seed: int,
 ) -> PairedDifference:
     first, second = (scores.values[metric][scores.names.index(name), :, column] for name in names)
     absent = np.isnan(first).astype(int) + np.isnan(second)
@@ -305,5 +311,7 @@ def _notes(rows: Sequence[PairedDifference], left_out: Mapping[str, tuple[str, .
         if row.reason:
             notes.append(f"{what}: {row.reason}.")
         if math.isinf(row.first.mean) or math.isinf(row.second.mean):
-            notes.append(f"{what}: a mean is inf; the test uses ranks, in which inf is the largest and inf - inf a tie.")
+            notes.append(
+                f"{what}: a mean is inf; the test uses ranks, in which inf is the largest and inf - inf a tie."
+            )
     return tuple(notes)

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from segeval.conventions import Conventions
 from segeval.errors import ShapeMismatchError
+from segeval.labels import Label
 
 if TYPE_CHECKING:
     from segeval.evaluation import Evaluation
 
-__all__ = ["LabelValue", "ScoreTable", "score_table"]
-
-LabelValue = int | tuple[int, ...]
+__all__ = ["ScoreTable", "score_table"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +42,7 @@ class ScoreTable:
 
     case_ids: tuple[str, ...]
     patient_ids: tuple[str, ...]
-    labels: Mapping[str, LabelValue]
+    labels: Mapping[str, Label]
     metrics: Mapping[str, NDArray[np.float64]]
     n_ref: NDArray[np.int64] | None = None
     voxels: NDArray[np.int64] | None = None
@@ -52,11 +51,13 @@ class ScoreTable:
     def __post_init__(self) -> None:
         shape = (len(self.case_ids), len(self.labels))
         tables = {**self.metrics, "n_ref": self.n_ref, "voxels": self.voxels}
-        wrong = [f"{name} {table.shape}" for name, table in tables.items() if table is not None and table.shape != shape]
+        wrong = [
+            f"{name} {table.shape}" for name, table in tables.items() if table is not None and table.shape != shape
+        ]
         if wrong or len(self.patient_ids) != shape[0] or len(set(self.case_ids)) != shape[0]:
             raise ShapeMismatchError(
-                f"every table must be (cases, labels), here {shape}, of different cases with one patient each; received "
-                f"{', '.join(wrong) or 'such tables'}, {len(set(self.case_ids))} different cases and "
+                f"every table must be (cases, labels), here {shape}, of different cases with one patient each; "
+                f"received {', '.join(wrong) or 'such tables'}, {len(set(self.case_ids))} different cases and "
                 f"{len(self.patient_ids)} patients"
             )
 
@@ -85,7 +86,9 @@ def score_table(evaluation: Evaluation) -> ScoreTable:
         patient_ids=tuple(case.patient_id for case in cases),
         labels=dict(evaluation.labels),
         metrics={
-            metric: np.array([[score.values[metric] for score in case.scores] for case in cases], np.float64).reshape(shape)
+            metric: np.array([[score.values[metric] for score in case.scores] for case in cases], np.float64).reshape(
+                shape
+            )
             for metric in evaluation.conventions.metrics
         },
         n_ref=counts(("n_ref",)),

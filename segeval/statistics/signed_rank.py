@@ -113,7 +113,7 @@ def tidy(differences: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
     """
     if scale == 0 or not math.isfinite(scale):
         return differences
-    return np.round(differences / scale, _DIGITS) * scale
+    return np.round(differences, min(_DIGITS - math.ceil(math.log10(scale)), 200))
 
 
 def _ranks(differences: NDArray[np.float64]) -> NDArray[np.float64]:
