@@ -14,6 +14,7 @@ from segeval.conventions import Conventions, build_conventions, describe_convent
 from segeval.empty_conventions import ON_EMPTY, EmptyPolicy
 from segeval.errors import (
     ArrayTypeError,
+    ComparisonError,
     EvaluationFormatError,
     EvaluationInputError,
     EvaluationNotFoundError,
@@ -27,6 +28,7 @@ from segeval.errors import (
 from segeval.evaluate import IMAGE_METRICS, CaseEvaluation, LabelScore, evaluate, evaluate_missing
 from segeval.evaluation import EvaluatedCase, Evaluation, PooledScores
 from segeval.files.folder import CasePair, evaluate_folders, evaluate_pairs, find_labels, pair_folders
+from segeval.files.scores import read_scores
 from segeval.files.summary import read_evaluation, write_evaluation
 from segeval.labels import Label
 from segeval.mask_pair import STATUSES
@@ -46,7 +48,19 @@ from segeval.overlap import (
     specificity,
     volume_similarity,
 )
-from segeval.statistics import MeanScore, mean_over_cases, mean_over_labels
+from segeval.statistics import (
+    Comparison,
+    MeanScore,
+    PairedDifference,
+    Ranking,
+    ScoreTable,
+    compare,
+    compare_with_base,
+    mean_over_cases,
+    mean_over_labels,
+    rank,
+    score_table,
+)
 from segeval.surface import SurfaceDistances, assd_mm, hausdorff_mm, hd95_mm, masd_mm, nsd, surface_distances
 
 __all__ = [
@@ -59,6 +73,8 @@ __all__ = [
     "CaseEvaluation",
     "CasePair",
     "ClassMean",
+    "Comparison",
+    "ComparisonError",
     "Conventions",
     "EmptyPolicy",
     "EvaluatedCase",
@@ -73,7 +89,10 @@ __all__ = [
     "Metric",
     "MetricArgumentError",
     "OutputFolderError",
+    "PairedDifference",
     "PooledScores",
+    "Ranking",
+    "ScoreTable",
     "SegEvalError",
     "ShapeMismatchError",
     "SurfaceDistances",
@@ -81,6 +100,8 @@ __all__ = [
     "assd_mm",
     "build_conventions",
     "class_counts",
+    "compare",
+    "compare_with_base",
     "confusion_matrix",
     "count_classes",
     "describe_conventions",
@@ -105,7 +126,10 @@ __all__ = [
     "pair_folders",
     "pixel_accuracy",
     "precision",
+    "rank",
     "read_evaluation",
+    "read_scores",
+    "score_table",
     "sensitivity",
     "specificity",
     "surface_distances",
