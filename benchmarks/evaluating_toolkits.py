@@ -2,10 +2,10 @@
 
 A task takes a pair and the labels to score, and gives {label: {metric: value}} in the toolkit's own convention; its
 name says what it must give. `overlap`: of each label the full set that follows from its counts; `dice`: a peer that is
-asked for Dice alone, against our full set. `surface`: HD95, average distance and NSD on border voxels; `area`: the same on
-weighted surface elements, as DeepMind's library. `evaluate`: all of it at once, ours only. Every toolkit gets what it
-is quickest with: one-hot bytes for MONAI, SimpleITK images without a copy of ours. Metrics of different conventions
-have different names, so that only what ought to agree is compared.
+asked for Dice alone, against our full set. `surface`: HD95, average distance and NSD on border voxels (MedPy has no
+NSD); `area`: the same on weighted surface elements, as DeepMind's library. `evaluate`: all of it at once, ours only.
+MONAI gets one-hot bytes, which it is quickest with. Metrics of different conventions have different names, so that
+only what ought to agree is compared.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def segeval_tasks() -> dict[str, Task]:
     def evaluate(pair: Pair, labels: Collection[int]) -> Scores:
         names = {str(label): label for label in labels}
         case = segeval.evaluate(pair.reference, pair.prediction, names, pair.spacing_mm)
-        return {label: {"dice": one.dice} for label, one in zip(sorted(labels), case.scores, strict=True)}
+        return {label: dict(one.values) for label, one in zip(sorted(labels), case.scores, strict=True)}
 
     tasks: dict[str, Task] = {"overlap": overlap, "surface": surface, "evaluate": evaluate, "dice": overlap}
     if "surface" in inspect.signature(segeval.surface_distances).parameters:
