@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from segeval.errors import ArrayTypeError, LabelRangeError, MetricArgumentError
 
-__all__ = ["LARGEST_LABEL", "check_labels", "class_indices"]
+__all__ = ["LARGEST_LABEL", "Label", "check_labels", "class_indices", "class_values_of", "label_integers", "label_key"]
+
+Label = int | tuple[int, ...]
+"""What is scored: one integer, or a region, the union of several."""
 
 LARGEST_LABEL = 65535
 """Labels are unsigned integers of at most 16 bits."""
@@ -18,40 +21,94 @@ _LISTED = 8
 """How many offending labels a message names."""
 
 
-def check_labels(labels: Mapping[str, int]) -> dict[str, int]:
+def check_labels(labels: Mapping[str, int | Collection[int]], ignore_label: int | None = None) -> dict[str, Label]:
     """Refuse label sets that cannot be evaluated, and drop the background.
 
     Args:
-        labels: integer of each name. 0 is the background, may be named, and is not scored.
+        labels: integer of each name, or several integers: a region, their union. 0 is the background, may be named,
+            and is not scored. Regions may overlap.
+        ignore_label: integer whose voxels in the reference are not judged; it belongs to no label.
 
     Returns:
-        The labels other than 0, in the order of their integers.
+        What is scored: integers in ascending order; where there are regions, in the order given, each region a sorted
+        tuple.
 
     Raises:
-        MetricArgumentError: no label other than 0, two names for one integer, or an integer outside 0 to
-            65535.
+        MetricArgumentError: nothing other than 0, two names for one label or region, an integer outside 0 to 65535, or
+            the ignored label among the labels.
 
     Example:
         >>> check_labels({"background": 0, "posterior": 2, "anterior": 1})
         {'anterior': 1, 'posterior': 2}
+        >>> check_labels({"whole": (2, 1), "core": 2})
+        {'whole': (1, 2), 'core': 2}
     """
-    faults = [
-        f"label {name!r} must be an integer from 0 to {LARGEST_LABEL}; received {value!r}"
-        for name, value in labels.items()
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value <= LARGEST_LABEL
-    ]
+    faults: list[str] = []
+    scored: dict[str, Label] = {}
+    for name, given in labels.items():
+        values = tuple(given) if isinstance(given, Collection) and not isinstance(given, str) else (given,)
+        wrong = [value for value in values if not _is_label(value) or (value == 0 and len(values) > 1)]
+        if wrong or not values:
+            faults.append(
+                f"label {name!r} must be an integer from 0 to {LARGEST_LABEL}, or several from 1 on; received {given!r}"
+            )
+            continue
+        region = tuple(sorted({int(value) for value in values}))
+        if ignore_label is not None and ignore_label in region:
+            faults.append(f"label {name!r} must not contain ignore_label {ignore_label}; received {given!r}")
+        if region != (0,):
+            scored[str(name)] = region if len(region) > 1 else region[0]
     if faults:
         raise MetricArgumentError("; ".join(faults))
-    if len(set(labels.values())) < len(labels):
+    if len(set(scored.values())) < len(scored):
         raise MetricArgumentError(f"labels must have an integer each of their own; received {dict(labels)}")
-    foreground = {
-        str(name): int(value) for name, value in sorted(labels.items(), key=lambda item: item[1]) if value != 0
-    }
-    if not foreground:
+    if not scored:
         raise MetricArgumentError(
             f"labels must name at least one label other than the background 0; received {dict(labels)}"
         )
-    return foreground
+    if any(isinstance(label, tuple) for label in scored.values()):
+        return scored
+    return dict(sorted(scored.items(), key=lambda item: item[1]))
+
+
+def label_integers(label: Label) -> tuple[int, ...]:
+    """Give the integers of a label or region.
+
+    Example:
+        >>> label_integers(3), label_integers((1, 2))
+        ((3,), (1, 2))
+    """
+    return label if isinstance(label, tuple) else (label,)
+
+
+def class_values_of(labels: Mapping[str, Label]) -> tuple[int, ...]:
+    """Collect the integers that the labels and regions are made of.
+
+    Args:
+        labels: from `check_labels`.
+
+    Returns:
+        The integers in ascending order, 0 first: the classes of a confusion matrix.
+
+    Example:
+        >>> class_values_of({"whole": (1, 2), "core": 2})
+        (0, 1, 2)
+    """
+    return tuple(sorted({0, *(value for label in labels.values() for value in label_integers(label))}))
+
+
+def label_key(label: Label) -> str:
+    """Write a label as nnU-Net's summary.json does.
+
+    Example:
+        >>> label_key(1), label_key((1, 2))
+        ('1', '(1, 2)')
+    """
+    return str(label)
+
+
+def _is_label(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 <= int(value) <= LARGEST_LABEL
 
 
 def class_indices(label_map: ArrayLike, class_values: tuple[int, ...], name: str) -> NDArray[np.integer]:

@@ -24,7 +24,7 @@ def test_every_score_agrees_with_the_naive_metrics(maps):
         dice, jaccard, _, _ = overlap(reference, prediction, score.label)
         _, hd95_mm, assd_mm, _ = surface(a, b, spacing_mm, 1.0)
         np.testing.assert_allclose(
-            [score.dice, score.jaccard, score.hd95_mm, score.assd_mm],
+            [score["dice"], score["jaccard"], score["hd95_mm"], score["assd_mm"]],
             [dice, jaccard, hd95_mm, assd_mm],
             rtol=1e-9,
             atol=1e-12,
@@ -43,8 +43,8 @@ def test_order_and_integers_of_the_labels_do_not_matter(maps):
     before = {s.label_name: s for s in segeval.evaluate(*maps, LABELS, (1, 1, 1)).scores}
     after = {s.label_name: s for s in segeval.evaluate(*renumber[maps], {"core": 7, "rim": 3}, (1, 1, 1)).scores}
     for name in ("core", "rim"):
-        assert after[name].dice == pytest.approx(before[name].dice, nan_ok=True)
-        assert after[name].hd95_mm == pytest.approx(before[name].hd95_mm, nan_ok=True)
+        assert after[name]["dice"] == pytest.approx(before[name]["dice"], nan_ok=True)
+        assert after[name]["hd95_mm"] == pytest.approx(before[name]["hd95_mm"], nan_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def test_status_says_what_a_value_is(reference, prediction, status, dice, hd95_m
     """Distances of [0 1 1] to [0 1 0] are 0 and 1: their 95th percentile is 0.95; the diagonal is 3 mm."""
     score = segeval.evaluate(reference, prediction, {"a": 1}, spacing_mm=(1.0,)).scores[0]
     assert score.status == status
-    assert (score.dice, score.hd95_mm) == pytest.approx((dice, hd95_mm), nan_ok=True)
+    assert (score["dice"], score["hd95_mm"]) == pytest.approx((dice, hd95_mm), nan_ok=True)
 
 
 def test_a_plane_has_no_volume():
     score = segeval.evaluate([[1]], [[1]], {"a": 1}, (1, 1)).scores[0]
     assert math.isnan(score.reference_ml)
-    assert score.dice == 1
+    assert score["dice"] == 1
 
 
 def test_a_prediction_of_255_where_labels_are_0_and_1_is_named():
@@ -106,5 +106,5 @@ def test_many_labels_and_all_integer_types():
     for dtype in (np.uint16, np.int16, np.int64):
         array = np.arange(301, dtype=dtype)
         case = segeval.evaluate(array, array, labels, (1,))
-        assert {score.dice for score in case.scores} == {1.0}
+        assert {score["dice"] for score in case.scores} == {1.0}
         assert case.confusion.tolist() == np.eye(301, dtype=int).tolist()
