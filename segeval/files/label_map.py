@@ -13,10 +13,13 @@ from segeval.errors import MetricArgumentError, UnreadableLabelMapError
 from segeval.files import itk, nifti, pictures
 from segeval.labels import LARGEST_LABEL
 
-__all__ = ["SUFFIXES", "LabelMap", "case_id_of", "corner_shift", "read_label_map"]
+__all__ = ["SUFFIXES", "LabelMap", "case_id_of", "check_picture_spacing", "corner_shift", "read_label_map"]
 
 SUFFIXES: tuple[str, ...] = (*nifti.SUFFIXES, *itk.SUFFIXES, *pictures.SUFFIXES)
 """Endings of the names of label maps: NIfTI, NRRD, MetaImage, PNG and TIFF."""
+
+_PICTURE_AFFINE = np.array([[0.0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+"""Rows run to posterior, columns to the left: as R2D2 writes label maps that it predicted for pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,12 @@ def read_label_map(path: Path, *, spacing_mm: Sequence[float] | None = None) -> 
         raise UnreadableLabelMapError(f"{path}: no such file")
     name = path.name.lower()
     if name.endswith(pictures.SUFFIXES):
-        array, affine = pictures.read(path), _picture_affine(spacing_mm)
+        array = pictures.read(path)
+        affine = _PICTURE_AFFINE * [
+            *((1.0, 1.0) if spacing_mm is None else check_picture_spacing(spacing_mm)),
+            1.0,
+            1.0,
+        ]
         has_spacing = spacing_mm is not None
     else:
         array, affine = (nifti if name.endswith(nifti.SUFFIXES) else itk).read(path)
@@ -122,13 +130,26 @@ def corner_shift(first: LabelMap, second: LabelMap) -> float:
     return float(np.linalg.norm(moved[:, :3], axis=1).max() / min(first.spacing_mm))
 
 
-def _picture_affine(spacing_mm: Sequence[float] | None) -> NDArray[np.float64]:
-    if spacing_mm is None:
-        return np.eye(4)
+def check_picture_spacing(spacing_mm: Sequence[float]) -> tuple[float, float]:
+    """Refuse what cannot be the pixel size of a picture.
+
+    Args:
+        spacing_mm: distance between rows and between columns, in mm.
+
+    Returns:
+        The two as floats.
+
+    Raises:
+        MetricArgumentError: not two positive numbers.
+
+    Example:
+        >>> check_picture_spacing([1, 0.5])
+        (1.0, 0.5)
+    """
     spacing = np.asarray(spacing_mm, dtype=np.float64)
     if spacing.shape != (2,) or not np.isfinite(spacing).all() or spacing.min() <= 0:
         raise MetricArgumentError(f"spacing_mm of a picture must be two positive numbers; received {spacing_mm}")
-    return np.diag([*spacing, 1.0, 1.0])
+    return float(spacing[0]), float(spacing[1])
 
 
 def _as_labels(array: NDArray[np.generic], path: Path) -> NDArray[np.unsignedinteger]:

@@ -292,7 +292,9 @@ def test_a_picture_can_be_given_its_spacing(tmp_path):
     Image.fromarray(random_labels((5, 7))).save(tmp_path / "a.png")
     read = read_label_map(tmp_path / "a.png", spacing_mm=(0.5, 0.25))
     assert (read.spacing_mm, read.has_spacing) == ((0.5, 0.25), True)
-    np.testing.assert_array_equal(read.affine, np.diag([0.5, 0.25, 1, 1]))
+    row, column = read.affine @ [1, 0, 0, 1], read.affine @ [0, 1, 0, 1]
+    np.testing.assert_array_equal(row[:3], (0, -0.5, 0))  # a row further down is more posterior
+    np.testing.assert_array_equal(column[:3], (-0.25, 0, 0))  # a column further right is more to the left
     for spacing in ((1.0,), (1.0, 0.0), (1.0, np.nan), (1.0, 1.0, 1.0)):
         with pytest.raises(MetricArgumentError, match="two positive numbers"):
             read_label_map(tmp_path / "a.png", spacing_mm=spacing)
