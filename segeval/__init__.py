@@ -1,4 +1,4 @@
-"""SegEval: segmentation metrics with stated conventions, on arrays with a spacing in mm or on NIfTI files.
+"""SegEval: segmentation metrics with stated conventions, on arrays with a spacing in mm or on files.
 
 Example:
     >>> import numpy as np
@@ -24,10 +24,13 @@ from segeval.errors import (
     SegEvalError,
     ShapeMismatchError,
     UnreadableLabelMapError,
+    WorkerLostError,
 )
 from segeval.evaluate import IMAGE_METRICS, CaseEvaluation, LabelScore, evaluate, evaluate_missing
 from segeval.evaluation import EvaluatedCase, Evaluation, PooledScores
-from segeval.files.folder import CasePair, evaluate_folders, evaluate_pairs, find_labels, pair_folders
+from segeval.files.folder import evaluate_folder, evaluate_pairs, find_labels
+from segeval.files.label_map import LabelMap, read_label_map
+from segeval.files.pairing import CasePair, pair_folders
 from segeval.files.scores import read_scores
 from segeval.files.summary import read_evaluation, write_evaluation
 from segeval.labels import Label
@@ -83,6 +86,7 @@ __all__ = [
     "EvaluationInputError",
     "EvaluationNotFoundError",
     "Label",
+    "LabelMap",
     "LabelRangeError",
     "LabelScore",
     "MeanScore",
@@ -97,6 +101,7 @@ __all__ = [
     "ShapeMismatchError",
     "SurfaceDistances",
     "UnreadableLabelMapError",
+    "WorkerLostError",
     "assd_mm",
     "build_conventions",
     "class_counts",
@@ -108,7 +113,7 @@ __all__ = [
     "dice",
     "dice_from_counts",
     "evaluate",
-    "evaluate_folders",
+    "evaluate_folder",
     "evaluate_missing",
     "evaluate_pairs",
     "find_labels",
@@ -128,6 +133,7 @@ __all__ = [
     "precision",
     "rank",
     "read_evaluation",
+    "read_label_map",
     "read_scores",
     "score_table",
     "sensitivity",

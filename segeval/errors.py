@@ -16,7 +16,10 @@ __all__ = [
     "SegEvalError",
     "ShapeMismatchError",
     "UnreadableLabelMapError",
+    "WorkerLostError",
 ]
+
+_FAULTS_SHOWN = 100
 
 
 class SegEvalError(Exception):
@@ -43,8 +46,12 @@ class UnreadableLabelMapError(SegEvalError, ValueError):
     """A file is not a readable label map."""
 
 
+class WorkerLostError(SegEvalError, RuntimeError):
+    """A worker process ended before its case was done."""
+
+
 class EvaluationInputError(SegEvalError, ValueError):
-    """The files to be evaluated have faults; all of them are listed.
+    """The files to be evaluated have faults; `faults` has all of them, the message at most 100.
 
     Args:
         faults: one sentence for each fault, naming the case and the file.
@@ -61,7 +68,9 @@ class EvaluationInputError(SegEvalError, ValueError):
         if len(self.faults) == 1:
             message = self.faults[0]
         else:
-            lines = "".join(f"\n  - {fault}" for fault in self.faults)
+            lines = "".join(f"\n  - {fault}" for fault in self.faults[:_FAULTS_SHOWN])
+            if len(self.faults) > _FAULTS_SHOWN:
+                lines += f"\n  and {len(self.faults) - _FAULTS_SHOWN} more"
             message = f"{len(self.faults)} faults; nothing was evaluated:{lines}"
         super().__init__(message)
 

@@ -74,7 +74,7 @@ def element_areas(spacing_mm: tuple[float, ...]) -> NDArray[np.float64]:
         >>> element_areas((3.0, 4.0))[[0b0001, 0b0011, 0b0110]].tolist()
         [2.5, 4.0, 5.0]
     """
-    areas = np.zeros(2 ** 2 ** len(spacing_mm))
+    areas = np.zeros(2**2 ** len(spacing_mm))
     for code in range(1, areas.size - 1):
         areas[code] = math.fsum(_simplex_sizes(code, spacing_mm))
     areas.flags.writeable = False
