@@ -5,11 +5,13 @@ Example:
     >>> reference, prediction = np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8)
     >>> reference[1:3, 1:3, 1:3], prediction[1:3, 1:3, 1:4] = 1, 1
     >>> case = evaluate(reference, prediction, {"lesion": 1}, spacing_mm=(1.0, 1.0, 3.0))
-    >>> round(case.scores[0].dice, 3), case.scores[0].hd95_mm
+    >>> round(case.scores[0]["dice"], 3), case.scores[0]["hd95_mm"]
     (0.8, 3.0)
 """
 
 from segeval.confusion import class_counts, confusion_matrix, count_classes
+from segeval.conventions import Conventions, build_conventions, describe_conventions
+from segeval.empty_conventions import ON_EMPTY, EmptyPolicy
 from segeval.errors import (
     ArrayTypeError,
     EvaluationFormatError,
@@ -22,10 +24,13 @@ from segeval.errors import (
     ShapeMismatchError,
     UnreadableLabelMapError,
 )
-from segeval.evaluate import CaseEvaluation, LabelScore, evaluate
-from segeval.evaluation import METRICS, EvaluatedCase, Evaluation, PooledScores
+from segeval.evaluate import IMAGE_METRICS, CaseEvaluation, LabelScore, evaluate, evaluate_missing
+from segeval.evaluation import EvaluatedCase, Evaluation, PooledScores
 from segeval.files.folder import CasePair, evaluate_folders, evaluate_pairs, find_labels, pair_folders
-from segeval.files.summary import POLICY, read_evaluation, write_evaluation
+from segeval.files.summary import read_evaluation, write_evaluation
+from segeval.labels import Label
+from segeval.mask_pair import STATUSES
+from segeval.metrics import DEFAULT_METRICS, METRICS, Metric
 from segeval.overlap import (
     ClassMean,
     dice,
@@ -39,25 +44,33 @@ from segeval.overlap import (
     precision,
     sensitivity,
     specificity,
+    volume_similarity,
 )
 from segeval.statistics import MeanScore, mean_over_cases, mean_over_labels
-from segeval.surface import SurfaceDistances, assd_mm, hausdorff_mm, hd95_mm, nsd, surface_distances
+from segeval.surface import SurfaceDistances, assd_mm, hausdorff_mm, hd95_mm, masd_mm, nsd, surface_distances
 
 __all__ = [
+    "DEFAULT_METRICS",
+    "IMAGE_METRICS",
     "METRICS",
-    "POLICY",
+    "ON_EMPTY",
+    "STATUSES",
     "ArrayTypeError",
     "CaseEvaluation",
     "CasePair",
     "ClassMean",
+    "Conventions",
+    "EmptyPolicy",
     "EvaluatedCase",
     "Evaluation",
     "EvaluationFormatError",
     "EvaluationInputError",
     "EvaluationNotFoundError",
+    "Label",
     "LabelRangeError",
     "LabelScore",
     "MeanScore",
+    "Metric",
     "MetricArgumentError",
     "OutputFolderError",
     "PooledScores",
@@ -66,19 +79,23 @@ __all__ = [
     "SurfaceDistances",
     "UnreadableLabelMapError",
     "assd_mm",
+    "build_conventions",
     "class_counts",
     "confusion_matrix",
     "count_classes",
+    "describe_conventions",
     "dice",
     "dice_from_counts",
     "evaluate",
     "evaluate_folders",
+    "evaluate_missing",
     "evaluate_pairs",
     "find_labels",
     "frequency_weighted_iou",
     "hausdorff_mm",
     "hd95_mm",
     "jaccard",
+    "masd_mm",
     "mean_accuracy",
     "mean_iou",
     "mean_over_cases",
@@ -92,5 +109,6 @@ __all__ = [
     "sensitivity",
     "specificity",
     "surface_distances",
+    "volume_similarity",
     "write_evaluation",
 ]

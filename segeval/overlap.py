@@ -7,6 +7,7 @@ left.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -250,6 +251,66 @@ def frequency_weighted_iou(confusion: ArrayLike) -> float:
     present = reference > 0
     weighted = (reference[present] * jaccard(confusion)[present]).sum()
     return float(_ratio(weighted, reference.sum()))
+
+
+def volume_similarity(confusion: ArrayLike) -> NDArray[np.float64]:
+    """Agreement of the volumes of each class, 1 - |V_pred - V_ref| / (V_pred + V_ref) (Taha and Hanbury 2015).
+
+    Args:
+        confusion: int64 (num_classes, num_classes), rows reference.
+
+    Returns:
+        float64 (num_classes,) in [0, 1]; NaN where the class is in neither, 0 where it is in one only.
+
+    Example:
+        >>> volume_similarity([[1, 0], [1, 2]]).round(3).tolist()
+        [0.667, 0.8]
+    """
+    _, reference, prediction = count_classes(confusion).T
+    return 1 - _ratio(np.abs(prediction - reference), reference + prediction)
+
+
+def region_counts(
+    confusion: ArrayLike, class_values: Sequence[int], region: Sequence[int]
+) -> tuple[int, int, int, int]:
+    """Count a region, the union of several classes.
+
+    Args:
+        confusion: int64 (num_classes, num_classes), rows reference.
+        class_values: the label behind each row.
+        region: labels that make up the region.
+
+    Returns:
+        tp, fp, fn, tn in voxels.
+
+    Example:
+        >>> region_counts([[5, 1, 0], [0, 2, 1], [0, 0, 3]], (0, 1, 2), (1, 2))
+        (6, 1, 0, 5)
+    """
+    matrix = np.asarray(confusion, np.int64)
+    inside = np.isin(class_values, region)
+    tp = int(matrix[inside][:, inside].sum())
+    n_ref, n_pred = int(matrix[inside].sum()), int(matrix[:, inside].sum())
+    return tp, n_pred - tp, n_ref - tp, int(matrix.sum()) - n_ref - n_pred + tp
+
+
+def long_et_al(matrices: ArrayLike) -> dict[str, NDArray[np.float64]]:
+    stack = np.asarray(matrices, np.float64)
+    both = np.diagonal(stack, axis1=-2, axis2=-1)
+    reference, prediction = stack.sum(axis=-1), stack.sum(axis=-2)
+    iou = _ratio(both, reference + prediction - both)
+    total = reference.sum(axis=-1)
+    return {
+        "pixel_accuracy": _ratio(both.sum(axis=-1), total),
+        "mean_accuracy": _nanmean(_ratio(both, reference)),
+        "mean_iou": _nanmean(iou),
+        "frequency_weighted_iou": _ratio(np.where(reference > 0, reference * iou, 0).sum(axis=-1), total),
+    }
+
+
+def _nanmean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    valid = ~np.isnan(values)
+    return _ratio(np.where(valid, values, 0.0).sum(axis=-1), valid.sum(axis=-1))
 
 
 def mean_over_classes(values: ArrayLike) -> ClassMean:

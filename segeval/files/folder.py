@@ -12,7 +12,7 @@ from segeval.errors import EvaluationInputError, SegEvalError, UnreadableLabelMa
 from segeval.evaluate import CaseEvaluation, evaluate
 from segeval.evaluation import EvaluatedCase, Evaluation, build_evaluation
 from segeval.files.label_map import LabelMap, corner_shift, read_label_map
-from segeval.labels import LARGEST_LABEL, check_labels, class_indices
+from segeval.labels import LARGEST_LABEL, check_labels, class_indices, class_values_of
 
 __all__ = [
     "AFFINE_TOLERANCE_VOXELS",
@@ -200,24 +200,23 @@ def _evaluate(
     faults = [*known_faults, *_find_repeated(pairs)]
     if not pairs and not faults:
         faults.append("there are no cases to evaluate")
-    classes = len(foreground) + 1
-    confusion = np.zeros((classes, classes), dtype=np.int64)
+    confusions = []
     cases = []
     for done, pair in enumerate(pairs):
         if progress is not None:
             progress("evaluate", done, len(pairs))
-        reference, prediction, found = _read_pair(pair, (0, *foreground.values()))
+        reference, prediction, found = _read_pair(pair, class_values_of(foreground))
         faults.extend(f"case {pair.case_id}: {fault}" for fault in found)
         if faults or reference is None or prediction is None:
             continue  # the rest is only checked: nothing will be reported but the faults
         result = evaluate(reference.array, prediction.array, foreground, reference.spacing_mm)
-        confusion += result.confusion
+        confusions.append(result.confusion)
         cases.append(_evaluated_case(pair, result))
     if faults:
         raise EvaluationInputError(list(dict.fromkeys(faults)))
     if progress is not None:
         progress("evaluate", len(pairs), len(pairs))
-    return build_evaluation(foreground, cases, confusion, seed)
+    return build_evaluation(foreground, cases, confusions, seed=seed)
 
 
 def _evaluated_case(pair: CasePair, result: CaseEvaluation) -> EvaluatedCase:
@@ -228,6 +227,7 @@ def _evaluated_case(pair: CasePair, result: CaseEvaluation) -> EvaluatedCase:
         reference=str(pair.reference),
         prediction=str(pair.prediction),
         scores=result.scores,
+        image=result.image,
     )
 
 

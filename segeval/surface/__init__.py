@@ -7,6 +7,7 @@ from segeval.surface.distances import (
     hausdorff_mm,
     hd95_mm,
     image_diagonal_mm,
+    masd_mm,
     nsd,
     surface_distances,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "hausdorff_mm",
     "hd95_mm",
     "image_diagonal_mm",
+    "masd_mm",
     "nsd",
     "surface_distances",
 ]

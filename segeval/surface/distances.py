@@ -70,6 +70,7 @@ def surface_distances(
     prediction: ArrayLike,
     spacing_mm: Sequence[float],
     *,
+    surface: str = "voxel",
     image_shape: Sequence[int] | None = None,
 ) -> SurfaceDistances:
     """Measure the distances between the surfaces of two masks, once for all surface metrics.
@@ -128,7 +129,7 @@ def hausdorff_mm(distances: SurfaceDistances) -> float:
     return _worst_of_directed(distances, 100.0)
 
 
-def hd95_mm(distances: SurfaceDistances) -> float:
+def hd95_mm(distances: SurfaceDistances, variant: str = "max_of_directed") -> float:
     """95 % Hausdorff distance: the larger of the two directed 95th percentiles.
 
     Percentiles interpolate linearly. (medpy pools both directions before it takes one percentile; that is
@@ -168,6 +169,14 @@ def assd_mm(distances: SurfaceDistances) -> float:
         return distances.diagonal_mm
     total_mm = distances.reference_to_prediction_mm.sum() + distances.prediction_to_reference_mm.sum()
     return float(total_mm / (distances.reference_voxels + distances.prediction_voxels))
+
+
+def masd_mm(distances: SurfaceDistances) -> float:
+    if distances.is_both_empty:
+        return math.nan
+    if distances.is_one_empty:
+        return distances.diagonal_mm
+    return float((distances.reference_to_prediction_mm.mean() + distances.prediction_to_reference_mm.mean()) / 2)
 
 
 def nsd(distances: SurfaceDistances, tolerance_mm: float) -> float:

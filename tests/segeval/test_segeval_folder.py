@@ -35,7 +35,7 @@ def faults_of(pairs, labels=LABELS):
 def test_scores_of_a_study_worked_out_by_hand(study):
     """Case a: 8 voxels against 12, Dice .8 and 1. Case b: 1 and 0 (missed). Case c: 1 and no label 2."""
     evaluation = segeval.evaluate_pairs(pairs_of(study), LABELS)
-    dices = [[score.dice for score in case.scores] for case in evaluation.cases]
+    dices = [[score["dice"] for score in case.scores] for case in evaluation.cases]
     np.testing.assert_allclose(dices, [[0.8, 1], [1, 0], [1, math.nan]])
     body, tail = evaluation.means["dice"]["body"], evaluation.means["dice"]["tail"]
     assert (body.mean, body.n, body.left_out, body.patients) == (pytest.approx(2.8 / 3), 3, 0, 2)
@@ -43,10 +43,10 @@ def test_scores_of_a_study_worked_out_by_hand(study):
     assert evaluation.foreground["dice"].mean == pytest.approx((2.8 / 3 + 0.5) / 2)
     missed = evaluation.cases[1].scores[1]
     assert missed.status == "prediction_empty"
-    assert missed.hd95_mm == pytest.approx(math.sqrt(6**2 + 10**2 + 12**2))
+    assert missed["hd95_mm"] == pytest.approx(math.sqrt(6**2 + 10**2 + 12**2))
     assert evaluation.cases[0].scores[0].reference_ml == pytest.approx(8 * 6 / 1000)
     assert evaluation.pooled.confusion.sum() == 3 * 6 * 5 * 4
-    assert evaluation.pooled.pixel_accuracy == pytest.approx(1 - (4 + 4) / 360)
+    assert evaluation.pooled.image["pixel_accuracy"].mean == pytest.approx(1 - (4 + 4) / 360)
     assert evaluation.labels == {"body": 1, "tail": 2}
 
 
