@@ -1,4 +1,4 @@
-"""SegEval: segmentation metrics with stated conventions, on arrays with a spacing in mm or on NIfTI files.
+"""SegEval: segmentation metrics with stated conventions, on arrays with a spacing in mm or on files.
 
 Example:
     >>> import numpy as np
@@ -15,6 +15,7 @@ from segeval.conventions import Conventions, build_conventions, describe_convent
 from segeval.empty_conventions import ON_EMPTY, EmptyPolicy
 from segeval.errors import (
     ArrayTypeError,
+    ComparisonError,
     EvaluationFormatError,
     EvaluationInputError,
     EvaluationNotFoundError,
@@ -24,10 +25,14 @@ from segeval.errors import (
     SegEvalError,
     ShapeMismatchError,
     UnreadableLabelMapError,
+    WorkerLostError,
 )
 from segeval.evaluate import IMAGE_METRICS, CaseEvaluation, LabelScore, evaluate, evaluate_missing
 from segeval.evaluation import EvaluatedCase, Evaluation, PooledScores
-from segeval.files.folder import CasePair, evaluate_folders, evaluate_pairs, find_labels, pair_folders
+from segeval.files.folder import evaluate_folder, evaluate_pairs, find_labels
+from segeval.files.label_map import LabelMap, read_label_map
+from segeval.files.pairing import CasePair, pair_folders
+from segeval.files.scores import read_scores
 from segeval.files.summary import read_evaluation, write_evaluation
 from segeval.labels import Label
 from segeval.lesions import (
@@ -59,7 +64,19 @@ from segeval.overlap import (
     specificity,
     volume_similarity,
 )
-from segeval.statistics import MeanScore, mean_over_cases, mean_over_labels
+from segeval.statistics import (
+    Comparison,
+    MeanScore,
+    PairedDifference,
+    Ranking,
+    ScoreTable,
+    compare,
+    compare_with_base,
+    mean_over_cases,
+    mean_over_labels,
+    rank,
+    score_table,
+)
 from segeval.surface import SurfaceDistances, assd_mm, hausdorff_mm, hd95_mm, masd_mm, nsd, surface_distances
 
 __all__ = [
@@ -72,6 +89,8 @@ __all__ = [
     "CaseEvaluation",
     "CasePair",
     "ClassMean",
+    "Comparison",
+    "ComparisonError",
     "Conventions",
     "EmptyPolicy",
     "EvaluatedCase",
@@ -80,6 +99,7 @@ __all__ = [
     "EvaluationInputError",
     "EvaluationNotFoundError",
     "Label",
+    "LabelMap",
     "LabelRangeError",
     "LabelScore",
     "LesionMatch",
@@ -89,16 +109,22 @@ __all__ = [
     "OutputFolderError",
     "OverlapAccumulator",
     "OverlapResult",
+    "PairedDifference",
     "PooledScores",
+    "Ranking",
     "RegionCounts",
+    "ScoreTable",
     "SegEvalError",
     "ShapeMismatchError",
     "SurfaceDistances",
     "UnreadableLabelMapError",
+    "WorkerLostError",
     "absolute_volume_difference_ml",
     "assd_mm",
     "build_conventions",
     "class_counts",
+    "compare",
+    "compare_with_base",
     "confusion_matrix",
     "confusion_of_labels",
     "count_classes",
@@ -106,7 +132,7 @@ __all__ = [
     "dice",
     "dice_from_counts",
     "evaluate",
-    "evaluate_folders",
+    "evaluate_folder",
     "evaluate_missing",
     "evaluate_pairs",
     "find_labels",
@@ -130,8 +156,12 @@ __all__ = [
     "panoptic_quality",
     "pixel_accuracy",
     "precision",
+    "rank",
     "read_evaluation",
+    "read_label_map",
+    "read_scores",
     "region_counts",
+    "score_table",
     "sensitivity",
     "specificity",
     "surface_distances",
