@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 __all__ = [
     "ArrayTypeError",
+    "ComparisonError",
     "EvaluationFormatError",
     "EvaluationInputError",
     "EvaluationNotFoundError",
@@ -72,6 +73,23 @@ class EvaluationInputError(SegEvalError, ValueError):
                 lines += f"\n  and {len(self.faults) - _FAULTS_SHOWN} more"
             message = f"{len(self.faults)} faults; nothing was evaluated:{lines}"
         super().__init__(message)
+
+
+class ComparisonError(SegEvalError, ValueError):
+    """Evaluations that cannot be compared; every reason is listed.
+
+    Args:
+        faults: one sentence for each reason.
+
+    Example:
+        >>> print(ComparisonError(["A and B have no case in common"]))
+        A and B have no case in common
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        listed = "".join(f"\n  - {fault}" for fault in self.faults)
+        super().__init__(faults[0] if len(faults) == 1 else f"{len(faults)} faults; nothing was compared:{listed}")
 
 
 class EvaluationNotFoundError(SegEvalError, FileNotFoundError):
