@@ -156,7 +156,7 @@ def set_voxel(value):
         (set_voxel(0.5), "labels must be integers; 1 voxels are not, such as 0.5"),
         (set_voxel(math.nan), "NaN or infinite voxels"),
         (set_voxel(math.inf), "NaN or infinite voxels"),
-        (set_voxel(7), r"holds label 7 \(1 voxels\), not among the declared labels 0, 1, 2"),
+        (set_voxel(7), r"holds label 7 \(1 voxel\), not among the declared labels 0, 1, 2"),
         (lambda array: np.stack([array, array], axis=-1), r"2 or 3 axes; received shape \(6, 5, 4, 2\)"),
     ],
     ids=["shape", "fraction", "nan", "infinite", "label", "axes"],
@@ -381,7 +381,7 @@ def test_an_ignored_label(study, write_label_map):
 
 def test_an_ignored_label_in_the_prediction_is_a_fault(study):
     change(study, "a", set_voxel(9))
-    with pytest.raises(EvaluationInputError, match=r"prediction .* holds label 9 \(1 voxels\)"):
+    with pytest.raises(EvaluationInputError, match=r"prediction .* holds label 9 \(1 voxel\)"):
         segeval.evaluate_folder(study / "reference", study / "prediction", LABELS, ignore_label=9)
 
 
@@ -391,7 +391,7 @@ def test_many_undeclared_labels_are_counted_and_cut(study, write_label_map):
     array = np.arange(120, dtype=np.int16).reshape(6, 5, 4)
     write_label_map(path, array, affine=image.affine)
     (fault,) = faults_of(pairs_of(study)[:1])
-    assert "label 3 (1 voxels), 4 (1 voxels)" in fault
+    assert "label 3 (1 voxel), 4 (1 voxel)" in fault
     assert "and 109 more, not among the declared labels 0, 1, 2" in fault  # 117 labels, 8 of them named
 
 
