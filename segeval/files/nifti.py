@@ -5,10 +5,7 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 
-import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError, SpatialImage
 from numpy.typing import NDArray
 
 from segeval.errors import UnreadableLabelMapError
@@ -24,6 +21,10 @@ def read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
     Raises:
         UnreadableLabelMapError: damaged, cut short or no NIfTI file.
     """
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError, SpatialImage
+
     try:
         image = nibabel.load(path)
         if not isinstance(image, SpatialImage):
