@@ -106,14 +106,16 @@ class TestAgreement:
         )
 
 
-class TestLabelMaps:
-    @pytest.fixture(scope="class")
-    def matrices(self):
-        return [
-            segeval.confusion_matrix(pair.reference, pair.prediction, pair.classes, ignore_label=pair.ignore_label)
-            for pair in label_map_pairs()
-        ]
+@pytest.fixture(scope="module")
+def matrices():
+    """The confusion matrix of every pair of label maps."""
+    return [
+        segeval.confusion_matrix(pair.reference, pair.prediction, pair.classes, ignore_label=pair.ignore_label)
+        for pair in label_map_pairs()
+    ]
 
+
+class TestLabelMaps:
     def test_confusion_matrix_is_that_of_scikit_learn(self, matrices, recorded):
         theirs = recorded["scikit-learn"]["label_maps confusion_matrix"]
         assert np.concatenate([matrix.ravel() for matrix in matrices]).tolist() == theirs.tolist()

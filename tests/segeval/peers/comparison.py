@@ -95,6 +95,7 @@ def _evaluate(
         for comparison in COMPARISONS
         if comparison.choices == choices and comparison.is_comparable == is_comparable
     )
+    conventions = segeval.Conventions(metrics=metrics, **dict(choices))
     values = {metric: np.full(len(mask_pairs()), np.nan) for metric in metrics}
     for index, pair in enumerate(mask_pairs()):
         if is_comparable is None or is_comparable(pair):
@@ -103,8 +104,7 @@ def _evaluate(
                 pair.prediction,
                 {"structure": pair.label},
                 pair.spacing_mm,
-                metrics=metrics,
-                **dict(choices),
+                conventions=conventions,
             )
             for metric in metrics:
                 values[metric][index] = case.scores[0].values[metric]
