@@ -33,7 +33,7 @@ import evaluating_toolkits as toolkits  # noqa: E402
 import numpy as np  # noqa: E402
 from evaluating_inputs import INPUTS, Pair, predict, read_pairs, write_pairs  # noqa: E402
 
-OURS, GOAL = "segeval", 3.0
+OURS = "segeval"
 ROUND_SECONDS = 0.2
 """Small inputs are scored again until a round takes this long."""
 LARGE_VOXELS = 20_000_000
@@ -52,7 +52,7 @@ def run_worker(toolkit: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes with the errors
     tasks = toolkits.build_tasks(toolkit)
-    send(answers, {"versions": toolkits.versions(toolkit), "tasks": list(tasks)})
+    send(answers, {"versions": toolkits.versions(toolkit)})
     pairs: list[Pair] = []
     for line in sys.stdin:
         request = json.loads(line)
@@ -171,10 +171,9 @@ def measure(name: str, workers: dict[str, Worker], options: argparse.Namespace) 
         for worker in workers.values():
             worker.ask("load", folder=folder)
         everything = workers[OURS].ask("score", task="all", labels=None)["scores"]
-        tasks = [task for task in options.tasks if task in workers[OURS].introduction["tasks"]]
-        compared = {task: compare(task, workers, everything, options) for task in tasks}
-        weighed = name in WEIGHED and not options.no_memory
-        peaks = {task: peaks_of(task, compared[task], folder, options) for task in tasks} if weighed else {}
+        compared = {task: compare(task, workers, everything, options) for task in options.tasks}
+        weighed = compared if name in WEIGHED and not options.no_memory else {}
+        peaks = {task: peaks_of(task, one, folder, options) for task, one in weighed.items()}
     return {**about, "tasks": compared, "peaks": peaks}
 
 

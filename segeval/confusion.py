@@ -13,6 +13,7 @@ from segeval.errors import ArrayTypeError, LabelRangeError, MetricArgumentError,
 from segeval.labels import check_integers, class_table, classes_of, undeclared_error
 
 __all__ = [
+    "check_counts",
     "check_same_shape",
     "class_counts",
     "confusion_matrix",
@@ -145,11 +146,33 @@ def count_classes(confusion: ArrayLike) -> NDArray[np.int64]:
 
     Raises:
         ShapeMismatchError: the matrix is not square.
+        ArrayTypeError: it does not hold integers.
 
     Example:
         >>> count_classes([[1, 1], [0, 2]])
         array([[1, 2, 1],
                [2, 2, 3]])
+    """
+    matrix = check_counts(confusion)
+    return np.stack([np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0)], axis=1)
+
+
+def check_counts(confusion: ArrayLike) -> NDArray[np.int64]:
+    """Refuse what is not a confusion matrix of counts.
+
+    Args:
+        confusion: integers (num_classes, num_classes), rows reference.
+
+    Returns:
+        The same as int64.
+
+    Raises:
+        ShapeMismatchError: the matrix is not square.
+        ArrayTypeError: it does not hold integers.
+
+    Example:
+        >>> check_counts([[1, 1], [0, 2]]).dtype
+        dtype('int64')
     """
     matrix = np.asarray(confusion)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
@@ -158,8 +181,7 @@ def count_classes(confusion: ArrayLike) -> NDArray[np.int64]:
         )
     if matrix.dtype.kind not in "iu":
         raise ArrayTypeError(f"a confusion matrix must hold integer counts; received dtype {matrix.dtype}")
-    matrix = matrix.astype(np.int64, copy=False)
-    return np.stack([np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0)], axis=1)
+    return matrix.astype(np.int64, copy=False)
 
 
 def check_same_shape(reference: NDArray[np.generic], prediction: NDArray[np.generic]) -> None:

@@ -13,22 +13,27 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from segeval.confusion import count_classes
-from segeval.errors import ShapeMismatchError
+from segeval.confusion import check_counts, count_classes
+from segeval.errors import MetricArgumentError, ShapeMismatchError
 
 __all__ = [
     "ClassMean",
+    "RegionCounts",
+    "absolute_volume_difference_ml",
     "dice",
     "dice_from_counts",
     "frequency_weighted_iou",
     "jaccard",
+    "long_et_al",
     "mean_accuracy",
     "mean_iou",
     "mean_over_classes",
     "pixel_accuracy",
     "precision",
+    "region_counts",
     "sensitivity",
     "specificity",
+    "volume_similarity",
 ]
 
 
@@ -38,6 +43,20 @@ class ClassMean(NamedTuple):
     mean: float
     n: int
     left_out: int
+
+
+class RegionCounts(NamedTuple):
+    """Voxels of one structure in both maps, in the prediction only, in the reference only, in neither."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """The same as a confusion matrix of two classes; index 1 of a metric of it is the structure's."""
+        return np.array([[self.tn, self.fp], [self.fn, self.tp]], dtype=np.int64)
 
 
 def dice(confusion: ArrayLike) -> NDArray[np.float64]:
@@ -184,8 +203,7 @@ def pixel_accuracy(confusion: ArrayLike) -> float:
         >>> pixel_accuracy([[1, 0], [1, 2]])
         0.75
     """
-    both, reference, _ = count_classes(confusion).T
-    return float(_ratio(both.sum(), reference.sum()))
+    return float(_long_et_al(*count_classes(confusion).T)["pixel_accuracy"])
 
 
 def mean_accuracy(confusion: ArrayLike) -> float:
@@ -206,8 +224,7 @@ def mean_accuracy(confusion: ArrayLike) -> float:
         >>> round(mean_accuracy([[1, 0], [1, 2]]), 4)
         0.8333
     """
-    both, reference, _ = count_classes(confusion).T
-    return mean_over_classes(_ratio(both, reference)).mean
+    return float(_long_et_al(*count_classes(confusion).T)["mean_accuracy"])
 
 
 def mean_iou(confusion: ArrayLike) -> float:
@@ -228,7 +245,7 @@ def mean_iou(confusion: ArrayLike) -> float:
         >>> round(mean_iou([[1, 0], [1, 2]]), 4)
         0.5833
     """
-    return mean_over_classes(jaccard(confusion)).mean
+    return float(_long_et_al(*count_classes(confusion).T)["mean_iou"])
 
 
 def frequency_weighted_iou(confusion: ArrayLike) -> float:
@@ -247,10 +264,54 @@ def frequency_weighted_iou(confusion: ArrayLike) -> float:
         >>> frequency_weighted_iou([[1, 0], [1, 2]])
         0.625
     """
-    _, reference, _ = count_classes(confusion).T
-    present = reference > 0
-    weighted = (reference[present] * jaccard(confusion)[present]).sum()
-    return float(_ratio(weighted, reference.sum()))
+    return float(_long_et_al(*count_classes(confusion).T)["frequency_weighted_iou"])
+
+
+def long_et_al(matrices: ArrayLike) -> dict[str, NDArray[np.float64]]:
+    """Compute the four metrics of Long et al. (2015) for a whole stack of confusion matrices at once.
+
+    Args:
+        matrices: (..., num_classes, num_classes), rows reference: counts, or sums of counts with weights of any kind,
+            as a bootstrap draws them.
+
+    Returns:
+        float64 (...) each: pixel_accuracy, mean_accuracy, mean_iou and frequency_weighted_iou, as the functions of
+        these names.
+
+    Raises:
+        ShapeMismatchError: the last two axes are not equal.
+
+    Example:
+        >>> scores = long_et_al([[[1, 0], [1, 2]], [[0.5, 0.0], [0.0, 0.5]]])
+        >>> scores["pixel_accuracy"].tolist(), scores["mean_iou"].round(4).tolist()
+        ([0.75, 1.0], [0.5833, 1.0])
+    """
+    stack = np.asarray(matrices)
+    if stack.ndim < 2 or stack.shape[-1] != stack.shape[-2]:
+        raise ShapeMismatchError(
+            f"confusion matrices must be square (..., num_classes, num_classes); received shape {stack.shape}"
+        )
+    stack = stack.astype(np.int64 if stack.dtype.kind in "iu" else np.float64, copy=False)
+    return _long_et_al(np.diagonal(stack, axis1=-2, axis2=-1), stack.sum(axis=-1), stack.sum(axis=-2))
+
+
+def _long_et_al(
+    both: NDArray[np.number], reference: NDArray[np.number], prediction: NDArray[np.number]
+) -> dict[str, NDArray[np.float64]]:
+    """Compute n_ii, t_i and p_i, classes last, into the metrics; classes without a value are left out of means."""
+    iou = _ratio(both, reference + prediction - both)
+    total = reference.sum(axis=-1)
+    return {
+        "pixel_accuracy": _ratio(both.sum(axis=-1), total),
+        "mean_accuracy": _mean_of_numbers(_ratio(both, reference)),
+        "mean_iou": _mean_of_numbers(iou),
+        "frequency_weighted_iou": _ratio((reference * np.nan_to_num(iou)).sum(axis=-1), total),
+    }
+
+
+def _mean_of_numbers(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average along the last axis what is not NaN."""
+    return _ratio(np.nansum(values, axis=-1), (~np.isnan(values)).sum(axis=-1))
 
 
 def volume_similarity(confusion: ArrayLike) -> NDArray[np.float64]:
@@ -270,47 +331,65 @@ def volume_similarity(confusion: ArrayLike) -> NDArray[np.float64]:
     return 1 - _ratio(np.abs(prediction - reference), reference + prediction)
 
 
-def region_counts(
-    confusion: ArrayLike, class_values: Sequence[int], region: Sequence[int]
-) -> tuple[int, int, int, int]:
-    """Count a region, the union of several classes.
+def absolute_volume_difference_ml(confusion: ArrayLike, voxel_ml: float) -> NDArray[np.float64]:
+    """Difference between the predicted and the reference's volume of each class, |V_pred - V_ref|.
+
+    Args:
+        confusion: int64 (num_classes, num_classes), rows reference.
+        voxel_ml: volume of a voxel in ml, the product of the spacing in mm / 1000.
+
+    Returns:
+        float64 (num_classes,) in ml: what is measured, also where one is empty or both (0) are.
+
+    Raises:
+        SegEvalError: not a square matrix of counts.
+        MetricArgumentError: voxel_ml is negative.
+
+    Example:
+        >>> absolute_volume_difference_ml([[1, 0], [3, 2]], voxel_ml=0.002).tolist()
+        [0.006, 0.006]
+    """
+    if voxel_ml < 0:
+        raise MetricArgumentError(f"voxel_ml must not be negative; received {voxel_ml}")
+    _, reference, prediction = count_classes(confusion).T
+    return np.abs(prediction - reference) * voxel_ml
+
+
+def region_counts(confusion: ArrayLike, class_values: Sequence[int], region: Sequence[int]) -> RegionCounts:
+    """Count a region, the union of several classes; one matrix serves any number of regions that overlap.
 
     Args:
         confusion: int64 (num_classes, num_classes), rows reference.
         class_values: the label behind each row.
-        region: labels that make up the region.
+        region: labels that make up the region, at least one.
 
     Returns:
-        tp, fp, fn, tn in voxels.
+        tp, fp, fn and tn in voxels.
+
+    Raises:
+        SegEvalError: not a square matrix of counts.
+        MetricArgumentError: class_values are not one a row, or the region is empty or not made of them.
 
     Example:
         >>> region_counts([[5, 1, 0], [0, 2, 1], [0, 0, 3]], (0, 1, 2), (1, 2))
-        (6, 1, 0, 5)
+        RegionCounts(tp=6, fp=1, fn=0, tn=5)
+        >>> float(dice(region_counts([[5, 1, 0], [0, 2, 1], [0, 0, 3]], (0, 1, 2), (1, 2)).confusion)[1].round(3))
+        0.923
     """
-    matrix = np.asarray(confusion, np.int64)
+    matrix = check_counts(confusion)
+    if len(class_values) != len(matrix):
+        raise MetricArgumentError(
+            f"class_values must name each of the {len(matrix)} rows; received {tuple(class_values)}"
+        )
+    if not region or not set(region) <= set(class_values):
+        raise MetricArgumentError(
+            f"a region must be made of the classes {tuple(class_values)}, at least one; received {tuple(region)}"
+        )
     inside = np.isin(class_values, region)
-    tp = int(matrix[inside][:, inside].sum())
-    n_ref, n_pred = int(matrix[inside].sum()), int(matrix[:, inside].sum())
-    return tp, n_pred - tp, n_ref - tp, int(matrix.sum()) - n_ref - n_pred + tp
-
-
-def long_et_al(matrices: ArrayLike) -> dict[str, NDArray[np.float64]]:
-    stack = np.asarray(matrices, np.float64)
-    both = np.diagonal(stack, axis1=-2, axis2=-1)
-    reference, prediction = stack.sum(axis=-1), stack.sum(axis=-2)
-    iou = _ratio(both, reference + prediction - both)
-    total = reference.sum(axis=-1)
-    return {
-        "pixel_accuracy": _ratio(both.sum(axis=-1), total),
-        "mean_accuracy": _nanmean(_ratio(both, reference)),
-        "mean_iou": _nanmean(iou),
-        "frequency_weighted_iou": _ratio(np.where(reference > 0, reference * iou, 0).sum(axis=-1), total),
-    }
-
-
-def _nanmean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    valid = ~np.isnan(values)
-    return _ratio(np.where(valid, values, 0.0).sum(axis=-1), valid.sum(axis=-1))
+    tn, fp, fn, tp = (
+        int(matrix[np.ix_(rows, columns)].sum()) for rows in (~inside, inside) for columns in (~inside, inside)
+    )
+    return RegionCounts(tp, fp, fn, tn)
 
 
 def mean_over_classes(values: ArrayLike) -> ClassMean:
