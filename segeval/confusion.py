@@ -16,6 +16,7 @@ __all__ = [
     "check_counts",
     "check_same_shape",
     "class_counts",
+    "class_sums",
     "confusion_matrix",
     "confusion_of_labels",
     "count_classes",
@@ -154,8 +155,23 @@ def count_classes(confusion: ArrayLike) -> NDArray[np.int64]:
         array([[1, 2, 1],
                [2, 2, 3]])
     """
-    matrix = check_counts(confusion)
-    return np.stack([np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0)], axis=1)
+    return np.stack(class_sums(check_counts(confusion)), axis=1)
+
+
+def class_sums(matrices: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Sum confusion matrices up to n_ii, t_i and p_i of Long et al. (2015), all that overlap metrics need.
+
+    Args:
+        matrices: (..., num_classes, num_classes), rows reference.
+
+    Returns:
+        Intersection, reference and prediction of each class, (..., num_classes) each.
+
+    Example:
+        >>> [counts.tolist() for counts in class_sums(np.array([[1, 1], [0, 2]]))]
+        [[1, 2], [2, 2], [1, 3]]
+    """
+    return matrices.diagonal(axis1=-2, axis2=-1), matrices.sum(axis=-1), matrices.sum(axis=-2)
 
 
 def check_counts(confusion: ArrayLike) -> NDArray[np.int64]:
