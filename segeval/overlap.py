@@ -8,12 +8,12 @@ left.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from segeval.confusion import check_counts, count_classes
+from segeval.confusion import check_counts, class_sums
 from segeval.errors import MetricArgumentError, ShapeMismatchError
 
 __all__ = [
@@ -75,7 +75,8 @@ def dice(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> dice([[1, 0], [1, 2]]).round(3).tolist()
         [0.667, 0.8]
     """
-    return dice_from_counts(count_classes(confusion))
+    both, reference, prediction = class_sums(check_counts(confusion))
+    return _ratio(2 * both, reference + prediction)
 
 
 def dice_from_counts(counts: ArrayLike) -> NDArray[np.float64]:
@@ -118,7 +119,7 @@ def jaccard(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> jaccard([[1, 0], [1, 2]]).round(3).tolist()
         [0.5, 0.667]
     """
-    both, reference, prediction = count_classes(confusion).T
+    both, reference, prediction = class_sums(check_counts(confusion))
     return _ratio(both, reference + prediction - both)
 
 
@@ -138,7 +139,7 @@ def precision(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> precision([[1, 0], [1, 2]]).tolist()
         [0.5, 1.0]
     """
-    both, reference, prediction = count_classes(confusion).T
+    both, reference, prediction = class_sums(check_counts(confusion))
     return _ratio_or_worst(both, prediction, reference)
 
 
@@ -158,7 +159,7 @@ def sensitivity(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> sensitivity([[1, 0], [1, 2]]).round(3).tolist()
         [1.0, 0.667]
     """
-    both, reference, prediction = count_classes(confusion).T
+    both, reference, prediction = class_sums(check_counts(confusion))
     return _ratio_or_worst(both, reference, prediction)
 
 
@@ -181,7 +182,7 @@ def specificity(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> specificity([[1, 0], [1, 2]]).round(3).tolist()
         [0.667, 1.0]
     """
-    both, reference, prediction = count_classes(confusion).T
+    both, reference, prediction = class_sums(check_counts(confusion))
     total = reference.sum()
     outside_both = total - reference - prediction + both
     return _ratio_or_worst(outside_both, total - reference, total - prediction)
@@ -203,7 +204,7 @@ def pixel_accuracy(confusion: ArrayLike) -> float:
         >>> pixel_accuracy([[1, 0], [1, 2]])
         0.75
     """
-    return float(_long_et_al(*count_classes(confusion).T)["pixel_accuracy"])
+    return float(_pixel_accuracy(*class_sums(check_counts(confusion))))
 
 
 def mean_accuracy(confusion: ArrayLike) -> float:
@@ -224,7 +225,7 @@ def mean_accuracy(confusion: ArrayLike) -> float:
         >>> round(mean_accuracy([[1, 0], [1, 2]]), 4)
         0.8333
     """
-    return float(_long_et_al(*count_classes(confusion).T)["mean_accuracy"])
+    return float(_mean_accuracy(*class_sums(check_counts(confusion))))
 
 
 def mean_iou(confusion: ArrayLike) -> float:
@@ -245,7 +246,7 @@ def mean_iou(confusion: ArrayLike) -> float:
         >>> round(mean_iou([[1, 0], [1, 2]]), 4)
         0.5833
     """
-    return float(_long_et_al(*count_classes(confusion).T)["mean_iou"])
+    return float(_mean_iou(*class_sums(check_counts(confusion))))
 
 
 def frequency_weighted_iou(confusion: ArrayLike) -> float:
@@ -264,7 +265,7 @@ def frequency_weighted_iou(confusion: ArrayLike) -> float:
         >>> frequency_weighted_iou([[1, 0], [1, 2]])
         0.625
     """
-    return float(_long_et_al(*count_classes(confusion).T)["frequency_weighted_iou"])
+    return float(_frequency_weighted_iou(*class_sums(check_counts(confusion))))
 
 
 def long_et_al(matrices: ArrayLike) -> dict[str, NDArray[np.float64]]:
@@ -292,26 +293,40 @@ def long_et_al(matrices: ArrayLike) -> dict[str, NDArray[np.float64]]:
             f"confusion matrices must be square (..., num_classes, num_classes); received shape {stack.shape}"
         )
     stack = stack.astype(np.int64 if stack.dtype.kind in "iu" else np.float64, copy=False)
-    return _long_et_al(np.diagonal(stack, axis1=-2, axis2=-1), stack.sum(axis=-1), stack.sum(axis=-2))
-
-
-def _long_et_al(
-    both: NDArray[np.number], reference: NDArray[np.number], prediction: NDArray[np.number]
-) -> dict[str, NDArray[np.float64]]:
-    """Compute n_ii, t_i and p_i, classes last, into the metrics; classes without a value are left out of means."""
-    iou = _ratio(both, reference + prediction - both)
-    total = reference.sum(axis=-1)
+    sums = class_sums(stack)
     return {
-        "pixel_accuracy": _ratio(both.sum(axis=-1), total),
-        "mean_accuracy": _mean_of_numbers(_ratio(both, reference)),
-        "mean_iou": _mean_of_numbers(iou),
-        "frequency_weighted_iou": _ratio((reference * np.nan_to_num(iou)).sum(axis=-1), total),
+        "pixel_accuracy": _pixel_accuracy(*sums),
+        "mean_accuracy": _mean_accuracy(*sums),
+        "mean_iou": _mean_iou(*sums),
+        "frequency_weighted_iou": _frequency_weighted_iou(*sums),
     }
+
+
+_Counts = NDArray[Any]
+"""Counts of each class along the last axis."""
+
+
+def _pixel_accuracy(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
+    return _ratio(both.sum(axis=-1), reference.sum(axis=-1))
+
+
+def _mean_accuracy(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
+    return _mean_of_numbers(_ratio(both, reference))
+
+
+def _mean_iou(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
+    return _mean_of_numbers(_ratio(both, reference + prediction - both))
+
+
+def _frequency_weighted_iou(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
+    iou = _ratio(both, reference + prediction - both)
+    return _ratio(np.where(reference > 0, reference * iou, 0.0).sum(axis=-1), reference.sum(axis=-1))
 
 
 def _mean_of_numbers(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Average along the last axis what is not NaN."""
-    return _ratio(np.nansum(values, axis=-1), (~np.isnan(values)).sum(axis=-1))
+    valid = ~np.isnan(values)
+    return _ratio(np.where(valid, values, 0.0).sum(axis=-1), valid.sum(axis=-1))
 
 
 def volume_similarity(confusion: ArrayLike) -> NDArray[np.float64]:
@@ -327,7 +342,7 @@ def volume_similarity(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> volume_similarity([[1, 0], [1, 2]]).round(3).tolist()
         [0.667, 0.8]
     """
-    _, reference, prediction = count_classes(confusion).T
+    _, reference, prediction = class_sums(check_counts(confusion))
     return 1 - _ratio(np.abs(prediction - reference), reference + prediction)
 
 
@@ -351,7 +366,7 @@ def absolute_volume_difference_ml(confusion: ArrayLike, voxel_ml: float) -> NDAr
     """
     if voxel_ml < 0:
         raise MetricArgumentError(f"voxel_ml must not be negative; received {voxel_ml}")
-    _, reference, prediction = count_classes(confusion).T
+    _, reference, prediction = class_sums(check_counts(confusion))
     return np.abs(prediction - reference) * voxel_ml
 
 
@@ -411,10 +426,10 @@ def mean_over_classes(values: ArrayLike) -> ClassMean:
     return ClassMean(mean=mean, n=int(valid.size), left_out=int(array.size - valid.size))
 
 
-def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> NDArray[np.float64]:
-    """Divide; 0 / 0 is NaN without a warning."""
-    top, bottom = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
-    return np.divide(top, bottom, out=np.full(np.broadcast(top, bottom).shape, np.nan), where=bottom != 0)
+def _ratio(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
+    """Divide a part by its whole; 0 / 0 is NaN without a warning."""
+    with np.errstate(invalid="ignore"):
+        return np.true_divide(part, whole)
 
 
 def _ratio_or_worst(
