@@ -159,6 +159,7 @@ def measure(name: str, workers: dict[str, Worker], options: argparse.Namespace) 
         pairs = INPUTS[name](options.data)
         if not pairs:
             raise SystemExit(f"no label maps for {name} in {options.data}; name the folder: --data or R2D2_REAL_DATA")
+        print(name, file=sys.stderr, flush=True)
         write_pairs(pairs, Path(folder))
         about = {
             "input": name,
@@ -191,6 +192,8 @@ def compare(
     for number in range(options.rounds):
         order = able if number % 2 == 0 else able[::-1]
         rounds.append({name: workers[name].ask("round", task=task, labels=labels[name]) for name in order})
+    seconds = {name: [round(one[name]["cpu"], 4) for one in rounds] for name in able}
+    print(task, seconds, file=sys.stderr, flush=True)
     return {
         name: {
             "cpu_seconds": statistics.median(one[name]["cpu"] for one in rounds),
@@ -342,7 +345,6 @@ def main() -> None:
     try:
         for name in names:
             rows.append(measure(name, workers, options))
-            print(json.dumps(rows[-1]), file=sys.stderr)
     finally:
         for worker in workers.values():
             worker.close()

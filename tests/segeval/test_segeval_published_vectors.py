@@ -89,8 +89,6 @@ class TestMonai:
 class TestTorchmetricsDice:
     """torchmetrics, test_dice.py: three samples, four channels, two of them never there."""
 
-    REGION = {"1": 1, "3": 3, "both": (1, 3)}
-
     @pytest.fixture
     def cases(self):
         shape = (10, 10)
@@ -98,7 +96,8 @@ class TestTorchmetricsDice:
         prediction = filled(shape, np.s_[:2, :2]) + filled(shape, np.s_[8:, 8:], value=3)
         nothing = np.zeros(shape, np.uint8)
         samples = ((reference, prediction), (nothing, filled(shape, np.s_[:2, :2], value=3)), (nothing, nothing))
-        return [segeval.evaluate(*sample, self.REGION, (1.0, 1.0), metrics=("dice",)) for sample in samples]
+        labels = {"1": 1, "3": 3, "both": (1, 3)}
+        return [segeval.evaluate(*sample, labels, (1.0, 1.0), metrics=("dice",)) for sample in samples]
 
     def test_samplewise(self, cases):
         """Classes of a sample together (micro: their region, as they are disjoint), or their mean (macro)."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 import segeval
-from peers.differences import DIFFERENCES
+from peers.differences import DIFFERENCES, has_interior
 from peers.masks import MaskPair, mask_pairs
 
-__all__ = ["COMPARISONS", "Comparison", "Recorded", "largest_difference", "our_values"]
+__all__ = ["COMPARISONS", "Comparison", "Recorded", "largest_difference"]
 
 Recorded = Mapping[str, np.ndarray]
 Convert = Callable[[Recorded, Sequence[MaskPair]], np.ndarray]
@@ -50,6 +50,10 @@ class Comparison:
         """Library, SegEval's metric and, where conventions have two names, which."""
         return " ".join((self.library, self.metric, *(value for _, value in self.choices)))
 
+    def our_values(self) -> np.ndarray:
+        """What `segeval.evaluate` gives, float64, one for each pair."""
+        return _evaluate(self.choices, self.is_comparable)[self.metric]
+
     def their_values(self, recorded: Recorded) -> np.ndarray:
         """The library's numbers in SegEval's unit, float64, one for each pair."""
         if isinstance(self.theirs, str):
@@ -82,22 +86,29 @@ def largest_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 @functools.cache
-def our_values(choices: tuple[tuple[str, str], ...]) -> dict[str, np.ndarray]:
-    """What `segeval.evaluate` gives under these conventions: the metrics compared, an array each."""
-    metrics = tuple({comparison.metric for comparison in COMPARISONS if comparison.choices == choices})
-    metrics = metrics or segeval.DEFAULT_METRICS
-    scores = [
-        segeval.evaluate(
-            pair.reference,
-            pair.prediction,
-            {"structure": pair.label},
-            pair.spacing_mm,
-            metrics=metrics,
-            **dict(choices),
-        ).scores[0]
-        for pair in mask_pairs()
-    ]
-    return {metric: np.array([score.values[metric] for score in scores], np.float64) for metric in metrics}
+def _evaluate(
+    choices: tuple[tuple[str, str], ...], is_comparable: Callable[[MaskPair], bool] | None
+) -> dict[str, np.ndarray]:
+    """Evaluate the comparable pairs, all metrics that are compared under these choices at once; NaN elsewhere."""
+    metrics = tuple(
+        comparison.metric
+        for comparison in COMPARISONS
+        if comparison.choices == choices and comparison.is_comparable == is_comparable
+    )
+    conventions = segeval.Conventions(metrics=metrics, **dict(choices))
+    values = {metric: np.full(len(mask_pairs()), np.nan) for metric in metrics}
+    for index, pair in enumerate(mask_pairs()):
+        if is_comparable is None or is_comparable(pair):
+            case = segeval.evaluate(
+                pair.reference,
+                pair.prediction,
+                {"structure": pair.label},
+                pair.spacing_mm,
+                conventions=conventions,
+            )
+            for metric in metrics:
+                values[metric][index] = case.scores[0].values[metric]
+    return values
 
 
 def _mean_of(*names: str) -> Convert:
@@ -151,6 +162,26 @@ def _group(
 def has_three_axes(pair: MaskPair) -> bool:
     """Whether the image has a volume."""
     return pair.reference.ndim == 3
+
+
+def has_reference(pair: MaskPair) -> bool:
+    """Whether there is something to find."""
+    return bool(pair.reference.any())
+
+
+def has_reference_volume(pair: MaskPair) -> bool:
+    """Whether a relative difference of volumes exists."""
+    return has_three_axes(pair) and has_reference(pair)
+
+
+def is_plane(pair: MaskPair) -> bool:
+    """Whether the image has two axes."""
+    return pair.reference.ndim == 2
+
+
+def is_all_surface(pair: MaskPair) -> bool:
+    """Whether every voxel of both masks is a border voxel: sets of voxels and surfaces are then the same."""
+    return not has_interior(pair)
 
 
 COMPARISONS: tuple[Comparison, ...] = (
@@ -207,7 +238,7 @@ COMPARISONS: tuple[Comparison, ...] = (
             "assd_mm": "assd",
             "masd_mm": _mean_of("asd", "asd_swapped"),
         },
-        {"absolute_volume_difference_ml": lambda pair: has_three_axes(pair) and bool(pair.reference.any())},
+        {"absolute_volume_difference_ml": has_reference_volume},
         on_empty="medpy",
         hd95="pooled",
     ),
@@ -235,7 +266,7 @@ COMPARISONS: tuple[Comparison, ...] = (
             "specificity": "specificity",
             "hausdorff_mm": "hausdorff_distance",
         },
-        {"hausdorff_mm": lambda pair: pair.reference.ndim == 2},
+        {"hausdorff_mm": is_plane},
         on_empty="torchmetrics",
     ),
     *_group(
@@ -248,7 +279,7 @@ COMPARISONS: tuple[Comparison, ...] = (
             "volume_similarity": _unsigned_similarity,
             "hausdorff_mm": "hausdorff",
         },
-        {metric: lambda pair: bool(pair.reference.any()) for metric in ("sensitivity", "volume_similarity")},
+        {"sensitivity": has_reference, "volume_similarity": has_reference, "hausdorff_mm": is_all_surface},
         on_empty="simpleitk",
     ),
 )

@@ -179,7 +179,7 @@ DIFFERENCES: tuple[Difference, ...] = (
         "hausdorff_mm",
         "hausdorff",
         "between the sets of voxels: one inside the other mask is at distance 0; SegEval's is between the surfaces",
-        lambda pair: is_measured(pair) and has_interior(pair),
+        has_interior,
     ),
     Difference(
         "",

@@ -18,7 +18,7 @@ from typing import Any
 import nibabel
 import numpy as np
 
-from peers.comparison import COMPARISONS, Comparison, largest_difference, our_values
+from peers.comparison import COMPARISONS, Comparison, largest_difference
 from peers.differences import DIFFERENCES
 from peers.libraries import LIBRARIES, monai, nnunet, version
 from peers.masks import LabelMapPair, digest, label_map_pairs, mask_pairs, study_pairs
@@ -58,7 +58,7 @@ def print_table(recorded: Mapping[str, Mapping[str, np.ndarray]]) -> int:
     for comparison in COMPARISONS:
         theirs = comparison.their_values(recorded[comparison.library])
         compared = comparison.compared()
-        difference = largest_difference(our_values(comparison.choices)[comparison.metric][compared], theirs[compared])
+        difference = largest_difference(comparison.our_values()[compared], theirs[compared])
         failures += difference > comparison.tolerance
         choices = ", ".join(value for _, value in comparison.choices)
         print(
