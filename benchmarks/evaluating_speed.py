@@ -325,6 +325,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="some small inputs, three rounds, no memory")
     parser.add_argument("--only", nargs="+", default=[], help="inputs whose names hold one of these words")
     parser.add_argument("--tasks", nargs="+", choices=tuple(toolkits.GIVES), default=list(toolkits.GIVES))
+    parser.add_argument("--without", nargs="+", choices=tuple(toolkits.TOOLKITS), default=[], help="peers left out")
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds a round that one peer may take, about")
     parser.add_argument("--worker", choices=tuple(toolkits.TOOLKITS), help=argparse.SUPPRESS)
@@ -340,7 +341,8 @@ def main() -> None:
         return run_worker(options.worker)
     chosen = [name for name in INPUTS if any(word in name for word in options.only)]
     names, load_before = chosen or (QUICK if options.quick else tuple(INPUTS)), os.getloadavg()
-    needed = dict.fromkeys([OURS, *(name for task in options.tasks for name in toolkits.GIVES[task])])
+    able = (name for task in options.tasks for name in toolkits.GIVES[task] if name not in options.without)
+    needed = dict.fromkeys([OURS, *able])
     workers, rows = {name: Worker(name, options) for name in needed}, []
     try:
         for name in names:
