@@ -60,7 +60,7 @@ def test_tasks_are_taken_only_when_somebody_is_free_and_closing_ends_the_workers
     begun = time.perf_counter()
     results.close()
     assert time.perf_counter() - begun < 10
-    assert len(taken) <= 3  # one is done, two were worked on
+    assert len(taken) <= 4  # one is done, two were worked on, one may wait; a task only names its files
 
 
 @pytest.mark.parametrize("workers", [1, 2])
