@@ -207,5 +207,5 @@ def test_pictures_that_claim_absurd_sizes_are_refused(tmp_path: Path, size):
 def test_labels_of_few_bits_keep_their_numbers(tmp_path: Path, bits, row, labels):
     """Pillow stretches grey levels of 2 and 4 bits to 255, so that label 1 would become 85 or 17."""
     path = png_claiming(tmp_path / "a.png", 4, 2, bits, row * 2)
-    label_map = read_label(VolumeSource((path,)))
+    label_map = read_label(path, Volume(np.zeros((2, 4, 1)), read_volume(path).affine))
     assert label_map.array[..., 0].tolist() == [labels, labels]
