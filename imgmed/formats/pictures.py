@@ -117,8 +117,9 @@ def _stack(files: tuple[Path, ...], max_values: int, keep_indices: bool) -> np.n
 def _pixels(image: Image, mode: str, path: Path, keep_indices: bool) -> np.ndarray:
     if _is_deep_colour(image):
         return _deep_colour(path, image)
-    if keep_indices and _stored_as(image) in STRETCHED:
-        return np.asarray(image) // STRETCHED[_stored_as(image)]
+    factor = STRETCHED.get(_stored_as(image), 1) if keep_indices else 1
+    if factor > 1:
+        return np.asarray(image) // factor
     if image.mode == mode or (keep_indices and image.mode == "P"):
         return np.asarray(image)
     return np.asarray(image.convert(mode))
