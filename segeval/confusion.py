@@ -241,8 +241,9 @@ def _pairs(
         buffersize=max(_CHUNK_VOXELS, codes),
     )
     for chunk in chunks if arrays[0].size else ():
-        is_binary = all(_unsigned(labels).max() <= 1 for labels in chunk)
-        reference_labels, prediction_labels, voxels = (_binary_pairs if is_binary else _runs)(*chunk)
+        unsigned = [_unsigned(labels) for labels in chunk]
+        is_binary = all(labels.max() <= 1 for labels in unsigned)
+        reference_labels, prediction_labels, voxels = _binary_pairs(*unsigned) if is_binary else _runs(*chunk)
         if ignore_label is not None:
             counted = reference_labels != ignore_label
             reference_labels, prediction_labels = reference_labels[counted], prediction_labels[counted]

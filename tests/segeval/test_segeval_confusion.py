@@ -32,7 +32,7 @@ def maps_with_long_runs(draw):
     """Like real label maps: long runs of one class, of different types in reference and prediction."""
     maps = []
     for _ in range(2):
-        runs = draw(st.lists(st.tuples(st.integers(0, CLASSES - 1), st.integers(1, 300)), min_size=1, max_size=8))
+        runs = draw(st.lists(st.tuples(st.integers(0, CLASSES - 1), st.integers(1, 90)), min_size=1, max_size=6))
         dtype = draw(st.sampled_from([np.uint8, np.int8, np.int16, ">i2", np.int32, np.uint64, np.int64]))
         maps.append(np.repeat(*np.array(runs).T).astype(dtype))
     size = min(map(len, maps))
