@@ -86,8 +86,8 @@ def choose_labels(toolkit: str, task: toolkits.Task, pairs: list[Pair], limit: f
     by_size = (1 + np.argsort(np.bincount(pair.reference.ravel(), minlength=wanted + 1)[1:])).tolist()
     begin = time.process_time()
     task(pair, [by_size[wanted // 2]])
-    many = int(limit / (time.process_time() - begin))
-    return None if many >= wanted else [by_size[int((place + 0.5) * wanted / many)] for place in range(max(1, many))]
+    many = max(1, int(limit / (time.process_time() - begin)))
+    return None if many >= wanted else [by_size[int((place + 0.5) * wanted / many)] for place in range(many)]
 
 
 def time_round(task: toolkits.Task, pairs: list[Pair], labels: list[int] | None) -> dict[str, float]:
