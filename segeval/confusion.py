@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from segeval.errors import ArrayTypeError, LabelRangeError, MetricArgumentError, ShapeMismatchError
+from segeval.labels import check_integers, class_table, classes_of, undeclared_error
 
-__all__ = ["check_same_shape", "class_counts", "confusion_matrix", "count_classes"]
+__all__ = [
+    "check_counts",
+    "check_same_shape",
+    "class_counts",
+    "class_sums",
+    "confusion_matrix",
+    "confusion_of_labels",
+    "count_classes",
+]
 
-_CHUNK_VOXELS = 1 << 20
-"""Voxels counted at a time, so that the 64-bit codes of a large volume never exist all at once."""
+_CHUNK_VOXELS = 1 << 17
+"""Voxels counted at a time: what is made on the way stays in the processor's cache."""
 
 
 def confusion_matrix(
@@ -45,23 +58,56 @@ def confusion_matrix(
     """
     if num_classes < 1:
         raise MetricArgumentError(f"num_classes must be at least 1; received {num_classes}")
-    reference_array, prediction_array = np.asarray(reference), np.asarray(prediction)
-    check_same_shape(reference_array, prediction_array)
-    reference_flat, prediction_flat = _flatten(reference_array, prediction_array)
     totals = np.zeros(num_classes * num_classes, dtype=np.int64)
-    for start in range(0, reference_flat.size, _CHUNK_VOXELS):
-        reference_chunk = reference_flat[start : start + _CHUNK_VOXELS]
-        prediction_chunk = prediction_flat[start : start + _CHUNK_VOXELS]
-        if ignore_label is not None:
-            counted = reference_chunk != ignore_label
-            reference_chunk, prediction_chunk = reference_chunk[counted], prediction_chunk[counted]
-        _check_range(reference_chunk, "reference", num_classes)
-        _check_range(prediction_chunk, "prediction", num_classes)
-        codes = reference_chunk.astype(np.int64)
-        codes *= num_classes
-        codes += prediction_chunk.astype(np.int64, copy=False)
-        totals += np.bincount(codes, minlength=totals.size)
+    for reference_labels, prediction_labels, voxels in _pairs(reference, prediction, ignore_label, totals.size):
+        _check_range(reference_labels, "reference", num_classes)
+        _check_range(prediction_labels, "prediction", num_classes)
+        _add_pairs(totals, reference_labels, prediction_labels, voxels)
     return totals.reshape(num_classes, num_classes)
+
+
+def confusion_of_labels(
+    reference: ArrayLike, prediction: ArrayLike, class_values: Sequence[int], ignore_label: int | None = None
+) -> NDArray[np.int64]:
+    """Count pairs of labels that are any integers, as the confusion matrix of their classes.
+
+    The same as `confusion_matrix` of both maps' `class_indices`, without making those.
+
+    Args:
+        reference: integers or booleans of any shape, each among class_values or ignore_label.
+        prediction: integers or booleans of the same shape, each among class_values where the reference is not
+            ignored.
+        class_values: the declared labels, ascending.
+        ignore_label: as for `confusion_matrix`.
+
+    Returns:
+        int64 (classes, classes): row and column n belong to class_values[n].
+
+    Raises:
+        ShapeMismatchError: the two shapes differ.
+        ArrayTypeError: an array is neither integer nor boolean.
+        LabelRangeError: a counted voxel's label is not among the declared ones.
+        MetricArgumentError: class_values is empty, not ascending or negative.
+
+    Example:
+        >>> confusion_of_labels([0, 5, 5], [0, 0, 5], class_values=(0, 5))
+        array([[1, 0],
+               [1, 1]])
+    """
+    table = class_table(class_values)
+    totals = np.zeros(len(class_values) ** 2, dtype=np.int64)
+    undeclared: dict[str, set[int]] = {"reference": set(), "prediction": set()}
+    for reference_labels, prediction_labels, voxels in _pairs(reference, prediction, ignore_label, totals.size):
+        reference_classes = classes_of(reference_labels, table)
+        prediction_classes = classes_of(prediction_labels, table)
+        undeclared["reference"].update(reference_labels[reference_classes < 0].tolist())
+        undeclared["prediction"].update(prediction_labels[prediction_classes < 0].tolist())
+        if not any(undeclared.values()):
+            _add_pairs(totals, reference_classes, prediction_classes, voxels)
+    for name, values in undeclared.items():
+        if values:
+            raise undeclared_error(name, values, class_values)
+    return totals.reshape(len(class_values), len(class_values))
 
 
 def class_counts(
@@ -102,11 +148,48 @@ def count_classes(confusion: ArrayLike) -> NDArray[np.int64]:
 
     Raises:
         ShapeMismatchError: the matrix is not square.
+        ArrayTypeError: it does not hold integers.
 
     Example:
         >>> count_classes([[1, 1], [0, 2]])
         array([[1, 2, 1],
                [2, 2, 3]])
+    """
+    return np.stack(class_sums(check_counts(confusion)), axis=1)
+
+
+def class_sums(matrices: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Sum confusion matrices up to n_ii, t_i and p_i of Long et al. (2015), all that overlap metrics need.
+
+    Args:
+        matrices: (..., num_classes, num_classes), rows reference.
+
+    Returns:
+        Intersection, reference and prediction of each class, (..., num_classes) each.
+
+    Example:
+        >>> [counts.tolist() for counts in class_sums(np.array([[1, 1], [0, 2]]))]
+        [[1, 2], [2, 2], [1, 3]]
+    """
+    return matrices.diagonal(axis1=-2, axis2=-1), matrices.sum(axis=-1), matrices.sum(axis=-2)
+
+
+def check_counts(confusion: ArrayLike) -> NDArray[np.int64]:
+    """Refuse what is not a confusion matrix of counts.
+
+    Args:
+        confusion: integers (num_classes, num_classes), rows reference.
+
+    Returns:
+        The same as int64.
+
+    Raises:
+        ShapeMismatchError: the matrix is not square.
+        ArrayTypeError: it does not hold integers.
+
+    Example:
+        >>> check_counts([[1, 1], [0, 2]]).dtype
+        dtype('int64')
     """
     matrix = np.asarray(confusion)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
@@ -115,8 +198,7 @@ def count_classes(confusion: ArrayLike) -> NDArray[np.int64]:
         )
     if matrix.dtype.kind not in "iu":
         raise ArrayTypeError(f"a confusion matrix must hold integer counts; received dtype {matrix.dtype}")
-    matrix = matrix.astype(np.int64, copy=False)
-    return np.stack([np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0)], axis=1)
+    return matrix.astype(np.int64, copy=False)
 
 
 def check_same_shape(reference: NDArray[np.generic], prediction: NDArray[np.generic]) -> None:
@@ -138,18 +220,79 @@ def check_same_shape(reference: NDArray[np.generic], prediction: NDArray[np.gene
         )
 
 
-def _flatten(
-    reference: NDArray[np.generic], prediction: NDArray[np.generic]
-) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
-    """Flatten both in one order, without a copy where memory allows it (NIfTI arrays are Fortran-ordered)."""
-    for name, array in (("reference", reference), ("prediction", prediction)):
-        if array.size and array.dtype.kind not in "iub":
-            raise ArrayTypeError(
-                f"{name} must hold integer class indices or booleans; received dtype {array.dtype}"
-                + ("; take the argmax of probabilities first" if array.dtype.kind == "f" else "")
-            )
-    order = "F" if reference.flags.f_contiguous and prediction.flags.f_contiguous else "C"
-    return reference.ravel(order=order), prediction.ravel(order=order)  # type: ignore[arg-type]
+def _pairs(
+    reference: ArrayLike, prediction: ArrayLike, ignore_label: int | None, codes: int
+) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[np.int64] | None]]:
+    """Walk through both maps in memory order, a chunk at a time, and list pairs of labels.
+
+    Yields:
+        Reference labels, predicted labels, and how many voxels have each such pair (None: 1 each); a pair may be
+        listed many times.
+    """
+    arrays = np.asarray(reference), np.asarray(prediction)
+    check_same_shape(*arrays)
+    for array, name in zip(arrays, ("reference", "prediction"), strict=True):
+        check_integers(array, name)
+    chunks = np.nditer(
+        arrays,
+        flags=["external_loop", "buffered", "zerosize_ok"],
+        op_flags=[["readonly", "contig", "aligned", "nbo"]] * 2,  # type: ignore[list-item]  # NumPy's stub: "config"
+        order="K",
+        buffersize=max(_CHUNK_VOXELS, codes),
+    )
+    for chunk in chunks if arrays[0].size else ():
+        is_binary = all(_unsigned(labels).max() <= 1 for labels in chunk)
+        reference_labels, prediction_labels, voxels = (_binary_pairs if is_binary else _runs)(*chunk)
+        if ignore_label is not None:
+            counted = reference_labels != ignore_label
+            reference_labels, prediction_labels = reference_labels[counted], prediction_labels[counted]
+            voxels = None if voxels is None else voxels[counted]
+        yield reference_labels, prediction_labels, voxels
+
+
+def _binary_pairs(
+    reference: NDArray[Any], prediction: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
+    """Count the pairs of labels 0 and 1; those that occur are listed."""
+    tp, n_ref, n_pred = (np.count_nonzero(mask) for mask in (reference & prediction, reference, prediction))
+    voxels = np.array([reference.size - n_ref - n_pred + tp, n_pred - tp, n_ref - tp, tp])
+    occur = voxels > 0
+    return np.array([0, 0, 1, 1])[occur], np.array([0, 1, 0, 1])[occur], voxels[occur]
+
+
+def _runs(
+    reference: NDArray[Any], prediction: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64] | None]:
+    """List runs of voxels with one pair of labels, and their lengths; single voxels where runs are short.
+
+    Neighbours in a label map mostly agree, so there are far fewer runs than voxels, and to find where a label changes
+    each map is read once, in its own type.
+    """
+    changes = reference[1:] != reference[:-1]
+    changes |= prediction[1:] != prediction[:-1]
+    last = np.flatnonzero(changes)
+    if last.size >= reference.size // 4:
+        return reference, prediction, None
+    bounds = np.concatenate(([0], last + 1, [reference.size]))
+    return reference[bounds[:-1]], prediction[bounds[:-1]], np.diff(bounds)
+
+
+def _unsigned(labels: NDArray[Any]) -> NDArray[Any]:
+    """See integers as unsigned, so that negative ones are the largest."""
+    return labels.view(f"u{labels.itemsize}")
+
+
+def _add_pairs(
+    totals: NDArray[np.int64],
+    reference: NDArray[Any],
+    prediction: NDArray[Any],
+    voxels: NDArray[np.int64] | None,
+) -> None:
+    """Add the pairs of one chunk to the totals: in the smallest type that holds a code, exact in float64."""
+    codes = reference.astype(np.min_scalar_type(totals.size - 1))
+    codes *= math.isqrt(totals.size)
+    np.add(codes, prediction, out=codes, casting="unsafe")
+    totals += np.bincount(codes, weights=voxels, minlength=totals.size).astype(np.int64, copy=False)
 
 
 def _check_range(values: NDArray[np.generic], name: str, num_classes: int) -> None:

@@ -1,38 +1,43 @@
-"""Evaluation of one case: every label of a label map against its reference."""
+"""Evaluation of one case: every label and region of a label map against its reference."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from segeval.confusion import check_same_shape, confusion_matrix, count_classes
-from segeval.labels import check_labels, class_indices
-from segeval.overlap import dice, jaccard
-from segeval.surface import assd_mm, check_spacing, hd95_mm, surface_distances
+from segeval.confusion import check_same_shape, confusion_matrix
+from segeval.conventions import Conventions, build_conventions, empty_policy
+from segeval.labels import Label, check_labels, class_indices, class_values_of, label_integers, label_key
+from segeval.mask_pair import MaskPair, union_box
+from segeval.metrics import METRICS
+from segeval.overlap import frequency_weighted_iou, mean_accuracy, mean_iou, pixel_accuracy, region_counts
+from segeval.surface import check_spacing
 
-__all__ = ["STATUSES", "CaseEvaluation", "LabelScore", "evaluate"]
+__all__ = ["IMAGE_METRICS", "CaseEvaluation", "LabelScore", "evaluate", "evaluate_missing", "value_of"]
 
-STATUSES = ("measured", "both_empty", "reference_empty", "prediction_empty")
-"""What a score is: measured on two structures, or a value that the convention for empty masks gives."""
+IMAGE_METRICS = {
+    "pixel_accuracy": pixel_accuracy,
+    "mean_accuracy": mean_accuracy,
+    "mean_iou": mean_iou,
+    "frequency_weighted_iou": frequency_weighted_iou,
+}
+"""Metrics of Long et al. (2015), functions of a whole confusion matrix: the background is one of the classes."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelScore:
-    """Scores of one label in one case.
+    """Scores of one label or region in one case.
 
     Attributes:
-        label: the integer.
+        label: the integer, or those of a region.
         label_name: its name.
         status: one of `STATUSES`.
-        dice: in [0, 1]; NaN where both are empty, 0 where one is.
-        jaccard: likewise.
-        hd95_mm: 95 % Hausdorff distance; NaN where both are empty, the image diagonal where one is.
-        assd_mm: average symmetric surface distance; likewise.
+        values: by the name of the metric; in mm, ml or as a share (see `METRICS`).
         reference_ml: volume of the reference; NaN for an image of two axes, as a plane has no volume.
         prediction_ml: volume of the prediction; likewise.
         tp: voxels in both.
@@ -41,19 +46,25 @@ class LabelScore:
         tn: voxels in neither.
     """
 
-    label: int
+    label: Label
     label_name: str
     status: str
-    dice: float
-    jaccard: float
-    hd95_mm: float
-    assd_mm: float
+    values: dict[str, float]
     reference_ml: float
     prediction_ml: float
     tp: int
     fp: int
     fn: int
     tn: int
+
+    def __getitem__(self, metric: str) -> float:
+        """Value of a metric that was asked for."""
+        return self.values[metric]
+
+    @property
+    def key(self) -> str:
+        """The label as nnU-Net writes it: "1", or "(1, 2)" for a region."""
+        return label_key(self.label)
 
     @property
     def n_ref(self) -> int:
@@ -71,9 +82,9 @@ class CaseEvaluation:
     """Scores of one case.
 
     Attributes:
-        scores: one for each label other than the background, in the order of their integers.
+        scores: one for each label and region.
         confusion: int64 (classes, classes), rows reference; sums over cases are the pooled counts.
-        class_values: the label behind each row, 0 first.
+        class_values: the integer behind each row, 0 first.
         shape: shape of the image.
         spacing_mm: voxel size along each array axis.
     """
@@ -84,17 +95,54 @@ class CaseEvaluation:
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
 
+    @property
+    def image(self) -> dict[str, float]:
+        """The metrics of `IMAGE_METRICS`, the background one of the classes."""
+        return {name: metric(self.confusion) for name, metric in IMAGE_METRICS.items()}
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of all voxels with the right class (Long et al. 2015), the background included."""
+        return pixel_accuracy(self.confusion)
+
+    @property
+    def mean_accuracy(self) -> float:
+        """Mean over the reference's classes of the share found (Long et al. 2015), the background included."""
+        return mean_accuracy(self.confusion)
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean IoU over classes (Long et al. 2015), the background included."""
+        return mean_iou(self.confusion)
+
+    @property
+    def frequency_weighted_iou(self) -> float:
+        """IoU weighted by the reference's class frequency (Long et al. 2015), the background included."""
+        return frequency_weighted_iou(self.confusion)
+
 
 def evaluate(
-    reference: ArrayLike, prediction: ArrayLike, labels: Mapping[str, int], spacing_mm: Sequence[float]
+    reference: ArrayLike,
+    prediction: ArrayLike,
+    labels: Mapping[str, int | Collection[int]],
+    spacing_mm: Sequence[float],
+    *,
+    ignore_label: int | None = None,
+    conventions: Conventions | None = None,
+    **choices: object,
 ) -> CaseEvaluation:
     """Score every label of a predicted label map against the reference.
 
     Args:
         reference: integer label map with 1 to 3 axes, the whole image (never slice by slice).
         prediction: integer label map of the same shape.
-        labels: integer of each name; 0 is the background, may be named, and is not scored.
+        labels: integer of each name, or several integers for a region, their union; regions may overlap. 0 is the
+            background, may be named, and is not scored.
         spacing_mm: voxel size along each array axis, in mm.
+        ignore_label: voxels with this value in the reference are not judged: they count in no matrix, and belong to
+            no structure on either side.
+        conventions: how the numbers are made; None: the defaults of `Conventions`.
+        choices: single fields of `Conventions` that differ, such as `on_empty="nnunet"`, `surface="area_weighted"`.
 
     Returns:
         Scores per label, with the confusion matrix they come from.
@@ -103,80 +151,179 @@ def evaluate(
         ShapeMismatchError: the shapes differ.
         ArrayTypeError: an array is not of integers.
         LabelRangeError: a label is neither declared nor 0.
-        MetricArgumentError: the labels or the spacing break their rules.
+        MetricArgumentError: labels, spacing or conventions break their rules.
 
     Example:
         >>> case = evaluate([[0, 1, 1]], [[0, 0, 1]], {"vessel": 1}, spacing_mm=(1.0, 2.0))
-        >>> round(case.scores[0].dice, 3), case.scores[0].assd_mm
+        >>> round(case.scores[0]["dice"], 3), case.scores[0]["assd_mm"]
         (0.667, 0.6666666666666666)
+        >>> evaluate([0, 0], [0, 1], {"vessel": 1}, (1.0,), on_empty="infinite").scores[0]["hd95_mm"]
+        inf
     """
-    foreground = check_labels(labels)
-    class_values = (0, *foreground.values())
+    chosen = build_conventions(conventions, choices)
+    scored = check_labels(labels, ignore_label)
+    class_values = class_values_of(scored)
     reference_array, prediction_array = np.asarray(reference), np.asarray(prediction)
     check_same_shape(reference_array, prediction_array)
     spacing = check_spacing(spacing_mm, reference_array.ndim)
-    reference_classes = class_indices(reference_array, class_values, "reference")
-    prediction_classes = class_indices(prediction_array, class_values, "prediction")
+    reference_classes, prediction_classes, ignored = _judged_classes(
+        reference_array, prediction_array, class_values, ignore_label
+    )
     confusion = confusion_matrix(reference_classes, prediction_classes, len(class_values))
-    boxes = _union_boxes(reference_classes, prediction_classes, len(foreground))
-    counts, dices, jaccards = count_classes(confusion), dice(confusion), jaccard(confusion)
+    confusion[0, 0] -= ignored
+    boxes = _class_boxes(reference_classes, prediction_classes, len(class_values), chosen)
     scores = []
-    for index, (name, value) in enumerate(foreground.items(), start=1):
-        box = boxes[index - 1]
-        distances = surface_distances(
-            reference_classes[box] == index,
-            prediction_classes[box] == index,
+    for name, label in scored.items():
+        classes = tuple(class_values.index(value) for value in label_integers(label))
+        box = union_box([box for index in classes for box in boxes[index]], reference_array.ndim)
+        pair = MaskPair(
+            _mask_of(reference_classes[box], classes, len(class_values)),
+            _mask_of(prediction_classes[box], classes, len(class_values)),
+            *region_counts(confusion, class_values, label_integers(label)),
             spacing,
-            image_shape=reference_array.shape,
+            reference_array.shape,
+            chosen,
+            chosen.tolerance_of(name),
         )
-        tp, n_ref, n_pred = (int(count) for count in counts[index])
-        voxel_ml = math.prod(spacing) / 1000 if len(spacing) == 3 else math.nan
-        scores.append(
-            LabelScore(
-                label=value,
-                label_name=name,
-                status=_status(n_ref, n_pred),
-                dice=float(dices[index]),
-                jaccard=float(jaccards[index]),
-                hd95_mm=hd95_mm(distances),
-                assd_mm=assd_mm(distances),
-                reference_ml=n_ref * voxel_ml,
-                prediction_ml=n_pred * voxel_ml,
-                tp=tp,
-                fp=n_pred - tp,
-                fn=n_ref - tp,
-                tn=reference_array.size - n_ref - n_pred + tp,
-            )
-        )
+        scores.append(_score(name, label, pair, pair.status))
     return CaseEvaluation(tuple(scores), confusion, class_values, reference_array.shape, spacing)
 
 
-def _status(n_ref: int, n_pred: int) -> str:
-    if n_ref and n_pred:
-        return "measured"
-    if n_ref:
-        return "prediction_empty"
-    return "reference_empty" if n_pred else "both_empty"
+def evaluate_missing(
+    reference: ArrayLike,
+    labels: Mapping[str, int | Collection[int]],
+    spacing_mm: Sequence[float],
+    *,
+    ignore_label: int | None = None,
+    conventions: Conventions | None = None,
+    **choices: object,
+) -> CaseEvaluation:
+    """Score a case whose prediction is missing: the worst value of every label, found in the reference or not.
+
+    Its voxels count as predicted background.
+
+    Args:
+        reference: as for `evaluate`.
+        labels: as for `evaluate`.
+        spacing_mm: as for `evaluate`.
+        ignore_label: as for `evaluate`.
+        conventions: as for `evaluate`.
+        choices: as for `evaluate`.
+
+    Returns:
+        Scores with the status "prediction_missing".
+
+    Raises:
+        SegEvalError: as for `evaluate`.
+
+    Example:
+        >>> evaluate_missing([0, 0, 0], {"vessel": 1}, (2.0,)).scores[0]["hd95_mm"]
+        6.0
+    """
+    chosen = build_conventions(conventions, choices)
+    nothing = np.zeros(np.shape(reference), np.uint8)
+    measured = evaluate(
+        reference, nothing, labels, spacing_mm, ignore_label=ignore_label, conventions=_counts_only(chosen)
+    )
+    scores = []
+    for score in measured.scores:
+        empty = np.zeros((0,) * nothing.ndim, bool)
+        counts = (score.tp, score.fp, score.fn, score.tn)
+        tolerance_mm = chosen.tolerance_of(score.label_name)
+        pair = MaskPair(empty, empty, *counts, measured.spacing_mm, measured.shape, chosen, tolerance_mm)
+        scores.append(_score(score.label_name, score.label, pair, "prediction_missing"))
+    return CaseEvaluation(tuple(scores), measured.confusion, measured.class_values, measured.shape, measured.spacing_mm)
 
 
-def _union_boxes(
-    reference: NDArray[np.integer], prediction: NDArray[np.integer], labels: int
-) -> list[tuple[slice, ...]]:
-    """Find for each label the smallest box that holds it in both maps, in one pass over each map."""
-    nothing = tuple(slice(0, 0) for _ in reference.shape)
-    boxes = []
-    for found in zip(
-        ndimage.find_objects(reference, max_label=labels),
-        ndimage.find_objects(prediction, max_label=labels),
-        strict=True,
-    ):
-        present = [box for box in found if box is not None]
-        boxes.append(
-            tuple(
-                slice(min(along.start for along in sides), max(along.stop for along in sides))
-                for sides in zip(*present, strict=True)
-            )
-            if present
-            else nothing
+def _score(name: str, label: Label, pair: MaskPair, status: str) -> LabelScore:
+    values = {metric: value_of(metric, pair, status) for metric in pair.conventions.metrics}
+    return LabelScore(
+        label=label,
+        label_name=name,
+        status=status,
+        values=values,
+        reference_ml=(pair.tp + pair.fn) * pair.voxel_ml,
+        prediction_ml=(pair.tp + pair.fp) * pair.voxel_ml,
+        tp=pair.tp,
+        fp=pair.fp,
+        fn=pair.fn,
+        tn=pair.tn,
+    )
+
+
+def value_of(name: str, pair: MaskPair, status: str) -> float:
+    """Measure a metric, or give what the convention says where a structure is empty or a prediction missing.
+
+    Args:
+        name: name of the metric.
+        pair: the structure in both.
+        status: one of `STATUSES`.
+
+    Returns:
+        The value; NaN where there is none.
+    """
+    metric = METRICS[name]
+    if status == "measured":
+        return metric.measure(pair)
+    policy, _ = empty_policy(pair.conventions, name)
+    if status == "prediction_missing":
+        value = policy.prediction_empty
+        if value == "measured" and metric.unit == "":
+            value = "worst"
+        if not isinstance(value, str) and math.isnan(value):
+            value = "worst"
+    else:
+        value = {
+            "both_empty": policy.both_empty,
+            "reference_empty": policy.reference_empty,
+            "prediction_empty": policy.prediction_empty,
+        }[status]
+    if value == "worst":
+        return metric.worst(pair)
+    return metric.measure(pair) if value == "measured" else float(value)
+
+
+def _counts_only(conventions: Conventions) -> Conventions:
+    return conventions.model_copy(update={"metrics": ("dice",)})
+
+
+def _judged_classes(
+    reference: NDArray[np.generic],
+    prediction: NDArray[np.generic],
+    class_values: tuple[int, ...],
+    ignore_label: int | None,
+) -> tuple[NDArray[np.integer], NDArray[np.integer], int]:
+    """Turn both maps into class indices, ignored voxels into background; and count those."""
+    if ignore_label is None:
+        return (
+            class_indices(reference, class_values, "reference"),
+            class_indices(prediction, class_values, "prediction"),
+            0,
         )
-    return boxes
+    is_ignored = reference == ignore_label
+    zero = np.zeros((), reference.dtype)
+    judged = np.where(is_ignored, zero, reference)
+    predicted = np.where(is_ignored, np.zeros((), prediction.dtype), prediction)
+    return (
+        class_indices(judged, class_values, "reference"),
+        class_indices(predicted, class_values, "prediction"),
+        int(np.count_nonzero(is_ignored)),
+    )
+
+
+def _mask_of(class_map: NDArray[np.integer], classes: tuple[int, ...], num_classes: int) -> NDArray[np.bool_]:
+    if len(classes) == 1:
+        return class_map == classes[0]
+    belongs = np.zeros(num_classes, dtype=bool)
+    belongs[list(classes)] = True
+    return belongs[class_map]
+
+
+def _class_boxes(
+    reference: NDArray[np.integer], prediction: NDArray[np.integer], num_classes: int, conventions: Conventions
+) -> list[tuple[tuple[slice, ...] | None, ...]]:
+    """Find the box of each class in both maps, in one pass over each; none where counts are all that is needed."""
+    if all(METRICS[name].family in ("overlap", "volume") for name in conventions.metrics):
+        return [(None, None)] * num_classes
+    found = (ndimage.find_objects(label_map, max_label=num_classes - 1) for label_map in (reference, prediction))
+    return [(None, None), *zip(*found, strict=True)]

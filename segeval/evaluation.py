@@ -1,4 +1,4 @@
-"""The result of evaluating many cases: scores, means with their intervals, pooled counts and warnings."""
+"""The result of evaluating many cases: scores, named averages with their intervals, and warnings."""
 
 from __future__ import annotations
 
@@ -6,27 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from segeval.evaluate import LabelScore
-from segeval.overlap import (
-    frequency_weighted_iou,
-    jaccard,
-    mean_accuracy,
-    mean_iou,
-    mean_over_classes,
-    pixel_accuracy,
-)
-from segeval.statistics import MeanScore, mean_over_cases, mean_over_labels
+from segeval.conventions import Conventions
+from segeval.evaluate import IMAGE_METRICS, LabelScore, value_of
+from segeval.labels import Label, class_values_of, label_integers
+from segeval.mask_pair import MaskPair
+from segeval.metrics import METRICS
+from segeval.overlap import jaccard, long_et_al, mean_over_classes, region_counts
+from segeval.statistics.means import MeanScore, bootstrap_weights, interval_of, mean_over_cases, mean_over_labels
 
-__all__ = ["METRICS", "EvaluatedCase", "Evaluation", "PooledScores", "build_evaluation"]
-
-METRICS = ("dice", "jaccard", "hd95_mm", "assd_mm")
-"""Metrics that are averaged over cases, by their names in `LabelScore`."""
+__all__ = ["EvaluatedCase", "Evaluation", "PooledScores", "build_evaluation"]
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 _NAMED_CASES = 5
+_MATRICES_AT_ONCE = 1 << 22
+"""Entries of resampled confusion matrices held at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +36,8 @@ class EvaluatedCase:
         reference: path of the reference.
         prediction: path of the prediction.
         scores: one for each label.
+        image: pixel_accuracy, mean_accuracy, mean_iou and frequency_weighted_iou of the whole image, the background
+            included.
     """
 
     case_id: str
@@ -48,26 +46,24 @@ class EvaluatedCase:
     reference: str
     prediction: str
     scores: tuple[LabelScore, ...]
+    image: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class PooledScores:
-    """Metrics of Long et al. 2015 on the voxels of all cases together, the background included as a class.
+    """Metrics on the voxels of all cases together: large structures and large images weigh most.
 
     Attributes:
-        pixel_accuracy: share of voxels with the right class.
-        mean_accuracy: mean over the classes in the reference of the share found.
-        mean_iou: mean over classes of intersection over union.
-        frequency_weighted_iou: IoU weighted by the reference's class frequency.
+        image: pixel_accuracy, mean_accuracy, mean_iou and frequency_weighted_iou (Long et al. 2015), the background
+            included as a class, each with an interval over patients; n counts cases.
+        labels: for each label name, the overlap metrics asked for, on the summed counts.
         classes: number of classes with an IoU, the background included.
         confusion: int64 (classes, classes), rows reference, summed over cases.
-        class_values: the label behind each row, 0 first.
+        class_values: the integer behind each row, 0 first.
     """
 
-    pixel_accuracy: float
-    mean_accuracy: float
-    mean_iou: float
-    frequency_weighted_iou: float
+    image: dict[str, MeanScore]
+    labels: dict[str, dict[str, float]]
     classes: int
     confusion: NDArray[np.int64]
     class_values: tuple[int, ...]
@@ -78,93 +74,176 @@ class Evaluation:
     """Scores of many cases.
 
     Attributes:
-        labels: integer of each name, without the background.
+        labels: integer of each name, or the integers of a region; without the background.
         cases: one entry a case, in the order given.
-        means: for each metric of `METRICS`, the mean over cases for each label name.
-        foreground: for each metric, the mean over labels of the means over cases.
+        conventions: how every number was made.
+        ignore_label: integer of the reference that was not judged; or None.
+        means: for each metric, for each label name, the mean over cases.
+        foreground: for each metric, over cases for each label, then over labels (nnU-Net's order).
+        per_case: for each metric, over labels within a case, then over cases (MONAI's order).
+        images: the metrics of Long et al. for each case, then over cases.
         pooled: metrics on all voxels together.
         warnings: sentences that belong beside every figure taken from here.
         seed: seed of the bootstrap.
     """
 
-    labels: dict[str, int]
+    labels: dict[str, Label]
     cases: tuple[EvaluatedCase, ...]
+    conventions: Conventions
+    ignore_label: int | None
     means: dict[str, dict[str, MeanScore]]
     foreground: dict[str, MeanScore]
+    per_case: dict[str, MeanScore]
+    images: dict[str, MeanScore]
     pooled: PooledScores
     warnings: tuple[str, ...]
     seed: int
 
 
 def build_evaluation(
-    labels: dict[str, int], cases: Sequence[EvaluatedCase], confusion: NDArray[np.int64], seed: int = 0
+    labels: dict[str, Label],
+    cases: Sequence[EvaluatedCase],
+    confusions: ArrayLike,
+    *,
+    conventions: Conventions | None = None,
+    ignore_label: int | None = None,
+    seed: int = 0,
+    warnings: Sequence[str] = (),
 ) -> Evaluation:
-    """Summarise evaluated cases: means, intervals over patients, pooled metrics and warnings.
+    """Summarise evaluated cases: averages, intervals over patients, pooled metrics and warnings.
 
     Args:
-        labels: integer of each name, without the background, in ascending order of the integers.
+        labels: what was scored, from `check_labels`.
         cases: the cases, each with one score a label in that order.
-        confusion: int64 (classes, classes), summed over the cases; row 0 is the background.
+        confusions: int64 (cases, classes, classes), one confusion matrix a case; row 0 is the background.
+        conventions: how the scores were made; None: the defaults.
+        ignore_label: integer of the reference that was not judged.
         seed: seed of the bootstrap.
+        warnings: sentences known already, put first.
 
     Returns:
         The evaluation; the same arguments give the same one.
 
     Example:
-        >>> score = LabelScore(1, "lesion", "measured", 0.5, 1 / 3, 2.0, 1.0, 0.3, 0.1, 1, 0, 2, 5)
-        >>> case = EvaluatedCase("a", "a", None, "ref/a.nii.gz", "pred/a.nii.gz", (score,))
-        >>> build_evaluation({"lesion": 1}, [case], np.array([[5, 0], [2, 1]])).foreground["dice"].mean
+        >>> values = {"dice": 0.5}
+        >>> score = LabelScore(1, "lesion", "measured", values, 0.3, 0.1, 1, 0, 2, 5)
+        >>> case = EvaluatedCase("a", "a", None, "ref/a.nii.gz", "pred/a.nii.gz", (score,), {})
+        >>> only_dice = Conventions(metrics=("dice",))
+        >>> build_evaluation({"lesion": 1}, [case], [[[5, 0], [2, 1]]], conventions=only_dice).foreground["dice"].mean
         0.5
     """
+    chosen = conventions or Conventions()
     patients = [case.patient_id for case in cases]
     means: dict[str, dict[str, MeanScore]] = {}
     foreground: dict[str, MeanScore] = {}
-    for metric in METRICS:
-        table = np.array([[getattr(score, metric) for score in case.scores] for case in cases], np.float64)
+    per_case: dict[str, MeanScore] = {}
+    for metric in chosen.metrics:
+        table = np.array([[score.values[metric] for score in case.scores] for case in cases], np.float64)
         table = table.reshape(len(cases), len(labels))
-        means[metric] = {
-            name: mean_over_cases(table[:, column], patients, confidence=CONFIDENCE, resamples=RESAMPLES, seed=seed)
-            for column, name in enumerate(labels)
-        }
+        means[metric] = {name: _mean(table[:, column], patients, seed) for column, name in enumerate(labels)}
         foreground[metric] = mean_over_labels(table, patients, confidence=CONFIDENCE, resamples=RESAMPLES, seed=seed)
+        per_case[metric] = _mean([mean_over_classes(row).mean for row in table], patients, seed)
+    images = {name: _mean([case.image.get(name, np.nan) for case in cases], patients, seed) for name in IMAGE_METRICS}
     return Evaluation(
         labels=dict(labels),
         cases=tuple(cases),
+        conventions=chosen,
+        ignore_label=ignore_label,
         means=means,
         foreground=foreground,
-        pooled=_pool(confusion, (0, *labels.values())),
-        warnings=_find_warnings(cases, means["dice"]),
+        per_case=per_case,
+        images=images,
+        pooled=_pool(np.asarray(confusions, np.int64), patients, labels, chosen, seed),
+        warnings=(*warnings, *_find_warnings(cases, labels)),
         seed=seed,
     )
 
 
-def _pool(confusion: NDArray[np.int64], class_values: tuple[int, ...]) -> PooledScores:
+def _mean(values: ArrayLike, patients: Sequence[str], seed: int) -> MeanScore:
+    return mean_over_cases(values, patients, confidence=CONFIDENCE, resamples=RESAMPLES, seed=seed)
+
+
+def _pool(
+    confusions: NDArray[np.int64],
+    patients: Sequence[str],
+    labels: dict[str, Label],
+    conventions: Conventions,
+    seed: int,
+) -> PooledScores:
+    class_values = class_values_of(labels)
+    confusion = confusions.sum(axis=0, dtype=np.int64)
+    overlap = [name for name in conventions.metrics if METRICS[name].family == "overlap"]
     return PooledScores(
-        pixel_accuracy=pixel_accuracy(confusion),
-        mean_accuracy=mean_accuracy(confusion),
-        mean_iou=mean_iou(confusion),
-        frequency_weighted_iou=frequency_weighted_iou(confusion),
+        image=_pooled_image_scores(confusions, patients, seed),
+        labels={
+            name: _pooled_label_scores(confusion, class_values, label, overlap, conventions)
+            for name, label in labels.items()
+        },
         classes=mean_over_classes(jaccard(confusion)).n,
         confusion=confusion,
         class_values=class_values,
     )
 
 
-def _find_warnings(cases: Sequence[EvaluatedCase], dice_means: dict[str, MeanScore]) -> tuple[str, ...]:
+def _pooled_image_scores(confusions: NDArray[np.int64], patients: Sequence[str], seed: int) -> dict[str, MeanScore]:
+    """Compute the metrics of Long et al. on summed matrices, and again for patients drawn with replacement."""
+    names, rows = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    by_patient = np.zeros((len(names), *confusions.shape[1:]), dtype=np.int64)
+    np.add.at(by_patient, rows, confusions)
+    values = {name: metric(by_patient.sum(axis=0)) for name, metric in IMAGE_METRICS.items()}
+    samples: dict[str, list[NDArray[np.float64]]] = {name: [] for name in IMAGE_METRICS}
+    if len(names) > 1:
+        weights = bootstrap_weights(len(names), RESAMPLES, seed)
+        flat = by_patient.reshape(len(names), -1).astype(np.float64)
+        for part in np.array_split(weights, max(1, RESAMPLES * flat.shape[1] // _MATRICES_AT_ONCE)):
+            drawn = long_et_al((part @ flat).reshape(-1, *confusions.shape[1:]))
+            for name in IMAGE_METRICS:
+                samples[name].append(drawn[name])
+    scores = {}
+    for name, value in values.items():
+        low, high = interval_of(np.concatenate(samples[name]), CONFIDENCE) if samples[name] else (np.nan, np.nan)
+        scores[name] = MeanScore(float(value), len(patients), 0, len(names), float(low), float(high), CONFIDENCE)
+    return scores
+
+
+def _pooled_label_scores(
+    confusion: NDArray[np.int64],
+    class_values: tuple[int, ...],
+    label: Label,
+    metrics: Sequence[str],
+    conventions: Conventions,
+) -> dict[str, float]:
+    """Compute overlap metrics on the summed counts of a label."""
+    nothing = np.zeros(0, dtype=bool)
+    counts = region_counts(confusion, class_values, label_integers(label))
+    pair = MaskPair(nothing, nothing, *counts, (1.0,), (0,), conventions, 0.0)
+    return {name: value_of(name, pair, pair.status) for name in metrics}
+
+
+def _find_warnings(cases: Sequence[EvaluatedCase], labels: dict[str, Label]) -> tuple[str, ...]:
     warnings = []
     noted: dict[str, list[str]] = {}
     for case in cases:
         if case.note is not None:
             noted.setdefault(case.note, []).append(case.case_id)
     for note, names in noted.items():
-        named = ", ".join(names[:_NAMED_CASES])
-        more = f" and {len(names) - _NAMED_CASES} more" if len(names) > _NAMED_CASES else ""
         warnings.append(
-            f"{len(names)} of {len(cases)} cases are marked “{note}” and are included in every mean: {named}{more}."
+            f"{len(names)} of {len(cases)} cases are marked “{note}” and are included in every mean: {_named(names)}."
+        )
+    missing = [case.case_id for case in cases if any(score.status == "prediction_missing" for score in case.scores)]
+    if missing:
+        warnings.append(
+            f"{len(missing)} of {len(cases)} cases have no prediction and are scored worst on every label: "
+            f"{_named(missing)}."
         )
     if len({case.patient_id for case in cases}) < 2:
         warnings.append("There are fewer than two patients, so that no confidence interval can be given.")
-    for name, score in dice_means.items():
-        if score.n == 0:
+    for column, name in enumerate(labels):
+        if all(case.scores[column].status == "both_empty" for case in cases):
             warnings.append(f"“{name}” is in no reference and in no prediction; it has no scores.")
     return tuple(warnings)
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED_CASES} more" if len(names) > _NAMED_CASES else ""
+    return ", ".join(names[:_NAMED_CASES]) + more

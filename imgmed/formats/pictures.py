@@ -28,6 +28,8 @@ MODES = {
     "1": (1, "u1"), "L": (1, "u1"), "LA": (2, "u1"), "RGB": (3, "u1"), "RGBA": (4, "u1"),
     "I;16": (1, "u2"), "I;16B": (1, "u2"), "I;16L": (1, "u2"), "I": (1, "i4"), "F": (1, "f4"),
 }  # fmt: skip
+# Grey levels of 2 and 4 bits, and the number by which Pillow multiplies them; labels are wanted as they are stored
+STRETCHED = {"L;2": 85, "L;4": 17}
 WITH_ALPHA = ("LA", "RGBA")
 FAILURES = (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError)
 
@@ -115,6 +117,8 @@ def _stack(files: tuple[Path, ...], max_values: int, keep_indices: bool) -> np.n
 def _pixels(image: Image, mode: str, path: Path, keep_indices: bool) -> np.ndarray:
     if _is_deep_colour(image):
         return _deep_colour(path, image)
+    if keep_indices and _stored_as(image) in STRETCHED:
+        return np.asarray(image) // STRETCHED[_stored_as(image)]
     if image.mode == mode or (keep_indices and image.mode == "P"):
         return np.asarray(image)
     return np.asarray(image.convert(mode))
@@ -162,10 +166,14 @@ def _expanded_mode(image: Image, keep_indices: bool, path: Path) -> str:
 
 def _is_deep_colour(image: Image) -> bool:
     """Whether the file has colour of 16 bits, which Pillow would cut to 8 without saying so."""
+    return ";16" in _stored_as(image) and not image.mode.startswith("I")
+
+
+def _stored_as(image: Image) -> str:
+    """Pillow's name for the pixels as they lie in the file, which `mode` does not tell."""
     tiles = getattr(image, "tile", ())
     tile = tiles[0][3] if tiles else ""
-    raw = tile if isinstance(tile, str) else str(tile[0] if tile else "")
-    return ";16" in raw and not image.mode.startswith("I")
+    return tile if isinstance(tile, str) else str(tile[0] if tile else "")
 
 
 def _deep_colour(path: Path, image: Image) -> np.ndarray:

@@ -70,7 +70,9 @@ def build_report(
     """
     evaluation = read_evaluation(evaluation_dir)
     names = {value: name for name, value in labels.items()}
-    drawn_labels = {names.get(value, name): value for name, value in evaluation.labels.items()}
+    drawn_labels = {
+        names.get(value, name): value for name, value in evaluation.labels.items() if isinstance(value, int)
+    }
     body = [
         headline(evaluation),
         warning_box(evaluation.warnings),
@@ -80,7 +82,7 @@ def build_report(
     if run_dir is not None:
         body.append(_curves_section(run_dir))
     provenance = [("Evaluation", str(evaluation_dir)), *(read_provenance(run_dir) if run_dir is not None else [])]
-    body += [cases_section(evaluation), method_section(), provenance_section(provenance)]
+    body += [cases_section(evaluation), method_section(evaluation.conventions), provenance_section(provenance)]
     written = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     write_page(out, page(title, f"R2D2 evaluation report, written {written}. Not for clinical decisions.", body))
     return out
@@ -161,13 +163,13 @@ def _scores_in_words(case: EvaluatedCase) -> str:
     parts = []
     for score in case.scores:
         words = status_words(score)
-        measured = f"Dice {share(score.dice)}, HD95 {millimetres(score.hd95_mm)} mm"
+        measured = f"Dice {share(score['dice'])}, HD95 {millimetres(score['hd95_mm'])} mm"
         parts.append(f"{score.label_name} {f'{words}' if words else measured}")
     return "; ".join(parts)
 
 
 def _dice(case: EvaluatedCase) -> float:
-    return case_score(tuple(score.dice for score in case.scores))
+    return case_score(tuple(score["dice"] for score in case.scores))
 
 
 def write_page(out: Path, text: str) -> None:

@@ -6,29 +6,19 @@ import math
 from html import escape
 
 from r2d2.report.formatting import case_score, interval, millilitres, millimetres, plural, share, status_words
-from r2d2.report.page import Html, paragraph, section, table
-from segeval import POLICY, EvaluatedCase, Evaluation, LabelScore
+from r2d2.report.page import Html, section, table
+from segeval import Conventions, EvaluatedCase, Evaluation, LabelScore, describe_conventions
 
 __all__ = ["cases_section", "headline", "labels_section", "method_section", "provenance_section", "worst_first"]
 
 _METRIC_NAMES = {"dice": "Dice", "jaccard": "IoU", "hd95_mm": "HD95, mm", "assd_mm": "ASSD, mm"}
-_TERMS = {
-    "both_empty": "Structure in neither reference nor prediction",
-    "one_empty": "Structure in only one of them",
-    "foreground_mean": "Mean foreground Dice",
-    "confidence_interval": "95 % confidence interval",
-    "surface": "Surface",
-    "hd95_mm": "HD95 (95 % Hausdorff distance)",
-    "assd_mm": "ASSD (average symmetric surface distance)",
-    "pooled": "Pooled figures",
-}
 
 
 def worst_first(evaluation: Evaluation) -> list[EvaluatedCase]:
     """Order cases by their mean Dice over labels, the worst first, those without any value last."""
 
     def key(case: EvaluatedCase) -> tuple[bool, float, str]:
-        score = case_score(tuple(score.dice for score in case.scores))
+        score = case_score(tuple(score["dice"] for score in case.scores))
         return math.isnan(score), 0.0 if math.isnan(score) else score, case.case_id
 
     return sorted(evaluation.cases, key=key)
@@ -68,19 +58,14 @@ def labels_section(evaluation: Evaluation) -> Html:
     groups = [("", 1), *((name, 2) for name in _METRIC_NAMES.values()), ("Cases", 2)]
     pooled = evaluation.pooled
     figures = (
-        ("Pixel accuracy", pooled.pixel_accuracy),
-        ("Mean accuracy", pooled.mean_accuracy),
-        ("Mean IoU", pooled.mean_iou),
-        ("Frequency-weighted IoU", pooled.frequency_weighted_iou),
+        ("Pixel accuracy", pooled.image["pixel_accuracy"].mean),
+        ("Mean accuracy", pooled.image["mean_accuracy"].mean),
+        ("Mean IoU", pooled.image["mean_iou"].mean),
+        ("Frequency-weighted IoU", pooled.image["frequency_weighted_iou"].mean),
     )
     return section(
         "Scores of each label",
         table(headers, rows, caption="Means over cases; whole volumes, not slices.", groups=groups),
-        paragraph(
-            f"Where a structure is in only one of reference and prediction: {POLICY['one_empty']}. "
-            f"Where it is in neither: {POLICY['both_empty']}.",
-            "note",
-        ),
         table(
             ["Pooled over all voxels, background included", "value"],
             [[name, share(value)] for name, value in figures],
@@ -121,9 +106,11 @@ def cases_section(evaluation: Evaluation) -> Html:
     )
 
 
-def method_section() -> Html:
+def method_section(conventions: Conventions) -> Html:
     """Say in words how each number is made."""
-    entries = "".join(f"<dt>{escape(name)}</dt><dd>{escape(POLICY[key])}</dd>" for key, name in _TERMS.items())
+    entries = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>" for name, words in describe_conventions(conventions).items()
+    )
     return section("How the numbers are made", Html(f"<dl>{entries}</dl>"))
 
 
@@ -139,7 +126,7 @@ def _score_cells(score: LabelScore) -> list[str]:
     words = status_words(score)
     status = f'<span class="status">{escape(words)}</span>' if words else ""
     return [
-        Html(f"{share(score.dice)}{status}"),
-        millimetres(score.hd95_mm),
+        Html(f"{share(score['dice'])}{status}"),
+        millimetres(score["hd95_mm"]),
         f"{millilitres(score.reference_ml)} → {millilitres(score.prediction_ml)}",
     ]

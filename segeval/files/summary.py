@@ -8,47 +8,26 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from segeval.conventions import build_conventions, describe_conventions
 from segeval.errors import EvaluationFormatError, EvaluationNotFoundError, OutputFolderError
 from segeval.evaluate import LabelScore
-from segeval.evaluation import METRICS, EvaluatedCase, Evaluation, PooledScores
-from segeval.statistics import MeanScore
+from segeval.evaluation import EvaluatedCase, Evaluation, PooledScores
+from segeval.labels import Label, check_labels, label_key
+from segeval.statistics.means import MeanScore
 
-__all__ = ["CASE_COLUMNS", "POLICY", "SCHEMA_VERSION", "read_evaluation", "write_evaluation"]
+__all__ = ["SCHEMA_VERSION", "case_columns", "read_evaluation", "write_evaluation"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-POLICY = {
-    "both_empty": "no value (NaN); left out of every mean and counted as left out",
-    "one_empty": (
-        "the worst value: 0 for dice and jaccard, the diagonal of the image in mm (norm of shape × spacing) "
-        "for distances; never left out"
-    ),
-    "foreground_mean": (
-        "for each label the mean over cases, then the mean over labels without the background; "
-        "a label without any value is left out"
-    ),
-    "confidence_interval": (
-        "percentile bootstrap over patients, who are drawn whole; none (NaN) with fewer than two patients"
-    ),
-    "surface": "border voxels: voxels of the structure with a face neighbour outside it or beyond the image",
-    "hd95_mm": "the larger of the two directed 95th percentiles",
-    "assd_mm": "the mean over the border voxels of both surfaces together",
-    "pooled": "one confusion matrix over all voxels of all cases, the background included (Long et al. 2015)",
-}
-"""How each number is made, in words; a copy goes into every `summary.json`."""
-
-CASE_COLUMNS = (
-    *("case_id", "patient_id", "label", "label_name", "status", "dice", "jaccard", "hd95_mm", "assd_mm"),
-    *("reference_ml", "prediction_ml", "n_ref", "n_pred", "tp", "fp", "fn", "tn", "note"),
-)
-"""Columns of `cases.csv`."""
+_BEFORE = ("case_id", "patient_id", "label", "label_name", "status")
+_AFTER = ("reference_ml", "prediction_ml", "n_ref", "n_pred", "tp", "fp", "fn", "tn", "note")
 
 _NNUNET_METRICS = ("Dice", "IoU", "TP", "FP", "FN", "TN", "n_pred", "n_ref")
 _SUMMARY, _CASES = "summary.json", "cases.csv"
@@ -69,9 +48,10 @@ def write_evaluation(evaluation: Evaluation, out: Path) -> Path:
 
     Example:
         >>> from segeval.evaluation import build_evaluation
-        >>> score = LabelScore(1, "lesion", "measured", 0.5, 1 / 3, 2.0, 1.0, 0.3, 0.1, 1, 0, 2, 5)
-        >>> case = EvaluatedCase("a", "a", None, "ref/a.nii.gz", "pred/a.nii.gz", (score,))
-        >>> evaluation = build_evaluation({"lesion": 1}, [case], np.array([[5, 0], [2, 1]]))
+        >>> score = LabelScore(1, "lesion", "measured", {"dice": 0.5}, 0.3, 0.1, 1, 0, 2, 5)
+        >>> case = EvaluatedCase("a", "a", None, "ref/a.nii.gz", "pred/a.nii.gz", (score,), {})
+        >>> only_dice = build_conventions(choices={"metrics": ("dice",)})
+        >>> evaluation = build_evaluation({"lesion": 1}, [case], [[[5, 0], [2, 1]]], conventions=only_dice)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_evaluation(evaluation, Path(folder, "evaluation")).name
         'summary.json'
@@ -123,8 +103,7 @@ def read_evaluation(out: Path) -> Evaluation:
     path = out / _SUMMARY
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
-        extension = summary["r2d2"]
-        version = extension["schema_version"]
+        version = summary["r2d2"]["schema_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise EvaluationFormatError(
             f"{path}: not an evaluation written by R2D2 ({_reason(error)}); evaluate again"
@@ -134,25 +113,41 @@ def read_evaluation(out: Path) -> Evaluation:
             f"{path}: schema version must be {SCHEMA_VERSION}; received {version!r}; evaluate again"
         )
     try:
-        return _restore(summary, extension, _read_rows(out / _CASES))
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+        return _restore(summary, out)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise EvaluationFormatError(
             f"{out}: {_SUMMARY} and {_CASES} do not fit together or are damaged ({_reason(error)}); evaluate again"
         ) from error
 
 
+def case_columns(metrics: Sequence[str]) -> tuple[str, ...]:
+    """Give the columns of `cases.csv`.
+
+    Args:
+        metrics: names of the metrics that were measured.
+
+    Returns:
+        The columns in order.
+
+    Example:
+        >>> case_columns(["dice"])[3:7]
+        ('label_name', 'status', 'dice', 'reference_ml')
+    """
+    return (*_BEFORE, *metrics, *_AFTER)
+
+
 def _summary(evaluation: Evaluation) -> dict[str, Any]:
     cases: list[dict[str, Any]] = [
         {
-            "metrics": {str(score.label): _nnunet_metrics(score) for score in case.scores},
+            "metrics": {score.key: _nnunet_metrics(score) for score in case.scores},
             "prediction_file": case.prediction,
             "reference_file": case.reference,
         }
         for case in evaluation.cases
     ]
     mean = {
-        str(label): {metric: _mean(case["metrics"][str(label)][metric] for case in cases) for metric in _NNUNET_METRICS}
-        for label in evaluation.labels.values()
+        key: {metric: _mean(case["metrics"][key][metric] for case in cases) for metric in _NNUNET_METRICS}
+        for key in map(label_key, evaluation.labels.values())
     }
     foreground = {metric: _mean(values[metric] for values in mean.values()) for metric in _NNUNET_METRICS}
     return {
@@ -169,39 +164,50 @@ def _extension(evaluation: Evaluation) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "warnings": list(evaluation.warnings),
         "labels": evaluation.labels,
-        "policy": POLICY,
+        "ignore_label": evaluation.ignore_label,
+        "conventions": evaluation.conventions.model_dump(mode="json"),
+        "conventions_in_words": describe_conventions(evaluation.conventions),
         "seed": evaluation.seed,
-        "foreground_mean": {metric: asdict(score) for metric, score in evaluation.foreground.items()},
-        "mean": {
-            metric: {name: asdict(score) for name, score in scores.items()}
-            for metric, scores in evaluation.means.items()
-        },
+        "mean_over_cases": {metric: _as_dicts(scores) for metric, scores in evaluation.means.items()},
+        "mean_over_cases_then_labels": _as_dicts(evaluation.foreground),
+        "mean_over_labels_then_cases": _as_dicts(evaluation.per_case),
+        "mean_over_images": _as_dicts(evaluation.images),
         "pooled": {
-            "pixel_accuracy": pooled.pixel_accuracy,
-            "mean_accuracy": pooled.mean_accuracy,
-            "mean_iou": pooled.mean_iou,
-            "frequency_weighted_iou": pooled.frequency_weighted_iou,
+            "image": _as_dicts(pooled.image),
+            "labels": pooled.labels,
             "classes": pooled.classes,
             "class_values": list(pooled.class_values),
             "confusion_matrix": pooled.confusion.tolist(),
         },
         "cases": [
-            {"case_id": case.case_id, "patient_id": case.patient_id, "note": case.note} for case in evaluation.cases
+            {"case_id": case.case_id, "patient_id": case.patient_id, "note": case.note, "image": case.image}
+            for case in evaluation.cases
         ],
     }
 
 
+def _as_dicts(scores: Mapping[str, MeanScore]) -> dict[str, dict[str, float | int]]:
+    return {name: asdict(score) for name, score in scores.items()}
+
+
 def _nnunet_metrics(score: LabelScore) -> dict[str, float | int]:
     return {
-        "Dice": score.dice,
+        "Dice": _ratio(2 * score.tp, score.n_ref + score.n_pred, score.status),
         "FN": score.fn,
         "FP": score.fp,
-        "IoU": score.jaccard,
+        "IoU": _ratio(score.tp, score.tp + score.fp + score.fn, score.status),
         "TN": score.tn,
         "TP": score.tp,
         "n_pred": score.n_pred,
         "n_ref": score.n_ref,
     }
+
+
+def _ratio(count: int, of: int, status: str) -> float:
+    """Divide as nnU-Net does, 0 / 0 being NaN, whatever `on_empty` says; a missing prediction scores 0."""
+    if of == 0:
+        return 0.0 if status == "prediction_missing" else math.nan
+    return count / of
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -212,12 +218,14 @@ def _mean(values: Iterable[float]) -> float:
 def _cases_csv(evaluation: Evaluation) -> str:
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(CASE_COLUMNS)
+    columns = case_columns(evaluation.conventions.metrics)
+    writer.writerow(columns)
     for case in evaluation.cases:
         beside = {"case_id": case.case_id, "patient_id": case.patient_id, "note": case.note or ""}
         for score in case.scores:
-            row = beside | asdict(score) | {"n_ref": score.n_ref, "n_pred": score.n_pred}
-            writer.writerow([row[column] for column in CASE_COLUMNS])
+            counts = {name: getattr(score, name) for name in (*_BEFORE[3:], *_AFTER[:-1])}
+            row = beside | counts | {"label": score.key} | score.values
+            writer.writerow([row[column] for column in columns])
     return buffer.getvalue()
 
 
@@ -237,23 +245,26 @@ def _write_beside(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def _read_rows(path: Path) -> dict[str, list[dict[str, str]]]:
+def _read_rows(path: Path, columns: tuple[str, ...]) -> dict[str, list[dict[str, str]]]:
     rows: dict[str, list[dict[str, str]]] = {}
     with path.open(encoding="utf-8", newline="") as stream:
         reader = csv.DictReader(stream)
-        if tuple(reader.fieldnames or ()) != CASE_COLUMNS:
+        if tuple(reader.fieldnames or ()) != columns:
             raise ValueError(f"{path.name} has other columns")
         for row in reader:
             rows.setdefault(row["case_id"], []).append(row)
     return rows
 
 
-def _restore(summary: dict[str, Any], extension: dict[str, Any], rows: dict[str, list[dict[str, str]]]) -> Evaluation:
-    labels = {str(name): int(value) for name, value in extension["labels"].items()}
+def _restore(summary: dict[str, Any], out: Path) -> Evaluation:
+    extension = summary["r2d2"]
+    conventions = build_conventions(choices=extension["conventions"])
+    labels = check_labels(extension["labels"])
+    rows = _read_rows(out / _CASES, case_columns(conventions.metrics))
     cases = []
     for entry, files in zip(extension["cases"], summary["metric_per_case"], strict=True):
-        scores = tuple(_restore_score(row) for row in rows[entry["case_id"]])
-        if [score.label for score in scores] != list(labels.values()):
+        scores = tuple(_restore_score(row, labels, conventions.metrics) for row in rows[entry["case_id"]])
+        if [score.label_name for score in scores] != list(labels):
             raise ValueError(f"case {entry['case_id']} has other labels in {_CASES}")
         cases.append(
             EvaluatedCase(
@@ -263,24 +274,45 @@ def _restore(summary: dict[str, Any], extension: dict[str, Any], rows: dict[str,
                 reference=files["reference_file"],
                 prediction=files["prediction_file"],
                 scores=scores,
+                image=dict(entry["image"]),
             )
         )
-    pooled = dict(extension["pooled"])
-    confusion = np.array(pooled.pop("confusion_matrix"), dtype=np.int64)
+    pooled = extension["pooled"]
     return Evaluation(
         labels=labels,
         cases=tuple(cases),
-        means={metric: {name: MeanScore(**extension["mean"][metric][name]) for name in labels} for metric in METRICS},
-        foreground={metric: MeanScore(**extension["foreground_mean"][metric]) for metric in METRICS},
-        pooled=PooledScores(**(pooled | {"confusion": confusion, "class_values": tuple(pooled["class_values"])})),
+        conventions=conventions,
+        ignore_label=extension["ignore_label"],
+        means={metric: _restore_means(extension["mean_over_cases"][metric]) for metric in conventions.metrics},
+        foreground=_restore_means(extension["mean_over_cases_then_labels"]),
+        per_case=_restore_means(extension["mean_over_labels_then_cases"]),
+        images=_restore_means(extension["mean_over_images"]),
+        pooled=PooledScores(
+            image=_restore_means(pooled["image"]),
+            labels=pooled["labels"],
+            classes=pooled["classes"],
+            confusion=np.array(pooled["confusion_matrix"], dtype=np.int64),
+            class_values=tuple(pooled["class_values"]),
+        ),
         warnings=tuple(extension["warnings"]),
         seed=extension["seed"],
     )
 
 
-def _restore_score(row: dict[str, str]) -> LabelScore:
-    convert = {"int": int, "float": float, "str": str}
-    return LabelScore(**{field.name: convert[str(field.type)](row[field.name]) for field in fields(LabelScore)})
+def _restore_means(scores: Mapping[str, Any]) -> dict[str, MeanScore]:
+    return {name: MeanScore(**score) for name, score in scores.items()}
+
+
+def _restore_score(row: Mapping[str, str], labels: Mapping[str, Label], metrics: Sequence[str]) -> LabelScore:
+    return LabelScore(
+        label=labels[row["label_name"]],
+        label_name=row["label_name"],
+        status=row["status"],
+        values={metric: float(row[metric]) for metric in metrics},
+        reference_ml=float(row["reference_ml"]),
+        prediction_ml=float(row["prediction_ml"]),
+        **{name: int(row[name]) for name in ("tp", "fp", "fn", "tn")},
+    )
 
 
 def _reason(error: Exception) -> str:

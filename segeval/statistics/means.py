@@ -5,13 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from segeval.errors import MetricArgumentError, ShapeMismatchError
 
-__all__ = ["MeanScore", "mean_over_cases", "mean_over_labels"]
+__all__ = [
+    "CONFIDENCE",
+    "RESAMPLES",
+    "MeanScore",
+    "bootstrap_weights",
+    "interval_of",
+    "mean_over_cases",
+    "mean_over_labels",
+    "patient_means",
+]
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +32,14 @@ class MeanScore:
     """A mean, what it is made of, and how sure it is.
 
     Attributes:
-        mean: the mean; NaN where nothing has a value.
+        mean: the mean; NaN where nothing has a value; inf where a value is inf (a structure missed, under a
+            convention that says so), and NaN where one is inf and one -inf.
         n: number of values in it.
         left_out: number of values left out because they are NaN.
         patients: number of patients with a value.
-        low: lower end of the confidence interval; NaN with fewer than two patients.
-        high: upper end.
+        low: lower end of the confidence interval; NaN with fewer than two patients or without a mean. It may be
+            inf, where so many resamples hold an infinite value.
+        high: upper end; likewise.
         confidence: its coverage, such as 0.95.
     """
 
@@ -41,8 +56,8 @@ def mean_over_cases(
     values: ArrayLike,
     patients: Sequence[str],
     *,
-    confidence: float = 0.95,
-    resamples: int = 2000,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> MeanScore:
     """Average one number per case and bound the mean by a percentile bootstrap over patients.
@@ -77,8 +92,8 @@ def mean_over_labels(
     values: ArrayLike,
     patients: Sequence[str],
     *,
-    confidence: float = 0.95,
-    resamples: int = 2000,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> MeanScore:
     """Average over the cases for each label, then over the labels, with a bootstrap interval over patients.
@@ -108,54 +123,186 @@ def mean_over_labels(
             "values must be (cases, labels) with one patient for each case; "
             f"received shape {table.shape} and {len(patients)} patients"
         )
+    check_bootstrap(confidence, resamples)
+    _, totals = totals_by_patient(table, patients)
+    count = totals.shape[1]
+    mean = float(means_of_totals(totals.sum(axis=1)))
+    low, high = math.nan, math.nan
+    if count > 1 and not math.isnan(mean):
+        low, high = interval_of(resampled_means(totals, resamples, seed), confidence)
+    n = int(totals[1].sum())
+    return MeanScore(mean, n, int(table.size) - n, count, low, high, confidence)
+
+
+def patient_means(values: ArrayLike, patients: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """Average one number per case within each patient.
+
+    Args:
+        values: float64 (cases,), NaN where a case has no value.
+        patients: patient of each case.
+
+    Returns:
+        The patients that have a value, in the order of their names, and the mean of each.
+
+    Example:
+        >>> patient_means([0.5, 0.7, 0.9], ["b", "b", "a"])[0]
+        ('a', 'b')
+    """
+    names, totals = totals_by_patient(np.asarray(values, dtype=np.float64).reshape(-1, 1), patients)
+    return names, means_of_totals(totals)
+
+
+def bootstrap_weights(patients: int, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.float64]:
+    """Draw how often each patient is in each bootstrap sample.
+
+    `patients` are drawn from `patients` with replacement, so each row is multinomial. A sum over patients, such as
+    a confusion matrix, is resampled by one product: `weights @ sums`.
+
+    Args:
+        patients: number of patients, at least 1.
+        resamples: number of bootstrap samples, at least 1.
+        seed: seed of the draws: equal arguments give equal draws.
+
+    Returns:
+        float64 (resamples, patients), read-only: whole numbers; each row adds up to `patients`.
+
+    Raises:
+        MetricArgumentError: no patient or no sample.
+
+    Example:
+        >>> bootstrap_weights(3, resamples=4, seed=1).sum(axis=1).tolist()
+        [3.0, 3.0, 3.0, 3.0]
+    """
+    if patients < 1 or resamples < 1:
+        raise MetricArgumentError(
+            f"patients and resamples must both be at least 1; received {patients} and {resamples}"
+        )
+    return _draw(patients, resamples, seed)
+
+
+@lru_cache(maxsize=4)
+def _draw(patients: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """Draw once for all the means of an evaluation, which mostly have the same patients."""
+    draws = np.random.default_rng(seed).multinomial(patients, np.full(patients, 1 / patients), size=resamples)
+    weights = draws.astype(np.float64)
+    weights.flags.writeable = False
+    return weights
+
+
+def interval_of(samples: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Cut a percentile interval out of bootstrap samples of a number (Efron and Tibshirani 1993, chapter 13).
+
+    Args:
+        samples: float64 (resamples,); NaN, where a sample has no value, is left out. Percentiles are interpolated,
+            but never between a finite and an infinite sample: there the end is a sample itself.
+        confidence: coverage of the interval, between 0 and 1.
+
+    Returns:
+        Lower and upper end; NaN for both where no sample has a value.
+
+    Raises:
+        MetricArgumentError: confidence outside its range.
+
+    Example:
+        >>> interval_of([0.0, 1.0, 2.0, 3.0, 4.0], confidence=0.5)
+        (1.0, 3.0)
+        >>> interval_of([1.0, 2.0, float("inf")])
+        (1.05, inf)
+    """
+    check_bootstrap(confidence)
+    values = np.asarray(samples, dtype=np.float64)
+    ordered = np.sort(values[~np.isnan(values)])
+    if not ordered.size:
+        return math.nan, math.nan
+    low, high = (_percentile(ordered, share) for share in ((1 - confidence) / 2, (1 + confidence) / 2))
+    return low, high
+
+
+def _percentile(ordered: NDArray[np.float64], share: float) -> float:
+    place = share * (len(ordered) - 1)
+    below, above = float(ordered[math.floor(place)]), float(ordered[math.ceil(place)])
+    if math.isfinite(below) and math.isfinite(above):
+        return below + (above - below) * (place - math.floor(place))
+    return above if share > 0.5 else below
+
+
+def check_bootstrap(confidence: float, resamples: int = 1) -> None:
+    """Refuse a coverage that is none and a bootstrap without samples.
+
+    Example:
+        >>> check_bootstrap(95)
+        Traceback (most recent call last):
+            ...
+        segeval.errors.MetricArgumentError: confidence must lie between 0 and 1 and resamples be at least 1; \
+received 95 and 1
+    """
     if not 0 < confidence < 1 or resamples < 1:
         raise MetricArgumentError(
             f"confidence must lie between 0 and 1 and resamples be at least 1; received {confidence} and {resamples}"
         )
-    sums, counts = _totals_by_patient(table, patients)
-    n = int(counts.sum())
-    low, high = _bootstrap_interval(sums, counts, confidence, resamples, seed)
-    return MeanScore(
-        mean=float(_mean_of_label_means(sums.sum(axis=0), counts.sum(axis=0))),
-        n=n,
-        left_out=int(table.size) - n,
-        patients=len(counts),
-        low=low,
-        high=high,
-        confidence=confidence,
-    )
 
 
-def _totals_by_patient(
-    table: NDArray[np.float64], patients: Sequence[str]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sum values and count them per patient and label, for the patients that have any."""
+def totals_by_patient(
+    values: NDArray[np.float64], patients: Sequence[str]
+) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """Add up each patient's values, so that a mean over drawn patients is a product with their weights.
+
+    Args:
+        values: float64 (cases, labels), NaN where there is no value.
+        patients: patient of each case.
+
+    Returns:
+        The patients with any value, in the order of their names, and float64 (4, patients, labels): the sum of the
+        finite values, the number of values, of those the number that is inf, and that is -inf.
+
+    Example:
+        >>> totals_by_patient(np.array([[1.0], [2.0], [np.inf]]), ["a", "a", "b"])[1][:, :, 0].tolist()
+        [[3.0, 0.0], [2.0, 1.0], [0.0, 1.0], [0.0, 0.0]]
+    """
     names, rows = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
-    valid = ~np.isnan(table)
-    sums, counts = np.zeros((len(names), table.shape[1])), np.zeros((len(names), table.shape[1]))
-    np.add.at(sums, rows, np.where(valid, table, 0.0))
-    np.add.at(counts, rows, valid.astype(np.float64))
-    measured = counts.sum(axis=1) > 0
-    return sums[measured], counts[measured]
+    parts = np.stack(
+        [
+            np.where(np.isfinite(values), values, 0.0),
+            (~np.isnan(values)).astype(np.float64),
+            (values == np.inf).astype(np.float64),
+            (values == -np.inf).astype(np.float64),
+        ]
+    )
+    totals = np.zeros((4, len(names), values.shape[1]))
+    for total, part in zip(totals, parts, strict=True):
+        np.add.at(total, rows, part)
+    measured = totals[1].sum(axis=1) > 0
+    return tuple(names[measured].tolist()), totals[:, measured]
 
 
-def _bootstrap_interval(
-    sums: NDArray[np.float64], counts: NDArray[np.float64], confidence: float, resamples: int, seed: int
-) -> tuple[float, float]:
-    patients = len(counts)
-    if patients < 2:
-        return math.nan, math.nan
-    # How often each patient is drawn when `patients` are drawn with replacement is multinomial.
-    draws = np.random.default_rng(seed).multinomial(patients, np.full(patients, 1 / patients), size=resamples)
-    weights = draws.astype(np.float64)
-    means = _mean_of_label_means(weights @ sums, weights @ counts)
-    low, high = np.percentile(means[~np.isnan(means)], [50 * (1 - confidence), 50 * (1 + confidence)])
-    return float(low), float(high)
+def resampled_means(totals: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
+    """Give the mean in each bootstrap sample of patients: float64 (resamples,).
+
+    Example:
+        >>> resampled_means(np.array([[[2.0]], [[1.0]], [[0.0]], [[0.0]]]), resamples=3, seed=0).tolist()
+        [2.0, 2.0, 2.0]
+    """
+    weights = bootstrap_weights(totals.shape[1], resamples, seed)
+    return means_of_totals(np.moveaxis(np.tensordot(weights, totals, axes=(1, 1)), 1, 0))
 
 
-def _mean_of_label_means(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Divide (..., labels) sums by counts, then average over the labels that have any."""
+def means_of_totals(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide totals by their counts, then average over the labels that have any.
+
+    Args:
+        totals: float64 (4, ..., labels), as of `totals_by_patient`, added up or weighted over patients.
+
+    Returns:
+        float64 (...): NaN where no label has a value, or where inf and -inf meet.
+
+    Example:
+        >>> means_of_totals(np.array([[3.0, 4.0], [2.0, 1.0], [0.0, 0.0], [0.0, 0.0]])).item()
+        2.75
+    """
+    sums, counts, above, below = totals
     present = counts > 0
     means = np.divide(sums, counts, out=np.zeros_like(sums), where=present)
+    means = np.where(above > 0, np.where(below > 0, np.nan, np.inf), np.where(below > 0, -np.inf, means))
     labels = present.sum(axis=-1)
-    return np.divide(means.sum(axis=-1), labels, out=np.full(labels.shape, np.nan), where=labels > 0)
+    with np.errstate(invalid="ignore"):  # inf - inf, which is NaN
+        return np.divide(means.sum(axis=-1), labels, out=np.full(labels.shape, np.nan), where=labels > 0)

@@ -62,7 +62,7 @@ def dice_of_whole_volumes(dataset: PreparedDataset, thresholds: list[float]) -> 
     for case_id in dataset.splits.validation:
         prediction = np.array([0, 1, 2, 7])[np.digitize(normalised(dataset, case_id), thresholds)]
         scores = evaluate(dataset.label_map(case_id), prediction, LABELS, spacing_mm=(3.0, 1.0, 1.0)).scores
-        rows.append([score.dice for score in scores])
+        rows.append([score["dice"] for score in scores])
     return np.array(rows)
 
 

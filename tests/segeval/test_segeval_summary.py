@@ -52,9 +52,9 @@ def test_summary_has_the_layout_that_nnunet_users_parse(evaluation, study):
 def test_our_extension_holds_counts_intervals_policy_and_notes(evaluation, study):
     segeval.write_evaluation(evaluation, study / "out")
     extension = json.loads((study / "out" / "summary.json").read_text(encoding="utf-8"))["r2d2"]
-    assert extension["schema_version"] == 1
+    assert extension["schema_version"] == 2
     assert extension["labels"] == {"body": 1, "tail": 2}
-    tail = extension["mean"]["dice"]["tail"]
+    tail = extension["mean_over_cases"]["dice"]["tail"]
     assert (tail["mean"], tail["n"], tail["left_out"], tail["patients"], tail["confidence"]) == (
         0.5,
         2,
@@ -62,19 +62,21 @@ def test_our_extension_holds_counts_intervals_policy_and_notes(evaluation, study
         1,
         0.95,
     )
-    body = extension["mean"]["dice"]["body"]
+    body = extension["mean_over_cases"]["dice"]["body"]
     assert 0.8 <= body["low"] < body["mean"] < body["high"] <= 1
-    assert set(extension["mean"]) == {"dice", "jaccard", "hd95_mm", "assd_mm"}
+    assert set(extension["mean_over_cases"]) == set(segeval.DEFAULT_METRICS)
     assert extension["cases"][1] == {
         "case_id": "b",
         "patient_id": "p1",
         "note": "training case of this model",
+        "image": evaluation.cases[1].image,
     }
     assert extension["warnings"] == list(evaluation.warnings)
     assert "training case of this model" in extension["warnings"][0]
-    assert "diagonal of the image" in extension["policy"]["one_empty"]
+    assert extension["conventions"]["on_empty"] == "penalise"
+    assert "diagonal of the image" in extension["conventions_in_words"]["hd95_mm, missed"]
     matrix = np.array(extension["pooled"]["confusion_matrix"])
-    assert extension["pooled"]["pixel_accuracy"] == pytest.approx(np.trace(matrix) / matrix.sum())
+    assert extension["pooled"]["image"]["pixel_accuracy"]["mean"] == pytest.approx(np.trace(matrix) / matrix.sum())
 
 
 def test_cases_csv_has_one_row_a_case_and_label(evaluation, study):
@@ -141,7 +143,7 @@ def test_reading_where_there_is_nothing(tmp_path):
     [
         (lambda text: text[:100], "not an evaluation written by R2D2"),
         (lambda text: text.replace('"r2d2"', '"other"'), "no 'r2d2'"),
-        (lambda text: text.replace('"schema_version": 1', '"schema_version": 99'), "must be 1; received 99"),
+        (lambda text: text.replace('"schema_version": 2', '"schema_version": 99'), "must be 2; received 99"),
         (lambda text: text.replace('"case_id": "a"', '"case_id": "z"'), "do not fit together"),
     ],
 )

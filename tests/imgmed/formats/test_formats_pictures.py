@@ -185,14 +185,14 @@ def test_a_picture_of_another_format_than_its_name_is_refused(tmp_path: Path):
         read_volume(tmp_path / "a.jpg")
 
 
-def png_claiming(path: Path, width: int, height: int) -> Path:
+def png_claiming(path: Path, width: int, height: int, bits: int = 8, rows: bytes = b"\0" * 100) -> Path:
     """A PNG of a few bytes whose header claims any size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
     return path
 
@@ -201,3 +201,11 @@ def png_claiming(path: Path, width: int, height: int) -> Path:
 def test_pictures_that_claim_absurd_sizes_are_refused(tmp_path: Path, size):
     with pytest.raises((UnreadableFileError, InvalidVolumeError), match=r"a\.png: .*asks for"):
         read_volume(png_claiming(tmp_path / "a.png", *size))
+
+
+@pytest.mark.parametrize(("bits", "row", "labels"), [(2, b"\0\x1b", [0, 1, 2, 3]), (4, b"\0\x01\x2f", [0, 1, 2, 15])])
+def test_labels_of_few_bits_keep_their_numbers(tmp_path: Path, bits, row, labels):
+    """Pillow stretches grey levels of 2 and 4 bits to 255, so that label 1 would become 85 or 17."""
+    path = png_claiming(tmp_path / "a.png", 4, 2, bits, row * 2)
+    label_map = read_label(VolumeSource((path,)))
+    assert label_map.array[..., 0].tolist() == [labels, labels]

@@ -1,0 +1,130 @@
+"""The metrics of a structure: name, unit, direction, definition and the function that measures each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segeval.lesions import lesion_f1, lesion_precision, lesion_recall, panoptic_quality
+from segeval.mask_pair import MaskPair
+from segeval.overlap import dice, jaccard, precision, sensitivity, specificity, volume_similarity
+from segeval.surface import assd_mm, hausdorff_mm, hd95_mm, masd_mm, nsd
+
+__all__ = ["DEFAULT_METRICS", "METRICS", "Metric"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric of one structure in one case.
+
+    Attributes:
+        name: its name in Python, in files and on the command line.
+        title: its name for people.
+        unit: "" (a share), "mm" or "ml".
+        better: "higher" or "lower".
+        family: what it is made of: "overlap", "volume", "surface" or "lesion".
+        definition: what it is, in a sentence without a full stop.
+        measure: its value for two structures, float.
+    """
+
+    name: str
+    title: str
+    unit: Literal["", "mm", "ml"]
+    better: Literal["higher", "lower"]
+    family: Literal["overlap", "volume", "surface", "lesion"]
+    definition: str
+    measure: Callable[[MaskPair], float]
+
+    def worst(self, pair: MaskPair) -> float:
+        """Give the worst value: 0 for a share, the diagonal of the image for a distance, else what is measured."""
+        if self.unit == "mm":
+            return pair.diagonal_mm
+        return 0.0 if self.unit == "" else self.measure(pair)
+
+
+def _overlap(
+    name: str, title: str, function: Callable[[NDArray[np.int64]], NDArray[np.float64]], definition: str
+) -> Metric:
+    return Metric(name, title, "", "higher", "overlap", definition, lambda pair: float(function(pair.confusion)[1]))
+
+
+def _distance(name: str, title: str, measure: Callable[[MaskPair], float], definition: str) -> Metric:
+    return Metric(name, title, "mm", "lower", "surface", definition, measure)
+
+
+def _lesion(name: str, title: str, function: Callable[..., float], definition: str) -> Metric:
+    return Metric(name, title, "", "higher", "lesion", definition, lambda pair: function(pair.lesions))
+
+
+_ALL = (
+    _overlap("dice", "Dice", dice, "2 TP / (2 TP + FP + FN)"),
+    _overlap("jaccard", "IoU", jaccard, "intersection over union, TP / (TP + FP + FN)"),
+    _overlap("precision", "Precision", precision, "TP / (TP + FP)"),
+    _overlap("sensitivity", "Sensitivity", sensitivity, "TP / (TP + FN), also called recall"),
+    _overlap("specificity", "Specificity", specificity, "TN / (TN + FP)"),
+    Metric(
+        "volume_similarity",
+        "Volume similarity",
+        "",
+        "higher",
+        "volume",
+        "1 - |V_pred - V_ref| / (V_pred + V_ref), blind to place",
+        lambda pair: float(volume_similarity(pair.confusion)[1]),
+    ),
+    Metric(
+        "absolute_volume_difference_ml",
+        "Volume difference",
+        "ml",
+        "lower",
+        "volume",
+        "|V_pred - V_ref|; none for an image of two axes",
+        lambda pair: abs(pair.fp - pair.fn) * pair.voxel_ml,
+    ),
+    _distance("hausdorff_mm", "Hausdorff", lambda pair: hausdorff_mm(pair.distances), "the largest distance"),
+    _distance(
+        "hd95_mm",
+        "HD95",
+        lambda pair: hd95_mm(pair.distances, pair.conventions.hd95),
+        "the 95th percentile of the distances",
+    ),
+    _distance(
+        "assd_mm",
+        "ASSD",
+        lambda pair: assd_mm(pair.distances),
+        "average symmetric surface distance: the mean over both surfaces together",
+    ),
+    _distance(
+        "masd_mm",
+        "MASD",
+        lambda pair: masd_mm(pair.distances),
+        "mean average surface distance: the mean of the two directed means",
+    ),
+    Metric(
+        "nsd",
+        "NSD",
+        "",
+        "higher",
+        "surface",
+        "normalised surface Dice: the share of both surfaces that lies within the tolerance of the other",
+        lambda pair: nsd(pair.distances, pair.tolerance_mm),
+    ),
+    _lesion("lesion_precision", "Lesion precision", lesion_precision, "share of the predicted lesions that are true"),
+    _lesion("lesion_recall", "Lesion recall", lesion_recall, "share of the reference's lesions that were found"),
+    _lesion("lesion_f1", "Lesion F1", lesion_f1, "harmonic mean of lesion precision and recall"),
+    _lesion(
+        "panoptic_quality",
+        "Panoptic quality",
+        panoptic_quality,
+        "sum of the IoU of the matched lesions / (TP + FP / 2 + FN / 2)",
+    ),
+)
+
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+"""All metrics by name, in the order in which tables show them."""
+
+DEFAULT_METRICS = tuple(metric.name for metric in _ALL if metric.family != "lesion")
+"""Those measured unless others are asked for: all but the lesion-wise ones."""
