@@ -51,11 +51,11 @@ def union_box(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[slic
     return (*box, _extent((first | second).view(bool)))
 
 
-def pad_ends(mask: NDArray[np.uint8], shape: Sequence[int]) -> NDArray[np.uint8]:
+def pad_ends(mask: NDArray[np.uint8] | NDArray[np.bool_], shape: Sequence[int] | NDArray[np.intp]) -> NDArray[np.uint8]:
     """Copy a mask into the lower corner of a larger, otherwise empty, C-ordered grid.
 
     Args:
-        mask: 0/1 mask, any strides.
+        mask: boolean or 0/1 mask, any strides.
         shape: of the grid.
 
     Returns:

@@ -82,9 +82,7 @@ def hd95_mm(distances: SurfaceDistances, variant: HD95Variant = "max_of_directed
 
 
 def assd_mm(distances: SurfaceDistances) -> float:
-    """Average symmetric surface distance: the mean over both surfaces together.
-
-    (medpy's `assd` averages the two directed means instead: `masd_mm`.)
+    """Average symmetric surface distance: the mean over both surfaces together (medpy's `assd`, MONAI's symmetric).
 
     Args:
         distances: from `surface_distances`.

@@ -146,7 +146,7 @@ def distance_columns(targets: NDArray[np.uint8], window: SearchWindow) -> NDArra
         >>> distance_columns(np.array([1, 0, 0, 0, 0], np.uint8), search_window((5,), (1.0,))).tolist()
         [0, 1, 2, 3, 4]
     """
-    steps = (targets ^ 1) * np.uint8(FAR)
+    steps = (targets ^ np.uint8(1)) * np.uint8(FAR)
     along = np.moveaxis(steps, window.column, 0)
     known = 0
     while known < window.reach:

@@ -31,6 +31,7 @@ __all__ = ["element_areas", "neighbour_codes"]
 Corner = tuple[int, ...]
 Edge = frozenset[Corner]
 Triangle = tuple[int, int, int]
+Normal = tuple[float, float, float]
 
 
 def neighbour_codes(padded: NDArray[np.uint8], bits: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
@@ -87,11 +88,12 @@ def _simplex_sizes(code: int, spacing_mm: tuple[float, ...]) -> Iterator[float]:
         yield 1.0
     elif axes == 2:
         for start, end in _crossings_of_face(list(itertools.product((0, 1), repeat=2)), _inside_corners(code, 2)):
-            yield float(np.linalg.norm((_middle(end) - _middle(start)) * spacing_mm))
+            steps = zip(_middle(start), _middle(end), spacing_mm, strict=True)
+            yield math.hypot(*((after - before) * mm for before, after, mm in steps))
     else:
-        faces = np.array([math.prod(spacing_mm[:axis] + spacing_mm[axis + 1 :]) for axis in range(3)])
+        faces_mm2 = [math.prod(spacing_mm[:axis] + spacing_mm[axis + 1 :]) for axis in range(3)]
         for normal in _unit_normals(code):
-            yield float(np.linalg.norm(normal * faces))
+            yield math.hypot(*(along * mm2 for along, mm2 in zip(normal, faces_mm2, strict=True)))
 
 
 def _inside_corners(code: int, axes: int) -> frozenset[Corner]:
@@ -102,17 +104,17 @@ def _inside_corners(code: int, axes: int) -> frozenset[Corner]:
 
 
 @lru_cache(maxsize=256)
-def _unit_normals(code: int) -> tuple[NDArray[np.float64], ...]:
+def _unit_normals(code: int) -> tuple[Normal, ...]:
     """Normals of the triangles of a code in a cubic cell of side 1, as long as the triangles are large."""
-    normals: list[NDArray[np.float64]] = []
+    normals: list[Normal] = []
     for loop in _loops(_inside_corners(code, 3)):
         middles = [_middle(edge) for edge in loop]
         candidates = [
-            [np.cross(middles[b] - middles[a], middles[c] - middles[a]) / 2 for a, b, c in triangles]
+            [_normal(middles[a], middles[b], middles[c]) for a, b, c in triangles]
             for triangles in _triangulations(0, len(loop) - 1)
         ]
         # rounded, so that the first of equals is taken on every machine
-        normals += max(candidates, key=lambda found: round(sum(float(np.linalg.norm(n)) for n in found), 9))
+        normals += max(candidates, key=lambda found: round(sum(math.hypot(*normal) for normal in found), 9))
     return tuple(normals)
 
 
@@ -126,17 +128,15 @@ def _loops(inside: frozenset[Corner]) -> list[list[Edge]]:
             neighbours.setdefault(end, []).append(start)
     loops: list[list[Edge]] = []
     while neighbours:
-        edge = min(neighbours, key=sorted)
-        loop = []
-        while edge is not None:
-            loop.append(edge)
-            edge = next((other for other in neighbours.pop(edge) if other in neighbours), None)
+        loop = [min(neighbours, key=sorted)]
+        while ahead := [edge for edge in neighbours.pop(loop[-1]) if edge in neighbours]:
+            loop.append(ahead[0])
         loops.append(loop)
     return loops
 
 
 def _crossings_of_face(face: list[Corner], inside: frozenset[Corner]) -> Iterator[tuple[Edge, Edge]]:
-    """Lines of the surface across one face, each around one run of inside corners, from crossed edge to crossed edge."""
+    """Lines of the surface across one face, one around each run of inside corners, between two crossed edges."""
     ring = [face[0], face[1], face[3], face[2]]
     for first in range(4):
         if ring[first] in inside and ring[first - 1] not in inside:
@@ -154,5 +154,14 @@ def _triangulations(first: int, last: int) -> Iterator[tuple[Triangle, ...]]:
                 yield (*before, (first, middle, last), *after)
 
 
-def _middle(edge: Edge) -> NDArray[np.float64]:
-    return np.mean(sorted(edge), axis=0)
+def _middle(edge: Edge) -> tuple[float, ...]:
+    return tuple(sum(along) / 2 for along in zip(*edge, strict=True))
+
+
+def _normal(a: tuple[float, ...], b: tuple[float, ...], c: tuple[float, ...]) -> Normal:
+    u, v = ([end - start for start, end in zip(a, point, strict=True)] for point in (b, c))
+    return (
+        (u[1] * v[2] - u[2] * v[1]) / 2,
+        (u[2] * v[0] - u[0] * v[2]) / 2,
+        (u[0] * v[1] - u[1] * v[0]) / 2,
+    )

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from segeval.surface.crop import pad_ends
+
 __all__ = ["border_voxels", "padded_border"]
 
 
@@ -25,7 +27,7 @@ def border_voxels(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         >>> border_voxels(np.ones((3, 3), bool)).astype(int).tolist()
         [[1, 1, 1], [1, 0, 1], [1, 1, 1]]
     """
-    padded = np.pad(mask, [(0, 1)] * mask.ndim).astype(np.uint8)
+    padded = pad_ends(mask, np.add(mask.shape, 1))
     inside = tuple(slice(0, length) for length in mask.shape)
     return padded_border(padded)[inside].astype(bool)
 

@@ -1,0 +1,182 @@
+"""The ways to the nearest point lead to the same distance, whatever the shape, the layout in memory and the axes."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from naive_metrics import border, directed_distances
+from scipy import ndimage
+
+import segeval
+from segeval.surface import border_voxels, masd_mm
+from segeval.surface.crop import pad_ends, union_box
+from segeval.surface.nearest import distance_columns, query_tree, search_columns, search_window
+
+mask_pairs = array_shapes(min_dims=1, max_dims=3, max_side=9).flatmap(
+    lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape))
+)
+sparse_pairs = array_shapes(min_dims=1, max_dims=3, max_side=12).flatmap(
+    lambda shape: st.tuples(*[arrays(bool, shape, elements=st.just(True), fill=st.just(False))] * 2)
+)
+spacings = st.tuples(*[st.sampled_from([0.3, 0.7, 1.0, 2.5, 5.0])] * 3)
+
+
+def transform(reference, prediction, spacing_mm):
+    """Both directions from SciPy's distance transform, sorted."""
+    borders = [border_voxels(mask) for mask in (reference, prediction)]
+    maps = [ndimage.distance_transform_edt(~mask, sampling=spacing_mm) for mask in borders]
+    return np.sort(maps[1][borders[0]]), np.sort(maps[0][borders[1]])
+
+
+def check(reference, prediction, spacing_mm):
+    distances = segeval.surface_distances(reference, prediction, spacing_mm)
+    there, back = transform(reference, prediction, spacing_mm)
+    np.testing.assert_allclose(np.sort(distances.reference_to_prediction_mm), there, rtol=1e-12)
+    np.testing.assert_allclose(np.sort(distances.prediction_to_reference_mm), back, rtol=1e-12)
+
+
+def ball(shape, centre, radius):
+    places = np.moveaxis(np.indices(shape), 0, -1)
+    return np.linalg.norm(places - np.array(centre), axis=-1) <= radius
+
+
+@settings(max_examples=200)
+@given(st.one_of(mask_pairs, sparse_pairs), spacings, st.sampled_from([1, 3, 9, 30, 640]))
+def test_columns_and_tree_agree_with_a_distance_transform(masks, spacing, columns):
+    assume(all(mask.any() for mask in masks))
+    points, targets = masks
+    spacing_mm = spacing[: targets.ndim]
+    window = search_window(targets.shape, spacing_mm, columns)
+    grids = [pad_ends(mask, np.add(mask.shape, window.margins)) for mask in (points, targets)]
+    here, there = (np.flatnonzero(grid) for grid in grids)
+    expected = ndimage.distance_transform_edt(grids[1] == 0, sampling=spacing_mm).ravel()[here]
+    tree = np.sqrt(query_tree(here, there, grids[1].shape, window))
+    np.testing.assert_allclose(tree, expected, rtol=1e-12)
+    squared_mm2, unresolved = search_columns(here, distance_columns(grids[1], window), window)
+    certain = np.delete(np.arange(here.size), unresolved)
+    np.testing.assert_allclose(np.sqrt(squared_mm2[certain]), expected[certain], rtol=1e-12)
+    assert (np.sqrt(squared_mm2) >= expected * (1 - 1e-12)).all()
+
+
+@given(mask_pairs, spacings)
+def test_distances_agree_with_a_kd_tree_over_naive_borders(masks, spacing):
+    assume(all(mask.any() for mask in masks))
+    spacing_mm = spacing[: masks[0].ndim]
+    distances = segeval.surface_distances(*masks, spacing_mm)
+    there, back = directed_distances(*masks, spacing_mm)
+    np.testing.assert_allclose(np.sort(distances.reference_to_prediction_mm), np.sort(there), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(np.sort(distances.prediction_to_reference_mm), np.sort(back), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (0.7, 0.8, 5.0), (5.0, 0.7, 0.8), (1.0, 0.1, 3.0)])
+@pytest.mark.parametrize(
+    ("centre", "radius"),
+    [((20, 20, 20), 12), ((22, 20, 19), 11), ((20, 25, 28), 9), ((60, 60, 12), 8), ((60, 20, 20), 0), ((1, 0, 2), 7)],
+    ids=["same", "near", "beside", "far", "one_voxel", "in_the_corner"],
+)
+def test_balls(centre, radius, spacing_mm):
+    shape = (70, 70, 40)
+    check(ball(shape, (20, 20, 20), 12), ball(shape, centre, radius), spacing_mm)
+
+
+def test_two_voxels_at_opposite_corners():
+    first, second = np.zeros((2, 60, 50, 40), bool)
+    first[0, 0, 0] = second[-1, -1, -1] = True
+    distances = segeval.surface_distances(first, second, (1.0, 2.0, 0.5))
+    expected = np.linalg.norm([59 * 1.0, 49 * 2.0, 39 * 0.5])
+    assert distances.reference_to_prediction_mm == pytest.approx([expected])
+    assert segeval.hausdorff_mm(distances) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("shape", [(400,), (400, 1), (1, 400), (1, 1, 400), (400, 3), (2, 3, 300)])
+def test_structures_further_apart_than_a_window(shape):
+    first, second = np.zeros((2, *shape), bool)
+    first.ravel()[:2] = True
+    second.ravel()[-3:] = True
+    check(first, second, (1.0, 2.0, 0.5)[: len(shape)])
+
+
+def test_one_outlier_far_from_a_good_prediction():
+    reference = ball((80, 60, 60), (20, 20, 20), 10)
+    prediction = ball((80, 60, 60), (20, 21, 20), 10)
+    prediction[79, 59, 59] = True
+    check(reference, prediction, (1.0, 1.0, 1.0))
+
+
+def test_dense_noise():
+    masks = np.random.default_rng(0).random((2, 40, 30, 20)) < 0.5
+    check(*masks, (1.0, 0.7, 2.0))
+
+
+LAYOUTS = {
+    "fortran": np.asfortranarray,
+    "reversed": lambda mask: np.ascontiguousarray(mask[::-1, :, ::-1])[::-1, :, ::-1],
+    "strided": lambda mask: np.repeat(mask, 2, axis=1)[:, ::2],
+    "middle_axis_first": lambda mask: np.ascontiguousarray(mask.transpose(1, 0, 2)).transpose(1, 0, 2),
+    "read_only": lambda mask: np.frombuffer(mask.tobytes(), bool).reshape(mask.shape),
+    "uint8": lambda mask: mask.astype(np.uint8),
+    "int64": lambda mask: mask.astype(np.int64),
+}
+
+
+@pytest.mark.parametrize("surface", ["voxel", "area_weighted"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("both", [True, False])
+def test_layout_in_memory_changes_nothing(layout, surface, both):
+    masks = [np.ascontiguousarray(ball((14, 12, 10), centre, 4)) for centre in ((5, 5, 5), (7, 6, 5))]
+    spacing_mm = (2.0, 0.5, 1.0)
+    expected = segeval.surface_distances(*masks, spacing_mm, surface=surface)
+    laid_out = [LAYOUTS[layout](masks[0]), LAYOUTS[layout](masks[1]) if both else masks[1]]
+    found = segeval.surface_distances(*laid_out, spacing_mm, surface=surface)
+    for name in ("reference_to_prediction_mm", "prediction_to_reference_mm"):
+        np.testing.assert_allclose(np.sort(getattr(found, name)), np.sort(getattr(expected, name)), rtol=1e-12)
+    assert segeval.nsd(found, 1.0) == pytest.approx(segeval.nsd(expected, 1.0))
+
+
+@given(arrays(bool, array_shapes(max_dims=3, max_side=5)))
+def test_border_of_a_mask_in_fortran_order(mask):
+    np.testing.assert_array_equal(np.argwhere(border_voxels(np.asfortranarray(mask))), border(mask).astype(int))
+
+
+@given(mask_pairs)
+def test_union_box_is_the_extent_of_all_voxels(masks):
+    indices = np.argwhere(masks[0] | masks[1])
+    box = union_box(*(mask.view(np.uint8) for mask in masks))
+    if len(indices):
+        assert [(along.start, along.stop) for along in box] == [
+            (low, high + 1) for low, high in zip(indices.min(axis=0), indices.max(axis=0), strict=True)
+        ]
+    else:
+        assert all(along.stop == along.start for along in box)
+
+
+@given(mask_pairs, spacings)
+def test_percentiles_and_means_of_border_voxels(masks, spacing):
+    """`pooled` is medpy's HD95: NumPy's percentile of both directions together."""
+    assume(all(mask.any() for mask in masks))
+    distances = segeval.surface_distances(*masks, spacing[: masks[0].ndim])
+    there, back = distances.reference_to_prediction_mm, distances.prediction_to_reference_mm
+    assert segeval.hd95_mm(distances, "pooled") == pytest.approx(np.percentile([*there, *back], 95), abs=1e-12)
+    assert segeval.hd95_mm(distances) == pytest.approx(
+        max(np.percentile(there, 95), np.percentile(back, 95)), abs=1e-12
+    )
+    assert masd_mm(distances) == pytest.approx((there.mean() + back.mean()) / 2, abs=1e-12)
+    assert distances.reference_areas is None
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: segeval.surface_distances([1], [1], (1,), surface="mesh"), "voxel, area_weighted; received 'mesh'"),
+        (lambda: segeval.surface_distances(1, 1, ()), r"1 to 3 axes; received shape \(\)"),
+        (lambda: segeval.surface_distances([[[[1]]]], [[[[1]]]], (1, 1, 1, 1)), "1 to 3 axes"),
+        (
+            lambda: segeval.hd95_mm(segeval.surface_distances([1], [1], (1,)), "mean"),
+            "max_of_directed, pooled; received 'mean'",
+        ),
+    ],
+)
+def test_faults_name_the_choices(call, message):
+    with pytest.raises(segeval.MetricArgumentError, match=message):
+        call()
