@@ -41,6 +41,11 @@ section > ul { margin: .4rem 0; padding-left: 1.3rem; max-width: 52rem; }
 .scroll td:last-child:not(.figure) { min-width: 9rem; }
 tbody tr:nth-child(even) { background: var(--tint); }
 .figure { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.interval { display: block; color: var(--soft); font-size: .8rem; }
+.scores tbody th { position: sticky; left: 0; background: var(--paper); box-shadow: 1px 0 var(--line);
+  max-width: 14rem; white-space: normal; overflow-wrap: anywhere; min-width: 5.5rem; }
+.scores tbody tr:nth-child(even) th { background: var(--tint); }
+.prose tbody th { white-space: normal; min-width: 8rem; }
 .status { display: block; color: var(--rust); font-size: .8rem; }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 1rem; }
 .figures.wide { grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }
