@@ -8,7 +8,7 @@ from dist_training.model_card import Split
 from imgmed import PreparedDataset
 from imgmed.progress import Progress
 from r2d2.predict import PredictionManifest, prediction_name, read_manifest
-from segeval import CasePair, Evaluation, evaluate_folders, evaluate_pairs, write_evaluation
+from segeval import CasePair, Evaluation, evaluate_folder, evaluate_pairs, write_evaluation
 
 __all__ = ["evaluate_dataset", "evaluate_prediction_folder", "split_case_ids"]
 
@@ -50,7 +50,7 @@ def evaluate_dataset(
         case = dataset.case(case_id)
         path = prediction / prediction_name(case_id, Path(case.images[0].path))
         pairs.append(CasePair(case_id, dataset.reference(case_id), path, case.patient_id, notes.get(case_id)))
-    evaluation = evaluate_pairs(pairs, dataset.labels, progress)
+    evaluation = evaluate_pairs(pairs, dataset.labels, progress=progress)
     write_evaluation(evaluation, out)
     return evaluation
 
@@ -72,7 +72,7 @@ def evaluate_prediction_folder(
     """
     manifest = read_manifest(prediction)
     labels = manifest.labels if manifest is not None else None
-    evaluation = evaluate_folders(reference, prediction, labels, notes=_notes(manifest), progress=progress)
+    evaluation = evaluate_folder(reference, prediction, labels, notes=_notes(manifest), progress=progress)
     write_evaluation(evaluation, out)
     return evaluation
 

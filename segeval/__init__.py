@@ -1,4 +1,4 @@
-"""SegEval: segmentation metrics with stated conventions, on arrays with a spacing in mm or on NIfTI files.
+"""SegEval: segmentation metrics with stated conventions, on arrays with a spacing in mm or on files.
 
 Example:
     >>> import numpy as np
@@ -11,8 +11,10 @@ Example:
 
 from segeval.confusion import class_counts, confusion_matrix, count_classes
 from segeval.conventions import Conventions, build_conventions, describe_conventions
+from segeval.empty_conventions import ON_EMPTY, EmptyPolicy
 from segeval.errors import (
     ArrayTypeError,
+    ComparisonError,
     EvaluationFormatError,
     EvaluationInputError,
     EvaluationNotFoundError,
@@ -22,10 +24,14 @@ from segeval.errors import (
     SegEvalError,
     ShapeMismatchError,
     UnreadableLabelMapError,
+    WorkerLostError,
 )
 from segeval.evaluate import IMAGE_METRICS, CaseEvaluation, LabelScore, evaluate, evaluate_missing
 from segeval.evaluation import EvaluatedCase, Evaluation, PooledScores
-from segeval.files.folder import CasePair, evaluate_folders, evaluate_pairs, find_labels, pair_folders
+from segeval.files.folder import evaluate_folder, evaluate_pairs, find_labels
+from segeval.files.label_map import LabelMap, read_label_map
+from segeval.files.pairing import CasePair, pair_folders
+from segeval.files.scores import read_scores
 from segeval.files.summary import read_evaluation, write_evaluation
 from segeval.labels import Label
 from segeval.mask_pair import STATUSES
@@ -45,46 +51,69 @@ from segeval.overlap import (
     specificity,
     volume_similarity,
 )
-from segeval.statistics import MeanScore, mean_over_cases, mean_over_labels
+from segeval.statistics import (
+    Comparison,
+    MeanScore,
+    PairedDifference,
+    Ranking,
+    ScoreTable,
+    compare,
+    compare_with_base,
+    mean_over_cases,
+    mean_over_labels,
+    rank,
+    score_table,
+)
 from segeval.surface import SurfaceDistances, assd_mm, hausdorff_mm, hd95_mm, masd_mm, nsd, surface_distances
 
 __all__ = [
     "DEFAULT_METRICS",
     "IMAGE_METRICS",
     "METRICS",
+    "ON_EMPTY",
     "STATUSES",
     "ArrayTypeError",
     "CaseEvaluation",
     "CasePair",
     "ClassMean",
+    "Comparison",
+    "ComparisonError",
     "Conventions",
+    "EmptyPolicy",
     "EvaluatedCase",
     "Evaluation",
     "EvaluationFormatError",
     "EvaluationInputError",
     "EvaluationNotFoundError",
     "Label",
+    "LabelMap",
     "LabelRangeError",
     "LabelScore",
     "MeanScore",
     "Metric",
     "MetricArgumentError",
     "OutputFolderError",
+    "PairedDifference",
     "PooledScores",
+    "Ranking",
+    "ScoreTable",
     "SegEvalError",
     "ShapeMismatchError",
     "SurfaceDistances",
     "UnreadableLabelMapError",
+    "WorkerLostError",
     "assd_mm",
     "build_conventions",
     "class_counts",
+    "compare",
+    "compare_with_base",
     "confusion_matrix",
     "count_classes",
     "describe_conventions",
     "dice",
     "dice_from_counts",
     "evaluate",
-    "evaluate_folders",
+    "evaluate_folder",
     "evaluate_missing",
     "evaluate_pairs",
     "find_labels",
@@ -102,7 +131,11 @@ __all__ = [
     "pair_folders",
     "pixel_accuracy",
     "precision",
+    "rank",
     "read_evaluation",
+    "read_label_map",
+    "read_scores",
+    "score_table",
     "sensitivity",
     "specificity",
     "surface_distances",

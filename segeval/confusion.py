@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from segeval.errors import ArrayTypeError, LabelRangeError, MetricArgumentError, ShapeMismatchError
+from segeval.labels import check_integers, class_table, classes_of, undeclared_error
 
-__all__ = ["check_same_shape", "class_counts", "confusion_matrix", "count_classes"]
+__all__ = [
+    "check_same_shape",
+    "class_counts",
+    "confusion_matrix",
+    "confusion_of_labels",
+    "count_classes",
+]
 
-_CHUNK_VOXELS = 1 << 20
-"""Voxels counted at a time, so that the 64-bit codes of a large volume never exist all at once."""
+_CHUNK_VOXELS = 1 << 17
+"""Voxels counted at a time: what is made on the way stays in the processor's cache."""
 
 
 def confusion_matrix(
@@ -45,23 +56,55 @@ def confusion_matrix(
     """
     if num_classes < 1:
         raise MetricArgumentError(f"num_classes must be at least 1; received {num_classes}")
-    reference_array, prediction_array = np.asarray(reference), np.asarray(prediction)
-    check_same_shape(reference_array, prediction_array)
-    reference_flat, prediction_flat = _flatten(reference_array, prediction_array)
     totals = np.zeros(num_classes * num_classes, dtype=np.int64)
-    for start in range(0, reference_flat.size, _CHUNK_VOXELS):
-        reference_chunk = reference_flat[start : start + _CHUNK_VOXELS]
-        prediction_chunk = prediction_flat[start : start + _CHUNK_VOXELS]
-        if ignore_label is not None:
-            counted = reference_chunk != ignore_label
-            reference_chunk, prediction_chunk = reference_chunk[counted], prediction_chunk[counted]
-        _check_range(reference_chunk, "reference", num_classes)
-        _check_range(prediction_chunk, "prediction", num_classes)
-        codes = reference_chunk.astype(np.int64)
-        codes *= num_classes
-        codes += prediction_chunk.astype(np.int64, copy=False)
-        totals += np.bincount(codes, minlength=totals.size)
+    for reference_run, prediction_run, lengths in _runs(reference, prediction, ignore_label, totals.size):
+        _check_range(reference_run, "reference", num_classes)
+        _check_range(prediction_run, "prediction", num_classes)
+        _add_pairs(totals, reference_run, prediction_run, lengths)
     return totals.reshape(num_classes, num_classes)
+
+
+def confusion_of_labels(
+    reference: ArrayLike, prediction: ArrayLike, class_values: Sequence[int], ignore_label: int | None = None
+) -> NDArray[np.int64]:
+    """Count pairs of labels that are any integers, as the confusion matrix of their classes.
+
+    The same as `confusion_matrix` of both maps' `class_indices`, without making those.
+
+    Args:
+        reference: integers or booleans of any shape, each among class_values or ignore_label.
+        prediction: integers or booleans of the same shape, each among class_values where the reference is not
+            ignored.
+        class_values: the declared labels, ascending.
+        ignore_label: as for `confusion_matrix`.
+
+    Returns:
+        int64 (classes, classes): row and column n belong to class_values[n].
+
+    Raises:
+        ShapeMismatchError: the two shapes differ.
+        ArrayTypeError: an array is neither integer nor boolean.
+        LabelRangeError: a counted voxel's label is not among the declared ones.
+        MetricArgumentError: class_values is empty, not ascending or negative.
+
+    Example:
+        >>> confusion_of_labels([0, 5, 5], [0, 0, 5], class_values=(0, 5))
+        array([[1, 0],
+               [1, 1]])
+    """
+    table = class_table(class_values)
+    totals = np.zeros(len(class_values) ** 2, dtype=np.int64)
+    undeclared: dict[str, set[int]] = {"reference": set(), "prediction": set()}
+    for reference_run, prediction_run, lengths in _runs(reference, prediction, ignore_label, totals.size):
+        reference_classes, prediction_classes = classes_of(reference_run, table), classes_of(prediction_run, table)
+        undeclared["reference"].update(reference_run[reference_classes < 0].tolist())
+        undeclared["prediction"].update(prediction_run[prediction_classes < 0].tolist())
+        if not any(undeclared.values()):
+            _add_pairs(totals, reference_classes, prediction_classes, lengths)
+    for name, values in undeclared.items():
+        if values:
+            raise undeclared_error(name, values, class_values)
+    return totals.reshape(len(class_values), len(class_values))
 
 
 def class_counts(
@@ -138,18 +181,56 @@ def check_same_shape(reference: NDArray[np.generic], prediction: NDArray[np.gene
         )
 
 
-def _flatten(
-    reference: NDArray[np.generic], prediction: NDArray[np.generic]
-) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
-    """Flatten both in one order, without a copy where memory allows it (NIfTI arrays are Fortran-ordered)."""
-    for name, array in (("reference", reference), ("prediction", prediction)):
-        if array.size and array.dtype.kind not in "iub":
-            raise ArrayTypeError(
-                f"{name} must hold integer class indices or booleans; received dtype {array.dtype}"
-                + ("; take the argmax of probabilities first" if array.dtype.kind == "f" else "")
-            )
-    order = "F" if reference.flags.f_contiguous and prediction.flags.f_contiguous else "C"
-    return reference.ravel(order=order), prediction.ravel(order=order)  # type: ignore[arg-type]
+def _runs(
+    reference: ArrayLike, prediction: ArrayLike, ignore_label: int | None, pairs: int
+) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[np.int64] | None]]:
+    """Walk through both maps in memory order, a chunk at a time, as runs of voxels with one pair of labels.
+
+    Neighbours in a label map mostly agree, so there are far fewer runs than voxels, and finding where a label
+    changes reads each map once in its own type. Where a chunk has many runs, its voxels are given as they are.
+
+    Yields:
+        The runs' reference labels, their predicted labels, and their lengths (None: 1 each).
+    """
+    arrays = np.asarray(reference), np.asarray(prediction)
+    check_same_shape(*arrays)
+    for array, name in zip(arrays, ("reference", "prediction"), strict=True):
+        check_integers(array, name)
+    chunks = np.nditer(
+        arrays,
+        flags=["external_loop", "buffered", "zerosize_ok"],
+        op_flags=[["readonly", "contig", "aligned", "nbo"]] * 2,  # type: ignore[list-item]  # NumPy's stub: "config"
+        order="K",
+        buffersize=max(_CHUNK_VOXELS, pairs),
+    )
+    for reference_run, prediction_run in chunks if arrays[0].size else ():
+        size = reference_run.size
+        changes = reference_run[1:] != reference_run[:-1]
+        changes |= prediction_run[1:] != prediction_run[:-1]
+        last = np.flatnonzero(changes)
+        lengths = None
+        if last.size < size // 4:
+            bounds = np.concatenate(([0], last + 1, [size]))
+            lengths = np.diff(bounds)
+            reference_run, prediction_run = reference_run[bounds[:-1]], prediction_run[bounds[:-1]]
+        if ignore_label is not None:
+            counted = reference_run != ignore_label
+            reference_run, prediction_run = reference_run[counted], prediction_run[counted]
+            lengths = None if lengths is None else lengths[counted]
+        yield reference_run, prediction_run, lengths
+
+
+def _add_pairs(
+    totals: NDArray[np.int64],
+    reference: NDArray[Any],
+    prediction: NDArray[Any],
+    lengths: NDArray[np.int64] | None,
+) -> None:
+    """Add the pairs of one chunk to the totals: in the smallest type that holds a code, exact in float64."""
+    codes = reference.astype(np.min_scalar_type(totals.size - 1))
+    codes *= math.isqrt(totals.size)
+    np.add(codes, prediction, out=codes, casting="unsafe")
+    totals += np.bincount(codes, weights=lengths, minlength=totals.size).astype(np.int64, copy=False)
 
 
 def _check_range(values: NDArray[np.generic], name: str, num_classes: int) -> None:

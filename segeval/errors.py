@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 __all__ = [
     "ArrayTypeError",
+    "ComparisonError",
     "EvaluationFormatError",
     "EvaluationInputError",
     "EvaluationNotFoundError",
@@ -15,7 +16,10 @@ __all__ = [
     "SegEvalError",
     "ShapeMismatchError",
     "UnreadableLabelMapError",
+    "WorkerLostError",
 ]
+
+_FAULTS_SHOWN = 100
 
 
 class SegEvalError(Exception):
@@ -42,8 +46,12 @@ class UnreadableLabelMapError(SegEvalError, ValueError):
     """A file is not a readable label map."""
 
 
+class WorkerLostError(SegEvalError, RuntimeError):
+    """A worker process ended before its case was done."""
+
+
 class EvaluationInputError(SegEvalError, ValueError):
-    """The files to be evaluated have faults; all of them are listed.
+    """The files to be evaluated have faults; `faults` has all of them, the message at most 100.
 
     Args:
         faults: one sentence for each fault, naming the case and the file.
@@ -60,9 +68,28 @@ class EvaluationInputError(SegEvalError, ValueError):
         if len(self.faults) == 1:
             message = self.faults[0]
         else:
-            lines = "".join(f"\n  - {fault}" for fault in self.faults)
+            lines = "".join(f"\n  - {fault}" for fault in self.faults[:_FAULTS_SHOWN])
+            if len(self.faults) > _FAULTS_SHOWN:
+                lines += f"\n  and {len(self.faults) - _FAULTS_SHOWN} more"
             message = f"{len(self.faults)} faults; nothing was evaluated:{lines}"
         super().__init__(message)
+
+
+class ComparisonError(SegEvalError, ValueError):
+    """Evaluations that cannot be compared; every reason is listed.
+
+    Args:
+        faults: one sentence for each reason.
+
+    Example:
+        >>> print(ComparisonError(["A and B have no case in common"]))
+        A and B have no case in common
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        listed = "".join(f"\n  - {fault}" for fault in self.faults)
+        super().__init__(faults[0] if len(faults) == 1 else f"{len(faults)} faults; nothing was compared:{listed}")
 
 
 class EvaluationNotFoundError(SegEvalError, FileNotFoundError):

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from segeval.errors import ArrayTypeError, LabelRangeError, MetricArgumentError
 
-__all__ = ["LARGEST_LABEL", "Label", "check_labels", "class_indices", "class_values_of", "label_integers", "label_key"]
+__all__ = [
+    "LARGEST_LABEL",
+    "Label",
+    "check_integers",
+    "check_labels",
+    "class_indices",
+    "class_table",
+    "class_values_of",
+    "classes_of",
+    "label_integers",
+    "label_key",
+    "undeclared_error",
+]
 
 Label = int | tuple[int, ...]
 """What is scored: one integer, or a region, the union of several."""
 
 LARGEST_LABEL = 65535
 """Labels are unsigned integers of at most 16 bits."""
+
+_CHUNK_VOXELS = 1 << 17
+"""Voxels looked up at a time, so that no 64-bit index of a whole volume is made."""
 
 _LISTED = 8
 """How many offending labels a message names."""
@@ -132,23 +148,110 @@ def class_indices(label_map: ArrayLike, class_values: tuple[int, ...], name: str
         [[0, 2], [1, 2]]
     """
     array = np.asarray(label_map)
-    if array.size and array.dtype.kind not in "iub":
-        raise ArrayTypeError(f"{name} must hold integer labels; received dtype {array.dtype}")
+    check_integers(array, name)
     dtype = np.uint8 if len(class_values) <= 256 else np.uint16
     if not array.size:
         return array.astype(dtype)
-    low, high = int(array.min()), int(array.max())
-    if low >= 0 and high < len(class_values) and class_values == tuple(range(len(class_values))):
-        return array if array.dtype.kind == "u" else array.astype(dtype)
-    if low >= 0 and high <= class_values[-1]:
-        table = np.full(class_values[-1] + 1, -1, dtype=np.int32)
-        table[list(class_values)] = np.arange(len(class_values))
-        indices = table[array.astype(np.intp, copy=False)]
-        if indices.min() >= 0:
-            return indices.astype(dtype)
-    unknown = sorted(set(np.unique(array).tolist()) - set(class_values))
-    raise LabelRangeError(
-        f"{name} holds {_listed(unknown, 'label')}, not among the declared {_listed(class_values, 'label')}"
+    if array.dtype.kind == "u" and class_values == tuple(range(len(class_values))) and array.max() < len(class_values):
+        return array
+    table, undeclared = class_table(class_values), set[int]()
+    chunks = np.nditer(
+        [array, np.empty_like(array, dtype=dtype)],
+        flags=["external_loop", "buffered"],
+        op_flags=[["readonly", "aligned", "nbo"], ["writeonly"]],
+        buffersize=_CHUNK_VOXELS,
+    )
+    with chunks:
+        for labels, classes in chunks:
+            found = classes_of(labels, table)
+            undeclared.update(labels[found < 0].tolist())
+            classes[...] = found
+        if undeclared:
+            raise undeclared_error(name, undeclared, class_values)
+        return chunks.operands[1]
+
+
+def class_table(class_values: Sequence[int]) -> NDArray[np.int32]:
+    """Tabulate the position of each label among the declared ones.
+
+    Args:
+        class_values: the declared labels, ascending, at least 0.
+
+    Returns:
+        int32 (largest label + 1,): the position of each, -1 for a label that is not declared.
+
+    Raises:
+        MetricArgumentError: class_values is empty, not ascending or negative.
+
+    Example:
+        >>> class_table((0, 2, 5)).tolist()
+        [0, -1, 1, -1, -1, 2]
+    """
+    values = np.asarray(class_values, dtype=np.int64)
+    if values.size == 0 or values[0] < 0 or (np.diff(values) <= 0).any():
+        raise MetricArgumentError(f"class values must be ascending integers from 0 on; received {class_values}")
+    table = np.full(values[-1] + 1, -1, dtype=np.int32)
+    table[values] = np.arange(values.size)
+    return table
+
+
+def classes_of(labels: NDArray[Any], table: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Look the class of each label up in a table.
+
+    Args:
+        labels: integers or booleans of any shape.
+        table: from `class_table`.
+
+    Returns:
+        int32 of the same shape, -1 where the label is not declared.
+
+    Example:
+        >>> classes_of(np.array([5, 1, 2, 9, -1]), class_table((0, 2, 5))).tolist()
+        [2, -1, 1, -1, -1]
+    """
+    if labels.size == 0 or (labels.min() >= 0 and labels.max() < table.size):
+        return table[labels.astype(np.intp)]
+    inside = (labels >= 0) & (labels < table.size)
+    return np.where(inside, table[np.where(inside, labels, 0).astype(np.intp)], np.int32(-1))
+
+
+def check_integers(array: NDArray[np.generic], name: str) -> None:
+    """Refuse an array that cannot hold labels.
+
+    Args:
+        array: any array; one without voxels may have any type.
+        name: what to call it in a message.
+
+    Raises:
+        ArrayTypeError: neither integer nor boolean.
+
+    Example:
+        >>> check_integers(np.zeros(3, np.uint8), "reference")
+    """
+    if array.size and array.dtype.kind not in "iub":
+        raise ArrayTypeError(
+            f"{name} must hold integer labels or booleans; received dtype {array.dtype}"
+            + ("; take the argmax of probabilities first" if array.dtype.kind == "f" else "")
+        )
+
+
+def undeclared_error(name: str, undeclared: Collection[int], class_values: Sequence[int]) -> LabelRangeError:
+    """Make the error that names the labels found but not declared.
+
+    Args:
+        name: what to call the array.
+        undeclared: the labels that it holds and should not.
+        class_values: the declared labels.
+
+    Returns:
+        The error, to be raised.
+
+    Example:
+        >>> print(undeclared_error("prediction", {7, 3}, (0, 1)))
+        prediction holds labels 3, 7, not among the declared labels 0, 1
+    """
+    return LabelRangeError(
+        f"{name} holds {_listed(sorted(undeclared), 'label')}, not among the declared {_listed(class_values, 'label')}"
     )
 
 

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from r2d2.cli import convert, demo, doctor, evaluate, init, inspect, predict, prepare, report, train
+from r2d2.cli import compare, convert, demo, doctor, evaluate, init, inspect, predict, prepare, report, train
 
 __all__ = ["app", "main"]
 
@@ -34,6 +34,7 @@ app.command("train", epilog=train.EXAMPLE)(train.train)
 app.command("worker", hidden=True)(train.worker)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.add_typer(convert.app, name="convert")
 app.command("doctor")(doctor.doctor)

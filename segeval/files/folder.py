@@ -2,147 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
-
-from segeval.errors import EvaluationInputError, SegEvalError, UnreadableLabelMapError
-from segeval.evaluate import CaseEvaluation, evaluate
+from segeval.conventions import Conventions, build_conventions
+from segeval.errors import EvaluationInputError, MetricArgumentError
+from segeval.evaluate import CaseEvaluation
 from segeval.evaluation import EvaluatedCase, Evaluation, build_evaluation
-from segeval.files.label_map import LabelMap, corner_shift, read_label_map
-from segeval.labels import LARGEST_LABEL, check_labels, class_indices, class_values_of
+from segeval.files.casework import CaseTask, ScoringOptions, labels_in, score_case
+from segeval.files.label_map import check_picture_spacing
+from segeval.files.pairing import CasePair, find_repeated, match_folders
+from segeval.files.workers import map_in_order
+from segeval.labels import check_labels
 
-__all__ = [
-    "AFFINE_TOLERANCE_VOXELS",
-    "CasePair",
-    "Progress",
-    "evaluate_folders",
-    "evaluate_pairs",
-    "find_labels",
-    "pair_folders",
-]
+__all__ = ["Progress", "evaluate_folder", "evaluate_pairs", "find_labels"]
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of the stage, how much is done and how much there is."""
 
-AFFINE_TOLERANCE_VOXELS = 0.05
-"""How far apart, in units of the smallest spacing, two affines may put a corner of the image."""
-
-_SUFFIXES = (".nii.gz", ".nii")
+Labels = Mapping[str, int | Collection[int]]
 
 
-@dataclass(frozen=True, slots=True)
-class CasePair:
-    """A prediction and its reference.
-
-    Attributes:
-        case_id: name of the case, once per evaluation.
-        reference: NIfTI label map.
-        prediction: NIfTI label map on the same voxel grid.
-        patient_id: the patient; None where each case is a patient of its own.
-        note: something a reader of the scores must know, such as "training case of this model".
-    """
-
-    case_id: str
-    reference: Path
-    prediction: Path
-    patient_id: str | None = None
-    note: str | None = None
-
-
-def pair_folders(reference_dir: Path, prediction_dir: Path) -> tuple[CasePair, ...]:
-    """Pair the NIfTI files of two folders by name; `a.nii` and `a.nii.gz` are both case `a`.
-
-    Args:
-        reference_dir: folder of reference label maps. Hidden files and files of other types are passed over.
-        prediction_dir: folder of predictions.
-
-    Returns:
-        The pairs in the order of their names.
-
-    Raises:
-        EvaluationInputError: a folder is missing or has no label maps, a reference has no prediction, a
-            prediction has no reference, or two files are one case; all of it listed together.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     for name in ("reference/a.nii.gz", "prediction/a.nii"):
-        ...         Path(folder, name).parent.mkdir()
-        ...         Path(folder, name).touch()
-        ...     [pair.case_id for pair in pair_folders(Path(folder, "reference"), Path(folder, "prediction"))]
-        ['a']
-    """
-    pairs, faults = _match_folders(reference_dir, prediction_dir)
-    if faults:
-        raise EvaluationInputError(faults)
-    return pairs
-
-
-def evaluate_folders(
+def evaluate_folder(
     reference_dir: Path,
     prediction_dir: Path,
-    labels: Mapping[str, int] | None = None,
+    labels: Labels | None = None,
     *,
+    ignore_label: int | None = None,
+    conventions: Conventions | None = None,
+    on_missing: Literal["error", "worst"] = "error",
+    unit: Literal["volume", "slice"] = "volume",
+    slice_axis: int = -1,
+    spacing_mm: Sequence[float] | None = None,
     patient_ids: Mapping[str, str] | None = None,
     notes: Mapping[str, str] | None = None,
     seed: int = 0,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate the predictions in one folder against the references in another.
 
-    Unlike `pair_folders` followed by `evaluate_pairs`, it lists faults of the pairing and of the files
-    together.
+    A case is a file's name without its suffix: reference `a.nii.gz` and prediction `a.nrrd` are case `a`. Unlike
+    `pair_folders` followed by `evaluate_pairs`, it lists faults of the pairing and of the files together.
 
     Args:
-        reference_dir: folder of reference label maps.
-        prediction_dir: folder of predictions with the same names.
-        labels: integer of each name; None: every integer other than 0 that occurs in the files.
+        reference_dir: folder of reference label maps (NIfTI, NRRD, MetaImage, PNG, TIFF).
+        prediction_dir: folder of predictions of the same cases.
+        labels: as for `evaluate_pairs`.
+        ignore_label: as for `evaluate_pairs`.
+        conventions: as for `evaluate_pairs`.
+        on_missing: as for `evaluate_pairs`.
+        unit: as for `evaluate_pairs`.
+        slice_axis: as for `evaluate_pairs`.
+        spacing_mm: as for `evaluate_pairs`.
         patient_ids: patient of each case, where known.
         notes: note of each case, where there is one.
-        seed: seed of the bootstrap.
-        progress: called as cases are done.
+        seed: as for `evaluate_pairs`.
+        workers: as for `evaluate_pairs`.
+        progress: as for `evaluate_pairs`.
 
     Returns:
-        The evaluation.
+        The evaluation, its cases in the order of their names.
 
     Raises:
-        EvaluationInputError: anything wrong with the folders or the files.
-        MetricArgumentError: the labels break their rules.
+        EvaluationInputError: as for `evaluate_pairs`; and a folder that is missing or has no label maps, a reference
+            without a prediction, a prediction without a reference, two files of one case.
+        MetricArgumentError: as for `evaluate_pairs`.
 
     Example:
-        >>> evaluate_folders(Path("nowhere"), Path("nothing"), {"lesion": 1})
+        >>> evaluate_folder(Path("nowhere"), Path("nothing"), {"lesion": 1})
         Traceback (most recent call last):
             ...
         segeval.errors.EvaluationInputError: 2 faults; nothing was evaluated:
           - nowhere: no such folder of reference label maps
           - nothing: no such folder of prediction label maps
     """
-    pairs, faults = _match_folders(reference_dir, prediction_dir)
+    _check_choices(on_missing, unit, slice_axis)
+    pairs, faults = match_folders(reference_dir, prediction_dir, may_miss=on_missing == "worst")
     patients, remarks = patient_ids or {}, notes or {}
     pairs = tuple(
         replace(pair, patient_id=patients.get(pair.case_id), note=remarks.get(pair.case_id)) for pair in pairs
     )
-    return _evaluate(pairs, labels, faults, seed, progress)
+    found = _find_labels(pairs, ignore_label, workers, progress) if labels is None else labels
+    options = _options(found, ignore_label, conventions, on_missing, unit, slice_axis, spacing_mm)
+    return _evaluate(pairs, options, faults, seed, workers, progress)
 
 
 def evaluate_pairs(
     pairs: Iterable[CasePair],
-    labels: Mapping[str, int] | None,
-    progress: Progress | None = None,
+    labels: Labels | None = None,
     *,
+    ignore_label: int | None = None,
+    conventions: Conventions | None = None,
+    on_missing: Literal["error", "worst"] = "error",
+    unit: Literal["volume", "slice"] = "volume",
+    slice_axis: int = -1,
+    spacing_mm: Sequence[float] | None = None,
     seed: int = 0,
+    workers: int | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate predictions against references, file by file.
 
     Args:
         pairs: what belongs together.
-        labels: integer of each name; 0 is the background, may be named, and is not scored. None: every
-            integer other than 0 that occurs in the files.
-        progress: called as cases are done, with the stage "evaluate".
+        labels: integer of each name, or several integers for a region, their union; 0 is the background, may be
+            named, and is not scored. None: every integer other than 0 that occurs in the files, each of which is then
+            read twice.
+        ignore_label: voxels with this value in the reference are not judged.
+        conventions: how the numbers are made; None: the defaults of `Conventions`.
+        on_missing: "error": a prediction without a file is a fault; "worst": it has the worst value of every label,
+            Dice 0 and for distances the diagonal of the image.
+        unit: "volume", or "slice": every slice of a volume is a case of its own, "a#12" the one at index 12 of case
+            "a", and belongs to that case's patient. Averages over slices are not those of volumes; a warning says so.
+        slice_axis: axis of the arrays that slices follow each other along.
+        spacing_mm: pixel size of pictures (PNG, TIFF), (between rows, between columns); None: distances are in
+            pixels, and a warning says so. Other formats state their own.
         seed: seed of the bootstrap over patients.
+        workers: processes, each with one pair in memory at a time; results do not depend on them. None: as many as
+            help, at most 8.
+        progress: called as cases are done, with the stage "evaluate".
 
     Returns:
         The evaluation, its cases in the order of the pairs.
@@ -150,7 +131,8 @@ def evaluate_pairs(
     Raises:
         EvaluationInputError: no pairs, a case twice, a file that is missing or unreadable, two grids that
             differ, or values that are not declared labels: all faults of all cases in one error.
-        MetricArgumentError: the labels break their rules.
+        MetricArgumentError: labels, conventions or choices break their rules.
+        WorkerLostError: a worker process was killed.
 
     Example:
         >>> evaluate_pairs([CasePair("a", Path("r/a.nii.gz"), Path("p/a.nii.gz"))], {"lesion": 1})
@@ -160,15 +142,20 @@ def evaluate_pairs(
           - case a: reference r/a.nii.gz: no such file
           - case a: prediction p/a.nii.gz: no such file
     """
-    return _evaluate(tuple(pairs), labels, [], seed, progress)
+    _check_choices(on_missing, unit, slice_axis)
+    given = tuple(pairs)
+    found = _find_labels(given, ignore_label, workers, progress) if labels is None else labels
+    options = _options(found, ignore_label, conventions, on_missing, unit, slice_axis, spacing_mm)
+    return _evaluate(given, options, [], seed, workers, progress)
 
 
-def find_labels(pairs: Iterable[CasePair]) -> dict[str, int]:
+def find_labels(pairs: Iterable[CasePair], *, workers: int | None = None) -> dict[str, int]:
     """Collect the labels that occur in references or predictions, named "label 1" and so on.
 
     Args:
         pairs: the files to look into; those that cannot be read are passed over (evaluating them names the
             fault).
+        workers: processes; None: as many as help, at most 8.
 
     Returns:
         Integer of each name, without 0, in ascending order.
@@ -177,51 +164,93 @@ def find_labels(pairs: Iterable[CasePair]) -> dict[str, int]:
         >>> find_labels([])
         {}
     """
-    values: set[int] = set()
-    for pair in pairs:
-        for path in (pair.reference, pair.prediction):
-            try:
-                values.update(np.unique(read_label_map(path).array).tolist())
-            except UnreadableLabelMapError:
-                continue
-    return {f"label {value}": value for value in sorted(values) if 0 < value <= LARGEST_LABEL}
+    given = tuple(pairs)
+    values = frozenset[int]().union(*map_in_order(labels_in, iter(given), len(given), workers))
+    return {f"label {value}": value for value in sorted(values) if value != 0}
+
+
+def _find_labels(
+    pairs: Sequence[CasePair], ignore_label: int | None, workers: int | None, progress: Progress | None
+) -> dict[str, int]:
+    if progress is not None:
+        progress("find labels", 0, len(pairs))
+    found = find_labels(pairs, workers=workers)
+    if progress is not None:
+        progress("find labels", len(pairs), len(pairs))
+    return {name: value for name, value in found.items() if value != ignore_label} or {"foreground": 1}
+
+
+def _check_choices(on_missing: str, unit: str, slice_axis: int) -> None:
+    if on_missing not in ("error", "worst"):
+        raise MetricArgumentError(f"on_missing must be error or worst; received {on_missing!r}")
+    if unit not in ("volume", "slice"):
+        raise MetricArgumentError(f"unit must be volume or slice; received {unit!r}")
+    if slice_axis not in range(-3, 3):
+        raise MetricArgumentError(f"slice_axis must be an axis of a volume, from -3 to 2; received {slice_axis!r}")
+
+
+def _options(
+    labels: Labels,
+    ignore_label: int | None,
+    conventions: Conventions | None,
+    on_missing: Literal["error", "worst"],
+    unit: Literal["volume", "slice"],
+    slice_axis: int,
+    spacing_mm: Sequence[float] | None,
+) -> ScoringOptions:
+    scored, chosen = check_labels(labels, ignore_label), build_conventions(conventions)
+    for name in scored:
+        chosen.tolerance_of(name)
+    spacing = None if spacing_mm is None else check_picture_spacing(spacing_mm)
+    return ScoringOptions(scored, ignore_label, chosen, on_missing, unit, slice_axis, spacing)
 
 
 def _evaluate(
     pairs: Sequence[CasePair],
-    labels: Mapping[str, int] | None,
+    options: ScoringOptions,
     known_faults: Sequence[str],
     seed: int,
+    workers: int | None,
     progress: Progress | None,
 ) -> Evaluation:
-    if labels is None:
-        labels = find_labels(pairs) or {"foreground": 1}
-    foreground = check_labels(labels)
-    faults = [*known_faults, *_find_repeated(pairs)]
+    faults = [*known_faults, *find_repeated(pairs)]
     if not pairs and not faults:
         faults.append("there are no cases to evaluate")
+
+    def tasks() -> Iterator[CaseTask]:
+        for pair in pairs:
+            yield CaseTask(pair, options, is_check=bool(faults))
+
+    cases: list[EvaluatedCase] = []
     confusions = []
-    cases = []
-    for done, pair in enumerate(pairs):
+    without_spacing = 0
+    if progress is not None:
+        progress("evaluate", 0, len(pairs))
+    outcomes = map_in_order(score_case, tasks(), len(pairs), workers)
+    for done, (pair, outcome) in enumerate(zip(pairs, outcomes, strict=True), start=1):
+        faults += outcome.faults
+        for index, result in outcome.scored:
+            cases.append(_evaluated_case(pair, index, result))
+            confusions.append(result.confusion)
+        without_spacing += not outcome.has_spacing
         if progress is not None:
             progress("evaluate", done, len(pairs))
-        reference, prediction, found = _read_pair(pair, class_values_of(foreground))
-        faults.extend(f"case {pair.case_id}: {fault}" for fault in found)
-        if faults or reference is None or prediction is None:
-            continue  # the rest is only checked: nothing will be reported but the faults
-        result = evaluate(reference.array, prediction.array, foreground, reference.spacing_mm)
-        confusions.append(result.confusion)
-        cases.append(_evaluated_case(pair, result))
     if faults:
         raise EvaluationInputError(list(dict.fromkeys(faults)))
-    if progress is not None:
-        progress("evaluate", len(pairs), len(pairs))
-    return build_evaluation(foreground, cases, confusions, seed=seed)
+    return build_evaluation(
+        options.labels,
+        cases,
+        confusions,
+        conventions=options.conventions,
+        ignore_label=options.ignore_label,
+        seed=seed,
+        warnings=_warnings(options, len(pairs), without_spacing),
+    )
 
 
-def _evaluated_case(pair: CasePair, result: CaseEvaluation) -> EvaluatedCase:
+def _evaluated_case(pair: CasePair, index: int | None, result: CaseEvaluation) -> EvaluatedCase:
     return EvaluatedCase(
-        case_id=pair.case_id,
+        case_id=pair.case_id if index is None else f"{pair.case_id}#{index}",
         patient_id=pair.case_id if pair.patient_id is None else pair.patient_id,
         note=pair.note or None,
         reference=str(pair.reference),
@@ -231,82 +260,16 @@ def _evaluated_case(pair: CasePair, result: CaseEvaluation) -> EvaluatedCase:
     )
 
 
-def _read_pair(pair: CasePair, class_values: tuple[int, ...]) -> tuple[LabelMap | None, LabelMap | None, list[str]]:
-    """Read both files of a case and list everything wrong with them."""
-    faults: list[str] = []
-    maps: list[LabelMap | None] = []
-    for role, path in (("reference", pair.reference), ("prediction", pair.prediction)):
-        try:
-            label_map = read_label_map(path)
-            maps.append(label_map)
-            class_indices(label_map.array, class_values, f"{role} {path}")
-        except UnreadableLabelMapError as error:
-            maps.append(None)
-            faults.append(f"{role} {error}")
-        except SegEvalError as error:
-            faults.append(str(error))
-    reference, prediction = maps
-    if reference is not None and prediction is not None:
-        faults.extend(_compare_grids(pair, reference, prediction))
-    return reference, prediction, faults
-
-
-def _compare_grids(pair: CasePair, reference: LabelMap, prediction: LabelMap) -> list[str]:
-    if reference.array.shape != prediction.array.shape:
-        return [
-            f"prediction {pair.prediction} has shape {prediction.array.shape} but reference "
-            f"{pair.reference} has {reference.array.shape}; resample the prediction onto the reference's grid"
-        ]
-    shift = corner_shift(reference, prediction)
-    if shift > AFFINE_TOLERANCE_VOXELS:
-        return [
-            f"the affines of prediction {pair.prediction} and reference {pair.reference} put a corner of the "
-            f"image {shift:.3g} voxels apart, more than {AFFINE_TOLERANCE_VOXELS:g}; resample the prediction "
-            "onto the reference's grid, or write it with the affine of its image"
-        ]
-    return []
-
-
-def _match_folders(reference_dir: Path, prediction_dir: Path) -> tuple[tuple[CasePair, ...], list[str]]:
-    faults: list[str] = []
-    references = _list_cases(reference_dir, "reference", faults)
-    predictions = _list_cases(prediction_dir, "prediction", faults)
-    if references is None or predictions is None:
-        return (), faults
-    for case_id in sorted(references.keys() - predictions.keys()):
-        faults.append(f"case {case_id}: no prediction in {prediction_dir} for {references[case_id].name}")
-    for case_id in sorted(predictions.keys() - references.keys()):
-        faults.append(f"case {case_id}: no reference in {reference_dir} for {predictions[case_id].name}")
-    both = sorted(references.keys() & predictions.keys())
-    return tuple(CasePair(case_id, references[case_id], predictions[case_id]) for case_id in both), faults
-
-
-def _list_cases(folder: Path, role: str, faults: list[str]) -> dict[str, Path] | None:
-    """Map case to file; None, with a fault noted, where there is nothing to pair."""
-    if not folder.is_dir():
-        faults.append(f"{folder}: no such folder of {role} label maps")
-        return None
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        suffix = next((suffix for suffix in _SUFFIXES if path.name.endswith(suffix)), None)
-        if suffix is None or path.name.startswith(".") or not path.is_file():
-            continue
-        case_id = path.name.removesuffix(suffix)
-        if case_id in found:
-            faults.append(f"case {case_id}: two {role} files in {folder}, {found[case_id].name} and {path.name}")
-        else:
-            found[case_id] = path
-    if not found:
-        faults.append(f"{folder}: no {role} label maps (.nii or .nii.gz) in this folder")
-        return None
-    return found
-
-
-def _find_repeated(pairs: Sequence[CasePair]) -> list[str]:
-    seen: set[str] = set()
-    repeated: dict[str, None] = {}
-    for pair in pairs:
-        if pair.case_id in seen:
-            repeated[pair.case_id] = None
-        seen.add(pair.case_id)
-    return [f"case {case_id}: given more than once; each case counts once" for case_id in repeated]
+def _warnings(options: ScoringOptions, pairs: int, without_spacing: int) -> list[str]:
+    warnings = []
+    if options.unit == "slice":
+        warnings.append(
+            f"Each slice along axis {options.slice_axis} is a case of its own: means are averages over slices and"
+            " cannot be compared with those over volumes."
+        )
+    if without_spacing:
+        warnings.append(
+            f"{without_spacing} of {pairs} cases are pictures without a pixel size: their distances are in pixels,"
+            " not in mm."
+        )
+    return warnings

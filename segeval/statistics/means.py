@@ -269,7 +269,8 @@ def totals_by_patient(
         ]
     )
     totals = np.zeros((4, len(names), values.shape[1]))
-    np.add.at(totals, (slice(None), rows), parts)
+    for total, part in zip(totals, parts, strict=True):
+        np.add.at(total, rows, part)
     measured = totals[1].sum(axis=1) > 0
     return tuple(names[measured].tolist()), totals[:, measured]
 

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,6 +8,8 @@ from hypothesis.extra.numpy import arrays
 from naive_metrics import count_pairs
 
 import segeval
+from segeval.confusion import confusion_of_labels
+from segeval.labels import class_indices
 
 CLASSES = 4
 label_maps = st.integers(0, 40).flatmap(
@@ -21,6 +25,66 @@ def test_matrix_agrees_with_counting_voxel_by_voxel(maps):
     matrix = segeval.confusion_matrix(*maps, CLASSES)
     assert matrix.dtype == np.int64
     assert matrix.tolist() == count_pairs(*maps, CLASSES)
+
+
+@st.composite
+def maps_with_long_runs(draw):
+    """Like real label maps: long runs of one class, of different types in reference and prediction."""
+    maps = []
+    for _ in range(2):
+        runs = draw(st.lists(st.tuples(st.integers(0, CLASSES - 1), st.integers(1, 300)), min_size=1, max_size=8))
+        dtype = draw(st.sampled_from([np.uint8, np.int8, np.int16, ">i2", np.int32, np.uint64, np.int64]))
+        maps.append(np.repeat(*np.array(runs).T).astype(dtype))
+    size = min(map(len, maps))
+    return tuple(label_map[:size] for label_map in maps)
+
+
+@given(maps_with_long_runs())
+def test_long_runs_of_any_integer_type_are_counted_like_single_voxels(maps):
+    assert segeval.confusion_matrix(*maps, CLASSES).tolist() == count_pairs(*maps, CLASSES)
+
+
+@given(maps_with_long_runs(), st.integers(-1, CLASSES))
+def test_ignored_runs_are_as_if_they_did_not_exist(maps, ignored):
+    kept = maps[0] != ignored
+    np.testing.assert_array_equal(
+        segeval.confusion_matrix(*maps, CLASSES, ignore_label=ignored),
+        segeval.confusion_matrix(maps[0][kept], maps[1][kept], CLASSES),
+    )
+
+
+@given(maps_with_long_runs(), st.booleans())
+def test_labels_that_are_any_integers_are_counted_as_their_classes(maps, ignore):
+    class_values, ignored = (0, 1, 5, 117), 117 if ignore else None
+    labels = [np.array(class_values, np.uint8)[label_map.astype(np.intp)] for label_map in maps]
+    labels[1][labels[0] == ignored] = 33  # what lies under an ignored voxel is not looked at
+    expected = segeval.confusion_matrix(*maps, CLASSES, ignore_label=3 if ignore else None)
+    np.testing.assert_array_equal(confusion_of_labels(*labels, class_values, ignored), expected)
+
+
+@pytest.mark.parametrize("noisy", [False, True], ids=["long runs", "no runs"])
+@pytest.mark.parametrize("num_classes", [2, 16, 17, 40, 300])
+def test_more_voxels_than_a_chunk_holds_and_more_codes_than_a_byte(noisy, num_classes):
+    """np.histogram2d counts in its own way; 200,003 voxels are more than one chunk and no multiple of anything."""
+    rng = np.random.default_rng(num_classes)
+    maps = rng.integers(0, num_classes, (2, 200_003))
+    if not noisy:
+        maps = np.sort(maps, axis=1)
+    edges = np.arange(num_classes + 1)
+    expected = np.histogram2d(*maps, bins=(edges, edges))[0]
+    np.testing.assert_array_equal(segeval.confusion_matrix(*maps, num_classes), expected)
+
+
+def test_no_temporary_of_the_size_of_the_volume():
+    """Beside two maps of 8 MB, less than half of one: the bound is one chunk, whatever the volume."""
+    reference, prediction = np.zeros((2, 200, 200, 200), np.uint8)
+    reference[50:150, 50:150, 50:150] = prediction[60:150, 50:150, 50:150] = 3
+    tracemalloc.start()
+    segeval.confusion_matrix(reference, prediction, CLASSES)
+    segeval.confusion_matrix(reference[:, :, ::-1], prediction.T, CLASSES)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < reference.nbytes / 2
 
 
 @given(label_maps)
@@ -73,7 +137,13 @@ def test_memory_order_does_not_matter():
     reference, prediction = rng.integers(0, 3, (2, 5, 6, 7))
     expected = segeval.confusion_matrix(reference, prediction, 3)
     for first in (reference, np.asfortranarray(reference)):
-        for second in (prediction, np.asfortranarray(prediction), prediction[::-1][::-1]):
+        for second in (
+            prediction,
+            np.asfortranarray(prediction),
+            np.ascontiguousarray(prediction[::-1, :, ::-1])[::-1, :, ::-1],
+            np.repeat(prediction, 2, axis=2)[:, :, ::2],
+            np.ascontiguousarray(prediction.transpose(1, 2, 0)).transpose(2, 0, 1),
+        ):
             np.testing.assert_array_equal(segeval.confusion_matrix(first, second, 3), expected)
 
 
@@ -110,6 +180,51 @@ def test_faults_are_named(reference, prediction, num_classes, error, message):
 def test_predicting_the_ignore_label_where_the_reference_counts_is_a_fault():
     with pytest.raises(segeval.LabelRangeError, match="received 255"):
         segeval.confusion_matrix([0, 1], [0, 255], 2, ignore_label=255)
+
+
+def test_a_fault_in_a_long_run_or_in_the_last_chunk_is_found():
+    reference = np.zeros(300_000, np.int16)
+    prediction = reference.copy()
+    prediction[-1] = 2
+    with pytest.raises(segeval.LabelRangeError, match=r"prediction must lie in 0 to 1.*received 2"):
+        segeval.confusion_matrix(reference, prediction, 2)
+    with pytest.raises(segeval.LabelRangeError, match=r"prediction must lie in 0 to 1.*received 2"):
+        segeval.confusion_matrix(np.arange(300_000) % 2, prediction, 2)
+
+
+def test_undeclared_labels_of_the_whole_map_are_listed():
+    reference = np.zeros(300_000, np.int16)
+    prediction = reference.copy()
+    prediction[0], prediction[-5:], prediction[1000:2000] = -3, 300, 7
+    for count in (
+        lambda: confusion_of_labels(reference, prediction, (0, 5)),
+        lambda: class_indices(prediction, (0, 5), "prediction"),
+    ):
+        with pytest.raises(segeval.LabelRangeError, match=r"prediction holds labels -3, 7, 300, not among.* 0, 5"):
+            count()
+
+
+@pytest.mark.parametrize("class_values", [(), (1, 0), (0, 0), (-1, 0)])
+def test_class_values_must_ascend(class_values):
+    with pytest.raises(segeval.MetricArgumentError, match="ascending"):
+        confusion_of_labels([0], [0], class_values)
+
+
+@given(arrays(np.int32, (3, 4, 5), elements=st.sampled_from([0, 1, 5, 117])), st.permutations(range(3)))
+def test_class_indices_are_positions_whatever_the_memory_order(label_map, axes):
+    indices = class_indices(label_map.transpose(axes), (0, 1, 5, 117), "reference")
+    assert indices.dtype == np.uint8
+    np.testing.assert_array_equal(np.array([0, 1, 5, 117])[indices], label_map.transpose(axes))
+
+
+def test_class_indices_take_one_map_of_bytes():
+    """A map of 8 MB in, one of 8 MB out, and nothing else of that size on the way."""
+    label_map = np.full((200, 200, 200), 5, np.uint8)
+    tracemalloc.start()
+    class_indices(label_map, (0, 1, 5), "reference")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * label_map.nbytes
 
 
 @pytest.mark.parametrize("matrix", [[1, 2], [[1, 2, 3], [4, 5, 6]]])

@@ -1,0 +1,192 @@
+"""r2d2 compare: evaluations of several models against each other."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from r2d2.comparison import ModelComparison
+    from segeval import Comparison, MeanScore, PairedDifference, Ranking
+
+__all__ = ["OnUnmatchedName", "SchemeName", "compare", "echo_comparison"]
+
+_WIDTH = 100
+
+
+class SchemeName(StrEnum):
+    """What a ranking rests on, as on the command line."""
+
+    aggregate_then_rank = "aggregate_then_rank"
+    rank_then_aggregate = "rank_then_aggregate"
+    test_then_rank = "test_then_rank"
+
+
+class OnUnmatchedName(StrEnum):
+    """What becomes of cases that only some of the evaluations have."""
+
+    error = "error"
+    leave_out = "leave_out"
+
+
+def compare(
+    evaluations: list[Path] = typer.Argument(
+        ..., metavar="A B [C ...]", help="Folders of r2d2 evaluate, or summary.json files of nnU-Net v2."
+    ),
+    metric: list[str] = typer.Option(
+        None, help="Metric to compare; may be repeated. Else dice, hd95_mm and nsd, as far as all have them."
+    ),
+    out: Path = typer.Option(None, help="Folder for comparison.json and comparison.csv."),
+    scheme: SchemeName = typer.Option(SchemeName.aggregate_then_rank, help="What the ranking rests on."),
+    confidence: float = typer.Option(0.95, help="Coverage of the intervals; verdicts are at 1 minus this."),
+    on_unmatched: OnUnmatchedName = typer.Option(
+        OnUnmatchedName.error, help="Cases or labels that only some have: refuse, or leave them out."
+    ),
+    seed: int = typer.Option(0, min=0, help="Seed of the bootstrap."),
+) -> None:
+    """Compare models on the same cases: paired differences with intervals and tests, and a ranking with its stability.
+
+    Two evaluations are compared with each other; of three or more, the best in each metric with each of the others.
+
+    Example: r2d2 compare work/evaluation work/evaluation_of_another --metric dice --out work/comparison
+    """
+    from r2d2.comparison import compare_evaluations, write_comparison
+
+    result = compare_evaluations(
+        evaluations,
+        metric or None,
+        scheme=scheme.value,
+        confidence=confidence,
+        seed=seed,
+        on_unmatched=on_unmatched.value,
+    )
+    echo_comparison(result)
+    if out is not None:
+        write_comparison(result, out)
+        typer.echo(f"wrote {out / 'comparison.json'} and {out / 'comparison.csv'}", err=True)
+
+
+def echo_comparison(result: ModelComparison) -> None:
+    """Print the rankings and the paired differences, and the notes that belong beside them."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_WIDTH)
+    for letter, path in result.evaluations.items():
+        typer.echo(f"{letter} = {path}")
+    for ranking in result.rankings:
+        _print_ranking(console, ranking)
+        _print_pairs(console, ranking, [one for one in result.comparisons if one.rows[0].metric == ranking.metric])
+    for note in dict.fromkeys(_notes(result)):
+        typer.echo(f"note: {note}", err=True)
+
+
+def _print_ranking(console: Console, ranking: Ranking) -> None:
+    from rich import box
+    from rich.table import Table
+
+    cases = f"{ranking.cases} cases of {ranking.patients} patients"
+    title = f"{ranking.metric} ({ranking.better} is better): ranking, {cases}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("rank", "model", _SCORES[ranking.scheme], f"{_percent(ranking.confidence)} of ranks", "best in"):
+        table.add_column(name, justify="left" if name == "model" else "right")
+    digits = _digits(ranking.metric) if ranking.scheme == "aggregate_then_rank" else 2
+    for model in ranking.models:
+        interval = "-" if math.isnan(model.low) else f"{model.low:g} to {model.high:g}"
+        best = f"{model.shares.get(1.0, 0.0):.0%}" if model.shares else "-"
+        table.add_row(f"{model.rank:g}", model.name, f"{model.score:.{digits}f}", interval, best)
+    console.print(table)
+    if not math.isnan(ranking.kendall_tau_mean):
+        console.print(
+            f"Kendall's tau of {ranking.resamples} bootstrap rankings with this one: "
+            f"{ranking.kendall_tau_mean:.2f} on average, {ranking.kendall_tau_low:.2f} at the 2.5th percentile"
+        )
+
+
+_SCORES = {
+    "aggregate_then_rank": "mean",
+    "rank_then_aggregate": "mean rank",
+    "test_then_rank": "models beaten",
+}
+
+
+def _print_pairs(console: Console, ranking: Ranking, comparisons: list[Comparison]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    percent = _percent(ranking.confidence)
+    table = Table(
+        title=f"\n{ranking.metric}: paired differences, mean over cases \\[{percent} interval over patients]",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    is_one_pair = len(comparisons) == 1
+    table.add_column("label")
+    if not is_one_pair:
+        table.add_column("pair")
+    first, second = (comparisons[0].first, comparisons[0].second) if is_one_pair else ("1st", "2nd")
+    for name in ("n", first, second, f"{second} − {first}", "p (Holm)"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for comparison in comparisons:
+        for row in comparison.rows:
+            digits = _digits(row.metric)
+            table.add_row(
+                row.label_name,
+                *([] if is_one_pair else [f"{comparison.first}, {comparison.second}"]),
+                str(row.pairs),
+                _number(row.first.mean, digits),
+                _number(row.second.mean, digits),
+                _interval(row.difference, digits),
+                _p_value(row.p_holm),
+                _verdict(comparison, row),
+            )
+    console.print(table)
+
+
+def _notes(result: ModelComparison) -> list[str]:
+    notes = [note for comparison in result.comparisons for note in comparison.notes]
+    for ranking in result.rankings:
+        if ranking.left_out:
+            notes.append(
+                f"{ranking.metric}: {ranking.left_out} values (case and label) are not in the ranking: at least one "
+                "model has none there."
+            )
+        if ranking.patients < 2:
+            notes.append(f"{ranking.metric}: there are fewer than two patients, so that no interval can be given.")
+    return notes
+
+
+def _digits(metric: str) -> int:
+    return 2 if metric.endswith(("_mm", "_ml")) else 3
+
+
+def _percent(confidence: float) -> str:
+    return f"{confidence * 100:g} %"
+
+
+def _number(value: float, digits: int, sign: str = "") -> str:
+    return "-" if math.isnan(value) else f"{value:{sign}.{digits}f}"
+
+
+def _interval(score: MeanScore, digits: int) -> str:
+    if math.isnan(score.low):
+        return _number(score.mean, digits, "+")
+    low, high = _number(score.low, digits, "+"), _number(score.high, digits, "+")
+    return f"{_number(score.mean, digits, '+')} \\[{low}, {high}]"
+
+
+def _p_value(p: float) -> str:
+    return "-" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _verdict(comparison: Comparison, row: PairedDifference) -> str:
+    better = {"first better": comparison.first, "second better": comparison.second}.get(row.verdict)
+    return f"{better} better" if better else row.verdict

@@ -1,0 +1,53 @@
+"""Border voxels of a mask: the surface that medpy and MONAI measure.
+
+A border voxel has at least one of the 2 × ndim face neighbours outside the mask; everything beyond the image is
+outside. A structure that is one voxel thick along some axis is therefore all surface.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["border_voxels", "padded_border"]
+
+
+def border_voxels(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Find the voxels of a mask with a face neighbour outside it; beyond the image is outside.
+
+    Args:
+        mask: boolean, any number of axes.
+
+    Returns:
+        boolean of the same shape.
+
+    Example:
+        >>> border_voxels(np.ones((3, 3), bool)).astype(int).tolist()
+        [[1, 1, 1], [1, 0, 1], [1, 1, 1]]
+    """
+    padded = np.pad(mask, [(0, 1)] * mask.ndim).astype(np.uint8)
+    inside = tuple(slice(0, length) for length in mask.shape)
+    return padded_border(padded)[inside].astype(bool)
+
+
+def padded_border(padded: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Find border voxels by shifting the flat array: with an empty end on every axis, no neighbour is a wrong one.
+
+    Args:
+        padded: C-ordered 0/1 mask whose last index along every axis is empty.
+
+    Returns:
+        uint8 0/1 of the same shape.
+
+    Example:
+        >>> padded_border(np.array([1, 1, 1, 0], np.uint8)).tolist()
+        [1, 0, 1, 0]
+    """
+    mask = padded.ravel()
+    interior = mask.copy()
+    for stride in padded.strides:
+        if stride < mask.size:
+            interior[stride:] &= mask[:-stride]
+            interior[:-stride] &= mask[stride:]
+        interior[:stride] = 0
+    return (mask ^ interior).reshape(padded.shape)
