@@ -123,7 +123,9 @@ def _legend(figure: Figure, names: Sequence[str], colours: Mapping[str, tuple[st
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
-    legend.legend_handles[-1].set_path_effects(shaded)
+    drawn = legend.legend_handles[-1]
+    if drawn is not None:
+        drawn.set_path_effects(shaded)
 
 
 def frame_structures(overlay: Overlay, values: list[int]) -> tuple[float, float, float, float]:

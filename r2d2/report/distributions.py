@@ -201,12 +201,11 @@ def _draw_box(axes: Axes, row: int, values: NDArray[np.float64], scale: _Scale) 
     first, last, low, median, high = (
         float(place) for place in scale.place(np.array([inside.min(), inside.max(), low, median, high]))
     )
-    box = {"color": "#555555", "linewidth": 1.0, "zorder": 2}
     axes.add_patch(Rectangle((low, row - 0.26), high - low, 0.52, facecolor="#f2f2f2", edgecolor="#555555", zorder=1))
     axes.plot([median, median], [row - 0.26, row + 0.26], color="#111111", linewidth=1.8, zorder=2)
     for inner, outer in ((low, first), (high, last)):
-        axes.plot([inner, outer], [row, row], **box)
-        axes.plot([outer, outer], [row - 0.12, row + 0.12], **box)
+        axes.plot([inner, outer], [row, row], color="#555555", linewidth=1.0, zorder=2)
+        axes.plot([outer, outer], [row - 0.12, row + 0.12], color="#555555", linewidth=1.0, zorder=2)
 
 
 def _counts(spread: Spread) -> str:

@@ -133,10 +133,8 @@ def error_counts(overlay: Overlay, labels: Mapping[str, Label]) -> tuple[int, in
     """Count the wrong voxels of a slice: missed ones, ones too many, and ones under another label."""
     truth, guess = (memberships(array, labels) for array in (overlay.reference, overlay.prediction))
     wrong, has_truth, has_guess = truth != guess, truth != 0, guess != 0
-    return tuple(  # type: ignore[return-value]
-        int(np.count_nonzero(part))
-        for part in (has_truth & ~has_guess, ~has_truth & has_guess, wrong & has_truth & has_guess)
-    )
+    missed, extra, other = has_truth & ~has_guess, ~has_truth & has_guess, wrong & has_truth & has_guess
+    return int(np.count_nonzero(missed)), int(np.count_nonzero(extra)), int(np.count_nonzero(other))
 
 
 def _three_axes(array: np.ndarray) -> np.ndarray:

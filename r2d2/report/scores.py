@@ -43,8 +43,8 @@ def headline(evaluation: Evaluation) -> Html:
     return Html(
         f'<div class="headline"><span class="value">{measure(score.mean, metric)}</span>'
         f'<span class="what"><strong>Mean foreground {escape(heading(metric))}</strong>{escape(bounds)}<br>'
-        f"{escape(of)}, {escape(labels)} (n = {score.n} scores{escape(left_out)}). For each label over cases, then over "
-        "labels; the background is not in it.</span></div>"
+        f"{escape(of)}, {escape(labels)} (n = {score.n} scores{escape(left_out)}). For each label over cases, then "
+        "over labels; the background is not in it.</span></div>"
     )
 
 
