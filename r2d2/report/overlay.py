@@ -12,8 +12,7 @@ from imgmed import Volume, read_volume
 from imgmed.formats.pictures import SUFFIXES as PICTURES
 from imgmed.geometry import canonical_spacing, orientation_of, to_canonical
 from r2d2.errors import R2D2Error
-from segeval import Label
-from segeval.files.label_map import read_label_map
+from segeval import Label, read_label_map
 
 __all__ = ["EDGES", "PLANES", "Overlay", "OverlayError", "error_counts", "memberships", "read_overlay"]
 
