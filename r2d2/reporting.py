@@ -72,7 +72,7 @@ def report_on_evaluation(
     """
     return build_report(
         out,
-        title=f"{(prediction or evaluation).resolve().name}: evaluation",
+        title="Evaluation of " + "/".join((prediction or evaluation).resolve().parts[-2:]),
         evaluation_dir=evaluation,
         prediction_dir=prediction,
         images={} if images is None else find_images(images),

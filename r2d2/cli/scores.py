@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["echo_scores"]
 
 _SHOWN = ("dice", "jaccard", "hd95_mm", "nsd")
-_MOST_METRICS = 4
+_WIDTH = 100
+"""Columns from which four metrics fit; a narrower terminal gets three."""
 
 
 def echo_scores(evaluation: Evaluation) -> None:
@@ -27,10 +28,13 @@ def echo_scores(evaluation: Evaluation) -> None:
     from r2d2.report.formatting import heading, plural
     from segeval import METRICS
 
+    console = Console(stderr=True)
+    console = console if console.is_terminal else Console(stderr=True, width=max(_WIDTH, console.width))
     measured = evaluation.conventions.metrics
-    names = [name for name in _SHOWN if name in measured] or list(measured[:_MOST_METRICS])
+    names = [name for name in _SHOWN if name in measured] or list(measured)
+    names = names[: 4 if console.width >= _WIDTH else 3]
     table = Table(title=f"{plural(len(evaluation.cases), 'case')}; mean over cases [95 % interval over patients]")
-    table.add_column("label")
+    table.add_column("label", min_width=8, overflow="fold")
     for name in names:
         table.add_column(heading(METRICS[name]), justify="right", no_wrap=True)
     table.add_column("n", justify="right")
@@ -41,7 +45,7 @@ def echo_scores(evaluation: Evaluation) -> None:
     if len(rows) > 1:
         table.add_section()
         table.add_row("mean of the labels", *_cells(evaluation.foreground, names))
-    Console(stderr=True).print(table)
+    console.print(table)
     for line in (*_statuses(evaluation), _image_figures(evaluation)):
         typer.echo(line, err=True)
     for warning in evaluation.warnings:

@@ -74,7 +74,7 @@ def agreement_section(evaluation: Evaluation) -> Html:
         pictures += [picture] if picture is not None else []
         empty += [name] if picture is None else []
     nowhere = [paragraph(f"No case has volumes to compare of: {', '.join(empty)}.", "note")] if empty else []
-    return section(heading, paragraph(explanation, "note"), figures(pictures), *nowhere)
+    return section(heading, paragraph(explanation, "note"), figures(pictures, "small"), *nowhere)
 
 
 def draw_agreement(evaluation: Evaluation, label_name: str) -> Picture | None:
@@ -127,9 +127,9 @@ def _draw(
         means[~is_measured], differences[~is_measured], 1.6 * size, color=COLOURS[1], marker="x", linewidths=1.3
     )
     axes.set_title(shorten(name, 40), fontsize=10, loc="left").set_parse_math(False)
-    axes.set_xlabel("Mean of both volumes, ml", fontsize=8)
-    axes.set_ylabel("Prediction − reference, ml", fontsize=8)
-    axes.tick_params(labelsize=8)
+    axes.set_xlabel("Mean of both volumes, ml", fontsize=9)
+    axes.set_ylabel("Prediction − reference, ml", fontsize=9)
+    axes.tick_params(labelsize=9)
     axes.margins(x=0.08, y=0.12)
     axes.spines[["top", "right"]].set_visible(False)
     return encode(figure, f"Bland-Altman plot of the volumes of {name}: {words}", f"{name}: {words}")

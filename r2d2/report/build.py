@@ -24,6 +24,7 @@ from r2d2.report.picture import Picture
 from r2d2.report.provenance import read_provenance
 from r2d2.report.scores import averages_section, headline, labels_section
 from segeval import EvaluatedCase, Evaluation, Label, SegEvalError, read_evaluation
+from segeval.files.label_map import case_id_of
 
 __all__ = ["ImageOf", "ReportWriteError", "build_report", "write_page"]
 
@@ -112,6 +113,11 @@ class _Files:
 
 
 def _overlays_section(evaluation: Evaluation, files: _Files) -> Html:
+    heading = "Worst cases first, on their worst slice"
+    if any(case.case_id == f"{case_id_of(Path(case.reference))}#{_index(case)}" for case in evaluation.cases):
+        return section(
+            heading, paragraph("The cases are slices of volumes; pictures are of whole volumes only.", "note")
+        )
     pictures: list[Picture] = []
     failures: list[str] = []
     has_patient = False
@@ -135,17 +141,22 @@ def _overlays_section(evaluation: Evaluation, files: _Files) -> Html:
         )
     notes = [paragraph(failure, "note") for failure in failures]
     return section(
-        "Worst cases first, on their worst slice",
+        heading,
         *([paragraph(explanation, "note"), figures(pictures, "wide")] if pictures else []),
         *notes,
     )
+
+
+def _index(case: EvaluatedCase) -> str:
+    """Give what stands behind the name of a volume where the case is one of its slices."""
+    return case.case_id.rpartition("#")[2]
 
 
 def _draw_case(rank: str, case: EvaluatedCase, overlay: Overlay, evaluation: Evaluation) -> Picture:
     """Draw a case with its scores and what is wrong on the slice."""
     scores = score_words(case, evaluation)
     missed, extra, other = error_counts(overlay, evaluation.labels)
-    wrong = f"Wrong on this slice: {missed} voxels missed, {extra} too many"
+    wrong = f"Wrong on this {'slice' if overlay.place else 'image'}: {missed} voxels missed, {extra} too many"
     wrong += f", {other} under another label." if other else "."
     place = overlay.place or "The image"
     alt = (

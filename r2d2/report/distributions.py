@@ -99,13 +99,13 @@ def draw_distribution(evaluation: Evaluation, metric: Metric) -> Picture:
     """
     spreads = spread_of(evaluation, metric.name)
     scale = _Scale.of(spreads, metric)
-    figure = new_figure(6.4, 1.15 + max(2, 0.44 * len(spreads)) * (1.0 if len(spreads) > 4 else 1.15))
+    figure = new_figure(5.6, 1.2 + (0.5 * len(spreads) if len(spreads) > 4 else 0.3 + 0.55 * max(2, len(spreads))))
     axes = figure.add_subplot()
     for row, spread in enumerate(spreads):
         _draw_row(axes, row, spread, scale, evaluation.seed)
     axes.set_ylim(len(spreads) - 0.45, -0.55)
     labels = [f"{shorten(spread.name, 24)}\n{_counts(spread)}" for spread in spreads]
-    axes.set_yticks(range(len(spreads)), labels, fontsize=8)
+    axes.set_yticks(range(len(spreads)), labels, fontsize=9)
     for text in axes.get_yticklabels():
         text.set_parse_math(False)
     scale.draw(axes, metric)
@@ -113,7 +113,7 @@ def draw_distribution(evaluation: Evaluation, metric: Metric) -> Picture:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", color="#dddddd", linewidth=0.7)
     axes.set_axisbelow(True)
-    figure.legend(handles=_LEGEND, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    figure.legend(handles=_LEGEND, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     return encode(figure, _alt(spreads, metric), _caption(spreads, scale, metric))
 
 
@@ -137,10 +137,10 @@ class _Scale:
         limit = float(near.max()) if near.size else 0.0
         is_far = ~np.isfinite(values) | (~is_measured & (values > _FAR * limit))
         if not is_far.any() or (not near.size and np.isfinite(values).all()):
-            return cls(0.0, 1.05 * max(float(finite.max(initial=0.0)), 1e-3), None, None)
-        near_high = 1.04 * max(limit, float(values[~is_far].max(initial=0.0)), 1e-3)
+            return cls(*_distances(float(finite.max(initial=0.0))), None, None)
+        low, near_high = _distances(max(limit, float(values[~is_far].max(initial=0.0))))
         far = values[is_far]
-        return cls(0.0, near_high, (1.05 * near_high, 1.2 * near_high), (float(far.min()), float(far.max())))
+        return cls(low, near_high, (1.05 * near_high, 1.2 * near_high), (float(far.min()), float(far.max())))
 
     def place(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give where values are drawn."""
@@ -152,7 +152,7 @@ class _Scale:
         """Set the limits and ticks of the axis and draw the band beyond it."""
         if self.band is None or self.beyond is None:
             axes.set_xlim(self.low, self.high)
-            axes.tick_params(axis="x", labelsize=8)
+            axes.tick_params(axis="x", labelsize=9)
             return
         axes.set_xlim(self.low, self.band[1])
         axes.axvspan(*self.band, color="#e6e6e6", zorder=0, linewidth=0)
@@ -160,7 +160,7 @@ class _Scale:
         least, most = (measure(value, metric) for value in self.beyond)
         words = least if least == most else f"{least} to {most}"
         ticks = [tick for tick in ticks if tick < 0.9 * self.high]
-        axes.set_xticks([*ticks, sum(self.band) / 2], [*(f"{tick:g}" for tick in ticks), words], fontsize=8)
+        axes.set_xticks([*ticks, sum(self.band) / 2], [*(f"{tick:g}" for tick in ticks), words], fontsize=9)
 
 
 def _shares(finite: NDArray[np.float64]) -> tuple[float, float]:
@@ -171,11 +171,17 @@ def _shares(finite: NDArray[np.float64]) -> tuple[float, float]:
     return low - 0.02 * (1.0 - low), 1.0 + 0.02 * (1.0 - low)
 
 
+def _distances(largest: float) -> tuple[float, float]:
+    """Choose the ends of an axis of distances or volumes: from 0, with room for a point on either end."""
+    length = max(largest, 1e-3)
+    return -0.02 * length, 1.04 * length
+
+
 def _draw_row(axes: Axes, row: int, spread: Spread, scale: _Scale, seed: int) -> None:
     values = scale.place(spread.values)
     if not values.size:
         return
-    if values.size >= _SMALLEST_BOX:
+    if values.size >= _SMALLEST_BOX and math.isfinite(quartiles(spread.values)[0]):
         _draw_box(axes, row, spread.values, scale)
     heights = row + np.random.default_rng((seed, row)).uniform(-_JITTER, _JITTER, values.size)
     size, opacity = (16, 0.75) if values.size <= 60 else (9, 0.4)
@@ -190,13 +196,23 @@ def _draw_row(axes: Axes, row: int, spread: Spread, scale: _Scale, seed: int) ->
     )
     others = ~spread.is_measured
     axes.scatter(values[others], heights[others], 1.6 * size, color=_NOT_MEASURED, marker="x", linewidths=1.3, zorder=4)
-    mean = scale.place(np.array([float(np.mean(spread.values))]))
-    axes.scatter(mean, [row], 34, color="white", edgecolors="#111111", marker="D", linewidths=1.1, zorder=5)
+    mean = float(np.mean(spread.values))
+    is_beyond = scale.band is not None and mean > scale.high
+    axes.scatter(
+        [scale.high if is_beyond else mean],
+        [row],
+        34,
+        color="white",
+        edgecolors="#111111",
+        marker=">" if is_beyond else "D",
+        linewidths=1.1,
+        zorder=5,
+    )
 
 
 def _draw_box(axes: Axes, row: int, values: NDArray[np.float64], scale: _Scale) -> None:
     low, median, high = quartiles(values)
-    reach = 1.5 * (high - low) if math.isfinite(high) else math.inf
+    reach = 1.5 * (high - low)
     inside = values[(values >= low - reach) & (values <= high + reach)]
     first, last, low, median, high = (
         float(place) for place in scale.place(np.array([inside.min(), inside.max(), low, median, high]))
@@ -230,7 +246,7 @@ def _caption(spreads: Sequence[Spread], scale: _Scale, metric: Metric) -> str:
     words = f"{metric.title}: {total} values, {others} of them not measured."
     if scale.band is None:
         return words
-    return f"{words} Grey band: values beyond the scale, written below it."
+    return f"{words} Grey band: values beyond the scale, written below it. A triangle at its edge: so is the mean."
 
 
 _LEGEND = [

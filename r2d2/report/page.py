@@ -125,7 +125,7 @@ def figures(pictures: Iterable[Picture], kind: str = "") -> Html:
 
     Args:
         pictures: what to show.
-        kind: "wide" gives each more room.
+        kind: "wide" gives each more room, "small" less.
 
     Returns:
         The pictures, embedded.

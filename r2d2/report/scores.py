@@ -8,7 +8,7 @@ from html import escape
 
 from r2d2.report.formatting import heading, interval, measure, plural
 from r2d2.report.page import Html, paragraph, section, subheading, table
-from segeval import METRICS, Evaluation, MeanScore, Metric
+from segeval import METRICS, Evaluation, MeanScore, Metric, describe_conventions
 
 __all__ = ["FAMILIES", "averages_section", "headline", "labels_section", "leading_metric"]
 
@@ -52,20 +52,22 @@ def labels_section(evaluation: Evaluation) -> Html:
     """Tabulate the means per label, a table for each family of metrics, with intervals and counts."""
     parts = [
         paragraph(
-            "Means over cases, each case one whole volume (or image), with 95 % confidence intervals over patients "
-            "below. n counts the values in a mean; values that do not exist, such as those of a structure in neither "
-            "reference nor prediction, are left out and counted beside it.",
+            "Each case counts once, with one value from the whole of it; the background is no label. Intervals are "
+            "over patients. n counts the values in a mean; values that do not exist, such as those of a structure "
+            "in neither reference nor prediction, are left out and counted beside it.",
             "note",
         )
     ]
     for family, title in FAMILIES.items():
         names = [name for name in evaluation.conventions.metrics if METRICS[name].family == family]
         if names:
-            parts += [subheading(title), _family_table(evaluation, names, title)]
+            remark = _remark(evaluation, names)
+            parts += [subheading(title), *([paragraph(remark, "note")] if remark else [])]
+            parts.append(_family_table(evaluation, names))
     return section("Scores of each label", *parts)
 
 
-def _family_table(evaluation: Evaluation, names: Sequence[str], title: str) -> Html:
+def _family_table(evaluation: Evaluation, names: Sequence[str]) -> Html:
     """Tabulate metrics, each group of those with the same counts followed by its n."""
     groups = _same_counts(evaluation, names)
     headers = ["Label"]
@@ -79,7 +81,17 @@ def _family_table(evaluation: Evaluation, names: Sequence[str], title: str) -> H
             counts = evaluation.means[group[0]][label]
             row += [str(counts.n), str(counts.left_out)]
         rows.append(row)
-    return table(headers, rows, caption=f"{title}: mean over cases of each label.", kind="scores")
+    return table(headers, rows, caption="Mean over cases, 95 % confidence interval below it.", kind="scores")
+
+
+def _remark(evaluation: Evaluation, names: Sequence[str]) -> str:
+    """Say beside a family's table what its numbers depend on."""
+    words = describe_conventions(evaluation.conventions)
+    keys = {"surface": "Surface", "hd95_mm variant": "HD95", "nsd tolerance": "NSD tolerance", "lesions": "Lesions"}
+    family = METRICS[names[0]].family
+    of_family = {"surface": ("surface", "hd95_mm variant", "nsd tolerance"), "lesion": ("lesions",)}.get(family, ())
+    parts = [f"{keys[key]}: {words[key]}." for key in of_family if key in words]
+    return " ".join(parts)
 
 
 def _same_counts(evaluation: Evaluation, names: Sequence[str]) -> list[list[str]]:
