@@ -261,7 +261,8 @@ def _arguments(settings: EvaluationSettings, labels: Mapping[str, Label] | None)
 def _write(evaluation: Evaluation, out: Path) -> None:
     """Write the scores; a report of earlier ones does not stay beside them."""
     write_evaluation(evaluation, out)
-    (out / REPORT).unlink(missing_ok=True)
+    if (out / REPORT).is_file():
+        (out / REPORT).unlink()
 
 
 def _label_maps_in(folder: Path) -> dict[str, Path]:
