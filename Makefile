@@ -39,7 +39,7 @@ HOROVOD_ENVIRONMENT = env -u MFLAGS -u MAKELEVEL MAKEFLAGS="-j$$(nproc)" \
 	HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 \
 	HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1
 
-.PHONY: help install install-tests demo test lint peers clean FORCE
+.PHONY: help install install-tests demo test lint peers compare-peers clean FORCE
 
 help: ## show this text
 	@echo "make TARGET, where TARGET is one of"
@@ -60,7 +60,10 @@ lint: install-tests ## check style (ruff) and types (mypy)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-peers: $(PEERS)/stamps/checked ## install MONAI, TorchIO, nnU-Net ... in .venv-peers, for benchmarks/ (2 GB; more where torch brings CUDA)
+peers: $(PEERS)/stamps/checked ## install MONAI, TorchIO, nnU-Net ... in .venv-peers, for benchmarks/ and compare-peers (2 GB; more where torch brings CUDA)
+
+compare-peers: peers ## compare SegEval with MONAI, scikit-learn ... as installed, and record what they say for the test suite
+	@cd tests/segeval && PYTHONPATH="$(CURDIR)" "$(CURDIR)/$(PEERS)/bin/python" -m peers.record $(COMPARE_ARGS)
 
 clean: ## remove caches and build leftovers; .venv and .venv-peers stay (rm -rf removes them)
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -33,7 +33,7 @@ import evaluating_toolkits as toolkits  # noqa: E402
 import numpy as np  # noqa: E402
 from evaluating_inputs import INPUTS, Pair, predict, read_pairs, write_pairs  # noqa: E402
 
-OURS, GOAL = "segeval", 3.0
+OURS = "segeval"
 ROUND_SECONDS = 0.2
 """Small inputs are scored again until a round takes this long."""
 LARGE_VOXELS = 20_000_000
@@ -52,7 +52,7 @@ def run_worker(toolkit: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes with the errors
     tasks = toolkits.build_tasks(toolkit)
-    send(answers, {"versions": toolkits.versions(toolkit), "tasks": list(tasks)})
+    send(answers, {"versions": toolkits.versions(toolkit)})
     pairs: list[Pair] = []
     for line in sys.stdin:
         request = json.loads(line)
@@ -159,6 +159,7 @@ def measure(name: str, workers: dict[str, Worker], options: argparse.Namespace) 
         pairs = INPUTS[name](options.data)
         if not pairs:
             raise SystemExit(f"no label maps for {name} in {options.data}; name the folder: --data or R2D2_REAL_DATA")
+        print(name, file=sys.stderr, flush=True)
         write_pairs(pairs, Path(folder))
         about = {
             "input": name,
@@ -171,10 +172,9 @@ def measure(name: str, workers: dict[str, Worker], options: argparse.Namespace) 
         for worker in workers.values():
             worker.ask("load", folder=folder)
         everything = workers[OURS].ask("score", task="all", labels=None)["scores"]
-        tasks = [task for task in options.tasks if task in workers[OURS].introduction["tasks"]]
-        compared = {task: compare(task, workers, everything, options) for task in tasks}
-        weighed = name in WEIGHED and not options.no_memory
-        peaks = {task: peaks_of(task, compared[task], folder, options) for task in tasks} if weighed else {}
+        compared = {task: compare(task, workers, everything, options) for task in options.tasks}
+        weighed = compared if name in WEIGHED and not options.no_memory else {}
+        peaks = {task: peaks_of(task, one, folder, options) for task, one in weighed.items()}
     return {**about, "tasks": compared, "peaks": peaks}
 
 
@@ -192,6 +192,8 @@ def compare(
     for number in range(options.rounds):
         order = able if number % 2 == 0 else able[::-1]
         rounds.append({name: workers[name].ask("round", task=task, labels=labels[name]) for name in order})
+    seconds = {name: [round(one[name]["cpu"], 4) for one in rounds] for name in able}
+    print(task, seconds, file=sys.stderr, flush=True)
     return {
         name: {
             "cpu_seconds": statistics.median(one[name]["cpu"] for one in rounds),
@@ -323,6 +325,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="some small inputs, three rounds, no memory")
     parser.add_argument("--only", nargs="+", default=[], help="inputs whose names hold one of these words")
     parser.add_argument("--tasks", nargs="+", choices=tuple(toolkits.GIVES), default=list(toolkits.GIVES))
+    parser.add_argument("--without", nargs="+", choices=tuple(toolkits.TOOLKITS), default=[], help="peers left out")
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds a round that one peer may take, about")
     parser.add_argument("--worker", choices=tuple(toolkits.TOOLKITS), help=argparse.SUPPRESS)
@@ -338,12 +341,12 @@ def main() -> None:
         return run_worker(options.worker)
     chosen = [name for name in INPUTS if any(word in name for word in options.only)]
     names, load_before = chosen or (QUICK if options.quick else tuple(INPUTS)), os.getloadavg()
-    needed = dict.fromkeys([OURS, *(name for task in options.tasks for name in toolkits.GIVES[task])])
+    able = (name for task in options.tasks for name in toolkits.GIVES[task] if name not in options.without)
+    needed = dict.fromkeys([OURS, *able])
     workers, rows = {name: Worker(name, options) for name in needed}, []
     try:
         for name in names:
             rows.append(measure(name, workers, options))
-            print(json.dumps(rows[-1]), file=sys.stderr)
     finally:
         for worker in workers.values():
             worker.close()

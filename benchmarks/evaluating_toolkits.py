@@ -10,7 +10,6 @@ only what ought to agree is compared.
 
 from __future__ import annotations
 
-import inspect
 import math
 import warnings
 from collections.abc import Callable, Collection, Iterator
@@ -32,7 +31,7 @@ def segeval_tasks() -> dict[str, Task]:
 
     def overlap(pair: Pair, labels: Collection[int]) -> Scores:
         confusion = segeval.confusion_matrix(pair.reference, pair.prediction, pair.labels + 1)
-        per_label = {metric: getattr(segeval, metric)(confusion) for metric in OF_LABELS if hasattr(segeval, metric)}
+        per_label = {metric: getattr(segeval, metric)(confusion) for metric in OF_LABELS}
         image = {metric: float(getattr(segeval, metric)(confusion)) for metric in OF_IMAGE}
         counts = segeval.count_classes(confusion)
         scores = {label: {metric: float(values[label]) for metric, values in per_label.items()} for label in labels}
@@ -41,13 +40,14 @@ def segeval_tasks() -> dict[str, Task]:
             scores[label] |= {"tp": tp, "fp": n_pred - tp, "fn": n_ref - tp}
         return {0: image} | scores
 
-    def surface(pair: Pair, labels: Collection[int], **choices: str) -> Scores:
+    def surface(pair: Pair, labels: Collection[int], prefix: str = "", **choices: str) -> Scores:
         scores = {}
         for label in labels:
             masks = pair.reference == label, pair.prediction == label
             found = segeval.surface_distances(*masks, pair.spacing_mm, **choices)
             values = segeval.hd95_mm(found), segeval.assd_mm(found), segeval.nsd(found, TOLERANCE_MM)
-            scores[label] = dict(zip(("hd95_mm", "assd_mm", "nsd"), values, strict=True))
+            names = (prefix + metric for metric in ("hd95_mm", "assd_mm", "nsd"))
+            scores[label] = dict(zip(names, values, strict=True))
         return scores
 
     def evaluate(pair: Pair, labels: Collection[int]) -> Scores:
@@ -55,10 +55,13 @@ def segeval_tasks() -> dict[str, Task]:
         case = segeval.evaluate(pair.reference, pair.prediction, names, pair.spacing_mm)
         return {label: dict(one.values) for label, one in zip(sorted(labels), case.scores, strict=True)}
 
-    tasks: dict[str, Task] = {"overlap": overlap, "surface": surface, "evaluate": evaluate, "dice": overlap}
-    if "surface" in inspect.signature(segeval.surface_distances).parameters:
-        tasks["area"] = lambda pair, labels: surface(pair, labels, surface="area_weighted")
-    return tasks
+    return {
+        "overlap": overlap,
+        "dice": overlap,
+        "surface": surface,
+        "area": lambda pair, labels: surface(pair, labels, prefix="area_", surface="area_weighted"),
+        "evaluate": evaluate,
+    }
 
 
 OF_LABELS = ("dice", "jaccard", "precision", "sensitivity", "specificity", "volume_similarity")
@@ -240,7 +243,6 @@ def segeval_in_their_conventions(pair: Pair, labels: Collection[int]) -> Scores:
     import segeval
 
     scores = segeval_tasks()["overlap"](pair, labels)
-    modes = inspect.signature(segeval.surface_distances).parameters
     for label in labels:
         one = scores[label]
         n_ref, n_pred = one["tp"] + one["fn"], one["tp"] + one["fp"]
@@ -254,10 +256,9 @@ def segeval_in_their_conventions(pair: Pair, labels: Collection[int]) -> Scores:
         one |= {"hd95_mm": segeval.hd95_mm(found), "assd_mm": segeval.assd_mm(found)}
         one["nsd"] = segeval.nsd(found, TOLERANCE_MM)
         one["hd95_pooled_mm"] = float(np.percentile(np.concatenate(directed), 95))
-        if "surface" in modes:
-            area = segeval.surface_distances(*masks, pair.spacing_mm, surface="area_weighted")
-            one |= {"area_hd95_mm": segeval.hd95_mm(area), "area_masd_mm": segeval.masd_mm(area)}
-            one["area_nsd"] = segeval.nsd(area, TOLERANCE_MM)
+        area = segeval.surface_distances(*masks, pair.spacing_mm, surface="area_weighted")
+        one |= {"area_hd95_mm": segeval.hd95_mm(area), "area_assd_mm": segeval.assd_mm(area)}
+        one |= {"area_masd_mm": segeval.masd_mm(area), "area_nsd": segeval.nsd(area, TOLERANCE_MM)}
     return scores
 
 

@@ -10,6 +10,7 @@ __all__ = [
     "feed",
     "gradients",
     "losses",
+    "metrics",
     "model_card",
     "optimizer",
     "plan",

@@ -1,4 +1,4 @@
-"""Comparing the evaluations of several models: paired differences and rankings, printed by none, written to files."""
+"""Comparing the evaluations of several models: rankings and paired differences, and their files."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ Example:
     (0.8, 3.0)
 """
 
-from segeval.confusion import class_counts, confusion_matrix, count_classes
+from segeval.accumulator import OverlapAccumulator, OverlapResult
+from segeval.confusion import class_counts, confusion_matrix, confusion_of_labels, count_classes
 from segeval.conventions import Conventions, build_conventions, describe_conventions
 from segeval.empty_conventions import ON_EMPTY, EmptyPolicy
 from segeval.errors import (
@@ -34,19 +35,31 @@ from segeval.files.pairing import CasePair, pair_folders
 from segeval.files.scores import read_scores
 from segeval.files.summary import read_evaluation, write_evaluation
 from segeval.labels import Label
+from segeval.lesions import (
+    LesionMatch,
+    lesion_f1,
+    lesion_precision,
+    lesion_recall,
+    match_lesions,
+    panoptic_quality,
+)
 from segeval.mask_pair import STATUSES
 from segeval.metrics import DEFAULT_METRICS, METRICS, Metric
 from segeval.overlap import (
     ClassMean,
+    RegionCounts,
+    absolute_volume_difference_ml,
     dice,
     dice_from_counts,
     frequency_weighted_iou,
     jaccard,
+    long_et_al,
     mean_accuracy,
     mean_iou,
     mean_over_classes,
     pixel_accuracy,
     precision,
+    region_counts,
     sensitivity,
     specificity,
     volume_similarity,
@@ -89,25 +102,31 @@ __all__ = [
     "LabelMap",
     "LabelRangeError",
     "LabelScore",
+    "LesionMatch",
     "MeanScore",
     "Metric",
     "MetricArgumentError",
     "OutputFolderError",
+    "OverlapAccumulator",
+    "OverlapResult",
     "PairedDifference",
     "PooledScores",
     "Ranking",
+    "RegionCounts",
     "ScoreTable",
     "SegEvalError",
     "ShapeMismatchError",
     "SurfaceDistances",
     "UnreadableLabelMapError",
     "WorkerLostError",
+    "absolute_volume_difference_ml",
     "assd_mm",
     "build_conventions",
     "class_counts",
     "compare",
     "compare_with_base",
     "confusion_matrix",
+    "confusion_of_labels",
     "count_classes",
     "describe_conventions",
     "dice",
@@ -121,7 +140,12 @@ __all__ = [
     "hausdorff_mm",
     "hd95_mm",
     "jaccard",
+    "lesion_f1",
+    "lesion_precision",
+    "lesion_recall",
+    "long_et_al",
     "masd_mm",
+    "match_lesions",
     "mean_accuracy",
     "mean_iou",
     "mean_over_cases",
@@ -129,12 +153,14 @@ __all__ = [
     "mean_over_labels",
     "nsd",
     "pair_folders",
+    "panoptic_quality",
     "pixel_accuracy",
     "precision",
     "rank",
     "read_evaluation",
     "read_label_map",
     "read_scores",
+    "region_counts",
     "score_table",
     "sensitivity",
     "specificity",

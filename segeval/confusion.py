@@ -13,8 +13,10 @@ from segeval.errors import ArrayTypeError, LabelRangeError, MetricArgumentError,
 from segeval.labels import check_integers, class_table, classes_of, undeclared_error
 
 __all__ = [
+    "check_counts",
     "check_same_shape",
     "class_counts",
+    "class_sums",
     "confusion_matrix",
     "confusion_of_labels",
     "count_classes",
@@ -57,10 +59,10 @@ def confusion_matrix(
     if num_classes < 1:
         raise MetricArgumentError(f"num_classes must be at least 1; received {num_classes}")
     totals = np.zeros(num_classes * num_classes, dtype=np.int64)
-    for reference_run, prediction_run, lengths in _runs(reference, prediction, ignore_label, totals.size):
-        _check_range(reference_run, "reference", num_classes)
-        _check_range(prediction_run, "prediction", num_classes)
-        _add_pairs(totals, reference_run, prediction_run, lengths)
+    for reference_labels, prediction_labels, voxels in _pairs(reference, prediction, ignore_label, totals.size):
+        _check_range(reference_labels, "reference", num_classes)
+        _check_range(prediction_labels, "prediction", num_classes)
+        _add_pairs(totals, reference_labels, prediction_labels, voxels)
     return totals.reshape(num_classes, num_classes)
 
 
@@ -95,12 +97,13 @@ def confusion_of_labels(
     table = class_table(class_values)
     totals = np.zeros(len(class_values) ** 2, dtype=np.int64)
     undeclared: dict[str, set[int]] = {"reference": set(), "prediction": set()}
-    for reference_run, prediction_run, lengths in _runs(reference, prediction, ignore_label, totals.size):
-        reference_classes, prediction_classes = classes_of(reference_run, table), classes_of(prediction_run, table)
-        undeclared["reference"].update(reference_run[reference_classes < 0].tolist())
-        undeclared["prediction"].update(prediction_run[prediction_classes < 0].tolist())
+    for reference_labels, prediction_labels, voxels in _pairs(reference, prediction, ignore_label, totals.size):
+        reference_classes = classes_of(reference_labels, table)
+        prediction_classes = classes_of(prediction_labels, table)
+        undeclared["reference"].update(reference_labels[reference_classes < 0].tolist())
+        undeclared["prediction"].update(prediction_labels[prediction_classes < 0].tolist())
         if not any(undeclared.values()):
-            _add_pairs(totals, reference_classes, prediction_classes, lengths)
+            _add_pairs(totals, reference_classes, prediction_classes, voxels)
     for name, values in undeclared.items():
         if values:
             raise undeclared_error(name, values, class_values)
@@ -145,11 +148,48 @@ def count_classes(confusion: ArrayLike) -> NDArray[np.int64]:
 
     Raises:
         ShapeMismatchError: the matrix is not square.
+        ArrayTypeError: it does not hold integers.
 
     Example:
         >>> count_classes([[1, 1], [0, 2]])
         array([[1, 2, 1],
                [2, 2, 3]])
+    """
+    return np.stack(class_sums(check_counts(confusion)), axis=1)
+
+
+def class_sums(matrices: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Sum confusion matrices up to n_ii, t_i and p_i of Long et al. (2015), all that overlap metrics need.
+
+    Args:
+        matrices: (..., num_classes, num_classes), rows reference.
+
+    Returns:
+        Intersection, reference and prediction of each class, (..., num_classes) each.
+
+    Example:
+        >>> [counts.tolist() for counts in class_sums(np.array([[1, 1], [0, 2]]))]
+        [[1, 2], [2, 2], [1, 3]]
+    """
+    return matrices.diagonal(axis1=-2, axis2=-1), matrices.sum(axis=-1), matrices.sum(axis=-2)
+
+
+def check_counts(confusion: ArrayLike) -> NDArray[np.int64]:
+    """Refuse what is not a confusion matrix of counts.
+
+    Args:
+        confusion: integers (num_classes, num_classes), rows reference.
+
+    Returns:
+        The same as int64.
+
+    Raises:
+        ShapeMismatchError: the matrix is not square.
+        ArrayTypeError: it does not hold integers.
+
+    Example:
+        >>> check_counts([[1, 1], [0, 2]]).dtype
+        dtype('int64')
     """
     matrix = np.asarray(confusion)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
@@ -158,8 +198,7 @@ def count_classes(confusion: ArrayLike) -> NDArray[np.int64]:
         )
     if matrix.dtype.kind not in "iu":
         raise ArrayTypeError(f"a confusion matrix must hold integer counts; received dtype {matrix.dtype}")
-    matrix = matrix.astype(np.int64, copy=False)
-    return np.stack([np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0)], axis=1)
+    return matrix.astype(np.int64, copy=False)
 
 
 def check_same_shape(reference: NDArray[np.generic], prediction: NDArray[np.generic]) -> None:
@@ -181,16 +220,14 @@ def check_same_shape(reference: NDArray[np.generic], prediction: NDArray[np.gene
         )
 
 
-def _runs(
-    reference: ArrayLike, prediction: ArrayLike, ignore_label: int | None, pairs: int
+def _pairs(
+    reference: ArrayLike, prediction: ArrayLike, ignore_label: int | None, codes: int
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[np.int64] | None]]:
-    """Walk through both maps in memory order, a chunk at a time, as runs of voxels with one pair of labels.
-
-    Neighbours in a label map mostly agree, so there are far fewer runs than voxels, and finding where a label
-    changes reads each map once in its own type. Where a chunk has many runs, its voxels are given as they are.
+    """Walk through both maps in memory order, a chunk at a time, and list pairs of labels.
 
     Yields:
-        The runs' reference labels, their predicted labels, and their lengths (None: 1 each).
+        Reference labels, predicted labels, and how many voxels have each such pair (None: 1 each); a pair may be
+        listed many times.
     """
     arrays = np.asarray(reference), np.asarray(prediction)
     check_same_shape(*arrays)
@@ -201,36 +238,61 @@ def _runs(
         flags=["external_loop", "buffered", "zerosize_ok"],
         op_flags=[["readonly", "contig", "aligned", "nbo"]] * 2,  # type: ignore[list-item]  # NumPy's stub: "config"
         order="K",
-        buffersize=max(_CHUNK_VOXELS, pairs),
+        buffersize=max(_CHUNK_VOXELS, codes),
     )
-    for reference_run, prediction_run in chunks if arrays[0].size else ():
-        size = reference_run.size
-        changes = reference_run[1:] != reference_run[:-1]
-        changes |= prediction_run[1:] != prediction_run[:-1]
-        last = np.flatnonzero(changes)
-        lengths = None
-        if last.size < size // 4:
-            bounds = np.concatenate(([0], last + 1, [size]))
-            lengths = np.diff(bounds)
-            reference_run, prediction_run = reference_run[bounds[:-1]], prediction_run[bounds[:-1]]
+    for chunk in chunks if arrays[0].size else ():
+        is_binary = all(_unsigned(labels).max() <= 1 for labels in chunk)
+        reference_labels, prediction_labels, voxels = (_binary_pairs if is_binary else _runs)(*chunk)
         if ignore_label is not None:
-            counted = reference_run != ignore_label
-            reference_run, prediction_run = reference_run[counted], prediction_run[counted]
-            lengths = None if lengths is None else lengths[counted]
-        yield reference_run, prediction_run, lengths
+            counted = reference_labels != ignore_label
+            reference_labels, prediction_labels = reference_labels[counted], prediction_labels[counted]
+            voxels = None if voxels is None else voxels[counted]
+        yield reference_labels, prediction_labels, voxels
+
+
+def _binary_pairs(
+    reference: NDArray[Any], prediction: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
+    """Count the pairs of labels 0 and 1; those that occur are listed."""
+    tp, n_ref, n_pred = (np.count_nonzero(mask) for mask in (reference & prediction, reference, prediction))
+    voxels = np.array([reference.size - n_ref - n_pred + tp, n_pred - tp, n_ref - tp, tp])
+    occur = voxels > 0
+    return np.array([0, 0, 1, 1])[occur], np.array([0, 1, 0, 1])[occur], voxels[occur]
+
+
+def _runs(
+    reference: NDArray[Any], prediction: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64] | None]:
+    """List runs of voxels with one pair of labels, and their lengths; single voxels where runs are short.
+
+    Neighbours in a label map mostly agree, so there are far fewer runs than voxels, and to find where a label changes
+    each map is read once, in its own type.
+    """
+    changes = reference[1:] != reference[:-1]
+    changes |= prediction[1:] != prediction[:-1]
+    last = np.flatnonzero(changes)
+    if last.size >= reference.size // 4:
+        return reference, prediction, None
+    bounds = np.concatenate(([0], last + 1, [reference.size]))
+    return reference[bounds[:-1]], prediction[bounds[:-1]], np.diff(bounds)
+
+
+def _unsigned(labels: NDArray[Any]) -> NDArray[Any]:
+    """See integers as unsigned, so that negative ones are the largest."""
+    return labels.view(f"u{labels.itemsize}")
 
 
 def _add_pairs(
     totals: NDArray[np.int64],
     reference: NDArray[Any],
     prediction: NDArray[Any],
-    lengths: NDArray[np.int64] | None,
+    voxels: NDArray[np.int64] | None,
 ) -> None:
     """Add the pairs of one chunk to the totals: in the smallest type that holds a code, exact in float64."""
     codes = reference.astype(np.min_scalar_type(totals.size - 1))
     codes *= math.isqrt(totals.size)
     np.add(codes, prediction, out=codes, casting="unsafe")
-    totals += np.bincount(codes, weights=lengths, minlength=totals.size).astype(np.int64, copy=False)
+    totals += np.bincount(codes, weights=voxels, minlength=totals.size).astype(np.int64, copy=False)
 
 
 def _check_range(values: NDArray[np.generic], name: str, num_classes: int) -> None:

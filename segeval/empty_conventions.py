@@ -66,6 +66,7 @@ _MONAI = {
     "hausdorff_mm": _INFINITE,
     "hd95_mm": EmptyPolicy(_NAN, _NAN, _NAN),  # a quantile of infinities is inf - inf: MONAI#9095
     "assd_mm": _INFINITE,
+    "masd_mm": _INFINITE,
     "nsd": _LEFT_OUT_OR_ZERO,
 }
 

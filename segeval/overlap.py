@@ -8,27 +8,32 @@ left.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from segeval.confusion import count_classes
-from segeval.errors import ShapeMismatchError
+from segeval.confusion import check_counts, class_sums
+from segeval.errors import MetricArgumentError, ShapeMismatchError
 
 __all__ = [
     "ClassMean",
+    "RegionCounts",
+    "absolute_volume_difference_ml",
     "dice",
     "dice_from_counts",
     "frequency_weighted_iou",
     "jaccard",
+    "long_et_al",
     "mean_accuracy",
     "mean_iou",
     "mean_over_classes",
     "pixel_accuracy",
     "precision",
+    "region_counts",
     "sensitivity",
     "specificity",
+    "volume_similarity",
 ]
 
 
@@ -38,6 +43,20 @@ class ClassMean(NamedTuple):
     mean: float
     n: int
     left_out: int
+
+
+class RegionCounts(NamedTuple):
+    """Voxels of one structure in both maps, in the prediction only, in the reference only, in neither."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """The same as a confusion matrix of two classes; index 1 of a metric of it is the structure's."""
+        return np.array([[self.tn, self.fp], [self.fn, self.tp]], dtype=np.int64)
 
 
 def dice(confusion: ArrayLike) -> NDArray[np.float64]:
@@ -56,7 +75,8 @@ def dice(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> dice([[1, 0], [1, 2]]).round(3).tolist()
         [0.667, 0.8]
     """
-    return dice_from_counts(count_classes(confusion))
+    both, reference, prediction = class_sums(check_counts(confusion))
+    return _ratio(2 * both, reference + prediction)
 
 
 def dice_from_counts(counts: ArrayLike) -> NDArray[np.float64]:
@@ -99,7 +119,7 @@ def jaccard(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> jaccard([[1, 0], [1, 2]]).round(3).tolist()
         [0.5, 0.667]
     """
-    both, reference, prediction = count_classes(confusion).T
+    both, reference, prediction = class_sums(check_counts(confusion))
     return _ratio(both, reference + prediction - both)
 
 
@@ -119,7 +139,7 @@ def precision(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> precision([[1, 0], [1, 2]]).tolist()
         [0.5, 1.0]
     """
-    both, reference, prediction = count_classes(confusion).T
+    both, reference, prediction = class_sums(check_counts(confusion))
     return _ratio_or_worst(both, prediction, reference)
 
 
@@ -139,7 +159,7 @@ def sensitivity(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> sensitivity([[1, 0], [1, 2]]).round(3).tolist()
         [1.0, 0.667]
     """
-    both, reference, prediction = count_classes(confusion).T
+    both, reference, prediction = class_sums(check_counts(confusion))
     return _ratio_or_worst(both, reference, prediction)
 
 
@@ -162,7 +182,7 @@ def specificity(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> specificity([[1, 0], [1, 2]]).round(3).tolist()
         [0.667, 1.0]
     """
-    both, reference, prediction = count_classes(confusion).T
+    both, reference, prediction = class_sums(check_counts(confusion))
     total = reference.sum()
     outside_both = total - reference - prediction + both
     return _ratio_or_worst(outside_both, total - reference, total - prediction)
@@ -184,8 +204,7 @@ def pixel_accuracy(confusion: ArrayLike) -> float:
         >>> pixel_accuracy([[1, 0], [1, 2]])
         0.75
     """
-    both, reference, _ = count_classes(confusion).T
-    return float(_ratio(both.sum(), reference.sum()))
+    return float(_pixel_accuracy(*class_sums(check_counts(confusion))))
 
 
 def mean_accuracy(confusion: ArrayLike) -> float:
@@ -206,8 +225,7 @@ def mean_accuracy(confusion: ArrayLike) -> float:
         >>> round(mean_accuracy([[1, 0], [1, 2]]), 4)
         0.8333
     """
-    both, reference, _ = count_classes(confusion).T
-    return mean_over_classes(_ratio(both, reference)).mean
+    return float(_mean_accuracy(*class_sums(check_counts(confusion))))
 
 
 def mean_iou(confusion: ArrayLike) -> float:
@@ -228,7 +246,7 @@ def mean_iou(confusion: ArrayLike) -> float:
         >>> round(mean_iou([[1, 0], [1, 2]]), 4)
         0.5833
     """
-    return mean_over_classes(jaccard(confusion)).mean
+    return float(_mean_iou(*class_sums(check_counts(confusion))))
 
 
 def frequency_weighted_iou(confusion: ArrayLike) -> float:
@@ -247,10 +265,68 @@ def frequency_weighted_iou(confusion: ArrayLike) -> float:
         >>> frequency_weighted_iou([[1, 0], [1, 2]])
         0.625
     """
-    _, reference, _ = count_classes(confusion).T
-    present = reference > 0
-    weighted = (reference[present] * jaccard(confusion)[present]).sum()
-    return float(_ratio(weighted, reference.sum()))
+    return float(_frequency_weighted_iou(*class_sums(check_counts(confusion))))
+
+
+def long_et_al(matrices: ArrayLike) -> dict[str, NDArray[np.float64]]:
+    """Compute the four metrics of Long et al. (2015) for a whole stack of confusion matrices at once.
+
+    Args:
+        matrices: (..., num_classes, num_classes), rows reference: counts, or sums of counts with weights of any kind,
+            as a bootstrap draws them.
+
+    Returns:
+        float64 (...) each: pixel_accuracy, mean_accuracy, mean_iou and frequency_weighted_iou, as the functions of
+        these names.
+
+    Raises:
+        ShapeMismatchError: the last two axes are not equal.
+
+    Example:
+        >>> scores = long_et_al([[[1, 0], [1, 2]], [[0.5, 0.0], [0.0, 0.5]]])
+        >>> scores["pixel_accuracy"].tolist(), scores["mean_iou"].round(4).tolist()
+        ([0.75, 1.0], [0.5833, 1.0])
+    """
+    stack = np.asarray(matrices)
+    if stack.ndim < 2 or stack.shape[-1] != stack.shape[-2]:
+        raise ShapeMismatchError(
+            f"confusion matrices must be square (..., num_classes, num_classes); received shape {stack.shape}"
+        )
+    stack = stack.astype(np.int64 if stack.dtype.kind in "iu" else np.float64, copy=False)
+    sums = class_sums(stack)
+    return {
+        "pixel_accuracy": _pixel_accuracy(*sums),
+        "mean_accuracy": _mean_accuracy(*sums),
+        "mean_iou": _mean_iou(*sums),
+        "frequency_weighted_iou": _frequency_weighted_iou(*sums),
+    }
+
+
+_Counts = NDArray[Any]
+"""Counts of each class along the last axis."""
+
+
+def _pixel_accuracy(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
+    return _ratio(both.sum(axis=-1), reference.sum(axis=-1))
+
+
+def _mean_accuracy(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
+    return _mean_of_numbers(_ratio(both, reference))
+
+
+def _mean_iou(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
+    return _mean_of_numbers(_ratio(both, reference + prediction - both))
+
+
+def _frequency_weighted_iou(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
+    iou = _ratio(both, reference + prediction - both)
+    return _ratio(np.where(reference > 0, reference * iou, 0.0).sum(axis=-1), reference.sum(axis=-1))
+
+
+def _mean_of_numbers(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average along the last axis what is not NaN."""
+    valid = ~np.isnan(values)
+    return _ratio(np.where(valid, values, 0.0).sum(axis=-1), valid.sum(axis=-1))
 
 
 def volume_similarity(confusion: ArrayLike) -> NDArray[np.float64]:
@@ -266,51 +342,69 @@ def volume_similarity(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> volume_similarity([[1, 0], [1, 2]]).round(3).tolist()
         [0.667, 0.8]
     """
-    _, reference, prediction = count_classes(confusion).T
+    _, reference, prediction = class_sums(check_counts(confusion))
     return 1 - _ratio(np.abs(prediction - reference), reference + prediction)
 
 
-def region_counts(
-    confusion: ArrayLike, class_values: Sequence[int], region: Sequence[int]
-) -> tuple[int, int, int, int]:
-    """Count a region, the union of several classes.
+def absolute_volume_difference_ml(confusion: ArrayLike, voxel_ml: float) -> NDArray[np.float64]:
+    """Difference between the predicted and the reference's volume of each class, |V_pred - V_ref|.
+
+    Args:
+        confusion: int64 (num_classes, num_classes), rows reference.
+        voxel_ml: volume of a voxel in ml, the product of the spacing in mm / 1000.
+
+    Returns:
+        float64 (num_classes,) in ml: what is measured, also where one is empty or both (0) are.
+
+    Raises:
+        SegEvalError: not a square matrix of counts.
+        MetricArgumentError: voxel_ml is negative.
+
+    Example:
+        >>> absolute_volume_difference_ml([[1, 0], [3, 2]], voxel_ml=0.002).tolist()
+        [0.006, 0.006]
+    """
+    if voxel_ml < 0:
+        raise MetricArgumentError(f"voxel_ml must not be negative; received {voxel_ml}")
+    _, reference, prediction = class_sums(check_counts(confusion))
+    return np.abs(prediction - reference) * voxel_ml
+
+
+def region_counts(confusion: ArrayLike, class_values: Sequence[int], region: Sequence[int]) -> RegionCounts:
+    """Count a region, the union of several classes; one matrix serves any number of regions that overlap.
 
     Args:
         confusion: int64 (num_classes, num_classes), rows reference.
         class_values: the label behind each row.
-        region: labels that make up the region.
+        region: labels that make up the region, at least one.
 
     Returns:
-        tp, fp, fn, tn in voxels.
+        tp, fp, fn and tn in voxels.
+
+    Raises:
+        SegEvalError: not a square matrix of counts.
+        MetricArgumentError: class_values are not one a row, or the region is empty or not made of them.
 
     Example:
         >>> region_counts([[5, 1, 0], [0, 2, 1], [0, 0, 3]], (0, 1, 2), (1, 2))
-        (6, 1, 0, 5)
+        RegionCounts(tp=6, fp=1, fn=0, tn=5)
+        >>> float(dice(region_counts([[5, 1, 0], [0, 2, 1], [0, 0, 3]], (0, 1, 2), (1, 2)).confusion)[1].round(3))
+        0.923
     """
-    matrix = np.asarray(confusion, np.int64)
+    matrix = check_counts(confusion)
+    if len(class_values) != len(matrix):
+        raise MetricArgumentError(
+            f"class_values must name each of the {len(matrix)} rows; received {tuple(class_values)}"
+        )
+    if not region or not set(region) <= set(class_values):
+        raise MetricArgumentError(
+            f"a region must be made of the classes {tuple(class_values)}, at least one; received {tuple(region)}"
+        )
     inside = np.isin(class_values, region)
-    tp = int(matrix[inside][:, inside].sum())
-    n_ref, n_pred = int(matrix[inside].sum()), int(matrix[:, inside].sum())
-    return tp, n_pred - tp, n_ref - tp, int(matrix.sum()) - n_ref - n_pred + tp
-
-
-def long_et_al(matrices: ArrayLike) -> dict[str, NDArray[np.float64]]:
-    stack = np.asarray(matrices, np.float64)
-    both = np.diagonal(stack, axis1=-2, axis2=-1)
-    reference, prediction = stack.sum(axis=-1), stack.sum(axis=-2)
-    iou = _ratio(both, reference + prediction - both)
-    total = reference.sum(axis=-1)
-    return {
-        "pixel_accuracy": _ratio(both.sum(axis=-1), total),
-        "mean_accuracy": _nanmean(_ratio(both, reference)),
-        "mean_iou": _nanmean(iou),
-        "frequency_weighted_iou": _ratio(np.where(reference > 0, reference * iou, 0).sum(axis=-1), total),
-    }
-
-
-def _nanmean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    valid = ~np.isnan(values)
-    return _ratio(np.where(valid, values, 0.0).sum(axis=-1), valid.sum(axis=-1))
+    tn, fp, fn, tp = (
+        int(matrix[np.ix_(rows, columns)].sum()) for rows in (~inside, inside) for columns in (~inside, inside)
+    )
+    return RegionCounts(tp, fp, fn, tn)
 
 
 def mean_over_classes(values: ArrayLike) -> ClassMean:
@@ -332,10 +426,10 @@ def mean_over_classes(values: ArrayLike) -> ClassMean:
     return ClassMean(mean=mean, n=int(valid.size), left_out=int(array.size - valid.size))
 
 
-def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> NDArray[np.float64]:
-    """Divide; 0 / 0 is NaN without a warning."""
-    top, bottom = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
-    return np.divide(top, bottom, out=np.full(np.broadcast(top, bottom).shape, np.nan), where=bottom != 0)
+def _ratio(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
+    """Divide a part by its whole; 0 / 0 is NaN without a warning."""
+    with np.errstate(invalid="ignore"):
+        return np.true_divide(part, whole)
 
 
 def _ratio_or_worst(

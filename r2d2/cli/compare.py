@@ -37,7 +37,7 @@ class OnUnmatchedName(StrEnum):
 
 def compare(
     evaluations: list[Path] = typer.Argument(
-        ..., metavar="A B [C ...]", help="Folders of r2d2 evaluate, or summary.json files of nnU-Net v2."
+        ..., metavar="EVALUATION", help="Two or more: folders of r2d2 evaluate, or summary.json files of nnU-Net v2."
     ),
     metric: list[str] = typer.Option(
         None, help="Metric to compare; may be repeated. Else dice, hd95_mm and nsd, as far as all have them."
@@ -92,20 +92,23 @@ def _print_ranking(console: Console, ranking: Ranking) -> None:
     from rich import box
     from rich.table import Table
 
-    cases = f"{ranking.cases} cases of {ranking.patients} patients"
-    title = f"{ranking.metric} ({ranking.better} is better): ranking, {cases}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    labels = f"{len(ranking.labels)} labels" if len(ranking.labels) > 1 else ranking.labels[0]
+    console.print(
+        f"\n{ranking.metric} ({ranking.better} is better): ranking over {labels}, {ranking.cases} cases of "
+        f"{ranking.patients} patients"
+    )
+    table = Table(box=box.SIMPLE_HEAD)
     for name in ("rank", "model", _SCORES[ranking.scheme], f"{_percent(ranking.confidence)} of ranks", "best in"):
         table.add_column(name, justify="left" if name == "model" else "right")
     digits = _digits(ranking.metric) if ranking.scheme == "aggregate_then_rank" else 2
     for model in ranking.models:
         interval = "-" if math.isnan(model.low) else f"{model.low:g} to {model.high:g}"
-        best = f"{model.shares.get(1.0, 0.0):.0%}" if model.shares else "-"
+        best = f"{model.shares.get(1.0, 0.0) * 100:.0f} %" if model.shares else "-"
         table.add_row(f"{model.rank:g}", model.name, f"{model.score:.{digits}f}", interval, best)
     console.print(table)
     if not math.isnan(ranking.kendall_tau_mean):
         console.print(
-            f"Kendall's tau of {ranking.resamples} bootstrap rankings with this one: "
+            f"Kendall's tau with {ranking.resamples} bootstrap rankings: "
             f"{ranking.kendall_tau_mean:.2f} on average, {ranking.kendall_tau_low:.2f} at the 2.5th percentile"
         )
 
@@ -122,11 +125,8 @@ def _print_pairs(console: Console, ranking: Ranking, comparisons: list[Compariso
     from rich.table import Table
 
     percent = _percent(ranking.confidence)
-    table = Table(
-        title=f"\n{ranking.metric}: paired differences, mean over cases \\[{percent} interval over patients]",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-    )
+    console.print(f"\n{ranking.metric}: paired differences, mean over cases \\[{percent} interval over patients]")
+    table = Table(box=box.SIMPLE_HEAD)
     is_one_pair = len(comparisons) == 1
     table.add_column("label")
     if not is_one_pair:

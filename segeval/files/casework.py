@@ -234,10 +234,16 @@ def _undeclared(
     ):
         if label_map is None:
             continue
-        same_shape = judged is not None and judged.shape == label_map.array.shape
-        counts = _count_labels(label_map.array[judged] if same_shape else label_map.array)
+        array = label_map.array
+        if judged is not None and judged.shape == array.shape:
+            array = np.where(judged, array, 0)
+        counts = _count_labels(array)
         known = {*declared, options.ignore_label} if role == "reference" else {*declared}
-        unknown = [f"{value} ({count} voxels)" for value, count in counts.items() if value not in known]
+        unknown = [
+            f"{value} ({count} voxel{'s' if count != 1 else ''})"
+            for value, count in counts.items()
+            if value not in known
+        ]
         if unknown:
             faults.append(
                 f"{role} {path} holds label {_listed(unknown)}, not among the declared labels"
@@ -247,8 +253,11 @@ def _undeclared(
 
 
 def _count_labels(array: NDArray[np.unsignedinteger]) -> dict[int, int]:
-    values, counts = np.unique(array, return_counts=True)
-    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+    """Count the voxels of each label, plane by plane, since `bincount` turns what it counts into 64-bit integers."""
+    counts = np.zeros(int(array.max()) + 1, np.int64)
+    for plane in array.T:
+        counts += np.bincount(plane.ravel(order="K"), minlength=len(counts))
+    return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
 
 
 def _listed(items: list[str]) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["SUFFIXES", "read"]
 
 SUFFIXES = (".png", ".tif", ".tiff")
+_FORMATS = ("PNG", "TIFF")
 
 # How Pillow names the pixels in the file, and by how much it multiplies them.
 _GREY_OR_PALETTE = {"1": 1, "L": 1, "L;2": 85, "L;4": 17, "P": 1, "P;1": 1, "P;2": 1, "P;4": 1}
@@ -32,7 +33,9 @@ def read(path: Path) -> NDArray[np.generic]:
     from PIL import Image
 
     try:
-        with Image.open(path, formats=("PNG", "TIFF")) as image:
+        with Image.open(path, formats=_FORMATS) as image:
+            image.verify()  # checksums, which reading pixels does not look at; the file must be opened anew after it
+        with Image.open(path, formats=_FORMATS) as image:
             pages = getattr(image, "n_frames", 1)
             if pages > 1:
                 raise UnreadableLabelMapError(f"{path}: a picture must have one page; received {pages}")

@@ -297,7 +297,7 @@ def _judge(rows: Sequence[PairedDifference], confidence: float) -> list[PairedDi
 
 def _notes(rows: Sequence[PairedDifference], left_out: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     notes = [
-        f"{name} has {len(cases)} cases or more labels that the other lacks; they are left out: {', '.join(cases)}."
+        f"{name}: cases that not every other has are left out: {', '.join(cases)}."
         for name, cases in left_out.items()
         if cases
     ]

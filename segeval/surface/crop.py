@@ -43,12 +43,12 @@ def union_box(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[slic
     box: list[slice] = []
     while first.ndim > 1:
         others = tuple(range(1, first.ndim))
-        along = _extent(first.any(axis=others) | second.any(axis=others))
+        along = _extent(first.view(bool).any(axis=others) | second.view(bool).any(axis=others))
         box.append(along)
         # what is left to find lies in the shadow of these planes along the axis just done
         first = np.bitwise_or.reduce(first[along], axis=0) | np.bitwise_or.reduce(second[along], axis=0)
         second = first
-    return (*box, _extent((first | second) != 0))
+    return (*box, _extent((first | second).view(bool)))
 
 
 def pad_ends(mask: NDArray[np.uint8], shape: Sequence[int]) -> NDArray[np.uint8]:

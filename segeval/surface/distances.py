@@ -147,7 +147,8 @@ def _surfaces(
 
 
 def _elements(codes: NDArray[np.uint8], areas: NDArray[np.float64]) -> _SurfaceGrid:
-    grid = areas.astype(bool).take(codes)
+    # neither 0, which wraps around, nor the last code
+    grid = codes - np.uint8(1) < areas.size - 2
     points = np.flatnonzero(grid)
     return _SurfaceGrid(grid.view(np.uint8), points, areas.take(codes.ravel().take(points)))
 

@@ -53,7 +53,7 @@ def neighbour_codes(padded: NDArray[np.uint8], bits: tuple[int, ...] | None = No
     places = range(padded.ndim) if bits is None else bits
     for stride, place in zip(padded.strides, places, strict=True):
         if stride < flat.size:
-            codes[stride:] |= codes[:-stride] << np.uint8(1 << (padded.ndim - 1 - place))
+            codes[stride:] |= codes[:-stride] * np.uint8(1 << (1 << (padded.ndim - 1 - place)))
     return codes.reshape(padded.shape)
 
 

@@ -13,7 +13,7 @@ import typer
 from r2d2 import __version__
 from r2d2.cli import app
 
-COMMANDS = ("demo", "init", "inspect", "prepare", "train", "predict", "evaluate", "report", "doctor")
+COMMANDS = ("demo", "init", "inspect", "prepare", "train", "predict", "evaluate", "compare", "report", "doctor")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

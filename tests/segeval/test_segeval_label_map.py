@@ -121,6 +121,15 @@ def test_a_fourth_axis_of_one_is_dropped(tmp_path):
     np.testing.assert_array_equal(read_label_map(tmp_path / "a.nrrd").array, labels)
 
 
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_nifti_2(tmp_path, name):
+    labels = random_labels((4, 3, 2))
+    nibabel.save(nibabel.Nifti2Image(labels, np.diag([1.0, 2.0, 3.0, 1.0])), tmp_path / name)
+    read = read_label_map(tmp_path / name)
+    np.testing.assert_array_equal(read.array, labels)
+    assert read.spacing_mm == (1.0, 2.0, 3.0)
+
+
 def test_several_numbers_per_voxel_are_no_label_map(tmp_path):
     """Slicer stores overlapping segments as vectors."""
     image = SimpleITK.GetImageFromArray(np.zeros((4, 3, 2, 2), np.uint8), isVector=True)
@@ -142,8 +151,9 @@ def test_files_cut_short_are_refused(tmp_path, suffix, compress, cut):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii.gz"])
 def test_damaged_compressed_voxels_are_refused(tmp_path, suffix):
+    """Neither ITK nor nibabel looks at the checksum."""
     path = write_with_itk(tmp_path / f"a{suffix}", random_labels((16, 16, 16)))
     whole = bytearray(path.read_bytes())
     whole[-200] ^= 0xFF
@@ -280,12 +290,16 @@ def test_pages_are_refused(tmp_path):
         read_label_map(tmp_path / "a.tif")
 
 
-def test_a_picture_cut_short_is_refused(tmp_path):
+def test_a_picture_cut_short_or_damaged_is_refused(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(random_labels((64, 64))).save(path)
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UnreadableLabelMapError, match="unreadable or truncated"):
-        read_label_map(path)
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[-60] ^= 0xFF
+    for content in (whole[:-100], whole[:-16], bytes(damaged)):
+        path.write_bytes(content)
+        with pytest.raises(UnreadableLabelMapError, match="unreadable or truncated"):
+            read_label_map(path)
 
 
 def test_a_picture_can_be_given_its_spacing(tmp_path):

@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 from naive_metrics import overlap
 
 import segeval
+from segeval.overlap import absolute_volume_difference_ml, long_et_al, region_counts
 
 CLASSES = 4
 label_maps = arrays(np.uint8, (2, 3, 4, 2), elements=st.integers(0, CLASSES - 1))
@@ -68,6 +69,58 @@ def test_counts_may_be_summed_before_dice(maps):
     np.testing.assert_array_equal(segeval.dice_from_counts(summed), whole)
 
 
+@given(label_maps)
+def test_volumes_agree_with_counting_each_mask(maps):
+    matrix = segeval.confusion_matrix(*maps, CLASSES)
+    for label in range(CLASSES):
+        n_ref, n_pred = (int((label_map == label).sum()) for label_map in maps)
+        similarity = 1 - abs(n_ref - n_pred) / (n_ref + n_pred) if n_ref + n_pred else math.nan
+        assert segeval.volume_similarity(matrix)[label] == pytest.approx(similarity, nan_ok=True)
+        assert absolute_volume_difference_ml(matrix, 0.003)[label] == pytest.approx(abs(n_ref - n_pred) * 0.003)
+
+
+@given(label_maps, st.sets(st.integers(0, CLASSES - 1), min_size=1))
+def test_a_region_is_the_union_of_its_labels(maps, region):
+    class_values = (0, 1, 5, 117)
+    labels = np.array(class_values)[maps]
+    wanted = [class_values[index] for index in region]
+    a, b = np.isin(labels, wanted)
+    counts = region_counts(segeval.confusion_matrix(*maps, CLASSES), class_values, wanted)
+    assert counts == ((a & b).sum(), (~a & b).sum(), (a & ~b).sum(), (~a & ~b).sum())
+    assert counts.confusion.tolist() == segeval.confusion_matrix(a, b, 2).tolist()
+
+
+@given(st.lists(label_maps, min_size=1, max_size=4))
+def test_a_stack_of_matrices_is_scored_like_each_of_them(pairs):
+    stack = np.array([segeval.confusion_matrix(*maps, CLASSES) for maps in pairs])
+    for scores in (long_et_al(stack), long_et_al(stack * 0.25)):
+        for metric in (
+            segeval.pixel_accuracy,
+            segeval.mean_accuracy,
+            segeval.mean_iou,
+            segeval.frequency_weighted_iou,
+        ):
+            np.testing.assert_allclose(scores[metric.__name__], [metric(matrix) for matrix in stack], rtol=1e-12)
+    shaped = long_et_al(stack.reshape(1, len(pairs), 1, CLASSES, CLASSES))
+    assert shaped["mean_iou"].shape == (1, len(pairs), 1)
+
+
+@given(label_maps)
+def test_long_et_al_agrees_with_their_definitions_written_out(maps):
+    """n_ij as a plain list, sums as in section 5 of the paper; classes without pixels left out as in score.py."""
+    n = segeval.confusion_matrix(*maps, CLASSES).tolist()
+    t = [sum(row) for row in n]
+    p = [sum(column) for column in zip(*n, strict=True)]
+    classes = range(CLASSES)
+    iou = {i: n[i][i] / (t[i] + p[i] - n[i][i]) for i in classes if t[i] + p[i]}
+    recall = {i: n[i][i] / t[i] for i in classes if t[i]}
+    scores = long_et_al(n)
+    assert scores["pixel_accuracy"] == pytest.approx(sum(n[i][i] for i in classes) / sum(t))
+    assert scores["mean_accuracy"] == pytest.approx(sum(recall.values()) / len(recall))
+    assert scores["mean_iou"] == pytest.approx(sum(iou.values()) / len(iou))
+    assert scores["frequency_weighted_iou"] == pytest.approx(sum(t[i] * iou[i] for i in iou) / sum(t))
+
+
 def test_a_perfect_prediction_scores_one_everywhere():
     matrix = segeval.confusion_matrix([0, 1, 2], [0, 1, 2], 3)
     for metric in (
@@ -123,6 +176,38 @@ def test_nothing_to_average_is_nan():
 def test_counts_of_a_whole_archive_do_not_overflow_or_round():
     """2**40 voxels: Dice = 2·2**39 / (2**40 + 2**39) = 2/3."""
     assert segeval.dice_from_counts([2**39, 2**40, 2**39]) == pytest.approx(2 / 3, rel=1e-15)
+
+
+def test_counts_next_to_2_to_the_53_stay_exact():
+    """In float64 2**53 + 1 is 2**53: one false negative among them must not be lost, nor one voxel of a region."""
+    matrix = [[2**53 + 1, 0, 0], [1, 2**53 + 1, 0], [0, 0, 2**31 + 1]]
+    assert region_counts(matrix, (0, 1, 2), (1,)) == (2**53 + 1, 0, 1, 2**53 + 2**31 + 2)
+    assert region_counts(matrix, (0, 1, 2), (1, 2)) == (2**53 + 2**31 + 2, 0, 1, 2**53 + 1)
+    assert absolute_volume_difference_ml(matrix, 1.0).tolist() == [1, 1, 0]
+    assert segeval.count_classes(matrix)[1].tolist() == [2**53 + 1, 2**53 + 2, 2**53 + 1]
+
+
+@pytest.mark.parametrize(
+    ("class_values", "region", "message"),
+    [
+        ((0, 1), (1, 2), "made of the classes"),
+        ((0, 1), (), "at least one"),
+        ((0, 1, 2), (1,), "each of the 2 rows"),
+    ],
+)
+def test_a_region_is_made_of_the_classes(class_values, region, message):
+    with pytest.raises(segeval.MetricArgumentError, match=message):
+        region_counts([[1, 0], [0, 1]], class_values, region)
+
+
+def test_a_voxel_has_no_negative_volume():
+    with pytest.raises(segeval.MetricArgumentError, match=r"received -0\.1"):
+        absolute_volume_difference_ml([[1]], -0.1)
+
+
+def test_a_stack_must_be_of_square_matrices():
+    with pytest.raises(segeval.ShapeMismatchError, match=r"received shape \(3, 2, 4\)"):
+        long_et_al(np.zeros((3, 2, 4)))
 
 
 def test_counts_need_their_three_columns():

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LabelMapPair", "MaskPair", "digest", "label_map_pairs", "mask_pairs"]
+__all__ = ["IGNORE_LABEL", "LabelMapPair", "MaskPair", "digest", "label_map_pairs", "mask_pairs", "study_pairs"]
 
 Mask = NDArray[np.bool_]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], tuple[Mask, Mask]]
@@ -88,10 +88,22 @@ def label_map_pairs() -> tuple[LabelMapPair, ...]:
     )
 
 
+@functools.cache
+def study_pairs(kind: str) -> tuple[LabelMapPair, ...]:
+    """Make ten volumes of one study, "absent_classes" or "ignored": the labels 1 to 3, some absent; never label 4."""
+    pairs = []
+    for number in range(10):
+        rng = np.random.Generator(np.random.PCG64([3, kind == "ignored", number]))
+        spacing_mm = SPACINGS_MM[int(rng.integers(len(SPACINGS_MM)))]
+        shape = tuple(int(side) for side in rng.integers(6, 12, 3))
+        pairs.append(LabelMapPair(kind, *_label_maps(kind, rng, shape, 4), 5, spacing_mm))
+    return tuple(pairs)
+
+
 def digest() -> str:
     """SHA-256 of all pairs: kinds, shapes, spacings and voxels."""
     total = hashlib.sha256()
-    for pair in (*mask_pairs(), *label_map_pairs()):
+    for pair in (*mask_pairs(), *label_map_pairs(), *study_pairs("absent_classes"), *study_pairs("ignored")):
         size = pair.label if isinstance(pair, MaskPair) else pair.classes
         total.update(repr((pair.kind, pair.reference.shape, pair.spacing_mm, size)).encode())
         total.update(pair.reference.tobytes() + pair.prediction.tobytes())
@@ -106,13 +118,13 @@ def _make_mask_pairs() -> Iterator[MaskPair]:
             axes = 2 + number % 2
             largest = 26 if axes == 2 else 12
             shape = tuple(int(side) for side in rng.integers(5, largest, axes))
+            if number % 6 == 0:
+                shape = (shape[0],) * 2
             if kind == "thin":
                 axes, shape = 3, _thin_shape(rng)
             reference, prediction = draw(rng, shape)
             label = 255 if kind == "foreground_255" else 1
-            yield MaskPair(
-                kind, _valued(reference, label), _valued(prediction, label), label, spacing_mm[3 - axes :]
-            )
+            yield MaskPair(kind, _valued(reference, label), _valued(prediction, label), label, spacing_mm[3 - axes :])
 
 
 def _valued(mask: Mask, label: int) -> NDArray[np.uint8]:
@@ -258,10 +270,16 @@ KINDS: dict[str, tuple[int, Draw]] = {
 
 
 def _label_map_pair(kind: str, rng: np.random.Generator) -> LabelMapPair:
-    """Balls of every class painted over one another; the prediction moves each and errs in some voxels."""
-    classes = int(rng.integers(2, 7))
-    axes = int(rng.integers(2, 4))
+    classes, axes = int(rng.integers(2, 7)), int(rng.integers(2, 4))
     shape = tuple(int(side) for side in rng.integers(6, 24 if axes == 2 else 12, axes))
+    spacing_mm = SPACINGS_MM[int(rng.integers(len(SPACINGS_MM)))]
+    return LabelMapPair(kind, *_label_maps(kind, rng, shape, classes), classes, spacing_mm[3 - axes :])
+
+
+def _label_maps(
+    kind: str, rng: np.random.Generator, shape: tuple[int, ...], classes: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Balls of every class painted over one another; the prediction moves each and errs in some voxels."""
     reference, prediction = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
     for label in range(1, classes):
         structure = _blob(rng, shape)
@@ -275,4 +293,4 @@ def _label_map_pair(kind: str, rng: np.random.Generator) -> LabelMapPair:
         prediction[wrong] = rng.integers(0, classes, shape)[wrong]
     if kind == "ignored":
         reference[rng.integers(0, 100, shape) < int(rng.integers(1, 40))] = IGNORE_LABEL
-    return LabelMapPair(kind, reference, prediction, classes, SPACINGS_MM[int(rng.integers(6))][3 - axes :])
+    return reference, prediction

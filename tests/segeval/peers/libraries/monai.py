@@ -66,21 +66,27 @@ def takes(pair: LabelMapPair) -> bool:
     return pair.ignore_label is None
 
 
-def measure_study(pairs: Sequence[LabelMapPair]) -> dict[str, float]:
-    """Means over a study with the labels 0 to 3, as its metric classes give them: background left out."""
+def measure_study(pairs: Sequence[LabelMapPair]) -> dict[str, list[float]]:
+    """Means over a study as its metric classes give them, background left out: over all, and for each class."""
     import torch
     from monai import metrics
     from monai.networks.utils import one_hot
 
-    dice = metrics.DiceMetric(include_background=False, reduction="mean")
-    iou = metrics.MeanIoU(include_background=False, reduction="mean")
-    hd95 = metrics.HausdorffDistanceMetric(include_background=False, percentile=95, reduction="mean")
+    cumulative = {
+        "dice": metrics.DiceMetric(include_background=False),
+        "iou": metrics.MeanIoU(include_background=False),
+        "hd95": metrics.HausdorffDistanceMetric(include_background=False, percentile=95),
+        "hausdorff": metrics.HausdorffDistanceMetric(include_background=False),
+    }
     for pair in pairs:
-        reference, prediction = (
+        maps = [
             one_hot(torch.as_tensor(labels[None, None].astype(np.int64)), pair.classes)
-            for labels in (pair.reference, pair.prediction)
-        )
-        dice(prediction, reference)
-        iou(prediction, reference)
-        hd95(prediction, reference, spacing=pair.spacing_mm)
-    return {"dice": dice.aggregate().item(), "iou": iou.aggregate().item(), "hd95": hd95.aggregate().item()}
+            for labels in (pair.prediction, pair.reference)
+        ]
+        for name, metric in cumulative.items():
+            metric(*maps, **({"spacing": pair.spacing_mm} if name.startswith("h") else {}))
+    means = {}
+    for name, metric in cumulative.items():
+        means[f"{name} mean"] = metric.aggregate("mean").reshape(-1).tolist()
+        means[f"{name} mean_batch"] = metric.aggregate("mean_batch").reshape(-1).tolist()
+    return means

@@ -26,9 +26,9 @@ class _ArrayReader:
 
 
 def regions_of(pair: LabelMapPair) -> Regions:
-    """Every foreground label, then the region of all labels and that of the first and the last."""
+    """Every foreground label; of three or more, also the region of all and that of the first and the last."""
     foreground = list(range(1, pair.classes))
-    return [*foreground, tuple(foreground), (1, pair.classes - 1)]
+    return [*foreground, tuple(foreground), (1, foreground[-1])] if len(foreground) > 2 else list(foreground)
 
 
 def measure_masks(pairs: Sequence[MaskPair]) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ def measure_masks(pairs: Sequence[MaskPair]) -> dict[str, np.ndarray]:
         for image in (reference, prediction):
             image.SetSpacing(pair.spacing_mm[::-1])
         overlap = sitk.LabelOverlapMeasuresImageFilter()
-        overlap.Execute(reference, prediction)
+        overlap.Execute(prediction, reference)  # source and target: errors are shares of the target
         values["dice"].append(overlap.GetDiceCoefficient(pair.label))
         values["jaccard"].append(overlap.GetJaccardCoefficient(pair.label))
         values["volume_similarity"].append(overlap.GetVolumeSimilarity(pair.label))
