@@ -41,7 +41,7 @@ section > ul { margin: .4rem 0; padding-left: 1.3rem; max-width: 52rem; }
 .scroll td:last-child:not(.figure) { min-width: 9rem; }
 tbody tr:nth-child(even) { background: var(--tint); }
 .figure { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.interval { display: block; color: var(--soft); font-size: .8rem; }
+.interval { display: block; color: var(--soft); font-size: .85em; }
 .scores tbody th { position: sticky; left: 0; background: var(--paper); box-shadow: 1px 0 var(--line);
   max-width: 14rem; white-space: normal; overflow-wrap: anywhere; min-width: 7rem; }
 .scores tbody tr:nth-child(even) th { background: var(--tint); }
@@ -63,6 +63,7 @@ dd { margin: 0; color: var(--soft); }
   tr, .headline, .warnings { break-inside: avoid; }
   .scroll { overflow: visible; }
   table { font-size: 8.5pt; }
+  th, td { padding: .2rem .35rem; }
   .figures.small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 18rem), 1fr)); }
 .figures.wide { grid-template-columns: 1fr 1fr; }
 }
