@@ -75,6 +75,7 @@ def millilitres(value: float) -> str:
 def measure(value: float, metric: Metric) -> str:
     """Print a value of a metric, without its unit.
 
+    >>> from segeval import METRICS
     >>> measure(0.86666, METRICS["dice"]), measure(1.414, METRICS["hd95_mm"])
     ('0.867', '1.41')
     """
@@ -84,6 +85,7 @@ def measure(value: float, metric: Metric) -> str:
 def heading(metric: Metric) -> str:
     """Name a metric with its unit.
 
+    >>> from segeval import METRICS
     >>> heading(METRICS["dice"]), heading(METRICS["hd95_mm"])
     ('Dice', 'HD95, mm')
     """
@@ -93,6 +95,7 @@ def heading(metric: Metric) -> str:
 def interval(score: MeanScore, metric: Metric) -> str:
     """Print a confidence interval, or say that there is none.
 
+    >>> from segeval import METRICS
     >>> interval(MeanScore(0.85, 20, 0, 20, 0.81, 0.88, 0.95), METRICS["dice"])
     '0.810 to 0.880'
     >>> interval(MeanScore(0.85, 1, 0, 1, float("nan"), float("nan"), 0.95), METRICS["dice"])
