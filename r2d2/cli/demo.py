@@ -25,8 +25,8 @@ def demo(
     quiet_tensorflow(False)
     from imgmed import PreparedDataset
     from imgmed.storage import check_absent
-    from r2d2.cli.evaluate import echo_scores
     from r2d2.cli.progress import stages
+    from r2d2.cli.scores import echo_scores
     from r2d2.cli.train import run_here
     from r2d2.evaluation import evaluate_dataset
     from r2d2.preparing import phantom_dataset
@@ -53,7 +53,8 @@ def demo(
         predict_dataset(run, dataset, dataset.splits.test, predictions, reporter)
     _head(4, "evaluate: whole volumes, in their own voxels")
     with stages() as reporter:
-        result = evaluate_dataset(PreparedDataset.read(dataset.folder), "test", predictions, evaluation, reporter)
+        prepared = PreparedDataset.read(dataset.folder)
+        result = evaluate_dataset(prepared, "test", predictions, evaluation, progress=reporter)
     echo_scores(result)
     _head(5, "report: contours on slices, training curves, every case")
     report_on_dataset(dataset, evaluation=evaluation, prediction=predictions, out=report, run_dir=run)

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import datetime
-import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from imgmed import ImgMedError, Volume
 from r2d2.errors import R2D2Error
+from r2d2.report.agreement import agreement_section
+from r2d2.report.cases import cases_section, choose_cases, score_words
+from r2d2.report.contours import draw_overlay
 from r2d2.report.curves import draw_curves, read_epochs
-from r2d2.report.formatting import case_score, millimetres, plural, share, status_words
-from r2d2.report.overlay import OverlayError, draw_overlay, read_overlay
+from r2d2.report.distributions import distributions_section
+from r2d2.report.formatting import plural
+from r2d2.report.method import conventions_section, provenance_section
+from r2d2.report.overlay import Overlay, OverlayError, error_counts, read_overlay
 from r2d2.report.page import Html, figures, page, paragraph, section, warning_box
 from r2d2.report.picture import Picture
 from r2d2.report.provenance import read_provenance
-from r2d2.report.sections import (
-    cases_section,
-    headline,
-    labels_section,
-    method_section,
-    provenance_section,
-    worst_first,
-)
-from segeval import EvaluatedCase, Evaluation, read_evaluation
+from r2d2.report.scores import averages_section, headline, labels_section
+from segeval import EvaluatedCase, Evaluation, Label, SegEvalError, read_evaluation
+from segeval.files.label_map import case_id_of
 
 __all__ = ["ImageOf", "ReportWriteError", "build_report", "write_page"]
 
@@ -41,11 +40,10 @@ def build_report(
     *,
     title: str,
     evaluation_dir: Path,
-    prediction_dir: Path | None,
-    reference: Mapping[str, Path],
-    images: Mapping[str, ImageOf],
-    run_dir: Path | None,
-    labels: Mapping[str, int],
+    prediction_dir: Path | None = None,
+    reference: Mapping[str, Path] | None = None,
+    images: Mapping[str, ImageOf] | None = None,
+    run_dir: Path | None = None,
 ) -> Path:
     """Write an evaluation as one HTML file that holds its pictures and needs nothing else.
 
@@ -55,10 +53,8 @@ def build_report(
         evaluation_dir: folder with `summary.json` and `cases.csv`.
         prediction_dir: folder of the predicted label maps; None takes the paths that the evaluation names.
         reference: reference label map of each case; for others the path that the evaluation names is taken.
-        images: image of each case, its file or a function that gives it; those without one get no picture.
+        images: image of each case, its file or a function that gives it; those without one are drawn as label maps.
         run_dir: run folder for the training curves and the provenance; None leaves them out.
-        labels: integer of each name, background included, for the names in pictures; labels that are not in
-            it keep the name that they have in the evaluation.
 
     Returns:
         `out`.
@@ -69,85 +65,105 @@ def build_report(
         ReportWriteError: the file cannot be written; nothing is left of it.
     """
     evaluation = read_evaluation(evaluation_dir)
-    names = {value: name for name, value in labels.items()}
-    drawn_labels = {
-        names.get(value, name): value for name, value in evaluation.labels.items() if isinstance(value, int)
-    }
+    files = _Files(prediction_dir, reference or {}, images or {})
     body = [
         headline(evaluation),
         warning_box(evaluation.warnings),
         labels_section(evaluation),
-        _overlays_section(evaluation, prediction_dir, reference, images, drawn_labels),
+        distributions_section(evaluation),
+        _overlays_section(evaluation, files),
+        agreement_section(evaluation),
+        averages_section(evaluation),
     ]
     if run_dir is not None:
         body.append(_curves_section(run_dir))
     provenance = [("Evaluation", str(evaluation_dir)), *(read_provenance(run_dir) if run_dir is not None else [])]
-    body += [cases_section(evaluation), method_section(evaluation.conventions), provenance_section(provenance)]
+    body += [cases_section(evaluation), conventions_section(evaluation), provenance_section(provenance)]
     written = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     write_page(out, page(title, f"R2D2 evaluation report, written {written}. Not for clinical decisions.", body))
     return out
 
 
-def choose_cases(evaluation: Evaluation) -> list[tuple[str, EvaluatedCase]]:
-    """Choose cases to be shown: the worst, one at the lower quartile, the median and the best, each once.
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Where the voxels of a case lie."""
 
-    Args:
-        evaluation: the evaluation; cases without any score are passed over.
+    prediction_dir: Path | None
+    references: Mapping[str, Path]
+    images: Mapping[str, ImageOf]
 
-    Returns:
-        What each stands for, and the case.
-    """
-    ranked = [case for case in worst_first(evaluation) if not math.isnan(_dice(case))]
-    if not ranked:
-        return []
-    last = len(ranked) - 1
-    wanted = (("Worst", 0), ("Lower quartile", round(last / 4)), ("Median", round(last / 2)), ("Best", last))
-    chosen: dict[int, str] = {}
-    for name, position in wanted:
-        if name != "Lower quartile" or last >= 6:
-            chosen.setdefault(position, name)
-    return [(name, ranked[position]) for position, name in chosen.items()]
-
-
-def _overlays_section(
-    evaluation: Evaluation,
-    prediction_dir: Path | None,
-    reference: Mapping[str, Path],
-    images: Mapping[str, ImageOf],
-    labels: Mapping[str, int],
-) -> Html:
-    pictures: list[Picture] = []
-    failures: list[str] = []
-    for rank, case in choose_cases(evaluation):
-        image = images.get(case.case_id)
+    def read(self, case: EvaluatedCase, labels: Mapping[str, Label], ignore_label: int | None) -> tuple[Overlay, str]:
+        """Read the slice to be shown; and why it has no scan, where one was given that does not serve."""
+        prediction: Path | None = Path(case.prediction)
+        if self.prediction_dir is not None:
+            prediction = self.prediction_dir / Path(case.prediction).name
+        if all(score.status == "prediction_missing" for score in case.scores):
+            prediction = None
+        reference = self.references.get(case.case_id, Path(case.reference))
+        image = self.images.get(case.case_id)
         if image is None:
-            failures.append(f"No picture of case {case.case_id}: its image was not given.")
-            continue
-        prediction = Path(case.prediction)
-        if prediction_dir is not None:
-            prediction = prediction_dir / prediction.name
+            why = f"No scan of case {case.case_id} was given." if self.images else ""
+            return read_overlay(None, reference, prediction, labels, ignore_label), why
         try:
             scan = image if isinstance(image, Path) else image()
-            overlay = read_overlay(scan, reference.get(case.case_id, Path(case.reference)), prediction)
+            return read_overlay(scan, reference, prediction, labels, ignore_label), ""
         except (ImgMedError, OverlayError) as error:
+            overlay = read_overlay(None, reference, prediction, labels, ignore_label)
+            return overlay, f"The scan of case {case.case_id} is not drawn: {error}."
+
+
+def _overlays_section(evaluation: Evaluation, files: _Files) -> Html:
+    heading = "Worst cases first, on their worst slice"
+    if any(case.case_id == f"{case_id_of(Path(case.reference))}#{_index(case)}" for case in evaluation.cases):
+        return section(
+            heading, paragraph("The cases are slices of volumes; pictures are of whole volumes only.", "note")
+        )
+    pictures: list[Picture] = []
+    failures: list[str] = []
+    has_patient = False
+    for rank, case in choose_cases(evaluation):
+        try:
+            overlay, failure = files.read(case, evaluation.labels, evaluation.ignore_label)
+        except (SegEvalError, OverlayError) as error:
             failures.append(f"No picture of case {case.case_id}: {error}.")
             continue
-        caption = f"{rank} case, {case.case_id}: {_scores_in_words(case)}."
-        alt = (
-            f"{overlay.plane.capitalize()} slice {overlay.position} of case {case.case_id}, the {rank.lower()} case, "
-            f"with the contours of reference and prediction of {', '.join(labels)}. {_scores_in_words(case)}."
-        )
-        pictures.append(draw_overlay(overlay, labels, alt, caption))
+        failures += [failure] if failure else []
+        has_patient |= any(overlay.edges)
+        pictures.append(_draw_case(rank, case, overlay, evaluation))
     explanation = (
-        "The slice on which the reference is largest. Radiological orientation: the patient's right (R) is on the "
-        "left of the picture; A anterior, P posterior, S superior, I inferior. Voxels are drawn at their size in mm."
+        "Each case on the slice with the most wrong voxels. Voxels inside one contour only are wrong: missed inside "
+        "the broad one (reference), too many inside the dashed one (prediction). "
     )
+    if has_patient:
+        explanation += (
+            "Radiological orientation: the patient's right (R) is on the left of the picture; A anterior, P posterior, "
+            "S superior, I inferior. Voxels are drawn at their size in mm."
+        )
     notes = [paragraph(failure, "note") for failure in failures]
     return section(
-        "Reference and prediction",
+        heading,
         *([paragraph(explanation, "note"), figures(pictures, "wide")] if pictures else []),
         *notes,
     )
+
+
+def _index(case: EvaluatedCase) -> str:
+    """Give what stands behind the name of a volume where the case is one of its slices."""
+    return case.case_id.rpartition("#")[2]
+
+
+def _draw_case(rank: str, case: EvaluatedCase, overlay: Overlay, evaluation: Evaluation) -> Picture:
+    """Draw a case with its scores and what is wrong on the slice."""
+    scores = score_words(case, evaluation)
+    missed, extra, other = error_counts(overlay, evaluation.labels)
+    wrong = f"Wrong on this {'slice' if overlay.place else 'image'}: {missed} voxels missed, {extra} too many"
+    wrong += f", {other} under another label." if other else "."
+    place = overlay.place or "The image"
+    alt = (
+        f"{place} of case {case.case_id}, the {rank.lower()} case, with the contours of reference and prediction. "
+        f"{scores}. {wrong}"
+    )
+    return draw_overlay(overlay, evaluation.labels, alt, f"{rank} case, {case.case_id}: {scores}. {wrong}")
 
 
 def _curves_section(run_dir: Path) -> Html:
@@ -157,19 +173,6 @@ def _curves_section(run_dir: Path) -> Html:
     return section(
         "Training", paragraph(f"{plural(len(epochs), 'epoch')} were recorded.", "note"), figures(draw_curves(epochs))
     )
-
-
-def _scores_in_words(case: EvaluatedCase) -> str:
-    parts = []
-    for score in case.scores:
-        words = status_words(score)
-        measured = f"Dice {share(score['dice'])}, HD95 {millimetres(score['hd95_mm'])} mm"
-        parts.append(f"{score.label_name} {f'{words}' if words else measured}")
-    return "; ".join(parts)
-
-
-def _dice(case: EvaluatedCase) -> float:
-    return case_score(tuple(score["dice"] for score in case.scores))
 
 
 def write_page(out: Path, text: str) -> None:

@@ -8,7 +8,7 @@ from html import escape
 from r2d2.report.picture import Picture
 from r2d2.report.style import STYLE
 
-__all__ = ["Cell", "Html", "figures", "page", "paragraph", "section", "table", "warning_box"]
+__all__ = ["Cell", "Html", "figures", "page", "paragraph", "section", "subheading", "table", "warning_box"]
 
 
 class Html(str):
@@ -51,6 +51,15 @@ def section(heading: str, *parts: Html) -> Html:
     return Html(f"<section><h2>{escape(heading)}</h2>\n" + "\n".join(parts) + "</section>")
 
 
+def subheading(text: str) -> Html:
+    """Head a part of a section.
+
+    >>> subheading("A & B")
+    '<h3>A &amp; B</h3>'
+    """
+    return Html(f"<h3>{escape(text)}</h3>")
+
+
 def paragraph(text: Cell, kind: str = "") -> Html:
     """Make a paragraph.
 
@@ -68,6 +77,7 @@ def table(
     caption: str,
     text_columns: Iterable[int] = (0,),
     groups: Sequence[tuple[str, int]] = (),
+    kind: str = "",
 ) -> Html:
     """Make a table that scrolls sideways where it is wider than the page.
 
@@ -77,6 +87,7 @@ def table(
         caption: what the table holds.
         text_columns: columns of words, set flush left; all others hold figures, set flush right.
         groups: headings above the headings, each with the number of columns that it spans.
+        kind: "scores" keeps the first column in sight; "prose" lets it wrap.
 
     Returns:
         The table.
@@ -102,8 +113,8 @@ def table(
         ]
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return Html(
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
-        f"<caption>{escape(caption)}</caption><thead>{above}<tr>{head}</tr></thead>\n<tbody>"
+        f'<div class="{escape(f"scroll {kind}".rstrip())}" tabindex="0" role="region" aria-label="{escape(caption)}">'
+        f"<table><caption>{escape(caption)}</caption><thead>{above}<tr>{head}</tr></thead>\n<tbody>"
         + "\n".join(lines)
         + "</tbody></table></div>"
     )
@@ -114,7 +125,7 @@ def figures(pictures: Iterable[Picture], kind: str = "") -> Html:
 
     Args:
         pictures: what to show.
-        kind: "wide" gives each more room.
+        kind: "wide" gives each more room, "small" less.
 
     Returns:
         The pictures, embedded.

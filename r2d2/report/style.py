@@ -41,8 +41,14 @@ section > ul { margin: .4rem 0; padding-left: 1.3rem; max-width: 52rem; }
 .scroll td:last-child:not(.figure) { min-width: 9rem; }
 tbody tr:nth-child(even) { background: var(--tint); }
 .figure { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.interval { display: block; color: var(--soft); font-size: .85em; }
+.scores tbody th { position: sticky; left: 0; background: var(--paper); box-shadow: 1px 0 var(--line);
+  max-width: 14rem; white-space: normal; overflow-wrap: anywhere; min-width: 7rem; }
+.scores tbody tr:nth-child(even) th { background: var(--tint); }
+.prose tbody th { white-space: normal; min-width: 8rem; }
 .status { display: block; color: var(--rust); font-size: .8rem; }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 1rem; }
+.figures.small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 18rem), 1fr)); }
 .figures.wide { grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }
 figure { margin: 0; padding: .6rem; border: 1px solid var(--line); border-radius: 4px; break-inside: avoid; }
 img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
@@ -57,7 +63,9 @@ dd { margin: 0; color: var(--soft); }
   tr, .headline, .warnings { break-inside: avoid; }
   .scroll { overflow: visible; }
   table { font-size: 8.5pt; }
-  .figures.wide { grid-template-columns: 1fr 1fr; }
+  th, td { padding: .2rem .35rem; }
+  .figures.small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 18rem), 1fr)); }
+.figures.wide { grid-template-columns: 1fr 1fr; }
 }
 """
 """The style sheet of the report."""

@@ -1,4 +1,5 @@
 import base64
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -9,7 +10,7 @@ import pytest
 
 import segeval
 from r2d2.report import ReportWriteError, build_report
-from r2d2.report.build import choose_cases
+from r2d2.report.cases import choose_cases
 
 LABELS = {"background": 0, "body": 1, "<b>tail</b>": 2}
 
@@ -76,7 +77,6 @@ def build(study, **changes):
         "reference": {name: study / "reference" / f"{name}.nii.gz" for name in names},
         "images": {name: study / "images" / f"{name}.nii.gz" for name in names},
         "run_dir": None,
-        "labels": LABELS,
     }
     return build_report(study / "out" / "report.html", **(arguments | changes))
 
@@ -94,12 +94,22 @@ def test_the_page_needs_nothing_but_itself(study):
 def test_pictures_are_embedded_and_described(study):
     page = Page(build(study))
     pictures = page.all("img")
-    assert len(pictures) == 3
     for picture in pictures:
         data = base64.b64decode(picture["src"].removeprefix("data:image/png;base64,"), validate=True)
         assert data.startswith(b"\x89PNG\r\n\x1a\n")
-        assert picture["alt"].startswith("Axial slice 3 of case")
         assert int(picture["width"]) > 300
+    described = [picture["alt"].split(":")[0] for picture in pictures]
+    assert [alt for alt in described if alt.startswith("Axial slice 3 of 6 of case")] == overlays(page)
+    assert len(overlays(page)) == 3
+    for metric in ("Dice", "HD95, mm", "NSD"):
+        assert f"{metric} of every case, by label. body" in described
+    for label in ("body", "<b>tail</b>"):
+        assert f"Bland-Altman plot of the volumes of {label}" in described
+
+
+def overlays(page):
+    """What the pictures of cases show, up to the first colon."""
+    return [alt.split(":")[0] for alt in (picture["alt"] for picture in page.all("img")) if " of case " in alt]
 
 
 def test_headline_and_tables_hold_the_figures(study):
@@ -107,11 +117,47 @@ def test_headline_and_tables_hold_the_figures(study):
     words = Page(build(study)).words
     assert "0.778 Mean foreground Dice 95 % confidence interval" in words
     assert "3 cases of 3 patients, 2 labels (n = 6 scores)" in words
+    assert "the background is not in it" in words
     assert "body 0.889" in words
     assert "0.667" in words
     assert "0.000 missed" in words
     assert words.index("lost 1.000") < words.index("half 0.667") < words.index("good 1.000")
-    assert "the diagonal of the image" in words
+
+
+def test_every_average_has_its_name_and_n(study):
+    """Cases: 1, 5/6, 1/2, so that both orders give 7/9 here. Pooled for label 1: TP 80, FN 16, so 160 / 176."""
+    words = Page(build(study)).words
+    assert "Cases, then labels (nnU-Net’s order)" in words
+    assert "Labels, then cases (MONAI’s order)" in words
+    assert "n scores left out mean n cases left out" in words
+    averages = words[words.index("Averages, by their names") :]
+    assert re.search(r"Dice 0\.778 [0-9. to]+ 6 0 0\.778 [0-9. to]+ 3 0 IoU", averages)
+    assert "body 0.909" in averages
+    assert "Figures of the whole image, background included" in averages
+
+
+def test_conventions_are_a_table_of_metrics_and_missing_structures(study):
+    words = Page(build(study)).words
+    conventions = words[words.index("Conventions used") :]
+    assert "Metrics In neither Not in the reference Missed" in conventions
+    same = (
+        "Dice, IoU, Precision, Sensitivity, Hausdorff, HD95, ASSD, MASD, NSD no value, left out of the mean and counted"
+    )
+    assert f"{same} the worst value: 0, or for distances the diagonal of the image" in conventions
+    assert "the larger of the two directed 95th percentiles" in conventions
+
+
+def test_values_left_out_are_counted_where_the_mean_stands(study):
+    """MONAI's HD95 has no value for a missed structure, ours has: n is 2 of 3 there, and 3 of 3 for Dice."""
+    names = ("good", "half", "lost")
+    pairs = [segeval.CasePair(n, *(study / f / f"{n}.nii.gz" for f in ("reference", "prediction"))) for n in names]
+    chosen = segeval.Conventions(on_empty="monai", metrics=("hd95_mm", "nsd"))
+    evaluation = segeval.evaluate_pairs(pairs, LABELS, conventions=chosen)
+    segeval.write_evaluation(evaluation, study / "evaluation")
+    words = Page(build(study)).words
+    assert "Label HD95, mm n left out NSD n left out" in words
+    assert "<b>tail</b> 0.00 0.00 to 0.00 2 1 0.667" in words
+    assert "Mean foreground HD95, mm" in words
 
 
 def test_strings_from_outside_are_escaped(study):
@@ -139,14 +185,60 @@ def test_the_worst_the_median_and_the_best_case_are_drawn(study):
 def test_a_case_without_a_picture_says_why(study):
     (study / "images" / "half.nii.gz").write_bytes(b"no scan")
     words = Page(build(study, images={name: study / "images" / f"{name}.nii.gz" for name in ("half", "lost")})).words
-    assert "No picture of case good: its image was not given." in words
-    assert "No picture of case half:" in words
-    assert "Worst case, lost" in words
+    assert "No scan of case good was given." in words
+    assert "The scan of case half is not drawn:" in words
+    for case in ("Worst case, lost", "Median case, half", "Best case, good"):
+        assert case in words
+
+
+def test_a_case_without_a_label_map_says_why(study):
+    (study / "prediction" / "half.nii.gz").unlink()
+    page = Page(build(study))
+    assert "No picture of case half:" in page.words
+    assert len(overlays(page)) == 2
+
+
+def test_what_is_wrong_on_the_worst_slice_is_counted(study):
+    """Label 1 lacks 2 × 4 of its voxels on each slice in "half"; label 2 all its 3 × 4 in "lost"."""
+    words = Page(build(study)).words
+    assert "Wrong on this slice: 8 voxels missed, 0 too many. Axial slice 3 of 6." in words
+    assert "Wrong on this slice: 12 voxels missed, 0 too many. Axial slice 3 of 6." in words
+
+
+def test_a_missing_prediction_is_drawn_as_nothing_and_said(study):
+    (study / "prediction" / "lost.nii.gz").unlink()
+    folders = (study / "reference", study / "prediction")
+    segeval.write_evaluation(segeval.evaluate_folder(*folders, LABELS, on_missing="worst"), study / "evaluation")
+    words = Page(build(study)).words
+    assert "Worst case, lost: body no prediction; <b>tail</b> no prediction." in words
+    assert "Wrong on this slice: 28 voxels missed" in words
+    assert "0.000 no prediction" in words
+
+
+def test_slices_as_cases_have_no_pictures(study):
+    folders = (study / "reference", study / "prediction")
+    segeval.write_evaluation(segeval.evaluate_folder(*folders, LABELS, unit="slice"), study / "evaluation")
+    page = Page(build(study))
+    assert overlays(page) == []
+    assert "The cases are slices of volumes" in page.words
+
+
+def test_many_labels_are_named_instead_of_having_columns(study):
+    """Six labels, of which five are nowhere: the table of cases names the worst, and the missed one."""
+    labels = {"body": 1, "tail": 2, **{f"organ {value}": value for value in range(3, 7)}}
+    folders = (study / "reference", study / "prediction")
+    segeval.write_evaluation(segeval.evaluate_folder(*folders, labels), study / "evaluation")
+    words = Page(build(study)).words
+    assert "Case Mean Dice Worst labels In neither Missed" in words
+    organs = ", ".join(f"organ {value}" for value in range(3, 7))
+    assert f"lost 0.500 tail 0.000, body 1.000 {organs} tail" in words
+    assert f"No case has volumes to compare of: {organs}." in words
+    assert "worst of 6 labels: tail missed; body Dice 1.000" in words
 
 
 def test_without_folders_the_paths_of_the_evaluation_are_used(study):
     page = Page(build(study, prediction_dir=None, reference={}))
-    assert len(page.all("img")) == 3
+    assert len(overlays(page)) == 3
 
 
 def test_run_folder_adds_curves_and_provenance(study):
@@ -161,7 +253,7 @@ def test_run_folder_adds_curves_and_provenance(study):
     )
     (run / "environment.json").write_text('{"world_size": 2, "versions": {"keras": "3.15.1"}}')
     page = Page(build(study, run_dir=run))
-    assert len(page.all("img")) == 3 + 4
+    assert sum(" over 1 epoch" in picture["alt"] for picture in page.all("img")) == 4
     for part in ("unet: depth 4", "phantom", "abc123", "Workers 2", "keras 3.15.1", "best 0.250 in epoch 1"):
         assert part in page.words, part
 

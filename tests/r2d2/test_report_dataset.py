@@ -213,6 +213,6 @@ def test_the_command_writes_it(
     assert said("--out", str(tmp_path / "page.html")) == (0, f"wrote {tmp_path / 'page.html'}\n")
     assert "8 cases of 4 patients" in Page(tmp_path / "page.html").words
     code, message = said("--evaluation", "somewhere")
-    assert code == 2 and "needs --evaluation, --prediction and --out together" in message
+    assert code == 2 and "somewhere: no summary.json here" in message
     code, message = said("--run-dir", "somewhere")
-    assert code == 2 and "--run-dir belongs to an evaluation" in message
+    assert code == 2 and "belong to an evaluation" in message

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 from nibabel.orientations import axcodes2ornt, ornt_transform
+from PIL import Image
 
-from r2d2.report.overlay import OverlayError, draw_overlay, read_overlay
+from r2d2.report.contours import draw_overlay
+from r2d2.report.overlay import OverlayError, error_counts, read_overlay
 
 ORIENTATIONS = [
     "".join(codes[axis] for axis in order)
@@ -76,6 +78,73 @@ def test_slices_are_shown_across_the_axis_on_which_they_are_thick(tmp_path, spac
     overlay = read_overlay(*files(tmp_path, *study(), np.diag([*spacing, 1.0])))
     assert (overlay.plane, overlay.edges) == (plane, edges)
     assert overlay.spacing_mm == pytest.approx(spacing_mm, rel=1e-6)
+
+
+def test_the_slice_with_the_most_wrong_voxels_is_shown_not_the_largest(tmp_path):
+    """Slice 3 (from 0) is largest and right; slice 1 has 6 wrong voxels, slice 2 has 4."""
+    image, reference, _ = study()
+    prediction = reference.copy()
+    prediction[2:4, 2:4, 2] = 0
+    prediction[0:2, 0:3, 1] = 1
+    overlay = read_overlay(*files(tmp_path, image, reference, prediction, np.eye(4)))
+    assert overlay.position == 2
+    assert error_counts(overlay, {"a": 1}) == (0, 6, 0)
+
+
+def test_a_voxel_is_wrong_by_its_labels_and_regions(tmp_path):
+    """1 instead of 2 is right for the region of both, wrong for 2 alone; integers of no label are no error."""
+    image, reference, _ = study()
+    prediction = np.where(reference == 1, 2, 0).astype(np.uint8)
+    prediction[0, 0, 1] = 7
+    paths = files(tmp_path, image, reference, prediction, np.eye(4))
+    assert error_counts(read_overlay(*paths, {"whole": (1, 2)}), {"whole": (1, 2)}) == (0, 0, 0)
+    labels = {"whole": (1, 2), "core": 2}
+    overlay = read_overlay(*paths, labels)
+    assert (overlay.position, error_counts(overlay, labels)) == (4, (0, 0, 12))
+
+
+def test_ignored_voxels_are_not_wrong(tmp_path):
+    image, reference, _ = study()
+    judged = reference.copy()
+    judged[2:6, 2:5, 3] = 9
+    prediction = np.zeros_like(reference)
+    overlay = read_overlay(*files(tmp_path, image, judged, prediction, np.eye(4)), {"a": 1}, ignore_label=9)
+    assert (overlay.position, error_counts(overlay, {"a": 1})) == (3, (4, 0, 0))
+
+
+def test_without_a_scan_the_reference_is_drawn_in_greys(tmp_path):
+    _, reference, prediction = files(tmp_path, *study(), np.eye(4))
+    overlay = read_overlay(None, reference, prediction)
+    assert not overlay.has_scan
+    np.testing.assert_array_equal(overlay.image > 0, overlay.reference > 0)
+
+
+def test_pictures_are_drawn_as_they_are(tmp_path):
+    """The first row of a picture is at its top, and it has no left and right of a patient."""
+    label_map = np.zeros((5, 7), np.uint8)
+    label_map[0, 6] = 1
+    colours = np.zeros((5, 7, 3), np.uint8)
+    colours[0, 0] = (30, 60, 90)
+    for name, array in (("image", colours), ("reference", label_map), ("prediction", 0 * label_map)):
+        Image.fromarray(array).save(tmp_path / f"{name}.png")
+    overlay = read_overlay(*(tmp_path / f"{name}.png" for name in ("image", "reference", "prediction")))
+    assert (overlay.edges, overlay.slices, overlay.place) == (("", "", "", ""), 1, "")
+    assert np.argwhere(overlay.reference).tolist() == [[4, 6]]  # rows run from bottom to top
+    assert overlay.image[4, 0] == 60
+
+
+def test_a_scan_that_lies_elsewhere_is_refused(tmp_path):
+    paths = files(tmp_path, *study(), np.eye(4))
+    nibabel.save(nibabel.Nifti1Image(study()[0], np.diag([2.0, 1.0, 1.0, 1.0])), paths[0])
+    with pytest.raises(OverlayError, match="another affine"):
+        read_overlay(*paths)
+
+
+def test_many_labels_can_be_drawn(tmp_path):
+    labels = {f"organ {value}": value for value in range(1, 31)}
+    reference = np.arange(1, 31, dtype=np.uint8).reshape(6, 5, 1)
+    overlay = read_overlay(None, *files(tmp_path, reference, reference, np.roll(reference, 1), np.eye(4))[1:], labels)
+    assert draw_overlay(overlay, labels, "a", "c").png.startswith(b"\x89PNG")
 
 
 def test_without_a_reference_the_largest_prediction_is_shown_and_without_both_the_middle(tmp_path):
