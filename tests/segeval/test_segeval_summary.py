@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from test_segeval_folder import LABELS, pairs_of
+from studies import LABELS, pairs_of
 
 import segeval
 
