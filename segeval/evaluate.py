@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from segeval.by_value import ByValue
 from segeval.confusion import check_same_shape, confusion_matrix
 from segeval.conventions import Conventions, build_conventions, empty_policy
 from segeval.errors import MetricArgumentError
@@ -30,8 +31,8 @@ IMAGE_METRICS = {
 """Metrics of Long et al. (2015), functions of a whole confusion matrix: the background is one of the classes."""
 
 
-@dataclass(frozen=True, slots=True)
-class LabelScore:
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelScore(ByValue):
     """Scores of one label or region in one case.
 
     Attributes:
@@ -78,8 +79,8 @@ class LabelScore:
         return self.tp + self.fp
 
 
-@dataclass(frozen=True, slots=True)
-class CaseEvaluation:
+@dataclass(frozen=True, slots=True, eq=False)
+class CaseEvaluation(ByValue):
     """Scores of one case.
 
     Attributes:

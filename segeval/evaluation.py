@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from segeval.by_value import ByValue
 from segeval.conventions import Conventions
 from segeval.evaluate import IMAGE_METRICS, LabelScore, value_of
 from segeval.labels import Label, class_values_of, label_integers
@@ -31,8 +32,8 @@ _MATRICES_AT_ONCE = 1 << 22
 """Entries of resampled confusion matrices held at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluatedCase:
+@dataclass(frozen=True, slots=True, eq=False)
+class EvaluatedCase(ByValue):
     """Scores of one case together with where they come from.
 
     Attributes:
@@ -55,8 +56,8 @@ class EvaluatedCase:
     image: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class PooledScores:
+@dataclass(frozen=True, slots=True, eq=False)
+class PooledScores(ByValue):
     """Metrics on the voxels of all cases together: large structures and large images weigh most.
 
     Attributes:
@@ -75,8 +76,8 @@ class PooledScores:
     class_values: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation(ByValue):
     """Scores of many cases.
 
     Attributes:

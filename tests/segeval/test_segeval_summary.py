@@ -14,11 +14,6 @@ def evaluation(study):
     return segeval.evaluate_pairs(pairs_of(study, b="training case of this model"), LABELS)
 
 
-def same(first, second):
-    """Equality in which NaN equals NaN."""
-    return repr(first) == repr(second)
-
-
 def test_summary_has_the_layout_that_nnunet_users_parse(evaluation, study):
     path = segeval.write_evaluation(evaluation, study / "out")
     summary = json.loads(path.read_text(encoding="utf-8"))
@@ -94,7 +89,7 @@ def test_cases_csv_has_one_row_a_case_and_label(evaluation, study):
 def test_reading_gives_back_what_was_written(evaluation, study):
     segeval.write_evaluation(evaluation, study / "out")
     again = segeval.read_evaluation(study / "out")
-    assert same(again, evaluation)
+    assert again == evaluation
     assert again.pooled.confusion.dtype == np.int64
 
 
@@ -102,7 +97,7 @@ def test_names_with_commas_quotes_and_newlines_survive(study):
     pairs = pairs_of(study, a='scan, "poor"\nsecond line')
     evaluation = segeval.evaluate_pairs(pairs, {"körper, links": 1, "tail": 2})
     segeval.write_evaluation(evaluation, study / "out")
-    assert same(segeval.read_evaluation(study / "out"), evaluation)
+    assert segeval.read_evaluation(study / "out") == evaluation
 
 
 def test_an_earlier_evaluation_is_replaced_and_nothing_else_is_touched(evaluation, study):
@@ -112,7 +107,7 @@ def test_an_earlier_evaluation_is_replaced_and_nothing_else_is_touched(evaluatio
     shorter = segeval.evaluate_pairs(pairs_of(study)[:2], LABELS)
     segeval.write_evaluation(shorter, out)
     assert sorted(path.name for path in out.iterdir()) == ["cases.csv", "mine.txt", "summary.json"]
-    assert same(segeval.read_evaluation(out), shorter)
+    assert segeval.read_evaluation(out) == shorter
 
 
 def test_an_output_that_is_a_file_is_refused(evaluation, study):
