@@ -183,3 +183,33 @@ def test_a_missing_prediction_can_be_scored_worst(study):
         assert score["hd95_mm"] == score["assd_mm"] == diagonal
     assert evaluation.means["dice"]["body"].mean == pytest.approx((0.8 + 1 + 0) / 3)
     assert any("1 of 3 cases have no prediction" in warning for warning in evaluation.warnings)
+
+
+def test_choices_by_name_and_folders_as_text(study):
+    folders = str(study / "reference"), str(study / "prediction")
+    choices = {"metrics": ("dice", "hd95_mm"), "on_empty": "infinite", "tolerance_mm": 2.0}
+    start = segeval.Conventions(hd95="pooled")
+    evaluation = segeval.evaluate_folder(*folders, LABELS, conventions=start, **choices)
+    assert evaluation.conventions == segeval.Conventions(hd95="pooled", **choices)
+    assert evaluation.cases[1].scores[1].values == {"dice": 0.0, "hd95_mm": math.inf}
+    assert segeval.evaluate_pairs(pairs_of(study), LABELS, **choices).conventions.on_empty == "infinite"
+    in_words = [
+        segeval.CasePair(pair.case_id, str(pair.reference), str(pair.prediction))
+        for pair in segeval.pair_folders(*folders)
+    ]
+    assert segeval.evaluate_pairs(in_words, LABELS, conventions=start, **choices) == evaluation
+
+
+def test_numbers_of_numpy_become_numbers_of_python(study):
+    """They come from tables, and JSON knows only Python's."""
+    evaluation = segeval.evaluate_folder(
+        study / "reference",
+        study / "prediction",
+        {"body": np.int16(1), "tail": np.uint8(2)},
+        ignore_label=np.int64(9),
+        seed=np.int64(3),
+        patient_ids={"a": np.int64(7)},
+    )
+    segeval.write_evaluation(evaluation, study / "out")
+    assert segeval.read_evaluation(study / "out") == evaluation
+    assert (evaluation.ignore_label, evaluation.seed, evaluation.cases[0].patient_id) == (9, 3, "7")

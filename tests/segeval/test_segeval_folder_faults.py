@@ -148,9 +148,16 @@ def test_many_undeclared_labels_are_counted_and_cut(study, write_label_map):
 
 
 def test_wrong_choices_are_refused_before_files_are_read():
-    for choices in ({"on_missing": "skip"}, {"unit": "patient"}, {"slice_axis": 3}, {"spacing_mm": (1.0, -1.0)}):
+    wrong = (
+        *({"on_missing": "skip"}, {"unit": "patient"}, {"slice_axis": 3}, {"slice_axis": 1.0}),
+        *({"spacing_mm": (1.0, -1.0)}, {"seed": -1}, {"seed": None}, {"seed": 1.5}, {"seed": True}),
+        *({"ignore_label": 1.5}, {"on_empty": "mine"}, {"on_emty": "monai"}),
+    )
+    for choices in wrong:
         with pytest.raises(MetricArgumentError, match=next(iter(choices))):
             segeval.evaluate_pairs([], LABELS, **choices)
+        with pytest.raises(MetricArgumentError, match=next(iter(choices))):
+            segeval.evaluate_folder("nowhere", "nothing", LABELS, **choices)
     by_name = segeval.Conventions(tolerance_mm={"body": 1.0})
     with pytest.raises(MetricArgumentError, match="without tail"):
         segeval.evaluate_pairs([], LABELS, conventions=by_name)

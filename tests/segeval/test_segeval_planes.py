@@ -66,3 +66,13 @@ def test_pictures_against_nifti_as_r2d2_writes_it_for_them(pictures, write_label
     assert without_paths(evaluation) == without_paths(expected)
     with pytest.raises(EvaluationInputError, match="the affines of prediction"):
         segeval.evaluate_folder(pictures / "reference", pictures / "other", {"cell": 255})
+
+
+def test_a_slice_and_a_file_of_the_same_name_are_a_fault(tmp_path, write_label_map):
+    for side in ("reference", "prediction"):
+        write_label_map(tmp_path / side / "a.nii.gz", np.ones((4, 4, 2), np.uint8))
+        write_label_map(tmp_path / side / "a#1.nii.gz", np.ones((4, 4), np.uint8))
+    folders = tmp_path / "reference", tmp_path / "prediction"
+    assert len(segeval.evaluate_folder(*folders).cases) == 2
+    with pytest.raises(EvaluationInputError, match="case a#1: a file and a slice of another have this name"):
+        segeval.evaluate_folder(*folders, unit="slice")
