@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -98,6 +99,74 @@ def test_names_with_commas_quotes_and_newlines_survive(study):
     evaluation = segeval.evaluate_pairs(pairs, {"körper, links": 1, "tail": 2})
     segeval.write_evaluation(evaluation, study / "out")
     assert segeval.read_evaluation(study / "out") == evaluation
+
+
+@pytest.mark.parametrize(
+    "name", ["(1, 2)", "cr\rlf", "\n", "\t", "a#1", "<b>&'", 'a"b', "ünï", " spaces ", ",", "nan", "-1", "=1+1"]
+)
+def test_any_name_survives(study, name):
+    """Of a label, a file, a patient and a note; and the last of them alone in its column."""
+    for side in ("reference", "prediction"):
+        (study / side / "a.nii.gz").rename(study / side / f"{name}.nii.gz")
+    evaluation = segeval.evaluate_folder(
+        study / "reference",
+        study / "prediction",
+        {name: 1, "tail": 2},
+        patient_ids={name: name},
+        notes={name: name},
+        metrics=("dice",),
+    )
+    segeval.write_evaluation(evaluation, study / "out")
+    assert segeval.read_evaluation(study / "out") == evaluation
+
+
+def test_a_file_name_in_another_encoding_survives(study):
+    for side in ("reference", "prediction"):
+        (study / side / "a.nii.gz").rename(study / side / os.fsdecode(b"caf\xe9.nii.gz"))
+    evaluation = segeval.evaluate_folder(study / "reference", study / "prediction", LABELS)
+    path = segeval.write_evaluation(evaluation, study / "out")
+    assert segeval.read_evaluation(study / "out") == evaluation
+    path.read_bytes().decode("utf-8")  # other readers of JSON need plain UTF-8
+
+
+def test_regions_tolerances_and_infinities_survive(study):
+    evaluation = segeval.evaluate_folder(
+        study / "reference",
+        study / "prediction",
+        {"whole": (2, 1), "tail": 2, "body": (1,)},
+        on_empty="infinite",
+        tolerance_mm={"whole": 2.5, "tail": 0.0, "body": 1},
+        metrics=tuple(segeval.METRICS),
+    )
+    assert math.isinf(evaluation.means["hd95_mm"]["tail"].mean)
+    segeval.write_evaluation(evaluation, str(study / "out"))
+    assert segeval.read_evaluation(str(study / "out")) == evaluation
+
+
+def test_files_of_two_evaluations_do_not_pass_for_one(evaluation, study):
+    """As two processes that write into one folder could leave them, or a crash between the two files."""
+    segeval.write_evaluation(evaluation, study / "out")
+    other = segeval.evaluate_pairs(pairs_of(study), LABELS, on_empty="infinite")
+    segeval.write_evaluation(other, study / "other")
+    (study / "other" / "cases.csv").replace(study / "out" / "cases.csv")
+    with pytest.raises(segeval.EvaluationFormatError, match=r"cases\.csv was changed or is of another evaluation"):
+        segeval.read_evaluation(study / "out")
+
+
+def test_an_interrupted_write_leaves_the_old_evaluation_and_nothing_else(evaluation, study, monkeypatch):
+    out = study / "out"
+    segeval.write_evaluation(evaluation, out)
+
+    def interrupt(descriptor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    for place in (out, study / "new"):
+        with pytest.raises(KeyboardInterrupt):
+            segeval.write_evaluation(evaluation, place)
+    assert sorted(path.name for path in out.iterdir()) == ["cases.csv", "summary.json"]
+    assert not (study / "new").exists()
+    assert segeval.read_evaluation(out) == evaluation
 
 
 def test_an_earlier_evaluation_is_replaced_and_nothing_else_is_touched(evaluation, study):
