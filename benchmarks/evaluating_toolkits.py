@@ -31,8 +31,9 @@ def segeval_tasks() -> dict[str, Task]:
 
     def overlap(pair: Pair, labels: Collection[int]) -> Scores:
         confusion = segeval.confusion_matrix(pair.reference, pair.prediction, pair.labels + 1)
-        per_label = {metric: getattr(segeval, metric)(confusion) for metric in OF_LABELS}
-        image = {metric: float(getattr(segeval, metric)(confusion)) for metric in OF_IMAGE}
+        found = segeval.overlap_scores(confusion)
+        per_label = {metric: found[metric] for metric in OF_LABELS}
+        image = {metric: float(found[metric]) for metric in OF_IMAGE}
         counts = segeval.count_classes(confusion)
         scores = {label: {metric: float(values[label]) for metric, values in per_label.items()} for label in labels}
         for label in labels:

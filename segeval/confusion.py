@@ -274,8 +274,9 @@ def _runs(
     last = np.flatnonzero(changes)
     if last.size >= reference.size // 4:
         return reference, prediction, None
-    bounds = np.concatenate(([0], last + 1, [reference.size]))
-    return reference[bounds[:-1]], prediction[bounds[:-1]], np.diff(bounds)
+    bounds = np.empty(last.size + 2, last.dtype)
+    bounds[0], bounds[1:-1], bounds[-1] = -1, last, reference.size - 1
+    return reference[bounds[1:]], prediction[bounds[1:]], bounds[1:] - bounds[:-1]
 
 
 def _unsigned(labels: NDArray[Any]) -> NDArray[Any]:
@@ -296,11 +297,9 @@ def _add_pairs(
     totals += np.bincount(codes, weights=voxels, minlength=totals.size).astype(np.int64, copy=False)
 
 
-def _check_range(values: NDArray[np.generic], name: str, num_classes: int) -> None:
-    if values.size == 0:
-        return
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high >= num_classes:
+def _check_range(values: NDArray[Any], name: str, num_classes: int) -> None:
+    if values.size and _unsigned(values).max() >= num_classes:
+        low, high = int(values.min()), int(values.max())
         outside = low if low < 0 else high
         raise LabelRangeError(
             f"{name} must lie in 0 to {num_classes - 1} (num_classes={num_classes}); received {outside}"

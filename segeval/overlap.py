@@ -7,7 +7,7 @@ left.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = [
     "mean_accuracy",
     "mean_iou",
     "mean_over_classes",
+    "overlap_scores",
     "pixel_accuracy",
     "precision",
     "region_counts",
@@ -75,8 +76,7 @@ def dice(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> dice([[1, 0], [1, 2]]).round(3).tolist()
         [0.667, 0.8]
     """
-    both, reference, prediction = class_sums(check_counts(confusion))
-    return _ratio(2 * both, reference + prediction)
+    return _of_matrix(_dice, confusion)
 
 
 def dice_from_counts(counts: ArrayLike) -> NDArray[np.float64]:
@@ -100,7 +100,8 @@ def dice_from_counts(counts: ArrayLike) -> NDArray[np.float64]:
         raise ShapeMismatchError(
             f"counts must end in an axis of 3 (intersection, reference, prediction); received {array.shape}"
         )
-    return _ratio(2 * array[..., 0], array[..., 1] + array[..., 2])
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+        return np.true_divide(2 * array[..., 0], array[..., 1] + array[..., 2])
 
 
 def jaccard(confusion: ArrayLike) -> NDArray[np.float64]:
@@ -119,8 +120,7 @@ def jaccard(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> jaccard([[1, 0], [1, 2]]).round(3).tolist()
         [0.5, 0.667]
     """
-    both, reference, prediction = class_sums(check_counts(confusion))
-    return _ratio(both, reference + prediction - both)
+    return _of_matrix(_jaccard, confusion)
 
 
 def precision(confusion: ArrayLike) -> NDArray[np.float64]:
@@ -139,8 +139,7 @@ def precision(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> precision([[1, 0], [1, 2]]).tolist()
         [0.5, 1.0]
     """
-    both, reference, prediction = class_sums(check_counts(confusion))
-    return _ratio_or_worst(both, prediction, reference)
+    return _of_matrix(_precision, confusion)
 
 
 def sensitivity(confusion: ArrayLike) -> NDArray[np.float64]:
@@ -159,8 +158,7 @@ def sensitivity(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> sensitivity([[1, 0], [1, 2]]).round(3).tolist()
         [1.0, 0.667]
     """
-    both, reference, prediction = class_sums(check_counts(confusion))
-    return _ratio_or_worst(both, reference, prediction)
+    return _of_matrix(_sensitivity, confusion)
 
 
 def specificity(confusion: ArrayLike) -> NDArray[np.float64]:
@@ -182,10 +180,7 @@ def specificity(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> specificity([[1, 0], [1, 2]]).round(3).tolist()
         [0.667, 1.0]
     """
-    both, reference, prediction = class_sums(check_counts(confusion))
-    total = reference.sum()
-    outside_both = total - reference - prediction + both
-    return _ratio_or_worst(outside_both, total - reference, total - prediction)
+    return _of_matrix(_specificity, confusion)
 
 
 def pixel_accuracy(confusion: ArrayLike) -> float:
@@ -204,7 +199,7 @@ def pixel_accuracy(confusion: ArrayLike) -> float:
         >>> pixel_accuracy([[1, 0], [1, 2]])
         0.75
     """
-    return float(_pixel_accuracy(*class_sums(check_counts(confusion))))
+    return float(_of_matrix(_pixel_accuracy, confusion))
 
 
 def mean_accuracy(confusion: ArrayLike) -> float:
@@ -225,7 +220,7 @@ def mean_accuracy(confusion: ArrayLike) -> float:
         >>> round(mean_accuracy([[1, 0], [1, 2]]), 4)
         0.8333
     """
-    return float(_mean_accuracy(*class_sums(check_counts(confusion))))
+    return float(_of_matrix(_mean_accuracy, confusion))
 
 
 def mean_iou(confusion: ArrayLike) -> float:
@@ -246,7 +241,7 @@ def mean_iou(confusion: ArrayLike) -> float:
         >>> round(mean_iou([[1, 0], [1, 2]]), 4)
         0.5833
     """
-    return float(_mean_iou(*class_sums(check_counts(confusion))))
+    return float(_of_matrix(_mean_iou, confusion))
 
 
 def frequency_weighted_iou(confusion: ArrayLike) -> float:
@@ -265,68 +260,7 @@ def frequency_weighted_iou(confusion: ArrayLike) -> float:
         >>> frequency_weighted_iou([[1, 0], [1, 2]])
         0.625
     """
-    return float(_frequency_weighted_iou(*class_sums(check_counts(confusion))))
-
-
-def long_et_al(matrices: ArrayLike) -> dict[str, NDArray[np.float64]]:
-    """Compute the four metrics of Long et al. (2015) for a whole stack of confusion matrices at once.
-
-    Args:
-        matrices: (..., num_classes, num_classes), rows reference: counts, or sums of counts with weights of any kind,
-            as a bootstrap draws them.
-
-    Returns:
-        float64 (...) each: pixel_accuracy, mean_accuracy, mean_iou and frequency_weighted_iou, as the functions of
-        these names.
-
-    Raises:
-        ShapeMismatchError: the last two axes are not equal.
-
-    Example:
-        >>> scores = long_et_al([[[1, 0], [1, 2]], [[0.5, 0.0], [0.0, 0.5]]])
-        >>> scores["pixel_accuracy"].tolist(), scores["mean_iou"].round(4).tolist()
-        ([0.75, 1.0], [0.5833, 1.0])
-    """
-    stack = np.asarray(matrices)
-    if stack.ndim < 2 or stack.shape[-1] != stack.shape[-2]:
-        raise ShapeMismatchError(
-            f"confusion matrices must be square (..., num_classes, num_classes); received shape {stack.shape}"
-        )
-    stack = stack.astype(np.int64 if stack.dtype.kind in "iu" else np.float64, copy=False)
-    sums = class_sums(stack)
-    return {
-        "pixel_accuracy": _pixel_accuracy(*sums),
-        "mean_accuracy": _mean_accuracy(*sums),
-        "mean_iou": _mean_iou(*sums),
-        "frequency_weighted_iou": _frequency_weighted_iou(*sums),
-    }
-
-
-_Counts = NDArray[Any]
-"""Counts of each class along the last axis."""
-
-
-def _pixel_accuracy(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
-    return _ratio(both.sum(axis=-1), reference.sum(axis=-1))
-
-
-def _mean_accuracy(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
-    return _mean_of_numbers(_ratio(both, reference))
-
-
-def _mean_iou(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
-    return _mean_of_numbers(_ratio(both, reference + prediction - both))
-
-
-def _frequency_weighted_iou(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
-    iou = _ratio(both, reference + prediction - both)
-    return _ratio(np.where(reference > 0, reference * iou, 0.0).sum(axis=-1), reference.sum(axis=-1))
-
-
-def _mean_of_numbers(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Average along the last axis what is not NaN."""
-    valid = ~np.isnan(values)
-    return _ratio(np.where(valid, values, 0.0).sum(axis=-1), valid.sum(axis=-1))
+    return float(_of_matrix(_frequency_weighted_iou, confusion))
 
 
 def volume_similarity(confusion: ArrayLike) -> NDArray[np.float64]:
@@ -342,8 +276,7 @@ def volume_similarity(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> volume_similarity([[1, 0], [1, 2]]).round(3).tolist()
         [0.667, 0.8]
     """
-    _, reference, prediction = class_sums(check_counts(confusion))
-    return 1 - _ratio(np.abs(prediction - reference), reference + prediction)
+    return _of_matrix(_volume_similarity, confusion)
 
 
 def absolute_volume_difference_ml(confusion: ArrayLike, voxel_ml: float) -> NDArray[np.float64]:
@@ -426,14 +359,136 @@ def mean_over_classes(values: ArrayLike) -> ClassMean:
     return ClassMean(mean=mean, n=int(valid.size), left_out=int(array.size - valid.size))
 
 
-def _ratio(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
-    """Divide a part by its whole; 0 / 0 is NaN without a warning."""
+def overlap_scores(confusion: ArrayLike) -> dict[str, NDArray[np.float64]]:
+    """Compute all overlap metrics of a confusion matrix, or of a stack of them, at once.
+
+    Args:
+        confusion: (..., num_classes, num_classes), rows reference: counts, or sums of counts with weights of any kind,
+            as a bootstrap draws them.
+
+    Returns:
+        By the names of the functions: dice, jaccard, precision, sensitivity, specificity and volume_similarity,
+        float64 (..., num_classes); pixel_accuracy, mean_accuracy, mean_iou and frequency_weighted_iou, float64 (...).
+
+    Raises:
+        ShapeMismatchError: the last two axes are not equal.
+
+    Example:
+        >>> scores = overlap_scores([[1, 0], [1, 2]])
+        >>> scores["dice"].round(3).tolist(), float(scores["pixel_accuracy"])
+        ([0.667, 0.8], 0.75)
+    """
+    return _of_stack(_OF_CLASSES | _OF_IMAGES, confusion)
+
+
+def long_et_al(confusion: ArrayLike) -> dict[str, NDArray[np.float64]]:
+    """Compute the four metrics of Long et al. (2015) of a confusion matrix, or of a stack of them, at once.
+
+    Args:
+        confusion: (..., num_classes, num_classes), as for `overlap_scores`.
+
+    Returns:
+        float64 (...) each: pixel_accuracy, mean_accuracy, mean_iou and frequency_weighted_iou.
+
+    Raises:
+        ShapeMismatchError: the last two axes are not equal.
+
+    Example:
+        >>> scores = long_et_al([[[1, 0], [1, 2]], [[0.5, 0.0], [0.0, 0.5]]])
+        >>> scores["pixel_accuracy"].tolist(), scores["mean_iou"].round(4).tolist()
+        ([0.75, 1.0], [0.5833, 1.0])
+    """
+    return _of_stack(_OF_IMAGES, confusion)
+
+
+# ---- the formulas, of n_ii, t_i and p_i along the last axis -------------------------------------------------
+
+_Counts = NDArray[Any]
+_Formula = Callable[[_Counts, _Counts, _Counts], NDArray[np.float64]]
+
+
+def _of_matrix(formula: _Formula, confusion: ArrayLike) -> NDArray[np.float64]:
+    sums = class_sums(check_counts(confusion))
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+        return formula(*sums)
+
+
+def _of_stack(formulas: dict[str, _Formula], confusion: ArrayLike) -> dict[str, NDArray[np.float64]]:
+    stack = np.asarray(confusion)
+    if stack.ndim < 2 or stack.shape[-1] != stack.shape[-2]:
+        raise ShapeMismatchError(
+            f"confusion matrices must be square (..., num_classes, num_classes); received shape {stack.shape}"
+        )
+    sums = class_sums(stack.astype(np.int64 if stack.dtype.kind in "iu" else np.float64, copy=False))
     with np.errstate(invalid="ignore"):
-        return np.true_divide(part, whole)
+        return {name: formula(*sums) for name, formula in formulas.items()}
 
 
-def _ratio_or_worst(
-    numerator: NDArray[np.int64], denominator: NDArray[np.int64], other: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Divide; an empty denominator gives 0 where the other mask is not empty, else NaN."""
-    return np.where((denominator == 0) & (other > 0), 0.0, _ratio(numerator, denominator))
+def _sum(values: NDArray[Any]) -> NDArray[Any]:
+    return np.add.reduce(values, axis=-1)  # what .sum() calls in the end
+
+
+def _dice(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
+    return 2 * both / (reference + prediction)
+
+
+def _jaccard(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
+    return both / (reference + prediction - both)
+
+
+def _precision(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
+    # where nothing is predicted, 0 / reference is 0, the worst, or NaN where there is no reference either
+    return both / np.where(prediction == 0, reference, prediction)
+
+
+def _sensitivity(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
+    return _precision(both, prediction, reference)
+
+
+def _specificity(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
+    total = reference.sum(axis=-1, keepdims=True)
+    outside_reference, outside_prediction = total - reference, total - prediction
+    return _sensitivity(outside_reference - prediction + both, outside_reference, outside_prediction)
+
+
+def _volume_similarity(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
+    return 1 - np.abs(prediction - reference) / (reference + prediction)
+
+
+def _pixel_accuracy(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
+    return _sum(both) / _sum(reference)
+
+
+def _mean_accuracy(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
+    return _mean_of_numbers(both / reference)
+
+
+def _mean_iou(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
+    return _mean_of_numbers(_jaccard(both, reference, prediction))
+
+
+def _frequency_weighted_iou(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
+    weighted = np.where(reference > 0, reference * _jaccard(both, reference, prediction), 0.0)
+    return _sum(weighted) / _sum(reference)
+
+
+def _mean_of_numbers(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average along the last axis what is not NaN."""
+    valid = ~np.isnan(values)
+    return _sum(np.where(valid, values, 0.0)) / _sum(valid)
+
+
+_OF_CLASSES: dict[str, _Formula] = {
+    "dice": _dice,
+    "jaccard": _jaccard,
+    "precision": _precision,
+    "sensitivity": _sensitivity,
+    "specificity": _specificity,
+    "volume_similarity": _volume_similarity,
+}
+_OF_IMAGES: dict[str, _Formula] = {
+    "pixel_accuracy": _pixel_accuracy,
+    "mean_accuracy": _mean_accuracy,
+    "mean_iou": _mean_iou,
+    "frequency_weighted_iou": _frequency_weighted_iou,
+}

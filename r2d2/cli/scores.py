@@ -46,7 +46,7 @@ def echo_scores(evaluation: Evaluation) -> None:
         table.add_section()
         table.add_row("mean of the labels", *_cells(evaluation.foreground, names))
     console.print(table)
-    for line in (*_statuses(evaluation), _image_figures(evaluation)):
+    for line in (*_statuses(evaluation), *_choices(evaluation, names), _image_figures(evaluation)):
         typer.echo(line, err=True)
     for warning in evaluation.warnings:
         typer.echo(f"warning: {warning}", err=True)
@@ -84,6 +84,16 @@ def _statuses(evaluation: Evaluation) -> list[str]:
     if lines:
         lines.append(f"  what those are worth: --on-empty {evaluation.conventions.on_empty} (see summary.json)")
     return lines
+
+
+def _choices(evaluation: Evaluation, names: Sequence[str]) -> list[str]:
+    """Say what the figures of the table rest on."""
+    from segeval import METRICS, describe_conventions
+
+    words = describe_conventions(evaluation.conventions)
+    wanted = {"hd95_mm": "hd95_mm variant", "nsd": "nsd tolerance"}
+    said = [f"{METRICS[name].title}: {words[key]}" for name, key in wanted.items() if name in names]
+    return [". ".join(said) + "."] if said else []
 
 
 def _image_figures(evaluation: Evaluation) -> str:

@@ -52,8 +52,8 @@ def draw_overlay(overlay: Overlay, labels: Mapping[str, Label], alt: str, captio
     whole.add_patch(
         Rectangle((left, bottom), right - left, top - bottom, fill=False, edgecolor="#F0E442", linewidth=1.2)
     )
-    what = "Image" if overlay.has_scan else "Reference in grey, no scan"
-    whole.set_title(f"{what}; the frame is shown enlarged", fontsize=9)
+    what = "Image" if overlay.has_scan else "No scan"
+    whole.set_title(f"{what}, frame enlarged", fontsize=9)
     letter_edges(whole, overlay.edges)
     part.set_xlim(left, right)
     part.set_ylim(bottom, top)
