@@ -75,8 +75,10 @@ def _nnunet_table(cases: Sequence[dict[str, Any]]) -> ScoreTable:
     repeated = sorted({case_id for case_id in case_ids if case_ids.count(case_id) > 1})
     if repeated:
         raise ComparisonError([f"several cases have a reference file of the same name: {', '.join(repeated)}"])
-    values = [value for value in (_label(key) for key in cases[0]["metrics"]) if value != 0]
-    keys = [label_key(value) for value in values]
+    labels = {key: _label(key) for key in cases[0]["metrics"] if _label(key) != 0}
+    keys = list(labels)
+    if len(set(labels.values())) < len(keys):
+        raise ValueError(f"two of the labels {', '.join(keys)} are the same")
     other = [
         case_id for case_id, case in zip(case_ids, cases, strict=True) if set(case["metrics"]) - {"0"} != set(keys)
     ]
@@ -90,7 +92,7 @@ def _nnunet_table(cases: Sequence[dict[str, Any]]) -> ScoreTable:
     return ScoreTable(
         case_ids=case_ids,
         patient_ids=case_ids,
-        labels=dict(zip(keys, values, strict=True)),
+        labels={label_key(label): label for label in labels.values()},
         metrics={ours: column(theirs) for ours, theirs in _NNUNET_METRICS.items()},
         n_ref=counts["TP"] + counts["FN"],
         voxels=counts["TP"] + counts["FP"] + counts["FN"] + counts["TN"],
@@ -105,7 +107,6 @@ def _case_id(reference_file: str) -> str:
 
 
 def _label(key: str) -> Label:
-    """Read "1" or "(1, 2)"."""
-    if key.startswith("("):
-        return tuple(int(part) for part in key.strip("()").split(",") if part.strip())
-    return int(key)
+    """Read "1" or "(1, 2)", which nnU-Net writes in any order, and as "(1,)" for a region of one label."""
+    parts = tuple(sorted(int(part) for part in key.strip("()").split(",") if part.strip()))
+    return parts if len(parts) > 1 else parts[0]

@@ -364,8 +364,23 @@ class TestReadScores:
 
     def test_nnunets_own_file(self):
         scores = read_scores(NNUNET)
-        assert scores.labels == {"1": 1, "2": 2, "(1, 2)": (1, 2)} or set(scores.labels.values()) == {1, 2, (1, 2)}
+        assert scores.labels == {"1": 1, "2": 2, "(1, 2)": (1, 2)}
         assert scores.case_ids == ("a", "b", "c") and set(scores.metrics) == {"dice", "jaccard"}
+
+    def test_a_region_is_the_same_in_any_order_and_one_of_a_single_label_is_that_label(self, tmp_path):
+        """nnU-Net keeps the order of its dataset.json, and writes a region of one label as "(2,)"."""
+        text = NNUNET.read_text(encoding="utf-8").replace('"(1, 2)"', '"(2, 1)"').replace('"2"', '"(2,)"')
+        (tmp_path / "summary.json").write_text(text, encoding="utf-8")
+        scores, sorted_scores = read_scores(tmp_path), read_scores(NNUNET)
+        assert scores.labels == {"1": 1, "2": 2, "(1, 2)": (1, 2)}
+        np.testing.assert_array_equal(scores.metrics["dice"], sorted_scores.metrics["dice"])
+        assert all(row.difference.mean == 0 for row in compare(scores, sorted_scores, metrics=["dice"]).rows)
+
+    def test_one_label_under_two_keys_is_refused(self, tmp_path):
+        text = NNUNET.read_text(encoding="utf-8").replace('"2"', '"(1,)"')
+        (tmp_path / "summary.json").write_text(text, encoding="utf-8")
+        with pytest.raises(EvaluationFormatError, match="are the same"):
+            read_scores(tmp_path)
 
     def test_nnunets_and_ours_agree_case_by_case(self, ours):
         result = compare(read_scores(ours), read_scores(NNUNET), on_unmatched="leave_out")
