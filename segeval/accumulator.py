@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from segeval.by_value import ByValue
 from segeval.confusion import check_counts, confusion_matrix
 from segeval.errors import MetricArgumentError
 from segeval.overlap import (
@@ -25,8 +26,8 @@ from segeval.overlap import (
 __all__ = ["OverlapAccumulator", "OverlapResult"]
 
 
-@dataclass(frozen=True, slots=True)
-class OverlapResult:
+@dataclass(frozen=True, slots=True, eq=False)
+class OverlapResult(ByValue):
     """Overlap pooled over all voxels seen, each value a function of the summed confusion matrix.
 
     Attributes:

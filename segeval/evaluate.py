@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from segeval.by_value import ByValue
 from segeval.confusion import check_same_shape, confusion_matrix
 from segeval.conventions import Conventions, build_conventions, empty_policy
+from segeval.errors import MetricArgumentError
 from segeval.labels import Label, check_labels, class_indices, class_values_of, label_integers, label_key
 from segeval.mask_pair import MaskPair, union_box
 from segeval.metrics import METRICS
@@ -29,8 +31,8 @@ IMAGE_METRICS = {
 """Metrics of Long et al. (2015), functions of a whole confusion matrix: the background is one of the classes."""
 
 
-@dataclass(frozen=True, slots=True)
-class LabelScore:
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelScore(ByValue):
     """Scores of one label or region in one case.
 
     Attributes:
@@ -77,8 +79,8 @@ class LabelScore:
         return self.tp + self.fp
 
 
-@dataclass(frozen=True, slots=True)
-class CaseEvaluation:
+@dataclass(frozen=True, slots=True, eq=False)
+class CaseEvaluation(ByValue):
     """Scores of one case.
 
     Attributes:
@@ -97,28 +99,30 @@ class CaseEvaluation:
 
     @property
     def image(self) -> dict[str, float]:
-        """The metrics of `IMAGE_METRICS`, the background one of the classes."""
+        """The metrics of `IMAGE_METRICS`, the background one of the classes; 0 where the prediction is missing."""
+        if any(score.status == "prediction_missing" for score in self.scores):
+            return dict.fromkeys(IMAGE_METRICS, 0.0)
         return {name: metric(self.confusion) for name, metric in IMAGE_METRICS.items()}
 
     @property
     def pixel_accuracy(self) -> float:
         """Share of all voxels with the right class (Long et al. 2015), the background included."""
-        return pixel_accuracy(self.confusion)
+        return self.image["pixel_accuracy"]
 
     @property
     def mean_accuracy(self) -> float:
         """Mean over the reference's classes of the share found (Long et al. 2015), the background included."""
-        return mean_accuracy(self.confusion)
+        return self.image["mean_accuracy"]
 
     @property
     def mean_iou(self) -> float:
         """Mean IoU over classes (Long et al. 2015), the background included."""
-        return mean_iou(self.confusion)
+        return self.image["mean_iou"]
 
     @property
     def frequency_weighted_iou(self) -> float:
         """IoU weighted by the reference's class frequency (Long et al. 2015), the background included."""
-        return frequency_weighted_iou(self.confusion)
+        return self.image["frequency_weighted_iou"]
 
 
 def evaluate(
@@ -151,7 +155,7 @@ def evaluate(
         ShapeMismatchError: the shapes differ.
         ArrayTypeError: an array is not of integers.
         LabelRangeError: a label is neither declared nor 0.
-        MetricArgumentError: labels, spacing or conventions break their rules.
+        MetricArgumentError: labels, spacing, number of axes or conventions break their rules.
 
     Example:
         >>> case = evaluate([[0, 1, 1]], [[0, 0, 1]], {"vessel": 1}, spacing_mm=(1.0, 2.0))
@@ -165,6 +169,10 @@ def evaluate(
     class_values = class_values_of(scored)
     reference_array, prediction_array = np.asarray(reference), np.asarray(prediction)
     check_same_shape(reference_array, prediction_array)
+    if not 1 <= reference_array.ndim <= 3:
+        raise MetricArgumentError(
+            f"an image must have 1 to 3 axes; received shape {reference_array.shape}; evaluate one image at a time"
+        )
     spacing = check_spacing(spacing_mm, reference_array.ndim)
     reference_classes, prediction_classes, ignored = _judged_classes(
         reference_array, prediction_array, class_values, ignore_label
@@ -200,7 +208,8 @@ def evaluate_missing(
 ) -> CaseEvaluation:
     """Score a case whose prediction is missing: the worst value of every label, found in the reference or not.
 
-    Its voxels count as predicted background.
+    The metrics of the whole image are 0. In the confusion matrix, which has no place for voxels without a prediction,
+    they count as predicted background.
 
     Args:
         reference: as for `evaluate`.

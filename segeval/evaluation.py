@@ -8,25 +8,32 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from segeval.by_value import ByValue
 from segeval.conventions import Conventions
 from segeval.evaluate import IMAGE_METRICS, LabelScore, value_of
 from segeval.labels import Label, class_values_of, label_integers
 from segeval.mask_pair import MaskPair
 from segeval.metrics import METRICS
 from segeval.overlap import jaccard, long_et_al, mean_over_classes, region_counts
-from segeval.statistics.means import MeanScore, bootstrap_weights, interval_of, mean_over_cases, mean_over_labels
+from segeval.statistics.means import (
+    CONFIDENCE,
+    RESAMPLES,
+    MeanScore,
+    bootstrap_weights,
+    interval_of,
+    mean_over_cases,
+    mean_over_labels,
+)
 
 __all__ = ["EvaluatedCase", "Evaluation", "PooledScores", "build_evaluation"]
 
-CONFIDENCE = 0.95
-RESAMPLES = 2000
 _NAMED_CASES = 5
 _MATRICES_AT_ONCE = 1 << 22
 """Entries of resampled confusion matrices held at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluatedCase:
+@dataclass(frozen=True, slots=True, eq=False)
+class EvaluatedCase(ByValue):
     """Scores of one case together with where they come from.
 
     Attributes:
@@ -49,8 +56,8 @@ class EvaluatedCase:
     image: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class PooledScores:
+@dataclass(frozen=True, slots=True, eq=False)
+class PooledScores(ByValue):
     """Metrics on the voxels of all cases together: large structures and large images weigh most.
 
     Attributes:
@@ -69,8 +76,8 @@ class PooledScores:
     class_values: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation(ByValue):
     """Scores of many cases.
 
     Attributes:
@@ -141,7 +148,7 @@ def build_evaluation(
         table = np.array([[score.values[metric] for score in case.scores] for case in cases], np.float64)
         table = table.reshape(len(cases), len(labels))
         means[metric] = {name: _mean(table[:, column], patients, seed) for column, name in enumerate(labels)}
-        foreground[metric] = mean_over_labels(table, patients, confidence=CONFIDENCE, resamples=RESAMPLES, seed=seed)
+        foreground[metric] = mean_over_labels(table, patients, seed=seed)
         per_case[metric] = _mean([mean_over_classes(row).mean for row in table], patients, seed)
     images = {name: _mean([case.image.get(name, np.nan) for case in cases], patients, seed) for name in IMAGE_METRICS}
     return Evaluation(
@@ -160,7 +167,7 @@ def build_evaluation(
 
 
 def _mean(values: ArrayLike, patients: Sequence[str], seed: int) -> MeanScore:
-    return mean_over_cases(values, patients, confidence=CONFIDENCE, resamples=RESAMPLES, seed=seed)
+    return mean_over_cases(values, patients, seed=seed)
 
 
 def _pool(
@@ -233,8 +240,8 @@ def _find_warnings(cases: Sequence[EvaluatedCase], labels: dict[str, Label]) -> 
     missing = [case.case_id for case in cases if any(score.status == "prediction_missing" for score in case.scores)]
     if missing:
         warnings.append(
-            f"{len(missing)} of {len(cases)} cases have no prediction and are scored worst on every label: "
-            f"{_named(missing)}."
+            f"{len(missing)} of {len(cases)} cases have no prediction and are scored worst on every label (in pooled"
+            f" figures their voxels count as predicted background): {_named(missing)}."
         )
     if len({case.patient_id for case in cases}) < 2:
         warnings.append("There are fewer than two patients, so that no confidence interval can be given.")

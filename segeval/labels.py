@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,8 +50,8 @@ def check_labels(labels: Mapping[str, int | Collection[int]], ignore_label: int 
         tuple.
 
     Raises:
-        MetricArgumentError: nothing other than 0, two names for one label or region, an integer outside 0 to 65535, or
-            the ignored label among the labels.
+        MetricArgumentError: no mapping, nothing other than 0, two names for one label or region, an integer outside 0
+            to 65535, an ignored label that is no integer, or that is among the labels.
 
     Example:
         >>> check_labels({"background": 0, "posterior": 2, "anterior": 1})
@@ -59,7 +59,11 @@ def check_labels(labels: Mapping[str, int | Collection[int]], ignore_label: int 
         >>> check_labels({"whole": (2, 1), "core": 2})
         {'whole': (1, 2), 'core': 2}
     """
+    if not isinstance(labels, Mapping):
+        raise MetricArgumentError(f'labels must be a mapping such as {{"liver": 1}}; received {labels!r}')
     faults: list[str] = []
+    if ignore_label is not None and not _is_integer(ignore_label):
+        faults.append(f"ignore_label must be an integer, or None; received {ignore_label!r}")
     scored: dict[str, Label] = {}
     for name, given in labels.items():
         values = tuple(given) if isinstance(given, Collection) and not isinstance(given, str) else (given,)
@@ -124,7 +128,11 @@ def label_key(label: Label) -> str:
 
 
 def _is_label(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 <= int(value) <= LARGEST_LABEL
+    return _is_integer(value) and 0 <= int(value) <= LARGEST_LABEL
+
+
+def _is_integer(value: object) -> TypeGuard[int]:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def class_indices(label_map: ArrayLike, class_values: tuple[int, ...], name: str) -> NDArray[np.integer]:

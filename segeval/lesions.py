@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from segeval.by_value import ByValue
 from segeval.confusion import check_same_shape
 from segeval.errors import ArrayTypeError, MetricArgumentError
 
@@ -30,8 +31,8 @@ Matching = Literal["iou", "overlap"]
 """When a lesion counts as detected: matched one to one with IoU > 0.5, or with any voxel in common."""
 
 
-@dataclass(frozen=True, slots=True)
-class LesionMatch:
+@dataclass(frozen=True, slots=True, eq=False)
+class LesionMatch(ByValue):
     """The lesions of two masks and which of them were detected.
 
     Attributes:

@@ -106,7 +106,7 @@ def score_case(task: CaseTask) -> CaseOutcome:
     """
     pair, options = task.pair, task.options
     faults: list[str] = []
-    is_missing = options.on_missing == "worst" and not pair.prediction.exists()
+    is_missing = options.on_missing == "worst" and not Path(pair.prediction).exists()
     reference = _read(pair.reference, "reference", options, faults)
     prediction = None if is_missing else _read(pair.prediction, "prediction", options, faults)
     if reference is not None and prediction is not None:
@@ -145,7 +145,7 @@ def labels_in(pair: CasePair) -> frozenset[int]:
     return frozenset(found)
 
 
-def _read(path: Path, role: str, options: ScoringOptions, faults: list[str]) -> LabelMap | None:
+def _read(path: Path | str, role: str, options: ScoringOptions, faults: list[str]) -> LabelMap | None:
     try:
         return read_label_map(path, spacing_mm=options.spacing_mm)
     except UnreadableLabelMapError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from segeval.files.label_map import check_picture_spacing
 from segeval.files.pairing import CasePair, find_repeated, match_folders
 from segeval.files.workers import map_in_order
 from segeval.labels import check_labels
+from segeval.statistics.means import check_seed
 
 __all__ = ["Progress", "evaluate_folder", "evaluate_pairs", "find_labels"]
 
@@ -26,8 +28,8 @@ Labels = Mapping[str, int | Collection[int]]
 
 
 def evaluate_folder(
-    reference_dir: Path,
-    prediction_dir: Path,
+    reference_dir: Path | str,
+    prediction_dir: Path | str,
     labels: Labels | None = None,
     *,
     ignore_label: int | None = None,
@@ -41,6 +43,7 @@ def evaluate_folder(
     seed: int = 0,
     workers: int | None = None,
     progress: Progress | None = None,
+    **choices: object,
 ) -> Evaluation:
     """Evaluate the predictions in one folder against the references in another.
 
@@ -62,6 +65,7 @@ def evaluate_folder(
         seed: as for `evaluate_pairs`.
         workers: as for `evaluate_pairs`.
         progress: as for `evaluate_pairs`.
+        choices: as for `evaluate_pairs`.
 
     Returns:
         The evaluation, its cases in the order of their names.
@@ -80,14 +84,15 @@ def evaluate_folder(
           - nothing: no such folder of prediction label maps
     """
     _check_choices(on_missing, unit, slice_axis)
+    chosen, first_seed = build_conventions(conventions, choices), check_seed(seed)
     pairs, faults = match_folders(reference_dir, prediction_dir, may_miss=on_missing == "worst")
     patients, remarks = patient_ids or {}, notes or {}
     pairs = tuple(
         replace(pair, patient_id=patients.get(pair.case_id), note=remarks.get(pair.case_id)) for pair in pairs
     )
     found = _find_labels(pairs, ignore_label, workers, progress) if labels is None else labels
-    options = _options(found, ignore_label, conventions, on_missing, unit, slice_axis, spacing_mm)
-    return _evaluate(pairs, options, faults, seed, workers, progress)
+    options = _options(found, ignore_label, chosen, on_missing, unit, slice_axis, spacing_mm)
+    return _evaluate(pairs, options, faults, first_seed, workers, progress)
 
 
 def evaluate_pairs(
@@ -103,6 +108,7 @@ def evaluate_pairs(
     seed: int = 0,
     workers: int | None = None,
     progress: Progress | None = None,
+    **choices: object,
 ) -> Evaluation:
     """Evaluate predictions against references, file by file.
 
@@ -124,6 +130,7 @@ def evaluate_pairs(
         workers: processes, each with one pair in memory at a time; results do not depend on them. None: as many as
             help, at most 8.
         progress: called as cases are done, with the stage "evaluate".
+        choices: single fields of `Conventions` that differ, such as `on_empty="nnunet"`, `surface="area_weighted"`.
 
     Returns:
         The evaluation, its cases in the order of the pairs.
@@ -131,7 +138,7 @@ def evaluate_pairs(
     Raises:
         EvaluationInputError: no pairs, a case twice, a file that is missing or unreadable, two grids that
             differ, or values that are not declared labels: all faults of all cases in one error.
-        MetricArgumentError: labels, conventions or choices break their rules.
+        MetricArgumentError: labels, conventions or other choices break their rules.
         WorkerLostError: a worker process was killed.
 
     Example:
@@ -143,10 +150,11 @@ def evaluate_pairs(
           - case a: prediction p/a.nii.gz: no such file
     """
     _check_choices(on_missing, unit, slice_axis)
+    chosen, first_seed = build_conventions(conventions, choices), check_seed(seed)
     given = tuple(pairs)
     found = _find_labels(given, ignore_label, workers, progress) if labels is None else labels
-    options = _options(found, ignore_label, conventions, on_missing, unit, slice_axis, spacing_mm)
-    return _evaluate(given, options, [], seed, workers, progress)
+    options = _options(found, ignore_label, chosen, on_missing, unit, slice_axis, spacing_mm)
+    return _evaluate(given, options, [], first_seed, workers, progress)
 
 
 def find_labels(pairs: Iterable[CasePair], *, workers: int | None = None) -> dict[str, int]:
@@ -185,24 +193,25 @@ def _check_choices(on_missing: str, unit: str, slice_axis: int) -> None:
         raise MetricArgumentError(f"on_missing must be error or worst; received {on_missing!r}")
     if unit not in ("volume", "slice"):
         raise MetricArgumentError(f"unit must be volume or slice; received {unit!r}")
-    if slice_axis not in range(-3, 3):
+    if isinstance(slice_axis, float) or slice_axis not in range(-3, 3):
         raise MetricArgumentError(f"slice_axis must be an axis of a volume, from -3 to 2; received {slice_axis!r}")
 
 
 def _options(
     labels: Labels,
     ignore_label: int | None,
-    conventions: Conventions | None,
+    conventions: Conventions,
     on_missing: Literal["error", "worst"],
     unit: Literal["volume", "slice"],
     slice_axis: int,
     spacing_mm: Sequence[float] | None,
 ) -> ScoringOptions:
-    scored, chosen = check_labels(labels, ignore_label), build_conventions(conventions)
+    scored = check_labels(labels, ignore_label)
     for name in scored:
-        chosen.tolerance_of(name)
+        conventions.tolerance_of(name)
+    ignored = None if ignore_label is None else int(ignore_label)
     spacing = None if spacing_mm is None else check_picture_spacing(spacing_mm)
-    return ScoringOptions(scored, ignore_label, chosen, on_missing, unit, slice_axis, spacing)
+    return ScoringOptions(scored, ignored, conventions, on_missing, unit, int(slice_axis), spacing)
 
 
 def _evaluate(
@@ -235,6 +244,7 @@ def _evaluate(
         without_spacing += not outcome.has_spacing
         if progress is not None:
             progress("evaluate", done, len(pairs))
+    faults += _shared_names(cases)
     if faults:
         raise EvaluationInputError(list(dict.fromkeys(faults)))
     return build_evaluation(
@@ -251,13 +261,23 @@ def _evaluate(
 def _evaluated_case(pair: CasePair, index: int | None, result: CaseEvaluation) -> EvaluatedCase:
     return EvaluatedCase(
         case_id=pair.case_id if index is None else f"{pair.case_id}#{index}",
-        patient_id=pair.case_id if pair.patient_id is None else pair.patient_id,
+        patient_id=pair.case_id if pair.patient_id is None else str(pair.patient_id),
         note=pair.note or None,
         reference=str(pair.reference),
         prediction=str(pair.prediction),
         scores=result.scores,
         image=result.image,
     )
+
+
+def _shared_names(cases: Sequence[EvaluatedCase]) -> list[str]:
+    """List names that a slice, such as the one at index 1 of case "a", shares with the case "a#1"."""
+    counts = Counter(case.case_id for case in cases)
+    return [
+        f"case {case_id}: a file and a slice of another have this name; rename the file"
+        for case_id, count in counts.items()
+        if count > 1
+    ]
 
 
 def _warnings(options: ScoringOptions, pairs: int, without_spacing: int) -> list[str]:

@@ -51,7 +51,7 @@ def case_id_of(path: Path) -> str | None:
     return None if suffix is None else path.name[: -len(suffix)]
 
 
-def read_label_map(path: Path, *, spacing_mm: Sequence[float] | None = None) -> LabelMap:
+def read_label_map(path: Path | str, *, spacing_mm: Sequence[float] | None = None) -> LabelMap:
     """Read a label map from a NIfTI, NRRD, MetaImage, PNG or TIFF file.
 
     A volume gives the same array, affine and spacing whichever format it is stored in. Integers stored as
@@ -80,6 +80,7 @@ def read_label_map(path: Path, *, spacing_mm: Sequence[float] | None = None) -> 
         ...     read_label_map(path).spacing_mm
         (1.0, 1.0, 3.0)
     """
+    path = Path(path)
     if case_id_of(path) is None:
         raise UnreadableLabelMapError(f"{path}: a label map's name must end with one of {', '.join(SUFFIXES)}")
     if not path.is_file():

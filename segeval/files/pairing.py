@@ -25,13 +25,13 @@ class CasePair:
     """
 
     case_id: str
-    reference: Path
-    prediction: Path
+    reference: Path | str
+    prediction: Path | str
     patient_id: str | None = None
     note: str | None = None
 
 
-def pair_folders(reference_dir: Path, prediction_dir: Path) -> tuple[CasePair, ...]:
+def pair_folders(reference_dir: Path | str, prediction_dir: Path | str) -> tuple[CasePair, ...]:
     """Pair the label maps of two folders by name without suffix; `a.nrrd` and `a.nii.gz` are both case `a`.
 
     Args:
@@ -61,7 +61,7 @@ def pair_folders(reference_dir: Path, prediction_dir: Path) -> tuple[CasePair, .
 
 
 def match_folders(
-    reference_dir: Path, prediction_dir: Path, *, may_miss: bool = False
+    reference_dir: Path | str, prediction_dir: Path | str, *, may_miss: bool = False
 ) -> tuple[tuple[CasePair, ...], list[str]]:
     """Pair two folders and list what is wrong with them.
 

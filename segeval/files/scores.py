@@ -22,7 +22,7 @@ _NNUNET_METRICS = {"dice": "Dice", "jaccard": "IoU"}
 _COUNTS = ("TP", "FP", "FN", "TN")
 
 
-def read_scores(path: Path) -> ScoreTable:
+def read_scores(path: Path | str) -> ScoreTable:
     """Read the scores of one model from an evaluation folder, or from a `summary.json` that nnU-Net v2 wrote.
 
     nnU-Net's file holds Dice and IoU only, no names of labels (they are called by their keys, "1" or "(1, 2)") and no
@@ -45,6 +45,7 @@ def read_scores(path: Path) -> ScoreTable:
             ...
         segeval.errors.EvaluationNotFoundError: nowhere: no summary.json here; evaluate first
     """
+    path = Path(path)
     file = path if path.is_file() else path / _SUMMARY
     if not file.is_file():
         raise EvaluationNotFoundError(f"{path}: no {_SUMMARY} here; evaluate first")

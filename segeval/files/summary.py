@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -33,7 +34,7 @@ _NNUNET_METRICS = ("Dice", "IoU", "TP", "FP", "FN", "TN", "n_pred", "n_ref")
 _SUMMARY, _CASES = "summary.json", "cases.csv"
 
 
-def write_evaluation(evaluation: Evaluation, out: Path) -> Path:
+def write_evaluation(evaluation: Evaluation, out: Path | str) -> Path:
     """Write `summary.json` and `cases.csv`, each beside its place and then renamed into it.
 
     Args:
@@ -56,29 +57,34 @@ def write_evaluation(evaluation: Evaluation, out: Path) -> Path:
         ...     write_evaluation(evaluation, Path(folder, "evaluation")).name
         'summary.json'
     """
-    summary = json.dumps(_summary(evaluation), indent=4, ensure_ascii=False) + "\n"
-    texts = {_CASES: _cases_csv(evaluation), _SUMMARY: summary}
+    out = Path(out)
+    table = _cases_csv(evaluation).encode("utf-8", "surrogateescape")
+    summary = _summary(evaluation, hashlib.sha256(table).hexdigest())
+    text = json.dumps(summary, indent=4, ensure_ascii=False) + "\n"
+    # JSON has escapes for what is no character of UTF-8, such as a byte of a file's name in another encoding
+    contents = {_CASES: table, _SUMMARY: text.encode("utf-8", "backslashreplace")}
     made = not out.exists()
     written: list[tuple[Path, Path]] = []
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            written.append((_write_beside(out, name, text), out / name))
+        for name, content in contents.items():
+            written.append((_write_beside(out, name, content), out / name))
         for temporary, final in written:
             temporary.replace(final)
     except OSError as error:
-        for temporary, _ in written:
-            temporary.unlink(missing_ok=True)
-        if made and out.is_dir() and not any(out.iterdir()):
-            out.rmdir()
         raise OutputFolderError(
             f"{out}: the evaluation cannot be written ({error.strerror or error}); give a folder that can be "
             "written to, with room left"
         ) from error
+    finally:
+        for temporary, _ in written:
+            temporary.unlink(missing_ok=True)
+        if made and out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
     return out / _SUMMARY
 
 
-def read_evaluation(out: Path) -> Evaluation:
+def read_evaluation(out: Path | str) -> Evaluation:
     """Read what `write_evaluation` wrote.
 
     Args:
@@ -89,7 +95,8 @@ def read_evaluation(out: Path) -> Evaluation:
 
     Raises:
         EvaluationNotFoundError: one of the files is missing.
-        EvaluationFormatError: a file is damaged, by another program, or of another schema version.
+        EvaluationFormatError: a file is damaged, changed, by another program, or of another schema version, or the two
+            were not written together.
 
     Example:
         >>> read_evaluation(Path("nowhere"))
@@ -97,6 +104,7 @@ def read_evaluation(out: Path) -> Evaluation:
             ...
         segeval.errors.EvaluationNotFoundError: nowhere: no summary.json here; evaluate first
     """
+    out = Path(out)
     for name in (_SUMMARY, _CASES):
         if not (out / name).is_file():
             raise EvaluationNotFoundError(f"{out}: no {name} here; evaluate first")
@@ -136,7 +144,7 @@ def case_columns(metrics: Sequence[str]) -> tuple[str, ...]:
     return (*_BEFORE, *metrics, *_AFTER)
 
 
-def _summary(evaluation: Evaluation) -> dict[str, Any]:
+def _summary(evaluation: Evaluation, cases_sha256: str) -> dict[str, Any]:
     cases: list[dict[str, Any]] = [
         {
             "metrics": {score.key: _nnunet_metrics(score) for score in case.scores},
@@ -154,7 +162,7 @@ def _summary(evaluation: Evaluation) -> dict[str, Any]:
         "foreground_mean": foreground,
         "mean": mean,
         "metric_per_case": cases,
-        "r2d2": _extension(evaluation),
+        "r2d2": {**_extension(evaluation), "cases_csv_sha256": cases_sha256},
     }
 
 
@@ -217,7 +225,8 @@ def _mean(values: Iterable[float]) -> float:
 
 def _cases_csv(evaluation: Evaluation) -> str:
     buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
+    # without quotes a carriage return in a name would end the row
+    writer = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     columns = case_columns(evaluation.conventions.metrics)
     writer.writerow(columns)
     for case in evaluation.cases:
@@ -229,30 +238,32 @@ def _cases_csv(evaluation: Evaluation) -> str:
     return buffer.getvalue()
 
 
-def _write_beside(folder: Path, name: str, text: str) -> Path:
+def _write_beside(folder: Path, name: str, content: bytes) -> Path:
     """Write a temporary file in the folder, as readable as any new file; nothing is left of it on failure."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
     path = Path(temporary)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         path.chmod(0o644)
-    except OSError:
+    except BaseException:
         path.unlink(missing_ok=True)
         raise
     return path
 
 
-def _read_rows(path: Path, columns: tuple[str, ...]) -> dict[str, list[dict[str, str]]]:
+def _read_rows(path: Path, columns: tuple[str, ...], sha256: str) -> dict[str, list[dict[str, str]]]:
+    content = path.read_bytes()
+    reader = csv.DictReader(io.StringIO(content.decode("utf-8", "surrogateescape"), newline=""))
+    if tuple(reader.fieldnames or ()) != columns:
+        raise ValueError(f"{path.name} has other columns")
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(f"{path.name} was changed or is of another evaluation")
     rows: dict[str, list[dict[str, str]]] = {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        if tuple(reader.fieldnames or ()) != columns:
-            raise ValueError(f"{path.name} has other columns")
-        for row in reader:
-            rows.setdefault(row["case_id"], []).append(row)
+    for row in reader:
+        rows.setdefault(row["case_id"], []).append(row)
     return rows
 
 
@@ -260,7 +271,7 @@ def _restore(summary: dict[str, Any], out: Path) -> Evaluation:
     extension = summary["r2d2"]
     conventions = build_conventions(choices=extension["conventions"])
     labels = check_labels(extension["labels"])
-    rows = _read_rows(out / _CASES, case_columns(conventions.metrics))
+    rows = _read_rows(out / _CASES, case_columns(conventions.metrics), extension["cases_csv_sha256"])
     cases = []
     for entry, files in zip(extension["cases"], summary["metric_per_case"], strict=True):
         scores = tuple(_restore_score(row, labels, conventions.metrics) for row in rows[entry["case_id"]])

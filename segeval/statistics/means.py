@@ -17,10 +17,14 @@ __all__ = [
     "RESAMPLES",
     "MeanScore",
     "bootstrap_weights",
+    "check_bootstrap",
+    "check_seed",
     "interval_of",
     "mean_over_cases",
     "mean_over_labels",
+    "means_of_totals",
     "patient_means",
+    "totals_by_patient",
 ]
 
 CONFIDENCE = 0.95
@@ -124,12 +128,13 @@ def mean_over_labels(
             f"received shape {table.shape} and {len(patients)} patients"
         )
     check_bootstrap(confidence, resamples)
+    check_seed(seed)
     _, totals = totals_by_patient(table, patients)
     count = totals.shape[1]
     mean = float(means_of_totals(totals.sum(axis=1)))
     low, high = math.nan, math.nan
     if count > 1 and not math.isnan(mean):
-        low, high = interval_of(resampled_means(totals, resamples, seed), confidence)
+        low, high = interval_of(_resampled_means(totals, resamples, seed), confidence)
     n = int(totals[1].sum())
     return MeanScore(mean, n, int(table.size) - n, count, low, high, confidence)
 
@@ -167,7 +172,7 @@ def bootstrap_weights(patients: int, resamples: int = RESAMPLES, seed: int = 0) 
         float64 (resamples, patients), read-only: whole numbers; each row adds up to `patients`.
 
     Raises:
-        MetricArgumentError: no patient or no sample.
+        MetricArgumentError: no patient, no sample, or a seed that is none.
 
     Example:
         >>> bootstrap_weights(3, resamples=4, seed=1).sum(axis=1).tolist()
@@ -177,7 +182,7 @@ def bootstrap_weights(patients: int, resamples: int = RESAMPLES, seed: int = 0) 
         raise MetricArgumentError(
             f"patients and resamples must both be at least 1; received {patients} and {resamples}"
         )
-    return _draw(patients, resamples, seed)
+    return _draw(patients, resamples, check_seed(seed))
 
 
 @lru_cache(maxsize=4)
@@ -242,6 +247,27 @@ received 95 and 1
         )
 
 
+def check_seed(seed: int) -> int:
+    """Refuse a seed from which draws cannot be repeated.
+
+    Args:
+        seed: an integer from 0 on.
+
+    Returns:
+        The same, as Python's integer.
+
+    Raises:
+        MetricArgumentError: the rule is broken.
+
+    Example:
+        >>> check_seed(3)
+        3
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise MetricArgumentError(f"seed must be an integer from 0 on; received {seed!r}")
+    return int(seed)
+
+
 def totals_by_patient(
     values: NDArray[np.float64], patients: Sequence[str]
 ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
@@ -275,13 +301,8 @@ def totals_by_patient(
     return tuple(names[measured].tolist()), totals[:, measured]
 
 
-def resampled_means(totals: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
-    """Give the mean in each bootstrap sample of patients: float64 (resamples,).
-
-    Example:
-        >>> resampled_means(np.array([[[2.0]], [[1.0]], [[0.0]], [[0.0]]]), resamples=3, seed=0).tolist()
-        [2.0, 2.0, 2.0]
-    """
+def _resampled_means(totals: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
+    """Give the mean in each bootstrap sample of patients: float64 (resamples,)."""
     weights = bootstrap_weights(totals.shape[1], resamples, seed)
     return means_of_totals(np.moveaxis(np.tensordot(weights, totals, axes=(1, 1)), 1, 0))
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["EXACT_UP_TO", "SignedRank", "signed_rank"]
+__all__ = ["EXACT_UP_TO", "SignedRank", "one_sided_p", "signed_rank", "tidy"]
 
 EXACT_UP_TO = 50
 """Number of differences up to which the distribution is counted out."""

@@ -84,6 +84,8 @@ def test_a_prediction_of_255_where_labels_are_0_and_1_is_named():
         ({"a": 70000}, "0 to 65535"),
         ({"a": 1.5}, "received 1.5"),
         ({"a": True}, "received True"),
+        (["a"], r"must be a mapping such as {\"liver\": 1}; received \['a'\]"),
+        (None, "must be a mapping"),
     ],
 )
 def test_label_sets_are_checked(labels, message):
@@ -98,6 +100,18 @@ def test_shapes_types_and_spacing_are_checked():
         segeval.evaluate([0, 1], [0.0, 1.0], {"a": 1}, (1,))
     with pytest.raises(segeval.MetricArgumentError, match="spacing_mm"):
         segeval.evaluate([0, 1], [0, 1], {"a": 1}, (1, 1))
+    for ignore_label in (1.5, "9", True):
+        with pytest.raises(segeval.MetricArgumentError, match="ignore_label must be an integer, or None; received"):
+            segeval.evaluate([0, 1], [0, 1], {"a": 1}, (1,), ignore_label=ignore_label)
+
+
+@pytest.mark.parametrize("metrics", [("dice",), ("dice", "hd95_mm"), ("lesion_f1",)])
+@pytest.mark.parametrize("axes", [0, 4])
+@pytest.mark.parametrize("value", [0, 1])
+def test_an_image_has_one_to_three_axes_whatever_is_in_it_and_asked_for(axes, value, metrics):
+    image = np.full((2,) * axes, value)
+    with pytest.raises(segeval.MetricArgumentError, match="1 to 3 axes; received shape"):
+        segeval.evaluate(image, image, {"a": 1}, (1.0,) * axes, metrics=metrics)
 
 
 def test_many_labels_and_all_integer_types():
@@ -193,6 +207,14 @@ def test_a_missing_prediction_is_scored_worst_on_every_label(kind):
         elif metric.unit == "":
             assert value == 0
     assert (score.n_ref, score.n_pred) == (sum(reference), 0)
+
+
+def test_the_background_of_a_missing_prediction_earns_nothing():
+    """Nine voxels of ten are background: predicted as such they would be an accuracy of 0.9."""
+    case = segeval.evaluate_missing([0] * 9 + [1], {"a": 1}, (1.0,))
+    assert set(case.image.values()) == {0.0}
+    assert case.pixel_accuracy == case.mean_iou == 0
+    assert case.confusion.tolist() == [[9, 0], [1, 0]]
 
 
 @pytest.mark.parametrize("on_empty", sorted(segeval.ON_EMPTY))

@@ -1,10 +1,11 @@
 import csv
 import json
 import math
+import os
 
 import numpy as np
 import pytest
-from test_segeval_folder import LABELS, pairs_of
+from studies import LABELS, pairs_of
 
 import segeval
 
@@ -12,11 +13,6 @@ import segeval
 @pytest.fixture
 def evaluation(study):
     return segeval.evaluate_pairs(pairs_of(study, b="training case of this model"), LABELS)
-
-
-def same(first, second):
-    """Equality in which NaN equals NaN."""
-    return repr(first) == repr(second)
 
 
 def test_summary_has_the_layout_that_nnunet_users_parse(evaluation, study):
@@ -94,7 +90,7 @@ def test_cases_csv_has_one_row_a_case_and_label(evaluation, study):
 def test_reading_gives_back_what_was_written(evaluation, study):
     segeval.write_evaluation(evaluation, study / "out")
     again = segeval.read_evaluation(study / "out")
-    assert same(again, evaluation)
+    assert again == evaluation
     assert again.pooled.confusion.dtype == np.int64
 
 
@@ -102,7 +98,75 @@ def test_names_with_commas_quotes_and_newlines_survive(study):
     pairs = pairs_of(study, a='scan, "poor"\nsecond line')
     evaluation = segeval.evaluate_pairs(pairs, {"körper, links": 1, "tail": 2})
     segeval.write_evaluation(evaluation, study / "out")
-    assert same(segeval.read_evaluation(study / "out"), evaluation)
+    assert segeval.read_evaluation(study / "out") == evaluation
+
+
+@pytest.mark.parametrize(
+    "name", ["(1, 2)", "cr\rlf", "\n", "\t", "a#1", "<b>&'", 'a"b', "ünï", " spaces ", ",", "nan", "-1", "=1+1"]
+)
+def test_any_name_survives(study, name):
+    """Of a label, a file, a patient and a note; and the last of them alone in its column."""
+    for side in ("reference", "prediction"):
+        (study / side / "a.nii.gz").rename(study / side / f"{name}.nii.gz")
+    evaluation = segeval.evaluate_folder(
+        study / "reference",
+        study / "prediction",
+        {name: 1, "tail": 2},
+        patient_ids={name: name},
+        notes={name: name},
+        metrics=("dice",),
+    )
+    segeval.write_evaluation(evaluation, study / "out")
+    assert segeval.read_evaluation(study / "out") == evaluation
+
+
+def test_a_file_name_in_another_encoding_survives(study):
+    for side in ("reference", "prediction"):
+        (study / side / "a.nii.gz").rename(study / side / os.fsdecode(b"caf\xe9.nii.gz"))
+    evaluation = segeval.evaluate_folder(study / "reference", study / "prediction", LABELS)
+    path = segeval.write_evaluation(evaluation, study / "out")
+    assert segeval.read_evaluation(study / "out") == evaluation
+    path.read_bytes().decode("utf-8")  # other readers of JSON need plain UTF-8
+
+
+def test_regions_tolerances_and_infinities_survive(study):
+    evaluation = segeval.evaluate_folder(
+        study / "reference",
+        study / "prediction",
+        {"whole": (2, 1), "tail": 2, "body": (1,)},
+        on_empty="infinite",
+        tolerance_mm={"whole": 2.5, "tail": 0.0, "body": 1},
+        metrics=tuple(segeval.METRICS),
+    )
+    assert math.isinf(evaluation.means["hd95_mm"]["tail"].mean)
+    segeval.write_evaluation(evaluation, str(study / "out"))
+    assert segeval.read_evaluation(str(study / "out")) == evaluation
+
+
+def test_files_of_two_evaluations_do_not_pass_for_one(evaluation, study):
+    """As two processes that write into one folder could leave them, or a crash between the two files."""
+    segeval.write_evaluation(evaluation, study / "out")
+    other = segeval.evaluate_pairs(pairs_of(study), LABELS, on_empty="infinite")
+    segeval.write_evaluation(other, study / "other")
+    (study / "other" / "cases.csv").replace(study / "out" / "cases.csv")
+    with pytest.raises(segeval.EvaluationFormatError, match=r"cases\.csv was changed or is of another evaluation"):
+        segeval.read_evaluation(study / "out")
+
+
+def test_an_interrupted_write_leaves_the_old_evaluation_and_nothing_else(evaluation, study, monkeypatch):
+    out = study / "out"
+    segeval.write_evaluation(evaluation, out)
+
+    def interrupt(descriptor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    for place in (out, study / "new"):
+        with pytest.raises(KeyboardInterrupt):
+            segeval.write_evaluation(evaluation, place)
+    assert sorted(path.name for path in out.iterdir()) == ["cases.csv", "summary.json"]
+    assert not (study / "new").exists()
+    assert segeval.read_evaluation(out) == evaluation
 
 
 def test_an_earlier_evaluation_is_replaced_and_nothing_else_is_touched(evaluation, study):
@@ -112,7 +176,7 @@ def test_an_earlier_evaluation_is_replaced_and_nothing_else_is_touched(evaluatio
     shorter = segeval.evaluate_pairs(pairs_of(study)[:2], LABELS)
     segeval.write_evaluation(shorter, out)
     assert sorted(path.name for path in out.iterdir()) == ["cases.csv", "mine.txt", "summary.json"]
-    assert same(segeval.read_evaluation(out), shorter)
+    assert segeval.read_evaluation(out) == shorter
 
 
 def test_an_output_that_is_a_file_is_refused(evaluation, study):
