@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segeval.conventions import Conventions, empty_policy
 from segeval.errors import ComparisonError, MetricArgumentError
-from segeval.labels import Label, label_key
+from segeval.labels import Label, label_integers, label_key
 from segeval.metrics import METRICS
 from segeval.statistics.score_table import ScoreTable
 
@@ -166,7 +166,9 @@ def _other_names(tables: Mapping[str, ScoreTable], labels: Mapping[str, Label]) 
     for value in labels.values():
         names = {name: _name_of(table, value) for name, table in tables.items()}
         if len({label for label in names.values() if label != label_key(value)}) > 1:
-            yield f"label {value} is " + ", ".join(f"“{label}” in {name}" for name, label in names.items())
+            named = ", ".join(f"“{label}” in {name}" for name, label in names.items())
+            integers = ",".join(map(str, label_integers(value)))
+            yield f"label {value} is {named}; evaluate again with one name for it (--label NAME={integers})"
 
 
 def _other_references(
