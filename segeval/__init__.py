@@ -47,7 +47,6 @@ from segeval.mask_pair import STATUSES
 from segeval.metrics import DEFAULT_METRICS, METRICS, Metric
 from segeval.overlap import (
     ClassMean,
-    RegionCounts,
     absolute_volume_difference_ml,
     dice,
     dice_from_counts,
@@ -60,11 +59,11 @@ from segeval.overlap import (
     overlap_scores,
     pixel_accuracy,
     precision,
-    region_counts,
     sensitivity,
     specificity,
     volume_similarity,
 )
+from segeval.regions import RegionCounts, region_counts
 from segeval.statistics import (
     Comparison,
     MeanScore,

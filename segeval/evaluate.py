@@ -17,7 +17,8 @@ from segeval.errors import MetricArgumentError
 from segeval.labels import Label, check_labels, class_indices, class_values_of, label_integers, label_key
 from segeval.mask_pair import MaskPair, union_box
 from segeval.metrics import METRICS
-from segeval.overlap import frequency_weighted_iou, mean_accuracy, mean_iou, pixel_accuracy, region_counts
+from segeval.overlap import frequency_weighted_iou, mean_accuracy, mean_iou, pixel_accuracy
+from segeval.regions import region_counts
 from segeval.surface import check_spacing
 
 __all__ = ["IMAGE_METRICS", "CaseEvaluation", "LabelScore", "evaluate", "evaluate_missing", "value_of"]
@@ -270,6 +271,12 @@ def value_of(name: str, pair: MaskPair, status: str) -> float:
 
     Returns:
         The value; NaN where there is none.
+
+    Example:
+        >>> nothing, conventions = np.zeros((0, 0), bool), Conventions(metrics=("dice", "hd95_mm"))
+        >>> pair = MaskPair(nothing, nothing, 0, 0, 2, 10, (1.0, 1.0), (3, 4), conventions, 1.0)
+        >>> value_of("dice", pair, "prediction_empty"), value_of("hd95_mm", pair, "prediction_empty")
+        (0.0, 5.0)
     """
     metric = METRICS[name]
     if status == "measured":

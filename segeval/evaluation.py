@@ -14,7 +14,8 @@ from segeval.evaluate import IMAGE_METRICS, LabelScore, value_of
 from segeval.labels import Label, class_values_of, label_integers
 from segeval.mask_pair import MaskPair
 from segeval.metrics import METRICS
-from segeval.overlap import jaccard, long_et_al, mean_over_classes, region_counts
+from segeval.overlap import jaccard, long_et_al, mean_over_classes
+from segeval.regions import region_counts
 from segeval.statistics.means import (
     CONFIDENCE,
     RESAMPLES,

@@ -7,18 +7,17 @@ left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from segeval import formulas
 from segeval.confusion import check_counts, class_sums
 from segeval.errors import MetricArgumentError, ShapeMismatchError
 
 __all__ = [
     "ClassMean",
-    "RegionCounts",
     "absolute_volume_difference_ml",
     "dice",
     "dice_from_counts",
@@ -31,7 +30,6 @@ __all__ = [
     "overlap_scores",
     "pixel_accuracy",
     "precision",
-    "region_counts",
     "sensitivity",
     "specificity",
     "volume_similarity",
@@ -44,20 +42,6 @@ class ClassMean(NamedTuple):
     mean: float
     n: int
     left_out: int
-
-
-class RegionCounts(NamedTuple):
-    """Voxels of one structure in both maps, in the prediction only, in the reference only, in neither."""
-
-    tp: int
-    fp: int
-    fn: int
-    tn: int
-
-    @property
-    def confusion(self) -> NDArray[np.int64]:
-        """The same as a confusion matrix of two classes; index 1 of a metric of it is the structure's."""
-        return np.array([[self.tn, self.fp], [self.fn, self.tp]], dtype=np.int64)
 
 
 def dice(confusion: ArrayLike) -> NDArray[np.float64]:
@@ -76,7 +60,7 @@ def dice(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> dice([[1, 0], [1, 2]]).round(3).tolist()
         [0.667, 0.8]
     """
-    return _of_matrix(_dice, confusion)
+    return formulas.of_matrix(formulas.dice, confusion)
 
 
 def dice_from_counts(counts: ArrayLike) -> NDArray[np.float64]:
@@ -120,7 +104,7 @@ def jaccard(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> jaccard([[1, 0], [1, 2]]).round(3).tolist()
         [0.5, 0.667]
     """
-    return _of_matrix(_jaccard, confusion)
+    return formulas.of_matrix(formulas.jaccard, confusion)
 
 
 def precision(confusion: ArrayLike) -> NDArray[np.float64]:
@@ -139,7 +123,7 @@ def precision(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> precision([[1, 0], [1, 2]]).tolist()
         [0.5, 1.0]
     """
-    return _of_matrix(_precision, confusion)
+    return formulas.of_matrix(formulas.precision, confusion)
 
 
 def sensitivity(confusion: ArrayLike) -> NDArray[np.float64]:
@@ -158,7 +142,7 @@ def sensitivity(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> sensitivity([[1, 0], [1, 2]]).round(3).tolist()
         [1.0, 0.667]
     """
-    return _of_matrix(_sensitivity, confusion)
+    return formulas.of_matrix(formulas.sensitivity, confusion)
 
 
 def specificity(confusion: ArrayLike) -> NDArray[np.float64]:
@@ -180,7 +164,7 @@ def specificity(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> specificity([[1, 0], [1, 2]]).round(3).tolist()
         [0.667, 1.0]
     """
-    return _of_matrix(_specificity, confusion)
+    return formulas.of_matrix(formulas.specificity, confusion)
 
 
 def pixel_accuracy(confusion: ArrayLike) -> float:
@@ -199,7 +183,7 @@ def pixel_accuracy(confusion: ArrayLike) -> float:
         >>> pixel_accuracy([[1, 0], [1, 2]])
         0.75
     """
-    return float(_of_matrix(_pixel_accuracy, confusion))
+    return float(formulas.of_matrix(formulas.pixel_accuracy, confusion))
 
 
 def mean_accuracy(confusion: ArrayLike) -> float:
@@ -220,7 +204,7 @@ def mean_accuracy(confusion: ArrayLike) -> float:
         >>> round(mean_accuracy([[1, 0], [1, 2]]), 4)
         0.8333
     """
-    return float(_of_matrix(_mean_accuracy, confusion))
+    return float(formulas.of_matrix(formulas.mean_accuracy, confusion))
 
 
 def mean_iou(confusion: ArrayLike) -> float:
@@ -241,7 +225,7 @@ def mean_iou(confusion: ArrayLike) -> float:
         >>> round(mean_iou([[1, 0], [1, 2]]), 4)
         0.5833
     """
-    return float(_of_matrix(_mean_iou, confusion))
+    return float(formulas.of_matrix(formulas.mean_iou, confusion))
 
 
 def frequency_weighted_iou(confusion: ArrayLike) -> float:
@@ -260,7 +244,7 @@ def frequency_weighted_iou(confusion: ArrayLike) -> float:
         >>> frequency_weighted_iou([[1, 0], [1, 2]])
         0.625
     """
-    return float(_of_matrix(_frequency_weighted_iou, confusion))
+    return float(formulas.of_matrix(formulas.frequency_weighted_iou, confusion))
 
 
 def volume_similarity(confusion: ArrayLike) -> NDArray[np.float64]:
@@ -276,7 +260,7 @@ def volume_similarity(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> volume_similarity([[1, 0], [1, 2]]).round(3).tolist()
         [0.667, 0.8]
     """
-    return _of_matrix(_volume_similarity, confusion)
+    return formulas.of_matrix(formulas.volume_similarity, confusion)
 
 
 def absolute_volume_difference_ml(confusion: ArrayLike, voxel_ml: float) -> NDArray[np.float64]:
@@ -301,43 +285,6 @@ def absolute_volume_difference_ml(confusion: ArrayLike, voxel_ml: float) -> NDAr
         raise MetricArgumentError(f"voxel_ml must not be negative; received {voxel_ml}")
     _, reference, prediction = class_sums(check_counts(confusion))
     return np.abs(prediction - reference) * voxel_ml
-
-
-def region_counts(confusion: ArrayLike, class_values: Sequence[int], region: Sequence[int]) -> RegionCounts:
-    """Count a region, the union of several classes; one matrix serves any number of regions that overlap.
-
-    Args:
-        confusion: int64 (num_classes, num_classes), rows reference.
-        class_values: the label behind each row.
-        region: labels that make up the region, at least one.
-
-    Returns:
-        tp, fp, fn and tn in voxels.
-
-    Raises:
-        SegEvalError: not a square matrix of counts.
-        MetricArgumentError: class_values are not one a row, or the region is empty or not made of them.
-
-    Example:
-        >>> region_counts([[5, 1, 0], [0, 2, 1], [0, 0, 3]], (0, 1, 2), (1, 2))
-        RegionCounts(tp=6, fp=1, fn=0, tn=5)
-        >>> float(dice(region_counts([[5, 1, 0], [0, 2, 1], [0, 0, 3]], (0, 1, 2), (1, 2)).confusion)[1].round(3))
-        0.923
-    """
-    matrix = check_counts(confusion)
-    if len(class_values) != len(matrix):
-        raise MetricArgumentError(
-            f"class_values must name each of the {len(matrix)} rows; received {tuple(class_values)}"
-        )
-    if not region or not set(region) <= set(class_values):
-        raise MetricArgumentError(
-            f"a region must be made of the classes {tuple(class_values)}, at least one; received {tuple(region)}"
-        )
-    inside = np.isin(class_values, region)
-    tn, fp, fn, tp = (
-        int(matrix[np.ix_(rows, columns)].sum()) for rows in (~inside, inside) for columns in (~inside, inside)
-    )
-    return RegionCounts(tp, fp, fn, tn)
 
 
 def mean_over_classes(values: ArrayLike) -> ClassMean:
@@ -378,7 +325,7 @@ def overlap_scores(confusion: ArrayLike) -> dict[str, NDArray[np.float64]]:
         >>> scores["dice"].round(3).tolist(), float(scores["pixel_accuracy"])
         ([0.667, 0.8], 0.75)
     """
-    return _of_stack(_OF_CLASSES | _OF_IMAGES, confusion)
+    return formulas.of_stack(formulas.OF_CLASSES | formulas.OF_IMAGES, confusion)
 
 
 def long_et_al(confusion: ArrayLike) -> dict[str, NDArray[np.float64]]:
@@ -398,97 +345,4 @@ def long_et_al(confusion: ArrayLike) -> dict[str, NDArray[np.float64]]:
         >>> scores["pixel_accuracy"].tolist(), scores["mean_iou"].round(4).tolist()
         ([0.75, 1.0], [0.5833, 1.0])
     """
-    return _of_stack(_OF_IMAGES, confusion)
-
-
-# ---- the formulas, of n_ii, t_i and p_i along the last axis -------------------------------------------------
-
-_Counts = NDArray[Any]
-_Formula = Callable[[_Counts, _Counts, _Counts], NDArray[np.float64]]
-
-
-def _of_matrix(formula: _Formula, confusion: ArrayLike) -> NDArray[np.float64]:
-    sums = class_sums(check_counts(confusion))
-    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
-        return formula(*sums)
-
-
-def _of_stack(formulas: dict[str, _Formula], confusion: ArrayLike) -> dict[str, NDArray[np.float64]]:
-    stack = np.asarray(confusion)
-    if stack.ndim < 2 or stack.shape[-1] != stack.shape[-2]:
-        raise ShapeMismatchError(
-            f"confusion matrices must be square (..., num_classes, num_classes); received shape {stack.shape}"
-        )
-    sums = class_sums(stack.astype(np.int64 if stack.dtype.kind in "iu" else np.float64, copy=False))
-    with np.errstate(invalid="ignore"):
-        return {name: formula(*sums) for name, formula in formulas.items()}
-
-
-def _sum(values: NDArray[Any]) -> NDArray[Any]:
-    return np.add.reduce(values, axis=-1)  # what .sum() calls in the end
-
-
-def _dice(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
-    return 2 * both / (reference + prediction)
-
-
-def _jaccard(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
-    return both / (reference + prediction - both)
-
-
-def _precision(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
-    # where nothing is predicted, 0 / reference is 0, the worst, or NaN where there is no reference either
-    return both / np.where(prediction == 0, reference, prediction)
-
-
-def _sensitivity(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
-    return _precision(both, prediction, reference)
-
-
-def _specificity(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
-    total = reference.sum(axis=-1, keepdims=True)
-    outside_reference, outside_prediction = total - reference, total - prediction
-    return _sensitivity(outside_reference - prediction + both, outside_reference, outside_prediction)
-
-
-def _volume_similarity(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
-    return 1 - np.abs(prediction - reference) / (reference + prediction)
-
-
-def _pixel_accuracy(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
-    return _sum(both) / _sum(reference)
-
-
-def _mean_accuracy(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
-    return _mean_of_numbers(both / reference)
-
-
-def _mean_iou(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
-    return _mean_of_numbers(_jaccard(both, reference, prediction))
-
-
-def _frequency_weighted_iou(both: _Counts, reference: _Counts, prediction: _Counts) -> NDArray[np.float64]:
-    weighted = np.where(reference > 0, reference * _jaccard(both, reference, prediction), 0.0)
-    return _sum(weighted) / _sum(reference)
-
-
-def _mean_of_numbers(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Average along the last axis what is not NaN."""
-    valid = ~np.isnan(values)
-    return _sum(np.where(valid, values, 0.0)) / _sum(valid)
-
-
-_OF_CLASSES: dict[str, _Formula] = {
-    "dice": _dice,
-    "jaccard": _jaccard,
-    "precision": _precision,
-    "sensitivity": _sensitivity,
-    "specificity": _specificity,
-    "volume_similarity": _volume_similarity,
-}
-_OF_IMAGES: dict[str, _Formula] = {
-    "pixel_accuracy": _pixel_accuracy,
-    "mean_accuracy": _mean_accuracy,
-    "mean_iou": _mean_iou,
-    "frequency_weighted_iou": _frequency_weighted_iou,
-}
+    return formulas.of_stack(formulas.OF_IMAGES, confusion)

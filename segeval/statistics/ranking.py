@@ -165,9 +165,8 @@ def rank(
         values, is_higher_better = np.moveaxis(_ranks(np.moveaxis(values, 0, -1), is_higher_better), -1, 0), False
     totals = np.stack([totals_by_patient(table, scores.patient_ids)[1] for table in values], axis=1)
     patients = totals.shape[2]
-    weights = np.concatenate(
-        [np.ones((1, patients)), bootstrap_weights(patients, resamples, seed)]
-    )  # row 0: as they are
+    drawn = bootstrap_weights(patients, resamples, seed)
+    weights = np.concatenate([np.ones((1, patients)), drawn])  # row 0: the patients as they are
     if scheme == "test_then_rank":
         score, is_higher_better = _count_wins(means_of_totals(totals), weights, is_higher_better, level), True
     else:

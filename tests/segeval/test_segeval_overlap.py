@@ -8,7 +8,8 @@ from hypothesis.extra.numpy import arrays
 from naive_metrics import overlap
 
 import segeval
-from segeval.overlap import absolute_volume_difference_ml, long_et_al, region_counts
+from segeval.overlap import absolute_volume_difference_ml, long_et_al
+from segeval.regions import region_counts
 
 CLASSES = 4
 label_maps = arrays(np.uint8, (2, 3, 4, 2), elements=st.integers(0, CLASSES - 1))
