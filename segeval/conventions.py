@@ -117,12 +117,16 @@ def build_conventions(
         The conventions, checked.
 
     Raises:
-        MetricArgumentError: an unknown field or a value that breaks its rule; all faults in one error.
+        MetricArgumentError: no `Conventions` to start from, an unknown field or a value that breaks its rule; all faults in one error.
 
     Example:
         >>> build_conventions(choices={"on_empty": "nnunet"}).on_empty
         'nnunet'
     """
+    if conventions is not None and not isinstance(conventions, Conventions):
+        raise MetricArgumentError(
+            f"conventions must be Conventions, or choices given by name; received {type(conventions).__name__}"
+        )
     if not choices:
         return conventions or Conventions()
     start = conventions.model_dump() if conventions is not None else {}

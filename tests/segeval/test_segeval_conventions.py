@@ -115,3 +115,11 @@ def test_words_tell_the_choices_made():
     assert "vertex" in words["lesions"]
     assert "hd95_mm variant" not in words
     assert words["nsd, missed"].startswith("the worst value: 0")
+
+
+def test_a_dictionary_is_no_conventions_but_can_be_given_by_name():
+    with pytest.raises(
+        segeval.MetricArgumentError, match="must be Conventions, or choices given by name; received dict"
+    ):
+        segeval.evaluate([0], [0], {"a": 1}, (1,), conventions={"on_empty": "monai"})
+    assert segeval.build_conventions(None, {"on_empty": "monai"}).on_empty == "monai"
