@@ -117,7 +117,8 @@ def build_conventions(
         The conventions, checked.
 
     Raises:
-        MetricArgumentError: no `Conventions` to start from, an unknown field or a value that breaks its rule; all faults in one error.
+        MetricArgumentError: no `Conventions` to start from, an unknown field or a value that breaks its rule; all
+            faults in one error.
 
     Example:
         >>> build_conventions(choices={"on_empty": "nnunet"}).on_empty
