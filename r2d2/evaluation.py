@@ -14,7 +14,16 @@ from imgmed import PreparedDataset
 from imgmed.progress import Progress
 from r2d2.errors import ConfigurationError
 from r2d2.predict import PredictionManifest, prediction_name, read_manifest
-from segeval import CasePair, Conventions, Evaluation, Label, evaluate_folder, evaluate_pairs, write_evaluation
+from segeval import (
+    CasePair,
+    Conventions,
+    Evaluation,
+    Label,
+    check_output_folder,
+    evaluate_folder,
+    evaluate_pairs,
+    write_evaluation,
+)
 from segeval.files.label_map import case_id_of
 
 __all__ = [
@@ -187,9 +196,11 @@ def evaluate_dataset(
 
     Raises:
         NotADatasetError: the dataset has no reference label maps: it is of another task.
+        OutputFolderError: `out` is a file.
         SegEvalError: missing predictions, other grids, other labels: all of them listed.
         ConfigurationError: cases whose patient is not named.
     """
+    check_output_folder(out)
     chosen = settings or EvaluationSettings()
     notes = _notes(read_manifest(prediction))
     present = _label_maps_in(prediction)
@@ -231,9 +242,11 @@ def evaluate_prediction_folder(
         The evaluation.
 
     Raises:
+        OutputFolderError: `out` is a file.
         SegEvalError: missing predictions, other grids, other labels: all of them listed.
         ConfigurationError: cases whose patient is not named.
     """
+    check_output_folder(out)
     chosen = settings or EvaluationSettings()
     manifest = read_manifest(prediction)
     labels: dict[str, Label] | None = None

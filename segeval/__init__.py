@@ -33,7 +33,7 @@ from segeval.files.folder import evaluate_folder, evaluate_pairs, find_labels
 from segeval.files.label_map import LabelMap, read_label_map
 from segeval.files.pairing import CasePair, pair_folders
 from segeval.files.scores import read_scores
-from segeval.files.summary import read_evaluation, write_evaluation
+from segeval.files.summary import check_output_folder, read_evaluation, write_evaluation
 from segeval.labels import Label
 from segeval.lesions import (
     LesionMatch,
@@ -122,6 +122,7 @@ __all__ = [
     "absolute_volume_difference_ml",
     "assd_mm",
     "build_conventions",
+    "check_output_folder",
     "class_counts",
     "compare",
     "compare_with_base",

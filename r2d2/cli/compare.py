@@ -57,7 +57,10 @@ def compare(
     Example: r2d2 compare work/evaluation work/evaluation_of_another --metric dice --out work/comparison
     """
     from r2d2.comparison import compare_evaluations, write_comparison
+    from segeval import check_output_folder
 
+    if out is not None:
+        check_output_folder(out)
     result = compare_evaluations(
         evaluations,
         metric or None,

@@ -23,7 +23,7 @@ from segeval.evaluation import EvaluatedCase, Evaluation, PooledScores
 from segeval.labels import Label, check_labels, label_key
 from segeval.statistics.means import MeanScore
 
-__all__ = ["SCHEMA_VERSION", "case_columns", "read_evaluation", "write_evaluation"]
+__all__ = ["SCHEMA_VERSION", "case_columns", "check_output_folder", "read_evaluation", "write_evaluation"]
 
 SCHEMA_VERSION = 2
 
@@ -82,6 +82,23 @@ def write_evaluation(evaluation: Evaluation, out: Path | str) -> Path:
         if made and out.is_dir() and not any(out.iterdir()):
             out.rmdir()
     return out / _SUMMARY
+
+
+def check_output_folder(out: Path) -> None:
+    """Refuse, before any work, a folder that nothing can be written into because a file has its name.
+
+    Args:
+        out: folder to be.
+
+    Raises:
+        OutputFolderError: the path, or one above it, is a file.
+
+    Example:
+        >>> check_output_folder(Path("a", "folder", "to", "be"))
+    """
+    above = next((path for path in (out, *out.parents) if path.exists()), out)
+    if above.exists() and not above.is_dir():
+        raise OutputFolderError(f"{out}: {above} is a file; give a folder")
 
 
 def read_evaluation(out: Path | str) -> Evaluation:

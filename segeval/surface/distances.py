@@ -15,6 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from segeval.by_value import ByValue
 from segeval.confusion import check_same_shape
 from segeval.errors import ArrayTypeError, MetricArgumentError
 from segeval.surface.crop import axes_in_memory_order, pad_ends, union_box
@@ -28,8 +29,8 @@ __all__ = ["Surface", "SurfaceDistances", "surface_distances"]
 Surface = Literal["voxel", "area_weighted"]
 
 
-@dataclass(frozen=True, slots=True)
-class SurfaceDistances:
+@dataclass(frozen=True, slots=True, eq=False)
+class SurfaceDistances(ByValue):
     """Distances from each element of the surface of one mask to the nearest element of the other's, in no set order.
 
     Attributes:

@@ -29,10 +29,14 @@ def check_spacing(spacing_mm: Sequence[float], axes: int) -> tuple[float, ...]:
         >>> check_spacing((3, 0.7), axes=2)
         (3.0, 0.7)
     """
-    spacing = tuple(float(value) for value in spacing_mm)
-    if len(spacing) != axes or not all(math.isfinite(value) and value > 0 for value in spacing):
+    try:
+        spacing = tuple(float(value) for value in spacing_mm)
+    except (TypeError, ValueError):
+        spacing = ()
+    is_words = isinstance(spacing_mm, str | bytes)
+    if is_words or len(spacing) != axes or not all(math.isfinite(value) and value > 0 for value in spacing):
         raise MetricArgumentError(
-            f"spacing_mm must be {axes} positive numbers, one for each array axis; received {spacing}"
+            f"spacing_mm must be {axes} positive numbers, one for each array axis; received {spacing or spacing_mm!r}"
         )
     return spacing
 

@@ -223,3 +223,13 @@ def test_a_table_with_other_columns_is_named(evaluation, study):
     (study / "out" / "cases.csv").write_text("case,dice\na,1\n")
     with pytest.raises(segeval.EvaluationFormatError, match="other columns"):
         segeval.read_evaluation(study / "out")
+
+
+def test_an_output_folder_that_is_a_file_is_refused_before_any_work(tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    for out in (tmp_path / "taken", tmp_path / "taken" / "below"):
+        with pytest.raises(segeval.OutputFolderError, match="taken is a file; give a folder"):
+            segeval.check_output_folder(out)
+    segeval.check_output_folder(tmp_path)
+    segeval.check_output_folder(tmp_path / "new" / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]

@@ -214,3 +214,17 @@ def test_real_structures_agree_with_a_kd_tree(real_data):
     there, back = directed_distances(reference, prediction, spacing_mm)
     np.testing.assert_allclose(np.sort(distances.reference_to_prediction_mm), np.sort(there), rtol=1e-9)
     np.testing.assert_allclose(np.sort(distances.prediction_to_reference_mm), np.sort(back), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "spacing_mm", [None, 1.0, "111", ("a", 1, 1), (1, 1), (1, 1, 0), (1, 1, -1), (1, math.nan, 1), (1, math.inf, 1)]
+)
+def test_a_spacing_is_one_positive_number_for_each_axis(spacing_mm):
+    with pytest.raises(segeval.MetricArgumentError, match="spacing_mm must be 3 positive numbers"):
+        segeval.surface_distances(np.ones((2, 2, 2), bool), np.ones((2, 2, 2), bool), spacing_mm)
+
+
+def test_distances_are_equal_by_value():
+    one, other = ([[0, 1, 1]], [[0, 0, 1]])
+    assert segeval.surface_distances(one, other, (1, 2)) == segeval.surface_distances(one, other, (1, 2))
+    assert segeval.surface_distances(one, other, (1, 2)) != segeval.surface_distances(one, other, (1, 3))
