@@ -15,7 +15,8 @@ from segeval.confusion import check_same_shape, confusion_matrix
 from segeval.conventions import Conventions, build_conventions, empty_policy
 from segeval.errors import MetricArgumentError
 from segeval.labels import Label, check_labels, class_indices, class_values_of, label_integers, label_key
-from segeval.mask_pair import MaskPair, union_box
+from segeval.mask_pair import MaskPair
+from segeval.masks import enclosing_box
 from segeval.metrics import METRICS
 from segeval.overlap import frequency_weighted_iou, mean_accuracy, mean_iou, pixel_accuracy
 from segeval.regions import region_counts
@@ -184,7 +185,7 @@ def evaluate(
     scores = []
     for name, label in scored.items():
         classes = tuple(class_values.index(value) for value in label_integers(label))
-        box = union_box([box for index in classes for box in boxes[index]], reference_array.ndim)
+        box = enclosing_box([box for index in classes for box in boxes[index]], reference_array.ndim)
         pair = MaskPair(
             _mask_of(reference_classes[box], classes, len(class_values)),
             _mask_of(prediction_classes[box], classes, len(class_values)),

@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from segeval.by_value import ByValue
 from segeval.confusion import check_same_shape
-from segeval.errors import ArrayTypeError, MetricArgumentError
+from segeval.errors import MetricArgumentError
+from segeval.masks import as_mask, union_box
 
 __all__ = [
     "Connectivity",
@@ -83,9 +84,9 @@ def match_lesions(
     """
     _check_word("connectivity", connectivity, get_args(Connectivity))
     _check_word("match", match, get_args(Matching))
-    reference_mask, prediction_mask = _as_mask(reference, "reference"), _as_mask(prediction, "prediction")
+    reference_mask, prediction_mask = as_mask(reference, "reference"), as_mask(prediction, "prediction")
     check_same_shape(reference_mask, prediction_mask)
-    box = _union_box(reference_mask | prediction_mask)
+    box = union_box(reference_mask.view(np.uint8), prediction_mask.view(np.uint8))
     reference_mask, prediction_mask = reference_mask[box], prediction_mask[box]
     reference_labels, n_ref = _components(reference_mask, connectivity)
     prediction_labels, n_pred = _components(prediction_mask, connectivity)
@@ -177,25 +178,6 @@ def _share(match: LesionMatch, part: float, whole: float) -> float:
 def _check_word(name: str, word: str, words: tuple[str, ...]) -> None:
     if word not in words:
         raise MetricArgumentError(f"{name} must be one of {', '.join(words)}; received {word!r}")
-
-
-def _as_mask(mask: ArrayLike, name: str) -> NDArray[np.bool_]:
-    array = np.asarray(mask)
-    if array.dtype == bool:
-        return array
-    if array.size and (array.dtype.kind not in "iu" or array.min() < 0 or array.max() > 1):
-        raise ArrayTypeError(
-            f"{name} must be a mask of booleans, or of 0 and 1; received dtype {array.dtype}"
-            + (f" with values up to {array.max()}; compare with a label first" if array.dtype.kind in "iu" else "")
-        )
-    return array.astype(bool)
-
-
-def _union_box(union: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """Find the smallest box that holds every lesion."""
-    if not union.any():
-        return tuple(slice(0, 0) for _ in union.shape)
-    return ndimage.find_objects(union.view(np.int8))[0]
 
 
 def _components(mask: NDArray[np.bool_], connectivity: Connectivity) -> tuple[NDArray[np.int32], int]:

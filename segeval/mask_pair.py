@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from segeval.surface import SurfaceDistances, image_diagonal_mm, surface_distanc
 if TYPE_CHECKING:
     from segeval.conventions import Conventions
 
-__all__ = ["STATUSES", "MaskPair", "union_box"]
+__all__ = ["STATUSES", "MaskPair"]
 
 STATUSES = ("measured", "both_empty", "reference_empty", "prediction_empty", "prediction_missing")
 """What a score is: measured on two structures, or what the convention gives where one or both are empty, or where
@@ -97,26 +96,3 @@ class MaskPair:
             connectivity=self.conventions.lesion_connectivity,
             match=self.conventions.lesion_match,
         )
-
-
-def union_box(boxes: Sequence[tuple[slice, ...] | None], axes: int) -> tuple[slice, ...]:
-    """Find the smallest box around several.
-
-    Args:
-        boxes: of each, the slice along every axis; None for nothing.
-        axes: number of axes of the image.
-
-    Returns:
-        The box; empty slices where there is nothing.
-
-    Example:
-        >>> union_box([(slice(1, 3),), None, (slice(2, 7),)], axes=1)
-        (slice(1, 7, None),)
-    """
-    present = [box for box in boxes if box is not None]
-    if not present:
-        return tuple(slice(0, 0) for _ in range(axes))
-    return tuple(
-        slice(min(along.start for along in sides), max(along.stop for along in sides))
-        for sides in zip(*present, strict=True)
-    )

@@ -1,4 +1,4 @@
-"""The part of two masks that matters: the box that holds both, in the order in which it lies in memory."""
+"""Masks on grids with room at the ends, in the order in which they lie in memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["axes_in_memory_order", "pad_ends", "union_box"]
+__all__ = ["axes_in_memory_order", "pad_ends"]
 
 
 def axes_in_memory_order(array: NDArray[np.generic]) -> tuple[int, ...]:
@@ -24,31 +24,6 @@ def axes_in_memory_order(array: NDArray[np.generic]) -> tuple[int, ...]:
         (2, 1, 0)
     """
     return tuple(sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis])))
-
-
-def union_box(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[slice, ...]:
-    """Find the smallest box that holds both masks; empty slices where there is nothing.
-
-    Args:
-        first: 0/1 mask.
-        second: 0/1 mask of the same shape.
-
-    Returns:
-        One slice for each axis.
-
-    Example:
-        >>> union_box(np.array([[0, 1, 0, 0]], np.uint8), np.array([[0, 0, 1, 0]], np.uint8))
-        (slice(0, 1, None), slice(1, 3, None))
-    """
-    box: list[slice] = []
-    while first.ndim > 1:
-        others = tuple(range(1, first.ndim))
-        along = _extent(first.view(bool).any(axis=others) | second.view(bool).any(axis=others))
-        box.append(along)
-        # what is left to find lies in the shadow of these planes along the axis just done
-        first = np.bitwise_or.reduce(first[along], axis=0) | np.bitwise_or.reduce(second[along], axis=0)
-        second = first
-    return (*box, _extent((first | second).view(bool)))
 
 
 def pad_ends(mask: NDArray[np.uint8] | NDArray[np.bool_], shape: Sequence[int] | NDArray[np.intp]) -> NDArray[np.uint8]:
@@ -68,8 +43,3 @@ def pad_ends(mask: NDArray[np.uint8] | NDArray[np.bool_], shape: Sequence[int] |
     padded = np.zeros(shape, np.uint8)
     padded[tuple(slice(0, length) for length in mask.shape)] = mask
     return padded
-
-
-def _extent(occupied: NDArray[np.bool_]) -> slice:
-    where = np.flatnonzero(occupied)
-    return slice(int(where[0]), int(where[-1]) + 1) if where.size else slice(0, 0)

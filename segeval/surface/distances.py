@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from segeval.by_value import ByValue
 from segeval.confusion import check_same_shape
-from segeval.errors import ArrayTypeError, MetricArgumentError
-from segeval.surface.crop import axes_in_memory_order, pad_ends, union_box
+from segeval.errors import MetricArgumentError
+from segeval.masks import as_mask, union_box
+from segeval.surface.crop import axes_in_memory_order, pad_ends
 from segeval.surface.geometry import check_spacing, image_diagonal_mm
 from segeval.surface.nearest import SearchWindow, nearest_mm, search_window
 from segeval.surface.surface_elements import element_areas, neighbour_codes
@@ -98,7 +99,7 @@ def surface_distances(
         >>> elements.reference_areas.round(3).tolist()
         [1.346, 2.5, 1.346, 1.346, 2.5, 1.346]
     """
-    reference_mask, prediction_mask = _as_mask(reference, "reference"), _as_mask(prediction, "prediction")
+    reference_mask, prediction_mask = as_mask(reference, "reference"), as_mask(prediction, "prediction")
     check_same_shape(reference_mask, prediction_mask)
     if not 1 <= reference_mask.ndim <= 3:
         raise MetricArgumentError(f"masks must have 1 to 3 axes; received shape {reference_mask.shape}")
@@ -152,16 +153,3 @@ def _elements(codes: NDArray[np.uint8], areas: NDArray[np.float64]) -> _SurfaceG
     grid = codes - np.uint8(1) < areas.size - 2
     points = np.flatnonzero(grid)
     return _SurfaceGrid(grid.view(np.uint8), points, areas.take(codes.ravel().take(points)))
-
-
-def _as_mask(values: ArrayLike, name: str) -> NDArray[np.bool_]:
-    array = np.asarray(values)
-    if array.dtype.kind == "b":
-        return array
-    if array.dtype.kind not in "iu" or (array.size and (array.min() < 0 or array.max() > 1)):
-        raise ArrayTypeError(
-            f"{name} must be a mask, boolean or with the values 0 and 1; received dtype {array.dtype}"
-            + (f" with values {array.min()} to {array.max()}" if array.size else "")
-            + "; compare a label map with one label first (label_map == 2)"
-        )
-    return array.astype(bool)

@@ -9,8 +9,9 @@ from naive_metrics import border, directed_distances
 from scipy import ndimage
 
 import segeval
+from segeval.masks import union_box
 from segeval.surface import border_voxels, masd_mm
-from segeval.surface.crop import pad_ends, union_box
+from segeval.surface.crop import pad_ends
 from segeval.surface.nearest import distance_columns, query_tree, search_columns, search_window
 
 mask_pairs = array_shapes(min_dims=1, max_dims=3, max_side=9).flatmap(
