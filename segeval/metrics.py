@@ -84,12 +84,17 @@ _ALL = (
         "|V_pred - V_ref|; none for an image of two axes",
         lambda pair: abs(pair.fp - pair.fn) * pair.voxel_ml,
     ),
-    _distance("hausdorff_mm", "Hausdorff", lambda pair: hausdorff_mm(pair.distances), "the largest distance"),
+    _distance(
+        "hausdorff_mm",
+        "Hausdorff",
+        lambda pair: hausdorff_mm(pair.distances),
+        "the largest distance from either surface to the other",
+    ),
     _distance(
         "hd95_mm",
         "HD95",
         lambda pair: hd95_mm(pair.distances, pair.conventions.hd95),
-        "the 95th percentile of the distances",
+        "the 95th percentile of the distances between the surfaces",
     ),
     _distance(
         "assd_mm",
