@@ -31,15 +31,14 @@ def segeval_tasks() -> dict[str, Task]:
 
     def overlap(pair: Pair, labels: Collection[int]) -> Scores:
         confusion = segeval.confusion_matrix(pair.reference, pair.prediction, pair.labels + 1)
-        found = segeval.overlap_scores(confusion)
-        per_label = {metric: found[metric] for metric in OF_LABELS}
-        image = {metric: float(found[metric]) for metric in OF_IMAGE}
-        counts = segeval.count_classes(confusion)
-        scores = {label: {metric: float(values[label]) for metric, values in per_label.items()} for label in labels}
+        found = {metric: values.tolist() for metric, values in segeval.overlap_scores(confusion).items()}
+        counts = segeval.count_classes(confusion).tolist()
+        scores = {0: {metric: found[metric] for metric in OF_IMAGE}}
         for label in labels:
-            tp, n_ref, n_pred = (int(count) for count in counts[label])
+            tp, n_ref, n_pred = counts[label]
+            scores[label] = {metric: found[metric][label] for metric in OF_LABELS}
             scores[label] |= {"tp": tp, "fp": n_pred - tp, "fn": n_ref - tp}
-        return {0: image} | scores
+        return scores
 
     def surface(pair: Pair, labels: Collection[int], prefix: str = "", **choices: str) -> Scores:
         scores = {}

@@ -27,13 +27,14 @@ from segeval.errors import (
     UnreadableLabelMapError,
     WorkerLostError,
 )
-from segeval.evaluate import IMAGE_METRICS, CaseEvaluation, LabelScore, evaluate, evaluate_missing
+from segeval.evaluate import CaseEvaluation, LabelScore, evaluate, evaluate_missing
 from segeval.evaluation import EvaluatedCase, Evaluation, PooledScores
 from segeval.files.folder import evaluate_folder, evaluate_pairs, find_labels
 from segeval.files.label_map import LabelMap, read_label_map
 from segeval.files.pairing import CasePair, pair_folders
 from segeval.files.scores import read_scores
 from segeval.files.summary import check_output_folder, read_evaluation, write_evaluation
+from segeval.formulas import IMAGE_METRICS
 from segeval.labels import Label
 from segeval.lesions import (
     LesionMatch,

@@ -155,7 +155,7 @@ def count_classes(confusion: ArrayLike) -> NDArray[np.int64]:
         array([[1, 2, 1],
                [2, 2, 3]])
     """
-    return np.stack(class_sums(check_counts(confusion)), axis=1)
+    return np.array(class_sums(check_counts(confusion))).T
 
 
 def class_sums(matrices: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

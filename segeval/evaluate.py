@@ -14,23 +14,16 @@ from segeval.by_value import ByValue
 from segeval.confusion import check_same_shape, confusion_matrix
 from segeval.conventions import Conventions, build_conventions, empty_policy
 from segeval.errors import MetricArgumentError
+from segeval.formulas import IMAGE_METRICS
 from segeval.labels import Label, check_labels, class_indices, class_values_of, label_integers, label_key
 from segeval.mask_pair import MaskPair
 from segeval.masks import enclosing_box
 from segeval.metrics import METRICS
-from segeval.overlap import frequency_weighted_iou, mean_accuracy, mean_iou, pixel_accuracy
+from segeval.overlap import long_et_al
 from segeval.regions import region_counts
 from segeval.surface import check_spacing
 
-__all__ = ["IMAGE_METRICS", "CaseEvaluation", "LabelScore", "evaluate", "evaluate_missing", "value_of"]
-
-IMAGE_METRICS = {
-    "pixel_accuracy": pixel_accuracy,
-    "mean_accuracy": mean_accuracy,
-    "mean_iou": mean_iou,
-    "frequency_weighted_iou": frequency_weighted_iou,
-}
-"""Metrics of Long et al. (2015), functions of a whole confusion matrix: the background is one of the classes."""
+__all__ = ["CaseEvaluation", "LabelScore", "evaluate", "evaluate_missing", "value_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,7 +97,7 @@ class CaseEvaluation(ByValue):
         """The metrics of `IMAGE_METRICS`, the background one of the classes; 0 where the prediction is missing."""
         if any(score.status == "prediction_missing" for score in self.scores):
             return dict.fromkeys(IMAGE_METRICS, 0.0)
-        return {name: metric(self.confusion) for name, metric in IMAGE_METRICS.items()}
+        return {name: float(value) for name, value in long_et_al(self.confusion).items()}
 
     @property
     def pixel_accuracy(self) -> float:

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from segeval.by_value import ByValue
 from segeval.conventions import Conventions
-from segeval.evaluate import IMAGE_METRICS, LabelScore, value_of
+from segeval.evaluate import LabelScore, value_of
+from segeval.formulas import IMAGE_METRICS
 from segeval.labels import Label, class_values_of, label_integers
 from segeval.mask_pair import MaskPair
 from segeval.metrics import METRICS
@@ -198,7 +199,7 @@ def _pooled_image_scores(confusions: NDArray[np.int64], patients: Sequence[str],
     names, rows = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     by_patient = np.zeros((len(names), *confusions.shape[1:]), dtype=np.int64)
     np.add.at(by_patient, rows, confusions)
-    values = {name: metric(by_patient.sum(axis=0)) for name, metric in IMAGE_METRICS.items()}
+    values = long_et_al(by_patient.sum(axis=0))
     samples: dict[str, list[NDArray[np.float64]]] = {name: [] for name in IMAGE_METRICS}
     if len(names) > 1:
         weights = bootstrap_weights(len(names), RESAMPLES, seed)

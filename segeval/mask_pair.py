@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segeval.lesions import LesionMatch, match_lesions
+from segeval.overlap import overlap_scores
 from segeval.surface import SurfaceDistances, image_diagonal_mm, surface_distances
 
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ class MaskPair:
     def confusion(self) -> NDArray[np.int64]:
         """Counts as a confusion matrix of two classes, row and column 1 the structure."""
         return np.array([[self.tn, self.fp], [self.fn, self.tp]], dtype=np.int64)
+
+    @cached_property
+    def overlap(self) -> dict[str, NDArray[np.float64]]:
+        """Overlap metrics by name; those of a class have the structure's at index 1."""
+        return overlap_scores(self.confusion)
 
     @cached_property
     def distances(self) -> SurfaceDistances:

@@ -6,12 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from segeval.lesions import lesion_f1, lesion_precision, lesion_recall, panoptic_quality
 from segeval.mask_pair import MaskPair
-from segeval.overlap import dice, jaccard, precision, sensitivity, specificity, volume_similarity
 from segeval.surface import assd_mm, hausdorff_mm, hd95_mm, masd_mm, nsd
 
 __all__ = ["DEFAULT_METRICS", "METRICS", "Metric"]
@@ -46,10 +42,8 @@ class Metric:
         return 0.0 if self.unit == "" else self.measure(pair)
 
 
-def _overlap(
-    name: str, title: str, function: Callable[[NDArray[np.int64]], NDArray[np.float64]], definition: str
-) -> Metric:
-    return Metric(name, title, "", "higher", "overlap", definition, lambda pair: float(function(pair.confusion)[1]))
+def _overlap(name: str, title: str, definition: str, family: Literal["overlap", "volume"] = "overlap") -> Metric:
+    return Metric(name, title, "", "higher", family, definition, lambda pair: float(pair.overlap[name][1]))
 
 
 def _distance(name: str, title: str, measure: Callable[[MaskPair], float], definition: str) -> Metric:
@@ -61,19 +55,16 @@ def _lesion(name: str, title: str, function: Callable[..., float], definition: s
 
 
 _ALL = (
-    _overlap("dice", "Dice", dice, "2 TP / (2 TP + FP + FN)"),
-    _overlap("jaccard", "IoU", jaccard, "intersection over union, TP / (TP + FP + FN)"),
-    _overlap("precision", "Precision", precision, "TP / (TP + FP)"),
-    _overlap("sensitivity", "Sensitivity", sensitivity, "TP / (TP + FN), also called recall"),
-    _overlap("specificity", "Specificity", specificity, "TN / (TN + FP)"),
-    Metric(
+    _overlap("dice", "Dice", "2 TP / (2 TP + FP + FN)"),
+    _overlap("jaccard", "IoU", "intersection over union, TP / (TP + FP + FN)"),
+    _overlap("precision", "Precision", "TP / (TP + FP)"),
+    _overlap("sensitivity", "Sensitivity", "TP / (TP + FN), also called recall"),
+    _overlap("specificity", "Specificity", "TN / (TN + FP)"),
+    _overlap(
         "volume_similarity",
         "Volume similarity",
-        "",
-        "higher",
-        "volume",
         "1 - |V_pred - V_ref| / (V_pred + V_ref), blind to place",
-        lambda pair: float(volume_similarity(pair.confusion)[1]),
+        family="volume",
     ),
     Metric(
         "absolute_volume_difference_ml",

@@ -60,7 +60,7 @@ def dice(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> dice([[1, 0], [1, 2]]).round(3).tolist()
         [0.667, 0.8]
     """
-    return formulas.of_matrix(formulas.dice, confusion)
+    return formulas.of_matrix("dice", confusion)
 
 
 def dice_from_counts(counts: ArrayLike) -> NDArray[np.float64]:
@@ -104,7 +104,7 @@ def jaccard(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> jaccard([[1, 0], [1, 2]]).round(3).tolist()
         [0.5, 0.667]
     """
-    return formulas.of_matrix(formulas.jaccard, confusion)
+    return formulas.of_matrix("jaccard", confusion)
 
 
 def precision(confusion: ArrayLike) -> NDArray[np.float64]:
@@ -123,7 +123,7 @@ def precision(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> precision([[1, 0], [1, 2]]).tolist()
         [0.5, 1.0]
     """
-    return formulas.of_matrix(formulas.precision, confusion)
+    return formulas.of_matrix("precision", confusion)
 
 
 def sensitivity(confusion: ArrayLike) -> NDArray[np.float64]:
@@ -142,7 +142,7 @@ def sensitivity(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> sensitivity([[1, 0], [1, 2]]).round(3).tolist()
         [1.0, 0.667]
     """
-    return formulas.of_matrix(formulas.sensitivity, confusion)
+    return formulas.of_matrix("sensitivity", confusion)
 
 
 def specificity(confusion: ArrayLike) -> NDArray[np.float64]:
@@ -164,7 +164,7 @@ def specificity(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> specificity([[1, 0], [1, 2]]).round(3).tolist()
         [0.667, 1.0]
     """
-    return formulas.of_matrix(formulas.specificity, confusion)
+    return formulas.of_matrix("specificity", confusion)
 
 
 def pixel_accuracy(confusion: ArrayLike) -> float:
@@ -183,7 +183,7 @@ def pixel_accuracy(confusion: ArrayLike) -> float:
         >>> pixel_accuracy([[1, 0], [1, 2]])
         0.75
     """
-    return float(formulas.of_matrix(formulas.pixel_accuracy, confusion))
+    return float(formulas.of_matrix("pixel_accuracy", confusion))
 
 
 def mean_accuracy(confusion: ArrayLike) -> float:
@@ -204,7 +204,7 @@ def mean_accuracy(confusion: ArrayLike) -> float:
         >>> round(mean_accuracy([[1, 0], [1, 2]]), 4)
         0.8333
     """
-    return float(formulas.of_matrix(formulas.mean_accuracy, confusion))
+    return float(formulas.of_matrix("mean_accuracy", confusion))
 
 
 def mean_iou(confusion: ArrayLike) -> float:
@@ -225,7 +225,7 @@ def mean_iou(confusion: ArrayLike) -> float:
         >>> round(mean_iou([[1, 0], [1, 2]]), 4)
         0.5833
     """
-    return float(formulas.of_matrix(formulas.mean_iou, confusion))
+    return float(formulas.of_matrix("mean_iou", confusion))
 
 
 def frequency_weighted_iou(confusion: ArrayLike) -> float:
@@ -244,7 +244,7 @@ def frequency_weighted_iou(confusion: ArrayLike) -> float:
         >>> frequency_weighted_iou([[1, 0], [1, 2]])
         0.625
     """
-    return float(formulas.of_matrix(formulas.frequency_weighted_iou, confusion))
+    return float(formulas.of_matrix("frequency_weighted_iou", confusion))
 
 
 def volume_similarity(confusion: ArrayLike) -> NDArray[np.float64]:
@@ -260,7 +260,7 @@ def volume_similarity(confusion: ArrayLike) -> NDArray[np.float64]:
         >>> volume_similarity([[1, 0], [1, 2]]).round(3).tolist()
         [0.667, 0.8]
     """
-    return formulas.of_matrix(formulas.volume_similarity, confusion)
+    return formulas.of_matrix("volume_similarity", confusion)
 
 
 def absolute_volume_difference_ml(confusion: ArrayLike, voxel_ml: float) -> NDArray[np.float64]:
@@ -325,7 +325,7 @@ def overlap_scores(confusion: ArrayLike) -> dict[str, NDArray[np.float64]]:
         >>> scores["dice"].round(3).tolist(), float(scores["pixel_accuracy"])
         ([0.667, 0.8], 0.75)
     """
-    return formulas.of_stack(formulas.OF_CLASSES | formulas.OF_IMAGES, confusion)
+    return formulas.of_stack(confusion)
 
 
 def long_et_al(confusion: ArrayLike) -> dict[str, NDArray[np.float64]]:
@@ -345,4 +345,5 @@ def long_et_al(confusion: ArrayLike) -> dict[str, NDArray[np.float64]]:
         >>> scores["pixel_accuracy"].tolist(), scores["mean_iou"].round(4).tolist()
         ([0.75, 1.0], [0.5833, 1.0])
     """
-    return formulas.of_stack(formulas.OF_IMAGES, confusion)
+    scores = formulas.of_stack(confusion)
+    return {metric: scores[metric] for metric in formulas.IMAGE_METRICS}
