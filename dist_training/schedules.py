@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-__all__ = ["Schedule", "learning_rate_at", "scaled_learning_rate"]
+__all__ = ["LearningRateScaling", "Schedule", "learning_rate_at", "scaled_learning_rate"]
 
-Schedule = Literal["cosine", "constant"]
+Schedule = Literal["cosine", "polynomial", "step", "constant"]
+LearningRateScaling = Literal["linear", "sqrt", "none"]
 
 
 def scaled_learning_rate(learning_rate: float, global_batch_size: int, reference_batch_size: int) -> float:

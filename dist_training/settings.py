@@ -6,12 +6,27 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dist_training.schedules import Schedule
+from dist_training.schedules import LearningRateScaling, Schedule
 
-__all__ = ["LossName", "OptimizerName", "TrainingSettings"]
+__all__ = ["WHOLE_BATCH_LOSSES", "Compression", "LossName", "OptimizerName", "Precision", "TrainingSettings"]
 
-LossName = Literal["dice_cross_entropy", "cross_entropy", "dice"]
-OptimizerName = Literal["adam", "sgd"]
+LossName = Literal[
+    "dice_cross_entropy",
+    "cross_entropy",
+    "dice",
+    "batch_dice",
+    "batch_dice_cross_entropy",
+    "focal",
+    "dice_focal",
+    "tversky",
+    "tversky_cross_entropy",
+]
+OptimizerName = Literal["adam", "adamw", "sgd", "lamb", "lars"]
+Compression = Literal["none", "fp16"]
+Precision = Literal["float32", "float64", "mixed_float16", "mixed_bfloat16"]
+
+WHOLE_BATCH_LOSSES = frozenset({"batch_dice", "batch_dice_cross_entropy"})
+"""Losses that divide sums over the whole batch, which a worker must then have before it at once."""
 
 
 class TrainingSettings(BaseModel):
@@ -34,24 +49,85 @@ class TrainingSettings(BaseModel):
     reference_batch_size: int = Field(
         default=16, ge=1, description="the batch that learning_rate suits; the rate is scaled by global / reference"
     )
-    optimizer: OptimizerName = Field(default="adam", description="adam, or sgd with momentum")
+    accumulation_steps: int = Field(
+        default=1,
+        ge=1,
+        description="parts in which a worker computes its share of a step, one by one: less memory, same result",
+    )
+    optimizer: OptimizerName = Field(default="adam", description="adam, adamw, sgd with momentum, lamb or lars")
     learning_rate: float = Field(default=1e-3, gt=0, description="learning rate at reference_batch_size")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of sgd; adam ignores it")
-    schedule: Schedule = Field(default="cosine", description="cosine (to zero at the end) or constant")
+    learning_rate_scaling: LearningRateScaling = Field(
+        default="linear", description="how the rate grows with global / reference batch: linear, sqrt or none"
+    )
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of sgd and lars; the others ignore it")
+    nesterov: bool = Field(default=False, description="Nesterov's form of the momentum of sgd")
+    momentum_correction: bool = Field(
+        default=True,
+        description="scale the momentum of sgd and lars when the learning rate changes (Goyal et al. 2017)",
+    )
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="decoupled weight decay; biases and normalisation are left alone"
+    )
+    clip_norm: float | None = Field(
+        default=None, gt=0, description="largest norm of the whole gradient, summed over workers; null: any"
+    )
+    compression: Compression = Field(
+        default="none", description="none, or fp16: gradients travel between workers in half precision"
+    )
+    ema_momentum: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="momentum of an exponential moving average of the weights, which is validated and kept; null: none",
+    )
+    schedule: Schedule = Field(
+        default="cosine", description="cosine or polynomial (to zero at the end), step, constant"
+    )
+    schedule_milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        default=(0.5, 0.75), description="shares of the run after which the rate of schedule step falls"
+    )
+    schedule_factor: float = Field(default=0.1, gt=0, lt=1, description="factor of each fall of schedule step")
+    schedule_power: float = Field(default=0.9, gt=0, description="exponent of schedule polynomial")
     warmup_epochs: float = Field(
         default=0.5, ge=0, description="epochs over which the rate rises, step by step, to its scaled value"
     )
     loss: LossName = Field(
         default="dice_cross_entropy",
-        description="dice_cross_entropy (their sum), cross_entropy or dice (soft, per sample)",
+        description="dice_cross_entropy (their sum), cross_entropy, dice (soft, per sample), batch_dice (over the "
+        "whole batch), batch_dice_cross_entropy, focal, dice_focal, tversky or tversky_cross_entropy",
     )
+    focal_gamma: float = Field(default=2.0, ge=0, description="how much less the focal loss counts easy pixels")
+    tversky_alpha: float = Field(default=0.3, ge=0, description="weight of false positives in the tversky loss")
+    tversky_beta: float = Field(default=0.7, ge=0, description="weight of false negatives in the tversky loss")
     class_weights: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
         default=None,
         description="weights of the classes in the cross-entropy, background first; null: all count the same",
     )
-    dtype: Literal["float32", "float64"] = Field(default="float32", description="precision of weights and arithmetic")
+    dtype: Precision = Field(
+        default="float32",
+        description="precision: float32, float64, or mixed_float16 and mixed_bfloat16 (16 bits; weights 32)",
+    )
     seed: int = Field(default=0, ge=0, description="seeds the initial weights, the order of the slices and dropout")
     checkpoint_every_epochs: int = Field(default=1, ge=1, description="epochs between checkpoints")
+    checkpoint_every_steps: int | None = Field(default=None, ge=1, description="steps between checkpoints; null: none")
+    checkpoint_every_minutes: float | None = Field(
+        default=None, gt=0, description="minutes between checkpoints; null: none"
+    )
+    checkpoints_kept: int = Field(default=2, ge=1, description="newest checkpoints kept, besides the best")
+    early_stopping_patience: int | None = Field(
+        default=None, ge=1, description="epochs without a better validation Dice after which the run ends; null: never"
+    )
+    early_stopping_min_delta: float = Field(
+        default=0.0, ge=0, description="how much better a validation Dice must be to count as better for early stopping"
+    )
+    max_minutes: float | None = Field(
+        default=None, gt=0, description="minutes of training after which the run stops, with a checkpoint; null: any"
+    )
+    divergence_factor: float = Field(
+        default=100.0,
+        gt=1,
+        description="the run has diverged when a step's loss exceeds the first one's this many times",
+    )
 
     @model_validator(mode="after")
     def _warmup_within_run(self) -> TrainingSettings:
@@ -64,11 +140,26 @@ class TrainingSettings(BaseModel):
 
     @model_validator(mode="after")
     def _weights_have_a_cross_entropy(self) -> TrainingSettings:
-        if self.class_weights is not None and self.loss == "dice":
+        if self.class_weights is not None and self.loss in ("dice", "batch_dice", "tversky"):
             raise ValueError(
-                "class_weights weigh the cross-entropy, which loss dice does not have; "
+                f"class_weights weigh the cross-entropy, which loss {self.loss} does not have; "
                 "use loss dice_cross_entropy or cross_entropy, or class_weights null"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _batch_is_not_computed_in_parts(self) -> TrainingSettings:
+        if self.accumulation_steps > 1 and self.loss in WHOLE_BATCH_LOSSES:
+            raise ValueError(
+                f"loss {self.loss} divides sums over the whole batch, which accumulation_steps > 1 never has at once; "
+                f"use accumulation_steps=1, or loss {self.loss.removeprefix('batch_')}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _milestones_ascend(self) -> TrainingSettings:
+        if list(self.schedule_milestones) != sorted(set(self.schedule_milestones)):
+            raise ValueError(f"schedule_milestones must ascend; received {list(self.schedule_milestones)}")
         return self
 
     def step_size(self, world_size: int) -> int:
