@@ -21,6 +21,9 @@ __all__ = ["IGNORED", "Batch", "SliceFeed", "Step", "epoch_permutation", "epoch_
 IGNORED = OUTSIDE
 """Class of a pixel that takes no part in the loss: padding around a slice, and what augmentation moves in."""
 
+_DROPOUT = int.from_bytes(b"drop", "big")
+"""Sets these seeds apart from others made of the same numbers."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -45,6 +48,7 @@ class Batch:
         images: (n, height, width, channels), normalised, padding 0; n is at least 1.
         classes: int32 (n, height, width), class indices, padding ``IGNORED``.
         weights: (n,), 1 for a real slice, 0 for one that only fills an empty share.
+        sample_seeds: uint32 (n,), of what the network itself draws for each slice in this epoch: its dropout.
         global_count: the number of real slices in the step over all ranks.
         draws: what the device needs to augment them, see ``draw_arrays``; empty where they are as they should be.
     """
@@ -52,6 +56,7 @@ class Batch:
     images: np.ndarray
     classes: np.ndarray
     weights: np.ndarray
+    sample_seeds: np.ndarray
     global_count: int
     draws: tuple[np.ndarray, ...] = ()
 
@@ -124,7 +129,7 @@ class SliceFeed:
         dtype: "float32" or "float64", of the images.
         slices: "all" of each case, or those that its preparation keeps for "training".
         augmentation: how slices are varied; with ``where="device"`` batches hold unchanged slices and the draws.
-        seed: of the augmentation.
+        seed: of the augmentation and of what the network draws.
     """
 
     def __init__(
@@ -195,9 +200,11 @@ class SliceFeed:
         images = np.zeros((count, *self.batch_shape), dtype=self._dtype)
         classes = np.full((count, *self.batch_shape[:2]), IGNORED, dtype=np.int32)
         weights = np.full(count, float(step.indices.size > 0), dtype=self._dtype)
+        seeds = np.zeros(count, dtype=np.uint32)
         draws: list[tuple[Draw, tuple[int, ...]]] = []
         for position, index in enumerate(step.indices.tolist()):
             image, class_map = self._slice(index)
+            seeds[position] = np.random.SeedSequence([_DROPOUT, self._seed, step.epoch, index]).generate_state(1)[0]
             if settings is not None:
                 draws.append((self._draw(settings, step.epoch, index, class_map.shape), class_map.shape))
             if settings is None or self.sends_draws:
@@ -206,9 +213,9 @@ class SliceFeed:
             else:
                 images[position], classes[position] = apply_draw(image, class_map, draws[-1][0], settings)
         if settings is None or not self.sends_draws:
-            return Batch(images, classes, weights, step.global_count)
+            return Batch(images, classes, weights, seeds, step.global_count)
         sent = draw_arrays(draws, settings, self.slice_size, self.input_shape, self._dtype)
-        return Batch(images, classes, weights, step.global_count, sent)
+        return Batch(images, classes, weights, seeds, step.global_count, sent)
 
     def _slice(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Give a slice, normalised, with its neighbours as channels (height, width, channels), and its classes."""

@@ -162,6 +162,11 @@ class TrainingSettings(BaseModel):
             raise ValueError(f"schedule_milestones must ascend; received {list(self.schedule_milestones)}")
         return self
 
+    @property
+    def array_dtype(self) -> Literal["float32", "float64"]:
+        """Precision of weights, images and losses; that of the arithmetic in between may be half."""
+        return "float64" if self.dtype == "float64" else "float32"
+
     def step_size(self, world_size: int) -> int:
         """Give the slices per step over all workers.
 

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from dist_training.architectures.dropout import sample_seeds
 from dist_training.augmentation import DeviceAugmentation
 from dist_training.communicator import Communicator
-from dist_training.feed import Batch
-from dist_training.gradients import sum_over_ranks
+from dist_training.control import VOTES
+from dist_training.feed import Batch, rank_share
 from dist_training.losses import build_loss
 from dist_training.settings import TrainingSettings
 
-__all__ = ["TrainingStep", "build_predict"]
+__all__ = ["StepOutcome", "TrainingStep", "build_predict"]
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What a step gives, equal on every rank.
+
+    Attributes:
+        loss: mean over the step's slices of all ranks.
+        votes: (VOTES,), the ranks' votes, summed.
+    """
+
+    loss: float
+    votes: np.ndarray
 
 
 class TrainingStep:
@@ -22,8 +37,8 @@ class TrainingStep:
 
     Args:
         model: the network.
-        optimizer: a built Keras optimizer.
-        settings: loss and seed.
+        optimizer: a built `DistributedOptimizer` that sums over the ranks.
+        settings: loss, precision and accumulation.
         communicator: the ranks.
         input_shape: (height, width, channels) of every batch.
         augmentation: what is done to a batch before the network sees it; None: nothing.
@@ -39,81 +54,111 @@ class TrainingStep:
         augmentation: DeviceAugmentation | None = None,
     ) -> None:
         self._optimizer = optimizer
-        self._communicator = communicator
-        self._dtype = np.dtype(settings.dtype)
-        self._seed = settings.seed
-        self._generators = [g for layer in model._flatten_layers() for g in _seed_generators(layer)]
-        self._function = _compile(model, optimizer, settings, communicator, input_shape, augmentation)
+        self._dtype = np.dtype(settings.array_dtype)
+        self._parts = settings.accumulation_steps
+        descent = _Descent(model, optimizer, settings, communicator, input_shape, augmentation)
+        self._whole, self._part, self._apply = descent.compile()
 
-    def __call__(self, batch: Batch, *, step: int, learning_rate: float, is_stop_requested: bool) -> tuple[float, bool]:
+    def __call__(self, batch: Batch, *, learning_rate: float, votes: np.ndarray) -> StepOutcome:
         """Take one step.
 
         Args:
             batch: this rank's share.
-            step: 0-based number of the step in the run.
             learning_rate: the rate of this step.
-            is_stop_requested: whether this rank has been asked to stop.
-
-        Returns:
-            The mean loss over the step's slices of all ranks, and whether any rank has been asked to stop.
+            votes: (VOTES,), what this rank has been asked for.
         """
-        self._seed_dropout(step)
         self._optimizer.learning_rate.assign(learning_rate)
-        loss, stop = self._function(
-            batch.images,
-            batch.classes,
-            batch.weights,
-            self._dtype.type(1 / batch.global_count),
-            self._dtype.type(is_stop_requested),
-            *batch.draws,
-        ).numpy()
-        return float(loss), bool(stop > 0)
-
-    def _seed_dropout(self, step: int) -> None:
-        """Draw dropout from (seed, layer, step, rank): it differs between ranks and needs no saving."""
-        for number, generator in enumerate(self._generators):
-            state = np.random.SeedSequence([self._seed, number, step, self._communicator.rank]).generate_state(2)
-            generator.state.assign(state.astype(np.uint32))
+        scale = self._dtype.type(1 / batch.global_count)
+        cast_votes = votes.astype(self._dtype)
+        parts = _parts(batch, self._parts)
+        if len(parts) == 1:
+            loss, *summed = self._whole(*parts[0], scale, cast_votes).numpy()
+            return StepOutcome(float(loss), np.array(summed))
+        loss, gradients = self._part(*parts[0], scale)
+        for part in parts[1:]:
+            more, others = self._part(*part, scale)
+            loss, gradients = loss + more, [one + other for one, other in zip(gradients, others, strict=True)]
+        loss, *summed = self._apply(gradients, loss, cast_votes).numpy()
+        return StepOutcome(float(loss), np.array(summed))
 
 
-def _seed_generators(layer: Any) -> list[Any]:
-    generator = getattr(layer, "seed_generator", None)
-    return [generator] if generator is not None else []
+def _parts(batch: Batch, count: int) -> list[tuple[np.ndarray, ...]]:
+    """Cut a share into at most this many parts, none of them empty."""
+    arrays = (batch.images, batch.classes, batch.weights, batch.sample_seeds, *batch.draws)
+    size = len(batch.images)
+    shares = [rank_share(size, part, min(count, size)) for part in range(min(count, size))]
+    return [tuple(array[share] for array in arrays) for share in shares]
 
 
-def _compile(
-    model: Any,
-    optimizer: Any,
-    settings: TrainingSettings,
-    communicator: Communicator,
-    input_shape: tuple[int, int, int],
-    augmentation: DeviceAugmentation | None,
-) -> Callable[..., Any]:
-    import tensorflow as tf
+class _Descent:
+    """The mathematics of a step, to be compiled."""
 
-    dtype = tf.as_dtype(settings.dtype)
-    per_sample_loss = build_loss(settings.loss, model.output_shape[-1], settings.class_weights)
-    signature = [
-        tf.TensorSpec((None, *input_shape), dtype),
-        tf.TensorSpec((None, *input_shape[:2]), tf.int32),
-        tf.TensorSpec((None,), dtype),
-        tf.TensorSpec((), dtype),
-        tf.TensorSpec((), dtype),
-        *(tf.TensorSpec((None, *shape), dtype) for shape in (augmentation.draw_shapes if augmentation else ())),
-    ]
+    def __init__(
+        self,
+        model: Any,
+        optimizer: Any,
+        settings: TrainingSettings,
+        communicator: Communicator,
+        input_shape: tuple[int, int, int],
+        augmentation: DeviceAugmentation | None,
+    ) -> None:
+        self._model, self._optimizer, self._augmentation = model, optimizer, augmentation
+        self._input_shape, self._dtype = input_shape, settings.array_dtype
+        self._loss = build_loss(
+            settings.loss,
+            _num_outputs(model),
+            class_weights=settings.class_weights,
+            focal_gamma=settings.focal_gamma,
+            tversky_alpha=settings.tversky_alpha,
+            tversky_beta=settings.tversky_beta,
+            communicator=communicator,
+        )
 
-    def step(images: Any, classes: Any, weights: Any, inverse_count: Any, stop: Any, *draws: Any) -> Any:
-        if augmentation is not None:
-            images, classes = augmentation(images, classes, draws)
-        with tf.GradientTape() as tape:
-            losses = per_sample_loss(model(images, training=True), classes)
-            loss = tf.reduce_sum(losses * weights) * inverse_count
-        gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
-        gradients, scalars = sum_over_ranks(communicator, gradients, tf.stack([loss, stop]))
-        optimizer.apply(gradients, model.trainable_variables)
-        return scalars
+    def compile(self) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
+        """Give a whole step, the gradients of a part of one, and what is done with the parts' sum."""
+        import tensorflow as tf
 
-    return tf.function(step, input_signature=signature)
+        dtype = tf.as_dtype(self._dtype)
+        drawn = self._augmentation.draw_shapes if self._augmentation is not None else ()
+        part = [
+            tf.TensorSpec((None, *self._input_shape), dtype),
+            tf.TensorSpec((None, *self._input_shape[:2]), tf.int32),
+            tf.TensorSpec((None,), dtype),
+            tf.TensorSpec((None,), tf.uint32),
+            *(tf.TensorSpec((None, *shape), dtype) for shape in drawn),
+        ]
+        scale, votes = tf.TensorSpec((), dtype), tf.TensorSpec((VOTES,), dtype)
+
+        def whole(*arguments: Any) -> Any:
+            *arrays, inverse_count, asked = arguments
+            loss, gradients = self._gradients(*arrays, inverse_count)
+            return self._descend(gradients, loss, asked)
+
+        return (
+            tf.function(whole, input_signature=[*part, scale, votes]),
+            tf.function(self._gradients, input_signature=[*part, scale]),
+            tf.function(self._descend),
+        )
+
+    def _gradients(self, images: Any, classes: Any, weights: Any, seeds: Any, *rest: Any) -> tuple[Any, list[Any]]:
+        """Give the part of the loss that these samples are, and its gradients."""
+        import tensorflow as tf
+
+        *draws, inverse_count = rest
+        if self._augmentation is not None:
+            images, classes = self._augmentation(images, classes, draws)
+        variables = [variable.value for variable in self._model.trainable_variables]
+        with tf.GradientTape() as tape, sample_seeds(seeds):
+            loss = self._loss(self._model(images, training=True), classes, weights, inverse_count)
+            scaled = self._optimizer.scale_loss(loss)
+        return loss, tape.gradient(scaled, variables)
+
+    def _descend(self, gradients: Sequence[Any], loss: Any, votes: Any) -> Any:
+        """Sum over the ranks, change the weights, and give the summed loss and votes."""
+        import tensorflow as tf
+
+        scalars = tf.concat([tf.reshape(loss, [1]), votes], axis=0)
+        return self._optimizer.apply_with_scalars(gradients, self._model.trainable_variables, scalars)
 
 
 def build_predict(model: Any) -> Callable[[np.ndarray], np.ndarray]:

@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from dist_training.architectures.bilinear import Bilinear
+from dist_training.architectures.dropout import SampleDropout
 from dist_training.architectures.initial import layer_seed
 from dist_training.architectures.padding import CropLike, PadToMultiple
 from dist_training.architectures.settings import FCNSettings
@@ -35,7 +36,7 @@ def build(settings: FCNSettings, input_channels: int, num_outputs: int, seed: in
         settings: trunk, width, dropout and pretrained weights.
         input_channels: channels of an image.
         num_outputs: channels of the logits.
-        seed: of the initial weights and the dropout.
+        seed: of the initial weights.
 
     Returns:
         A Keras model from (N, H, W, input_channels) to logits (N, H, W, num_outputs).
@@ -63,7 +64,7 @@ def build(settings: FCNSettings, input_channels: int, num_outputs: int, seed: in
         maps = _convolution(maps, name, FC_CHANNELS, size, settings, seed)
         if settings.dropout > 0.0:
             name = f"{name}_dropout"
-            maps = layers.Dropout(settings.dropout, seed=layer_seed(seed, name), name=name)(maps)
+            maps = SampleDropout(settings.dropout, name=name)(maps)
     scores = _scores(maps, "score_fc7", num_outputs)
     for pool in (4, 3):
         scores = _enlarge(scores, f"enlarge_to_pool{pool}", num_outputs, 2)

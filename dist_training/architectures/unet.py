@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from dist_training.architectures.dropout import SampleDropout
 from dist_training.architectures.initial import layer_seed
 from dist_training.architectures.normalisation import build_normalisation
 from dist_training.architectures.padding import CropLike, PadToMultiple
@@ -29,7 +30,7 @@ def build(settings: UNetSettings, input_channels: int, num_outputs: int, seed: i
         settings: depth, filters, normalisation and dropout.
         input_channels: channels of an image.
         num_outputs: channels of the logits.
-        seed: of the initial weights and the dropout.
+        seed: of the initial weights.
 
     Returns:
         A Keras model from (N, H, W, input_channels) to logits (N, H, W, num_outputs).
@@ -44,11 +45,11 @@ def build(settings: UNetSettings, input_channels: int, num_outputs: int, seed: i
     for level in range(settings.depth):
         maps = _level(maps, f"down{level}", settings.base_filters * 2**level, settings, seed)
         if level == settings.depth - 1:
-            maps = _dropout(maps, f"down{level}_dropout", settings, seed)
+            maps = _dropout(maps, f"down{level}_dropout", settings)
         skips.append(maps)
         maps = layers.MaxPooling2D(2, name=f"down{level}_pool")(maps)
     maps = _level(maps, "bottom", settings.base_filters * 2**settings.depth, settings, seed)
-    maps = _dropout(maps, "bottom_dropout", settings, seed)
+    maps = _dropout(maps, "bottom_dropout", settings)
     for level in reversed(range(settings.depth)):
         filters, name = settings.base_filters * 2**level, f"up{level}"
         maps = _upwards(maps, f"{name}_transposed", filters, seed)
@@ -94,7 +95,7 @@ def _upwards(maps: Any, name: str, filters: int, seed: int) -> Any:
     return layers.Conv2DTranspose(filters, 2, strides=2, kernel_initializer=_he(seed, name), name=name)(maps)
 
 
-def _dropout(maps: Any, name: str, settings: UNetSettings, seed: int) -> Any:
+def _dropout(maps: Any, name: str, settings: UNetSettings) -> Any:
     if settings.dropout == 0.0:
         return maps
-    return layers.Dropout(settings.dropout, seed=layer_seed(seed, name), name=name)(maps)
+    return SampleDropout(settings.dropout, name=name)(maps)
