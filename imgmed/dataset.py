@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imgmed.augmentation.settings import AugmentationSettings
-from imgmed.errors import NotADatasetError, SchemaVersionError, SourceNotFoundError, UnknownCaseError
+from imgmed.errors import (
+    NotADatasetError,
+    SchemaVersionError,
+    SourceNotFoundError,
+    UnknownCaseError,
+    UnknownFoldError,
+)
 from imgmed.formats import write_volume
 from imgmed.intensity import Bounds, IntensityStatistics, Normalisation, NormalisationKind
 from imgmed.labels import class_values
@@ -247,6 +253,25 @@ class PreparedDataset:
                 Fold(_without(copies, fold.train), _without(copies, fold.validation)) for fold in self.splits.folds
             ),
         )
+
+    def with_fold(self, fold: int | None) -> PreparedDataset:
+        """Give the dataset with the training and validation cases of a fold of the cross-validation.
+
+        Args:
+            fold: which one, from 0; None: the dataset as it is, with its own split.
+
+        Raises:
+            UnknownFoldError: there is no such fold.
+        """
+        if fold is None:
+            return self
+        folds = self.splits.folds
+        if not 0 <= fold < len(folds):
+            valid = f"0 to {len(folds) - 1}" if folds else "none, as the splits have no folds"
+            raise UnknownFoldError(f"{self.folder}: fold must be one of {valid}; received {fold}")
+        train, validation = folds[fold]
+        splits = self.splits.model_copy(update={"train": train, "validation": validation})
+        return replace(self, splits=splits)
 
     def case_statistics(self, case_id: str) -> IntensityStatistics:
         """Return count, sums and sums of squares of a case's prepared intensities."""

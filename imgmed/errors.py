@@ -27,6 +27,7 @@ __all__ = [
     "TooFewPatientsError",
     "UnknownCaseError",
     "UnknownChannelError",
+    "UnknownFoldError",
     "UnknownPresetError",
     "UnknownRecipeError",
     "UnreadableFileError",
@@ -162,6 +163,10 @@ class NotADatasetError(ImgMedError, ValueError):
 
 class SchemaVersionError(ImgMedError, ValueError):
     """A prepared dataset written with another schema version."""
+
+
+class UnknownFoldError(ImgMedError, LookupError):
+    """A fold that the dataset's splits do not have."""
 
 
 class UnknownCaseError(ImgMedError, LookupError):

@@ -40,6 +40,9 @@ class Configuration(BaseModel):
         default=None, description="folder of a prepared dataset (r2d2 prepare); null: the generated phantom study"
     )
     run_dir: Path | None = Field(default=None, description="folder for the run; null: runs/NAME, the next free one")
+    fold: int | None = Field(
+        default=None, ge=0, description="fold of the dataset's cross-validation to train; null: its own split"
+    )
     threads: int | None = Field(
         default=None, ge=1, description="CPU threads of a worker; null: the host's cores shared among its workers"
     )

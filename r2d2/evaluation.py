@@ -31,6 +31,7 @@ __all__ = [
     "EvaluationSettings",
     "build_evaluation_settings",
     "evaluate_dataset",
+    "evaluate_folds",
     "evaluate_prediction_folder",
     "labels_to_score",
     "read_patients",
@@ -200,8 +201,42 @@ def evaluate_dataset(
         SegEvalError: missing predictions, other grids, other labels: all of them listed.
         ConfigurationError: cases whose patient is not named.
     """
-    check_output_folder(out)
-    chosen = settings or EvaluationSettings()
+    pairs = _pairs(dataset, split, prediction, patients)
+    _check_patients([pair.case_id for pair in pairs], patients)
+    return _evaluate_pairs(dataset, pairs, out, settings, progress)
+
+
+def evaluate_folds(
+    dataset: PreparedDataset,
+    predictions: Mapping[int, Path],
+    out: Path,
+    settings: EvaluationSettings | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate a cross-validation: each case by the network of the fold that held it out.
+
+    Args:
+        dataset: the prepared dataset.
+        predictions: of each fold, the folder of label maps of its validation cases.
+        out: folder for summary.json and cases.csv.
+        settings: what is scored and how; None: the defaults.
+        progress: told of each case.
+
+    Returns:
+        The evaluation over the cases of all these folds.
+
+    Raises:
+        SegEvalError: as for `evaluate_dataset`.
+    """
+    folds = sorted(predictions.items())
+    pairs = [pair for fold, folder in folds for pair in _pairs(dataset.with_fold(fold), "validation", folder, None)]
+    return _evaluate_pairs(dataset, pairs, out, settings, progress)
+
+
+def _pairs(
+    dataset: PreparedDataset, split: Split, prediction: Path, patients: Mapping[str, str] | None
+) -> list[CasePair]:
     notes = _notes(read_manifest(prediction))
     present = _label_maps_in(prediction)
     pairs = []
@@ -210,7 +245,18 @@ def evaluate_dataset(
         path = present.get(case_id, prediction / prediction_name(case_id, Path(case.images[0].path)))
         patient_id = case.patient_id if patients is None else patients.get(case_id)
         pairs.append(CasePair(case_id, dataset.reference(case_id), path, patient_id, notes.get(case_id)))
-    _check_patients([pair.case_id for pair in pairs], patients)
+    return pairs
+
+
+def _evaluate_pairs(
+    dataset: PreparedDataset,
+    pairs: list[CasePair],
+    out: Path,
+    settings: EvaluationSettings | None,
+    progress: Progress | None,
+) -> Evaluation:
+    check_output_folder(out)
+    chosen = settings or EvaluationSettings()
     evaluation = evaluate_pairs(
         pairs, **_arguments(chosen, labels_to_score(dataset, chosen.ignore_label)), progress=progress
     )

@@ -34,7 +34,18 @@ if TYPE_CHECKING:
     from dist_training.events import Listener
     from dist_training.run import RunResult
 
-__all__ = ["Resolved", "RunPlan", "find_layer", "open_run", "plan_of_run", "plan_run", "resolve", "run_training"]
+__all__ = [
+    "Resolved",
+    "RunPlan",
+    "dataset_of",
+    "find_layer",
+    "free_run_folder",
+    "open_run",
+    "plan_of_run",
+    "plan_run",
+    "resolve",
+    "run_training",
+]
 
 
 @dataclass(frozen=True)
@@ -155,13 +166,13 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
             f"{world_size} workers need Horovod, which is not installed; run 'make install', or train with --workers 1"
         )
     check_tensorflow()
-    dataset = PreparedDataset.read(Path(configuration.dataset or ""))
+    dataset = dataset_of(configuration)
     settings = configuration.training.resolved(world_size)
     check_task(dataset)
     check_workers(dataset, settings, world_size)
     check_normalisation(configuration.network, world_size)
     check_class_weights(dataset, settings)
-    folder = RunFolder(configuration.run_dir or _next_free(Path("runs"), dataset.name))
+    folder = RunFolder(configuration.run_dir or free_run_folder(dataset))
     if is_resumed:
         folder.check_resumable()
         folder.check_unused()
@@ -183,9 +194,15 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
     return RunPlan(complete, is_resumed, world_size)
 
 
-def _next_free(parent: Path, name: str) -> Path:
-    stem = "-".join(name.lower().split()) or "run"
-    return next(path for number in count(1) if not (path := parent / f"{stem}-{number}").exists())
+def dataset_of(configuration: Configuration) -> PreparedDataset:
+    """Open the dataset of a configuration, with the cases of its fold."""
+    return PreparedDataset.read(Path(configuration.dataset or "")).with_fold(configuration.fold)
+
+
+def free_run_folder(dataset: PreparedDataset) -> Path:
+    """Name a run folder that does not exist yet: runs/NAME-1, or the next number."""
+    stem = "-".join(dataset.name.lower().split()) or "run"
+    return next(path for number in count(1) if not (path := Path("runs") / f"{stem}-{number}").exists())
 
 
 def open_run(plan: RunPlan) -> None:
@@ -215,9 +232,8 @@ def run_training(plan: RunPlan, communicator: Communicator, listeners: Sequence[
     from dist_training.run import train
 
     configuration = plan.configuration
-    dataset = PreparedDataset.read(Path(configuration.dataset or ""))
     return train(
-        dataset,
+        dataset_of(configuration),
         configuration.network,
         configuration.training,
         plan.folder,

@@ -29,14 +29,22 @@ def train(
     workers: int = typer.Option(None, min=1, help="Workers to start on this machine; more than 1 uses horovodrun."),
     config: Path = typer.Option(None, help="Configuration file; by default r2d2.yaml, else the dataset's own."),
     resume: bool = typer.Option(False, "--resume", help="Go on from the last checkpoint of --run-dir."),
+    fold: str = typer.Option(None, metavar="K|all", help="Train fold K of the cross-validation, or each in turn."),
     threads: int = typer.Option(None, min=1, help="CPU threads a worker; by default the cores shared among workers."),
     verbose: bool = typer.Option(False, "-v", "--verbose", help="Show TensorFlow's own messages."),
 ) -> None:
     """Train a network on a prepared dataset."""
     quiet_tensorflow(verbose)
     options = {"dataset": _text(dataset), "run_dir": _text(run_dir), "workers": workers, "threads": threads}
-    asked = _Asked(config, options, settings or [], resume)
     launched = launched_world_size()
+    if fold is not None:
+        from r2d2.folds import fold_number
+
+        options["fold"] = fold_number(fold)
+        if options["fold"] is None:
+            _train_all_folds(launched, _Asked(config, {**options, "fold": 0}, settings or [], resume))
+            return
+    asked = _Asked(config, options, settings or [], resume)
     if launched is not None and launched > 1:
         _train_launched(launched, asked)
         return
@@ -82,6 +90,36 @@ def _plan(world_size: int | None, asked: _Asked, report: StageReporter) -> RunPl
     typer.echo(f"settings: {found.origin}", err=True)
     open_run(plan)
     return plan
+
+
+def _train_all_folds(launched: int | None, asked: _Asked) -> None:
+    """Train every fold in a process of its own, then evaluate them together."""
+    from r2d2.cli.progress import stages
+    from r2d2.cli.scores import echo_scores
+    from r2d2.errors import ConfigurationError
+    from r2d2.folds import cross_validate, train_folds
+    from r2d2.training import dataset_of, free_run_folder, resolve
+
+    if launched is not None:
+        raise ConfigurationError(
+            "--fold all starts the workers of each fold itself: leave horovodrun out and say "
+            f"r2d2 train --fold all --workers {launched}, or train one fold a horovodrun with --fold K"
+        )
+    if asked.resume and asked.options["run_dir"] is None:
+        raise ConfigurationError("--resume needs --run-dir, the folder of the folds to go on with")
+    with stages() as report:
+        found = resolve(config=asked.config, options=asked.options, assignments=asked.settings, progress=report)
+    dataset = dataset_of(found.configuration)
+    run_dir = found.configuration.run_dir or free_run_folder(dataset)
+    given = {"--config": asked.config, "--dataset": dataset.folder}
+    given |= {f"--{name}": asked.options[name] for name in ("workers", "threads")}
+    words = [word for option, value in given.items() if value is not None for word in (option, str(value))]
+    train_folds(dataset, run_dir, [*words, *asked.settings], is_resumed=asked.resume)
+    with stages() as report:
+        result = cross_validate(dataset, run_dir, report)
+    typer.echo("cross-validation: each case by the network of the fold that held it out", err=True)
+    echo_scores(result)
+    typer.echo(f"report: {run_dir / 'evaluation' / 'report.html'}", err=True)
 
 
 def run_here(plan: RunPlan) -> None:
