@@ -10,11 +10,13 @@ import numpy as np
 
 from dist_training.errors import HorovodMissingError
 
-__all__ = ["Communicator", "HorovodCommunicator", "SoloCommunicator", "build_communicator", "has_horovod"]
+__all__ = ["Communicator", "HorovodCommunicator", "SoloCommunicator", "build_communicator", "has_horovod", "join_job"]
 
 # Horovod's background thread wakes once per cycle. A training step has a single reduction, so waking more
 # often only takes the core from the network (measured: see benchmarks/README.md).
 CYCLE_TIME_MS = "5"
+
+_WORLD_SIZES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE")
 
 
 class Communicator(Protocol):
@@ -44,12 +46,18 @@ class Communicator(Protocol):
         """Give every rank the value that rank 0 passed."""
         ...
 
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Give every rank the values of all ranks, by rank."""
+        ...
+
 
 class SoloCommunicator:
     """A job of one worker: every reduction is the identity. Needs no Horovod.
 
     >>> SoloCommunicator().broadcast_object("run-1")
     'run-1'
+    >>> SoloCommunicator().gather_objects("host-1")
+    ['host-1']
     """
 
     rank = 0
@@ -68,6 +76,10 @@ class SoloCommunicator:
     def broadcast_object(self, value: Any) -> Any:
         """Return the value: there is no other rank."""
         return value
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Return the value in a list: there is no other rank."""
+        return [value]
 
 
 class HorovodCommunicator:
@@ -101,6 +113,11 @@ class HorovodCommunicator:
         """Give every rank the value that rank 0 passed."""
         return self._hvd.broadcast_object(value, root_rank=0)
 
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Give every rank the values of all ranks, by rank."""
+        # Horovod names the exchange after the value's type, which may differ between ranks.
+        return self._hvd.allgather_object(value, name="gather_objects")
+
 
 def has_horovod() -> bool:
     """Whether Horovod is installed; loads nothing."""
@@ -117,3 +134,18 @@ def build_communicator(world_size: int) -> Communicator:
         HorovodMissingError: for more than one worker, where Horovod is not installed.
     """
     return SoloCommunicator() if world_size == 1 else HorovodCommunicator()
+
+
+def join_job() -> Communicator:
+    """Join the job that ``horovodrun`` or ``mpirun`` started this process in; alone where neither did.
+
+    For scripts of one's own: what they hand to the optimizer and the callbacks, and ask for their rank.
+
+    Raises:
+        HorovodMissingError: for more than one worker, where Horovod is not installed.
+
+    >>> join_job().world_size
+    1
+    """
+    sizes = (os.environ.get(name) for name in _WORLD_SIZES)
+    return build_communicator(next((int(size) for size in sizes if size is not None), 1))
