@@ -110,7 +110,7 @@ def seconds_of(work: Callable[[], Any]) -> float:
 def training_step(shape: tuple[int, int, int], classes: int, batch: int) -> Callable[[Any], Any]:
     """A step of the U-Net with 16 base filters, as a run takes it."""
     from dist_training.architectures import UNetSettings, build_network
-    from dist_training.optimizer import build_optimizer
+    from dist_training.optimizers import build_optimizer
     from dist_training.settings import TrainingSettings
     from dist_training.step import TrainingStep
 

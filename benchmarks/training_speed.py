@@ -125,7 +125,7 @@ def build(network: str) -> Any:
 
 
 def training_step(network: str, communicator: Any, settings: Any, size: tuple[int, int] = SIZE) -> Any:
-    from dist_training.optimizer import build_optimizer
+    from dist_training.optimizers import build_optimizer
     from dist_training.step import TrainingStep
 
     model, optimizer = build(network), build_optimizer(settings)

@@ -12,7 +12,7 @@ __all__ = [
     "losses",
     "metrics",
     "model_card",
-    "optimizer",
+    "optimizers",
     "plan",
     "run",
     "run_folder",

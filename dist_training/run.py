@@ -22,7 +22,7 @@ from dist_training.errors import CheckpointError, DistTrainingError, DivergenceE
 from dist_training.events import EventLog, Listener
 from dist_training.feed import SliceFeed, epoch_steps, prefetch
 from dist_training.model_card import save_model
-from dist_training.optimizer import build_optimizer
+from dist_training.optimizers import build_optimizer
 from dist_training.plan import check_checkpoint, check_normalisation, check_workers, run_facts
 from dist_training.run_folder import RunFolder
 from dist_training.schedules import learning_rate_at, scaled_learning_rate

@@ -10,7 +10,7 @@ import tensorflow as tf
 from dist_training.architectures import UNetSettings, build_network
 from dist_training.communicator import SoloCommunicator
 from dist_training.feed import IGNORED, Batch
-from dist_training.optimizer import build_optimizer
+from dist_training.optimizers import build_optimizer
 from dist_training.settings import TrainingSettings
 from dist_training.step import TrainingStep, build_predict
 
