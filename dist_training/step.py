@@ -92,7 +92,15 @@ def _compile(
     import tensorflow as tf
 
     dtype = tf.as_dtype(settings.dtype)
-    per_sample_loss = build_loss(settings.loss, model.output_shape[-1], settings.class_weights)
+    compute_loss = build_loss(
+        settings.loss,
+        model.output_shape[-1],
+        class_weights=settings.class_weights,
+        focal_gamma=settings.focal_gamma,
+        tversky_alpha=settings.tversky_alpha,
+        tversky_beta=settings.tversky_beta,
+        communicator=communicator,
+    )
     signature = [
         tf.TensorSpec((None, *input_shape), dtype),
         tf.TensorSpec((None, *input_shape[:2]), tf.int32),
@@ -106,8 +114,7 @@ def _compile(
         if augmentation is not None:
             images, classes = augmentation(images, classes, draws)
         with tf.GradientTape() as tape:
-            losses = per_sample_loss(model(images, training=True), classes)
-            loss = tf.reduce_sum(losses * weights) * inverse_count
+            loss = compute_loss(model(images, training=True), classes, weights, inverse_count)
         gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
         gradients, scalars = sum_over_ranks(communicator, gradients, tf.stack([loss, stop]))
         optimizer.apply(gradients, model.trainable_variables)
