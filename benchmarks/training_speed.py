@@ -188,7 +188,11 @@ def against_keras(options: argparse.Namespace) -> None:
         everything = feed.batch(Step(np.arange(options.batch * options.steps), 1))
         peer, loss = build(options.architecture), build_loss(settings.loss, 3)
         peer.compile(
-            keras.optimizers.Adam(1e-4), loss=lambda y, logits: loss(logits, tf.cast(y, tf.int32)), jit_compile=False
+            keras.optimizers.Adam(1e-4),
+            loss=lambda y, logits: loss(
+                logits, tf.cast(y, tf.int32), tf.ones(tf.shape(y)[0]), 1 / tf.cast(tf.shape(y)[0], tf.float32)
+            ),
+            jit_compile=False,
         )
 
         def run_theirs() -> float:
