@@ -2,7 +2,7 @@
 
 __all__ = [
     "architectures",
-    "checkpoint",
+    "checkpoints",
     "communicator",
     "control",
     "errors",

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "CheckpointError",
     "ConfigurationError",
+    "DamagedCheckpointError",
     "DistTrainingError",
     "DivergenceError",
     "HorovodMissingError",
@@ -50,6 +51,10 @@ class RunFolderError(DistTrainingError, FileExistsError):
 
 class CheckpointError(DistTrainingError, ValueError):
     """A checkpoint that cannot be read or does not fit."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint that is not what was written: cut short, changed, or never one."""
 
 
 class TooManyWorkersError(DistTrainingError, ValueError):

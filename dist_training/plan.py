@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from dist_training.architectures import NetworkSettings
-from dist_training.checkpoint import Checkpoint
+from dist_training.checkpoints import Checkpoint
 from dist_training.errors import CheckpointError, ConfigurationError, TensorFlowMissingError, TooManyWorkersError
 from dist_training.settings import TrainingSettings
 from imgmed import AugmentationSettings, PreparedDataset

@@ -15,7 +15,7 @@ import numpy as np
 
 from dist_training.architectures import NetworkSettings, build_network
 from dist_training.augmentation import DeviceAugmentation, placed
-from dist_training.checkpoint import Checkpoint, TrainingProgress, read_latest_checkpoint, write_checkpoint
+from dist_training.checkpoints import Checkpoint, CheckpointStore, TrainingProgress, read_latest_checkpoint
 from dist_training.communicator import Communicator
 from dist_training.control import Control
 from dist_training.errors import CheckpointError, DistTrainingError, DivergenceError, WorkerLostError
@@ -196,6 +196,7 @@ class TrainingRun:
         self.step = TrainingStep(self.model, self.optimizer, settings, communicator, feed.batch_shape, on_device)
         self.predict = build_predict(self.model)
         self.progress = TrainingProgress()
+        self.checkpoints = CheckpointStore(folder.checkpoints, settings.checkpoints_kept)  # rank 0 alone writes
         # A step cannot hold more slices than there are, so neither is the learning rate scaled for more.
         self.global_batch_size = min(settings.step_size(communicator.world_size), len(self.training_feed))
         self.steps_per_epoch = math.ceil(len(self.training_feed) / self.global_batch_size)
@@ -214,6 +215,12 @@ class TrainingRun:
             parameters=self.model.count_params(),
             resumed_at_step=self._global_step(),
         )
+        with self.checkpoints:
+            result = self._run_epochs(control)
+        self._record_checkpoints()
+        return result
+
+    def _run_epochs(self, control: Control) -> RunResult:
         while self.progress.epoch < self.settings.epochs:
             is_stopped = self._run_epoch(control)
             if is_stopped and self.progress.epoch < self.settings.epochs:
@@ -362,16 +369,20 @@ class TrainingRun:
     def _checkpoint(self) -> None:
         if not self.is_main:
             return
-        path = write_checkpoint(
-            self.folder.checkpoints,
+        self.checkpoints.write(
             step=self._global_step(),
             progress=self.progress,
             network=self.network.model_dump(mode="json"),
             facts=run_facts(self.dataset, self.settings, self.augmentation),
-            model=_values(self.model.weights),
-            optimizer=_values(self.optimizer.variables),
+            model=(np.asarray(variable.numpy()) for variable in self.model.weights),
+            optimizer=(np.asarray(variable.numpy()) for variable in self.optimizer.variables),
         )
-        self.events.record("checkpoint", step=self._global_step(), file=path.name)
+        self._record_checkpoints()
+
+    def _record_checkpoints(self) -> None:
+        """Record those that have reached the disk since the last time."""
+        for path in self.checkpoints.take_written():
+            self.events.record("checkpoint", step=int(path.stem.removeprefix("step-")), file=path.name)
 
     def _save_model(self, score: ValidationScore | None) -> None:
         if self.is_main:

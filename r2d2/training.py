@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dist_training.checkpoint import read_latest_checkpoint
+from dist_training.checkpoints import read_latest_checkpoint
 from dist_training.communicator import has_horovod
 from dist_training.errors import HorovodMissingError
 from dist_training.plan import (

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from jobs import BIN, horovodrun, run, wait_for, worker_processes
 
-from dist_training.checkpoint import read_latest_checkpoint
+from dist_training.checkpoints import read_latest_checkpoint
 from dist_training.events import read_events
 from dist_training.run_folder import RunFolder
 from imgmed import PreparedDataset
