@@ -14,6 +14,7 @@ from dist_training.communicator import Communicator
 from dist_training.control import VOTES
 from dist_training.feed import Batch, rank_share
 from dist_training.losses import build_loss
+from dist_training.outputs import NetworkOutputs
 from dist_training.settings import TrainingSettings
 
 __all__ = ["StepOutcome", "TrainingStep", "build_predict"]
@@ -37,6 +38,7 @@ class TrainingStep:
 
     Args:
         model: the network.
+        outputs: what its logits mean.
         optimizer: a built `DistributedOptimizer` that sums over the ranks.
         settings: loss, precision and accumulation.
         communicator: the ranks.
@@ -47,6 +49,7 @@ class TrainingStep:
     def __init__(
         self,
         model: Any,
+        outputs: NetworkOutputs,
         optimizer: Any,
         settings: TrainingSettings,
         communicator: Communicator,
@@ -56,7 +59,7 @@ class TrainingStep:
         self._optimizer = optimizer
         self._dtype = np.dtype(settings.array_dtype)
         self._parts = settings.accumulation_steps
-        descent = _Descent(model, optimizer, settings, communicator, input_shape, augmentation)
+        descent = _Descent(model, outputs, optimizer, settings, communicator, input_shape, augmentation)
         self._whole, self._part, self._apply = descent.compile()
 
     def __call__(self, batch: Batch, *, learning_rate: float, votes: np.ndarray) -> StepOutcome:
@@ -96,6 +99,7 @@ class _Descent:
     def __init__(
         self,
         model: Any,
+        outputs: NetworkOutputs,
         optimizer: Any,
         settings: TrainingSettings,
         communicator: Communicator,
@@ -106,11 +110,12 @@ class _Descent:
         self._input_shape, self._dtype = input_shape, settings.array_dtype
         self._loss = build_loss(
             settings.loss,
-            _num_outputs(model),
+            outputs.num_outputs,
             class_weights=settings.class_weights,
             focal_gamma=settings.focal_gamma,
             tversky_alpha=settings.tversky_alpha,
             tversky_beta=settings.tversky_beta,
+            regions=outputs.loss_regions,
             communicator=communicator,
         )
 
@@ -161,22 +166,20 @@ class _Descent:
         return self._optimizer.apply_with_scalars(gradients, self._model.trainable_variables, scalars)
 
 
-def build_predict(model: Any) -> Callable[[np.ndarray], np.ndarray]:
+def build_predict(model: Any, outputs: NetworkOutputs) -> Callable[[np.ndarray], np.ndarray]:
     """Compile the forward pass.
 
     Args:
-        model: a network with logits (n, height, width, outputs).
+        model: a network with logits (n, height, width, num_outputs).
+        outputs: what these mean.
 
     Returns:
         A function from images (n, height, width, channels) to class indices (n, height, width).
     """
     import tensorflow as tf
 
-    is_binary = model.output_shape[-1] == 1
-
     @tf.function(reduce_retracing=True)
     def forward(images: Any) -> Any:
-        logits = model(images, training=False)
-        return tf.cast(logits[..., 0] > 0, tf.int32) if is_binary else tf.argmax(logits, -1, output_type=tf.int32)
+        return tf.cast(outputs.decode(main_logits(model(images, training=False))), tf.int32)
 
     return lambda images: forward(tf.convert_to_tensor(images)).numpy()

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from dist_training.divergence import LossWatch
+from dist_training.early_stopping import EarlyStopping
 from dist_training.errors import CheckpointError
 
 __all__ = ["TrainingProgress"]
@@ -25,6 +27,12 @@ class TrainingProgress:
         sample_count: the number of those slices.
         best_score: the best validation Dice so far; None before the first.
         best_epoch: 1-based epoch of the best score.
+        learning_rate: rate of the step before; None before the first.
+        learning_rate_factor: what a request has multiplied the schedule by.
+        minutes: minutes of training.
+        early_stopping: how long ago validation was better.
+        loss_watch: what the losses so far say.
+        epochs: how many epochs the run was to have when this was written; 0 where that was not recorded.
     """
 
     epoch: int = 0
@@ -33,6 +41,12 @@ class TrainingProgress:
     sample_count: int = 0
     best_score: float | None = None
     best_epoch: int | None = None
+    learning_rate: float | None = None
+    learning_rate_factor: float = 1.0
+    minutes: float = 0.0
+    early_stopping: EarlyStopping = EarlyStopping()
+    loss_watch: LossWatch = LossWatch()
+    epochs: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as JSON has them; ``from_json`` gives the same progress back.
