@@ -12,6 +12,7 @@ from dist_training.communicator import Communicator
 from dist_training.feed import Batch
 from dist_training.gradients import sum_over_ranks
 from dist_training.losses import build_loss
+from dist_training.outputs import NetworkOutputs
 from dist_training.settings import TrainingSettings
 
 __all__ = ["TrainingStep", "build_predict"]
@@ -123,22 +124,22 @@ def _compile(
     return tf.function(step, input_signature=signature)
 
 
-def build_predict(model: Any) -> Callable[[np.ndarray], np.ndarray]:
+def build_predict(model: Any, outputs: NetworkOutputs | None = None) -> Callable[[np.ndarray], np.ndarray]:
     """Compile the forward pass.
 
     Args:
         model: a network with logits (n, height, width, outputs).
+        outputs: what they mean; None: classes.
 
     Returns:
         A function from images (n, height, width, channels) to class indices (n, height, width).
     """
     import tensorflow as tf
 
-    is_binary = model.output_shape[-1] == 1
+    meaning = outputs or NetworkOutputs.of_classes(max(2, model.output_shape[-1]))
 
     @tf.function(reduce_retracing=True)
     def forward(images: Any) -> Any:
-        logits = model(images, training=False)
-        return tf.cast(logits[..., 0] > 0, tf.int32) if is_binary else tf.argmax(logits, -1, output_type=tf.int32)
+        return meaning.decode(model(images, training=False))
 
     return lambda images: forward(tf.convert_to_tensor(images)).numpy()
