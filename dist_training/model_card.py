@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dist_training.architectures import NetworkSettings
 from dist_training.errors import ModelError
+from dist_training.outputs import NetworkOutputs, outputs_of
 from dist_training.run_folder import RunFolder
 from dist_training.session import versions
 from imgmed import Normalisation, PreparedDataset, ScanPreparation
@@ -41,9 +42,10 @@ class ModelCard(BaseModel):
     Attributes:
         network: architecture and its settings.
         channels: names of the input channels.
-        num_outputs: 1 (a sigmoid logit) or the number of classes (softmax logits).
+        num_outputs: 1 (a sigmoid logit), the number of classes (softmax logits), or of regions (a sigmoid logit each).
         labels: name to label value, background included.
         class_values: label value of each class index.
+        regions: where each output is a region's, {name: label values} in the order of the outputs; else empty.
         scan_preparation: how a scan becomes slices.
         normalisation: how the slices' intensities are normalised.
         validation_dice: mean foreground Dice of these weights on the validation cases.
@@ -62,6 +64,7 @@ class ModelCard(BaseModel):
     num_outputs: int
     labels: dict[str, int]
     class_values: tuple[int, ...]
+    regions: dict[str, tuple[int, ...]] = {}
     scan_preparation: ScanPreparation
     normalisation: Normalisation
     validation_dice: float | None
@@ -71,6 +74,11 @@ class ModelCard(BaseModel):
     cases: tuple[SourceCase, ...]
     versions: dict[str, str]
     model_sha256: str
+
+    @property
+    def outputs(self) -> NetworkOutputs:
+        """What the channels of the logits mean."""
+        return outputs_of(self.labels, self.regions, has_regions=bool(self.regions))
 
 
 def save_model(
@@ -82,6 +90,7 @@ def save_model(
     epoch: int,
     validation_dice: float | None,
     validation_dice_per_label: dict[str, float | None],
+    outputs: NetworkOutputs | None = None,
 ) -> None:
     """Write model.keras and its card; the card comes last, so it never speaks of a file that is not there.
 
@@ -92,7 +101,8 @@ def save_model(
         dataset: what it was trained on.
         epoch: 1-based epoch of these weights.
         validation_dice: their score; None where there is none.
-        validation_dice_per_label: the same for each foreground label.
+        validation_dice_per_label: the same for each foreground label, or region where outputs are regions.
+        outputs: what the channels of its logits mean; None: classes.
     """
     temporary, temporary_card = (path.with_name(f".partial.{path.name}") for path in (folder.model, folder.card))
     try:
@@ -103,6 +113,7 @@ def save_model(
             num_outputs=model.output_shape[-1],
             labels=dataset.labels,
             class_values=dataset.class_values,
+            regions={} if outputs is None else outputs.region_values(dataset.class_values),
             scan_preparation=dataset.scan_preparation,
             normalisation=dataset.normalisation(dataset.splits.train),
             validation_dice=validation_dice,

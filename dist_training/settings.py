@@ -103,6 +103,10 @@ class TrainingSettings(BaseModel):
         default=None,
         description="weights of the classes in the cross-entropy, background first; null: all count the same",
     )
+    region_outputs: bool = Field(
+        default=False,
+        description="one sigmoid output for each region of overlapping labels, instead of a softmax over all labels",
+    )
     dtype: Precision = Field(
         default="float32",
         description="precision: float32, float64, or mixed_float16 and mixed_bfloat16 (16 bits; weights 32)",

@@ -180,6 +180,6 @@ def build_predict(model: Any, outputs: NetworkOutputs) -> Callable[[np.ndarray],
 
     @tf.function(reduce_retracing=True)
     def forward(images: Any) -> Any:
-        return tf.cast(outputs.decode(main_logits(model(images, training=False))), tf.int32)
+        return tf.cast(outputs.decode(model(images, training=False)), tf.int32)
 
     return lambda images: forward(tf.convert_to_tensor(images)).numpy()

@@ -19,8 +19,8 @@ class ValidationScore:
     """Dice over the validation cases, in the prepared grid.
 
     Attributes:
-        dice: mean over the foreground labels; NaN where no case has any.
-        dice_per_class: (classes - 1,), for each foreground class the mean over the cases.
+        dice: mean over the foreground labels, or the regions; NaN where no case has any.
+        dice_per_class: for each foreground class, or region, the mean over the cases.
     """
 
     dice: float
@@ -32,6 +32,7 @@ def validate(
     feed: SliceFeed,
     *,
     num_classes: int,
+    regions: np.ndarray | None = None,
     batch_size: int,
     communicator: Communicator,
 ) -> ValidationScore | None:
@@ -43,6 +44,7 @@ def validate(
         predict: maps images (n, height, width, channels) to class indices (n, height, width).
         feed: the validation slices.
         num_classes: classes including the background.
+        regions: bool (num_classes, r), the regions that each class belongs to, where these are scored; None: classes.
         batch_size: slices predicted at a time.
         communicator: the ranks; a rank whose share is empty joins the sum with zeros.
 
@@ -51,7 +53,8 @@ def validate(
     """
     if len(feed) == 0:
         return None
-    counts = np.zeros((len(feed.case_ids), num_classes, 3), dtype=np.int64)
+    scored = num_classes - 1 if regions is None else regions.shape[1]
+    counts = np.zeros((len(feed.case_ids), scored, 3), dtype=np.int64)
     mine = np.arange(len(feed))[rank_share(len(feed), communicator.rank, communicator.world_size)]
     chunks = [mine[start : start + batch_size] for start in range(0, mine.size, batch_size)]
     batches = prefetch(feed, [Step(chunk, chunk.size) for chunk in chunks])
@@ -59,12 +62,20 @@ def validate(
         predicted = predict(batch.images)
         for index, reference, prediction in zip(chunk, batch.classes, predicted, strict=True):
             real = reference != IGNORED
-            counts[feed.case_index(index)] += class_counts(reference[real], prediction[real], num_classes)
+            counts[feed.case_index(index)] += _counts(reference[real], prediction[real], num_classes, regions)
     return _score(communicator.sum_array(counts))
 
 
+def _counts(reference: np.ndarray, prediction: np.ndarray, num_classes: int, regions: np.ndarray | None) -> np.ndarray:
+    """Count pixels of each foreground class or region: in both, in the reference, in the prediction."""
+    if regions is None:
+        return class_counts(reference, prediction, num_classes)[1:]
+    ours, theirs = regions[reference], regions[prediction]
+    return np.stack([part.sum(axis=0) for part in (ours & theirs, ours, theirs)], axis=1)
+
+
 def _score(counts: np.ndarray) -> ValidationScore:
-    dice = np.stack([dice_from_counts(case) for case in counts])[:, 1:]
+    dice = np.stack([dice_from_counts(case) for case in counts])
     per_class = np.array([_mean(column) for column in dice.T])
     return ValidationScore(_mean(per_class), per_class)
 

@@ -112,7 +112,7 @@ class Predictor:
     def __init__(self, model: Path) -> None:
         check_tensorflow()
         self.path, self.card = read_model_card(model)
-        self._network = read_network(self.path)
+        self._network, self._outputs = read_network(self.path), self.card.outputs
         self._split_of = {case.image_sha256: case.split for case in self.card.cases}
 
     def split_of(self, image_sha256: tuple[str, ...]) -> Split | None:
@@ -132,9 +132,9 @@ class Predictor:
         normalisation = self.card.normalisation
         normalised = normalisation.apply(image, *normalisation.statistics(image))
         is_resampled = grid.is_resampled
-        parts = [_decide(scores) if not is_resampled else scores for scores in self._scores(normalised)]
+        parts = [scores if is_resampled else self._decide(scores) for scores in self._scores(normalised)]
         stack = np.concatenate(parts)
-        classes = _decide(grid.restore(stack, order=1)) if is_resampled else grid.restore(stack, order=0)
+        classes = self._decide(grid.restore(stack, order=1)) if is_resampled else grid.restore(stack, order=0)
         return np.array(self.card.class_values, dtype=np.min_scalar_type(max(self.card.class_values)))[classes]
 
     def _scores(self, image: np.ndarray) -> Iterator[np.ndarray]:
@@ -148,23 +148,14 @@ class Predictor:
             part = with_neighbours(image, wanted, self.card.scan_preparation.neighbours)
             padded = np.zeros((part.shape[0], *canvas, part.shape[3]), dtype=np.float32)
             padded[:, top : top + size[0], left : left + size[1]] = part
-            scores = _probabilities(np.asarray(self._network.predict_on_batch(padded), dtype=np.float32))
-            yield scores[:, top : top + size[0], left : left + size[1]]
+            logits = np.asarray(self._network.predict_on_batch(padded), dtype=np.float32)
+            # between voxels, probabilities are what may be averaged
+            yield self._outputs.probabilities(logits[:, top : top + size[0], left : left + size[1]])
 
-
-def _probabilities(logits: np.ndarray) -> np.ndarray:
-    """Sigmoid for one output, softmax for several; between voxels, probabilities are what may be averaged."""
-    if logits.shape[-1] == 1:
-        return 0.5 * (1 + np.tanh(0.5 * logits))
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
-
-
-def _decide(probabilities: np.ndarray) -> np.ndarray:
-    """Turn (..., outputs) into class indices."""
-    if probabilities.shape[-1] == 1:
-        return (probabilities[..., 0] > 0.5).astype(np.uint8)
-    return probabilities.argmax(axis=-1).astype(np.uint16)
+    def _decide(self, probabilities: np.ndarray) -> np.ndarray:
+        """Turn (..., outputs) into class indices."""
+        classes = self._outputs.decode_probabilities(probabilities)
+        return classes.astype(np.min_scalar_type(len(self.card.class_values)))
 
 
 def predict_dataset(

@@ -48,8 +48,6 @@ def compare_classes(logits: Any, classes: Any, class_weights: tuple[float, ...] 
         classes: int32 (N, H, W), -1 where a pixel counts nowhere.
         class_weights: one a class; None: all 1.
     """
-    from keras import ops
-
     logits, classes = _pixels_last(logits, classes)
     real, weights = _pixel_weights(classes, class_weights, logits.dtype)
     return _compare(logits, classes, real, weights, 1)

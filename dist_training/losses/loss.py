@@ -61,8 +61,9 @@ class Loss:
         levels = [self._compare(logits, classes) for logits in _as_list(outputs)]
         shares = level_weights(len(levels))
         dtype = levels[0].probabilities.dtype
-        weights = ops.cast(weights, dtype)
-        part = ops.sum(self._per_sample(levels, shares) * weights) * ops.cast(inverse_count, dtype)
+        # Not cast(): that takes a Python number through float32 first.
+        weights, inverse_count = (ops.convert_to_tensor(value, dtype=dtype) for value in (weights, inverse_count))
+        part = ops.sum(self._per_sample(levels, shares) * weights) * inverse_count
         if self.is_whole_batch:
             part = part + self._whole_batch(levels, shares, weights)
         return part

@@ -33,9 +33,9 @@ def areas(comparison: Comparison) -> Any:
 
 
 def overlap_loss(sums: Any, alpha: float, beta: float) -> Any:
-    """One minus Tversky's index of each foreground class or region, averaged over them (Salehi et al. 2017, equation 3).
+    """One minus Tversky's index of each foreground class or region, averaged over them (Salehi et al. 2017, eq. 3).
 
-    From areas, with s half a pixel: (shared + s) / (shared + alpha (predicted - shared) + beta (reference - shared) + s).
+    The index is (shared + s) / (shared + alpha (predicted - shared) + beta (reference - shared) + s), s half a pixel.
     With alpha = beta = 1/2 that is the soft Dice (Milletari et al. 2016, unsquared) of smoothing 2 s. A class that the
     reference lacks thus costs nothing when it is not predicted either, and more with every pixel that is; without s
     it would cost all or nothing and teach nothing.

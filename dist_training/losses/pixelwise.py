@@ -13,12 +13,13 @@ _LEAST_DOUBT = 1e-30
 
 
 def pixelwise_loss(comparison: Comparison, gamma: float) -> Any:
-    """Mean over a sample's real pixels of -w (1 - p)^gamma log p, p the probability of the reference class, w its weight.
+    """Mean over a sample's real pixels of -w (1 - p)^gamma log p.
 
-    gamma = 0 is the cross-entropy; otherwise the focal loss (Lin et al. 2017, equation 5), whose alpha is w. The sum
-    is divided by the number of pixels, not by the sum of their weights: so a pixel counts the same whichever others
-    share its slice or batch, the loss stays a sum over samples, and weights that are 1 on the average pixel keep its
-    size. With regions, the mean over them, each a binary task.
+    p is the probability of the reference class and w the weight of that class. gamma = 0 is the cross-entropy;
+    otherwise it is the focal loss (Lin et al. 2017, equation 5), whose alpha is w. The sum is divided by the number of
+    pixels, not by the sum of their weights: so a pixel counts the same whichever others share its slice or batch, the
+    loss stays a sum over samples, and weights that are 1 on the average pixel keep its size. With regions, the mean
+    over them, each a binary task.
 
     Args:
         comparison: N samples.

@@ -1,39 +1,21 @@
 """Losses against their formulas in NumPy, and the properties that training relies on."""
 
+from typing import get_args
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy_losses import ALPHA, BETA, GAMMA, sample_losses, step_loss
 
 from dist_training.errors import ConfigurationError
-from dist_training.losses import LOSSES, build_loss
-from dist_training.settings import TrainingSettings
+from dist_training.losses import Loss, build_loss
+from dist_training.settings import WHOLE_BATCH_LOSSES, LossName, TrainingSettings
 
-NAMES = ("cross_entropy", "dice", "dice_cross_entropy")
-
-
-def expected_loss(name: str, logits: np.ndarray, classes: np.ndarray, weights=None) -> np.ndarray:
-    """The definitions, sample by sample and class by class, in float64."""
-    weights = np.ones(max(2, logits.shape[-1])) if weights is None else weights
-    losses = []
-    for z, y in zip(logits.astype(np.float64), classes, strict=True):
-        real = y >= 0
-        if not real.any():
-            losses.append(0.0)
-            continue
-        z, y = z[real], y[real]
-        if z.shape[1] == 1:
-            foreground = 1 / (1 + np.exp(-z[:, 0]))
-            p = np.stack([1 - foreground, foreground], axis=1)
-        else:
-            p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
-        cross_entropy = np.mean([-weights[y[i]] * np.log(p[i, y[i]]) for i in range(len(y))])
-        dice = [(2 * p[y == k, k].sum() + 1) / (p[:, k].sum() + np.sum(y == k) + 1) for k in range(1, p.shape[1])]
-        parts = {"cross_entropy": cross_entropy, "dice": 1 - np.mean(dice)}
-        losses.append(parts[name] if name in parts else sum(parts.values()))
-    return np.array(losses)
+NAMES = get_args(LossName)
+PER_SAMPLE = [name for name in NAMES if name not in WHOLE_BATCH_LOSSES]
 
 
 def batch(
@@ -47,29 +29,47 @@ def batch(
     return logits, classes.astype(np.int32)
 
 
-def losses(name: str, logits: np.ndarray, classes: np.ndarray, weights=None) -> np.ndarray:
-    return np.asarray(build_loss(name, logits.shape[-1], weights)(tf.constant(logits), tf.constant(classes)))
+def build(name: str, outputs: int, weights=None, **options) -> Loss:
+    options = {"focal_gamma": GAMMA, "tversky_alpha": ALPHA, "tversky_beta": BETA, **options}
+    return build_loss(name, outputs, class_weights=weights, **options)
 
 
-def gradients(name: str, logits: np.ndarray, classes: np.ndarray, weights=None) -> np.ndarray:
-    variable = tf.Variable(logits)
+def losses(name: str, logits: np.ndarray, classes: np.ndarray, weights=None, **options) -> np.ndarray:
+    """One loss a sample: that of a step in which it alone has a weight."""
+    loss = build(name, logits.shape[-1], weights, **options)
+    found = [loss(tf.constant(logits), tf.constant(classes), one, 1.0) for one in np.eye(len(logits))]
+    return np.array([one.numpy() for one in found])
+
+
+def gradients(name: str, logits: np.ndarray, classes: np.ndarray, weights=None, **options) -> np.ndarray:
+    """Of the sum over the samples; of the whole batch's loss where that is no sum."""
+    variable, loss = tf.Variable(logits), build(name, logits.shape[-1], weights, **options)
     with tf.GradientTape() as tape:
-        total = tf.reduce_sum(build_loss(name, logits.shape[-1], weights)(variable, tf.constant(classes)))
+        total = loss(variable, tf.constant(classes), np.ones(len(logits)), 1.0)
     return np.asarray(tape.gradient(total, variable))
 
 
-def test_the_names_are_those_promised():
-    assert tuple(LOSSES) == NAMES
+def assert_slopes(found: np.ndarray, expected, logits: np.ndarray) -> None:
+    """Compare a gradient with the finite differences of an independent function of the logits."""
+    for index in np.ndindex(*logits.shape):
+        step = np.zeros_like(logits)
+        step[index] = 1e-5
+        slope = (expected(logits + step) - expected(logits - step)) / 2e-5
+        assert found[index] == pytest.approx(slope, rel=1e-6, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_whole_batch_losses_say_so():
+    assert {name for name in NAMES if build(name, 3).is_whole_batch} == WHOLE_BATCH_LOSSES
+
+
+@pytest.mark.parametrize("name", PER_SAMPLE)
 @pytest.mark.parametrize("outputs", [1, 2, 3, 6])
 def test_equals_its_definition(name, outputs):
     logits, classes = batch(outputs)
     result = losses(name, logits, classes)
     assert result.shape == (3,)
     assert result.dtype == np.float64
-    np.testing.assert_allclose(result, expected_loss(name, logits, classes), rtol=1e-12)
+    np.testing.assert_allclose(result, sample_losses(name, logits, classes), rtol=1e-12)
     single = losses(name, logits.astype(np.float32), classes)
     assert single.dtype == np.float32
     np.testing.assert_allclose(single, result, rtol=1e-5)
@@ -141,12 +141,7 @@ def test_extreme_logits_stay_finite(name, outputs, dtype):
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_gradient_equals_finite_differences(name, outputs):
     logits, classes = batch(outputs, samples=1, size=(2, 3))
-    gradient = gradients(name, logits, classes)
-    for index in np.ndindex(*logits.shape):
-        step = np.zeros_like(logits)
-        step[index] = 1e-5
-        slope = (expected_loss(name, logits + step, classes) - expected_loss(name, logits - step, classes))[0] / 2e-5
-        assert gradient[index] == pytest.approx(slope, rel=1e-6, abs=1e-9)
+    assert_slopes(gradients(name, logits, classes), lambda z: step_loss(name, z, classes), logits)
 
 
 def test_half_precision_is_summed_in_single():
@@ -159,7 +154,7 @@ def test_half_precision_is_summed_in_single():
     assert result[0] == pytest.approx(np.log(2) + 1 - 90_001 / 135_001, rel=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     name=st.sampled_from(NAMES),
     outputs=st.sampled_from([1, 2, 4]),
@@ -178,7 +173,7 @@ def test_padding_a_sample_changes_nothing(name, outputs, rows, columns, seed):
     np.testing.assert_allclose(padded, losses(name, logits, classes), rtol=1e-12, atol=1e-14)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(name=st.sampled_from(NAMES), outputs=st.sampled_from([1, 3]), samples=st.integers(1, 5), seed=st.integers(0, 99))
 def test_a_batch_is_its_samples_one_by_one(name, outputs, samples, seed):
     logits, classes = batch(outputs, samples=samples, seed=seed)
@@ -187,24 +182,37 @@ def test_a_batch_is_its_samples_one_by_one(name, outputs, samples, seed):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_empty_batch_gives_no_losses(name):
-    assert losses(name, np.zeros((0, 4, 4, 3)), np.zeros((0, 4, 4), np.int32)).shape == (0,)
-    assert gradients(name, np.zeros((0, 4, 4, 3)), np.zeros((0, 4, 4), np.int32)).shape == (0, 4, 4, 3)
+def test_an_empty_batch_costs_nothing(name):
+    logits, classes = np.zeros((0, 4, 4, 3)), np.zeros((0, 4, 4), np.int32)
+    assert float(build(name, 3)(tf.constant(logits), tf.constant(classes), np.ones(0), 1.0)) == 0
+    assert gradients(name, logits, classes).shape == (0, 4, 4, 3)
 
 
 def test_works_in_a_compiled_function_of_unknown_sizes():
-    loss = build_loss("dice_cross_entropy", 3)
-    signature = [tf.TensorSpec((None, None, None, 3), tf.float64), tf.TensorSpec((None, None, None), tf.int32)]
+    signature = [
+        tf.TensorSpec((None, None, None, 3), tf.float64),
+        tf.TensorSpec((None, None, None), tf.int32),
+        tf.TensorSpec((None,), tf.float64),
+        tf.TensorSpec((), tf.float64),
+    ]
     logits, classes = batch(3)
-    compiled = tf.function(loss, input_signature=signature)(logits, classes)
-    np.testing.assert_allclose(np.asarray(compiled), expected_loss("dice_cross_entropy", logits, classes), rtol=1e-12)
+    for name in ("dice_focal", "batch_dice_cross_entropy"):
+        compiled = tf.function(build(name, 3).__call__, input_signature=signature)
+        result = compiled(logits, classes, np.ones(3), 1 / 3)
+        assert float(result) == pytest.approx(step_loss(name, logits, classes), rel=1e-12)
 
 
 def test_unknown_names_and_counts_are_refused():
-    with pytest.raises(ConfigurationError, match="one of cross_entropy, dice, dice_cross_entropy; received 'jaccard'"):
+    with pytest.raises(
+        ConfigurationError, match=r"one of dice_cross_entropy, .*tversky_cross_entropy; received 'jaccard'"
+    ):
         build_loss("jaccard", 2)
     with pytest.raises(ConfigurationError, match="at least 1; received 0"):
         build_loss("dice", 0)
+    with pytest.raises(ConfigurationError, match=r"focal_gamma must be at least 0; received -0\.5"):
+        build_loss("focal", 2, focal_gamma=-0.5)
+    with pytest.raises(ConfigurationError, match="must not both be 0"):
+        build_loss("tversky", 2, tversky_alpha=0, tversky_beta=0)
 
 
 def test_cross_entropy_equals_keras():
@@ -216,17 +224,74 @@ def test_cross_entropy_equals_keras():
     )
 
 
+def test_focal_loss_of_gamma_0_is_the_cross_entropy():
+    logits, classes = batch(3)
+    expected = losses("cross_entropy", logits, classes)
+    np.testing.assert_array_equal(losses("focal", logits, classes, focal_gamma=0.0), expected)
+
+
+@pytest.mark.parametrize("gamma", [0.25, 1.0, 2.0])
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_focal_slopes_stay_finite_where_a_pixel_is_certain(gamma, outputs):
+    logits, classes = batch(outputs)
+    known = np.maximum(classes, 0)
+    logits = (2.0 * known[..., None] - 1 if outputs == 1 else np.eye(outputs)[known]) * 1e4
+    for certain in (logits, -logits):
+        assert np.isfinite(gradients("focal", certain.astype(np.float32), classes, focal_gamma=gamma)).all()
+
+
+def test_arithmetic_of_the_focal_and_tversky_losses():
+    # The three real pixels above have p = 1/2, 3/4 and 1/4 of their class; with gamma 2:
+    # (1/4 ln 2 + 1/16 ln 4/3 + 9/16 ln 4) / 3.
+    logits = np.array([0.0, np.log(3), np.log(3), 50.0]).reshape(1, 2, 2, 1)
+    classes = np.array([1, 1, 0, -1], np.int32).reshape(1, 2, 2)
+    expected = (np.log(2) / 4 + np.log(4 / 3) / 16 + 9 * np.log(4) / 16) / 3
+    assert losses("focal", logits, classes, focal_gamma=2.0)[0] == pytest.approx(expected, rel=1e-12)
+    # Shared 5/4, false positives 3/4, false negatives 3/4: (5/4 + 1/2) / (5/4 + 1/5 * 3/4 + 3/5 * 3/4 + 1/2) = 35/47.
+    tversky = losses("tversky", logits, classes, tversky_alpha=0.2, tversky_beta=0.6)[0]
+    assert tversky == pytest.approx(1 - 35 / 47, rel=1e-12)
+
+
+def test_tversky_of_halves_is_dice():
+    logits, classes = batch(3)
+    halves = losses("tversky", logits, classes, tversky_alpha=0.5, tversky_beta=0.5)
+    np.testing.assert_array_equal(halves, losses("dice", logits, classes))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_may_be_split_into_parts_unless_the_whole_batch_counts(name):
+    """What makes a loss the same on any number of workers, and of accumulated parts: it is a sum over samples."""
+    logits, classes = batch(3, samples=5)
+    loss = build(name, 3)
+    whole = float(loss(tf.constant(logits), tf.constant(classes), np.ones(5), 0.2))
+    parts = [slice(0, 3), slice(3, 5)]
+    split = sum(
+        float(loss(tf.constant(logits[p]), tf.constant(classes[p]), np.ones(len(logits[p])), 0.2)) for p in parts
+    )
+    assert whole == pytest.approx(step_loss(name, logits, classes), rel=1e-12)
+    assert (abs(whole - split) < 1e-12) is (name not in WHOLE_BATCH_LOSSES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sample_of_weight_0_changes_nothing(name):
+    logits, classes = batch(3, samples=4)
+    loss, weights = build(name, 3), np.array([1.0, 1.0, 0.0, 1.0])
+    others = weights > 0
+    result = float(loss(tf.constant(logits), tf.constant(classes), weights, 1 / 3))
+    assert result == pytest.approx(step_loss(name, logits[others], classes[others]), rel=1e-12)
+
+
 WEIGHTS = (0.25, 3.0, 1.5, 7.0)
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "dice_cross_entropy"])
+@pytest.mark.parametrize("name", ["cross_entropy", "dice_cross_entropy", "focal"])
 @pytest.mark.parametrize("outputs", [1, 2, 4])
 def test_class_weights_equal_their_definition(name, outputs):
     logits, classes = batch(outputs)
     weights = WEIGHTS[: max(2, outputs)]
-    expected = expected_loss(name, logits, classes, weights)
+    expected = sample_losses(name, logits, classes, weights)
     np.testing.assert_allclose(losses(name, logits, classes, weights), expected, rtol=1e-12)
-    assert np.abs(expected - expected_loss(name, logits, classes)).min() > 0.01
+    assert np.abs(expected - sample_losses(name, logits, classes)).min() > 1e-3
     np.testing.assert_allclose(losses(name, logits.astype(np.float32), classes, weights), expected, rtol=1e-5)
 
 
@@ -239,17 +304,13 @@ def test_arithmetic_of_a_weighted_binary_sample():
     assert losses("cross_entropy", logits, classes, (2.0, 5.0))[0] == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "dice_cross_entropy"])
+@pytest.mark.parametrize("name", ["cross_entropy", "dice_focal", "batch_dice_cross_entropy"])
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_weighted_gradient_equals_finite_differences(name, outputs):
     logits, classes = batch(outputs, samples=1, size=(2, 3))
     weights = WEIGHTS[: max(2, outputs)]
-    gradient = gradients(name, logits, classes, weights)
-    for index in np.ndindex(*logits.shape):
-        step = np.zeros_like(logits)
-        step[index] = 1e-5
-        both = [expected_loss(name, logits + sign * step, classes, weights)[0] for sign in (1, -1)]
-        assert gradient[index] == pytest.approx((both[0] - both[1]) / 2e-5, rel=1e-6, abs=1e-9)
+    found = gradients(name, logits, classes, weights)
+    assert_slopes(found, lambda z: step_loss(name, z, classes, weights), logits)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -258,7 +319,7 @@ def test_weights_of_one_are_no_weights(name):
     np.testing.assert_array_equal(losses(name, logits, classes, (1.0, 1.0, 1.0)), losses(name, logits, classes))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(samples=st.integers(1, 5), seed=st.integers(0, 99))
 def test_a_weighted_batch_is_its_samples_one_by_one(samples, seed):
     """What a pixel counts for must not depend on which slices share its batch, or the workers would show."""
@@ -271,7 +332,7 @@ def test_a_weighted_batch_is_its_samples_one_by_one(samples, seed):
 
 def test_wrong_class_weights_are_refused():
     with pytest.raises(ConfigurationError, match="each of 2 classes, background included; received 1"):
-        build_loss("cross_entropy", 1, (1.0,))
+        build_loss("cross_entropy", 1, class_weights=(1.0,))
     with pytest.raises(ValueError, match="class_weights weigh the cross-entropy"):
         TrainingSettings(loss="dice", class_weights=(1.0, 2.0))
     with pytest.raises(ValueError, match="greater than 0"):
