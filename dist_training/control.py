@@ -227,6 +227,14 @@ class Control:
         self._interrupts = 0
         self.reason: str | None = None
 
+    def watch(self, budget: TimeBudget | None) -> None:
+        """Count the time from now on.
+
+        Args:
+            budget: the time that the run may take, on rank 0; None on other ranks.
+        """
+        self._budget = budget
+
     @contextmanager
     def signals(self) -> Iterator[None]:
         """Turn Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 into a stop at the next step; a second Ctrl-C interrupts at once.

@@ -16,6 +16,7 @@ from dist_training.feed import Batch, rank_share
 from dist_training.losses import build_loss
 from dist_training.outputs import NetworkOutputs
 from dist_training.settings import TrainingSettings
+from dist_training.synchronised import sample_weights
 
 __all__ = ["StepOutcome", "TrainingStep", "build_predict"]
 
@@ -153,7 +154,7 @@ class _Descent:
         if self._augmentation is not None:
             images, classes = self._augmentation(images, classes, draws)
         variables = [variable.value for variable in self._model.trainable_variables]
-        with tf.GradientTape() as tape, sample_seeds(seeds):
+        with tf.GradientTape() as tape, sample_seeds(seeds), sample_weights(weights):
             loss = self._loss(self._model(images, training=True), classes, weights, inverse_count)
             scaled = self._optimizer.scale_loss(loss)
         return loss, tape.gradient(scaled, variables)

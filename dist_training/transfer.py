@@ -36,6 +36,11 @@ class TransferSettings(BaseModel):
         default_factory=dict, description="factors on the learning rate of stages or layers, like {encoder: 0.1}"
     )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The stages and layers that are named."""
+        return (*self.frozen_stages, *self.learning_rate_factors)
+
     def frozen_in(self, epoch: int) -> tuple[str, ...]:
         """Name the stages that do not learn in an epoch.
 

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from dist_training.architectures import NetworkSettings, UNetSettings
 from dist_training.settings import TrainingSettings
+from dist_training.transfer import TransferSettings
 from imgmed import AugmentationSettings, PreparationSettings
 from imgmed.augmentation.settings import PRESETS
 from imgmed.operations import Operation
@@ -54,6 +55,9 @@ class Configuration(BaseModel):
         description="variants of the training slices; the name of a preset (none, table1) stands for its settings",
     )
     training: TrainingSettings = Field(default_factory=TrainingSettings, description="the optimisation")
+    transfer: TransferSettings = Field(
+        default_factory=TransferSettings, description="what the network starts from, and which of its layers learn"
+    )
 
 
 def read_layer(path: Path) -> dict[str, Any]:
@@ -197,6 +201,7 @@ def _model_at(location: list[str]) -> type[BaseModel]:
         "preparation": PreparationSettings,
         "augmentation": AugmentationSettings,
         "training": TrainingSettings,
+        "transfer": TransferSettings,
     }
     return models.get(section, Configuration)
 

@@ -239,6 +239,7 @@ def run_training(plan: RunPlan, communicator: Communicator, listeners: Sequence[
         plan.folder,
         communicator,
         augmentation=configuration.augmentation,
+        transfer=configuration.transfer,
         listeners=listeners,
         is_resumed=plan.is_resumed,
     )

@@ -1,0 +1,140 @@
+"""What a run computes with: the network, its optimizer and the step, on one rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import keras
+import numpy as np
+
+from dist_training.architectures import NetworkSettings, build_network, prediction_network, stages
+from dist_training.augmentation import DeviceAugmentation
+from dist_training.communicator import Communicator
+from dist_training.distributed_optimizer import DistributedOptimizer
+from dist_training.errors import CheckpointError
+from dist_training.feed import Batch, SliceFeed
+from dist_training.optimizers import averaged_weights, build_optimizer, momentum_correction
+from dist_training.outputs import NetworkOutputs
+from dist_training.settings import TrainingSettings
+from dist_training.step import StepOutcome, TrainingStep, build_predict
+from dist_training.synchronised import synchronised
+from dist_training.transfer import TransferSettings, freeze_stages, rate_factors
+from imgmed import AugmentationSettings
+
+__all__ = ["Learner"]
+
+
+class Learner:
+    """A network that learns: its state changes with every step, equally on every rank.
+
+    Args:
+        network: the architecture.
+        outputs: what its logits mean.
+        settings: the optimisation.
+        communicator: the ranks.
+        feed: gives the batches that it will learn from.
+        augmentation: of the feed.
+        transfer: which stages rest or learn slowly.
+    """
+
+    def __init__(
+        self,
+        network: NetworkSettings,
+        outputs: NetworkOutputs,
+        settings: TrainingSettings,
+        communicator: Communicator,
+        feed: SliceFeed,
+        augmentation: AugmentationSettings,
+        transfer: TransferSettings,
+    ) -> None:
+        keras.config.set_dtype_policy(settings.dtype)
+        self._settings, self._communicator, self._transfer = settings, communicator, transfer
+        self._batch_shape, self.outputs = feed.batch_shape, outputs
+        on_device = feed.sends_draws
+        self._augmentation = (
+            DeviceAugmentation(augmentation, feed.input_shape, settings.array_dtype) if on_device else None
+        )
+        model = build_network(network, feed.channels, outputs.num_outputs, seed=settings.seed)
+        self.model = synchronised(model, communicator) if communicator.world_size > 1 and _has_batch_norm(model) else model
+        self.network = prediction_network(self.model)
+        self._stages = stages(self.model) if transfer.names else {}
+        factors = rate_factors(transfer.learning_rate_factors, self.model, self._stages)
+        optimizer = build_optimizer(settings, self.model, rate_factors=factors)
+        optimizer.build(self.model.trainable_variables)
+        self.optimizer = DistributedOptimizer(
+            optimizer, communicator=communicator, reduction="sum", compression=settings.compression
+        )
+        self.predict = build_predict(self.network, outputs)
+        self._resting: tuple[str, ...] | None = None
+        self._step: TrainingStep | None = None
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Let the stages rest that do so in this epoch.
+
+        Args:
+            epoch: 0-based.
+        """
+        resting = self._transfer.frozen_in(epoch)
+        if self._step is not None and resting == self._resting:
+            return
+        if self._transfer.frozen_stages:
+            freeze_stages(self.model, resting, self._stages)
+        self._resting = resting
+        self._step = TrainingStep(
+            self.model,
+            self.outputs,
+            self.optimizer,
+            self._settings,
+            self._communicator,
+            self._batch_shape,
+            self._augmentation,
+        )
+
+    def step(self, batch: Batch, *, learning_rate: float, rate_before: float | None, votes: np.ndarray) -> StepOutcome:
+        """Take one step of descent.
+
+        Args:
+            batch: this rank's share.
+            learning_rate: the rate of this step.
+            rate_before: that of the step before; None: this is the first.
+            votes: (VOTES,), what this rank has been asked for.
+        """
+        if self._step is None:
+            raise RuntimeError("an epoch must begin before its first step; call begin_epoch")
+        if self._settings.momentum_correction and rate_before is not None:
+            momentum_correction(self.optimizer, rate_before, learning_rate)
+        return self._step(batch, learning_rate=learning_rate, votes=votes)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Let the network have its averaged weights for a while, where there is an average."""
+        return averaged_weights(self.optimizer, self.model)
+
+    def weights(self) -> Iterator[np.ndarray]:
+        """Give the network's variables, in order."""
+        return (np.asarray(variable.numpy()) for variable in self.model.weights)
+
+    def slots(self) -> Iterator[np.ndarray]:
+        """Give the optimizer's variables, in order."""
+        return (np.asarray(variable.numpy()) for variable in self.optimizer.variables)
+
+    def restore(self, weights: Sequence[np.ndarray], slots: Sequence[np.ndarray]) -> None:
+        """Go back to a state of `weights` and `slots`.
+
+        Raises:
+            CheckpointError: they are another network's or optimizer's.
+        """
+        _assign(self.model.weights, weights)
+        _assign(self.optimizer.variables, slots)
+
+
+def _has_batch_norm(model: Any) -> bool:
+    return any(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers())
+
+
+def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
+    if [tuple(v.shape) for v in variables] != [tuple(a.shape) for a in values]:
+        raise CheckpointError("the checkpoint's arrays have other shapes than this network; train anew")
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
