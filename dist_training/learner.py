@@ -13,7 +13,7 @@ from dist_training.architectures import NetworkSettings, build_network, predicti
 from dist_training.augmentation import DeviceAugmentation
 from dist_training.communicator import Communicator
 from dist_training.distributed_optimizer import DistributedOptimizer
-from dist_training.errors import CheckpointError
+from dist_training.errors import CheckpointError, ConfigurationError
 from dist_training.feed import Batch, SliceFeed
 from dist_training.optimizers import averaged_weights, build_optimizer, momentum_correction
 from dist_training.outputs import NetworkOutputs
@@ -57,7 +57,14 @@ class Learner:
             DeviceAugmentation(augmentation, feed.input_shape, settings.array_dtype) if on_device else None
         )
         model = build_network(network, feed.channels, outputs.num_outputs, seed=settings.seed)
-        self.model = synchronised(model, communicator) if communicator.world_size > 1 and _has_batch_norm(model) else model
+        self.model = (
+            synchronised(model, communicator) if communicator.world_size > 1 and _has_batch_norm(model) else model
+        )
+        if settings.accumulation_steps > 1 and _has_batch_norm(model):
+            raise ConfigurationError(
+                f"{network.architecture} normalises over the whole batch, which training.accumulation_steps="
+                f"{settings.accumulation_steps} never has at once; use accumulation_steps=1"
+            )
         self.network = prediction_network(self.model)
         self._stages = stages(self.model) if transfer.names else {}
         factors = rate_factors(transfer.learning_rate_factors, self.model, self._stages)

@@ -24,7 +24,17 @@ __all__ = [
     "training_slice_count",
 ]
 
-_UNCHANGEABLE = {"global_batch_size", "seed", "optimizer", "momentum", "loss", "class_weights", "dtype"}
+_UNCHANGEABLE = {
+    "global_batch_size",
+    "seed",
+    "optimizer",
+    "momentum",
+    "ema_momentum",
+    "loss",
+    "class_weights",
+    "region_outputs",
+    "dtype",
+}
 
 
 def training_slice_count(dataset: PreparedDataset) -> int:
@@ -65,16 +75,17 @@ def check_tensorflow() -> None:
         )
 
 
-def check_normalisation(network: NetworkSettings, world_size: int) -> None:
-    """Refuse batch normalisation on several workers: each would average over its own share of the batch.
+def check_normalisation(network: NetworkSettings, settings: TrainingSettings) -> None:
+    """Refuse batch normalisation of a batch that is computed in parts.
 
     Raises:
-        ConfigurationError: where the result would depend on the number of workers.
+        ConfigurationError: where the result would depend on the parts.
     """
-    if world_size > 1 and getattr(network, "normalisation", None) == "batch":
+    if settings.accumulation_steps > 1 and getattr(network, "normalisation", None) == "batch":
         raise ConfigurationError(
-            f"network.normalisation=batch averages over each worker's own share, so {world_size} workers would not "
-            "train what one does; use group (the default) or instance, or one worker"
+            "network.normalisation=batch averages over the whole batch, which training.accumulation_steps="
+            f"{settings.accumulation_steps} never has at once; use accumulation_steps=1 (and more workers), or "
+            "normalisation group (the default) or instance"
         )
 
 
@@ -122,7 +133,6 @@ def run_facts(
         "class_values": list(dataset.class_values),
         "data_sha256": _data_digest(dataset),
         **settings.model_dump(mode="json", include=_UNCHANGEABLE),
-        **settings.model_dump(include={"global_batch_size", "seed", "optimizer", "momentum", "loss", "dtype"}),
         **{f"augmentation.{name}": value for name, value in augmentation.facts().items()},
     }
 
@@ -156,5 +166,5 @@ def check_checkpoint(checkpoint: Checkpoint, network: NetworkSettings, facts: di
 
 
 def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
-    names = sorted(theirs.keys() | ours.keys())
+    names = sorted(theirs)  # what an older version did not record cannot be compared
     return [f"{n} was {theirs.get(n)!r}, now {ours.get(n)!r}" for n in names if theirs.get(n) != ours.get(n)]

@@ -108,7 +108,8 @@ class TrainingRun:
         self._policy = CheckpointPolicy(
             settings.checkpoint_every_epochs, settings.checkpoint_every_steps, settings.checkpoint_every_minutes
         )
-        self._last_checkpoint, self._newest, self._clock = LastCheckpoint(), None, TimeBudget(None)
+        self._last_checkpoint, self._clock = LastCheckpoint(), TimeBudget(None)
+        self._newest: str | None = None
         self._replays: dict[int, float] = {}
         # A step cannot hold more slices than there are, so neither is the learning rate scaled for more.
         self.global_batch_size = min(settings.step_size(communicator.world_size), len(self.training_feed))

@@ -132,8 +132,11 @@ def configure(
             _set(merged, key.strip(), yaml.safe_load(text), faults)
         except yaml.YAMLError:
             faults.append(f"the value of '{word}' is not YAML")
-    if isinstance(merged.get("network"), dict):
-        merged["network"].setdefault("architecture", _DEFAULT)
+    network = merged.get("network")
+    if isinstance(network, dict):
+        network.setdefault("architecture", _DEFAULT)
+        if ":" in str(network["architecture"]):  # my_module:build_network stands for a network of the user's own
+            merged["network"] = {**network, "architecture": "custom", "build": str(network["architecture"])}
     try:
         configuration = Configuration.model_validate(merged)
     except ValidationError as error:

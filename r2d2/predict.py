@@ -112,7 +112,7 @@ class Predictor:
     def __init__(self, model: Path) -> None:
         check_tensorflow()
         self.path, self.card = read_model_card(model)
-        self._network, self._outputs = read_network(self.path), self.card.outputs
+        self._network, self._outputs = read_network(self.path, self.card.network), self.card.outputs
         self._split_of = {case.image_sha256: case.split for case in self.card.cases}
 
     def split_of(self, image_sha256: tuple[str, ...]) -> Split | None:

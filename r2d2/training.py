@@ -170,7 +170,7 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
     settings = configuration.training.resolved(world_size)
     check_task(dataset)
     check_workers(dataset, settings, world_size)
-    check_normalisation(configuration.network, world_size)
+    check_normalisation(configuration.network, settings)
     check_class_weights(dataset, settings)
     folder = RunFolder(configuration.run_dir or free_run_folder(dataset))
     if is_resumed:

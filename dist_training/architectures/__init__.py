@@ -1,19 +1,37 @@
 """Segmentation networks, by name. Settings load without Keras; building a network loads it."""
 
+from dist_training.architectures.layer_stages import STAGES, stages
+from dist_training.architectures.outputs import check_sizes, prediction_network
 from dist_training.architectures.registry import (
     ARCHITECTURES,
     Architecture,
     build_network,
     read_network,
 )
-from dist_training.architectures.settings import FCNSettings, NetworkSettings, UNetSettings
+from dist_training.architectures.settings import (
+    CustomSettings,
+    FCNSettings,
+    LivermaskUNetSettings,
+    NetworkSettings,
+    ResidualUNetSettings,
+    ResNetUNetSettings,
+    UNetSettings,
+)
 
 __all__ = [
     "ARCHITECTURES",
+    "STAGES",
     "Architecture",
+    "CustomSettings",
     "FCNSettings",
+    "LivermaskUNetSettings",
     "NetworkSettings",
+    "ResNetUNetSettings",
+    "ResidualUNetSettings",
     "UNetSettings",
     "build_network",
+    "check_sizes",
+    "prediction_network",
     "read_network",
+    "stages",
 ]

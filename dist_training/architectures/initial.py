@@ -2,7 +2,9 @@
 
 import hashlib
 
-__all__ = ["layer_seed"]
+import keras
+
+__all__ = ["he_normal", "layer_seed"]
 
 
 def layer_seed(seed: int, layer_name: str) -> int:
@@ -20,3 +22,13 @@ def layer_seed(seed: int, layer_name: str) -> int:
     """
     digest = hashlib.sha256(f"{seed}/{layer_name}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
+
+
+def he_normal(seed: int, layer_name: str) -> keras.initializers.Initializer:
+    """Give the initialiser of one layer's kernel, after He et al. (2015, arXiv 1502.01852).
+
+    Args:
+        seed: the network's seed.
+        layer_name: unique within the network.
+    """
+    return keras.initializers.HeNormal(seed=layer_seed(seed, layer_name))

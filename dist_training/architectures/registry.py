@@ -1,7 +1,8 @@
 """Which architectures there are: a settings model and the module that builds each.
 
 To add one: write a module with ``build(settings, input_channels, num_outputs, seed) -> keras.Model``, add its
-settings to ``settings.py`` (and to ``NetworkSettings``) and a line here. ``tests/contracts`` does the rest.
+settings to ``settings.py`` (and to ``NetworkSettings``) and a line here. ``tests/contracts`` does the rest. Layers are
+named for their stage, see ``layer_stages``; names and their order are part of saved models and checkpoints: they stay.
 """
 
 import importlib
@@ -11,7 +12,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from dist_training.architectures.settings import FCNSettings, UNetSettings
+from dist_training.architectures.settings import (
+    CustomSettings,
+    FCNSettings,
+    LivermaskUNetSettings,
+    ResidualUNetSettings,
+    ResNetUNetSettings,
+    UNetSettings,
+)
 from dist_training.errors import ConfigurationError, WeightsError, WeightsNotFoundError
 
 if TYPE_CHECKING:
@@ -31,6 +39,10 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     "unet": Architecture(UNetSettings, "dist_training.architectures.unet"),
     "fcn": Architecture(FCNSettings, "dist_training.architectures.fcn"),
+    "unet_resnet": Architecture(ResNetUNetSettings, "dist_training.architectures.unet_resnet"),
+    "livermask_unet": Architecture(LivermaskUNetSettings, "dist_training.architectures.livermask_unet"),
+    "residual_unet": Architecture(ResidualUNetSettings, "dist_training.architectures.residual_unet"),
+    "custom": Architecture(CustomSettings, "dist_training.architectures.custom"),
 }
 
 
@@ -45,10 +57,12 @@ def build_network(settings: BaseModel, input_channels: int, num_outputs: int, se
 
     Returns:
         A Keras model from images (N, H, W, input_channels) of any height and width to logits
-        (N, H, W, num_outputs), in Keras's global dtype policy.
+        (N, H, W, num_outputs), in Keras's global dtype policy. With deep supervision it gives a list of logits, those
+        of the image's size first: ``prediction_network(model)`` gives these only.
 
     Raises:
-        ConfigurationError: a number is out of its range, or no registered architecture has such settings.
+        ConfigurationError: a number is out of its range, no registered architecture has such settings, or a network of
+            the user's own cannot be built.
 
     >>> build_network(UNetSettings(base_filters=2, depth=1), input_channels=1, num_outputs=3).output_shape
     (None, None, None, 3)
@@ -71,18 +85,21 @@ def build_network(settings: BaseModel, input_channels: int, num_outputs: int, se
     )
 
 
-def read_network(path: Path | str) -> "keras.Model":
+def read_network(path: Path | str, network: BaseModel | None = None) -> "keras.Model":
     """Read a network that was saved as a ``.keras`` file.
 
     Args:
         path: the file, as ``model.save(path)`` of a network from ``build_network`` wrote it.
+        network: its settings, as its card has them. Only a network of the user's own needs them, and only where it has
+            layers of its own: their module is imported first. Others are read without, so that a file from
+            elsewhere causes no import.
 
     Returns:
         The Keras model with its weights, not compiled.
 
     Raises:
         WeightsNotFoundError: there is no such file.
-        WeightsError: the file is not a Keras model.
+        WeightsError: the file is not a Keras model, or holds layers that are not known here.
 
     >>> read_network("nowhere.keras")
     Traceback (most recent call last):
@@ -96,8 +113,22 @@ def read_network(path: Path | str) -> "keras.Model":
         raise WeightsNotFoundError(f"{path}: no such file; give a .keras file of a training")
     for architecture in ARCHITECTURES.values():  # makes their layers known to Keras
         importlib.import_module(architecture.module)
+    missing = _import_layers_of(network)
     try:
         model: keras.Model = keras.saving.load_model(path, compile=False)
     except Exception as error:
-        raise WeightsError(f"{path}: not a readable Keras model ({error})") from error
+        raise WeightsError(f"{path}: {missing or 'not a readable Keras model'} ({error})") from error
     return model
+
+
+def _import_layers_of(network: BaseModel | None) -> str | None:
+    """Make the user's own layers known to Keras; where their module is missing, say so, since it may not matter."""
+    if not isinstance(network, CustomSettings):
+        return None
+    from dist_training.architectures.custom import import_module_of
+
+    try:
+        import_module_of(network)
+    except ConfigurationError as error:
+        return str(error)
+    return None

@@ -1,10 +1,20 @@
 """What may be chosen about each network: validated, frozen, and importable without loading Keras."""
 
-from typing import Annotated, Literal, Self
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["FCNSettings", "NetworkSettings", "NormalisationKind", "UNetSettings"]
+__all__ = [
+    "CustomSettings",
+    "FCNSettings",
+    "LivermaskUNetSettings",
+    "NetworkSettings",
+    "NormalisationKind",
+    "ResNetUNetSettings",
+    "ResidualUNetSettings",
+    "UNetSettings",
+]
 
 NormalisationKind = Literal["group", "instance", "batch", "none"]
 
@@ -43,7 +53,7 @@ class UNetSettings(BaseModel):
 
 
 class FCNSettings(BaseModel):
-    """Choices for Dist-FCN, the FCN-8s of Long et al. (2015) on a VGG trunk.
+    """Choices for Dist-FCN, the fully convolutional networks of Long et al. (2015) on a VGG trunk.
 
     The default trunk is ``vgg19``: two, two, four, four and four convolutions, as the R2D2 paper describes its
     Dist-FCN; ``vgg16`` is that of Long et al. The default ``width`` makes it about as large as the default
@@ -58,6 +68,10 @@ class FCNSettings(BaseModel):
 
     architecture: Literal["fcn"] = "fcn"
     trunk: Literal["vgg16", "vgg19"] = Field(default="vgg19", description="which VGG network is the trunk")
+    stride: Literal[8, 16, 32] = Field(
+        default=8,
+        description="pixels between the finest scores: 8 (FCN-8s joins pool3 and pool4), 16 (pool4) or 32 (neither)",
+    )
     width: float = Field(
         default=0.125, gt=0.0, le=1.0, description="factor on the number of channels of every layer of the trunk"
     )
@@ -82,4 +96,203 @@ class FCNSettings(BaseModel):
         return self
 
 
-NetworkSettings = Annotated[UNetSettings | FCNSettings, Field(discriminator="architecture")]
+class ResNetUNetSettings(BaseModel):
+    """Choices for a U-Net whose contracting path is a ResNet (He et al. 2016).
+
+    Group normalisation is the default; encoder weights were learned with batch normalisation and bring it along.
+
+    >>> ResNetUNetSettings(encoder_weights="imagenet", encoder="resnet50").normalisation
+    'batch'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: Literal["unet_resnet"] = "unet_resnet"
+    encoder: Literal["resnet34", "resnet50"] = Field(default="resnet34", description="which ResNet is the encoder")
+    base_filters: int = Field(
+        default=64, ge=2, le=64, description="filters of the encoder's first convolution; 64 in the paper"
+    )
+    encoder_weights: str | None = Field(
+        default=None,
+        description="weights that the encoder starts from: 'imagenet' (resnet50, fetched by Keras), or the path of a "
+        "Keras file; null: random",
+    )
+    normalisation: NormalisationKind = Field(
+        default="group",
+        description="what follows each convolution; batch goes with encoder_weights, and is their default",
+    )
+    groups: int = Field(
+        default=8,
+        ge=1,
+        description="groups of group normalisation; a level uses the largest divisor of its filters up to this",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weights_bring_batch_normalisation(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("encoder_weights") is not None:
+            return {"normalisation": "batch", **values}
+        return values
+
+    @model_validator(mode="after")
+    def _encoder_weights_fit(self) -> Self:
+        if self.encoder_weights is None:
+            return self
+        for name, value, wanted in (
+            ("base_filters", self.base_filters, 64),
+            ("normalisation", self.normalisation, "batch"),
+        ):
+            if value != wanted:
+                raise ValueError(
+                    f"encoder_weights go with {name}={wanted} only; received {name}={value}; "
+                    f"use {name}={wanted}, or encoder_weights=null"
+                )
+        if self.encoder_weights == "imagenet" and self.encoder == "resnet34":
+            raise ValueError(
+                "Keras publishes no ImageNet weights of resnet34; use encoder=resnet50, "
+                "or give encoder_weights the path of a Keras file of resnet34"
+            )
+        return self
+
+    @property
+    def size_multiple(self) -> int:
+        """Heights and widths that are multiples of this many pixels need no padding inside the network."""
+        return 32
+
+
+class LivermaskUNetSettings(BaseModel):
+    """Choices for the U-Nets of livermask (github.com/gpauloski/livermask), which segment livers and their tumours.
+
+    >>> LivermaskUNetSettings(variant="full").filters
+    (64, 128, 256, 512, 1024)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: Literal["livermask_unet"] = "livermask_unet"
+    variant: Literal["full", "half"] = Field(
+        default="half", description="full: 64 to 1024 filters on five levels; half: 64, 128 and 192 on three"
+    )
+    base_filters: int = Field(
+        default=64, ge=1, le=64, description="filters of the first level, which scale the others; 64 in livermask"
+    )
+    normalisation: NormalisationKind = Field(
+        default="batch", description="what stands before each convolution; batch in livermask"
+    )
+    groups: int = Field(
+        default=8,
+        ge=1,
+        description="groups of group normalisation; a level uses the largest divisor of its channels up to this",
+    )
+    dropout: float = Field(
+        default=0.5, ge=0.0, lt=1.0, description="rate of the dropout of whole maps in the expanding path"
+    )
+
+    @property
+    def filters(self) -> tuple[int, ...]:
+        """Filters of each level, from the finest."""
+        factors = (1, 2, 4, 8, 16) if self.variant == "full" else (1, 2, 3)
+        return tuple(self.base_filters * factor for factor in factors)
+
+    @property
+    def size_multiple(self) -> int:
+        """Heights and widths that are multiples of this many pixels need no padding inside the network."""
+        return int(2 ** (len(self.filters) - 1))
+
+
+class ResidualUNetSettings(BaseModel):
+    """Choices for a residual U-Net with deep supervision, in the style of nnU-Net (Isensee et al. 2024).
+
+    The defaults suit a small machine. nnU-Net's own "ResEnc" networks for slices are about
+    ``blocks=(1, 3, 4, 6, 6, 6), base_filters=32``.
+
+    >>> ResidualUNetSettings(blocks=(1, 2, 2), base_filters=8, max_filters=20).filters
+    (8, 16, 20)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: Literal["residual_unet"] = "residual_unet"
+    blocks: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(1, 2, 2, 2, 2),
+        min_length=2,
+        max_length=8,
+        description="residual blocks in each stage of the encoder; every stage after the first halves the size",
+    )
+    base_filters: int = Field(
+        default=16, ge=1, le=1024, description="filters of the first stage; they double with every stage"
+    )
+    max_filters: int = Field(default=512, ge=1, le=4096, description="filters that no stage exceeds")
+    normalisation: NormalisationKind = Field(
+        default="instance",
+        description="what follows each convolution; group and instance do not depend on the batch",
+    )
+    groups: int = Field(
+        default=8,
+        ge=1,
+        description="groups of group normalisation; a stage uses the largest divisor of its filters up to this",
+    )
+    deep_supervision: bool = Field(
+        default=True, description="train on logits at half, a quarter ... of the size too, all but the coarsest"
+    )
+
+    @property
+    def filters(self) -> tuple[int, ...]:
+        """Filters of each stage, from the finest."""
+        return tuple(min(self.base_filters * 2**stage, self.max_filters) for stage in range(len(self.blocks)))
+
+    @property
+    def output_strides(self) -> tuple[int, ...]:
+        """Pixels of the image between those of each output, from the finest: the first, 1, is the prediction.
+
+        >>> ResidualUNetSettings().output_strides, ResidualUNetSettings(deep_supervision=False).output_strides
+        ((1, 2, 4), (1,))
+        """
+        count = max(1, len(self.blocks) - 2) if self.deep_supervision else 1
+        return tuple(2**level for level in range(count))
+
+    @property
+    def size_multiple(self) -> int:
+        """Heights and widths that are multiples of this many pixels need no padding inside the network."""
+        return int(2 ** (len(self.blocks) - 1))
+
+
+class CustomSettings(BaseModel):
+    """A network of the user's own: a function that builds any Keras model.
+
+    >>> CustomSettings(build="my_module:build_network", options={"filters": 8}).function
+    ('my_module', 'build_network')
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: Literal["custom"] = "custom"
+    build: str = Field(
+        description="module:function, from the working folder or the Python path; the function is called as "
+        "function(input_channels, num_outputs, **options) and gives a Keras model"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="further arguments of the function, by name")
+
+    @field_validator("build")
+    @classmethod
+    def _names_a_function(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", value):
+            raise ValueError(f"build must be module:function, like my_module:build_network; received {value!r:.60}")
+        return value
+
+    @property
+    def function(self) -> tuple[str, str]:
+        """The module and the function."""
+        module, _, name = self.build.partition(":")
+        return module, name
+
+    @property
+    def size_multiple(self) -> int:
+        """Any size is tried as it is: what the network cannot take, ``check_sizes`` tells."""
+        return 1
+
+
+NetworkSettings = Annotated[
+    UNetSettings | FCNSettings | ResNetUNetSettings | LivermaskUNetSettings | ResidualUNetSettings | CustomSettings,
+    Field(discriminator="architecture"),
+]

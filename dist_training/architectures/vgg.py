@@ -1,10 +1,6 @@
 """The VGG networks (Simonyan and Zisserman 2015), and their ImageNet weights made to fit medical images.
 
-Keras's VGG weights expect blue, green, red from 0 to 255 less the ImageNet means. Images here are normalised: mean 0
-and standard deviation 1 a channel. So the first kernel is multiplied by the standard deviations of ImageNet, which
-brings a normalised image to the range that the trunk has learned. Three channels are taken as red, green and blue.
-Any other number of channels has no colours: each gets the sum of the kernel's three, divided by the number of
-channels, so that equal channels cause the response that a grey picture of theirs would have caused.
+See ``first_kernel`` for the channels of an image.
 """
 
 import logging
@@ -16,7 +12,7 @@ import numpy as np
 
 from dist_training.errors import WeightsError, WeightsNotFoundError
 
-__all__ = ["CHANNELS", "CONVOLUTIONS", "FC_CHANNELS", "IMAGENET_STD_RGB", "fit_first_kernel", "read_vgg_weights"]
+__all__ = ["CHANNELS", "CONVOLUTIONS", "FC_CHANNELS", "read_vgg_weights"]
 
 CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 """3x3 convolutions in each of the five blocks: configurations D and E."""
@@ -27,9 +23,6 @@ CHANNELS = (64, 128, 256, 512, 512)
 FC_CHANNELS = 4096
 """Channels of the two fully connected layers."""
 
-IMAGENET_STD_RGB = (58.393, 57.12, 57.375)
-"""Standard deviations of ImageNet's red, green and blue, 0 to 255: the usual 0.229, 0.224 and 0.225, times 255."""
-
 LayerWeights = tuple[np.ndarray, np.ndarray]
 
 _NAMES = {"fc1": "fc6", "fc2": "fc7"}
@@ -37,25 +30,6 @@ _POOL5_SHAPE = (7, 7, CHANNELS[-1])
 """What fc1 sees of an image of 224 x 224 pixels, flattened."""
 
 logger = logging.getLogger(__name__)
-
-
-def fit_first_kernel(kernel: np.ndarray, input_channels: int) -> np.ndarray:
-    """Adapt the first kernel to normalised images with any number of channels, as the module's text says.
-
-    Args:
-        kernel: (3, 3, 3, filters), for blue, green and red from 0 to 255.
-        input_channels: channels of an image.
-
-    Returns:
-        (3, 3, input_channels, filters).
-
-    >>> fit_first_kernel(np.ones((1, 1, 3, 1)), input_channels=2).ravel().round(3)
-    array([86.444, 86.444])
-    """
-    red_green_blue = kernel[:, :, ::-1, :] * np.asarray(IMAGENET_STD_RGB)[:, None]
-    if input_channels == 3:
-        return red_green_blue
-    return np.repeat(red_green_blue.sum(axis=2, keepdims=True) / input_channels, input_channels, axis=2)
 
 
 def read_vgg_weights(trunk: str, source: str) -> dict[str, LayerWeights]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -44,8 +44,8 @@ class TrainingProgress:
     learning_rate: float | None = None
     learning_rate_factor: float = 1.0
     minutes: float = 0.0
-    early_stopping: EarlyStopping = EarlyStopping()
-    loss_watch: LossWatch = LossWatch()
+    early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
+    loss_watch: LossWatch = field(default_factory=LossWatch)
     epochs: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class TrainingProgress:
         Raises:
             CheckpointError: a field that this version does not know, or a value of another type.
         """
-        unknown = sorted(content.keys() - {field.name for field in fields(cls)})
+        unknown = sorted(content.keys() - {known.name for known in fields(cls)})
         if unknown:
             raise CheckpointError(
                 f"a newer R2D2 wrote this checkpoint: its progress has {', '.join(unknown)}, which this version does "

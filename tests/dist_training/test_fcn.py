@@ -19,8 +19,9 @@ from numpy_networks import (
 )
 from pydantic import ValidationError
 
-from dist_training.architectures import FCNSettings, build_network, fcn, vgg
+from dist_training.architectures import FCNSettings, build_network, fcn
 from dist_training.architectures.bilinear import Bilinear
+from dist_training.architectures.first_kernel import fit_first_kernel
 from dist_training.errors import WeightsError, WeightsNotFoundError
 
 
@@ -158,7 +159,7 @@ def test_channels_without_colours_meet_the_pretrained_trunk_as_a_grey_picture(ch
     kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 5))
     picture = np.random.default_rng(1).normal(size=(1, 8, 8, 1))
     grey = np.repeat(picture, 3, axis=3) * np.array([57.375, 57.12, 58.393])  # blue, green, red, from 0 to 255
-    fitted = vgg.fit_first_kernel(kernel, channels)
+    fitted = fit_first_kernel(kernel, channels)
     assert fitted.shape == (3, 3, channels, 5)
     response = convolution(np.repeat(picture, channels, axis=3), fitted)
     np.testing.assert_allclose(response, convolution(grey, kernel), rtol=1e-9, atol=1e-9)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dist_training.architectures import FCNSettings
+from dist_training.architectures import CustomSettings, FCNSettings
 from imgmed import AugmentationSettings
 from r2d2.config import Configuration, commented_yaml, configure, read_layer
 from r2d2.errors import ConfigurationError
@@ -76,9 +76,30 @@ def test_all_faults_are_listed_together_with_what_is_valid() -> None:
 
 def test_an_unknown_architecture_names_those_there_are() -> None:
     with pytest.raises(
-        ConfigurationError, match=r"network.architecture: must be one of 'unet', 'fcn'; received 'vnet'"
+        ConfigurationError,
+        match=r"network.architecture: must be one of 'unet', 'fcn', 'unet_resnet', .*'custom'; received 'vnet'",
     ):
         configure({}, assignments=["network.architecture=vnet"])
+
+
+def test_a_function_of_the_users_own_stands_for_a_custom_network() -> None:
+    own = CustomSettings(build="my_module:build_network", options={"filters": 8})
+    words = ["network.options.filters=8", "network.architecture=my_module:build_network"]
+    assert configure({}, assignments=words).network == own
+    short = {"network": {"architecture": "my_module:build_network", "options": {"filters": 8}}}
+    assert configure(short).network == own
+    assert configure(yaml.safe_load(commented_yaml(configure(short), "whole"))).network == own
+    assert configure(short, assignments=["network.options.filters=9"]).network.options == {"filters": 9}
+    assert configure({"network": {"architecture": "fcn", "width": 0.5}}, assignments=words).network == own
+
+
+def test_a_custom_network_says_how_it_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"network.build: build must be module:function, like my_module:build"):
+        configure({}, assignments=["network.architecture=folder/file.py:build"])
+    with pytest.raises(ConfigurationError, match="network.custom.build: field required|network.build: field required"):
+        configure({}, assignments=["network.architecture=custom"])
+    with pytest.raises(ConfigurationError, match=r"network.filters: unknown key; valid: architecture, build, options"):
+        configure({}, assignments=["network.architecture=my_module:build_network", "network.filters=8"])
 
 
 def test_a_warm_up_longer_than_the_run_is_refused() -> None:

@@ -1,0 +1,125 @@
+"""A network of the user's own: any Keras model that a function of theirs builds."""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from dist_training.architectures.settings import CustomSettings
+from dist_training.errors import ConfigurationError
+
+__all__ = ["build", "import_module_of"]
+
+
+def build(settings: CustomSettings, input_channels: int, num_outputs: int, seed: int) -> keras.Model:
+    """Build the network that the user's function gives, and check it.
+
+    The function is called as ``function(input_channels, num_outputs, **options)``, after
+    ``keras.utils.set_random_seed(seed)``: weights that are drawn without a seed of their own depend on ``seed`` too,
+    and the global random state of Python, NumPy and Keras stays changed. A model that is not functional (a subclass, or
+    a Sequential without its input) becomes the single layer of one that is.
+
+    Args:
+        settings: the function and its options.
+        input_channels: channels of an image.
+        num_outputs: channels of the logits.
+        seed: of the initial weights.
+
+    Returns:
+        A Keras model from (N, H, W, input_channels) to logits (N, H, W, num_outputs), or to a list of logits, these
+        first.
+
+    Raises:
+        ConfigurationError: there is no such module or function, it takes other arguments, or gives something else.
+    """
+    function = _find(settings)
+    _check_arguments(function, settings)
+    keras.utils.set_random_seed(seed)
+    model = function(input_channels, num_outputs, **settings.options)
+    if not isinstance(model, keras.Model):
+        raise ConfigurationError(f"{settings.build} must give a keras.Model; received {type(model).__name__}")
+    if not _is_functional(model):
+        model = _wrap(model, input_channels, settings.build)
+    _check_shapes(model, input_channels, num_outputs, settings.build)
+    return model
+
+
+def import_module_of(settings: CustomSettings) -> Any:
+    """Import the user's module, from the Python path or else from the working folder.
+
+    Raises:
+        ConfigurationError: there is no such module; an error of its own keeps its traceback.
+    """
+    name, _ = settings.function
+    here = str(Path.cwd())
+    if here not in sys.path:  # last, so that a file of the working folder never stands in for an installed package
+        sys.path.append(here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # it is there, and imports another that is not
+        raise ConfigurationError(
+            f"the network {settings.build} is in the module {name}, which is neither in the working folder ({here}) "
+            f"nor on the Python path; run where {error.name}.py lies, or name its folder in PYTHONPATH"
+        ) from None
+
+
+def _find(settings: CustomSettings) -> Callable[..., Any]:
+    module, (_, name) = import_module_of(settings), settings.function
+    function = getattr(module, name, None)
+    if not callable(function):
+        names = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
+        raise ConfigurationError(
+            f"{module.__file__} has no function {name}; its functions: {', '.join(names) or 'none'}"
+        )
+    return function  # type: ignore[no-any-return]
+
+
+def _check_arguments(function: Callable[..., Any], settings: CustomSettings) -> None:
+    try:
+        inspect.signature(function).bind(1, 1, **settings.options)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{settings.build} is called as {settings.function[1]}(input_channels, num_outputs, **options) with the "
+            f"options {settings.options}, which it does not take: {error}"
+        ) from None
+
+
+def _is_functional(model: keras.Model) -> bool:
+    try:
+        return bool(model.inputs) and model.output_shape is not None
+    except AttributeError:
+        return False
+
+
+def _wrap(model: keras.Model, input_channels: int, name: str) -> keras.Model:
+    precision = keras.config.dtype_policy().variable_dtype
+    images = keras.Input((None, None, input_channels), dtype=precision, name="images")
+    try:
+        outputs = model(images)
+    except Exception as error:
+        raise ConfigurationError(
+            f"{name} gives a {type(model).__name__} that does not take images (N, H, W, {input_channels}): {error}"
+        ) from error
+    return keras.Model(images, outputs, name=f"{model.name}_on_images")
+
+
+def _check_shapes(model: keras.Model, input_channels: int, num_outputs: int, name: str) -> None:
+    """Refuse all but one input (N, H, W, input_channels) and outputs (N, H, W, num_outputs)."""
+    received = [tuple(tensor.shape) for tensor in model.inputs]
+    if len(received) != 1 or len(received[0]) != 4 or received[0][-1] != input_channels:
+        raise ConfigurationError(
+            f"{name} must give a network with one input (N, H, W, {input_channels}), channels last; received "
+            f"{', '.join(map(str, received))}"
+        )
+    shapes = [tuple(tensor.shape) for tensor in model.outputs]
+    if any(len(shape) != 4 or shape[-1] != num_outputs for shape in shapes):
+        raise ConfigurationError(
+            f"{name} must give logits (N, H, W, {num_outputs}), one for each output; received "
+            f"{', '.join(map(str, shapes))}"
+        )

@@ -1,0 +1,70 @@
+"""What a network gives: logits, or with deep supervision a list of them, of which the first are the prediction."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from dist_training.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["check_sizes", "prediction_network"]
+
+
+def prediction_network(model: "keras.Model") -> "keras.Model":
+    """Give the network that predicts: the same weights (shared, not copied), with the first output only.
+
+    What is validated, saved and exported is this, so that a saved model has one output whatever it was trained with.
+
+    Args:
+        model: a network from ``build_network``.
+
+    Returns:
+        The model itself where it has one output, else a model of the layers that lead to its first output.
+
+    >>> from dist_training.architectures import ResidualUNetSettings, build_network
+    >>> model = build_network(ResidualUNetSettings(blocks=(1, 1, 1, 1), base_filters=2), 1, 3)
+    >>> len(model.outputs), prediction_network(model).output_shape
+    (2, (None, None, None, 3))
+    """
+    import keras
+
+    if len(model.outputs) == 1 and not isinstance(model.output_shape, list):
+        return model
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+
+
+def check_sizes(model: "keras.Model", sizes: Iterable[tuple[int, int]]) -> None:
+    """Refuse a network that cannot take images of some size, or gives logits of another one; computes nothing.
+
+    Networks of ours take any; one of the user's own may not.
+
+    Args:
+        model: a network from ``build_network``.
+        sizes: heights and widths.
+
+    Raises:
+        ConfigurationError: naming the size.
+
+    >>> from dist_training.architectures import UNetSettings, build_network
+    >>> check_sizes(build_network(UNetSettings(base_filters=2), 1, 2), [(37, 50)])
+    """
+    import keras
+
+    predicting = prediction_network(model)
+    channels, outputs = predicting.input_shape[-1], predicting.output_shape[-1]
+    for height, width in sorted(set(sizes)):
+        images = keras.KerasTensor((1, height, width, channels), dtype=predicting.inputs[0].dtype)
+        try:
+            shape = tuple(keras.ops.shape(predicting(images)))
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ConfigurationError(
+                f"the network {model.name} cannot take images of {height} x {width} pixels ({reason}); "
+                "pad them inside the network (dist_training.architectures.padding), or prepare another slice size"
+            ) from error
+        if shape != (1, height, width, outputs):
+            raise ConfigurationError(
+                f"the network {model.name} must give logits {(1, height, width, outputs)} for images of {height} x "
+                f"{width} pixels; received {shape}; pad and crop inside it (dist_training.architectures.padding)"
+            )
