@@ -59,7 +59,7 @@ def DistributedOptimizer(  # noqa: N802 - the name that people know from horovod
     """
     _check(optimizer, reduction, compression, backward_passes_per_step)
     base = optimizer.__class__
-    made = object.__new__(type(base.__name__, (_Distributed, base), {"__module__": base.__module__}))
+    made: Any = object.__new__(type(base.__name__, (_Distributed, base), {"__module__": base.__module__}))
     communicator = communicator or join_job()
     # Not by __init__ from its configuration: that lacks variables, callables and what weight decay leaves out.
     vars(made).update(vars(optimizer))
@@ -178,15 +178,16 @@ class _Distributed:
     """What is put before an optimizer's own class."""
 
     _exchange: _Exchange
+    # of the optimizer's own class
+    built: bool
+    name: str
+    build: Any
+    _trainable_variables: list[Any]
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         """The optimizer's own class: Keras saves an object as what this says."""
         return type(self).__bases__[1]
-
-    @__class__.setter
-    def __class__(self, value: Any) -> None:
-        raise AttributeError("the class of a distributed optimizer cannot be changed")
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "loss_scale_factor":  # what LossScaleOptimizer and MultiOptimizer set on what they are given
@@ -243,7 +244,7 @@ class _Distributed:
 
     def _reduce_and_apply(self, gradients: list[Any], variables: list[Any], scalars: Any = None) -> Any:
         reduced, scalars = self._exchange.reduce(gradients, scalars)
-        super().apply(reduced, variables)  # type: ignore[misc]  # of the optimizer's own class
+        super().apply(reduced, variables)  # type: ignore[misc]
         return scalars
 
     def _targets(self, variables: Any) -> list[Any]:

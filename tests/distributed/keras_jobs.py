@@ -1,0 +1,291 @@
+"""One rank of a Keras job: run scenarios and write what this rank ends with.
+
+Alone, it is the expected value: plain Keras on the whole batch, without anything of ours in the optimizer.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from dist_training.callbacks import (
+    BroadcastCallback,
+    CheckpointCallback,
+    LearningRateWarmupCallback,
+    MetricReductionCallback,
+    StopCallback,
+)
+from dist_training.communicator import join_job
+from dist_training.distributed_optimizer import DistributedOptimizer
+from dist_training.errors import ConfigurationError
+from dist_training.gradients import sum_over_ranks
+from dist_training.synchronised import SyncBatchNormalisation, sample_weights
+
+OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
+    "SGD": lambda: keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+    "SGD clipnorm": lambda: keras.optimizers.SGD(0.1, clipnorm=0.05),
+    "SGD clipvalue": lambda: keras.optimizers.SGD(0.1, clipvalue=0.02),
+    "SGD global_clipnorm": lambda: keras.optimizers.SGD(0.1, global_clipnorm=0.05),
+    "SGD schedule": lambda: keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)),
+    "RMSprop": lambda: keras.optimizers.RMSprop(0.01, centered=True),
+    "Adam": lambda: keras.optimizers.Adam(0.01, amsgrad=True),
+    "Adam EMA": lambda: keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=2),
+    "Adam accumulation": lambda: keras.optimizers.Adam(0.01, gradient_accumulation_steps=2),
+    "AdamW": lambda: without_decay_of_biases(keras.optimizers.AdamW(0.01, weight_decay=0.1)),
+    "Adadelta": lambda: keras.optimizers.Adadelta(1.0),
+    "Adagrad": lambda: keras.optimizers.Adagrad(0.1),
+    "Adamax": lambda: keras.optimizers.Adamax(0.01),
+    "Adafactor": lambda: keras.optimizers.Adafactor(0.01),
+    "Nadam": lambda: keras.optimizers.Nadam(0.01),
+    "Ftrl": lambda: keras.optimizers.Ftrl(0.1),
+    "Lion": lambda: keras.optimizers.Lion(0.01),
+    "Lamb": lambda: keras.optimizers.Lamb(0.01),
+    "Muon": lambda: keras.optimizers.Muon(0.01),
+    "ScheduleFreeAdamW": lambda: keras.optimizers.ScheduleFreeAdamW(0.01),
+    "LossScaleOptimizer": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01)),
+    "MultiOptimizer": lambda: multi_optimizer(),
+    "LossScaleOptimizer of MultiOptimizer": lambda: keras.optimizers.LossScaleOptimizer(multi_optimizer()),
+}
+
+COMMUNICATOR = join_job()
+RANK, WORLD_SIZE = COMMUNICATOR.rank, COMMUNICATOR.world_size
+OUT = Path(sys.argv[1])
+
+
+def without_decay_of_biases(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
+def multi_optimizer() -> keras.optimizers.MultiOptimizer:
+    """By a function, which no configuration can hold."""
+    adam, sgd = keras.optimizers.Adam(0.01), keras.optimizers.SGD(0.1)
+    return keras.optimizers.MultiOptimizer(lambda variable: adam if "dense" in variable.path else sgd)
+
+
+def distributed(optimizer: keras.optimizers.Optimizer, **options: object) -> keras.optimizers.Optimizer:
+    return optimizer if WORLD_SIZE == 1 else DistributedOptimizer(optimizer, communicator=COMMUNICATOR, **options)
+
+
+def build_model(seed: int) -> keras.Model:
+    """Tokens to a number: an embedding, whose gradients are rows, a hidden layer, and one that nothing uses."""
+    keras.utils.set_random_seed(seed)
+    tokens = keras.Input((3,), dtype="int32")
+    rows = keras.layers.Embedding(7, 4)(tokens)
+    hidden = keras.layers.Dense(5, activation="tanh", name="dense_hidden")(keras.layers.Flatten()(rows))
+    return keras.Model(tokens, keras.layers.Dense(1, name="dense_last")(hidden))
+
+
+def samples(count: int) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(5)
+    return generator.integers(0, 7, (count, 3)), generator.normal(size=(count, 1))
+
+
+def share(array: np.ndarray, batch: int) -> np.ndarray:
+    """This rank's part of every batch of `batch` samples."""
+    return np.concatenate([np.array_split(array[i : i + batch], WORLD_SIZE)[RANK] for i in range(0, len(array), batch)])
+
+
+def save(name: str, **arrays: object) -> None:
+    np.savez(OUT / f"{name}-{WORLD_SIZE}-{RANK}.npz", **{key: np.asarray(value) for key, value in arrays.items()})
+
+
+def weights(model: keras.Model) -> dict[str, np.ndarray]:
+    return {f"{i} {variable.path}": variable.numpy() for i, variable in enumerate(model.weights)}
+
+
+def optimizers() -> None:
+    """Four steps of a custom loop with every optimizer, on other data on every rank."""
+    x, y = samples(32)
+    x, y = share(x, 8), share(y, 8)
+    size = len(x) // 4
+    for name, build in OPTIMIZERS.items():
+        model, optimizer = build_model(0), distributed(build())
+        for step in range(4):
+            part = slice(step * size, (step + 1) * size)
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean((model(x[part]) - y[part]) ** 2)
+                if optimizer.built:
+                    loss = optimizer.scale_loss(loss)
+                else:
+                    optimizer.build(model.trainable_variables)
+                    loss = optimizer.scale_loss(loss)
+            gradients = tape.gradient(loss, model.trainable_variables)
+            assert isinstance(gradients[0], tf.IndexedSlices)
+            optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        slots = {f"slot {i}": variable.numpy() for i, variable in enumerate(optimizer.variables)}
+        save(f"optimizer {name}", **weights(model), **slots)
+
+
+def fit() -> None:
+    """`model.fit` with all callbacks: compiled, eager, with passes added up, compressed; weights differ at first."""
+    x, y = samples(32)
+    x_test, y_test = samples(10)
+    validation = (
+        (share(x_test, 10), share(y_test, 10))
+        if WORLD_SIZE == 1
+        else ((x_test[:7], y_test[:7]) if RANK == 0 else (x_test[7:], y_test[7:]))
+    )
+    for name, eager, batch, options in (
+        ("compiled", False, 8, {}),
+        ("eager", True, 8, {}),
+        ("passes", False, 4, {"backward_passes_per_step": 2}),
+        ("fp16", False, 8, {"compression": "fp16"}),
+    ):
+        model = build_model(RANK)
+        optimizer = distributed(keras.optimizers.Adam(0.02, global_clipnorm=0.5), **options)
+        model.compile(optimizer, loss="mse", metrics=["mae"], run_eagerly=eager, jit_compile=False)
+        local = batch // WORLD_SIZE if WORLD_SIZE > 1 else 8
+        callbacks = [] if WORLD_SIZE == 1 else [BroadcastCallback(), MetricReductionCallback(), StopCallback()]
+        if name == "compiled":
+            callbacks.append(LearningRateWarmupCallback(0.02, base=0.01, warmup_epochs=2))
+        history = model.fit(
+            share(x, batch if WORLD_SIZE > 1 else 8), share(y, batch if WORLD_SIZE > 1 else 8),
+            batch_size=local, shuffle=False, epochs=3, verbose=0,
+            callbacks=callbacks, validation_data=validation,
+        )  # fmt: skip
+        save(f"fit {name}", **weights(model), **history.history, steps=optimizer.iterations.numpy())
+
+
+def uneven() -> None:
+    """A last batch of another size on each rank, traced again on one of them alone, in float32."""
+    keras.config.set_dtype_policy("float32")
+    x, y = samples(9)
+    count = 9 if RANK == 0 else 8
+    model = build_model(0)
+    model.compile(distributed(keras.optimizers.SGD(0.1)), loss="mse", jit_compile=False)
+    model.fit(x[:count], y[:count], batch_size=4 if RANK == 0 else 3, shuffle=False, epochs=2, verbose=0)
+    model.train_on_batch(x[: RANK + 2], y[: RANK + 2])
+    save("uneven", **weights(model))
+    keras.config.set_dtype_policy("float64")
+
+
+def overflow() -> None:
+    """An overflow on rank 1 alone: nobody waits, nobody steps, the scale is halved everywhere."""
+    variable = keras.Variable([1.0, 2.0], dtype="float32")
+    inner = keras.optimizers.SGD(1.0)
+    optimizer = distributed(keras.optimizers.LossScaleOptimizer(inner, initial_scale=8.0))
+    step = tf.function(lambda gradient: optimizer.apply([gradient], [variable]))
+    values, scales = [], []
+    for bad in (False, True, False):
+        gradient = np.full(2, np.inf if bad and RANK == 1 else 4.0 * (RANK + 1), np.float32)
+        step(tf.constant(gradient))
+        values.append(variable.numpy())
+        scales.append(optimizer.dynamic_scale.numpy())
+    save("overflow", values=values, scales=scales)
+
+
+def refusals() -> None:
+    """What must end with one clear error on every rank, at once."""
+    messages = []
+    plain, other = build_model(0), keras.Sequential([keras.Input((3,)), keras.layers.Dense(RANK + 1)])
+    plain.compile(keras.optimizers.SGD(), loss="mse", jit_compile=False)
+    other.compile(DistributedOptimizer(keras.optimizers.SGD()), loss="mse", jit_compile=False)
+    xla = build_model(0)
+    xla.compile(DistributedOptimizer(keras.optimizers.SGD()), loss="mse", jit_compile=RANK == 1)
+    for model in (plain, other, xla):
+        try:
+            model.fit(np.zeros((2, 3)), np.zeros((2, 1)), verbose=0, callbacks=[BroadcastCallback()])
+        except ConfigurationError as error:
+            messages.append(str(error))
+    save("refusals", messages=messages)
+
+
+def stop() -> None:
+    """A signal to the last rank ends all after the same step; a run in two parts ends as one in one part."""
+    x, y = samples(16)
+    x, y = share(x, 4), share(y, 4)
+
+    def train(path: Path, epochs: int, signal_at: int | None = None) -> tuple[keras.Model, str | None]:
+        model = build_model(RANK)
+        model.compile(DistributedOptimizer(keras.optimizers.Adam(0.02)), loss="mse", jit_compile=False)
+        checkpoint, stopping = CheckpointCallback(path), StopCallback()
+        first = checkpoint.restore(model)
+        ask = keras.callbacks.LambdaCallback(
+            on_train_batch_begin=lambda batch, logs: (
+                os.kill(os.getpid(), signal.SIGUSR1)
+                if model.optimizer.iterations == signal_at and RANK == WORLD_SIZE - 1 else None
+            )
+        )  # fmt: skip
+        callbacks = [BroadcastCallback(), ask, stopping, checkpoint]
+        model.fit(
+            x, y, batch_size=4 // WORLD_SIZE, shuffle=False,
+            initial_epoch=first, epochs=epochs, verbose=0, callbacks=callbacks,
+        )  # fmt: skip
+        return model, stopping.reason
+
+    model, reason = train(OUT / "parts.npz", epochs=3, signal_at=5)
+    save("stopped", reason=str(reason), steps=int(model.optimizer.iterations))
+    save("resumed", **weights(train(OUT / "parts.npz", epochs=3)[0]))
+    save("in one part", **weights(train(OUT / "whole.npz", epochs=3)[0]))
+
+
+def gather() -> None:
+    """Objects of other types and sizes on every rank, some of them nothing."""
+    values = COMMUNICATOR.gather_objects({"rank": RANK} if RANK else None)
+    save("gather", is_right=values == [None, *({"rank": rank} for rank in range(1, WORLD_SIZE))])
+
+
+def compression() -> None:
+    """Sums in half precision of numbers that half precision cannot hold."""
+    gradients = [tf.constant([1e6, -3e5, 1e2]) * (RANK + 1), tf.constant([3e-9, 1e-10]), tf.zeros(2), None]
+    (large, small, zero, none), scalars = sum_over_ranks(
+        COMMUNICATOR, gradients, tf.constant([RANK + 0.1], tf.float64), compression="fp16"
+    )
+    lost, _ = sum_over_ranks(
+        COMMUNICATOR, [tf.constant([np.inf if RANK == 0 else 1.0])], tf.constant([1.0]), compression="fp16"
+    )
+    save("compression", large=large, small=small, zero=zero, is_none=none is None, scalars=scalars, lost=lost[0])
+
+
+def normalisation() -> None:
+    """Two layers in a row on a share of 7 samples: forward, gradients, moving statistics; once with padding."""
+    for name, counts in (("shares", np.array_split(np.arange(7), WORLD_SIZE)), ("padding", [np.arange(7)])):
+        mine = counts[RANK] if RANK < len(counts) else np.arange(0)
+        x, slope, parameters = normalisation_inputs()
+        images = x[mine] if mine.size else np.full((1, *x.shape[1:]), 50.0)
+        real = np.full(len(images), float(mine.size > 0))
+        layers = [SyncBatchNormalisation(momentum=0.7, communicator=COMMUNICATOR) for _ in range(2)]
+
+        @tf.function
+        def run(images: tf.Tensor, slope: tf.Tensor, real: tf.Tensor, layers: list = layers) -> tuple:
+            with tf.GradientTape() as tape, sample_weights(real):
+                tape.watch(images)
+                outputs = layers[1](keras.ops.tanh(layers[0](images, training=True)), training=True)
+                loss = tf.reduce_sum(outputs * slope * real[:, None, None, None])
+            sources = [images, *(v.value for layer in layers for v in layer.trainable_variables)]
+            return outputs, tape.gradient(loss, sources)
+
+        for layer in layers:
+            layer.build(x.shape)
+            layer.gamma.assign(parameters[0])
+            layer.beta.assign(parameters[1])
+        outputs, gradients = run(images, slope[mine] if mine.size else np.zeros_like(images), real)
+        own = slice(None) if mine.size else slice(0, 0)
+        statistics = {f"statistic {i}": w for i, w in enumerate(w for ly in layers for w in ly.non_trainable_variables)}
+        summed = {f"sum {i}": COMMUNICATOR.sum_array(g.numpy()) for i, g in enumerate(gradients[1:])}
+        save(
+            f"normalisation {name}",
+            outputs=outputs.numpy()[own], images=gradients[0].numpy()[own],
+            **{key: value.numpy() for key, value in statistics.items()}, **summed,
+        )  # fmt: skip
+
+
+def normalisation_inputs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(3)
+    x = generator.normal(5, 2, (7, 3, 2, 4))
+    return x, generator.normal(size=x.shape), generator.normal(1, 0.3, (2, 4))
+
+
+if __name__ == "__main__":
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    keras.config.set_dtype_policy("float64")
+    keras.config.set_floatx("float64")
+    for scenario in sys.argv[2:]:
+        globals()[scenario]()
