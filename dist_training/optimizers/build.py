@@ -33,6 +33,9 @@ class AdamW(PerVariable, keras.optimizers.AdamW):
 
 
 _CLASSES: dict[str, type] = {"adam": Adam, "adamw": AdamW, "sgd": SGD, "lamb": Lamb, "lars": Lars}
+# Kernels under LARS see only the product of rate and trust coefficient, while biases see the rate alone. Where the
+# paper has 0.001 and rates around 10, at which biases may diverge, 1 and rates around 0.01 move kernels the same.
+_TRUST_COEFFICIENT = 1.0
 
 
 def build_optimizer(
@@ -41,7 +44,8 @@ def build_optimizer(
     """Make the optimizer that the settings name, not yet built; its learning rate is set before every step.
 
     The gradient is clipped by its norm over all variables (``clip_norm``), then the weights decay, then they move,
-    then their average follows (``ema_momentum``). Under ``mixed_float16`` the optimizer stands within a
+    then their average follows (``ema_momentum``). LARS has a trust coefficient of 1, so that its learning rate is,
+    like LAMB's, the share of its norm by which a kernel moves. Under ``mixed_float16`` the optimizer stands within a
     ``LossScaleOptimizer``, which skips steps whose gradient has overflowed. The precision is that of the Keras
     dtype policy in force.
 
@@ -66,6 +70,8 @@ def build_optimizer(
     own: dict[str, Any] = {}
     if settings.optimizer in ("sgd", "lars"):
         own["momentum"] = settings.momentum
+    if settings.optimizer == "lars":
+        own["trust_coefficient"] = _TRUST_COEFFICIENT
     if settings.optimizer == "sgd":
         own["nesterov"] = settings.nesterov
     if settings.ema_momentum is not None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-BETA_1, BETA_2, EPSILON, TRUST = 0.9, 0.999, 1e-7, 1e-3
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 Arrays = list[np.ndarray]
 
 
@@ -22,11 +22,12 @@ class Reference:
         momentum: float = 0.0,
         nesterov: bool = False,
         decay: float = 0.0,
+        trust: float = 1.0,
         clip: float = np.inf,
         factors: Sequence[float] = (),
     ) -> None:
         self.name, self.weights = name, [w.astype(np.float64) for w in weights]
-        self.momentum, self.nesterov, self.decay, self.clip = momentum, nesterov, decay, clip
+        self.momentum, self.nesterov, self.decay, self.trust, self.clip = momentum, nesterov, decay, trust, clip
         self.factors = list(factors) or [1.0] * len(weights)
         self.first = [np.zeros_like(w) for w in self.weights]
         self.second = [np.zeros_like(w) for w in self.weights]
@@ -74,6 +75,6 @@ class Reference:
         trust, decay = 1.0, 0.0
         if w.ndim > 1:
             decay = self.decay
-            trust = TRUST * np.linalg.norm(w) / (np.linalg.norm(g) + decay * np.linalg.norm(w))
+            trust = self.trust * np.linalg.norm(w) / (np.linalg.norm(g) + decay * np.linalg.norm(w))
         self.first[i] = self.momentum * self.first[i] + rate * trust * (g + decay * w)
         return w - self.first[i]

@@ -10,7 +10,7 @@ from numpy_optimizers import Reference
 
 from dist_training.architectures import UNetSettings, build_network
 from dist_training.errors import ConfigurationError
-from dist_training.optimizers import build_optimizer
+from dist_training.optimizers import Lars, build_optimizer
 from dist_training.optimizers.per_variable import is_decayed
 from dist_training.settings import TrainingSettings
 
@@ -80,6 +80,15 @@ def test_steps_with_decay_clipping_and_rate_factors(name: str) -> None:
     assert_equal(stepped(settings, factors), expected)
 
 
+def test_lars_with_the_trust_coefficient_of_its_paper() -> None:
+    network = Weights()
+    optimizer, reference = Lars(weight_decay=0.3), Reference("lars", arrays(0), momentum=0.9, decay=0.3, trust=0.001)
+    for seed in (1, 2, 3):
+        optimizer.apply([keras.ops.convert_to_tensor(g) for g in arrays(seed)], network.trainable_variables)
+        reference.apply(arrays(seed), rate=1.0)
+    assert_equal([variable.numpy() for variable in network.weights], reference.weights)
+
+
 def test_nesterov() -> None:
     settings = TrainingSettings(optimizer="sgd", momentum=0.9, nesterov=True, dtype="float64")
     assert_equal(stepped(settings), by_the_paper("sgd", momentum=0.9, nesterov=True))
@@ -99,8 +108,8 @@ def test_without_a_gradient_kernels_decay_and_the_rest_stays(name: str) -> None:
     settings = TrainingSettings(optimizer=name, learning_rate=0.5, weight_decay=0.1, momentum=0.0, dtype="float64")
     optimizer = build_optimizer(settings)
     optimizer.apply([keras.ops.zeros_like(v) for v in network.trainable_variables], network.trainable_variables)
-    # lars: 0.5 * 0.001 |w| / (0.1 |w|) * 0.1; lamb: 0.5 |w| / |0.1 w| * 0.1; the others: 0.5 * 0.1
-    share = {"lars": 0.0005, "lamb": 0.5}.get(name, 0.05)
+    # lars and lamb: 0.5 |w| / |0.1 w| * 0.1; the others: 0.5 * 0.1
+    share = 0.5 if name in ("lars", "lamb") else 0.05
     kernel, bias, gamma, deep = arrays(0)
     assert_equal([v.numpy() for v in network.weights], [kernel * (1 - share), bias, gamma, deep * (1 - share)])
 
