@@ -1,0 +1,57 @@
+"""Processes that write checkpoints one after the other and say which have been written, until they are killed.
+
+Every array of the checkpoint of step n is filled with n, so that a mixture of two would show.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dist_training.checkpoints import CheckpointStore, TrainingProgress
+
+ARRAYS = 8
+
+
+def state_of(step: int, values: int) -> dict[str, Any]:
+    arrays = [np.full(values, step, np.float64) for _ in range(ARRAYS)]
+    return {
+        "step": step,
+        "progress": TrainingProgress(epoch=step),
+        "network": {"architecture": "unet", "depth": step},
+        "facts": {"training_slices": step},
+        "model": arrays[: ARRAYS // 2],
+        "optimizer": arrays[ARRAYS // 2 :],
+    }
+
+
+def write_on(folder: Path, step: int, count: int, values: int) -> None:
+    """Write ``count`` checkpoints from the step after ``step`` on (0: without end)."""
+    last = step + count
+    with CheckpointStore(folder) as store:
+        while step < last or count == 0:
+            step += 1
+            store.write(**state_of(step, values), is_best=step % 3 == 0)
+            if step % 2 == 0:  # else the next one comes while this one is being written
+                store.wait()
+            for path in store.take_written():
+                print("written", path.stem.removeprefix("step-"), flush=True)
+
+
+def main() -> None:
+    """For each line "STEP COUNT" fork a writer: what is imported, is imported once. Arguments: folder, values."""
+    folder, values = Path(sys.argv[1]), int(sys.argv[2])
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            print("writer", os.getpid(), flush=True)
+            write_on(folder, *map(int, line.split()), values)
+            return
+        _, status = os.waitpid(child, 0)
+        print("ended", os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()
