@@ -44,6 +44,10 @@ class Communicator(Protocol):
         """Give every rank the value that rank 0 passed."""
         ...
 
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Give every rank the values of all ranks, by rank."""
+        ...
+
 
 class SoloCommunicator:
     """A job of one worker: every reduction is the identity. Needs no Horovod.
@@ -68,6 +72,10 @@ class SoloCommunicator:
     def broadcast_object(self, value: Any) -> Any:
         """Return the value: there is no other rank."""
         return value
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Return a list of the one value: there is no other rank."""
+        return [value]
 
 
 class HorovodCommunicator:
@@ -100,6 +108,10 @@ class HorovodCommunicator:
     def broadcast_object(self, value: Any) -> Any:
         """Give every rank the value that rank 0 passed."""
         return self._hvd.broadcast_object(value, root_rank=0)
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Give every rank the values of all ranks, by rank."""
+        return self._hvd.allgather_object(value)
 
 
 def has_horovod() -> bool:
