@@ -5,17 +5,20 @@ from __future__ import annotations
 __all__ = [
     "CheckpointError",
     "ConfigurationError",
+    "ControlError",
     "DamagedCheckpointError",
     "DistTrainingError",
     "DivergenceError",
     "HorovodMissingError",
     "ModelError",
+    "OutOfMemoryError",
     "RunFolderError",
     "TensorFlowMissingError",
     "TooManyWorkersError",
     "WeightsError",
     "WeightsNotFoundError",
     "WorkerLostError",
+    "WorkersDifferError",
 ]
 
 
@@ -73,6 +76,18 @@ class DivergenceError(DistTrainingError, ArithmeticError):
     """A loss that is no longer finite."""
 
     exit_code = 1
+
+
+class ControlError(DistTrainingError, ValueError):
+    """A request that a running training cannot serve, or that would push another one aside."""
+
+
+class OutOfMemoryError(DistTrainingError, MemoryError):
+    """A step that needs more memory than the device or the host has."""
+
+
+class WorkersDifferError(DistTrainingError, RuntimeError):
+    """Workers of one job with different code, configuration or data."""
 
 
 class WorkerLostError(DistTrainingError, RuntimeError):

@@ -1,4 +1,4 @@
-"""Starting ``horovodrun`` and staying in charge: the terminal, the interruptions, the clear end."""
+"""Starting workers and staying in charge: the terminal, the interruptions, the restarts, the clear end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,14 +17,16 @@ from typing import Any
 import psutil
 
 from dist_training.control import request_stop
-from dist_training.events import Event, follow_events
+from dist_training.errors import RunFolderError
+from dist_training.events import Event, EventLog, follow_events
 from dist_training.run_folder import RunFolder
 from r2d2.errors import LaunchError
+from r2d2.job_end import WORKER_LOST, JobEnd, last_failure
 from r2d2.training import RunPlan
 
-__all__ = ["INTERRUPTED", "launch"]
+__all__ = ["INTERRUPTED", "WORKER_LOST", "launch"]
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 INTERRUPTED = 130
 POLL_SECONDS = 0.2
 KILL_AFTER_SECONDS = 10.0
@@ -33,16 +36,20 @@ def launch(
     plan: RunPlan,
     on_event: Callable[[Event], None] = lambda event: None,
     on_notice: Callable[[str], None] = lambda text: None,
+    *,
+    max_restarts: int = 0,
 ) -> dict[str, Any]:
-    """Run the plan's workers under ``horovodrun`` and follow them to their end.
+    """Run the plan's workers, several under ``horovodrun``, and follow them to their end.
 
     The workers are in sessions of their own, so that Ctrl-C reaches only this process, which stops the run from
-    inside (control.json): after the step in progress, with a checkpoint. A second Ctrl-C ends it at once.
+    inside (control.json): after the step in progress, with a checkpoint. So do SIGTERM, SIGHUP and SIGUSR1. A second
+    signal ends it at once.
 
     Args:
         plan: an opened run.
         on_event: called with every event that rank 0 writes.
         on_notice: called with a line for the user.
+        max_restarts: how often a job that lost a worker is started again, from its last checkpoint.
 
     Returns:
         The content of exit.json.
@@ -52,35 +59,81 @@ def launch(
     """
     folder = plan.folder
     offset = [folder.events.stat().st_size if folder.events.exists() else 0]
-    folder.exit.unlink(missing_ok=True)
-    log = folder.logs / "launcher.log"
-    with log.open("ab") as output, _interruptions() as interruptions:
+    with _interruptions() as interruptions:
+        for restarts in range(max_restarts + 1):
+            end = _run_once(plan, offset, interruptions, on_event, on_notice)
+            outcome = folder.read_exit()
+            is_lost = end.is_worker_lost and (outcome is None or outcome["state"] == "failed")
+            if restarts == max_restarts or interruptions or not is_lost:
+                break
+            on_notice(f"{end.description}; restart {restarts + 1} of {max_restarts} from the last checkpoint")
+            _record_restart(folder, number=restarts + 1, of=max_restarts, reason=end.description)
+            plan = replace(plan, is_resumed=True)
+    for event in follow_events(folder.events, offset):
+        on_event(event)
+    return _outcome(folder, end, len(interruptions))
+
+
+def _run_once(
+    plan: RunPlan,
+    offset: list[int],
+    interruptions: list[int],
+    on_event: Callable[[Event], None],
+    on_notice: Callable[[str], None],
+) -> JobEnd:
+    """Start the workers, follow them to their end, leave none behind."""
+    plan.folder.exit.unlink(missing_ok=True)
+    log = _launcher_log(plan.folder)
+    begin = log.stat().st_size if log.exists() else 0
+    with log.open("ab") as output:
         process = subprocess.Popen(
             _command(plan), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
         workers: list[psutil.Process] = []
         try:
-            _follow(process, workers, folder, offset, interruptions, on_event, on_notice)
+            _follow(process, workers, plan.folder, offset, interruptions, on_event, on_notice)
         finally:
             _end(process, workers)
-    for event in follow_events(folder.events, offset):
-        on_event(event)
-    return _outcome(folder, process.returncode, log, len(interruptions))
+    said = log.read_bytes()[begin:].decode(errors="replace")
+    return JobEnd.read(process.returncode, said)
+
+
+def _launcher_log(folder: RunFolder) -> Path:
+    return folder.logs / "launcher.log"
+
+
+def _record_restart(folder: RunFolder, **figures: Any) -> None:
+    """Write the restart into the run's record, once the last worker of another host has let go of it."""
+    give_up = time.monotonic() + KILL_AFTER_SECONDS
+    while True:
+        try:
+            log = EventLog(folder.events)
+        except RunFolderError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(POLL_SECONDS)
+            continue
+        log.record("restart", **figures)
+        log.close()
+        return
 
 
 def _command(plan: RunPlan) -> list[str]:
+    worker = [sys.executable, "-P", "-m", "r2d2", "worker", str(plan.folder.path)]
+    worker += ["--resume"] if plan.is_resumed else []
+    if plan.world_size == 1:
+        return worker
     beside = Path(sys.executable).with_name("horovodrun")
     horovodrun = str(beside) if beside.exists() else shutil.which("horovodrun")
     if horovodrun is None:
         raise LaunchError("horovodrun is not on the PATH; run 'make install', or train with --workers 1")
-    worker = [sys.executable, "-P", "-m", "r2d2", "worker", str(plan.folder.path)]
-    options = ["--resume"] if plan.is_resumed else []
-    return [horovodrun, "-np", str(plan.world_size), *worker, *options]
+    hosts = [] if plan.hosts is None else ["-H", plan.hosts]
+    return [horovodrun, "-np", str(plan.world_size), *hosts, *worker]
 
 
 @contextlib.contextmanager
 def _interruptions() -> Iterator[list[int]]:
-    """Collect SIGINT, SIGTERM and SIGHUP in a list instead of dying of them."""
+    """Collect SIGINT, SIGTERM, SIGHUP and SIGUSR1 in a list instead of dying of them."""
     received: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
@@ -137,20 +190,30 @@ def _end(process: subprocess.Popen[bytes], workers: list[psutil.Process]) -> Non
     process.wait()
 
 
-def _outcome(folder: RunFolder, returncode: int, log: Path, interruptions: int) -> dict[str, Any]:
+def _outcome(folder: RunFolder, end: JobEnd, interruptions: int) -> dict[str, Any]:
     outcome = folder.read_exit()
     if outcome is not None and outcome["state"] in ("completed", "stopped_early"):
         return outcome
     again = f"go on from the last checkpoint with: r2d2 train --run-dir {folder.path} --resume"
     if interruptions > 1:
-        reason = "ended at once, as asked by a second Ctrl-C"
+        reason = "ended at once, as asked by a second signal"
         folder.write_exit("cancelled", reason=reason, time=time.time())
         raise LaunchError(f"{reason}; {again}", INTERRUPTED)
+    if outcome is not None and end.rank in (None, 0):  # rank 0 failed first, and has said why
+        raise LaunchError(outcome.get("reason") or f"the run failed; logs: {folder.logs}", outcome.get("exit_code", 1))
+    own_words = None if end.rank is None else last_failure(folder.logs / f"rank-{end.rank}.log")
+    cause = end.description if own_words is None or end.is_worker_lost else f"{end.description}: {own_words}"
     if outcome is not None:
-        raise LaunchError(outcome.get("reason") or f"the run failed; logs: {log.parent}", outcome.get("exit_code", 1))
-    reason = f"the workers ended without a result (exit code {returncode}): killed, out of memory, or never started"
+        reason = f"{cause}; {outcome['reason']}"
+        folder.write_exit("failed", **{**_details(outcome), "reason": reason})
+        raise LaunchError(reason, outcome.get("exit_code", 1))
+    reason = f"the workers ended without a result: {cause}"
     folder.write_exit("failed", reason=reason, time=time.time())
-    raise LaunchError(f"{reason}; last words: {_last_line(log)}; logs: {log.parent}; {again}")
+    raise LaunchError(f"{reason}; last words: {_last_line(_launcher_log(folder))}; logs: {folder.logs}; {again}")
+
+
+def _details(outcome: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in outcome.items() if name not in ("schema_version", "state")}
 
 
 def _last_line(log: Path) -> str:

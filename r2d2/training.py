@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dist_training.checkpoints import read_latest_checkpoint
 from dist_training.communicator import has_horovod
-from dist_training.errors import HorovodMissingError
+from dist_training.errors import HorovodMissingError, WorkersDifferError
 from dist_training.plan import (
     check_checkpoint,
     check_class_weights,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Resolved",
     "RunPlan",
+    "agree_on_plan",
     "dataset_of",
     "find_layer",
     "free_run_folder",
@@ -56,11 +59,13 @@ class RunPlan:
         configuration: complete: dataset, run folder and global batch are filled in.
         is_resumed: whether it goes on from a checkpoint.
         world_size: the number of workers.
+        hosts: where they run, as horovodrun's -H has it ("one:2,other:2"); None: on this host.
     """
 
     configuration: Configuration
     is_resumed: bool
     world_size: int
+    hosts: str | None = None
 
     @property
     def folder(self) -> RunFolder:
@@ -216,6 +221,40 @@ def plan_of_run(run_dir: Path, *, is_resumed: bool, world_size: int) -> RunPlan:
     """Read back the plan of a run folder that ``open_run`` wrote."""
     path = RunFolder(run_dir).config
     return RunPlan(configure(read_layer(path), origin=str(path)), is_resumed, world_size)
+
+
+def agree_on_plan(communicator: Communicator, read_plan: Callable[[], RunPlan]) -> RunPlan:
+    """Read the plan on every rank of a job and refuse workers that differ in code, configuration or data.
+
+    Args:
+        communicator: the ranks; all must call this.
+        read_plan: gives this rank's plan; what it raises is told to all ranks.
+
+    Returns:
+        This rank's plan.
+
+    Raises:
+        WorkersDifferError: on every rank, naming who lacks what or differs where; rank 0 records it in exit.json.
+    """
+    from dist_training.handshake import check_workers_agree, worker_facts
+
+    if communicator.world_size == 1:
+        return read_plan()
+    plans: list[RunPlan] = []
+
+    def read() -> tuple[dict[str, Any], Path]:
+        plans.append(read_plan())
+        configuration = plans[0].configuration
+        return configuration.model_dump(mode="json"), Path(configuration.dataset or "")
+
+    try:
+        check_workers_agree(communicator, worker_facts(read))
+    except WorkersDifferError as error:
+        if communicator.rank == 0 and plans:
+            with suppress(OSError):
+                plans[0].folder.write_exit("failed", reason=str(error), time=time.time(), exit_code=error.exit_code)
+        raise
+    return plans[0]
 
 
 def run_training(plan: RunPlan, communicator: Communicator, listeners: Sequence[Listener] = ()) -> RunResult:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from r2d2.cli import compare, convert, demo, doctor, evaluate, init, inspect, predict, prepare, report, train
+from r2d2.cli import compare, control, convert, demo, doctor, evaluate, init, inspect, predict, prepare, report, train
 
 __all__ = ["app", "main"]
 
@@ -31,6 +31,7 @@ app.command("init")(init.init)
 app.command("inspect")(inspect.inspect)
 app.command("prepare")(prepare.prepare)
 app.command("train", epilog=train.EXAMPLE)(train.train)
+app.command("control", epilog=control.EXAMPLE)(control.control)
 app.command("worker", hidden=True)(train.worker)
 app.command("predict")(predict.predict)
 app.command("evaluate", cls=evaluate.EvaluateCommand, epilog=evaluate.EXAMPLE)(evaluate.evaluate)

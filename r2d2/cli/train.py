@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -31,28 +32,38 @@ def train(
     resume: bool = typer.Option(False, "--resume", help="Go on from the last checkpoint of --run-dir."),
     fold: str = typer.Option(None, metavar="K|all", help="Train fold K of the cross-validation, or each in turn."),
     threads: int = typer.Option(None, min=1, help="CPU threads a worker; by default the cores shared among workers."),
+    hosts: str = typer.Option(None, metavar="HOST:N,...", help="Where workers run, N on each host; ssh reaches them."),
+    max_restarts: int = typer.Option(0, min=0, help="Times that a job whose worker was lost is started again."),
+    max_minutes: float = typer.Option(None, help="Minutes of training after which the run stops, with a checkpoint."),
     verbose: bool = typer.Option(False, "-v", "--verbose", help="Show TensorFlow's own messages."),
 ) -> None:
     """Train a network on a prepared dataset."""
     quiet_tensorflow(verbose)
-    options = {"dataset": _text(dataset), "run_dir": _text(run_dir), "workers": workers, "threads": threads}
+    options: dict[str, Any] = {"dataset": _text(dataset), "run_dir": _text(run_dir)}
+    options |= {"workers": workers, "threads": threads, "training.max_minutes": max_minutes}
     launched = launched_world_size()
     if fold is not None:
         from r2d2.folds import fold_number
 
         options["fold"] = fold_number(fold)
         if options["fold"] is None:
-            _train_all_folds(launched, _Asked(config, {**options, "fold": 0}, settings or [], resume))
+            asked = _Asked(config, {**options, "fold": 0}, settings or [], resume)
+            _train_all_folds(launched, asked, {"--hosts": hosts, "--max-restarts": max_restarts or None})
             return
     asked = _Asked(config, options, settings or [], resume)
     if launched is not None and launched > 1:
+        if hosts is not None or max_restarts:
+            _refuse_once("--hosts and --max-restarts are for 'r2d2 train --workers N', which starts horovodrun itself")
         _train_launched(launched, asked)
         return
     from r2d2.cli.progress import stages
+    from r2d2.hosts import check_hosts
 
+    if hosts is not None:
+        options["workers"] = check_hosts(hosts, workers)
     with stages() as report:
         plan = _plan(launched, asked, report)
-    run_here(plan)
+    run_here(replace(plan, hosts=hosts), max_restarts)
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,7 @@ def _plan(world_size: int | None, asked: _Asked, report: StageReporter) -> RunPl
     return plan
 
 
-def _train_all_folds(launched: int | None, asked: _Asked) -> None:
+def _train_all_folds(launched: int | None, asked: _Asked, launching: dict[str, Any]) -> None:
     """Train every fold in a process of its own, then evaluate them together."""
     from r2d2.cli.progress import stages
     from r2d2.cli.scores import echo_scores
@@ -111,8 +122,9 @@ def _train_all_folds(launched: int | None, asked: _Asked) -> None:
         found = resolve(config=asked.config, options=asked.options, assignments=asked.settings, progress=report)
     dataset = dataset_of(found.configuration)
     run_dir = found.configuration.run_dir or free_run_folder(dataset)
-    given = {"--config": asked.config, "--dataset": dataset.folder}
+    given = {"--config": asked.config, "--dataset": dataset.folder, **launching}
     given |= {f"--{name}": asked.options[name] for name in ("workers", "threads")}
+    given |= {"--max-minutes": asked.options["training.max_minutes"]}
     words = [word for option, value in given.items() if value is not None for word in (option, str(value))]
     train_folds(dataset, run_dir, [*words, *asked.settings], is_resumed=asked.resume)
     with stages() as report:
@@ -122,15 +134,15 @@ def _train_all_folds(launched: int | None, asked: _Asked) -> None:
     typer.echo(f"report: {run_dir / 'evaluation' / 'report.html'}", err=True)
 
 
-def run_here(plan: RunPlan) -> None:
-    """Run a plan from this terminal, in this process or under a horovodrun of our own, and say how it ended."""
+def run_here(plan: RunPlan, max_restarts: int = 0) -> None:
+    """Run a plan from this terminal, in this process or in workers of our own, and say how it ended."""
     from r2d2.cli.progress import training_display
     from r2d2.launcher import INTERRUPTED, launch
     from r2d2.training import run_training
 
     with training_display() as display:
-        if plan.world_size > 1:
-            outcome = launch(plan, display, display.notice)
+        if plan.world_size > 1 or max_restarts:
+            outcome = launch(plan, display, display.notice, max_restarts=max_restarts)
             state, reason, dice = outcome["state"], outcome.get("reason"), outcome.get("best_dice")
         else:
             result = run_training(plan, _join(1, plan.configuration.threads), [display])
@@ -165,7 +177,7 @@ def _train_launched(world_size: int, asked: _Asked) -> None:
     """Be one rank of a horovodrun that the user typed: rank 0 checks and speaks for all."""
     from dist_training.errors import WorkerLostError
     from r2d2.cli.progress import stages, training_display
-    from r2d2.training import run_training
+    from r2d2.training import agree_on_plan, run_training
 
     if asked.options["workers"] not in (None, world_size):
         _refuse_once(f"--workers {asked.options['workers']} contradicts horovodrun's {world_size}; leave --workers out")
@@ -184,11 +196,13 @@ def _train_launched(world_size: int, asked: _Asked) -> None:
     if isinstance(plan, int):
         raise typer.Exit(plan)
     if communicator.rank == 0:
+        agree_on_plan(communicator, lambda: plan)
         with training_display() as display:
             result = run_training(plan, communicator, [display])
         _say_end(plan, result.state, result.reason, result.best_dice)
         return
     try:
+        agree_on_plan(communicator, lambda: plan)
         run_training(plan, communicator)
     except WorkerLostError as error:
         _speak_for_rank_0(plan, communicator.rank, error)
@@ -234,13 +248,21 @@ def _refuse_once(text: str) -> NoReturn:
 
 
 def worker(run_dir: Path, resume: bool = typer.Option(False, "--resume")) -> None:
-    """Be one rank of the horovodrun that ``r2d2 train --workers`` started; the run folder is ready."""
+    """Be one worker of the job that ``r2d2 train`` started; the run folder is ready."""
     quiet_tensorflow(False)
-    from r2d2.training import plan_of_run, run_training
+    from dist_training.errors import WorkerLostError
+    from r2d2.errors import R2D2Error
+    from r2d2.launcher import WORKER_LOST
+    from r2d2.training import agree_on_plan, plan_of_run, run_training
 
-    world_size = launched_world_size() or 1
-    plan = plan_of_run(run_dir, is_resumed=resume, world_size=world_size)
+    world_size, threads = launched_world_size() or 1, None
+    with suppress(R2D2Error):  # told to all workers once they can talk
+        threads = plan_of_run(run_dir, is_resumed=resume, world_size=world_size).configuration.threads
+    communicator = _join(world_size, threads)
     try:
-        run_training(plan, _join(world_size, plan.configuration.threads))
+        plan = agree_on_plan(communicator, lambda: plan_of_run(run_dir, is_resumed=resume, world_size=world_size))
+        run_training(plan, communicator)
+    except WorkerLostError:
+        raise typer.Exit(WORKER_LOST) from None
     except _our_errors() as error:
         raise typer.Exit(getattr(error, "exit_code", 2)) from None
