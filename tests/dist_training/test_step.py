@@ -1,6 +1,7 @@
 """One step of descent against the same step taken by hand, in double precision."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -9,10 +10,12 @@ import tensorflow as tf
 
 from dist_training.architectures import UNetSettings, build_network
 from dist_training.communicator import SoloCommunicator
+from dist_training.distributed_optimizer import DistributedOptimizer
 from dist_training.feed import IGNORED, Batch
 from dist_training.optimizers import build_optimizer
+from dist_training.outputs import NetworkOutputs
 from dist_training.settings import TrainingSettings
-from dist_training.step import TrainingStep, build_predict
+from dist_training.step import StepOutcome, TrainingStep, build_predict
 
 SHAPE = (6, 8, 2)
 RATE = 0.125  # a power of two: the same number in every precision
@@ -38,7 +41,8 @@ def batch(count: int, num_classes: int, seed: int = 0) -> Batch:
     images = rng.normal(size=(count, *SHAPE))
     classes = rng.integers(0, num_classes, (count, *SHAPE[:2]), dtype=np.int32)
     classes[0, :2], classes[0, :, 5:] = IGNORED, IGNORED
-    return Batch(images, classes, np.ones(count), count)
+    seeds = np.arange(count, dtype=np.uint32)
+    return Batch(images, classes, np.ones(count), seeds, count)
 
 
 def with_weightless_slice(full: Batch) -> Batch:
@@ -47,17 +51,25 @@ def with_weightless_slice(full: Batch) -> Batch:
         np.concatenate([full.images, extra.images]),
         np.concatenate([full.classes, extra.classes]),
         np.append(full.weights, 0.0),
+        np.append(full.sample_seeds, np.uint32(0)),
         full.global_count,
     )
 
 
-def take_step(
-    model: keras.Model, given: Batch, *, rate: float = RATE, stop: bool = False
-) -> tuple[keras.optimizers.Optimizer, tuple[float, bool]]:
-    optimizer = build_optimizer(SETTINGS)
+def make_step(
+    model: keras.Model, settings: TrainingSettings = SETTINGS
+) -> tuple[keras.optimizers.Optimizer, TrainingStep]:
+    optimizer = build_optimizer(settings)
     optimizer.build(model.trainable_variables)
-    step = TrainingStep(model, optimizer, SETTINGS, SoloCommunicator(), SHAPE)
-    return optimizer, step(given, step=0, learning_rate=rate, is_stop_requested=stop)
+    distributed = DistributedOptimizer(optimizer, communicator=SoloCommunicator(), reduction="sum")
+    outputs = NetworkOutputs.of_classes(max(2, model.output_shape[-1]))
+    return distributed, TrainingStep(model, outputs, distributed, settings, SoloCommunicator(), SHAPE)
+
+
+def take_step(
+    model: keras.Model, given: Batch, *, rate: float = RATE, votes: Sequence[float] = (0.0, 0.0, 0.0)
+) -> StepOutcome:
+    return make_step(model)[1](given, learning_rate=rate, votes=np.array(votes))
 
 
 def by_hand(model: keras.Model, given: Batch, rate: float = RATE) -> tuple[list[np.ndarray], float]:
@@ -89,7 +101,7 @@ def test_a_step_is_that_of_plain_gradient_descent(num_outputs: int, num_classes:
     model, given = network(num_outputs), batch(5, num_classes)
     before = [variable.numpy() for variable in model.trainable_variables]
     expected, loss = by_hand(model, given)
-    _, (returned, _) = take_step(model, given)
+    returned = take_step(model, given).loss
     assert returned == pytest.approx(loss, rel=1e-12)
     assert_weights(model, expected)
     assert all(np.abs(old - new).max() > 1e-6 for old, new in zip(before, expected, strict=True))
@@ -98,7 +110,7 @@ def test_a_step_is_that_of_plain_gradient_descent(num_outputs: int, num_classes:
 def test_a_slice_of_weight_0_changes_nothing() -> None:
     model, given = network(3), batch(4, 2)
     expected, loss = by_hand(model, given)
-    _, (returned, _) = take_step(model, with_weightless_slice(given))
+    returned = take_step(model, with_weightless_slice(given)).loss
     assert returned == pytest.approx(loss, rel=1e-12)
     assert_weights(model, expected)
 
@@ -107,44 +119,62 @@ def test_the_loss_is_divided_by_the_slices_of_all_ranks() -> None:
     """A rank that holds 4 of a step's 16 slices contributes a quarter of its own mean."""
     model, given = network(3), batch(4, 3)
     expected, loss = by_hand(model, given, rate=RATE / 4)
-    _, (returned, _) = take_step(model, Batch(given.images, given.classes, given.weights, 16))
+    returned = take_step(model, replace(given, global_count=16)).loss
     assert returned == pytest.approx(loss / 4, rel=1e-12)
     assert_weights(model, expected)
 
 
-@pytest.mark.parametrize("stop", [False, True])
-def test_a_request_to_stop_comes_back(stop: bool) -> None:
-    _, (_, is_stopped) = take_step(network(1), batch(2, 2), stop=stop)
-    assert is_stopped is stop
+def test_votes_come_back() -> None:
+    outcome = take_step(network(1), batch(2, 2), votes=(1.0, 0.0, 0.25))
+    np.testing.assert_array_equal(outcome.votes, [1.0, 0.0, 0.25])
 
 
 def test_each_step_has_its_own_learning_rate() -> None:
     model, given = network(3), batch(3, 3)
-    optimizer = build_optimizer(SETTINGS)
-    optimizer.build(model.trainable_variables)
-    step = TrainingStep(model, optimizer, SETTINGS, SoloCommunicator(), SHAPE)
-    for number, rate in enumerate((0.25, 0.03125)):
+    optimizer, step = make_step(model)
+    for rate in (0.25, 0.03125):
         expected, _ = by_hand(model, given, rate)
-        step(given, step=number, learning_rate=rate, is_stop_requested=False)
+        step(given, learning_rate=rate, votes=np.zeros(3))
         assert float(optimizer.learning_rate) == rate
         assert_weights(model, expected)
 
 
-def test_dropout_depends_on_the_step_alone() -> None:
-    """The same step drawn again, whatever was drawn before, gives the same loss; another step gives another."""
+@pytest.mark.parametrize("parts", [2, 3, 9])
+def test_a_step_in_parts_is_the_whole_step(parts: int) -> None:
+    """Five slices in two parts (3 + 2), in three (2 + 2 + 1), and in more parts than slices."""
+    given = batch(5, 3)
+    whole, split = network(3), network(3)
+    outcome = take_step(whole, given, votes=(0.0, 1.0, 0.0))
+    in_parts = make_step(split, SETTINGS.model_copy(update={"accumulation_steps": parts}))[1]
+    again = in_parts(given, learning_rate=RATE, votes=np.array([0.0, 1.0, 0.0]))
+    assert again.loss == pytest.approx(outcome.loss, rel=1e-12)
+    np.testing.assert_array_equal(again.votes, outcome.votes)
+    assert_weights(split, whole.get_weights())
+
+
+def test_dropout_depends_on_the_samples_seeds_alone() -> None:
+    """The same seeds, whatever was drawn before, drop the same features; others drop others."""
     model, given = network(3, dropout=0.5), batch(4, 3)
-    optimizer = build_optimizer(SETTINGS)
-    optimizer.build(model.trainable_variables)
-    step = TrainingStep(model, optimizer, SETTINGS, SoloCommunicator(), SHAPE)
+    _, step = make_step(model)
     start = model.get_weights()
 
-    def loss(number: int) -> float:
+    def loss(seeds: int) -> float:
         model.set_weights(start)
-        return step(given, step=number, learning_rate=RATE, is_stop_requested=False)[0]
+        shifted = replace(given, sample_seeds=given.sample_seeds + np.uint32(seeds))
+        return step(shifted, learning_rate=RATE, votes=np.zeros(3)).loss
 
-    losses = [loss(0), loss(1), loss(0)]
+    losses = [loss(0), loss(100), loss(0)]
     assert losses[0] == losses[2]
     assert losses[0] != losses[1]
+
+
+def test_a_sample_drops_the_same_features_in_any_part_of_a_batch() -> None:
+    given = batch(5, 3)
+    whole, split = network(3, dropout=0.5), network(3, dropout=0.5)
+    outcome = take_step(whole, given)
+    in_parts = make_step(split, SETTINGS.model_copy(update={"accumulation_steps": 2}))[1]
+    assert in_parts(given, learning_rate=RATE, votes=np.zeros(3)).loss == pytest.approx(outcome.loss, rel=1e-12)
+    assert_weights(split, whole.get_weights())
 
 
 @pytest.mark.parametrize("num_outputs", [1, 3])
@@ -155,7 +185,7 @@ def test_predicted_classes_are_the_likeliest(num_outputs: int) -> None:
     model.set_weights([*others, bias - mean])  # so that each class is the likeliest somewhere
     logits = model(images, training=False).numpy()
     likeliest = logits[..., 0] > 0 if num_outputs == 1 else logits.argmax(-1)
-    predicted = build_predict(model)(images)
+    predicted = build_predict(model, NetworkOutputs.of_classes(max(2, num_outputs)))(images)
     np.testing.assert_array_equal(predicted, likeliest)
     assert np.issubdtype(predicted.dtype, np.integer)
     assert np.unique(predicted).size == max(2, num_outputs)

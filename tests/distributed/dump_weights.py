@@ -12,7 +12,8 @@ from dist_training.architectures import NetworkSettings
 from dist_training.communicator import build_communicator
 from dist_training.control import Control
 from dist_training.events import EventLog
-from dist_training.run import TrainingRun
+from dist_training.training_run import TrainingRun
+from dist_training.transfer import TransferSettings
 from dist_training.run_folder import RunFolder
 from dist_training.session import configure_devices
 from dist_training.settings import TrainingSettings
@@ -32,10 +33,11 @@ def main() -> None:
         log = EventLog(None, (events.append,))
         augmentation = AugmentationSettings.model_validate(job.get("augmentation", "none"))
         settings = training.resolved(communicator.world_size)
-        run = TrainingRun(dataset, network, settings, folder, communicator, log, augmentation)
+        transfer = TransferSettings.model_validate(job.get("transfer", {}))
+        run = TrainingRun(dataset, network, settings, folder, communicator, log, augmentation, transfer)
         run.execute(Control(None), is_resumed=False)
-        weights = {f"{i:04d} {w.path}": w.numpy() for i, w in enumerate(run.model.weights)}
-        slots = {f"slot {i:04d}": v.numpy() for i, v in enumerate(run.optimizer.variables)}
+        weights = {f"{i:04d} {w.path}": w.numpy() for i, w in enumerate(run.learner.model.weights)}
+        slots = {f"slot {i:04d}": v.numpy() for i, v in enumerate(run.learner.optimizer.variables)}
         losses = np.array([event["loss"] for event in events if event["event"] == "step"])
         scores = np.array([event["validation_dice"] for event in events if event["event"] == "epoch"], float)
         np.savez(out / f"job-{number}-rank-{communicator.rank}.npz", **weights, **slots, losses=losses, scores=scores)
