@@ -46,7 +46,9 @@ def scaled_learning_rate(
     """
     match scaling:
         case "linear":
-            return learning_rate * global_batch_size / reference_batch_size
+            return learning_rate * (
+                global_batch_size / reference_batch_size
+            )  # exactly learning_rate for the batch it suits
         case "sqrt":
             return learning_rate * math.sqrt(global_batch_size / reference_batch_size)
         case "none":

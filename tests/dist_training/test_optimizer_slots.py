@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from dist_training.optimizers import averaged_weights, build_optimizer, momentum_correction
 from dist_training.schedules import learning_rate_at
@@ -39,6 +40,22 @@ def over_warmup(settings: TrainingSettings, *, is_corrected: bool, wrapped: bool
     return kernel.numpy()
 
 
+def over_warmup_compiled(settings: TrainingSettings) -> np.ndarray:
+    kernel = keras.Variable(START, name="kernel", dtype="float64")
+    optimizer = build_optimizer(settings)
+    optimizer.build([kernel])
+
+    @tf.function
+    def step(gradient: tf.Tensor, rate: tf.Tensor) -> None:
+        momentum_correction(optimizer, optimizer.learning_rate, rate)
+        optimizer.learning_rate.assign(rate)
+        optimizer.apply([gradient], [kernel])
+
+    for gradient, rate in zip(GRADIENTS, WARMUP, strict=True):
+        step(tf.constant(gradient), tf.constant(rate, tf.float64))
+    return kernel.numpy()
+
+
 def goyal_equation_9(*, nesterov: bool = False, trust: float | None = None, decay: float = 0.0) -> np.ndarray:
     """u = m u + g; w = w - rate u: the rate never enters the momentum."""
     weights, velocity = START.copy(), np.zeros_like(START)
@@ -60,6 +77,11 @@ def test_sgd_is_free_of_the_rates_before(nesterov: bool, wrapped: bool) -> None:
     corrected = over_warmup(settings, is_corrected=True, wrapped=wrapped)
     np.testing.assert_allclose(corrected, expected, rtol=0, atol=1e-12)
     assert np.abs(over_warmup(settings, is_corrected=False) - expected).max() > 0.1
+
+
+def test_the_same_within_a_compiled_step() -> None:
+    settings = TrainingSettings(optimizer="sgd", momentum=0.9)
+    np.testing.assert_allclose(over_warmup_compiled(settings), goyal_equation_9(), rtol=0, atol=1e-12)
 
 
 def test_lars_is_free_of_the_rates_before() -> None:
