@@ -20,6 +20,19 @@ QUIET_AND_SINGLE_THREADED = {
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the option that runs the long tests too."""
+    parser.addoption("--long", action="store_true", help="run also the tests that take many minutes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long tests out unless they were asked for."""
+    if not config.getoption("--long"):
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
 def pytest_configure() -> None:
     """Prepare the environment; what the person who runs the tests has set stays as it is."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

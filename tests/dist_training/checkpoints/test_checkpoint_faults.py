@@ -107,7 +107,7 @@ def test_a_file_cut_short_anywhere_gives_way_to_the_one_before(
     write(1)
     path = write(2)
     content = path.read_bytes()
-    for length in (*range(0, len(content), 13), *range(len(content) - 80, len(content))):
+    for length in (*range(0, len(content), 41), *range(len(content) - 80, len(content))):
         caplog.clear()
         path.write_bytes(content[:length])
         assert check_whole(read_latest_checkpoint(tmp_path)) == 1, length
@@ -182,6 +182,7 @@ def test_a_full_disk_is_named_at_the_next_call_and_costs_nothing_that_is_there(t
     script = """
 import json, sys, threading
 from pathlib import Path
+from checkpoint_writer import state_of
 from dist_training.checkpoints import CheckpointStore, read_latest_checkpoint
 from imgmed.errors import NoSpaceError
 folder, said = Path(sys.argv[1]), {}
