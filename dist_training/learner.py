@@ -15,7 +15,7 @@ from dist_training.communicator import Communicator
 from dist_training.distributed_optimizer import DistributedOptimizer
 from dist_training.errors import CheckpointError, ConfigurationError
 from dist_training.feed import Batch, SliceFeed
-from dist_training.optimizers import averaged_weights, build_optimizer, momentum_correction
+from dist_training.optimizers import averaged_weights, build_optimizer
 from dist_training.outputs import NetworkOutputs
 from dist_training.settings import TrainingSettings
 from dist_training.step import StepOutcome, TrainingStep, build_predict
@@ -99,19 +99,16 @@ class Learner:
             self._augmentation,
         )
 
-    def step(self, batch: Batch, *, learning_rate: float, rate_before: float | None, votes: np.ndarray) -> StepOutcome:
+    def step(self, batch: Batch, *, learning_rate: float, votes: np.ndarray) -> StepOutcome:
         """Take one step of descent.
 
         Args:
             batch: this rank's share.
             learning_rate: the rate of this step.
-            rate_before: that of the step before; None: this is the first.
             votes: (VOTES,), what this rank has been asked for.
         """
         if self._step is None:
             raise RuntimeError("an epoch must begin before its first step; call begin_epoch")
-        if self._settings.momentum_correction and rate_before is not None:
-            momentum_correction(self.optimizer, rate_before, learning_rate)
         return self._step(batch, learning_rate=learning_rate, votes=votes)
 
     def averaged(self) -> AbstractContextManager[None]:

@@ -14,6 +14,7 @@ from dist_training.communicator import Communicator
 from dist_training.control import VOTES
 from dist_training.feed import Batch, rank_share
 from dist_training.losses import build_loss
+from dist_training.optimizers import momentum_correction
 from dist_training.outputs import NetworkOutputs
 from dist_training.settings import TrainingSettings
 from dist_training.synchronised import sample_weights
@@ -71,18 +72,17 @@ class TrainingStep:
             learning_rate: the rate of this step.
             votes: (VOTES,), what this rank has been asked for.
         """
-        self._optimizer.learning_rate.assign(learning_rate)
         scale = self._dtype.type(1 / batch.global_count)
-        cast_votes = votes.astype(self._dtype)
+        cast_votes, rate = votes.astype(self._dtype), self._dtype.type(learning_rate)
         parts = _parts(batch, self._parts)
         if len(parts) == 1:
-            loss, *summed = self._whole(*parts[0], scale, cast_votes).numpy()
+            loss, *summed = self._whole(*parts[0], scale, cast_votes, rate).numpy()
             return StepOutcome(float(loss), np.array(summed))
         loss, gradients = self._part(*parts[0], scale)
         for part in parts[1:]:
             more, others = self._part(*part, scale)
             loss, gradients = loss + more, [one + other for one, other in zip(gradients, others, strict=True)]
-        loss, *summed = self._apply(gradients, loss, cast_votes).numpy()
+        loss, *summed = self._apply(gradients, loss, cast_votes, rate).numpy()
         return StepOutcome(float(loss), np.array(summed))
 
 
@@ -109,6 +109,7 @@ class _Descent:
     ) -> None:
         self._model, self._optimizer, self._augmentation = model, optimizer, augmentation
         self._input_shape, self._dtype = input_shape, settings.array_dtype
+        self._has_correction = settings.momentum_correction
         self._loss = build_loss(
             settings.loss,
             outputs.num_outputs,
@@ -136,12 +137,12 @@ class _Descent:
         scale, votes = tf.TensorSpec((), dtype), tf.TensorSpec((VOTES,), dtype)
 
         def whole(*arguments: Any) -> Any:
-            *arrays, inverse_count, asked = arguments
+            *arrays, inverse_count, asked, rate = arguments
             loss, gradients = self._gradients(*arrays, inverse_count)
-            return self._descend(gradients, loss, asked)
+            return self._descend(gradients, loss, asked, rate)
 
         return (
-            tf.function(whole, input_signature=[*part, scale, votes]),
+            tf.function(whole, input_signature=[*part, scale, votes, scale]),
             tf.function(self._gradients, input_signature=[*part, scale]),
             tf.function(self._descend),
         )
@@ -159,10 +160,13 @@ class _Descent:
             scaled = self._optimizer.scale_loss(loss)
         return loss, tape.gradient(scaled, variables)
 
-    def _descend(self, gradients: Sequence[Any], loss: Any, votes: Any) -> Any:
+    def _descend(self, gradients: Sequence[Any], loss: Any, votes: Any, learning_rate: Any) -> Any:
         """Sum over the ranks, change the weights, and give the summed loss and votes."""
         import tensorflow as tf
 
+        if self._has_correction:  # the rate before lies in the optimizer's state, and so in its checkpoints
+            momentum_correction(self._optimizer, self._optimizer.learning_rate, learning_rate)
+        self._optimizer.learning_rate.assign(learning_rate)
         scalars = tf.concat([tf.reshape(loss, [1]), votes], axis=0)
         return self._optimizer.apply_with_scalars(gradients, self._model.trainable_variables, scalars)
 

@@ -248,9 +248,7 @@ class TrainingRun:
 
     def _take_step(self, batch: Batch, control: Control, started: float) -> Agreement:
         rate = self._learning_rate()
-        outcome = self.learner.step(
-            batch, learning_rate=rate, rate_before=self.progress.learning_rate, votes=control.votes()
-        )
+        outcome = self.learner.step(batch, learning_rate=rate, votes=control.votes())
         self._record_step(outcome.loss, batch.global_count, rate, time.perf_counter() - started)
         agreement = agreed(outcome.votes)
         for figures in control.records(agreement, self._global_step()):
@@ -315,7 +313,6 @@ class TrainingRun:
             step_in_epoch=progress.step_in_epoch + 1,
             loss_sum=progress.loss_sum + loss * count,
             sample_count=progress.sample_count + count,
-            learning_rate=learning_rate,
             loss_watch=watch,
         )
         self.events.record(

@@ -27,7 +27,6 @@ class TrainingProgress:
         sample_count: the number of those slices.
         best_score: the best validation Dice so far; None before the first.
         best_epoch: 1-based epoch of the best score.
-        learning_rate: rate of the step before; None before the first.
         learning_rate_factor: what a request has multiplied the schedule by.
         minutes: minutes of training.
         early_stopping: how long ago validation was better.
@@ -41,7 +40,6 @@ class TrainingProgress:
     sample_count: int = 0
     best_score: float | None = None
     best_epoch: int | None = None
-    learning_rate: float | None = None
     learning_rate_factor: float = 1.0
     minutes: float = 0.0
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
