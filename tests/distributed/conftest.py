@@ -62,16 +62,15 @@ def seven_slices(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     return dataset
 
 
-@pytest.fixture
-def dump_weights(tmp_path: Path) -> Callable[..., list[list[dict[str, Any]]]]:
+@pytest.fixture(scope="session")
+def dump_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[list[dict[str, Any]]]]:
     """Train several jobs in one process group and give, for each job, what each rank ended with."""
 
     def train(dataset: PreparedDataset, jobs: list[dict[str, Any]], workers: int) -> list[list[dict[str, Any]]]:
-        out = tmp_path / f"workers-{workers}-{len(list(tmp_path.iterdir()))}"
-        out.mkdir()
+        out = tmp_path_factory.mktemp(f"workers-{workers}-")
         (out / "jobs.json").write_text(json.dumps(jobs))
         command = [sys.executable, str(WORKER), str(dataset.folder), str(out)]
-        done = run(command if workers == 1 else horovodrun(workers, *command), out)
+        done = run(command if workers == 1 else horovodrun(workers, *command), out, timeout=900)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return [
             [dict(np.load(out / f"job-{job}-rank-{rank}.npz")) for rank in range(workers)] for job in range(len(jobs))
