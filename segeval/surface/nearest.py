@@ -116,52 +116,53 @@ def _window(
 
 
 def nearest_mm(
-    points: NDArray[np.intp], targets: NDArray[np.uint8], target_points: NDArray[np.intp], window: SearchWindow
+    points: NDArray[np.intp], targets: NDArray[np.intp], shape: tuple[int, ...], window: SearchWindow
 ) -> NDArray[np.float64]:
     """Measure the distance from each point to the nearest target.
 
     Args:
-        points: flat indices (n,) into `targets`.
-        targets: C-ordered 0/1 grid with empty margins at the end of every axis, as the window asks for.
-        target_points: flat indices of its ones, at least one.
+        points: flat indices (n,) into a C-ordered grid.
+        targets: flat indices (m,), at least one; no two are the same.
+        shape: of the grid, with empty margins at the end of every axis, as the window asks for.
         window: where to look before the tree is asked.
 
     Returns:
         float64 (n,), in mm.
 
     Example:
-        >>> targets = np.array([1, 0, 0, 0, 0], np.uint8)
-        >>> nearest_mm(np.array([3]), targets, np.array([0]), search_window((4,), (2.0,))).tolist()
+        >>> nearest_mm(np.array([3]), np.array([0]), (5,), search_window((4,), (2.0,))).tolist()
         [6.0]
     """
-    if targets.size > VOXELS_PER_POINT * (points.size + target_points.size):
-        return np.sqrt(query_tree(points, target_points, targets.shape, window))
-    enough = points_for_box(targets.shape, window)
-    squared_mm2, unresolved = search_columns(points, distance_columns(targets, window), window, enough)
+    if math.prod(shape) > VOXELS_PER_POINT * (points.size + targets.size):
+        return np.sqrt(query_tree(points, targets, shape, window))
+    enough = points_for_box(shape, window)
+    squared_mm2, unresolved = search_columns(points, distance_columns(targets, shape, window), window, enough)
     if unresolved.size > enough:
-        squared_mm2[unresolved] = transform_box(points[unresolved], targets, window, squared_mm2[unresolved])
+        squared_mm2[unresolved] = transform_box(points[unresolved], targets, shape, window, squared_mm2[unresolved])
     elif unresolved.size:
-        squared_mm2[unresolved] = query_tree(points[unresolved], target_points, targets.shape, window)
+        squared_mm2[unresolved] = query_tree(points[unresolved], targets, shape, window)
     return np.sqrt(squared_mm2, out=squared_mm2)
 
 
-def distance_columns(targets: NDArray[np.uint8], window: SearchWindow) -> NDArray[np.uint8]:
+def distance_columns(targets: NDArray[np.intp], shape: tuple[int, ...], window: SearchWindow) -> NDArray[np.uint8]:
     """Count the steps from each grid point to the nearest target within its column, up to the window's reach.
 
     Where all steps up to r are known, one look r + 1 steps away to either side makes all up to 2 r + 1 known.
 
     Args:
-        targets: 0/1 grid.
+        targets: flat indices (m,) into a C-ordered grid.
+        shape: of the grid.
         window: gives the column axis and the reach.
 
     Returns:
-        uint8 of the same shape; `FAR` where there is no target within reach (or a number of steps beyond it).
+        uint8 of that shape; `FAR` where there is no target within reach (or a number of steps beyond it).
 
     Example:
-        >>> distance_columns(np.array([1, 0, 0, 0, 0], np.uint8), search_window((5,), (1.0,))).tolist()
+        >>> distance_columns(np.array([0]), (5,), search_window((5,), (1.0,))).tolist()
         [0, 1, 2, 3, 4]
     """
-    steps = (targets ^ np.uint8(1)) * np.uint8(FAR)
+    steps = np.full(shape, FAR, np.uint8)
+    steps.ravel()[targets] = 0
     along = np.moveaxis(steps, window.column, 0)
     known = 0
     while known < window.reach:
@@ -242,41 +243,44 @@ def points_for_box(shape: tuple[int, ...], window: SearchWindow) -> float:
 
 def transform_box(
     points: NDArray[np.intp],
-    targets: NDArray[np.uint8],
+    targets: NDArray[np.intp],
+    shape: tuple[int, ...],
     window: SearchWindow,
     at_most_mm2: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Find the nearest targets with a distance transform of the box without its margins.
 
     Args:
-        points: flat indices (n,) into `targets`.
-        targets: C-ordered 0/1 grid with the margins of the window.
+        points: flat indices (n,) into a grid of this shape.
+        targets: flat indices (m,), at least one.
+        shape: of the grid.
         window: gives the spacing, the column axis and the margins.
         at_most_mm2: float64 (n,), what the squared distances do not exceed, or `inf`.
 
     Returns:
         Squared distances in mm² (n,).
     """
-    box = targets[tuple(slice(0, -margin) for margin in window.margins)]
-    columns = distance_columns(box, replace(window, reach=box.shape[window.column] - 1))
-    return box_mm2(columns, np.unravel_index(points, targets.shape), window.spacing_mm, window.column, at_most_mm2)
+    box = tuple(length - margin for length, margin in zip(shape, window.margins, strict=True))
+    in_box = np.ravel_multi_index(np.unravel_index(targets, shape), box)
+    columns = distance_columns(in_box, box, replace(window, reach=box[window.column] - 1))
+    return box_mm2(columns, np.unravel_index(points, shape), window.spacing_mm, window.column, at_most_mm2)
 
 
 def query_tree(
-    points: NDArray[np.intp], target_points: NDArray[np.intp], shape: tuple[int, ...], window: SearchWindow
+    points: NDArray[np.intp], targets: NDArray[np.intp], shape: tuple[int, ...], window: SearchWindow
 ) -> NDArray[np.float64]:
     """Find the nearest targets with a k-d tree.
 
     Args:
         points: flat indices (n,) into a grid of this shape.
-        target_points: flat indices (m,), at least one.
+        targets: flat indices (m,), at least one.
         shape: of the grid.
         window: gives the spacing.
 
     Returns:
         Squared distances in mm² (n,).
     """
-    indices, target_indices = (np.stack(np.unravel_index(flat, shape), axis=1) for flat in (points, target_points))
+    indices, target_indices = (np.stack(np.unravel_index(flat, shape), axis=1) for flat in (points, targets))
     tree = cKDTree(target_indices * window.spacing_mm, leafsize=32, balanced_tree=False, compact_nodes=False)
     nearest = tree.query(indices * window.spacing_mm)[1]
     return (((indices - target_indices[nearest]) * window.spacing_mm) ** 2).sum(axis=1)

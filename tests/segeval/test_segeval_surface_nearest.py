@@ -62,7 +62,7 @@ def test_columns_and_tree_agree_with_a_distance_transform(masks, spacing, column
     expected = ndimage.distance_transform_edt(grids[1] == 0, sampling=spacing_mm).ravel()[here]
     tree = np.sqrt(query_tree(here, there, grids[1].shape, window))
     np.testing.assert_allclose(tree, expected, rtol=1e-12)
-    squared_mm2, unresolved = search_columns(here, distance_columns(grids[1], window), window)
+    squared_mm2, unresolved = search_columns(here, distance_columns(there, grids[1].shape, window), window)
     certain = np.delete(np.arange(here.size), unresolved)
     np.testing.assert_allclose(np.sqrt(squared_mm2[certain]), expected[certain], rtol=1e-12)
     assert (np.sqrt(squared_mm2) >= expected * (1 - 1e-12)).all()
@@ -80,14 +80,14 @@ def test_transform_of_the_box_agrees_with_the_tree(masks, spacing, columns, most
     assume(all(mask.any() for mask in masks))
     spacing_mm = tuple(spacing[: masks[0].ndim])
     window = search_window(masks[0].shape, spacing_mm, columns)
-    grids = [pad_ends(mask, np.add(mask.shape, window.margins)) for mask in masks]
-    here, there = (np.flatnonzero(grid) for grid in grids)
-    assume(np.isfinite(points_for_box(grids[1].shape, window)))
-    expected = query_tree(here, there, grids[1].shape, window)
-    whole = transform_box(here, grids[1], window, np.full(here.size, np.inf))
+    shape = tuple(np.add(masks[0].shape, window.margins))
+    here, there = (np.flatnonzero(pad_ends(mask, shape)) for mask in masks)
+    assume(np.isfinite(points_for_box(shape, window)))
+    expected = query_tree(here, there, shape, window)
+    whole = transform_box(here, there, shape, window, np.full(here.size, np.inf))
     np.testing.assert_allclose(whole, expected, rtol=1e-12)
-    known, still_open = search_columns(here, distance_columns(grids[1], window), window, most_open)
-    rest = transform_box(here[still_open], grids[1], window, known[still_open]) if still_open.size else []
+    known, still_open = search_columns(here, distance_columns(there, shape, window), window, most_open)
+    rest = transform_box(here[still_open], there, shape, window, known[still_open]) if still_open.size else []
     np.testing.assert_array_equal(rest, whole[still_open])
 
 
@@ -95,17 +95,16 @@ def test_transform_of_the_box_agrees_with_the_tree(masks, spacing, columns, most
 def test_whole_steps_are_the_same_to_the_last_bit_by_every_way(spacing_mm):
     """A distance that equals the tolerance of nsd must not depend on the way: 3 × 0.7 is 2.0999999999999996."""
     window = search_window((8, 8, 8), spacing_mm)
-    target = pad_ends(np.zeros((8, 8, 8), bool), np.add((8, 8, 8), window.margins))
-    target[0, 0, 0] = 1
+    shape, corner = tuple(np.add((8, 8, 8), window.margins)), np.array([0])
     places = np.array([[n * (axis == along) for along in range(3)] for axis in range(3) for n in range(8)])
-    here = np.ravel_multi_index(places.T, target.shape)
+    here = np.ravel_multi_index(places.T, shape)
     expected = (places * spacing_mm).max(axis=1)
-    columns, open_ = search_columns(here, distance_columns(target, window), window)
+    columns, open_ = search_columns(here, distance_columns(corner, shape, window), window)
     columns[open_] = expected[open_] ** 2
     ways = (
         columns,
-        query_tree(here, np.array([0]), target.shape, window),
-        transform_box(here, target, window, np.full(here.size, np.inf)),
+        query_tree(here, corner, shape, window),
+        transform_box(here, corner, shape, window, np.full(here.size, np.inf)),
     )
     for squared_mm2 in ways:
         np.testing.assert_array_equal(np.sqrt(squared_mm2), expected)
