@@ -16,6 +16,7 @@ VENV := .venv
 STAMPS := $(VENV)/stamps
 VENV_PYTHON := $(VENV)/bin/python
 PEERS := .venv-peers
+COUNTING := segeval/_counting.abi3.so
 PACKAGES := imgmed segeval dist_training r2d2
 PYTEST_ARGS ?=
 
@@ -39,15 +40,17 @@ HOROVOD_ENVIRONMENT = env -u MFLAGS -u MAKELEVEL MAKEFLAGS="-j$$(nproc)" \
 	HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 \
 	HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1
 
-.PHONY: help install install-tests demo test lint peers compare-peers clean FORCE
+.PHONY: help install counting install-tests demo test lint peers compare-peers clean FORCE
 
 help: ## show this text
 	@echo "make TARGET, where TARGET is one of"
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo "PYTHON=... chooses the Python 3.11 that .venv is made from; PYTEST_ARGS='-k dice' goes to pytest."
 
-install: $(STAMPS)/checked ## install R2D2 with TensorFlow, Keras and Horovod in .venv (a second run installs nothing)
+install: $(STAMPS)/checked $(COUNTING) ## install R2D2 with TensorFlow, Keras and Horovod in .venv (a second run installs nothing)
 	@$(COMPILE) -q $(PACKAGES)
+
+counting: $(COUNTING) ## compile SegEval's counting in this checkout and install nothing (a C compiler is enough)
 
 demo: install ## run the main job on a generated phantom study: prepare, train on two workers, predict, evaluate, report
 	@$(VENV)/bin/r2d2 demo
@@ -62,11 +65,11 @@ lint: install-tests ## check style (ruff) and types (mypy)
 
 peers: $(PEERS)/stamps/checked ## install MONAI, TorchIO, nnU-Net ... in .venv-peers, for benchmarks/ and compare-peers (2 GB; more where torch brings CUDA)
 
-compare-peers: peers ## compare SegEval with MONAI, scikit-learn ... as installed, and record what they say for the test suite
+compare-peers: peers $(COUNTING) ## compare SegEval with MONAI, scikit-learn ... as installed, and record what they say for the test suite
 	@cd tests/segeval && PYTHONPATH="$(CURDIR)" "$(CURDIR)/$(PEERS)/bin/python" -m peers.record $(COMPARE_ARGS)
 
 clean: ## remove caches and build leftovers; .venv and .venv-peers stay (rm -rf removes them)
-	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build $(COUNTING) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find $(wildcard $(PACKAGES) tests benchmarks examples docs) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 install-tests: install $(STAMPS)/tests
@@ -132,6 +135,13 @@ $(STAMPS)/r2d2: $(STAMPS)/pyproject.toml $(STAMPS)/runtime
 	@$(PIP_INSTALL) --no-build-isolation --config-settings editable_mode=compat --editable . \
 		>$(VENV)/r2d2-build.log 2>&1 || { cat $(VENV)/r2d2-build.log >&2; exit 1; }
 	@touch $@
+
+# What setup.py makes of it, with the same options: after a change of the source, after `make clean`, and in a checkout
+# that only borrows an environment (PYTHONPATH). Written beside and renamed: a running process keeps the old one.
+$(COUNTING): segeval/_counting.c
+	@echo "==> SegEval's counting"
+	@$(CC) -std=c99 -O3 -Wall -Wextra -fPIC -shared -o $@.partial $<
+	@mv $@.partial $@
 
 $(STAMPS)/checked: $(STAMPS)/horovod $(STAMPS)/r2d2
 	@$(PIP_CHECK)

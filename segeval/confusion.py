@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from segeval.counting import chunks_of, count_pairs
 from segeval.errors import ArrayTypeError, LabelRangeError, MetricArgumentError, ShapeMismatchError
-from segeval.labels import check_integers, class_table, classes_of, undeclared_error
+from segeval.labels import check_class_values, check_integers, class_table, classes_of, undeclared_error
 
 __all__ = [
     "check_counts",
@@ -21,9 +21,6 @@ __all__ = [
     "confusion_of_labels",
     "count_classes",
 ]
-
-_CHUNK_VOXELS = 1 << 17
-"""Voxels counted at a time: what is made on the way stays in the processor's cache."""
 
 
 def confusion_matrix(
@@ -46,7 +43,7 @@ def confusion_matrix(
         ShapeMismatchError: the two shapes differ (nothing is broadcast).
         ArrayTypeError: an array is neither integer nor boolean.
         LabelRangeError: a counted voxel lies outside [0, num_classes).
-        MetricArgumentError: num_classes is less than 1.
+        MetricArgumentError: num_classes is less than 1, or ignore_label is no integer.
 
     Example:
         >>> confusion_matrix([0, 0, 1, 1], [0, 1, 1, 1], num_classes=2)
@@ -58,12 +55,15 @@ def confusion_matrix(
     """
     if num_classes < 1:
         raise MetricArgumentError(f"num_classes must be at least 1; received {num_classes}")
-    totals = np.zeros(num_classes * num_classes, dtype=np.int64)
-    for reference_labels, prediction_labels, voxels in _pairs(reference, prediction, ignore_label, totals.size):
-        _check_range(reference_labels, "reference", num_classes)
-        _check_range(prediction_labels, "prediction", num_classes)
-        _add_pairs(totals, reference_labels, prediction_labels, voxels)
-    return totals.reshape(num_classes, num_classes)
+    arrays = _label_maps(reference, prediction)
+    totals, all_declared = count_pairs(*arrays, num_classes, ignore_label)
+    if not all_declared:
+        name, labels = next(_undeclared(*arrays, range(num_classes), ignore_label))
+        outside = int(labels.min() if labels.min() < 0 else labels.max())
+        raise LabelRangeError(
+            f"{name} must lie in 0 to {num_classes - 1} (num_classes={num_classes}); received {outside}"
+        )
+    return totals
 
 
 def confusion_of_labels(
@@ -87,27 +87,23 @@ def confusion_of_labels(
         ShapeMismatchError: the two shapes differ.
         ArrayTypeError: an array is neither integer nor boolean.
         LabelRangeError: a counted voxel's label is not among the declared ones.
-        MetricArgumentError: class_values is empty, not ascending or negative.
+        MetricArgumentError: class_values is empty, not ascending or negative, or ignore_label is no integer.
 
     Example:
         >>> confusion_of_labels([0, 5, 5], [0, 0, 5], class_values=(0, 5))
         array([[1, 0],
                [1, 1]])
     """
-    table = class_table(class_values)
-    totals = np.zeros(len(class_values) ** 2, dtype=np.int64)
-    undeclared: dict[str, set[int]] = {"reference": set(), "prediction": set()}
-    for reference_labels, prediction_labels, voxels in _pairs(reference, prediction, ignore_label, totals.size):
-        reference_classes = classes_of(reference_labels, table)
-        prediction_classes = classes_of(prediction_labels, table)
-        undeclared["reference"].update(reference_labels[reference_classes < 0].tolist())
-        undeclared["prediction"].update(prediction_labels[prediction_classes < 0].tolist())
-        if not any(undeclared.values()):
-            _add_pairs(totals, reference_classes, prediction_classes, voxels)
-    for name, values in undeclared.items():
-        if values:
-            raise undeclared_error(name, values, class_values)
-    return totals.reshape(len(class_values), len(class_values))
+    values = check_class_values(class_values)
+    arrays = _label_maps(reference, prediction)
+    totals, all_declared = count_pairs(*arrays, values, ignore_label)
+    if not all_declared:
+        undeclared: dict[str, set[int]] = {}
+        for name, labels in _undeclared(*arrays, class_values, ignore_label):
+            undeclared.setdefault(name, set()).update(np.unique(labels).tolist())
+        name = "reference" if "reference" in undeclared else "prediction"
+        raise undeclared_error(name, undeclared[name], class_values)
+    return totals
 
 
 def class_counts(
@@ -220,87 +216,22 @@ def check_same_shape(reference: NDArray[np.generic], prediction: NDArray[np.gene
         )
 
 
-def _pairs(
-    reference: ArrayLike, prediction: ArrayLike, ignore_label: int | None, codes: int
-) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[np.int64] | None]]:
-    """Walk through both maps in memory order, a chunk at a time, and list pairs of labels.
-
-    Yields:
-        Reference labels, predicted labels, and how many voxels have each such pair (None: 1 each); a pair may be
-        listed many times.
-    """
+def _label_maps(reference: ArrayLike, prediction: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
     arrays = np.asarray(reference), np.asarray(prediction)
     check_same_shape(*arrays)
     for array, name in zip(arrays, ("reference", "prediction"), strict=True):
         check_integers(array, name)
-    chunks = np.nditer(
-        arrays,
-        flags=["external_loop", "buffered", "zerosize_ok"],
-        op_flags=[["readonly", "contig", "aligned", "nbo"]] * 2,  # type: ignore[list-item]  # NumPy's stub: "config"
-        order="K",
-        buffersize=max(_CHUNK_VOXELS, codes),
-    )
-    for chunk in chunks if arrays[0].size else ():
-        unsigned = [_unsigned(labels) for labels in chunk]
-        is_binary = all(labels.max() <= 1 for labels in unsigned)
-        reference_labels, prediction_labels, voxels = _binary_pairs(*unsigned) if is_binary else _runs(*chunk)
-        if ignore_label is not None:
-            counted = reference_labels != ignore_label
-            reference_labels, prediction_labels = reference_labels[counted], prediction_labels[counted]
-            voxels = None if voxels is None else voxels[counted]
-        yield reference_labels, prediction_labels, voxels
+    return arrays
 
 
-def _binary_pairs(
-    reference: NDArray[Any], prediction: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
-    """Count the pairs of labels 0 and 1; those that occur are listed."""
-    tp, n_ref, n_pred = (np.count_nonzero(mask) for mask in (reference & prediction, reference, prediction))
-    voxels = np.array([reference.size - n_ref - n_pred + tp, n_pred - tp, n_ref - tp, tp])
-    occur = voxels > 0
-    return np.array([0, 0, 1, 1])[occur], np.array([0, 1, 0, 1])[occur], voxels[occur]
-
-
-def _runs(
-    reference: NDArray[Any], prediction: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64] | None]:
-    """List runs of voxels with one pair of labels, and their lengths; single voxels where runs are short.
-
-    Neighbours in a label map mostly agree, so there are far fewer runs than voxels, and to find where a label changes
-    each map is read once, in its own type.
-    """
-    changes = reference[1:] != reference[:-1]
-    changes |= prediction[1:] != prediction[:-1]
-    last = np.flatnonzero(changes)
-    if last.size >= reference.size // 4:
-        return reference, prediction, None
-    bounds = np.empty(last.size + 2, last.dtype)
-    bounds[0], bounds[1:-1], bounds[-1] = -1, last, reference.size - 1
-    return reference[bounds[1:]], prediction[bounds[1:]], bounds[1:] - bounds[:-1]
-
-
-def _unsigned(labels: NDArray[Any]) -> NDArray[Any]:
-    """See integers as unsigned, so that negative ones are the largest."""
-    return labels.view(f"u{labels.itemsize}")
-
-
-def _add_pairs(
-    totals: NDArray[np.int64],
-    reference: NDArray[Any],
-    prediction: NDArray[Any],
-    voxels: NDArray[np.int64] | None,
-) -> None:
-    """Add the pairs of one chunk to the totals: in the smallest type that holds a code, exact in float64."""
-    codes = reference.astype(np.min_scalar_type(totals.size - 1))
-    codes *= math.isqrt(totals.size)
-    np.add(codes, prediction, out=codes, casting="unsafe")
-    totals += np.bincount(codes, weights=voxels, minlength=totals.size).astype(np.int64, copy=False)
-
-
-def _check_range(values: NDArray[Any], name: str, num_classes: int) -> None:
-    if values.size and _unsigned(values).max() >= num_classes:
-        low, high = int(values.min()), int(values.max())
-        outside = low if low < 0 else high
-        raise LabelRangeError(
-            f"{name} must lie in 0 to {num_classes - 1} (num_classes={num_classes}); received {outside}"
-        )
+def _undeclared(
+    reference: NDArray[Any], prediction: NDArray[Any], class_values: Sequence[int], ignore_label: int | None
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """List the labels of counted voxels that are not among the declared ones, a chunk at a time, by name of the map."""
+    table = class_table(class_values)
+    for chunk in chunks_of(reference, prediction):
+        counted = slice(None) if ignore_label is None else chunk[0] != ignore_label
+        for name, labels in zip(("reference", "prediction"), chunk, strict=True):
+            found = labels[counted][classes_of(labels[counted], table) < 0]
+            if found.size:
+                yield name, found

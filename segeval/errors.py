@@ -7,6 +7,7 @@ from collections.abc import Sequence
 __all__ = [
     "ArrayTypeError",
     "ComparisonError",
+    "CountingNotBuiltError",
     "EvaluationFormatError",
     "EvaluationInputError",
     "EvaluationNotFoundError",
@@ -24,6 +25,10 @@ _FAULTS_SHOWN = 100
 
 class SegEvalError(Exception):
     """Root of all errors raised by SegEval."""
+
+
+class CountingNotBuiltError(SegEvalError, ImportError):
+    """The compiled part of SegEval is not there, or is not the one that belongs to this version."""
 
 
 class ShapeMismatchError(SegEvalError, ValueError):

@@ -13,6 +13,7 @@ from segeval.errors import ArrayTypeError, LabelRangeError, MetricArgumentError
 __all__ = [
     "LARGEST_LABEL",
     "Label",
+    "check_class_values",
     "check_integers",
     "check_labels",
     "class_indices",
@@ -195,12 +196,32 @@ def class_table(class_values: Sequence[int]) -> NDArray[np.int32]:
         >>> class_table((0, 2, 5)).tolist()
         [0, -1, 1, -1, -1, 2]
     """
-    values = np.asarray(class_values, dtype=np.int64)
-    if values.size == 0 or values[0] < 0 or (np.diff(values) <= 0).any():
-        raise MetricArgumentError(f"class values must be ascending integers from 0 on; received {class_values}")
+    values = check_class_values(class_values)
     table = np.full(values[-1] + 1, -1, dtype=np.int32)
     table[values] = np.arange(values.size)
     return table
+
+
+def check_class_values(class_values: Sequence[int]) -> NDArray[np.int64]:
+    """Refuse labels that cannot be the classes of a confusion matrix.
+
+    Args:
+        class_values: the declared labels.
+
+    Returns:
+        The same as int64.
+
+    Raises:
+        MetricArgumentError: class_values is empty, not ascending or negative.
+
+    Example:
+        >>> check_class_values((0, 2, 5))
+        array([0, 2, 5])
+    """
+    values = np.asarray(class_values, dtype=np.int64)
+    if values.size == 0 or values[0] < 0 or (np.diff(values) <= 0).any():
+        raise MetricArgumentError(f"class values must be ascending integers from 0 on; received {class_values}")
+    return values
 
 
 def classes_of(labels: NDArray[Any], table: NDArray[np.int32]) -> NDArray[np.int32]:

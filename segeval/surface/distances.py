@@ -109,19 +109,18 @@ def surface_distances(
     diagonal_mm = image_diagonal_mm(reference_mask.shape if image_shape is None else image_shape, spacing)
     axes = axes_in_memory_order(reference_mask)
     masks = [mask.transpose(axes).view(np.uint8) for mask in (reference_mask, prediction_mask)]
-    ours, theirs, window = _surfaces(masks[0], masks[1], tuple(spacing[axis] for axis in axes), axes, surface)
+    ours, theirs, shape, window = _surfaces(masks[0], masks[1], tuple(spacing[axis] for axis in axes), axes, surface)
     to_prediction = to_reference = np.zeros(0)
     if ours.points.size and theirs.points.size:
-        to_prediction = nearest_mm(ours.points, theirs.grid, theirs.points, window)
-        to_reference = nearest_mm(theirs.points, ours.grid, ours.points, window)
+        to_prediction = nearest_mm(ours.points, theirs.points, shape, window)
+        to_reference = nearest_mm(theirs.points, ours.points, shape, window)
     return SurfaceDistances(
         to_prediction, to_reference, ours.areas, theirs.areas, ours.points.size, theirs.points.size, diagonal_mm
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _SurfaceGrid:
-    grid: NDArray[np.uint8]
+class _SurfacePoints:
     points: NDArray[np.intp]
     areas: NDArray[np.float64] | None
 
@@ -132,24 +131,25 @@ def _surfaces(
     spacing_mm: tuple[float, ...],
     axes: tuple[int, ...],
     surface: Surface,
-) -> tuple[_SurfaceGrid, _SurfaceGrid, SearchWindow]:
-    """Put both surfaces on one grid, cropped to the masks and with the margins that the search needs."""
+) -> tuple[_SurfacePoints, _SurfacePoints, tuple[int, ...], SearchWindow]:
+    """Find both surfaces on one grid, cropped to the masks and with the margins that the search needs; its shape."""
     box = union_box(reference, prediction)
     # surface elements lie between voxels: there is one more of them along every axis
     shape = tuple(along.stop - along.start + (surface == "area_weighted") for along in box)
     window = search_window(shape, spacing_mm)
-    padded = [pad_ends(mask[box], np.add(shape, window.margins)) for mask in (reference, prediction)]
-    if surface == "voxel":
-        grids = [padded_border(mask) for mask in padded]
-        ours, theirs = (_SurfaceGrid(grid, np.flatnonzero(grid.view(bool)), None) for grid in grids)
-    else:
-        in_array_order = tuple(spacing_mm[axes.index(axis)] for axis in range(len(axes)))
-        ours, theirs = (_elements(neighbour_codes(mask, axes), element_areas(in_array_order)) for mask in padded)
-    return ours, theirs, window
+    padded_shape = tuple(length + margin for length, margin in zip(shape, window.margins, strict=True))
+    in_array_order = tuple(spacing_mm[axes.index(axis)] for axis in range(len(axes)))
+    found = []
+    for mask in (reference, prediction):  # one after the other, so that one grid is held at a time
+        padded = pad_ends(mask[box], padded_shape)
+        if surface == "voxel":
+            found.append(_SurfacePoints(np.flatnonzero(padded_border(padded).view(bool)), None))
+        else:
+            found.append(_elements(neighbour_codes(padded, axes), element_areas(in_array_order)))
+    return found[0], found[1], padded_shape, window
 
 
-def _elements(codes: NDArray[np.uint8], areas: NDArray[np.float64]) -> _SurfaceGrid:
+def _elements(codes: NDArray[np.uint8], areas: NDArray[np.float64]) -> _SurfacePoints:
     # neither 0, which wraps around, nor the last code
-    grid = codes - np.uint8(1) < areas.size - 2
-    points = np.flatnonzero(grid)
-    return _SurfaceGrid(grid.view(np.uint8), points, areas.take(codes.ravel().take(points)))
+    points = np.flatnonzero(codes - np.uint8(1) < areas.size - 2)
+    return _SurfacePoints(points, areas.take(codes.ravel().take(points)))

@@ -11,8 +11,16 @@ from scipy import ndimage
 import segeval
 from segeval.masks import union_box
 from segeval.surface import border_voxels, masd_mm
+from segeval.surface.box_transform import box_mm2, fits_box_transform
 from segeval.surface.crop import pad_ends
-from segeval.surface.nearest import distance_columns, query_tree, search_columns, search_window
+from segeval.surface.nearest import (
+    distance_columns,
+    points_for_box,
+    query_tree,
+    search_columns,
+    search_window,
+    transform_box,
+)
 
 mask_pairs = array_shapes(min_dims=1, max_dims=3, max_side=9).flatmap(
     lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape))
@@ -54,10 +62,76 @@ def test_columns_and_tree_agree_with_a_distance_transform(masks, spacing, column
     expected = ndimage.distance_transform_edt(grids[1] == 0, sampling=spacing_mm).ravel()[here]
     tree = np.sqrt(query_tree(here, there, grids[1].shape, window))
     np.testing.assert_allclose(tree, expected, rtol=1e-12)
-    squared_mm2, unresolved = search_columns(here, distance_columns(grids[1], window), window)
+    squared_mm2, unresolved = search_columns(here, distance_columns(there, grids[1].shape, window), window)
     certain = np.delete(np.arange(here.size), unresolved)
     np.testing.assert_allclose(np.sqrt(squared_mm2[certain]), expected[certain], rtol=1e-12)
     assert (np.sqrt(squared_mm2) >= expected * (1 - 1e-12)).all()
+
+
+same_spacings = st.tuples(st.sampled_from([0.3, 0.7, 1.0, 2.5]), st.sampled_from([0.3, 0.7, 1.0, 5.0])).flatmap(
+    lambda pair: st.permutations([pair[0], pair[0], pair[1]])
+)
+
+
+@settings(max_examples=200)
+@given(st.one_of(mask_pairs, sparse_pairs), same_spacings, st.sampled_from([1, 9, 640]), st.sampled_from([0, 3]))
+def test_transform_of_the_box_agrees_with_the_tree(masks, spacing, columns, most_open):
+    """It takes up where the search of columns gave up, or starts from nothing."""
+    assume(all(mask.any() for mask in masks))
+    spacing_mm = tuple(spacing[: masks[0].ndim])
+    window = search_window(masks[0].shape, spacing_mm, columns)
+    shape = tuple(np.add(masks[0].shape, window.margins))
+    here, there = (np.flatnonzero(pad_ends(mask, shape)) for mask in masks)
+    assume(np.isfinite(points_for_box(shape, window)))
+    expected = query_tree(here, there, shape, window)
+    whole = transform_box(here, there, shape, window, np.full(here.size, np.inf))
+    np.testing.assert_allclose(whole, expected, rtol=1e-12)
+    known, still_open = search_columns(here, distance_columns(there, shape, window), window, most_open)
+    rest = transform_box(here[still_open], there, shape, window, known[still_open]) if still_open.size else []
+    np.testing.assert_array_equal(rest, whole[still_open])
+
+
+@pytest.mark.parametrize("spacing_mm", [(0.7, 0.7, 0.7), (0.7, 3.0, 0.7), (3.0, 0.7, 0.7)])
+def test_whole_steps_are_the_same_to_the_last_bit_by_every_way(spacing_mm):
+    """A distance that equals the tolerance of nsd must not depend on the way: 3 × 0.7 is 2.0999999999999996."""
+    window = search_window((8, 8, 8), spacing_mm)
+    shape, corner = tuple(np.add((8, 8, 8), window.margins)), np.array([0])
+    places = np.array([[n * (axis == along) for along in range(3)] for axis in range(3) for n in range(8)])
+    here = np.ravel_multi_index(places.T, shape)
+    expected = (places * spacing_mm).max(axis=1)
+    columns, open_ = search_columns(here, distance_columns(corner, shape, window), window)
+    columns[open_] = expected[open_] ** 2
+    ways = (
+        columns,
+        query_tree(here, corner, shape, window),
+        transform_box(here, corner, shape, window, np.full(here.size, np.inf)),
+    )
+    for squared_mm2 in ways:
+        np.testing.assert_array_equal(np.sqrt(squared_mm2), expected)
+
+
+def test_squares_of_the_largest_box_fit():
+    """Targets in one corner of 105 × 105 × 105: nothing overflows, and columns without a target are far from all."""
+    shape = (105, 105, 105)
+    assert fits_box_transform(shape)
+    assert not fits_box_transform((106, 106, 106))
+    columns = np.full(shape, 255, np.uint8)
+    columns[:, 0, 0] = np.arange(105)
+    corners = np.array([[0, 0, 0], [104, 104, 104], [0, 104, 0], [104, 0, 1]]).T
+    found = box_mm2(columns, tuple(corners), (1.0, 1.0, 1.0), 0, np.full(4, np.inf))
+    assert found.tolist() == [0, 3 * 104**2, 104**2, 104**2 + 1]
+
+
+@pytest.mark.parametrize("surface", ["voxel", "area_weighted"])
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (0.7, 0.7, 3.0), (3.0, 0.7, 0.7), (0.7, 3.0, 2.0)])
+def test_large_surfaces_far_apart_in_a_small_box(surface, spacing_mm):
+    first, second = ball((40, 36, 30), (10, 10, 10), 9), ~ball((40, 36, 30), (12, 18, 15), 16)
+    second[30:] = False
+    if surface == "voxel":
+        check(first, second, spacing_mm)
+    distances = segeval.surface_distances(first, second, spacing_mm, surface=surface)
+    swapped = segeval.surface_distances(second, first, spacing_mm, surface=surface)
+    np.testing.assert_array_equal(distances.reference_to_prediction_mm, swapped.prediction_to_reference_mm)
 
 
 @given(mask_pairs, spacings)
