@@ -48,6 +48,29 @@ def test_every_pair_of_types(first, second):
         np.testing.assert_array_equal(counts, expected_counts(*maps, 2))
 
 
+@pytest.mark.parametrize("dtype", ["u1", "?"])
+def test_two_classes_in_bytes_of_every_length_and_start(dtype):
+    """Eight voxels are one word, 31 words one sum: lengths and starts around both, and maps of ones alone."""
+    lengths = (*range(18), *range(240, 258), 31 * 8 * 3 + 5, 5000)
+    maps = [label_map.astype(dtype) for label_map in in_runs(np.random.default_rng(5), 5020, 2, 5)]
+    ones = np.ones(5020, dtype)
+    for length, begin, other in itertools.product(lengths, (0, 1, 7), (0, 3)):
+        for reference, prediction in ([maps[0], maps[1]], [ones, maps[1]], [ones, ones]):
+            pair = reference[begin : begin + length], prediction[other : other + length]
+            np.testing.assert_array_equal(segeval.confusion_matrix(*pair, 2), expected_counts(*pair, 2))
+
+
+@pytest.mark.parametrize("value", [2, 3, 128, 254, 255])
+def test_a_byte_that_is_no_class_is_found_anywhere(value):
+    for place, length in itertools.product((0, 5, 247, 248, 499, 503), (504, 507)):
+        reference, prediction = np.ones(length, np.uint8), np.ones(length, np.uint8)
+        for label_map in (reference, prediction):
+            label_map[place] = value
+            with pytest.raises(segeval.LabelRangeError, match=f"received {value}"):
+                segeval.confusion_matrix(reference, prediction, 2)
+            label_map[place] = 1
+
+
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_every_length_and_start(dtype):
     """Lengths around one and two blocks, starts at each voxel of a word."""
