@@ -1,0 +1,75 @@
+"""One rank of a test: its parts of losses, and of their gradients by the weights of a tiny network, in float64."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dist_training.communicator import build_communicator
+from dist_training.feed import rank_share
+
+SHAPE, CLASSES = (6, 8, 2), 4
+REGIONS = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], bool)
+LOSSES = ("batch_dice", "batch_dice_cross_entropy", "dice_focal")
+
+
+def step_data(samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images, and classes of which one is rare and some pixels are ignored."""
+    rng = np.random.default_rng(samples)
+    classes = rng.choice([-1, 0, 1, 2, 3], (samples, *SHAPE[:2]), p=[0.1, 0.5, 0.2, 0.17, 0.03]).astype(np.int32)
+    return rng.normal(size=(samples, *SHAPE)), classes
+
+
+def start_weights(outputs: int) -> list[np.ndarray]:
+    """Of the fine and of the coarse logits."""
+    rng = np.random.default_rng(7)
+    return [rng.normal(size=(SHAPE[2], outputs)) for _ in range(2)]
+
+
+def share(samples: int, rank: int, world_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the feed gives a rank: its samples, or one of zeros that counts nowhere."""
+    images, classes = (array[rank_share(samples, rank, world_size)] for array in step_data(samples))
+    if len(images):
+        return images, classes, np.ones(len(images))
+    return np.zeros((1, *SHAPE)), np.full((1, *SHAPE[:2]), -1, np.int32), np.zeros(1)
+
+
+def parts(name: str, samples: int, communicator: Any, regions: np.ndarray | None) -> dict[str, np.ndarray]:
+    import tensorflow as tf
+
+    from dist_training.losses import build_loss
+
+    outputs = CLASSES if regions is None else regions.shape[1]
+    loss = build_loss(name, outputs, regions=regions, communicator=communicator)
+    weights = [tf.Variable(weight) for weight in start_weights(outputs)]
+
+    @tf.function
+    def step(images: Any, classes: Any, present: Any) -> tuple[Any, list[Any]]:
+        with tf.GradientTape() as tape:
+            fine, coarse = (tf.einsum("nhwc,ck->nhwk", images, weight) for weight in weights)
+            part = loss([fine, coarse[:, ::2, ::2]], classes, present, 1 / samples)
+        return part, tape.gradient(part, weights)
+
+    part, gradients = step(*map(tf.constant, share(samples, communicator.rank, communicator.world_size)))
+    return {"loss": part.numpy(), "fine": gradients[0].numpy(), "coarse": gradients[1].numpy()}
+
+
+def main() -> None:
+    from dist_training.session import configure_devices
+
+    communicator = build_communicator(int(os.environ.get("HOROVOD_SIZE", "1")))
+    configure_devices(communicator, threads=1)
+    found = {
+        f"{name} {samples} {kind} {what}": value
+        for name in LOSSES
+        for samples in (5, 2)
+        for kind, regions in (("classes", None), ("regions", REGIONS))
+        for what, value in parts(name, samples, communicator, regions).items()
+    }
+    np.savez(Path(sys.argv[1]) / f"rank-{communicator.rank}.npz", **found)
+
+
+if __name__ == "__main__":
+    main()
