@@ -13,6 +13,7 @@ __all__ = [
     "metrics",
     "model_card",
     "optimizer",
+    "outputs",
     "plan",
     "run",
     "run_folder",

@@ -23,6 +23,7 @@ from dist_training.events import EventLog, Listener
 from dist_training.feed import SliceFeed, epoch_steps, prefetch
 from dist_training.model_card import save_model
 from dist_training.optimizer import build_optimizer
+from dist_training.outputs import outputs_of
 from dist_training.plan import check_checkpoint, check_normalisation, check_workers, run_facts
 from dist_training.run_folder import RunFolder
 from dist_training.schedules import learning_rate_at, scaled_learning_rate
@@ -185,16 +186,18 @@ class TrainingRun:
         )
         self.validation_feed = SliceFeed(dataset, dataset.splits.validation, training, settings.dtype)
         self.num_classes = len(dataset.class_values)
-        num_outputs = 1 if self.num_classes == 2 else self.num_classes
-        self.model = build_network(network, self.training_feed.channels, num_outputs, seed=settings.seed)
+        self.outputs = outputs_of(dataset.labels, dataset.description.regions, has_regions=settings.region_outputs)
+        self.model = build_network(network, self.training_feed.channels, self.outputs.num_outputs, seed=settings.seed)
         self.optimizer = build_optimizer(settings)
         self.optimizer.build(self.model.trainable_variables)
         feed = self.training_feed
         on_device = (
             DeviceAugmentation(self.augmentation, feed.input_shape, settings.dtype) if feed.sends_draws else None
         )
-        self.step = TrainingStep(self.model, self.optimizer, settings, communicator, feed.batch_shape, on_device)
-        self.predict = build_predict(self.model)
+        self.step = TrainingStep(
+            self.model, self.optimizer, settings, communicator, feed.batch_shape, on_device, self.outputs.loss_regions
+        )
+        self.predict = build_predict(self.model, self.outputs)
         self.progress = TrainingProgress()
         # A step cannot hold more slices than there are, so neither is the learning rate scaled for more.
         self.global_batch_size = min(settings.step_size(communicator.world_size), len(self.training_feed))
@@ -322,6 +325,7 @@ class TrainingRun:
             self.predict,
             self.validation_feed,
             num_classes=self.num_classes,
+            regions=self.outputs.loss_regions,
             batch_size=2 * self.settings.batch_size_per_worker,
             communicator=self.communicator,
         )
@@ -352,12 +356,9 @@ class TrainingRun:
             self._checkpoint()
 
     def _per_label(self, score: ValidationScore | None) -> dict[str, float | None]:
-        name_of = {value: name for name, value in self.dataset.labels.items()}
-        values = score.dice_per_class if score is not None else [math.nan] * (self.num_classes - 1)
-        return {
-            name_of[label]: _json_number(dice)
-            for label, dice in zip(self.dataset.class_values[1:], values, strict=True)
-        }
+        names = self.outputs.scored_names(self.dataset.labels)
+        values = score.dice_per_class if score is not None else [math.nan] * len(names)
+        return {name: _json_number(dice) for name, dice in zip(names, values, strict=True)}
 
     def _checkpoint(self) -> None:
         if not self.is_main:
@@ -383,6 +384,7 @@ class TrainingRun:
                 epoch=self.progress.epoch,
                 validation_dice=_json_number(score.dice) if score is not None else None,
                 validation_dice_per_label=self._per_label(score),
+                outputs=self.outputs,
             )
 
 

@@ -28,6 +28,7 @@ class TrainingStep:
         communicator: the ranks.
         input_shape: (height, width, channels) of every batch.
         augmentation: what is done to a batch before the network sees it; None: nothing.
+        regions: bool (classes, outputs), where each output is a region's; None: outputs are classes.
     """
 
     def __init__(
@@ -38,13 +39,14 @@ class TrainingStep:
         communicator: Communicator,
         input_shape: tuple[int, int, int],
         augmentation: DeviceAugmentation | None = None,
+        regions: np.ndarray | None = None,
     ) -> None:
         self._optimizer = optimizer
         self._communicator = communicator
         self._dtype = np.dtype(settings.dtype)
         self._seed = settings.seed
         self._generators = [g for layer in model._flatten_layers() for g in _seed_generators(layer)]
-        self._function = _compile(model, optimizer, settings, communicator, input_shape, augmentation)
+        self._function = _compile(model, optimizer, settings, communicator, input_shape, augmentation, regions)
 
     def __call__(self, batch: Batch, *, step: int, learning_rate: float, is_stop_requested: bool) -> tuple[float, bool]:
         """Take one step.
@@ -89,6 +91,7 @@ def _compile(
     communicator: Communicator,
     input_shape: tuple[int, int, int],
     augmentation: DeviceAugmentation | None,
+    regions: np.ndarray | None,
 ) -> Callable[..., Any]:
     import tensorflow as tf
 
@@ -100,6 +103,7 @@ def _compile(
         focal_gamma=settings.focal_gamma,
         tversky_alpha=settings.tversky_alpha,
         tversky_beta=settings.tversky_beta,
+        regions=regions,
         communicator=communicator,
     )
     signature = [

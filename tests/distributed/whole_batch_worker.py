@@ -12,7 +12,8 @@ from dist_training.feed import rank_share
 
 SHAPE, CLASSES = (6, 8, 2), 4
 REGIONS = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], bool)
-LOSSES = ("batch_dice", "batch_dice_cross_entropy", "dice_focal")
+LOSSES = {"batch_dice": None, "batch_dice_cross_entropy": REGIONS}
+"""Of classes, and of one sigmoid a region."""
 
 
 def step_data(samples: int) -> tuple[np.ndarray, np.ndarray]:
@@ -36,24 +37,31 @@ def share(samples: int, rank: int, world_size: int) -> tuple[np.ndarray, np.ndar
     return np.zeros((1, *SHAPE)), np.full((1, *SHAPE[:2]), -1, np.int32), np.zeros(1)
 
 
-def parts(name: str, samples: int, communicator: Any, regions: np.ndarray | None) -> dict[str, np.ndarray]:
+def parts(name: str, communicator: Any) -> dict[str, np.ndarray]:
+    """Give this rank's loss and gradients of a step of five samples and of one of two."""
     import tensorflow as tf
 
     from dist_training.losses import build_loss
 
+    regions = LOSSES[name]
     outputs = CLASSES if regions is None else regions.shape[1]
     loss = build_loss(name, outputs, regions=regions, communicator=communicator)
     weights = [tf.Variable(weight) for weight in start_weights(outputs)]
 
-    @tf.function
-    def step(images: Any, classes: Any, present: Any) -> tuple[Any, list[Any]]:
+    @tf.function(reduce_retracing=True)
+    def step(images: Any, classes: Any, present: Any, inverse_count: Any) -> tuple[Any, list[Any]]:
         with tf.GradientTape() as tape:
             fine, coarse = (tf.einsum("nhwc,ck->nhwk", images, weight) for weight in weights)
-            part = loss([fine, coarse[:, ::2, ::2]], classes, present, 1 / samples)
+            part = loss([fine, coarse[:, ::2, ::2]], classes, present, inverse_count)
         return part, tape.gradient(part, weights)
 
-    part, gradients = step(*map(tf.constant, share(samples, communicator.rank, communicator.world_size)))
-    return {"loss": part.numpy(), "fine": gradients[0].numpy(), "coarse": gradients[1].numpy()}
+    found = {}
+    for samples in (5, 2):
+        given = (*share(samples, communicator.rank, communicator.world_size), np.float64(1 / samples))
+        part, (fine, coarse) = step(*map(tf.constant, given))
+        values = {"loss": part, "fine": fine, "coarse": coarse}
+        found |= {f"{name} {samples} {what}": value.numpy() for what, value in values.items()}
+    return found
 
 
 def main() -> None:
@@ -61,14 +69,8 @@ def main() -> None:
 
     communicator = build_communicator(int(os.environ.get("HOROVOD_SIZE", "1")))
     configure_devices(communicator, threads=1)
-    found = {
-        f"{name} {samples} {kind} {what}": value
-        for name in LOSSES
-        for samples in (5, 2)
-        for kind, regions in (("classes", None), ("regions", REGIONS))
-        for what, value in parts(name, samples, communicator, regions).items()
-    }
-    np.savez(Path(sys.argv[1]) / f"rank-{communicator.rank}.npz", **found)
+    found = [parts(name, communicator) for name in LOSSES]
+    np.savez(Path(sys.argv[1]) / f"rank-{communicator.rank}.npz", **found[0], **found[1])
 
 
 if __name__ == "__main__":
