@@ -45,10 +45,15 @@ def test_one_sigmoid_a_region_learns_and_predicts_composite_labels(dataset: Prep
     folder = RunFolder(tmp_path / "run")
     folder.create()
     settings = TrainingSettings(
-        epochs=25, batch_size_per_worker=6, learning_rate=0.02, loss="batch_dice_cross_entropy", region_outputs=True
+        epochs=30,
+        batch_size_per_worker=4,
+        reference_batch_size=4,
+        learning_rate=0.02,
+        loss="batch_dice_cross_entropy",
+        region_outputs=True,
     )
-    result = train(dataset, UNetSettings(depth=1, base_filters=4), settings, folder, SoloCommunicator())
-    assert result.best_dice is not None and result.best_dice > 0.9
+    result = train(dataset, UNetSettings(depth=1, base_filters=8, groups=2), settings, folder, SoloCommunicator())
+    assert result.best_dice is not None and result.best_dice > 0.8
     _, card = read_model_card(folder.path)
     assert (card.num_outputs, card.regions) == (2, REGIONS)
     assert card.outputs == NetworkOutputs.of_regions(LABELS, REGIONS)
@@ -62,4 +67,4 @@ def test_one_sigmoid_a_region_learns_and_predicts_composite_labels(dataset: Prep
     assert set(np.unique(predicted)) == set(LABELS.values())
     for values in REGIONS.values():
         mine, theirs = np.isin(predicted, values), np.isin(reference, values)
-        assert 2 * (mine & theirs).sum() / (mine.sum() + theirs.sum()) > 0.85
+        assert 2 * (mine & theirs).sum() / (mine.sum() + theirs.sum()) > 0.8
