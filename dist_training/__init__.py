@@ -17,6 +17,7 @@ __all__ = [
     "metrics",
     "model_card",
     "optimizers",
+    "outputs",
     "plan",
     "run",
     "run_folder",

@@ -88,6 +88,14 @@ class NetworkOutputs:
         """
         return {name: tuple(class_values[index] for index in part) for name, part in self.regions.items()}
 
+    def scored_names(self, labels: Mapping[str, int]) -> list[str]:
+        """Name what validation scores: the regions, or the labels of the foreground classes in their order.
+
+        Args:
+            labels: {name: value}, background 0 included.
+        """
+        return list(self.regions) if self.kind == "regions" else sorted(labels, key=labels.__getitem__)[1:]
+
     @property
     def loss_regions(self) -> np.ndarray | None:
         """What ``build_loss`` takes as ``regions``."""

@@ -10,6 +10,7 @@ from typing import Any
 from dist_training.architectures import NetworkSettings
 from dist_training.checkpoints import Checkpoint
 from dist_training.errors import CheckpointError, ConfigurationError, TensorFlowMissingError, TooManyWorkersError
+from dist_training.outputs import outputs_of
 from dist_training.settings import TrainingSettings
 from imgmed import AugmentationSettings, PreparedDataset
 
@@ -17,6 +18,7 @@ __all__ = [
     "check_checkpoint",
     "check_class_weights",
     "check_normalisation",
+    "check_outputs",
     "check_task",
     "check_tensorflow",
     "check_workers",
@@ -115,6 +117,15 @@ def check_class_weights(dataset: PreparedDataset, settings: TrainingSettings) ->
             f"training.class_weights must be one number for each of {len(names)} classes ({', '.join(names)}); "
             f"received {len(weights)}"
         )
+
+
+def check_outputs(dataset: PreparedDataset, settings: TrainingSettings) -> None:
+    """Refuse outputs for regions where the dataset has none, or none that tell its labels apart.
+
+    Raises:
+        ConfigurationError: naming the labels.
+    """
+    outputs_of(dataset.labels, dataset.description.regions, has_regions=settings.region_outputs)
 
 
 def run_facts(

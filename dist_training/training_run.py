@@ -377,8 +377,7 @@ class TrainingRun:
         )
 
     def _per_label(self, score: ValidationScore | None) -> Mapping[str, float | None]:
-        name_of = {value: name for name, value in self.dataset.labels.items()}
-        names = list(self.outputs.regions) or [name_of[value] for value in self.dataset.class_values[1:]]
+        names = self.outputs.scored_names(self.dataset.labels)
         values = score.dice_per_class if score is not None else np.full(len(names), np.nan)
         return {name: _json_number(dice) for name, dice in zip(names, values, strict=True)}
 

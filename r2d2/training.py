@@ -17,6 +17,7 @@ from dist_training.plan import (
     check_checkpoint,
     check_class_weights,
     check_normalisation,
+    check_outputs,
     check_task,
     check_tensorflow,
     check_workers,
@@ -177,6 +178,7 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
     check_workers(dataset, settings, world_size)
     check_normalisation(configuration.network, settings)
     check_class_weights(dataset, settings)
+    check_outputs(dataset, settings)
     folder = RunFolder(configuration.run_dir or free_run_folder(dataset))
     if is_resumed:
         folder.check_resumable()

@@ -46,14 +46,15 @@ def classes_at(classes: Any, height: int | None, width: int | None) -> Any:
     """
     from keras import ops
 
-    sizes, wanted = tuple(classes.shape[1:]), (height, width)
-    if sizes == wanted:
+    sizes = tuple(classes.shape[1:])
+    if sizes == (height, width):
         return classes
-    if None in (*sizes, *wanted) or any(w > s for w, s in zip(wanted, sizes, strict=True)):
+    if height is None or width is None or None in sizes or height > sizes[0] or width > sizes[1]:
         raise ConfigurationError(
             f"each of a network's outputs must be at most as large as its input, of known size; received outputs of "
-            f"{wanted} for class maps of {sizes}"
+            f"{(height, width)} for class maps of {sizes}"
         )
+    wanted = (height, width)
     blocks = [_block(size, count) for size, count in zip(sizes, wanted, strict=True)]
     missing = [block * count - size for block, count, size in zip(blocks, wanted, sizes, strict=True)]
     margins = [(pixels // 2, pixels - pixels // 2) for pixels in missing]

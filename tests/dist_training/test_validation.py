@@ -114,5 +114,25 @@ def test_a_case_without_a_class_is_left_out_of_its_mean(tmp_path: Path) -> None:
     np.testing.assert_allclose(score.dice_per_class, [1.0, 2 / 3], rtol=1e-12)
 
 
+def test_regions_are_scored_as_the_unions_of_their_labels(dataset: PreparedDataset, thresholds: list[float]) -> None:
+    table = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], bool)  # organ and lesion; lesion and vessel
+    score = validate(
+        lambda images: np.digitize(images[..., 0], thresholds),
+        SliceFeed(dataset, dataset.splits.validation, dataset.splits.train),
+        num_classes=4,
+        regions=table,
+        batch_size=5,
+        communicator=SoloCommunicator(),
+    )
+    rows = []
+    for case_id in dataset.splits.validation:
+        prediction = np.digitize(normalised(dataset, case_id), thresholds)
+        reference = np.searchsorted([0, 1, 2, 7], dataset.label_map(case_id))
+        pairs = [(np.isin(reference, part), np.isin(prediction, part)) for part in ([1, 2], [2, 3])]
+        rows.append([2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in pairs])
+    assert score is not None
+    np.testing.assert_allclose(score.dice_per_class, np.mean(rows, axis=0), rtol=1e-12)
+
+
 def test_no_validation_slices_have_no_score(dataset: PreparedDataset, thresholds: list[float]) -> None:
     assert run(dataset, thresholds, 4, case_ids=()) is None
