@@ -51,6 +51,7 @@ class Share(keras.utils.PyDataset):
         return self.x[mine], self.y[mine]
 
     def on_epoch_end(self) -> None:
+        """Shuffle anew; Keras calls it."""
         self.epoch += 1
 
 
@@ -63,8 +64,8 @@ def main() -> None:
 
     job = join_job()  # rank and number of workers; one worker without horovodrun
     configure_devices(job)
-    x, y = two_moons(1024)
-    x_test, y_test = two_moons(1280)[0][1024:], two_moons(1280)[1][1024:]
+    points, classes = two_moons(1280)
+    x, y, x_test, y_test = points[:1024], classes[:1024], points[1024:], classes[1024:]
 
     model = keras.Sequential(
         [
@@ -92,7 +93,7 @@ def main() -> None:
         callbacks=[
             BroadcastCallback(job),
             MetricReductionCallback(job),
-            LearningRateWarmupCallback(0.02, warmup_epochs=1, communicator=job),
+            LearningRateWarmupCallback(0.02, base=0.002, warmup_epochs=1, communicator=job),
             stop,
             checkpoint,
         ],

@@ -163,3 +163,16 @@ def test_batch_normalisation_is_that_of_the_whole_batch(results: Results, worker
             np.testing.assert_allclose(rank[f"sum {number}"], whole, rtol=1e-9, atol=1e-9)
         for number, whole in enumerate(w for layer in layers for w in layer.non_trainable_variables):
             np.testing.assert_allclose(rank[f"statistic {number}"], whole, rtol=1e-9, atol=1e-9)
+
+
+def test_the_example_runs_and_goes_on(tmp_path: Path) -> None:
+    """Two workers interrupted after an epoch, against one worker without a break; float32, hence the tolerance."""
+    example = [sys.executable, str(PROGRAM.parents[2] / "examples" / "distributed_keras.py")]
+    for out, workers, epochs in (("two", 2, 1), ("two", 2, 2), ("one", 1, 2)):
+        command = [*example, "--out", str(tmp_path / out), "--epochs", str(epochs)]
+        done = run(command if workers == 1 else horovodrun(workers, *command), tmp_path, timeout=600)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        assert f"{workers} workers, from epoch {epochs - 1 if out == 'two' else 0}: completed" in done.stdout
+    two, one = (keras.models.load_model(tmp_path / out / "model.keras") for out in ("two", "one"))
+    points = np.random.default_rng(1).normal(size=(50, 2))
+    np.testing.assert_allclose(two(points), one(points), rtol=2e-2, atol=2e-2)
