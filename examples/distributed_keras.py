@@ -67,10 +67,11 @@ def main() -> None:
     points, classes = two_moons(1280)
     x, y, x_test, y_test = points[:1024], classes[:1024], points[1024:], classes[1024:]
 
+    keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
             keras.Input((2,)),
-            keras.layers.Dense(16),
+            keras.layers.Dense(16, use_bias=False),  # the normalisation would cancel it
             SyncBatchNormalisation(communicator=job),
             keras.layers.Activation("relu"),
             keras.layers.Dense(2),
