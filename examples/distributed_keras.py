@@ -89,6 +89,7 @@ def main() -> None:
         Share(x, y, job.rank, job.world_size, first_epoch),
         validation_data=(x_test[job.rank :: job.world_size], y_test[job.rank :: job.world_size]),
         initial_epoch=first_epoch,
+        shuffle=False,  # else Keras shuffles the batches of a PyDataset, with each process's own generator
         epochs=arguments.epochs,
         verbose=0,
         callbacks=[
