@@ -64,8 +64,9 @@ class BroadcastCallback(keras.callbacks.Callback):
             raise ConfigurationError("; ".join(faults))
         for rank, (_, other) in enumerate(ranks):
             if other != ranks[0][1]:
+                difference = _difference(other, ranks[0][1])
                 raise ConfigurationError(
-                    f"all ranks must train the same model and optimizer; rank {rank} has {_difference(other, ranks[0][1])}"
+                    f"all ranks must train the same model and optimizer; rank {rank} has {difference}"
                 )
         is_main = self._communicator.rank == 0
         _assign(variables, self._communicator.broadcast_object(_values(variables) if is_main else None))
@@ -118,7 +119,7 @@ def weighted_means(logs: Sequence[Mapping[str, float]], samples: Sequence[Mappin
     Returns:
         The mean over the ranks that report a name and have samples; the plain one where no rank has any.
 
-    >>> weighted_means([{"loss": 1.0}, {"loss": 4.0}], [{"training": 2, "validation": 0}, {"training": 1, "validation": 0}])
+    >>> weighted_means([{"loss": 1.0}, {"loss": 4.0}], [{"training": 2}, {"training": 1}])
     {'loss': 2.0}
     """
     means = {}
