@@ -45,7 +45,7 @@ def build(settings: CustomSettings, input_channels: int, num_outputs: int, seed:
     if not _is_functional(model):
         model = _wrap(model, input_channels, settings.build)
     _check_shapes(model, input_channels, num_outputs, settings.build)
-    return model
+    return _with_precise_logits(model)
 
 
 def import_module_of(settings: CustomSettings) -> Any:
@@ -107,6 +107,18 @@ def _wrap(model: keras.Model, input_channels: int, name: str) -> keras.Model:
             f"{name} gives a {type(model).__name__} that does not take images (N, H, W, {input_channels}): {error}"
         ) from error
     return keras.Model(images, outputs, name=f"{model.name}_on_images")
+
+
+def _with_precise_logits(model: keras.Model) -> keras.Model:
+    """Give the logits the precision of the weights, also under mixed precision: the loss is computed from them."""
+    precision = keras.config.dtype_policy().variable_dtype
+    if all(keras.backend.standardize_dtype(logits.dtype) == precision for logits in model.outputs):
+        return model
+    cast = [
+        keras.layers.Identity(dtype=precision, name=f"precise{number}")(logits)
+        for number, logits in enumerate(model.outputs)
+    ]
+    return keras.Model(model.inputs[0], cast if len(cast) > 1 else cast[0], name=model.name)
 
 
 def _check_shapes(model: keras.Model, input_channels: int, num_outputs: int, name: str) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dist_training.architectures import CustomSettings, FCNSettings
 from imgmed import AugmentationSettings
