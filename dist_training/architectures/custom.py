@@ -45,7 +45,9 @@ def build(settings: CustomSettings, input_channels: int, num_outputs: int, seed:
     if not _is_functional(model):
         model = _wrap(model, input_channels, settings.build)
     _check_shapes(model, input_channels, num_outputs, settings.build)
-    return _with_precise_logits(model)
+    model = _with_precise_logits(model)
+    _check_readable(model, settings.build)
+    return model
 
 
 def import_module_of(settings: CustomSettings) -> Any:
@@ -119,6 +121,18 @@ def _with_precise_logits(model: keras.Model) -> keras.Model:
         for number, logits in enumerate(model.outputs)
     ]
     return keras.Model(model.inputs[0], cast if len(cast) > 1 else cast[0], name=model.name)
+
+
+def _check_readable(model: keras.Model, name: str) -> None:
+    """Refuse a network that could be trained for hours, but not saved and read again."""
+    try:
+        keras.Model.from_config(model.get_config())
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigurationError(
+            f"{name} gives a network that could not be read again once it is saved ({reason}); a layer of your own needs "
+            "@keras.saving.register_keras_serializable() and get_config, and a Lambda layer should be one"
+        ) from error
 
 
 def _check_shapes(model: keras.Model, input_channels: int, num_outputs: int, name: str) -> None:

@@ -20,7 +20,7 @@ from dist_training.architectures import (
     read_network,
     stages,
 )
-from dist_training.errors import ConfigurationError, WeightsError
+from dist_training.errors import ConfigurationError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -38,16 +38,29 @@ def plain(input_channels, num_outputs, filters=4):
 def sequential(input_channels, num_outputs):
     return keras.Sequential([layers.Conv2D(4, 3, padding="same"), layers.Dropout(0.5), layers.Conv2D(num_outputs, 1)])
 
-class Subclass(keras.Model):
+class WithoutConfig(keras.Model):
     def __init__(self, num_outputs):
         super().__init__()
+        self.num_outputs = num_outputs
         self.convolution = layers.Conv2D(num_outputs, 3, padding="same")
 
     def call(self, images):
         return self.convolution(images)
 
+@keras.saving.register_keras_serializable(package="my_networks")
+class Subclass(WithoutConfig):
+    def get_config(self):
+        return {"num_outputs": self.num_outputs}
+
 def subclass(input_channels, num_outputs):
     return Subclass(num_outputs)
+
+def without_config(input_channels, num_outputs):
+    return WithoutConfig(num_outputs)
+
+def with_lambda(input_channels, num_outputs):
+    images = keras.Input((None, None, input_channels))
+    return keras.Model(images, layers.Conv2D(num_outputs, 1)(layers.Lambda(lambda maps: 2 * maps)(images)))
 
 def two_logits(input_channels, num_outputs):
     images = keras.Input((None, None, input_channels))
@@ -162,6 +175,14 @@ def test_what_does_not_fit_is_refused_with_the_reason(build, message):
         build_network(CustomSettings(build=build), 2, 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"), [("without_config", "get_config"), ("with_lambda", "Lambda layer should be one")]
+)
+def test_what_could_not_be_read_again_is_refused_before_it_is_trained(name, message):
+    with pytest.raises(ConfigurationError, match=f"could not be read again once it is saved .*{message}"):
+        build_network(own(name), 1, 2)
+
+
 def test_options_that_the_function_does_not_take_are_refused():
     with pytest.raises(
         ConfigurationError, match=r"with the options {'depth': 3}, which it does not take: got an unexp"
@@ -240,6 +261,3 @@ def test_a_model_of_plain_layers_is_read_without_its_module(tmp_path):
     elsewhere = CustomSettings(build="nowhere:plain")
     read = read_network(tmp_path / "model.keras", elsewhere)
     np.testing.assert_array_equal(read.get_weights()[0], model.get_weights()[0])
-    keras.Model.save(build_network(own("subclass"), 1, 2), tmp_path / "subclass.keras")
-    with pytest.raises(WeightsError, match=r"subclass\.keras: the network nowhere:plain is in the module nowhere"):
-        read_network(tmp_path / "subclass.keras", elsewhere)
