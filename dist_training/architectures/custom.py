@@ -130,8 +130,8 @@ def _check_readable(model: keras.Model, name: str) -> None:
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigurationError(
-            f"{name} gives a network that could not be read again once it is saved ({reason}); a layer of your own needs "
-            "@keras.saving.register_keras_serializable() and get_config, and a Lambda layer should be one"
+            f"{name} gives a network that could not be read again once it is saved ({reason}); a layer of your own "
+            "needs @keras.saving.register_keras_serializable() and get_config, and a Lambda layer should be one"
         ) from error
 
 
