@@ -79,7 +79,7 @@ def _find(settings: CustomSettings) -> Callable[..., Any]:
         raise ConfigurationError(
             f"{module.__file__} has no function {name}; its functions: {', '.join(names) or 'none'}"
         )
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def _check_arguments(function: Callable[..., Any], settings: CustomSettings) -> None:
