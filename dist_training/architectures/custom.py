@@ -45,6 +45,8 @@ def build(settings: CustomSettings, input_channels: int, num_outputs: int, seed:
     if not _is_functional(model):
         model = _wrap(model, input_channels, settings.build)
     _check_shapes(model, input_channels, num_outputs, settings.build)
+    model = _with_precise_logits(model)
+    _check_readable(model, settings.build)
     return model
 
 
@@ -77,7 +79,7 @@ def _find(settings: CustomSettings) -> Callable[..., Any]:
         raise ConfigurationError(
             f"{module.__file__} has no function {name}; its functions: {', '.join(names) or 'none'}"
         )
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def _check_arguments(function: Callable[..., Any], settings: CustomSettings) -> None:
@@ -107,6 +109,30 @@ def _wrap(model: keras.Model, input_channels: int, name: str) -> keras.Model:
             f"{name} gives a {type(model).__name__} that does not take images (N, H, W, {input_channels}): {error}"
         ) from error
     return keras.Model(images, outputs, name=f"{model.name}_on_images")
+
+
+def _with_precise_logits(model: keras.Model) -> keras.Model:
+    """Give the logits the precision of the weights, also under mixed precision: the loss is computed from them."""
+    precision = keras.config.dtype_policy().variable_dtype
+    if all(keras.backend.standardize_dtype(logits.dtype) == precision for logits in model.outputs):
+        return model
+    cast = [
+        keras.layers.Identity(dtype=precision, name=f"precise{number}")(logits)
+        for number, logits in enumerate(model.outputs)
+    ]
+    return keras.Model(model.inputs[0], cast if len(cast) > 1 else cast[0], name=model.name)
+
+
+def _check_readable(model: keras.Model, name: str) -> None:
+    """Refuse a network that could be trained for hours, but not saved and read again."""
+    try:
+        keras.Model.from_config(model.get_config())
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigurationError(
+            f"{name} gives a network that could not be read again once it is saved ({reason}); a layer of your own "
+            "needs @keras.saving.register_keras_serializable() and get_config, and a Lambda layer should be one"
+        ) from error
 
 
 def _check_shapes(model: keras.Model, input_channels: int, num_outputs: int, name: str) -> None:

@@ -31,8 +31,8 @@ def build(settings: FCNSettings, input_channels: int, num_outputs: int, seed: in
     that sum enlarged eightfold: transposed convolutions without bias (4, 4 and 16 pixels wide), which start as
     bilinear interpolation and are learned. With stride 16, pool3 is left out and the enlarging 16-fold; with
     stride 32, so is pool4, and the scores of fc7 are enlarged 32-fold. Other weights are drawn as He et al. (2015)
-    say, or read (see ``vgg``). The reference pads images by 100 pixels and crops; here every convolution pads ``same``, and
-    images whose height or width is no multiple of 32 are padded with zeros and the logits cropped back.
+    say, or read (see ``vgg``). The reference pads images by 100 pixels and crops; here every convolution pads
+    ``same``, and images whose height or width is no multiple of 32 are padded with zeros and the logits cropped back.
 
     Args:
         settings: trunk, stride, width, dropout and pretrained weights.

@@ -35,7 +35,7 @@ def prediction_network(model: "keras.Model") -> "keras.Model":
 
 
 def check_sizes(model: "keras.Model", sizes: Iterable[tuple[int, int]]) -> None:
-    """Refuse a network that cannot take images of some size, or gives logits of another one; computes nothing.
+    """Refuse a network that cannot take images of some size, or gives logits of another one, by trying an empty image.
 
     Networks of ours take any; one of the user's own may not.
 
@@ -54,7 +54,7 @@ def check_sizes(model: "keras.Model", sizes: Iterable[tuple[int, int]]) -> None:
     predicting = prediction_network(model)
     channels, outputs = predicting.input_shape[-1], predicting.output_shape[-1]
     for height, width in sorted(set(sizes)):
-        images = keras.KerasTensor((1, height, width, channels), dtype=predicting.inputs[0].dtype)
+        images = keras.ops.zeros((1, height, width, channels), dtype=predicting.inputs[0].dtype)
         try:
             shape = tuple(keras.ops.shape(predicting(images)))
         except Exception as error:

@@ -61,9 +61,11 @@ def test_number_of_parameters_of_the_default():
 
 
 @pytest.mark.parametrize("size", [(32, 64), (37, 50)])
-@pytest.mark.parametrize("trunk", ["vgg16", "vgg19"])
-def test_equals_an_independent_implementation(trunk, size):
-    model = build_network(FCNSettings(trunk=trunk, width=0.03), 2, 3)
+@pytest.mark.parametrize(
+    ("trunk", "stride", "joined"), [("vgg16", 8, (4, 3)), ("vgg19", 8, (4, 3)), ("vgg16", 16, (4,)), ("vgg16", 32, ())]
+)
+def test_equals_an_independent_implementation(trunk, stride, joined, size):
+    model = build_network(FCNSettings(trunk=trunk, width=0.03, stride=stride), 2, 3)
     rng = np.random.default_rng(1)
     model.set_weights([weight + rng.normal(0, 0.05, weight.shape) for weight in model.get_weights()])
     weights = weights_by_layer(model)
@@ -76,22 +78,22 @@ def test_equals_an_independent_implementation(trunk, size):
         maps = pools[block] = maximum_pooling(maps)
     maps = relu(convolution(relu(convolution(maps, *weights["fc6"])), *weights["fc7"]))
     scores = convolution(maps, *weights["score_fc7"])
-    for block in (4, 3):
+    for block in joined:
         enlarged = transposed_convolution(scores, *weights[f"enlarge_to_pool{block}"], stride=2)
         scores = enlarged + convolution(pools[block], *weights[f"score_pool{block}"])
-    expected = crop(transposed_convolution(scores, *weights["logits"], stride=8), size)
+    expected = crop(transposed_convolution(scores, *weights["logits"], stride=stride), size)
 
     np.testing.assert_allclose(np.asarray(model(inputs)), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("factor", [2, 8])
+@pytest.mark.parametrize("factor", [2, 8, 16, 32])
 def test_enlarging_starts_as_bilinear_interpolation(factor):
     layer = keras.layers.Conv2DTranspose(
         2, 2 * factor, strides=factor, padding="same", use_bias=False, kernel_initializer=Bilinear()
     )
-    maps = images(1, 6, 7, 2)
+    maps = images(1, 4, 5, 2)
     enlarged = np.asarray(layer(maps))[0]
-    size = (7 * factor, 6 * factor)  # OpenCV: columns first; its pixels are squares with centres at halves, as here
+    size = (5 * factor, 4 * factor)  # OpenCV: columns first; its pixels are squares with centres at halves, as here
     expected = np.stack([cv2.resize(maps[0, :, :, c], size, interpolation=cv2.INTER_LINEAR) for c in range(2)], axis=-1)
     inner = slice(factor, -factor)  # beyond, OpenCV repeats the border and a convolution sees zeros
     np.testing.assert_allclose(enlarged[inner, inner], expected[inner, inner], atol=1e-5)
