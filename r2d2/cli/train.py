@@ -38,8 +38,8 @@ def train(
 ) -> None:
     """Train a network on a prepared dataset."""
     quiet_tensorflow(verbose)
-    options = {"dataset": _text(dataset), "run_dir": _text(run_dir), "workers": workers, "threads": threads}
-    options["training.max_minutes"] = max_minutes
+    options: dict[str, Any] = {"dataset": _text(dataset), "run_dir": _text(run_dir), "workers": workers}
+    options |= {"threads": threads, "training.max_minutes": max_minutes}
     launched = launched_world_size()
     if launched is not None and launched > 1:
         if hosts is not None or max_restarts:
