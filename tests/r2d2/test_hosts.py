@@ -16,7 +16,7 @@ def test_hosts_are_read_in_order() -> None:
     assert parse_hosts("one:2, 10.0.0.7:16") == (Host("one", 2), Host("10.0.0.7", 16))
 
 
-@pytest.mark.parametrize("text", ["", "one", "one:", ":2", "one:0", "one:-1", "one:two", "one:2,", "-oProxyCommand=x:2"])
+@pytest.mark.parametrize("text", ["", "one", "one:", ":2", "one:0", "one:-1", "one:two", "one:2,", "-oProxyJump=x:2"])
 def test_what_is_not_written_so_is_refused(text: str) -> None:
     with pytest.raises(LaunchError, match="must be like one:2,other:4") as error:
         parse_hosts(text)
@@ -53,7 +53,7 @@ def test_a_host_that_does_not_answer_ssh_is_named_within_seconds() -> None:
 
 
 def test_the_command_line_says_it_in_one_line_and_makes_no_run_folder(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "r2d2", "train", "--run-dir", str(tmp_path / "run"), "--hosts", "nowhere.invalid:2"]
+    command = [sys.executable, "-m", "r2d2", "train", "--run-dir", "run", "--hosts", "nowhere.invalid:2"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("r2d2: 1 of 1 hosts cannot be used: nowhere.invalid")
