@@ -103,21 +103,23 @@ def test_a_failure_of_its_own_is_not_tried_again(small_dataset: PreparedDataset,
     assert events_of(folder, "restart") == []
 
 
-@pytest.mark.parametrize("launcher", ["r2d2", "horovodrun"])
+@pytest.mark.parametrize("launcher", ["r2d2", "r2d2 and all its processes", "horovodrun"])
 def test_sigusr1_of_a_batch_system_stops_with_a_checkpoint(
     small_dataset: PreparedDataset, tmp_path: Path, start_job: Start, launcher: str
 ) -> None:
-    """To the launcher, as to a horovodrun: that dies of it, but its workers then get SIGTERM, and five seconds."""
+    """A horovodrun that was typed dies of it, but its workers then get SIGTERM, and five seconds."""
     folder = RunFolder(tmp_path / "run")
     command = train(small_dataset, folder.path, "training.epochs=100000")
-    job = start_job([*command, "--workers", "2"] if launcher == "r2d2" else horovodrun(2, *command))
+    job = start_job(horovodrun(2, *command) if launcher == "horovodrun" else [*command, "--workers", "2"])
     wait_for(lambda: is_running_since(folder, 0), 180, "an epoch")
     workers = workers_of(job, 2)
-    job.send_signal(signal.SIGUSR1)
+    others = psutil.Process(job.pid).children(recursive=True) if "all" in launcher else []
+    for process in (job, *others):
+        process.send_signal(signal.SIGUSR1)
     code = job.wait(60)
     wait_for(lambda: not any(worker.is_running() for worker in workers), 30, "the workers' end")
     state = exit_state(folder)
-    expected = (130, "signal SIGUSR1") if launcher == "r2d2" else (-signal.SIGUSR1, "signal SIGTERM")
+    expected = (-signal.SIGUSR1, "signal SIGTERM") if launcher == "horovodrun" else (130, "signal SIGUSR1")
     assert (code, state["reason"]) == expected
     assert state["state"] == "stopped_early"
     assert events_of(folder, "checkpoint")[-1]["step"] == events_of(folder, "step")[-1]["step"]
