@@ -28,6 +28,9 @@ __all__ = ["INTERRUPTED", "WORKER_LOST", "launch"]
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 INTERRUPTED = 130
+# A batch system may signal every process of a job. horovodrun would die of these two at once, and take the workers
+# along within five seconds; where they are ignored, this process alone stops the run, in the time that it needs.
+SHIELDED = ("sh", "-c", "trap '' HUP USR1; exec \"$@\"", "sh")
 POLL_SECONDS = 0.2
 KILL_AFTER_SECONDS = 10.0
 
@@ -42,8 +45,8 @@ def launch(
     """Run the plan's workers, several under ``horovodrun``, and follow them to their end.
 
     The workers are in sessions of their own, so that Ctrl-C reaches only this process, which stops the run from
-    inside (control.json): after the step in progress, with a checkpoint. So do SIGTERM, SIGHUP and SIGUSR1. A second
-    signal ends it at once.
+    inside (control.json): after the step in progress, with a checkpoint. So do SIGTERM, SIGHUP and SIGUSR1. A further
+    Ctrl-C ends it at once.
 
     Args:
         plan: an opened run.
@@ -71,7 +74,7 @@ def launch(
             plan = replace(plan, is_resumed=True)
     for event in follow_events(folder.events, offset):
         on_event(event)
-    return _outcome(folder, end, len(interruptions))
+    return _outcome(folder, end, _is_impatient(interruptions))
 
 
 def _run_once(
@@ -128,7 +131,7 @@ def _command(plan: RunPlan) -> list[str]:
     if horovodrun is None:
         raise LaunchError("horovodrun is not on the PATH; run 'make install', or train with --workers 1")
     hosts = [] if plan.hosts is None else ["-H", plan.hosts]
-    return [horovodrun, "-np", str(plan.world_size), *hosts, *worker]
+    return [*SHIELDED, horovodrun, "-np", str(plan.world_size), *hosts, *worker]
 
 
 @contextlib.contextmanager
@@ -169,7 +172,7 @@ def _follow(
             is_stopping = True
             request_stop(folder.control, f"signal {signal.Signals(interruptions[0]).name}")
             on_notice("stopping after this step, with a checkpoint; Ctrl-C again ends it at once")
-        if len(interruptions) > 1:
+        if _is_impatient(interruptions):
             on_notice("ending the workers")
             return
         time.sleep(POLL_SECONDS)
@@ -190,13 +193,18 @@ def _end(process: subprocess.Popen[bytes], workers: list[psutil.Process]) -> Non
     process.wait()
 
 
-def _outcome(folder: RunFolder, end: JobEnd, interruptions: int) -> dict[str, Any]:
+def _is_impatient(interruptions: list[int]) -> bool:
+    """Whether Ctrl-C came after another signal; closing terminals and batch systems repeat theirs without a wish."""
+    return signal.SIGINT in interruptions[1:]
+
+
+def _outcome(folder: RunFolder, end: JobEnd, is_impatient: bool) -> dict[str, Any]:
     outcome = folder.read_exit()
     if outcome is not None and outcome["state"] in ("completed", "stopped_early"):
         return outcome
     again = f"go on from the last checkpoint with: r2d2 train --run-dir {folder.path} --resume"
-    if interruptions > 1:
-        reason = "ended at once, as asked by a second signal"
+    if is_impatient:
+        reason = "ended at once, as asked by a second Ctrl-C"
         folder.write_exit("cancelled", reason=reason, time=time.time())
         raise LaunchError(f"{reason}; {again}", INTERRUPTED)
     if outcome is not None and end.rank in (None, 0):  # rank 0 failed first, and has said why

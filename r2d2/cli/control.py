@@ -52,7 +52,8 @@ def _check_running(folder: RunFolder) -> None:
     from dist_training.errors import RunFolderError
     from r2d2.errors import ConfigurationError
 
-    folder.check_resumable()
+    if not folder.holds_run():
+        raise ConfigurationError(f"{folder.path} holds no run; name the --run-dir of a training that is running")
     try:
         folder.check_unused()
     except RunFolderError:  # its record is being written: it runs

@@ -39,8 +39,8 @@ def train(
 ) -> None:
     """Train a network on a prepared dataset."""
     quiet_tensorflow(verbose)
-    options: dict[str, Any] = {"dataset": _text(dataset), "run_dir": _text(run_dir)}
-    options |= {"workers": workers, "threads": threads, "training.max_minutes": max_minutes}
+    options: dict[str, Any] = {"dataset": _text(dataset), "run_dir": _text(run_dir), "workers": workers}
+    options |= {"threads": threads, "training.max_minutes": max_minutes}
     launched = launched_world_size()
     if fold is not None:
         from r2d2.folds import fold_number

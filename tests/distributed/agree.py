@@ -1,0 +1,74 @@
+"""One rank of a test job: vote with the others and compare facts with them; each rank writes what it was told."""
+
+import importlib
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from dist_training.communicator import build_communicator
+from dist_training.control import Control, agreed, request_checkpoint, request_learning_rate
+from dist_training.errors import WorkersDifferError
+from dist_training.handshake import WorkerFacts, check_workers_agree, worker_facts
+
+DATASET, OUT = Path(sys.argv[1]), Path(sys.argv[2])
+CONFIGURATION = {"training": {"seed": 0, "epochs": 5}}
+
+
+def told(communicator, facts: WorkerFacts) -> str | None:
+    try:
+        check_workers_agree(communicator, facts)
+    except WorkersDifferError as error:
+        return str(error)
+    return None
+
+
+def handshakes(communicator) -> dict[str, str | None]:
+    rank, last = communicator.rank, communicator.world_size - 1
+    mine = worker_facts(lambda: (CONFIGURATION, DATASET))
+    answers = {"equal": told(communicator, mine)}
+    lacking = worker_facts(lambda: (CONFIGURATION, DATASET if rank != 1 else OUT / "not-there"))
+    answers["dataset absent on 1"] = told(communicator, lacking)
+    other = {"training": {"seed": 7 if rank == last else 0, "epochs": 5}}
+    answers["seed on the last"] = told(communicator, worker_facts(lambda: (other, DATASET)))
+    answers["dataset differs on 1"] = told(
+        communicator, worker_facts(lambda: (CONFIGURATION, DATASET if rank != 1 else OUT / "other"))
+    )
+    answers["keras on 1"] = told(communicator, replace(mine, code={**mine.code, "keras": "3.14.0"}) if rank else mine)
+    if rank == last:  # segeval is not imported yet: this rank finds the other copy
+        sys.path.insert(0, str(OUT / "code"))
+        importlib.invalidate_caches()
+    answers["code on the last"] = told(communicator, worker_facts(lambda: (CONFIGURATION, DATASET)))
+    return answers
+
+
+def votes(communicator) -> list[dict]:
+    """Steps with a request each, in float32 as in a run; the last is a signal on the last rank."""
+    path = OUT / "control.json"
+    control = Control(path if communicator.rank == 0 else None)
+    requests = [lambda: None, lambda: request_checkpoint(path, "a"), lambda: request_learning_rate(path, 1 / 3, "b")]
+    answers = []
+    with control.signals():
+        for step in range(5):
+            if communicator.rank == 0 and step < 3:
+                path.unlink(missing_ok=True)
+                requests[step]()
+            if communicator.rank == communicator.world_size - 1 and step == 4:
+                os.kill(os.getpid(), signal.SIGUSR1)
+            summed = communicator.sum_array(control.votes().astype(np.float32))
+            answers.append(asdict(agreed(summed)))
+    return [*answers, {"reason": control.shared_reason(communicator)}]
+
+
+def main() -> None:
+    communicator = build_communicator(int(os.environ["HOROVOD_SIZE"]))
+    answers = {"handshakes": handshakes(communicator), "votes": votes(communicator)}
+    (OUT / f"rank-{communicator.rank}.json").write_text(json.dumps(answers))
+
+
+if __name__ == "__main__":
+    main()

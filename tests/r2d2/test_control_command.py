@@ -1,0 +1,65 @@
+"""r2d2 control: what it writes, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dist_training.errors import ControlError
+from dist_training.events import EventLog
+from dist_training.run_folder import RunFolder
+from r2d2.cli import app
+from r2d2.errors import ConfigurationError
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    folder.config.write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("word", "request_"),
+    [
+        ("stop", {"request": "stop_early"}),
+        ("checkpoint", {"request": "checkpoint"}),
+        ("learning-rate=1e-4", {"request": "set_learning_rate", "learning_rate": 1e-4}),
+    ],
+)
+def test_a_running_training_is_asked(folder: RunFolder, word: str, request_: dict) -> None:
+    log = EventLog(folder.events)  # what a running training holds open
+    done = RUNNER.invoke(app, ["control", str(folder.path), word, "--reason", "test"])
+    log.close()
+    assert done.exit_code == 0, done.output
+    content = json.loads(folder.control.read_text())
+    assert len(content.pop("id")) > 8
+    assert content == {"schema_version": 1, "reason": "test", **request_}
+
+
+@pytest.mark.parametrize("word", ["dance", "learning-rate=fast", "learning-rate"])
+def test_other_words_are_refused(folder: RunFolder, word: str) -> None:
+    done = RUNNER.invoke(app, ["control", str(folder.path), word])
+    assert isinstance(done.exception, ConfigurationError)
+    assert repr(word) in str(done.exception)
+
+
+def test_a_negative_rate_is_refused(folder: RunFolder) -> None:
+    log = EventLog(folder.events)
+    done = RUNNER.invoke(app, ["control", str(folder.path), "learning-rate=-1"])
+    log.close()
+    assert isinstance(done.exception, ControlError)
+    assert not folder.control.exists()
+
+
+def test_a_run_that_does_not_run_is_not_asked(folder: RunFolder, tmp_path: Path) -> None:
+    done = RUNNER.invoke(app, ["control", str(folder.path), "stop"])
+    assert "is not running" in str(done.exception)
+    done = RUNNER.invoke(app, ["control", str(tmp_path / "none"), "stop"])
+    assert "holds no run" in str(done.exception)
+    assert not folder.control.exists()
+    assert not (tmp_path / "none").exists()
