@@ -4,8 +4,8 @@ Why compiled: on small maps NumPy cannot count fast enough for the whole overlap
 peer's time. `flatnonzero` pays 15 ns a run in mispredicted branches, `bincount` 3.4 ns a voxel, a comparison for each
 class 7 µs; OpenCV's `calcHist` takes 260 µs. A call of `confusion_matrix` with NumPy and now, in a loop over different
 real pairs on two shared cores of an Intel Xeon: hippocampi (62,827 voxels, 3 classes) 109 and 20 µs; nuclei (113,648
-voxels, 2 classes, for which bytes are added up) 59 and 28 µs; left atria (6.5 million) 6.9 and 1.6 ms; 512×512×300 voxels of 21 classes
-92 and 23 ms; noise of 3 classes 3.5 and 3.2 ns a voxel.
+voxels, 2 classes, for which bytes are added up) 59 and 28 µs; left atria (6.5 million) 6.9 and 1.6 ms; 512×512×300
+voxels of 21 classes 92 and 23 ms; noise of 3 classes 3.5 and 3.2 ns a voxel.
 
 The library is built with R2D2 (`make install`, `pip install`); `make counting` builds it alone in a plain checkout. It
 needs a C compiler and nothing of Python's, so that any Python 3 loads the same file.
