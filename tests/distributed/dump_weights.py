@@ -12,11 +12,11 @@ from dist_training.architectures import NetworkSettings
 from dist_training.communicator import build_communicator
 from dist_training.control import Control
 from dist_training.events import EventLog
-from dist_training.training_run import TrainingRun
-from dist_training.transfer import TransferSettings
 from dist_training.run_folder import RunFolder
 from dist_training.session import configure_devices
 from dist_training.settings import TrainingSettings
+from dist_training.training_run import TrainingRun
+from dist_training.transfer import TransferSettings
 from imgmed import AugmentationSettings, PreparedDataset
 
 
