@@ -15,7 +15,7 @@ from dist_training.session import versions
 from imgmed import Normalisation, PreparedDataset, ScanPreparation
 from imgmed.storage import sha256_of, write_json
 
-__all__ = ["ModelCard", "SourceCase", "Split", "read_model_card", "save_model"]
+__all__ = ["ModelCard", "SourceCase", "Split", "read_model_card", "read_start_card", "save_model"]
 
 Split = Literal["train", "validation", "test"]
 
@@ -177,6 +177,20 @@ def read_model_card(model: Path) -> tuple[Path, ModelCard]:
             "copy both again, or resume the run that was writing them"
         )
     return network, card
+
+
+def read_start_card(start: Path) -> ModelCard | None:
+    """Read the card of a network to start from; None for a .keras file without one, of which only the weights are known.
+
+    Args:
+        start: a run folder, or a .keras file.
+
+    Raises:
+        ModelError: there is no such network, or its card does not belong to it.
+    """
+    if start.suffix == ".keras" and start.is_file() and not start.with_suffix(".json").exists():
+        return None
+    return read_model_card(start)[1]
 
 
 def _first_line(error: Any) -> str:

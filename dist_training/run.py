@@ -13,6 +13,7 @@ from dist_training.communicator import Communicator
 from dist_training.control import Control, served_requests
 from dist_training.errors import WorkerLostError
 from dist_training.events import EventLog, Listener
+from dist_training.memory import explain_memory, host_memory_bytes
 from dist_training.run_folder import RunFolder
 from dist_training.session import log_to_file
 from dist_training.settings import TrainingSettings
@@ -83,7 +84,7 @@ def train(
             _record_end(folder, events, is_main, result.state, result.reason, best_dice=result.best_dice)
             return result
         except BaseException as error:
-            cause = _explain(error, communicator, folder)
+            cause = _explain(error, communicator, folder, settings)
             _log.error("the run failed: %s", cause, exc_info=error)
             state = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
             reason = str(cause) or type(cause).__name__
@@ -102,8 +103,14 @@ def _record_end(
         folder.write_exit(state, reason=reason, time=time.time(), **details)
 
 
-def _explain(error: BaseException, communicator: Communicator, folder: RunFolder) -> BaseException:
+def _explain(
+    error: BaseException, communicator: Communicator, folder: RunFolder, settings: TrainingSettings
+) -> BaseException:
     """Say in our words what TensorFlow, Horovod and the system say in theirs."""
+    world_size = communicator.world_size
+    memory = explain_memory(error, settings, world_size=world_size, memory_bytes=host_memory_bytes())
+    if memory is not None:
+        return memory
     text = f"{type(error).__name__} {error}"
     if communicator.world_size > 1 and "Horovod" in text:
         return WorkerLostError(

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -28,7 +29,7 @@ from dist_training.errors import DistTrainingError
 from dist_training.events import EventLog
 from dist_training.feed import Batch, SliceFeed, epoch_steps, prefetch
 from dist_training.learner import Learner
-from dist_training.model_card import read_model_card, save_model
+from dist_training.model_card import read_model_card, read_start_card, save_model
 from dist_training.outputs import outputs_of
 from dist_training.plan import check_checkpoint, check_workers, run_facts
 from dist_training.run_folder import RunFolder
@@ -198,11 +199,15 @@ class TrainingRun:
 
     def _take_weights(self) -> None:
         """Start from the weights of a trained network; where its labels are others, with a head of its own."""
-        path, card = read_model_card(self.transfer.start_from)  # type: ignore[arg-type]
-        source = read_network(path, card.network)
-        model = self.learner.model
-        taken = copy_weights(model, source, has_new_head=card.labels != self.dataset.labels, head=stages(model)["head"])
-        self.events.record("transfer", source=str(path), copied=len(taken.copied), fresh=list(taken.fresh))
+        model, start = self.learner.model, Path(self.transfer.start_from or "")
+        card = read_start_card(start)
+        source = read_network(
+            start if card is None else read_model_card(start)[0], None if card is None else card.network
+        )
+        is_other = source.output_shape != self.learner.network.output_shape
+        has_new_head = is_other if card is None else card.labels != self.dataset.labels
+        taken = copy_weights(model, source, has_new_head=has_new_head, head=stages(model)["head"])
+        self.events.record("transfer", source=str(start), copied=len(taken.copied), fresh=list(taken.fresh))
 
     def _facts(self) -> dict[str, Any]:
         return run_facts(self.dataset, self.settings, self.augmentation)

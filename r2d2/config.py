@@ -82,8 +82,8 @@ def read_layer(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(layer, dict):
         raise ConfigurationError(f"{path} must hold keys with values, like 'training:'; received {layer!r:.60}")
-    preparation = layer.get("preparation")
-    for section, keys in ((layer, ("dataset", "run_dir")), (preparation, ("splits",))):
+    sections = (layer, ("dataset", "run_dir")), (layer.get("preparation"), ("splits",))
+    for section, keys in (*sections, (layer.get("transfer"), ("start_from",))):
         for key in keys:
             if isinstance(section, dict) and isinstance(section.get(key), str):
                 section[key] = str((path.parent / section[key]).absolute())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dist_training.checkpoints import read_latest_checkpoint
 from dist_training.communicator import has_horovod
 from dist_training.errors import HorovodMissingError, WorkersDifferError
+from dist_training.model_card import read_start_card
 from dist_training.plan import (
     check_checkpoint,
     check_class_weights,
@@ -173,6 +174,7 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
         )
     check_tensorflow()
     dataset = dataset_of(configuration)
+    configuration = _with_start(configuration, dataset)
     settings = configuration.training.resolved(world_size)
     check_task(dataset)
     check_workers(dataset, settings, world_size)
@@ -199,6 +201,24 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
         }
     )
     return RunPlan(complete, is_resumed, world_size)
+
+
+def _with_start(configuration: Configuration, dataset: PreparedDataset) -> Configuration:
+    """Take the network's settings from the card of the network to start from, as its weights fit no other."""
+    start = configuration.transfer.start_from
+    card = None if start is None else read_start_card(start)
+    if start is None:
+        return configuration
+    transfer = configuration.transfer.model_copy(update={"start_from": start.absolute()})
+    if card is None:
+        return configuration.model_copy(update={"transfer": transfer})
+    theirs, ours = (one.input_channels for one in (card.scan_preparation, dataset.scan_preparation))
+    if theirs != ours:
+        raise ConfigurationError(
+            f"the network in {start} takes {theirs} input channels, {dataset.folder} has {ours}; start from a network "
+            "of as many, or from scratch"
+        )
+    return configuration.model_copy(update={"transfer": transfer, "network": card.network})
 
 
 def dataset_of(configuration: Configuration) -> PreparedDataset:
