@@ -2,9 +2,11 @@
 
 __all__ = [
     "architectures",
+    "callbacks",
     "checkpoints",
     "communicator",
     "control",
+    "distributed_optimizer",
     "divergence",
     "early_stopping",
     "errors",
@@ -12,6 +14,7 @@ __all__ = [
     "feed",
     "gradients",
     "handshake",
+    "learner",
     "losses",
     "memory",
     "metrics",
@@ -25,7 +28,10 @@ __all__ = [
     "session",
     "settings",
     "step",
+    "synchronised",
     "tensorboard",
     "time_budget",
+    "training_run",
+    "transfer",
     "validation",
 ]

@@ -170,6 +170,7 @@ class TrainingRun:
             parameters=self.learner.network.count_params(),
             resumed_at_step=self._global_step(),
             extended_from_epochs=self._extended_from(),
+            learning_rate=self._learning_rate(),
         )
         self._replay()
 

@@ -187,8 +187,14 @@ class _TrainingBar:
 
 
 def start_line(event: Event) -> str:
-    """Say in one line what starts: sizes, batch, where it goes on from."""
+    """Say what starts: sizes, batch, where it goes on from, and what more epochs mean for the schedule."""
     again = f", going on from step {event['resumed_at_step']}" if event["resumed_at_step"] else ""
+    before = event.get("extended_from_epochs")
+    if before is not None:
+        again += (
+            f"\n{before} epochs were planned, now {event['epochs']}: the schedule is stretched over them, so the "
+            f"learning rate goes on at {event['learning_rate']:.3g} (the epochs done had those of the former plan)"
+        )
     return (
         f"training {event['parameters']:,} parameters on {event['training_slices']:,} slices, "
         f"{event['global_batch_size']} a step, {plural(event['epochs'], 'epoch')} of "
