@@ -27,9 +27,11 @@ def open_images(input_channels: int, multiple: int) -> tuple[Any, Any]:
 
 
 def read_logits(maps: Any, images: Any, num_outputs: int, seed: int, *, size: int = 1, stride: int = 1) -> Any:
-    """Make logits by a convolution, cropped to the images; they are the layers ``logits`` and ``crop``.
+    """Make logits by a convolution, the layer ``logits``, cropped to the images.
 
-    The logits keep the precision of the weights under mixed precision: the loss is computed from them.
+    Coarser ones, for deep supervision, are not cropped, since the padding need not be a whole number of their pixels:
+    the loss pads the class maps as the images are padded. The logits keep the precision of the weights under mixed
+    precision: the loss is computed from them.
 
     Args:
         maps: (N, H' / stride, W' / stride, C), of the padded images.
@@ -37,15 +39,14 @@ def read_logits(maps: Any, images: Any, num_outputs: int, seed: int, *, size: in
         num_outputs: channels of the logits.
         seed: the network's.
         size: pixels of the kernel along both axes.
-        stride: pixels of an image between two of the maps; where it is not 1, it is added to both names.
+        stride: pixels of an image between two of the maps; where it is not 1, it is added to the layer's name.
 
     Returns:
-        (N, H, W, num_outputs), by the stride, rounded up.
+        (N, H, W, num_outputs); with a stride, (N, H' / stride, W' / stride, num_outputs).
     """
     precision = keras.config.dtype_policy().variable_dtype
-    suffix = "" if stride == 1 else f"_{stride}"
-    name = f"logits{suffix}"
+    name = "logits" if stride == 1 else f"logits_{stride}"
     logits = layers.Conv2D(
         num_outputs, size, padding="same", kernel_initializer=he_normal(seed, name), dtype=precision, name=name
     )(maps)
-    return CropLike(stride, dtype=precision, name=f"crop{suffix}")([logits, images])
+    return CropLike(dtype=precision, name="crop")([logits, images]) if stride == 1 else logits

@@ -52,42 +52,20 @@ class PadToMultiple(keras.layers.Layer):
 class CropLike(keras.layers.Layer):
     """Undo ``PadToMultiple``: cut the centre out of maps, of the height and width of a reference.
 
-    Args:
-        stride: pixels of the reference between two of the maps: 1 where both have one size. Of maps at half the
-            size (2), as many pixels are kept as ``reference[:, ::2, ::2]`` has, and each covers the one of the same
-            index there.
-
     >>> CropLike()([ops.ones((1, 48, 48, 2)), ops.ones((1, 37, 48, 1))]).shape[1:] == (37, 48, 2)
     True
-    >>> CropLike(stride=2)([ops.ones((1, 24, 24, 2)), ops.ones((1, 37, 48, 1))]).shape[1:] == (19, 24, 2)
-    True
     """
-
-    def __init__(self, stride: int = 1, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.stride = stride
 
     def call(self, inputs: list[Any]) -> Any:
         """Crop maps (N, H', W', K) to the size of a reference (N, H, W, C); both come as a list."""
         maps, reference = inputs
-        padded, image = ops.shape(maps), ops.shape(reference)
-        wanted = [_strided(image[axis], self.stride) for axis in (1, 2)]
-        if all(isinstance(padded[axis], int) and padded[axis] == wanted[axis - 1] for axis in (1, 2)):
+        padded, wanted = ops.shape(maps), ops.shape(reference)
+        if all(isinstance(padded[axis], int) and padded[axis] == wanted[axis] for axis in (1, 2)):
             return maps
-        # PadToMultiple put half of the missing pixels, rounded down, before the first of the image.
-        top, left = ((padded[axis] * self.stride - image[axis]) // 2 // self.stride for axis in (1, 2))
-        return maps[:, top : top + wanted[0], left : left + wanted[1], :]
+        top, left = ((padded[axis] - wanted[axis]) // 2 for axis in (1, 2))
+        return maps[:, top : top + wanted[1], left : left + wanted[2], :]
 
     def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
-        """Give the height and width of the reference, by the stride, with the channels of the maps."""
+        """Give the height and width of the reference with the channels of the maps."""
         maps, reference = input_shape
-        height, width = (size if size is None else _strided(size, self.stride) for size in reference[1:3])
-        return (maps[0], height, width, maps[3])
-
-    def get_config(self) -> dict[str, Any]:
-        """Give what rebuilds this layer."""
-        return {**super().get_config(), "stride": self.stride}
-
-
-def _strided(size: Any, stride: int) -> Any:
-    return (size + stride - 1) // stride
+        return (maps[0], reference[1], reference[2], maps[3])

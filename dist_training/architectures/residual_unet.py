@@ -26,7 +26,7 @@ def build(settings: ResidualUNetSettings, input_channels: int, num_outputs: int,
 
     With deep supervision there are logits at every resolution of the decoder but the lowest (where it has one only, at
     that), all of them outputs of the model: the image's size first, then half, a quarter ... ; ``prediction_network``
-    gives the network without the others. Output k has the size of ``image[:, ::2**k, ::2**k]``.
+    gives the network without the others. Output k has the size of the padded image by 2**k.
 
     Args:
         settings: blocks, filters, normalisation and deep supervision.
@@ -38,7 +38,7 @@ def build(settings: ResidualUNetSettings, input_channels: int, num_outputs: int,
         A Keras model from (N, H, W, input_channels) to logits (N, H, W, num_outputs), or to a list of such logits.
 
     >>> model = build(ResidualUNetSettings(blocks=(1, 1, 1, 1), base_filters=2), 1, 3, seed=0)
-    >>> [logits.shape[1:] == (size, size, 3) for logits, size in zip(model(keras.ops.ones((1, 20, 20, 1))), (20, 10))]
+    >>> [logits.shape[1:] == (size, size, 3) for logits, size in zip(model(keras.ops.ones((1, 20, 20, 1))), (20, 12))]
     [True, True]
     """
     convolve = Convolutions(settings.normalisation, settings.groups, seed, NEGATIVE_SLOPE)

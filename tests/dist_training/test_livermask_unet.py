@@ -1,11 +1,11 @@
 """livermask's U-Nets against the counts of its own code and an independent implementation in NumPy."""
 
-import keras
 import numpy as np
 import pytest
 from numpy_networks import convolution, crop, maximum_pooling, pad_to_multiple, relu, weights_by_layer
 
 from dist_training.architectures import LivermaskUNetSettings, build_network
+from dist_training.architectures.dropout import SampleDropout
 
 
 def images(*shape: int, seed: int = 0) -> np.ndarray:
@@ -51,14 +51,14 @@ def test_equals_an_independent_implementation(variant):
 
 def test_dropout_takes_whole_maps_of_the_expanding_path_in_training_only():
     model = build_network(LivermaskUNetSettings(base_filters=4), 1, 1)
-    dropped = [layer for layer in model.layers if isinstance(layer, keras.layers.SpatialDropout2D)]
+    dropped = [layer for layer in model.layers if isinstance(layer, SampleDropout)]
     assert [layer.name for layer in dropped] == [f"up{level}{part}_dropout" for level in (1, 0) for part in "ab"]
-    assert {layer.rate for layer in dropped} == {0.5}
+    assert {(layer.rate, layer.spatial) for layer in dropped} == {(0.5, True)}
     maps = np.asarray(dropped[0](np.ones((4, 3, 3, 16), np.float32), training=True))
     assert set(maps.max(axis=(1, 2)).ravel()) == {0.0, 2.0}  # those that stay are doubled, which keeps the mean
     assert (maps.max(axis=(1, 2)) == maps.min(axis=(1, 2))).all()
     none = build_network(LivermaskUNetSettings(base_filters=4, dropout=0.0), 1, 1)
-    assert not any(isinstance(layer, keras.layers.SpatialDropout2D) for layer in none.layers)
+    assert not any(isinstance(layer, SampleDropout) for layer in none.layers)
 
 
 def test_outputs_are_logits_that_a_sigmoid_turns_into_what_livermask_gives():

@@ -12,6 +12,7 @@ from numpy_networks import (
 from pydantic import ValidationError
 
 from dist_training.architectures import ResidualUNetSettings, build_network, prediction_network, read_network
+from dist_training.losses.supervision import classes_at
 
 
 def images(*shape: int, seed: int = 0) -> np.ndarray:
@@ -66,7 +67,8 @@ def test_equals_an_independent_implementation_at_every_resolution():
         maps = leaky(convolve(maps, f"up{level}"))
         if level < 2:
             expected.insert(0, convolution(maps, *weights["logits" if level == 0 else "logits_2"]))
-    expected = [expected[0][:, 1:38], expected[1][:, 0:19]]
+    expected = [expected[0][:, 1:38], expected[1]]
+    assert expected[1].shape == (2, 20, 24, 3)  # of the padded image: the loss pads the class maps alike
 
     found = model(inputs)
     assert len(found) == len(expected) == 2
@@ -103,3 +105,12 @@ def test_filters_double_up_to_the_largest():
 def test_settings_refuse_what_cannot_work(fault):
     with pytest.raises(ValidationError, match=next(iter(fault))):
         ResidualUNetSettings(**fault)
+
+
+def test_the_loss_compares_each_output_with_the_pixels_that_it_covers():
+    # 37 rows are padded to 40: one above. A row of the logits at half the size covers rows 2i - 1 and 2i of the image,
+    # and the loss looks at the later one, 2i.
+    logits = build_network(SETTINGS, 1, 3)(images(1, 37, 48, 1))[1]
+    rows = np.broadcast_to(np.arange(37, dtype=np.int32)[:, None], (37, 48))[None]
+    found = np.asarray(classes_at(rows, *logits.shape[1:3]))[0, :, 0]
+    assert found.tolist() == [*range(0, 37, 2), -1]
