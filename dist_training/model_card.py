@@ -180,7 +180,7 @@ def read_model_card(model: Path) -> tuple[Path, ModelCard]:
 
 
 def read_start_card(start: Path) -> ModelCard | None:
-    """Read the card of a network to start from; None for a .keras file without one, of which only the weights are known.
+    """Read the card of a network to start from; None for a .keras file without one, which has weights only.
 
     Args:
         start: a run folder, or a .keras file.
