@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dist_training.architectures import NetworkSettings, read_network, stages
+from dist_training.architectures import NetworkSettings, check_sizes, read_network, stages
 from dist_training.augmentation import placed
 from dist_training.checkpoints import (
     Checkpoint,
@@ -104,6 +104,8 @@ class TrainingRun:
         self.learner = Learner(
             network, self.outputs, self.settings, communicator, self.training_feed, self.augmentation, self.transfer
         )
+        if network.architecture == "custom":
+            check_sizes(self.learner.model, {self.training_feed.input_shape[:2], self.validation_feed.slice_size})
         self.progress = TrainingProgress()
         self.store = CheckpointStore(folder.checkpoints, kept=settings.checkpoints_kept) if self.is_main else None
         self._policy = CheckpointPolicy(

@@ -58,7 +58,14 @@ JOBS: dict[str, Job] = {
     "augmented on the host": job(UNET, {**AUGMENTATION, "where": "host"}),
     "augmented on the device": job(UNET, {**AUGMENTATION, "where": "device"}),
 }
-NOT_IN_PARTS = ("whole-batch Dice", "batch normalisation")
+SPREAD = {
+    2: tuple(JOBS),
+    3: ("unet, adam", "whole-batch Dice", "batch normalisation", "augmented on the host"),
+    4: ("unet, sgd", "fcn with dropout, adam"),
+}
+"""Every job on two workers; on more, what the number could matter for: four processes share two cores here."""
+
+IN_PARTS = ("unet, adam", "fcn, sgd", "dropout", "deep supervision", "augmented on the device")
 
 
 def assert_equal_ranks(ranks: list[dict[str, np.ndarray]]) -> None:
@@ -87,12 +94,13 @@ def alone(small_dataset: PreparedDataset, dump_weights: Train) -> dict[str, dict
     return {name: ranks[0] for name, ranks in zip(JOBS, trained, strict=True)}
 
 
-@pytest.mark.parametrize("workers", [2, 3, 4])
+@pytest.mark.parametrize("workers", list(SPREAD))
 def test_the_number_of_workers_changes_nothing(
     workers: int, small_dataset: PreparedDataset, alone: dict[str, dict[str, np.ndarray]], dump_weights: Train
 ) -> None:
-    spread = dump_weights(small_dataset, list(JOBS.values()), workers)
-    for name, ranks in zip(JOBS, spread, strict=True):
+    names = SPREAD[workers]
+    spread = dump_weights(small_dataset, [JOBS[name] for name in names], workers)
+    for name, ranks in zip(names, spread, strict=True):
         assert_equal_ranks(ranks)
         assert largest_difference(alone[name], ranks[0]) < 1e-9, name
         np.testing.assert_allclose(alone[name]["losses"], ranks[0]["losses"], rtol=0, atol=1e-9, err_msg=name)
@@ -104,9 +112,8 @@ def test_accumulation_instead_of_workers_changes_nothing(
     small_dataset: PreparedDataset, alone: dict[str, dict[str, np.ndarray]], dump_weights: Train
 ) -> None:
     """A share of 4 in parts of 2, 1 and 1."""
-    names = [name for name in JOBS if name not in NOT_IN_PARTS]
-    jobs = with_settings([JOBS[name] for name in names], accumulation_steps=3)
-    for name, (ranks) in zip(names, dump_weights(small_dataset, jobs, 1), strict=True):
+    jobs = with_settings([JOBS[name] for name in IN_PARTS], accumulation_steps=3)
+    for name, ranks in zip(IN_PARTS, dump_weights(small_dataset, jobs, 1), strict=True):
         assert largest_difference(alone[name], ranks[0]) < 1e-9, name
 
 
@@ -143,10 +150,9 @@ def test_in_single_precision_sgd_agrees_to_1e_5_and_compression_stays_near(
 
 def test_two_runs_on_three_workers_agree_bit_for_bit(small_dataset: PreparedDataset, dump_weights: Train) -> None:
     """The order of additions is fixed, whatever the timing: in single precision any other order would show."""
-    jobs = with_settings([JOBS["unet, adam"], JOBS["fcn, sgd"]], dtype="float32", epochs=4, global_batch_size=9)
-    once, again = dump_weights(small_dataset, jobs, 3), dump_weights(small_dataset, jobs, 3)
-    for ranks, others in zip(once, again, strict=True):
-        assert_equal_ranks([ranks[0], others[0]])
+    jobs = with_settings([JOBS["unet, adam"]], dtype="float32", epochs=6, global_batch_size=9)
+    (once,), (again,) = dump_weights(small_dataset, jobs, 3), dump_weights(small_dataset, jobs, 3)
+    assert_equal_ranks([once[0], again[0]])
 
 
 def test_four_workers_on_seven_slices_neither_hang_nor_skip(seven_slices: PreparedDataset, dump_weights: Train) -> None:
