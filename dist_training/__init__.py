@@ -23,6 +23,7 @@ __all__ = [
     "outputs",
     "plan",
     "run",
+    "run_checkpoints",
     "run_folder",
     "schedules",
     "session",

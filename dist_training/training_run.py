@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Mapping
@@ -14,16 +13,10 @@ import numpy as np
 
 from dist_training.architectures import NetworkSettings, check_sizes, read_network, stages
 from dist_training.augmentation import placed
-from dist_training.checkpoints import (
-    Checkpoint,
-    CheckpointPolicy,
-    CheckpointStore,
-    LastCheckpoint,
-    TrainingProgress,
-)
+from dist_training.checkpoints import Checkpoint, TrainingProgress
 from dist_training.communicator import Communicator
 from dist_training.control import Agreement, Control, agreed, replayed_requests
-from dist_training.divergence import check_loss, has_only_finite
+from dist_training.divergence import check_loss
 from dist_training.early_stopping import check_validation
 from dist_training.errors import DistTrainingError
 from dist_training.events import EventLog
@@ -32,6 +25,7 @@ from dist_training.learner import Learner
 from dist_training.model_card import read_model_card, read_start_card, save_model
 from dist_training.outputs import outputs_of
 from dist_training.plan import check_checkpoint, check_workers, run_facts
+from dist_training.run_checkpoints import RunCheckpoints
 from dist_training.run_folder import RunFolder
 from dist_training.schedules import learning_rate_at, scaled_learning_rate
 from dist_training.session import environment, has_gpu
@@ -43,8 +37,6 @@ from imgmed import AugmentationSettings, PreparedDataset
 from imgmed.storage import write_json
 
 __all__ = ["RunResult", "TrainingRun"]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -107,12 +99,7 @@ class TrainingRun:
         if network.architecture == "custom":
             check_sizes(self.learner.model, {self.training_feed.input_shape[:2], self.validation_feed.slice_size})
         self.progress = TrainingProgress()
-        self.store = CheckpointStore(folder.checkpoints, kept=settings.checkpoints_kept) if self.is_main else None
-        self._policy = CheckpointPolicy(
-            settings.checkpoint_every_epochs, settings.checkpoint_every_steps, settings.checkpoint_every_minutes
-        )
-        self._last_checkpoint, self._clock = LastCheckpoint(), TimeBudget(None)
-        self._newest: str | None = None
+        self.checkpoints = RunCheckpoints(folder, settings, events, is_main=self.is_main)
         self._replays: dict[int, float] = {}
         # A step cannot hold more slices than there are, so neither is the learning rate scaled for more.
         self.global_batch_size = min(settings.step_size(communicator.world_size), len(self.training_feed))
@@ -139,9 +126,9 @@ class TrainingRun:
             control: what this rank is asked for.
             is_resumed: go on from the newest checkpoint, if there is one.
         """
-        try:
+        patience = self.settings.early_stopping_patience
+        with self.checkpoints:
             self._begin(control, is_resumed=is_resumed)
-            patience = self.settings.early_stopping_patience
             while self.progress.epoch < self.settings.epochs:
                 if patience is not None and self.progress.early_stopping.is_exhausted(patience):
                     return self._stop(self.progress.early_stopping.reason(patience))
@@ -149,18 +136,15 @@ class TrainingRun:
                 if is_stopped and self.progress.epoch < self.settings.epochs:
                     return self._stop(control.shared_reason(self.communicator))
             return self._result("completed", None)
-        finally:
-            self._finish_writing()
 
     def _begin(self, control: Control, *, is_resumed: bool) -> None:
         """Find the state to start from, and give every rank that of rank 0."""
-        checkpoint = self.store.read_latest() if is_resumed and self.store is not None else None
-        self._start_from(checkpoint)
+        self._start_from(self.checkpoints.read_latest() if is_resumed else None)
         changes = replayed_requests(self.folder.events, self._global_step()) if is_resumed and self.is_main else ()
         self._replays = {change.step: change.learning_rate for change in self.communicator.broadcast_object(changes)}
-        self._clock = TimeBudget(self.settings.max_minutes, trained_minutes=self.progress.minutes)
-        control.watch(self._clock if self.is_main else None)
-        self._last_checkpoint = LastCheckpoint(self._global_step(), self._clock.minutes())
+        clock = TimeBudget(self.settings.max_minutes, trained_minutes=self.progress.minutes)
+        control.watch(clock if self.is_main else None)
+        self.checkpoints.begin(self._global_step(), clock)
         self.events.record(
             "state",
             state="running",
@@ -188,7 +172,6 @@ class TrainingRun:
                 check_checkpoint(checkpoint, self.network, self._facts())
                 self.progress = checkpoint.progress
                 self.learner.restore(checkpoint.model, checkpoint.optimizer)
-                self._newest = checkpoint.path.name
             elif self.transfer.start_from is not None and self.is_main:
                 self._take_weights()
         except DistTrainingError as error:
@@ -314,7 +297,7 @@ class TrainingRun:
             epoch=progress.epoch + 1,
             learning_rate=self.settings.learning_rate,
             run_dir=self.folder.path,
-            checkpoint=self.communicator.broadcast_object(self._newest) if watch.is_diverged else None,
+            checkpoint=self.communicator.broadcast_object(self.checkpoints.newest) if watch.is_diverged else None,
         )
         self.progress = replace(
             progress,
@@ -390,47 +373,17 @@ class TrainingRun:
         return {name: _json_number(dice) for name, dice in zip(names, values, strict=True)}
 
     def _is_checkpoint_due(self, *, is_epoch_end: bool) -> bool:
-        return self.is_main and self._policy.is_due(
-            step=self._global_step(),
-            epoch=self.progress.epoch,
-            is_epoch_end=is_epoch_end,
-            minutes=self._clock.minutes(),
-            last=self._last_checkpoint,
-        )
+        return self.checkpoints.is_due(step=self._global_step(), epoch=self.progress.epoch, is_epoch_end=is_epoch_end)
 
     def _checkpoint(self, *, is_best: bool = False) -> None:
-        """Have a checkpoint written while training goes on; one that could not be gone on from is not."""
-        if self.store is None:
-            return
-        self._record_written()
-        if not has_only_finite(self.learner.weights()):
-            _log.warning("no checkpoint of step %d: the weights are not finite", self._global_step())
-            return
-        minutes = self._clock.minutes()
-        self.progress = replace(self.progress, minutes=minutes, epochs=self.settings.epochs)
-        self.store.write(
-            step=self._global_step(),
-            progress=self.progress,
+        self.checkpoints.write(
+            self._global_step(),
+            self.progress,
+            self.learner,
             network=self.network.model_dump(mode="json"),
             facts=self._facts(),
-            model=self.learner.weights(),
-            optimizer=self.learner.slots(),
             is_best=is_best,
         )
-        self._last_checkpoint = LastCheckpoint(self._global_step(), minutes)
-
-    def _record_written(self) -> None:
-        if self.store is None:
-            return
-        for path in self.store.take_written():
-            self._newest = path.name
-            self.events.record("checkpoint", step=int(path.stem.partition("-")[2]), file=path.name)
-
-    def _finish_writing(self) -> None:
-        if self.store is not None:
-            with self.store:
-                pass
-            self._record_written()
 
     def _save_model(self, score: ValidationScore | None) -> None:
         if self.is_main:
