@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -49,7 +49,14 @@ def fold_folder(run_dir: Path, fold: int) -> Path:
     return run_dir / f"fold-{fold}"
 
 
-def train_folds(dataset: PreparedDataset, run_dir: Path, arguments: Sequence[str], *, is_resumed: bool) -> None:
+def train_folds(
+    dataset: PreparedDataset,
+    run_dir: Path,
+    arguments: Sequence[str],
+    *,
+    is_resumed: bool,
+    on_notice: Callable[[str], None] = lambda text: None,
+) -> None:
     """Train every fold of a dataset, one after the other; folds that are completed are passed over.
 
     Args:
@@ -57,6 +64,7 @@ def train_folds(dataset: PreparedDataset, run_dir: Path, arguments: Sequence[str
         run_dir: folder for the folds' run folders.
         arguments: what else ``r2d2 train`` is told.
         is_resumed: whether ``run_dir`` may hold folds that are completed or begun.
+        on_notice: called with a line for the user.
 
     Raises:
         ConfigurationError: the dataset has no folds, or the folder holds runs and is not to be resumed.
@@ -69,8 +77,11 @@ def train_folds(dataset: PreparedDataset, run_dir: Path, arguments: Sequence[str
         raise ConfigurationError(f"{run_dir} is not empty; go on with its folds by --resume, or give another --run-dir")
     for fold in folds:
         folder = RunFolder(fold_folder(run_dir, fold))
+        of = f"fold {fold} (0 to {len(folds) - 1})"
         if _is_trained(folder):
+            on_notice(f"{of} is trained: {folder.path}")
             continue
+        on_notice(f"{of}: {len(dataset.splits.folds[fold].validation)} cases are held out")
         options = ["--fold", str(fold), "--run-dir", str(folder.path), *(["--resume"] if folder.holds_run() else [])]
         code = _run([sys.executable, "-P", "-m", "r2d2", "train", *options, *arguments])
         if code != 0 or not _is_trained(folder):

@@ -126,7 +126,13 @@ def _train_all_folds(launched: int | None, asked: _Asked, launching: dict[str, A
     given |= {f"--{name}": asked.options[name] for name in ("workers", "threads")}
     given |= {"--max-minutes": asked.options["training.max_minutes"]}
     words = [word for option, value in given.items() if value is not None for word in (option, str(value))]
-    train_folds(dataset, run_dir, [*words, *asked.settings], is_resumed=asked.resume)
+    train_folds(
+        dataset,
+        run_dir,
+        [*words, *asked.settings],
+        is_resumed=asked.resume,
+        on_notice=lambda text: typer.echo(f"\n{text}", err=True),
+    )
     with stages() as report:
         result = cross_validate(dataset, run_dir, report)
     typer.echo("cross-validation: each case by the network of the fold that held it out", err=True)

@@ -201,9 +201,20 @@ def test_more_workers_than_samples(refused: Refused, dataset: Path, workers: int
     assert "use at most" in line
 
 
-def test_batch_normalisation_on_several_workers(refused: Refused, dataset: Path) -> None:
-    line = refused("train", "--dataset", dataset, "--workers", 2, "network.normalisation=batch")
-    assert "use group" in line
+@pytest.mark.parametrize("setting", ["network.normalisation=batch", "training.loss=batch_dice"])
+def test_the_whole_batch_in_parts(refused: Refused, dataset: Path, setting: str) -> None:
+    line = refused("train", "--dataset", dataset, setting, "training.accumulation_steps=2")
+    assert "accumulation_steps=1" in line
+
+
+def test_a_fold_that_there_is_not(refused: Refused, dataset: Path) -> None:
+    assert "fold must be one of 0 to" in refused("train", "--dataset", dataset, "--fold", 7)
+    assert "from 0, or all; received 'first'" in refused("train", "--dataset", dataset, "--fold", "first")
+
+
+def test_a_network_to_start_from_that_is_none(refused: Refused, dataset: Path, tmp_path: Path) -> None:
+    line = refused("train", "--dataset", dataset, f"transfer.start_from={tmp_path / 'none.keras'}")
+    assert "no such model" in line
 
 
 def test_a_model_that_is_none(refused: Refused, dataset: Path, tmp_path: Path) -> None:

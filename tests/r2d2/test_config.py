@@ -65,8 +65,8 @@ def test_all_faults_are_listed_together_with_what_is_valid() -> None:
     for part in (
         "'nonsense' is not key=value",
         "trainig: unknown key; did you mean training?",
-        "training.epoch: unknown key; did you mean epochs? valid: batch_size_per_worker,",
-        "training.optimizer: input should be 'adam' or 'sgd'; received 'adamm'",
+        "training.epoch: unknown key; did you mean epochs? valid: accumulation_steps, batch_size_per_worker,",
+        "training.optimizer: input should be 'adam', 'adamw', 'sgd', 'lamb' or 'lars'; received 'adamm'",
         "training.batch_size_per_worker: input should be greater than or equal to 1; received 0",
         "network.dept: unknown key; did you mean depth? valid: architecture, base_filters, depth",
         "preparation.test_fraction: input should be less than 1; received 2",
