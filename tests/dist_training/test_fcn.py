@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from dist_training.architectures import FCNSettings, build_network, fcn
 from dist_training.architectures.bilinear import Bilinear
+from dist_training.architectures.dropout import SampleDropout
 from dist_training.architectures.first_kernel import fit_first_kernel
 from dist_training.errors import WeightsError, WeightsNotFoundError
 
@@ -107,7 +108,7 @@ def test_score_heads_start_at_zero_so_that_no_class_is_preferred():
 def test_dropout_follows_fc6_and_fc7():
     def names(rate: float) -> list[str]:
         model = build_network(FCNSettings(width=0.03, dropout=rate), 1, 1)
-        return [layer.name for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+        return [layer.name for layer in model.layers if isinstance(layer, SampleDropout)]
 
     assert names(0.5) == ["fc6_dropout", "fc7_dropout"]
     assert names(0.0) == []

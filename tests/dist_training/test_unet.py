@@ -20,6 +20,7 @@ from numpy_networks import (
 from pydantic import ValidationError
 
 from dist_training.architectures import UNetSettings, build_network
+from dist_training.architectures.dropout import SampleDropout
 from dist_training.architectures.normalisation import GroupNormalisation
 
 
@@ -127,7 +128,7 @@ def test_normalisation_by_name():
 def test_dropout_stands_at_the_end_of_the_contracting_path_and_acts_in_training_only():
     settings = UNetSettings(base_filters=4, depth=2, dropout=0.5)
     model = build_network(settings, 1, 1)
-    names = [layer.name for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    names = [layer.name for layer in model.layers if isinstance(layer, SampleDropout)]
     assert names == ["down1_dropout", "bottom_dropout"]
     inputs = images(1, 16, 16, 1)
     still = build_network(settings.model_copy(update={"dropout": 0.0}), 1, 1)

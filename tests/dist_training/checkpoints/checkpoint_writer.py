@@ -27,6 +27,12 @@ def state_of(step: int, values: int) -> dict[str, Any]:
     }
 
 
+def say(word: str, value: object) -> None:
+    """Write a line at once: under PYTHONUNBUFFERED, print would write it in pieces, between which a kill may come."""
+    sys.stdout.write(f"{word} {value}\n")
+    sys.stdout.flush()
+
+
 def write_on(folder: Path, step: int, count: int, values: int) -> None:
     """Write ``count`` checkpoints from the step after ``step`` on (0: without end)."""
     last = step + count
@@ -37,7 +43,7 @@ def write_on(folder: Path, step: int, count: int, values: int) -> None:
             if step % 2 == 0:  # else the next one comes while this one is being written
                 store.wait()
             for path in store.take_written():
-                print("written", path.stem.removeprefix("step-"), flush=True)
+                say("written", path.stem.removeprefix("step-"))
 
 
 def main() -> None:
@@ -46,11 +52,11 @@ def main() -> None:
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            print("writer", os.getpid(), flush=True)
+            say("writer", os.getpid())
             write_on(folder, *map(int, line.split()), values)
             return
         _, status = os.waitpid(child, 0)
-        print("ended", os.waitstatus_to_exitcode(status), flush=True)
+        say("ended", os.waitstatus_to_exitcode(status))
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ class Writers:
             said, value = self._process.stdout.readline().split()
             if said == "ended":
                 return int(value), written
+            assert said == "written"
             written.append(int(value))
 
     def close(self) -> str:
