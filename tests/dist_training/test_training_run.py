@@ -1,0 +1,271 @@
+"""A run in one process: how it goes on, ends by itself, obeys, and starts from another network."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from dist_training.architectures import UNetSettings, read_network
+from dist_training.checkpoints import read_latest_checkpoint
+from dist_training.communicator import SoloCommunicator
+from dist_training.control import request_checkpoint, request_learning_rate, request_stop
+from dist_training.errors import ConfigurationError, DivergenceError
+from dist_training.events import Event, read_events
+from dist_training.run import train
+from dist_training.run_folder import RunFolder
+from dist_training.settings import TrainingSettings
+from dist_training.transfer import TransferSettings
+from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
+
+NETWORK = UNetSettings(depth=1, base_filters=2)
+BATCH = 4
+Train = Callable[..., RunFolder]
+Listener = Callable[[Event], None]
+
+
+@pytest.fixture(autouse=True)
+def policy() -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    folder = tmp_path_factory.mktemp("run")
+    write_phantom_study(folder / "study", seed=0, cases=4, shape=(32, 32, 8))
+    dataset = prepare_dataset(folder / "study", folder / "dataset", PreparationSettings())
+    assert sum(dataset.image(case).shape[0] for case in dataset.splits.train) > 3 * BATCH  # four steps an epoch
+    return dataset
+
+
+@pytest.fixture
+def run(dataset: PreparedDataset, tmp_path: Path) -> Train:
+    def run_here(
+        name: str,
+        *,
+        listeners: Sequence[Listener] = (),
+        is_resumed: bool = False,
+        transfer: TransferSettings | None = None,
+        **training: Any,
+    ) -> RunFolder:
+        folder = RunFolder(tmp_path / name)
+        folder.create()
+        settings = {"epochs": 3, "global_batch_size": BATCH, "dtype": "float64", "checkpoints_kept": 50, **training}
+        train(
+            dataset,
+            NETWORK,
+            TrainingSettings(**settings),
+            folder,
+            SoloCommunicator(),
+            listeners=listeners,
+            is_resumed=is_resumed,
+            transfer=transfer,
+        )
+        return folder
+
+    return run_here
+
+
+def at_step(step: int, do: Callable[[], None]) -> Listener:
+    """Do something once, when so many steps are done."""
+
+    def listener(event: Event) -> None:
+        if event["event"] == "step" and event["step"] == step:
+            do()
+
+    return listener
+
+
+def steps(folder: RunFolder, name: str) -> list[float]:
+    """A figure of each step, the last one recorded where a step was taken again."""
+    found = {event["step"]: event[name] for event in read_events(folder.events) if event["event"] == "step"}
+    return [found[step] for step in sorted(found)]
+
+
+def state(folder: RunFolder) -> list[np.ndarray]:
+    checkpoint = read_latest_checkpoint(folder.checkpoints)
+    assert checkpoint is not None
+    return [*checkpoint.model, *checkpoint.optimizer]
+
+
+def assert_same(one: list[np.ndarray], other: list[np.ndarray]) -> None:
+    for mine, theirs in zip(one, other, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+ALL_ON = {
+    "optimizer": "sgd",
+    "ema_momentum": 0.9,
+    "clip_norm": 0.5,
+    "weight_decay": 0.01,
+    "early_stopping_patience": 50,
+    "dtype": "float32",
+    "accumulation_steps": 2,
+}
+
+
+def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_bit_for_bit(run: Train) -> None:
+    """Weights, velocities, averages, schedule, place in the epoch, counters, losses."""
+    whole = run("whole", **ALL_ON)
+    folder = RunFolder(whole.path.with_name("stopped"))
+    run("stopped", listeners=[at_step(5, lambda: request_stop(folder.control, "test"))], **ALL_ON)
+    assert folder.read_exit()["state"] == "stopped_early"
+    stopped_at = read_latest_checkpoint(folder.checkpoints).progress
+    assert stopped_at.step_in_epoch > 0
+    folder.control.unlink()
+    run("stopped", is_resumed=True, **ALL_ON)
+    assert folder.read_exit()["state"] == "completed"
+    assert_same(state(whole), state(folder))
+    assert steps(whole, "loss") == steps(folder, "loss")
+    assert steps(whole, "learning_rate") == steps(folder, "learning_rate")
+    one, other = (read_latest_checkpoint(each.checkpoints).progress for each in (whole, folder))
+    assert one.early_stopping == other.early_stopping
+    assert one.loss_watch == other.loss_watch
+
+
+def test_a_rate_that_was_set_is_set_again_at_its_step_when_an_older_checkpoint_goes_on(run: Train) -> None:
+    settings = {"checkpoint_every_steps": 2, "schedule": "cosine"}
+    plain = steps(run("plain", **settings), "learning_rate")
+    whole = RunFolder(run("whole", **settings).path.with_name("changed"))
+    ask = at_step(5, lambda: request_learning_rate(whole.control, 0.01, "test"))
+    run("changed", listeners=[ask], **settings)
+    rates = steps(whole, "learning_rate")
+    changed = next(place for place, (one, other) in enumerate(zip(rates, plain, strict=True)) if one != other)
+    assert changed in (5, 6)  # the listener speaks after step 5: the vote is in that step's exchange, or the next
+    assert rates[changed] == pytest.approx(0.01, rel=1e-6)
+    factor = rates[changed] / plain[changed]
+    np.testing.assert_allclose(rates[changed:], np.array(plain[changed:]) * factor, rtol=1e-12)
+    final = state(whole)
+    whole.control.unlink()
+    for path in whole.checkpoints.iterdir():  # as if the run had been killed before they were written
+        if int(path.stem.partition("-")[2]) > 4:
+            path.unlink()
+    run("changed", is_resumed=True, **settings)
+    assert steps(whole, "learning_rate") == rates
+    assert_same(final, state(whole))
+    requests = [event for event in read_events(whole.events) if event["event"] == "control"]
+    assert [event["request"] for event in requests] == ["set_learning_rate"]
+
+
+def test_a_checkpoint_is_written_when_asked_for_and_when_due(run: Train, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    ask = at_step(2, lambda: request_checkpoint(folder.control, "test"))
+    run("run", listeners=[ask], checkpoint_every_steps=4, checkpoint_every_epochs=3)
+    written = {int(path.stem.partition("-")[2]) for path in folder.checkpoints.glob("step-*")}
+    total = len(steps(folder, "loss"))
+    assert {4, 8, total} <= written
+    assert written & {2, 3}
+    recorded = [event["step"] for event in read_events(folder.events) if event["event"] == "checkpoint"]
+    assert recorded == sorted(written)
+
+
+def test_a_plateau_ends_a_run_and_keeps_it_ended_until_more_patience(run: Train) -> None:
+    settings = {"learning_rate": 1e-12, "epochs": 9, "early_stopping_min_delta": 0.01}
+    folder = run("run", early_stopping_patience=2, **settings)
+    ended = folder.read_exit()
+    assert ended["state"] == "stopped_early"
+    assert "no better validation Dice in 2 epochs" in ended["reason"]
+    done = len(steps(folder, "loss"))
+    run("run", is_resumed=True, early_stopping_patience=2, **settings)
+    assert len(steps(folder, "loss")) == done
+    run("run", is_resumed=True, early_stopping_patience=4, **settings)
+    assert len(steps(folder, "loss")) > done
+
+
+def test_the_time_that_a_run_may_take_ends_it_with_a_checkpoint(run: Train) -> None:
+    folder = run("run", max_minutes=1e-6)
+    assert folder.read_exit()["state"] == "stopped_early"
+    assert "max_minutes" in folder.read_exit()["reason"]
+    assert len(steps(folder, "loss")) == 1
+    assert read_latest_checkpoint(folder.checkpoints).progress.minutes > 0
+
+
+def test_a_loss_that_explodes_ends_a_run_and_no_bad_weights_become_a_checkpoint(run: Train, tmp_path: Path) -> None:
+    with pytest.raises(DivergenceError, match=r"training\.learning_rate="):
+        run("run", optimizer="sgd", learning_rate=1e30, warmup_epochs=0, checkpoint_every_steps=1, dtype="float32")
+    folder = RunFolder(tmp_path / "run")
+    assert folder.read_exit()["state"] == "failed"
+    for path in folder.checkpoints.glob("*.npz"):
+        assert all(np.isfinite(values).all() for values in np.load(path).values() if values.dtype.kind == "f")
+
+
+def test_more_epochs_stretch_the_schedule(run: Train) -> None:
+    folder = run("run", epochs=2)
+    done = len(steps(folder, "loss"))
+    run("run", epochs=4, is_resumed=True)
+    *_, started = (e for e in read_events(folder.events) if e["event"] == "state" and e["state"] == "running")
+    assert started["extended_from_epochs"] == 2
+    after = steps(folder, "learning_rate")[done:]
+    expected = steps(run("long", epochs=4), "learning_rate")[done:]
+    assert after == expected
+    assert len(after) == done
+
+
+def test_what_is_validated_and_kept_is_the_average_and_what_goes_on_are_the_weights(run: Train) -> None:
+    folder = run("run", ema_momentum=0.9, epochs=1)
+    checkpoint = read_latest_checkpoint(folder.checkpoints)
+    kept = read_network(folder.model).get_weights()
+    away = [np.abs(one - other).max() for one, other in zip(kept, checkpoint.model, strict=True)]
+    assert max(away) > 1e-6
+    averages = [array for array in checkpoint.optimizer if array.shape == kept[0].shape]
+    assert any(np.allclose(kept[0], array, rtol=0, atol=1e-12) for array in averages)
+
+
+def test_early_stopping_needs_validation(run: Train, dataset: PreparedDataset, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    none = replace(dataset, splits=dataset.splits.model_copy(update={"validation": ()}))
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    settings = TrainingSettings(early_stopping_patience=2)
+    with pytest.raises(ConfigurationError, match="needs validation cases"):
+        train(none, NETWORK, settings, folder, SoloCommunicator())
+
+
+def test_a_run_starts_from_another_and_its_frozen_stages_rest(run: Train) -> None:
+    source = run("source", epochs=1)
+    transfer = TransferSettings(start_from=source.path, frozen_stages=("encoder",), unfreeze_after_epochs=1)
+    rested = run("rested", epochs=1, transfer=transfer)
+    before, after = (read_network(folder.model) for folder in (source, rested))
+    for old, new in zip(before.weights, after.weights, strict=True):
+        has_moved = bool(np.abs(old.numpy() - new.numpy()).max() > 0)
+        assert has_moved is not old.path.startswith(("down", "bottom")), old.path
+    run("rested", epochs=2, transfer=transfer, is_resumed=True)
+    later = list(read_latest_checkpoint(rested.checkpoints).model)
+    assert any(np.abs(one - other.numpy()).max() > 0 for one, other in zip(later, after.weights, strict=True))
+    encoder = [place for place, weight in enumerate(after.weights) if weight.path.startswith("down")]
+    assert all(np.abs(later[place] - after.weights[place].numpy()).max() > 0 for place in encoder)
+
+
+def test_a_learning_rate_of_a_stages_own(run: Train) -> None:
+    """One step of SGD without momentum: each weight moves by rate times gradient."""
+    settings = {"epochs": 1, "optimizer": "sgd", "momentum": 0.0, "global_batch_size": 1000, "warmup_epochs": 0}
+    start = run("start", learning_rate=1e-300, **settings)
+    plain, slow = (
+        run(name, transfer=TransferSettings(start_from=start.path, learning_rate_factors=factors), **settings)
+        for name, factors in (("plain", {}), ("slow", {"encoder": 0.25, "head": 2.0}))
+    )
+    for origin, one, other in zip(*(read_network(f.model).weights for f in (start, plain, slow)), strict=True):
+        stage = {"d": 0.25, "b": 0.25, "u": 1.0, "l": 2.0}[origin.path[0]]
+        moved, slowly = one.numpy() - origin.numpy(), other.numpy() - origin.numpy()
+        np.testing.assert_allclose(slowly, stage * moved, rtol=1e-6, atol=1e-12, err_msg=origin.path)
+
+
+@pytest.mark.parametrize("names", [("enkoder",), ("encoder", "decoder", "head")])
+def test_stages_that_are_none_or_leave_nothing_are_refused(run: Train, names: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigurationError, match=r"encoder, decoder, head|nothing to learn"):
+        run("run", transfer=TransferSettings(frozen_stages=names))
+
+
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_learns_as_single_precision_does(run: Train, dtype: str) -> None:
+    """11 and 8 bits of precision: the losses stay within a few per cent of each other while they fall."""
+    single, half = (run(name, dtype=name, learning_rate=0.01, warmup_epochs=0) for name in ("float32", dtype))
+    losses = np.array([steps(folder, "loss") for folder in (single, half)])
+    assert np.isfinite(losses).all()
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.05)
+    assert losses[1, -4:].mean() < losses[1, :4].mean()
