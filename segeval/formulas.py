@@ -68,9 +68,9 @@ def _all_metrics(stack: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
     counts[..., 3, :] = voxels[..., None]
     np.minimum(reference, prediction, out=counts[..., 4, :])
     found = _TABLE @ counts
-    numerators, denominators, instead = (found[..., at : at + 6, :] for at in (0, 6, 12))
+    numerators, denominators, instead = found[..., :6, :], found[..., 6:12, :], found[..., 12:, :]
     values = numerators / np.where(denominators == 0, instead, denominators)
-    metrics = {metric: values[..., row, :] for row, metric in enumerate(_RATIOS)}
+    metrics = dict(zip(_RATIOS, values if values.ndim == 2 else np.moveaxis(values, -2, 0), strict=True))
     # Long et al. average sensitivity and IoU over the classes that have them, the two last rows
     occurs = denominators[..., 4:, :] > 0
     means = _sum(values[..., 4:, :], occurs) / _sum(occurs)
