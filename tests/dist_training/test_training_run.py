@@ -1,5 +1,7 @@
 """A run in one process: how it goes on, ends by itself, obeys, and starts from another network."""
 
+import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -239,6 +241,28 @@ def test_a_run_starts_from_another_and_its_frozen_stages_rest(run: Train) -> Non
     assert any(np.abs(one - other.numpy()).max() > 0 for one, other in zip(later, after.weights, strict=True))
     encoder = [place for place, weight in enumerate(after.weights) if weight.path.startswith("down")]
     assert all(np.abs(later[place] - after.weights[place].numpy()).max() > 0 for place in encoder)
+
+
+def taken_over(folder: RunFolder) -> Event:
+    (event,) = (event for event in read_events(folder.events) if event["event"] == "transfer")
+    return event
+
+
+def test_other_labels_get_a_new_head_and_a_file_alone_is_enough(run: Train, tmp_path: Path) -> None:
+    settings = {"epochs": 1, "learning_rate": 1e-300}  # so that what was taken over is what ends
+    source = run("source", **settings)
+    copy = tmp_path / "alone.keras"
+    shutil.copy(source.model, copy)
+    same = run("same", transfer=TransferSettings(start_from=copy), **settings, seed=1)
+    assert taken_over(same)["fresh"] == []
+    card = json.loads(source.card.read_text())
+    card["labels"] = {f"other {name}": value for name, value in card["labels"].items()}
+    source.card.write_text(json.dumps(card))
+    other = run("other", transfer=TransferSettings(start_from=source.path), **settings, seed=1)
+    assert taken_over(other)["fresh"] == ["logits/kernel", "logits/bias"]
+    for old, one, new in zip(*(read_network(each.model).weights for each in (source, same, other)), strict=True):
+        np.testing.assert_allclose(old.numpy(), one.numpy(), rtol=0, atol=1e-200, err_msg=old.path)
+        assert np.allclose(old, new, rtol=0, atol=1e-200) is not (old.path == "logits/kernel"), old.path
 
 
 def test_a_learning_rate_of_a_stages_own(run: Train) -> None:

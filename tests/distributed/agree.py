@@ -15,7 +15,6 @@ from dist_training.control import Control, agreed, request_checkpoint, request_l
 from dist_training.errors import WorkersDifferError
 from dist_training.handshake import WorkerFacts, check_workers_agree, worker_facts
 
-DATASET, OUT = Path(sys.argv[1]), Path(sys.argv[2])
 CONFIGURATION = {"training": {"seed": 0, "epochs": 5}}
 
 
@@ -27,28 +26,28 @@ def told(communicator, facts: WorkerFacts) -> str | None:
     return None
 
 
-def handshakes(communicator) -> dict[str, str | None]:
+def handshakes(communicator, dataset: Path, out: Path) -> dict[str, str | None]:
     rank, last = communicator.rank, communicator.world_size - 1
-    mine = worker_facts(lambda: (CONFIGURATION, DATASET))
+    mine = worker_facts(lambda: (CONFIGURATION, dataset))
     answers = {"equal": told(communicator, mine)}
-    lacking = worker_facts(lambda: (CONFIGURATION, DATASET if rank != 1 else OUT / "not-there"))
+    lacking = worker_facts(lambda: (CONFIGURATION, dataset if rank != 1 else out / "not-there"))
     answers["dataset absent on 1"] = told(communicator, lacking)
     other = {"training": {"seed": 7 if rank == last else 0, "epochs": 5}}
-    answers["seed on the last"] = told(communicator, worker_facts(lambda: (other, DATASET)))
+    answers["seed on the last"] = told(communicator, worker_facts(lambda: (other, dataset)))
     answers["dataset differs on 1"] = told(
-        communicator, worker_facts(lambda: (CONFIGURATION, DATASET if rank != 1 else OUT / "other"))
+        communicator, worker_facts(lambda: (CONFIGURATION, dataset if rank != 1 else out / "other"))
     )
     answers["keras on 1"] = told(communicator, replace(mine, code={**mine.code, "keras": "3.14.0"}) if rank else mine)
     if rank == last:  # segeval is not imported yet: this rank finds the other copy
-        sys.path.insert(0, str(OUT / "code"))
+        sys.path.insert(0, str(out / "code"))
         importlib.invalidate_caches()
-    answers["code on the last"] = told(communicator, worker_facts(lambda: (CONFIGURATION, DATASET)))
+    answers["code on the last"] = told(communicator, worker_facts(lambda: (CONFIGURATION, dataset)))
     return answers
 
 
-def votes(communicator) -> list[dict]:
+def votes(communicator, out: Path) -> list[dict]:
     """Steps with a request each, in float32 as in a run; the last is a signal on the last rank."""
-    path = OUT / "control.json"
+    path = out / "control.json"
     control = Control(path if communicator.rank == 0 else None)
     requests = [lambda: None, lambda: request_checkpoint(path, "a"), lambda: request_learning_rate(path, 1 / 3, "b")]
     answers = []
@@ -65,9 +64,10 @@ def votes(communicator) -> list[dict]:
 
 
 def main() -> None:
+    dataset, out = Path(sys.argv[1]), Path(sys.argv[2])
     communicator = build_communicator(int(os.environ["HOROVOD_SIZE"]))
-    answers = {"handshakes": handshakes(communicator), "votes": votes(communicator)}
-    (OUT / f"rank-{communicator.rank}.json").write_text(json.dumps(answers))
+    answers = {"handshakes": handshakes(communicator, dataset, out), "votes": votes(communicator, out)}
+    (out / f"rank-{communicator.rank}.json").write_text(json.dumps(answers))
 
 
 if __name__ == "__main__":

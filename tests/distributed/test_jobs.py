@@ -97,6 +97,21 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
         np.testing.assert_array_equal(left_alone, resumed)
 
 
+def test_a_run_goes_on_with_another_number_of_workers(small_dataset: PreparedDataset, tmp_path: Path) -> None:
+    """Two workers take the first steps, one process the rest: in double precision the weights agree to 1e-9."""
+    settings = [*TINY, "training.epochs=2", "training.dtype=float64", "training.global_batch_size=4"]
+    whole, moved = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "moved")
+    assert run(train(small_dataset, whole.path, *settings), tmp_path).returncode == 0
+    soon = run(train(small_dataset, moved.path, "--workers", "2", "--max-minutes", "0.000001", *settings), tmp_path)
+    assert soon.returncode == 0, soon.stderr
+    assert "max_minutes" in exit_state(moved)["reason"]
+    rest = train(small_dataset, moved.path, "--resume", "--workers", "1", "training.max_minutes=null")
+    assert run(rest, tmp_path).returncode == 0
+    assert exit_state(moved)["state"] == "completed"
+    for one, other in zip(weights(whole), weights(moved), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize(("launcher", "rank"), [("r2d2", 1), ("horovodrun", 1), ("horovodrun", 0)])
 def test_a_killed_worker_ends_the_job_within_seconds_and_it_resumes(
     small_dataset: PreparedDataset, tmp_path: Path, start_job: Start, launcher: str, rank: int
