@@ -69,7 +69,8 @@ class Learner:
         self._stages = stages(self.model) if transfer.names else {}
         factors = rate_factors(transfer.learning_rate_factors, self.model, self._stages)
         optimizer = build_optimizer(settings, self.model, rate_factors=factors)
-        optimizer.build(self.model.trainable_variables)
+        self._variables = self.model.trainable_variables  # before any is frozen
+        optimizer.build(self._variables)
         self.optimizer = DistributedOptimizer(
             optimizer, communicator=communicator, reduction="sum", compression=settings.compression
         )
@@ -113,7 +114,7 @@ class Learner:
 
     def averaged(self) -> AbstractContextManager[None]:
         """Let the network have its averaged weights for a while, where there is an average."""
-        return averaged_weights(self.optimizer, self.model)
+        return averaged_weights(self.optimizer, self._variables)
 
     def weights(self) -> Iterator[np.ndarray]:
         """Give the network's variables, in order."""

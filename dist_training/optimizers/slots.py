@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,7 +46,7 @@ def momentum_correction(optimizer: Any, old_rate: Any, new_rate: Any) -> None:
 
 
 @contextmanager
-def averaged_weights(optimizer: Any, model: Any) -> Iterator[None]:
+def averaged_weights(optimizer: Any, variables: Sequence[Any]) -> Iterator[None]:
     """Put the moving average of the weights into the network for as long as the context lasts.
 
     What is validated and saved as the model is the average; what is trained on, and goes into a checkpoint, are the
@@ -54,15 +54,15 @@ def averaged_weights(optimizer: Any, model: Any) -> Iterator[None]:
     Moving statistics of batch normalisation stay those of the weights: the optimizer averages trainable variables only.
 
     Args:
-        optimizer: one that was built with the network's trainable variables.
-        model: the network.
+        optimizer: one that was built with these variables.
+        variables: those of the network that the optimizer was built with; some may be frozen by now.
 
     >>> import keras
     >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
     >>> optimizer = keras.optimizers.SGD(1.0, use_ema=True, ema_momentum=0.75)
     >>> for gradient in (1.0, 4.0):
     ...     optimizer.apply([keras.ops.full((1, 1), gradient)], model.trainable_variables)
-    >>> with averaged_weights(optimizer, model):  # 0.75 * -1 + 0.25 * -5
+    >>> with averaged_weights(optimizer, model.trainable_variables):  # 0.75 * -1 + 0.25 * -5
     ...     print(float(model.weights[0][0, 0]))
     -2.0
     >>> float(model.weights[0][0, 0])
@@ -72,12 +72,12 @@ def averaged_weights(optimizer: Any, model: Any) -> Iterator[None]:
     if not inner.use_ema or int(inner.iterations) == 0:
         yield
         return
-    kept = [ops.convert_to_numpy(variable).copy() for variable in model.trainable_variables]
-    inner.finalize_variable_values(model.trainable_variables)
+    kept = [ops.convert_to_numpy(variable).copy() for variable in variables]
+    inner.finalize_variable_values(variables)
     try:
         yield
     finally:
-        for variable, value in zip(model.trainable_variables, kept, strict=True):
+        for variable, value in zip(variables, kept, strict=True):
             variable.assign(value)
 
 

@@ -130,12 +130,12 @@ def test_the_average_comes_and_goes(wrapped: bool) -> None:
             else [0.8 * average + 0.2 * value for average, value in zip(averages, values, strict=True)]
         )
     before = [v.numpy().copy() for v in model.variables]
-    with averaged_weights(optimizer, model):
+    with averaged_weights(optimizer, model.trainable_variables):
         for variable, average in zip(model.trainable_variables, averages, strict=True):
             np.testing.assert_allclose(variable.numpy(), average, rtol=0, atol=1e-15)
         assert not np.array_equal(model.trainable_variables[0].numpy(), before[0])
     assert [v.numpy().tobytes() for v in model.variables] == [b.tobytes() for b in before]
-    with pytest.raises(KeyError), averaged_weights(optimizer, model):
+    with pytest.raises(KeyError), averaged_weights(optimizer, model.trainable_variables):
         raise KeyError
     assert [v.numpy().tobytes() for v in model.variables] == [b.tobytes() for b in before]
 
@@ -146,5 +146,5 @@ def test_without_an_average_the_weights_stay(momentum: float | None) -> None:
     optimizer = build_optimizer(TrainingSettings(optimizer="adam", ema_momentum=momentum))
     optimizer.build(model.trainable_variables)  # slots of the average are zero until the first step
     before = [v.numpy().copy() for v in model.variables]
-    with averaged_weights(optimizer, model):
+    with averaged_weights(optimizer, model.trainable_variables):
         assert all(np.array_equal(v.numpy(), b) for v, b in zip(model.variables, before, strict=True))

@@ -231,12 +231,13 @@ def test_early_stopping_needs_validation(run: Train, dataset: PreparedDataset, t
 def test_a_run_starts_from_another_and_its_frozen_stages_rest(run: Train) -> None:
     source = run("source", epochs=1)
     transfer = TransferSettings(start_from=source.path, frozen_stages=("encoder",), unfreeze_after_epochs=1)
-    rested = run("rested", epochs=1, transfer=transfer)
+    averaging = {"ema_momentum": 0.5}  # of weights that rest, too
+    rested = run("rested", epochs=1, transfer=transfer, **averaging)
     before, after = (read_network(folder.model) for folder in (source, rested))
     for old, new in zip(before.weights, after.weights, strict=True):
         has_moved = bool(np.abs(old.numpy() - new.numpy()).max() > 0)
         assert has_moved is not old.path.startswith(("down", "bottom")), old.path
-    run("rested", epochs=2, transfer=transfer, is_resumed=True)
+    run("rested", epochs=2, transfer=transfer, is_resumed=True, **averaging)
     later = list(read_latest_checkpoint(rested.checkpoints).model)
     assert any(np.abs(one - other.numpy()).max() > 0 for one, other in zip(later, after.weights, strict=True))
     encoder = [place for place, weight in enumerate(after.weights) if weight.path.startswith("down")]
