@@ -103,7 +103,9 @@ def test_a_failure_of_its_own_is_not_tried_again(small_dataset: PreparedDataset,
     assert events_of(folder, "restart") == []
 
 
-@pytest.mark.parametrize("launcher", ["r2d2", "r2d2 and all its processes", "horovodrun"])
+@pytest.mark.parametrize(
+    "launcher", ["r2d2", pytest.param("r2d2 and all its processes", marks=pytest.mark.long), "horovodrun"]
+)
 def test_sigusr1_of_a_batch_system_stops_with_a_checkpoint(
     small_dataset: PreparedDataset, tmp_path: Path, start_job: Start, launcher: str
 ) -> None:
