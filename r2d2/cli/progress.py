@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -112,7 +112,8 @@ class _TrainingLines:
         return None
 
     def notice(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        with suppress(BrokenPipeError):  # a horovodrun that died reads no more; the run still ends as it is asked to
+            print(text, file=sys.stderr, flush=True)
 
     def __call__(self, event: Event) -> None:
         now = time.monotonic()

@@ -1,0 +1,43 @@
+"""What a run says to whoever started it, and to nobody."""
+
+import os
+import sys
+
+import pytest
+
+from r2d2.cli.progress import training_display
+
+RUNNING = {
+    "event": "state",
+    "state": "running",
+    "epochs": 5,
+    "steps_per_epoch": 3,
+    "training_slices": 21,
+    "global_batch_size": 8,
+    "parameters": 1687,
+    "resumed_at_step": 9,
+    "extended_from_epochs": 3,
+    "learning_rate": 0.000125,
+}
+
+
+def test_more_epochs_say_what_they_mean_for_the_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    with training_display() as display:
+        display(RUNNING)
+    said = capsys.readouterr().err
+    assert "going on from step 9" in said
+    assert "3 epochs were planned, now 5" in said
+    assert "goes on at 0.000125" in said
+
+
+def test_a_reader_that_is_gone_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under a horovodrun that a signal has killed, whose workers still have five seconds."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = os.fdopen(writer, "w", buffering=1)
+    monkeypatch.setattr(sys, "stderr", stream)
+    with training_display() as display:
+        display(RUNNING)
+        display.notice("stopping")
+    with pytest.raises(BrokenPipeError):  # what the display has borne
+        stream.close()
