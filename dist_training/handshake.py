@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,37 +44,49 @@ class WorkerFacts:
     dataset: Mapping[str, str] = field(default_factory=dict)
 
 
-def worker_facts(read_configuration: Callable[[], tuple[Mapping[str, Any], Path]]) -> WorkerFacts:
+def worker_facts(read_configuration: Callable[[], tuple[Mapping[str, Any], Path, str | None]]) -> WorkerFacts:
     """Collect the facts of this worker; what it lacks becomes its fault, so that it can be told to the others.
 
     Args:
-        read_configuration: gives the configuration as JSON has it, and the folder of the prepared dataset.
+        read_configuration: gives the configuration as JSON has it, the folder of the prepared dataset, and the name of
+            the user's own module that builds the network; None where a network of ours is trained.
     """
     host = platform.node()
     try:
-        configuration, folder = read_configuration()
+        configuration, folder, own_module = read_configuration()
         data = dataset_facts(folder)
+        code = code_facts(PACKAGES if own_module is None else (*PACKAGES, own_module))
     except (ImgMedError, OSError, ValueError) as error:
         return WorkerFacts(host, fault=" ".join(str(error).split()))
-    return WorkerFacts(host, None, code_facts(), configuration_facts(configuration), data)
+    return WorkerFacts(host, None, code, configuration_facts(configuration), data)
 
 
 def code_facts(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
-    """Digest the sources of our packages, and name the versions of the libraries.
+    """Digest the sources of packages, and name the versions of the libraries.
 
     Args:
-        packages: names of packages that can be imported; absent ones are left out.
+        packages: names of packages, or modules of one file, that can be imported; absent ones are left out.
 
     >>> "dist_training/handshake.py" in code_facts(("dist_training",))
     True
     """
     facts = dict(versions())
     for package in packages:
-        found = importlib.util.find_spec(package)
-        for root in map(Path, (found.submodule_search_locations if found else None) or ()):
-            for path in sorted(path for path in root.rglob("*") if path.suffix in SOURCES):
-                facts[path.relative_to(root.parent).as_posix()] = _digest(path.read_bytes())
+        facts.update({name: _digest(path.read_bytes()) for name, path in _sources(package)})
     return facts
+
+
+def _sources(package: str) -> Iterator[tuple[str, Path]]:
+    """Find the files of a package, or of a module of one file, each with its path from where it is imported."""
+    found = importlib.util.find_spec(package)
+    if found is None:
+        return
+    for root in map(Path, found.submodule_search_locations or ()):
+        for path in sorted(path for path in root.rglob("*") if path.suffix in SOURCES):
+            yield path.relative_to(root.parent).as_posix(), path
+    if found.submodule_search_locations is None and found.has_location:
+        path = Path(found.origin or "")
+        yield path.name, path
 
 
 def configuration_facts(configuration: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dist_training.architectures.settings import CustomSettings
 from dist_training.checkpoints import read_latest_checkpoint
 from dist_training.communicator import has_horovod
 from dist_training.errors import HorovodMissingError, WorkersDifferError
@@ -258,16 +259,21 @@ def agree_on_plan(communicator: Communicator, read_plan: Callable[[], RunPlan]) 
     Raises:
         WorkersDifferError: on every rank, naming who lacks what or differs where; rank 0 records it in exit.json.
     """
+    from dist_training.architectures.custom import search_working_folder
     from dist_training.handshake import check_workers_agree, worker_facts
 
     if communicator.world_size == 1:
         return read_plan()
     plans: list[RunPlan] = []
 
-    def read() -> tuple[dict[str, Any], Path]:
+    def read() -> tuple[dict[str, Any], Path, str | None]:
         plans.append(read_plan())
         configuration = plans[0].configuration
-        return configuration.model_dump(mode="json"), Path(configuration.dataset or "")
+        own_module = None
+        if isinstance(configuration.network, CustomSettings):
+            search_working_folder()
+            own_module = configuration.network.function[0].partition(".")[0]
+        return configuration.model_dump(mode="json"), Path(configuration.dataset or ""), own_module
 
     try:
         check_workers_agree(communicator, worker_facts(read))

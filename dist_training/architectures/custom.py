@@ -12,7 +12,7 @@ import keras
 from dist_training.architectures.settings import CustomSettings
 from dist_training.errors import ConfigurationError
 
-__all__ = ["build", "import_module_of"]
+__all__ = ["build", "import_module_of", "search_working_folder"]
 
 
 def build(settings: CustomSettings, input_channels: int, num_outputs: int, seed: int) -> keras.Model:
@@ -57,9 +57,7 @@ def import_module_of(settings: CustomSettings) -> Any:
         ConfigurationError: there is no such module; an error of its own keeps its traceback.
     """
     name, _ = settings.function
-    here = str(Path.cwd())
-    if here not in sys.path:  # last, so that a file of the working folder never stands in for an installed package
-        sys.path.append(here)
+    here = search_working_folder()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -69,6 +67,14 @@ def import_module_of(settings: CustomSettings) -> Any:
             f"the network {settings.build} is in the module {name}, which is neither in the working folder ({here}) "
             f"nor on the Python path; run where {error.name}.py lies, or name its folder in PYTHONPATH"
         ) from None
+
+
+def search_working_folder() -> str:
+    """Let modules be imported from the working folder too, and give it."""
+    here = str(Path.cwd())
+    if here not in sys.path:  # last, so that a file of the working folder never stands in for an installed package
+        sys.path.append(here)
+    return here
 
 
 def _find(settings: CustomSettings) -> Callable[..., Any]:

@@ -28,20 +28,25 @@ def told(communicator, facts: WorkerFacts) -> str | None:
 
 def handshakes(communicator, dataset: Path, out: Path) -> dict[str, str | None]:
     rank, last = communicator.rank, communicator.world_size - 1
-    mine = worker_facts(lambda: (CONFIGURATION, dataset))
+    mine = worker_facts(lambda: (CONFIGURATION, dataset, None))
     answers = {"equal": told(communicator, mine)}
-    lacking = worker_facts(lambda: (CONFIGURATION, dataset if rank != 1 else out / "not-there"))
+    lacking = worker_facts(lambda: (CONFIGURATION, dataset if rank != 1 else out / "not-there", None))
     answers["dataset absent on 1"] = told(communicator, lacking)
     other = {"training": {"seed": 7 if rank == last else 0, "epochs": 5}}
-    answers["seed on the last"] = told(communicator, worker_facts(lambda: (other, dataset)))
+    answers["seed on the last"] = told(communicator, worker_facts(lambda: (other, dataset, None)))
     answers["dataset differs on 1"] = told(
-        communicator, worker_facts(lambda: (CONFIGURATION, dataset if rank != 1 else out / "other"))
+        communicator, worker_facts(lambda: (CONFIGURATION, dataset if rank != 1 else out / "other", None))
+    )
+    sys.path.insert(0, str(out / ("own-1" if rank == 1 else "own")))
+    answers["own network on 1"] = told(communicator, worker_facts(lambda: (CONFIGURATION, dataset, "our_network")))
+    answers["own network absent"] = told(
+        communicator, worker_facts(lambda: (CONFIGURATION, dataset, "our_network" if rank == 0 else "no_such_network"))
     )
     answers["keras on 1"] = told(communicator, replace(mine, code={**mine.code, "keras": "3.14.0"}) if rank else mine)
     if rank == last:  # segeval is not imported yet: this rank finds the other copy
         sys.path.insert(0, str(out / "code"))
         importlib.invalidate_caches()
-    answers["code on the last"] = told(communicator, worker_facts(lambda: (CONFIGURATION, dataset)))
+    answers["code on the last"] = told(communicator, worker_facts(lambda: (CONFIGURATION, dataset, None)))
     return answers
 
 

@@ -32,6 +32,9 @@ def ranks(small_dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFacto
     with (out / "code" / "segeval" / "overlap.py").open("a") as file:
         file.write("# another version\n")
     (out / "code" / "segeval" / "formulas.py").unlink()
+    for name in ("own", "own-1"):
+        (out / name).mkdir()
+        (out / name / "our_network.py").write_text(f"# {name}\n")
     done = run(horovodrun(3, sys.executable, str(WORKER), str(small_dataset.folder), str(out)), out)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return [json.loads((out / f"rank-{rank}.json").read_text()) for rank in range(3)]
@@ -56,6 +59,8 @@ def test_a_worker_that_lacks_the_dataset_is_named(ranks: list[dict[str, Any]]) -
     [
         ("seed on the last", 2, "configuration training.seed is 7 instead of 0;"),
         ("dataset differs on 1", 1, " bytes instead of "),
+        ("own network on 1", 1, "code our_network.py differs;"),
+        ("own network absent", 2, "code our_network.py is absent;"),
         ("keras on 1", 1, "code keras is 3.14.0 instead of "),
         ("code on the last", 2, "code segeval/formulas.py is absent, code segeval/overlap.py differs;"),
     ],
@@ -67,7 +72,8 @@ def test_what_differs_is_named_with_host_and_rank(
     assert said.startswith(f"workers differ from rank 0 on {HOST}: ")
     assert f"rank {rank} on {HOST}: " in said
     assert difference in said
-    assert said.count(f" on {HOST}: ") == (3 if case == "keras on 1" else 2)  # rank 0, and those that differ
+    named = said.count(f" on {HOST}: ")  # rank 0, and those that differ
+    assert named == (3 if case in ("keras on 1", "own network absent") else 2)
 
 
 def test_requests_and_signals_reach_all_ranks_at_the_same_step(ranks: list[dict[str, Any]]) -> None:
