@@ -151,23 +151,28 @@ def count_classes(confusion: ArrayLike) -> NDArray[np.int64]:
         array([[1, 2, 1],
                [2, 2, 3]])
     """
-    return np.array(class_sums(check_counts(confusion))).T
+    return class_sums(check_counts(confusion)).T
 
 
-def class_sums(matrices: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def class_sums(matrices: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
     """Sum confusion matrices up to n_ii, t_i and p_i of Long et al. (2015), all that overlap metrics need.
 
     Args:
         matrices: (..., num_classes, num_classes), rows reference.
+        out: (3, ..., num_classes), where the sums are put; as the matrices' dtype where it is not given.
 
     Returns:
-        Intersection, reference and prediction of each class, (..., num_classes) each.
+        Intersection, reference and prediction of each class, (3, ..., num_classes).
 
     Example:
-        >>> [counts.tolist() for counts in class_sums(np.array([[1, 1], [0, 2]]))]
+        >>> class_sums(np.array([[1, 1], [0, 2]])).tolist()
         [[1, 2], [2, 2], [1, 3]]
     """
-    return matrices.diagonal(axis1=-2, axis2=-1), matrices.sum(axis=-1), matrices.sum(axis=-2)
+    sums = np.empty((3, *matrices.shape[:-1]), matrices.dtype) if out is None else out
+    sums[0] = matrices.diagonal(0, -2, -1)
+    np.add.reduce(matrices, -1, None, sums[1])  # axis, dtype, out: by position, see segeval/formulas.py
+    np.add.reduce(matrices, -2, None, sums[2])
+    return sums
 
 
 def check_counts(confusion: ArrayLike) -> NDArray[np.int64]:

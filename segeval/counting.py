@@ -90,7 +90,7 @@ def count_pairs(
         num_classes,
         ignored is not None,
         ignored or 0,
-        _address(totals),
+        ctypes.addressof(ctypes.c_char.from_buffer(totals.data)),  # sooner than _address
     )
     is_readable = _can_be_read(reference) and _can_be_read(prediction) and _lie_alike(reference, prediction)
     all_declared = True

@@ -1,7 +1,8 @@
 """Formulas of the overlap metrics, of n_ii, t_i and p_i of Long et al. (2015); 0 / 0 is NaN.
 
 Each metric of a class is a ratio of sums of a few counts, so one product with a table gives them all: on a small image
-a call for each would take longer than to count its voxels.
+a call for each would take longer than to count its voxels. For the same reason sums go by `np.add.reduce`, which
+`.sum()` calls in the end, with its arguments by position: by name they cost half as much again.
 """
 
 from __future__ import annotations
@@ -61,23 +62,24 @@ def of_stack(confusion: ArrayLike) -> dict[str, NDArray[np.float64]]:
 
 @np.errstate(invalid="ignore")
 def _all_metrics(stack: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    both, reference, prediction = class_sums(stack)
-    voxels = _sum(reference)
-    counts = np.empty((*both.shape[:-1], 5, both.shape[-1]))  # float64: exact up to 2^53 voxels
-    counts[..., 0, :], counts[..., 1, :], counts[..., 2, :] = both, reference, prediction
-    counts[..., 3, :] = voxels[..., None]
-    np.minimum(reference, prediction, out=counts[..., 4, :])
-    found = _TABLE @ counts
-    numerators, denominators, instead = found[..., :6, :], found[..., 6:12, :], found[..., 12:, :]
-    values = numerators / np.where(denominators == 0, instead, denominators)
-    metrics = dict(zip(_RATIOS, values if values.ndim == 2 else np.moveaxis(values, -2, 0), strict=True))
-    # Long et al. average sensitivity and IoU over the classes that have them, the two last rows
-    occurs = denominators[..., 4:, :] > 0
-    means = _sum(values[..., 4:, :], occurs) / _sum(occurs)
-    weighted = _sum(reference * metrics["jaccard"], reference > 0)
-    image = _sum(both) / voxels, means[..., 0], means[..., 1], weighted / voxels
-    return metrics | dict(zip(IMAGE_METRICS, image, strict=True))
-
-
-def _sum(values: NDArray[Any], where: Any = True) -> NDArray[Any]:
-    return np.add.reduce(values, axis=-1, where=where)  # what .sum() calls in the end
+    shape = stack.shape[:-1]
+    counts = np.empty((5, *shape))  # float64: exact up to 2^53 voxels
+    both, reference, prediction = class_sums(stack, out=counts[:3])
+    voxels = np.add.reduce(reference, -1)
+    counts[3] = voxels[..., None]
+    np.minimum(reference, prediction, out=counts[4])
+    numerators, denominators, instead = (_TABLE @ counts.reshape(5, -1)).reshape(3, len(_RATIOS), *shape)
+    undefined = denominators == 0
+    # what Long et al. sum over classes: sensitivity and IoU, the two last ratios, of the classes that have them; how
+    # many these are; t_i IoU_i; n_ii
+    terms = np.zeros((6, *shape))
+    occurs = ~undefined[-2:]
+    terms[2:4] = occurs
+    np.divide(numerators[-2:], denominators[-2:], out=terms[:2], where=occurs)
+    np.multiply(reference, terms[1], out=terms[4])
+    terms[5] = both
+    sums = np.add.reduce(terms, -1)
+    np.copyto(denominators, instead, where=undefined)
+    means, shares = sums[:2] / sums[2:4], sums[4:] / voxels
+    images = dict(zip(IMAGE_METRICS, (shares[1], means[0], means[1], shares[0]), strict=True))
+    return dict(zip(_RATIOS, numerators / denominators, strict=True)) | images
