@@ -33,15 +33,18 @@ def write_study(folder: Path, cases: int, shape: tuple[int, int, int], labels: i
     return folder
 
 
-def prepare_study(folder: Path, cases: int, shape: tuple[int, int, int], **options: Any) -> PreparedDataset:
-    write_study(folder / "study", cases, shape, **options)
-    return prepare_dataset(folder / "study", folder / "dataset", PreparationSettings(slice_axis=2))
+def prepare_study(
+    folder: Path, cases: int, shape: tuple[int, int, int], labels: int = 2, **settings: Any
+) -> PreparedDataset:
+    write_study(folder / "study", cases, shape, labels)
+    return prepare_dataset(folder / "study", folder / "dataset", PreparationSettings(slice_axis=2, **settings))
 
 
 @pytest.fixture(scope="session")
 def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     """Five patients, of whom the training ones have 21 slices of 16 x 20 pixels: odd, so that shares differ."""
-    dataset = prepare_study(tmp_path_factory.mktemp("small"), 5, (16, 20, 7))
+    regions = {"either": (1, 2), "second": (2,)}
+    dataset = prepare_study(tmp_path_factory.mktemp("small"), 5, (16, 20, 7), regions=regions)
     assert sum(dataset.image(case).shape[0] for case in dataset.splits.train) == 21
     return dataset
 

@@ -54,15 +54,18 @@ JOBS: dict[str, Job] = {
     "average": job(UNET, ema_momentum=0.9, loss="tversky_cross_entropy", schedule="polynomial"),
     "whole-batch Dice": job(UNET, loss="batch_dice"),
     "batch normalisation": job({**UNET, "normalisation": "batch"}, loss="batch_dice_cross_entropy", optimizer="sgd"),
+    "overlapping regions": job(UNET, region_outputs=True, loss="cross_entropy"),
     "deep supervision": job(RESIDUAL, schedule="step"),
     "augmented on the host": job(UNET, {**AUGMENTATION, "where": "host"}),
     "augmented on the device": job(UNET, {**AUGMENTATION, "where": "device"}),
 }
-SPREAD = {
-    2: tuple(name for name in JOBS if name != "augmented on the device"),
-    3: ("unet, adam", "whole-batch Dice", "batch normalisation", "augmented on the host"),
-    4: ("unet, sgd", "fcn with dropout, adam"),
-}
+ON_WORKERS = tuple(name for name in JOBS if name != "augmented on the device")
+SPREAD = [
+    (2, ON_WORKERS),
+    (3, ("unet, adam", "whole-batch Dice", "batch normalisation", "augmented on the host")),
+    (4, ("unet, sgd", "fcn with dropout, adam")),
+    *(pytest.param(workers, ON_WORKERS, marks=pytest.mark.long) for workers in (3, 4)),
+]
 """Every job on two workers; on more, what the number could matter for: four processes share two cores here."""
 
 IN_PARTS = ("unet, adam", "fcn, sgd", "dropout", "deep supervision", "augmented on the device")
@@ -94,11 +97,16 @@ def alone(small_dataset: PreparedDataset, dump_weights: Train) -> dict[str, dict
     return {name: ranks[0] for name, ranks in zip(JOBS, trained, strict=True)}
 
 
-@pytest.mark.parametrize("workers", list(SPREAD))
+@pytest.mark.parametrize(
+    ("workers", "names"), SPREAD, ids=lambda value: value if isinstance(value, int) else len(value)
+)
 def test_the_number_of_workers_changes_nothing(
-    workers: int, small_dataset: PreparedDataset, alone: dict[str, dict[str, np.ndarray]], dump_weights: Train
+    workers: int,
+    names: tuple[str, ...],
+    small_dataset: PreparedDataset,
+    alone: dict[str, dict[str, np.ndarray]],
+    dump_weights: Train,
 ) -> None:
-    names = SPREAD[workers]
     spread = dump_weights(small_dataset, [JOBS[name] for name in names], workers)
     for name, ranks in zip(names, spread, strict=True):
         assert_equal_ranks(ranks)
