@@ -215,7 +215,8 @@ class TrainingRun:
 
     def _run_epoch(self, control: Control) -> bool:
         """Run what is left of an epoch; True where a request to stop came, which may have cut it short."""
-        epoch, started, trained, is_stopped = self.progress.epoch, time.perf_counter(), 0, False
+        epoch, started, trained = self.progress.epoch, time.perf_counter(), 0
+        agreement = Agreement(is_stop=False, is_checkpoint=False, learning_rate=None)
         self.learner.begin_epoch(epoch)
         steps = epoch_steps(
             self.settings.seed,
@@ -230,12 +231,11 @@ class TrainingRun:
             agreement = self._take_step(batch, control, step_started)
             step_started = time.perf_counter()  # the wait for data counts: it is part of how fast training is
             trained += batch.global_count
-            is_stopped = agreement.is_stop
-            if is_stopped:
+            if agreement.is_stop:
                 break
         if self.progress.step_in_epoch >= self.steps_per_epoch:
-            self._end_epoch(trained, started)
-        return is_stopped
+            self._end_epoch(trained, started, is_checkpoint=agreement.is_checkpoint)
+        return agreement.is_stop
 
     def _take_step(self, batch: Batch, control: Control, started: float) -> Agreement:
         rate = self._learning_rate()
@@ -318,8 +318,8 @@ class TrainingRun:
 
     # ---- ends of epochs, checkpoints --------------------------------------------------------------------------
 
-    def _end_epoch(self, trained: int, started: float) -> None:
-        """Validate, keep the best network, write a checkpoint."""
+    def _end_epoch(self, trained: int, started: float, *, is_checkpoint: bool) -> None:
+        """Validate, keep the best network, write a checkpoint where one is due or was asked for."""
         seconds, learning_rate, epoch = time.perf_counter() - started, self._learning_rate(), self.progress.epoch + 1
         with self.learner.averaged():
             score = self._validate()
@@ -354,7 +354,8 @@ class TrainingRun:
             images_per_second=trained / seconds,
             is_best=is_best,
         )
-        if is_best or epoch == self.settings.epochs or self._is_checkpoint_due(is_epoch_end=True):
+        is_wanted = is_best or is_checkpoint or epoch == self.settings.epochs
+        if is_wanted or self._is_checkpoint_due(is_epoch_end=True):
             self._checkpoint(is_best=is_best)
 
     def _validate(self) -> ValidationScore | None:

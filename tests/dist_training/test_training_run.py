@@ -165,6 +165,15 @@ def test_a_checkpoint_is_written_when_asked_for_and_when_due(run: Train, tmp_pat
     assert recorded == sorted(written)
 
 
+def test_a_checkpoint_that_is_asked_for_at_the_last_step_of_an_epoch_is_written(run: Train, tmp_path: Path) -> None:
+    control = RunFolder(tmp_path / "run").control
+    settings = {"epochs": 3, "checkpoint_every_epochs": 3, "learning_rate": 1e-300}  # so that epoch 2 is not better
+    folder = run("run", **settings, listeners=[at_step(7, lambda: request_checkpoint(control, "before the break"))])
+    (served,) = (event for event in read_events(folder.events) if event["event"] == "control")
+    assert served["step"] == 8  # of four an epoch
+    assert {path.name for path in folder.checkpoints.glob("step-*")} == {f"step-{n:09d}.npz" for n in (4, 8, 12)}
+
+
 def test_a_plateau_ends_a_run_and_keeps_it_ended_until_more_patience(run: Train) -> None:
     settings = {"learning_rate": 1e-12, "epochs": 9, "early_stopping_min_delta": 0.01}
     folder = run("run", early_stopping_patience=2, **settings)
