@@ -202,7 +202,8 @@ class TrainingRun:
         self.events.record("state", state="stopping", reason=reason)
         self._checkpoint()
         if not self.folder.model.exists():
-            self._save_model(None)
+            with self.learner.averaged():
+                self._save_model(None)
         return self._result("stopped_early", reason)
 
     def _result(self, state: Literal["completed", "stopped_early"], reason: str | None) -> RunResult:

@@ -226,6 +226,15 @@ def test_what_is_validated_and_kept_is_the_average_and_what_goes_on_are_the_weig
     assert any(np.allclose(kept[0], array, rtol=0, atol=1e-12) for array in averages)
 
 
+def test_stopped_before_the_first_validation_it_keeps_the_average_too(run: Train, tmp_path: Path) -> None:
+    control = RunFolder(tmp_path / "run").control
+    ask = at_step(2, lambda: request_stop(control, "test"))
+    folder = run("run", ema_momentum=0.9, learning_rate=0.1, warmup_epochs=0, listeners=[ask])
+    kept = read_network(folder.model).get_weights()[0]
+    slots = read_latest_checkpoint(folder.checkpoints).optimizer
+    assert any(np.array_equal(kept, array) for array in slots if array.shape == kept.shape)
+
+
 def test_early_stopping_needs_validation(run: Train, dataset: PreparedDataset, tmp_path: Path) -> None:
     from dataclasses import replace
 
