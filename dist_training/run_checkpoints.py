@@ -83,6 +83,9 @@ class RunCheckpoints:
         if not has_only_finite(learner.weights()):
             _log.warning("no checkpoint of step %d: the weights are not finite", step)
             return
+        if progress.loss_watch.high_steps > 0:  # those that are kept must not all be of weights that explode
+            _log.warning("no checkpoint of step %d: the loss is too high, the run may be diverging", step)
+            return
         minutes = self._clock.minutes()
         self._store.write(
             step=step,

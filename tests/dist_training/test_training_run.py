@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dist_training.architectures import UNetSettings, read_network
-from dist_training.checkpoints import read_latest_checkpoint
+from dist_training.checkpoints import read_checkpoint, read_latest_checkpoint
 from dist_training.communicator import SoloCommunicator
 from dist_training.control import request_checkpoint, request_learning_rate, request_stop
 from dist_training.errors import ConfigurationError, DivergenceError
@@ -202,6 +202,18 @@ def test_a_loss_that_explodes_ends_a_run_and_no_bad_weights_become_a_checkpoint(
     assert folder.read_exit()["state"] == "failed"
     for path in folder.checkpoints.glob("*.npz"):
         assert all(np.isfinite(values).all() for values in np.load(path).values() if values.dtype.kind == "f")
+
+
+def test_while_the_loss_explodes_good_checkpoints_do_not_make_room_for_bad_ones(run: Train, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    settings = {"optimizer": "sgd", "loss": "cross_entropy", "schedule": "constant", "dtype": "float32"}
+    settings |= {"checkpoint_every_steps": 1, "checkpoints_kept": 2, "divergence_factor": 1.5}
+    explode = at_step(4, lambda: request_learning_rate(folder.control, 1e4, "a slip"))
+    with pytest.raises(DivergenceError):
+        run("run", **settings, listeners=[explode])
+    kept = [read_checkpoint(path).progress for path in sorted(folder.checkpoints.glob("step-*"))]
+    assert len(kept) == 2
+    assert [progress.loss_watch.high_steps for progress in kept] == [0, 0]
 
 
 def test_more_epochs_stretch_the_schedule(run: Train) -> None:
