@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import signal
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -138,7 +137,7 @@ def request_learning_rate(path: Path, learning_rate: float, reason: str) -> None
 
 def _is_rate(value: Any) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and _SMALLEST_RATE <= value <= _LARGEST_RATE
+    return is_number and _SMALLEST_RATE <= value <= _LARGEST_RATE
 
 
 def _write(path: Path, request: Request) -> None:

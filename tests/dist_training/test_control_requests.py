@@ -83,6 +83,7 @@ def test_a_signal_on_any_rank_stops_all(path: Path) -> None:
         '{"request": "set_learning_rate", "learning_rate": -1}',
         '{"request": "set_learning_rate", "learning_rate": NaN}',
         '{"request": "set_learning_rate", "learning_rate": true}',
+        '{"request": "set_learning_rate", "learning_rate": 1' + 400 * "0" + "}",
         '{"request": "set_learning_rate", "learning_rate": "fast"}',
     ],
 )
