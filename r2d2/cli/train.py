@@ -150,7 +150,7 @@ def run_here(plan: RunPlan, max_restarts: int = 0) -> None:
     from r2d2.training import run_training
 
     with training_display() as display:
-        if plan.world_size > 1 or max_restarts:
+        if plan.world_size > 1 or plan.hosts is not None or max_restarts:
             outcome = launch(plan, display, display.notice, max_restarts=max_restarts)
             state, reason, dice = outcome["state"], outcome.get("reason"), outcome.get("best_dice")
         else:
@@ -228,12 +228,14 @@ def _our_errors() -> tuple[type[Exception], ...]:
 
 def _peek_threads(asked: _Asked) -> int | None:
     """Read the threads a worker gets, before the ranks can exchange anything; faults are for rank 0 to report."""
+    from dist_training.run_folder import RunFolder
     from r2d2.config import configure
     from r2d2.errors import ConfigurationError
     from r2d2.training import find_layer
 
     try:
-        _, layer = find_layer(asked.config)
+        run_dir = asked.options["run_dir"] if asked.resume and asked.config is None else None
+        _, layer = find_layer(asked.config if run_dir is None else RunFolder(Path(run_dir)).config)
         return configure(layer, options=asked.options, assignments=asked.settings).threads
     except ConfigurationError:
         return None
