@@ -258,7 +258,8 @@ class CheckpointCallback(keras.callbacks.Callback):
 class StopCallback(keras.callbacks.Callback):
     """Ends training on all ranks after the same step, when any of them is asked to stop.
 
-    Asked by a signal, or by ``request``. Ranks ask each other after every step: one number a step.
+    Asked by a signal, or by ``request``. Ranks ask each other after every step: one number a step. A second Ctrl-C
+    interrupts at once.
 
     Args:
         signals: handled while training; others' handlers are put back afterwards.
@@ -277,6 +278,7 @@ class StopCallback(keras.callbacks.Callback):
         communicator: Communicator | None = None,
     ) -> None:
         super().__init__()
+        _check_interval("every_steps", every_steps)
         self.reason: str | None = None
         self._requested: str | None = None
         self._signals, self._every = tuple(signals), every_steps
@@ -314,7 +316,10 @@ class StopCallback(keras.callbacks.Callback):
         self._handlers = {}
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.request(signal.Signals(number).name)
+        name = signal.Signals(number).name
+        if number == signal.SIGINT and name == self._requested:
+            raise KeyboardInterrupt
+        self.request(name)
 
 
 def _fault(model: Any) -> str | None:

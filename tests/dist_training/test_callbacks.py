@@ -1,5 +1,6 @@
 """Callbacks in one process: checkpoints that a restart goes on from exactly, and the ends of training."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,3 +79,18 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 def test_intervals_are_positive(tmp_path: Path, number: int) -> None:
     with pytest.raises(ConfigurationError, match="every_epochs must be at least 1"):
         CheckpointCallback(tmp_path / "last.npz", every_epochs=number)
+    with pytest.raises(ConfigurationError, match="every_steps must be at least 1"):
+        StopCallback(every_steps=number)
+
+
+def test_a_second_ctrl_c_interrupts_at_once() -> None:
+    stop = StopCallback()
+    before = signal.getsignal(signal.SIGINT)
+    stop.on_train_begin()
+    try:
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        stop.on_train_end()
+    assert signal.getsignal(signal.SIGINT) is before
