@@ -290,7 +290,9 @@ class TrainingRun:
 
     def _record_step(self, loss: float, count: int, learning_rate: float, seconds: float) -> None:
         progress, step = self.progress, self._global_step() + 1
-        watch = progress.loss_watch.after(loss, factor=self.settings.divergence_factor)
+        watch, checkpoint = progress.loss_watch.after(loss, factor=self.settings.divergence_factor), None
+        if watch.is_diverged:
+            checkpoint = self.communicator.broadcast_object(self.checkpoints.last_written())
         check_loss(
             watch,
             loss,
@@ -298,7 +300,7 @@ class TrainingRun:
             epoch=progress.epoch + 1,
             learning_rate=self.settings.learning_rate,
             run_dir=self.folder.path,
-            checkpoint=self.communicator.broadcast_object(self.checkpoints.newest) if watch.is_diverged else None,
+            checkpoint=checkpoint,
         )
         self.progress = replace(
             progress,

@@ -204,6 +204,13 @@ def test_a_loss_that_explodes_ends_a_run_and_no_bad_weights_become_a_checkpoint(
         assert all(np.isfinite(values).all() for values in np.load(path).values() if values.dtype.kind == "f")
 
 
+def test_a_run_that_diverges_names_the_checkpoint_that_it_can_go_on_from(run: Train, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    explode = at_step(3, lambda: request_learning_rate(folder.control, 1e4, "a slip"))  # too late for this epoch's end
+    with pytest.raises(DivergenceError, match=r"the last good checkpoint is step-000000004\.npz"):
+        run("run", optimizer="sgd", schedule="constant", dtype="float32", listeners=[explode])
+
+
 def test_while_the_loss_explodes_good_checkpoints_do_not_make_room_for_bad_ones(run: Train, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     settings = {"optimizer": "sgd", "loss": "cross_entropy", "schedule": "constant", "dtype": "float32"}
