@@ -148,7 +148,7 @@ def _write(path: Path, request: Request) -> None:
 
 def _check_vacant(path: Path) -> None:
     try:
-        waiting = _parsed(path.read_text(encoding="utf-8"))
+        waiting = _parsed(path.read_text(encoding="utf-8"), path.stat().st_mtime_ns)
     except (FileNotFoundError, ValueError):
         return
     if waiting.id not in _recorded(path.with_name("events.jsonl")):
@@ -314,7 +314,7 @@ class Control:
             if stamp == self._seen:
                 return None
             self._seen = stamp
-            request = _parsed(self._path.read_text(encoding="utf-8"))
+            request = _parsed(self._path.read_text(encoding="utf-8"), stat.st_mtime_ns)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -326,7 +326,7 @@ class Control:
         return request
 
 
-def _parsed(text: str) -> Request:
+def _parsed(text: str, written_ns: int) -> Request:
     """Read a request; ValueError says what is wrong with it."""
     content = json.loads(text)
     name = content.get("request") if isinstance(content, Mapping) else None
@@ -337,5 +337,6 @@ def _parsed(text: str) -> Request:
     rate = content.get("learning_rate") if name == "set_learning_rate" else None
     if name == "set_learning_rate" and not _is_rate(rate):
         raise ValueError(f"its learning_rate must be a positive number like 1e-4; received {rate!r}")
-    # Written by hand, it may lack an id: then its content stands for it.
-    return Request(name, str(content.get("reason") or "control.json"), str(content.get("id") or text), rate)
+    # Written by hand, it may lack an id: then its content and the time of writing stand for it.
+    id_ = str(content.get("id") or f"{text} of {written_ns}")
+    return Request(name, str(content.get("reason") or "control.json"), id_, rate)

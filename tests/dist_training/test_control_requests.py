@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,9 @@ def test_a_malformed_request_is_warned_about_once_and_ignored(
 def test_a_request_written_by_hand_needs_neither_id_nor_reason(path: Path) -> None:
     path.write_text('{"request": "checkpoint"}')
     control = Control(path)
+    assert agreed(control.votes()).is_checkpoint
+    assert agreed(control.votes()) == NOTHING
+    os.utime(path, ns=(0, 1))  # the same words, written again
     assert agreed(control.votes()).is_checkpoint
     assert agreed(control.votes()) == NOTHING
 
