@@ -183,14 +183,19 @@ def replayed_requests(events: Path, from_step: int) -> tuple[LearningRateChange,
             twice is applying it once.
 
     Returns:
-        The changes by step; of those at one step the last counts.
+        The changes by step; of those at one step the last counts. None from before the run was resumed with another
+        ``learning_rate``: who sets one does not want those.
     """
-    found = {
-        event["id"]: LearningRateChange(event["step"], event["learning_rate"])
-        for event in follow_events(events)
-        if event.get("event") == "control" and event["request"] == "set_learning_rate" and event["step"] >= from_step
-    }
-    return tuple(sorted(found.values(), key=lambda change: change.step))
+    found, setting = [], None
+    for event in follow_events(events):
+        if event.get("event") == "state" and event.get("learning_rate_setting") is not None:
+            if setting not in (None, event["learning_rate_setting"]):
+                found.clear()
+            setting = event["learning_rate_setting"]
+        is_change = event.get("event") == "control" and event["request"] == "set_learning_rate"
+        if is_change and event["step"] >= from_step:
+            found.append(LearningRateChange(event["step"], event["learning_rate"]))
+    return tuple(sorted(found, key=lambda change: change.step))
 
 
 def agreed(summed: Sequence[float] | np.ndarray) -> Agreement:

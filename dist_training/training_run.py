@@ -140,8 +140,6 @@ class TrainingRun:
     def _begin(self, control: Control, *, is_resumed: bool) -> None:
         """Find the state to start from, and give every rank that of rank 0."""
         self._start_from(self.checkpoints.read_latest() if is_resumed else None)
-        changes = replayed_requests(self.folder.events, self._global_step()) if is_resumed and self.is_main else ()
-        self._replays = {change.step: change.learning_rate for change in self.communicator.broadcast_object(changes)}
         clock = TimeBudget(self.settings.max_minutes, trained_minutes=self.progress.minutes)
         control.watch(clock if self.is_main else None)
         self.checkpoints.begin(self._global_step(), clock)
@@ -157,7 +155,10 @@ class TrainingRun:
             resumed_at_step=self._global_step(),
             extended_from_epochs=self._extended_from(),
             learning_rate=self._learning_rate(),
+            learning_rate_setting=self.settings.learning_rate,
         )
+        changes = replayed_requests(self.folder.events, self._global_step()) if is_resumed and self.is_main else ()
+        self._replays = {change.step: change.learning_rate for change in self.communicator.broadcast_object(changes)}
         self._replay()
 
     def _extended_from(self) -> int | None:

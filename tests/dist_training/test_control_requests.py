@@ -162,6 +162,18 @@ def test_changes_made_after_going_back_are_repeated_by_step(path: Path) -> None:
     assert [change.step for change in replayed_requests(events, 5)] == [7, 9]
 
 
+def test_changes_from_before_another_learning_rate_was_set_are_not_repeated(path: Path) -> None:
+    """A rate that made a run diverge would, at the same step again, whatever rate the run is resumed with."""
+    control, events = Control(path), path.with_name("events.jsonl")
+    for setting, step, expected in ((0.1, 9, [9]), (0.1, 11, [9, 11]), (0.01, 7, [7]), (0.01, 8, [7, 8])):
+        log = EventLog(events)
+        log.record("state", state="running", learning_rate_setting=setting)
+        log.close()
+        request_learning_rate(path, 0.5, "test")
+        record(path, control, agreed(control.votes()), step)
+        assert [change.step for change in replayed_requests(events, 5)] == expected
+
+
 def test_time_before_a_restart_counts(path: Path) -> None:
     now = [100.0]
     budget = TimeBudget(2.0, trained_minutes=1.5, clock=lambda: now[0])
