@@ -7,7 +7,6 @@ import logging
 import math
 import signal
 import threading
-import zipfile
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -187,8 +186,10 @@ class LearningRateWarmupCallback(keras.callbacks.Callback):
 class CheckpointCallback(keras.callbacks.Callback):
     """Rank 0 writes the weights and the optimizer state after every epoch, whole or not at all.
 
-    An epoch that was cut short is not written: started again from the last whole one, it gives what it would have.
-    The order of the data is the caller's: derive it from the number of the epoch.
+    An epoch that was cut short is not written (where Keras does not know its length: none in which training was told
+    to stop): started again from the last whole one, it gives what it would have. The order of the data is the
+    caller's: derive it from the number of the epoch. So are the seeds of dropout: set them, as by
+    ``keras.utils.set_random_seed``, before the model is built; how much has been drawn by them is in the checkpoint.
 
     Args:
         path: the file (``.npz``), replaced each time.
@@ -198,6 +199,7 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     def __init__(self, path: str | Path, *, every_epochs: int = 1, communicator: Communicator | None = None) -> None:
         super().__init__()
+        _check_interval("every_epochs", every_epochs)
         self._path, self._every = Path(path), every_epochs
         self._communicator = communicator or join_job()
         self._batches = 0
@@ -214,11 +216,11 @@ class CheckpointCallback(keras.callbacks.Callback):
         Raises:
             CheckpointError: where the file is damaged or of another model.
         """
-        variables = _state(model)
+        variables, generators = _state(model), _generators(model)
         found: Any = None
         if self._communicator.rank == 0 and self._path.exists():
             try:
-                found = _read_checkpoint(self._path, variables)
+                found = _read_checkpoint(self._path, variables, generators)
             except CheckpointError as error:
                 found = error
         found = self._communicator.broadcast_object(found)
@@ -226,8 +228,10 @@ class CheckpointCallback(keras.callbacks.Callback):
             raise found
         if found is None:
             return 0
-        epoch, values = found
+        epoch, values, draws = found
         _assign(variables, values)
+        for generator, count in zip(generators, draws, strict=True):
+            generator.assign([int(generator[0]), count])  # the seed stays this rank's own
         return epoch
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -240,11 +244,13 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Write the checkpoint, where it is due."""
-        is_whole = self._batches >= (self.params.get("steps") or 0)
+        steps = self.params.get("steps")
+        is_whole = self._batches >= steps if steps else not self.model.stop_training
         if self._communicator.rank == 0 and is_whole and (epoch + 1) % self._every == 0:
-            arrays = {f"variable_{i:05d}": array for i, array in enumerate(_values(_state(self.model)))}
+            arrays = {f"variable_{i:05d}": _plain(array) for i, array in enumerate(_values(_state(self.model)))}
+            draws = np.array([int(generator[1]) for generator in _generators(self.model)], np.int64)
             stream = io.BytesIO()
-            np.savez(stream, epoch=np.array(epoch + 1), **arrays)
+            np.savez(stream, epoch=np.array(epoch + 1), draws=draws, **arrays)
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(self._path, stream.getvalue())
 
@@ -252,7 +258,8 @@ class CheckpointCallback(keras.callbacks.Callback):
 class StopCallback(keras.callbacks.Callback):
     """Ends training on all ranks after the same step, when any of them is asked to stop.
 
-    Asked by a signal, or by ``request``. Ranks ask each other after every step: one number a step.
+    Asked by a signal, or by ``request``. Ranks ask each other after every step: one number a step. A second Ctrl-C
+    interrupts at once.
 
     Args:
         signals: handled while training; others' handlers are put back afterwards.
@@ -271,6 +278,7 @@ class StopCallback(keras.callbacks.Callback):
         communicator: Communicator | None = None,
     ) -> None:
         super().__init__()
+        _check_interval("every_steps", every_steps)
         self.reason: str | None = None
         self._requested: str | None = None
         self._signals, self._every = tuple(signals), every_steps
@@ -308,7 +316,10 @@ class StopCallback(keras.callbacks.Callback):
         self._handlers = {}
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.request(signal.Signals(number).name)
+        name = signal.Signals(number).name
+        if number == signal.SIGINT and name == self._requested:
+            raise KeyboardInterrupt
+        self.request(name)
 
 
 def _fault(model: Any) -> str | None:
@@ -330,6 +341,22 @@ def _state(model: Any) -> list[Any]:
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     return [*model.weights, *model.optimizer.variables]
+
+
+def _generators(model: Any) -> list[Any]:
+    """Give the states, each a seed and the number of draws by it, of what draws at random in a model: its dropout."""
+    layers = model._flatten_layers()
+    return [generator.state for layer in layers for generator in layer._seed_generators]
+
+
+def _check_interval(name: str, value: int) -> None:
+    if value < 1:
+        raise ConfigurationError(f"{name} must be at least 1; received {value!r}")
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """Give numbers that NumPy reads back: bfloat16, which it does not know, as the same ones in float32."""
+    return array if array.dtype.kind in "biufc" else array.astype(np.float32)
 
 
 def _values(variables: Sequence[Any]) -> list[np.ndarray]:
@@ -357,13 +384,17 @@ def _difference(layout: Sequence[Any], expected: Sequence[Any]) -> str:
     return f"variable {position} of shape {one[0]} and dtype {one[1]}, rank 0 {other[0]} and {other[1]}"
 
 
-def _read_checkpoint(path: Path, variables: Sequence[Any]) -> tuple[int, list[np.ndarray]]:
+def _read_checkpoint(
+    path: Path, variables: Sequence[Any], generators: Sequence[Any]
+) -> tuple[int, list[np.ndarray], list[int]]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             epoch = int(archive["epoch"])
-            values = [archive[name] for name in sorted(archive.files) if name != "epoch"]
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError) as error:
+            values = [archive[name] for name in sorted(archive.files) if name.startswith("variable_")]
+            draws = archive["draws"].tolist() if "draws" in archive else [0] * len(generators)
+    except Exception as error:  # damage can make zipfile and NumPy raise almost anything
         raise CheckpointError(f"checkpoint {path} is damaged ({error}); remove it to start anew") from error
-    if [array.shape for array in values] != [tuple(variable.shape) for variable in variables]:
+    shapes = [tuple(variable.shape) for variable in variables]
+    if [array.shape for array in values] != shapes or len(draws) != len(generators):
         raise CheckpointError(f"checkpoint {path} is of another model or optimizer; remove it to start anew")
-    return epoch, values
+    return epoch, values, draws

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dist_training.errors import HorovodMissingError
+from dist_training.errors import ConfigurationError, HorovodMissingError
 
 __all__ = ["Communicator", "HorovodCommunicator", "SoloCommunicator", "build_communicator", "has_horovod", "join_job"]
 
@@ -132,8 +132,17 @@ def build_communicator(world_size: int) -> Communicator:
 
     Raises:
         HorovodMissingError: for more than one worker, where Horovod is not installed.
+        ConfigurationError: Horovod finds other workers than were announced, each of which would train for itself.
     """
-    return SoloCommunicator() if world_size == 1 else HorovodCommunicator()
+    if world_size == 1:
+        return SoloCommunicator()
+    communicator = HorovodCommunicator()
+    if communicator.world_size != world_size:
+        raise ConfigurationError(
+            f"the launcher announced {world_size} workers, Horovod finds {communicator.world_size}: it is built "
+            "without MPI, or with another one than mpirun's; start the workers with horovodrun"
+        )
+    return communicator
 
 
 def join_job() -> Communicator:
@@ -143,6 +152,7 @@ def join_job() -> Communicator:
 
     Raises:
         HorovodMissingError: for more than one worker, where Horovod is not installed.
+        ConfigurationError: Horovod finds other workers than were announced.
 
     >>> join_job().world_size
     1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import signal
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -138,7 +137,7 @@ def request_learning_rate(path: Path, learning_rate: float, reason: str) -> None
 
 def _is_rate(value: Any) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and _SMALLEST_RATE <= value <= _LARGEST_RATE
+    return is_number and _SMALLEST_RATE <= value <= _LARGEST_RATE
 
 
 def _write(path: Path, request: Request) -> None:
@@ -149,7 +148,7 @@ def _write(path: Path, request: Request) -> None:
 
 def _check_vacant(path: Path) -> None:
     try:
-        waiting = _parsed(path.read_text(encoding="utf-8"))
+        waiting = _parsed(path.read_text(encoding="utf-8"), path.stat().st_mtime_ns)
     except (FileNotFoundError, ValueError):
         return
     if waiting.id not in _recorded(path.with_name("events.jsonl")):
@@ -184,14 +183,19 @@ def replayed_requests(events: Path, from_step: int) -> tuple[LearningRateChange,
             twice is applying it once.
 
     Returns:
-        The changes by step; of those at one step the last counts.
+        The changes by step; of those at one step the last counts. None from before the run was resumed with another
+        ``learning_rate``: who sets one does not want those.
     """
-    found = {
-        event["id"]: LearningRateChange(event["step"], event["learning_rate"])
-        for event in follow_events(events)
-        if event.get("event") == "control" and event["request"] == "set_learning_rate" and event["step"] >= from_step
-    }
-    return tuple(sorted(found.values(), key=lambda change: change.step))
+    found, setting = [], None
+    for event in follow_events(events):
+        if event.get("event") == "state" and event.get("learning_rate_setting") is not None:
+            if setting not in (None, event["learning_rate_setting"]):
+                found.clear()
+            setting = event["learning_rate_setting"]
+        is_change = event.get("event") == "control" and event["request"] == "set_learning_rate"
+        if is_change and event["step"] >= from_step:
+            found.append(LearningRateChange(event["step"], event["learning_rate"]))
+    return tuple(sorted(found, key=lambda change: change.step))
 
 
 def agreed(summed: Sequence[float] | np.ndarray) -> Agreement:
@@ -315,7 +319,7 @@ class Control:
             if stamp == self._seen:
                 return None
             self._seen = stamp
-            request = _parsed(self._path.read_text(encoding="utf-8"))
+            request = _parsed(self._path.read_text(encoding="utf-8"), stat.st_mtime_ns)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -327,7 +331,7 @@ class Control:
         return request
 
 
-def _parsed(text: str) -> Request:
+def _parsed(text: str, written_ns: int) -> Request:
     """Read a request; ValueError says what is wrong with it."""
     content = json.loads(text)
     name = content.get("request") if isinstance(content, Mapping) else None
@@ -338,5 +342,6 @@ def _parsed(text: str) -> Request:
     rate = content.get("learning_rate") if name == "set_learning_rate" else None
     if name == "set_learning_rate" and not _is_rate(rate):
         raise ValueError(f"its learning_rate must be a positive number like 1e-4; received {rate!r}")
-    # Written by hand, it may lack an id: then its content stands for it.
-    return Request(name, str(content.get("reason") or "control.json"), str(content.get("id") or text), rate)
+    # Written by hand, it may lack an id: then its content and the time of writing stand for it.
+    id_ = str(content.get("id") or f"{text} of {written_ns}")
+    return Request(name, str(content.get("reason") or "control.json"), id_, rate)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from dist_training.errors import RunFolderError
+from imgmed.storage import NO_LOCKS
 
 __all__ = ["Event", "EventLog", "Listener", "follow_events", "read_events"]
 
@@ -22,6 +23,8 @@ Listener = Callable[[Event], None]
 
 class EventLog:
     """Appends events to a file, a line each, and hands them to listeners.
+
+    The file is locked against a second process; on a file system that knows no locks there is none.
 
     Args:
         path: the file; None writes nothing (ranks other than 0).
@@ -63,6 +66,10 @@ def _open_locked(path: Path) -> TextIO:
     except BlockingIOError:
         file.close()
         raise RunFolderError(f"{path.parent} is being written by another process; stop that run first") from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            file.close()
+            raise
     _end_torn_line(path)
     return file
 

@@ -43,12 +43,12 @@ class RunCheckpoints:
         )
         self._settings, self._events = settings, events
         self._last, self._clock = LastCheckpoint(), TimeBudget(None)
-        self.newest: str | None = None
+        self._newest: str | None = None
 
     def read_latest(self) -> Checkpoint | None:
         """Read the newest checkpoint that is whole; None where there is none."""
         checkpoint = self._store.read_latest() if self._store is not None else None
-        self.newest = None if checkpoint is None else checkpoint.path.name
+        self._newest = None if checkpoint is None else checkpoint.path.name
         return checkpoint
 
     def begin(self, step: int, clock: TimeBudget) -> None:
@@ -83,6 +83,9 @@ class RunCheckpoints:
         if not has_only_finite(learner.weights()):
             _log.warning("no checkpoint of step %d: the weights are not finite", step)
             return
+        if progress.loss_watch.high_steps > 0:  # those that are kept must not all be of weights that explode
+            _log.warning("no checkpoint of step %d: the loss is too high, the run may be diverging", step)
+            return
         minutes = self._clock.minutes()
         self._store.write(
             step=step,
@@ -98,8 +101,15 @@ class RunCheckpoints:
     def record(self) -> None:
         """Record the checkpoints that have reached the disk since the last call."""
         for path in self._store.take_written() if self._store is not None else ():
-            self.newest = path.name
+            self._newest = path.name
             self._events.record("checkpoint", step=int(path.stem.partition("-")[2]), file=path.name)
+
+    def last_written(self) -> str | None:
+        """Wait until everything is on the disk, and name the newest checkpoint there; None where there is none."""
+        if self._store is not None:
+            self._store.wait()
+            self.record()
+        return self._newest
 
     def __enter__(self) -> RunCheckpoints:
         return self

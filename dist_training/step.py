@@ -81,7 +81,8 @@ class TrainingStep:
         loss, gradients = self._part(*parts[0], scale)
         for part in parts[1:]:
             more, others = self._part(*part, scale)
-            loss, gradients = loss + more, [one + other for one, other in zip(gradients, others, strict=True)]
+            pairs = zip(gradients, others, strict=True)  # None where the loss does not depend on a variable
+            loss, gradients = loss + more, [None if one is None else one + other for one, other in pairs]
         loss, *summed = self._apply(gradients, loss, cast_votes, rate).numpy()
         return StepOutcome(float(loss), np.array(summed))
 

@@ -140,8 +140,6 @@ class TrainingRun:
     def _begin(self, control: Control, *, is_resumed: bool) -> None:
         """Find the state to start from, and give every rank that of rank 0."""
         self._start_from(self.checkpoints.read_latest() if is_resumed else None)
-        changes = replayed_requests(self.folder.events, self._global_step()) if is_resumed and self.is_main else ()
-        self._replays = {change.step: change.learning_rate for change in self.communicator.broadcast_object(changes)}
         clock = TimeBudget(self.settings.max_minutes, trained_minutes=self.progress.minutes)
         control.watch(clock if self.is_main else None)
         self.checkpoints.begin(self._global_step(), clock)
@@ -157,7 +155,10 @@ class TrainingRun:
             resumed_at_step=self._global_step(),
             extended_from_epochs=self._extended_from(),
             learning_rate=self._learning_rate(),
+            learning_rate_setting=self.settings.learning_rate,
         )
+        changes = replayed_requests(self.folder.events, self._global_step()) if is_resumed and self.is_main else ()
+        self._replays = {change.step: change.learning_rate for change in self.communicator.broadcast_object(changes)}
         self._replay()
 
     def _extended_from(self) -> int | None:
@@ -202,7 +203,8 @@ class TrainingRun:
         self.events.record("state", state="stopping", reason=reason)
         self._checkpoint()
         if not self.folder.model.exists():
-            self._save_model(None)
+            with self.learner.averaged():
+                self._save_model(None)
         return self._result("stopped_early", reason)
 
     def _result(self, state: Literal["completed", "stopped_early"], reason: str | None) -> RunResult:
@@ -215,7 +217,8 @@ class TrainingRun:
 
     def _run_epoch(self, control: Control) -> bool:
         """Run what is left of an epoch; True where a request to stop came, which may have cut it short."""
-        epoch, started, trained, is_stopped = self.progress.epoch, time.perf_counter(), 0, False
+        epoch, started, trained = self.progress.epoch, time.perf_counter(), 0
+        agreement = Agreement(is_stop=False, is_checkpoint=False, learning_rate=None)
         self.learner.begin_epoch(epoch)
         steps = epoch_steps(
             self.settings.seed,
@@ -230,12 +233,11 @@ class TrainingRun:
             agreement = self._take_step(batch, control, step_started)
             step_started = time.perf_counter()  # the wait for data counts: it is part of how fast training is
             trained += batch.global_count
-            is_stopped = agreement.is_stop
-            if is_stopped:
+            if agreement.is_stop:
                 break
         if self.progress.step_in_epoch >= self.steps_per_epoch:
-            self._end_epoch(trained, started)
-        return is_stopped
+            self._end_epoch(trained, started, is_checkpoint=agreement.is_checkpoint)
+        return agreement.is_stop
 
     def _take_step(self, batch: Batch, control: Control, started: float) -> Agreement:
         rate = self._learning_rate()
@@ -289,7 +291,9 @@ class TrainingRun:
 
     def _record_step(self, loss: float, count: int, learning_rate: float, seconds: float) -> None:
         progress, step = self.progress, self._global_step() + 1
-        watch = progress.loss_watch.after(loss, factor=self.settings.divergence_factor)
+        watch, checkpoint = progress.loss_watch.after(loss, factor=self.settings.divergence_factor), None
+        if watch.is_diverged:
+            checkpoint = self.communicator.broadcast_object(self.checkpoints.last_written())
         check_loss(
             watch,
             loss,
@@ -297,7 +301,7 @@ class TrainingRun:
             epoch=progress.epoch + 1,
             learning_rate=self.settings.learning_rate,
             run_dir=self.folder.path,
-            checkpoint=self.communicator.broadcast_object(self.checkpoints.newest) if watch.is_diverged else None,
+            checkpoint=checkpoint,
         )
         self.progress = replace(
             progress,
@@ -318,8 +322,8 @@ class TrainingRun:
 
     # ---- ends of epochs, checkpoints --------------------------------------------------------------------------
 
-    def _end_epoch(self, trained: int, started: float) -> None:
-        """Validate, keep the best network, write a checkpoint."""
+    def _end_epoch(self, trained: int, started: float, *, is_checkpoint: bool) -> None:
+        """Validate, keep the best network, write a checkpoint where one is due or was asked for."""
         seconds, learning_rate, epoch = time.perf_counter() - started, self._learning_rate(), self.progress.epoch + 1
         with self.learner.averaged():
             score = self._validate()
@@ -354,7 +358,8 @@ class TrainingRun:
             images_per_second=trained / seconds,
             is_best=is_best,
         )
-        if is_best or epoch == self.settings.epochs or self._is_checkpoint_due(is_epoch_end=True):
+        is_wanted = is_best or is_checkpoint or epoch == self.settings.epochs
+        if is_wanted or self._is_checkpoint_due(is_epoch_end=True):
             self._checkpoint(is_best=is_best)
 
     def _validate(self) -> ValidationScore | None:

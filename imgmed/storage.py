@@ -21,6 +21,7 @@ import numpy as np
 from imgmed.errors import BusyFolderError, DatasetExistsError, NoSpaceError
 
 __all__ = [
+    "NO_LOCKS",
     "NO_SPACE",
     "check_absent",
     "check_free_space",

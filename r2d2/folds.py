@@ -19,7 +19,7 @@ from r2d2.predict import predict_dataset, read_manifest
 from r2d2.reporting import report_on_dataset
 from segeval import Evaluation
 
-__all__ = ["cross_validate", "fold_folder", "fold_number", "train_folds"]
+__all__ = ["begun_configuration", "cross_validate", "fold_folder", "fold_number", "train_folds"]
 
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
@@ -47,6 +47,15 @@ def fold_folder(run_dir: Path, fold: int) -> Path:
     'runs/a/fold-2'
     """
     return run_dir / f"fold-{fold}"
+
+
+def begun_configuration(run_dir: Path) -> Path | None:
+    """Give the configuration of a fold that was begun, by which the others are to be trained; None where none was.
+
+    Args:
+        run_dir: folder of the folds' run folders.
+    """
+    return min(run_dir.glob("fold-*/config.yaml"), default=None)
 
 
 def train_folds(

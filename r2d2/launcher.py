@@ -124,7 +124,7 @@ def _record_restart(folder: RunFolder, **figures: Any) -> None:
 def _command(plan: RunPlan) -> list[str]:
     worker = [sys.executable, "-P", "-m", "r2d2", "worker", str(plan.folder.path)]
     worker += ["--resume"] if plan.is_resumed else []
-    if plan.world_size == 1:
+    if plan.world_size == 1 and plan.hosts is None:
         return worker
     beside = Path(sys.executable).with_name("horovodrun")
     horovodrun = str(beside) if beside.exists() else shutil.which("horovodrun")

@@ -108,7 +108,7 @@ def _train_all_folds(launched: int | None, asked: _Asked, launching: dict[str, A
     from r2d2.cli.progress import stages
     from r2d2.cli.scores import echo_scores
     from r2d2.errors import ConfigurationError
-    from r2d2.folds import cross_validate, train_folds
+    from r2d2.folds import begun_configuration, cross_validate, train_folds
     from r2d2.training import dataset_of, free_run_folder, resolve
 
     if launched is not None:
@@ -118,11 +118,14 @@ def _train_all_folds(launched: int | None, asked: _Asked, launching: dict[str, A
         )
     if asked.resume and asked.options["run_dir"] is None:
         raise ConfigurationError("--resume needs --run-dir, the folder of the folds to go on with")
+    config = asked.config
+    if asked.resume and config is None:  # as the folds before were asked for, not as the working folder has it now
+        config = begun_configuration(Path(asked.options["run_dir"]))
     with stages() as report:
-        found = resolve(config=asked.config, options=asked.options, assignments=asked.settings, progress=report)
+        found = resolve(config=config, options=asked.options, assignments=asked.settings, progress=report)
     dataset = dataset_of(found.configuration)
     run_dir = found.configuration.run_dir or free_run_folder(dataset)
-    given = {"--config": asked.config, "--dataset": dataset.folder, **launching}
+    given = {"--config": config, "--dataset": dataset.folder, **launching}
     given |= {f"--{name}": asked.options[name] for name in ("workers", "threads")}
     given |= {"--max-minutes": asked.options["training.max_minutes"]}
     words = [word for option, value in given.items() if value is not None for word in (option, str(value))]
@@ -147,7 +150,7 @@ def run_here(plan: RunPlan, max_restarts: int = 0) -> None:
     from r2d2.training import run_training
 
     with training_display() as display:
-        if plan.world_size > 1 or max_restarts:
+        if plan.world_size > 1 or plan.hosts is not None or max_restarts:
             outcome = launch(plan, display, display.notice, max_restarts=max_restarts)
             state, reason, dice = outcome["state"], outcome.get("reason"), outcome.get("best_dice")
         else:
@@ -225,12 +228,14 @@ def _our_errors() -> tuple[type[Exception], ...]:
 
 def _peek_threads(asked: _Asked) -> int | None:
     """Read the threads a worker gets, before the ranks can exchange anything; faults are for rank 0 to report."""
+    from dist_training.run_folder import RunFolder
     from r2d2.config import configure
     from r2d2.errors import ConfigurationError
     from r2d2.training import find_layer
 
     try:
-        _, layer = find_layer(asked.config)
+        run_dir = asked.options["run_dir"] if asked.resume and asked.config is None else None
+        _, layer = find_layer(asked.config if run_dir is None else RunFolder(Path(run_dir)).config)
         return configure(layer, options=asked.options, assignments=asked.settings).threads
     except ConfigurationError:
         return None

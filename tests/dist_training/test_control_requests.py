@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,7 @@ def test_a_signal_on_any_rank_stops_all(path: Path) -> None:
         '{"request": "set_learning_rate", "learning_rate": -1}',
         '{"request": "set_learning_rate", "learning_rate": NaN}',
         '{"request": "set_learning_rate", "learning_rate": true}',
+        '{"request": "set_learning_rate", "learning_rate": 1' + 400 * "0" + "}",
         '{"request": "set_learning_rate", "learning_rate": "fast"}',
     ],
 )
@@ -102,6 +104,9 @@ def test_a_malformed_request_is_warned_about_once_and_ignored(
 def test_a_request_written_by_hand_needs_neither_id_nor_reason(path: Path) -> None:
     path.write_text('{"request": "checkpoint"}')
     control = Control(path)
+    assert agreed(control.votes()).is_checkpoint
+    assert agreed(control.votes()) == NOTHING
+    os.utime(path, ns=(0, 1))  # the same words, written again
     assert agreed(control.votes()).is_checkpoint
     assert agreed(control.votes()) == NOTHING
 
@@ -155,6 +160,18 @@ def test_changes_made_after_going_back_are_repeated_by_step(path: Path) -> None:
         request_learning_rate(path, rate, "test")
         record(path, control, agreed(control.votes()), step)
     assert [change.step for change in replayed_requests(events, 5)] == [7, 9]
+
+
+def test_changes_from_before_another_learning_rate_was_set_are_not_repeated(path: Path) -> None:
+    """A rate that made a run diverge would, at the same step again, whatever rate the run is resumed with."""
+    control, events = Control(path), path.with_name("events.jsonl")
+    for setting, step, expected in ((0.1, 9, [9]), (0.1, 11, [9, 11]), (0.01, 7, [7]), (0.01, 8, [7, 8])):
+        log = EventLog(events)
+        log.record("state", state="running", learning_rate_setting=setting)
+        log.close()
+        request_learning_rate(path, 0.5, "test")
+        record(path, control, agreed(control.votes()), step)
+        assert [change.step for change in replayed_requests(events, 5)] == expected
 
 
 def test_time_before_a_restart_counts(path: Path) -> None:

@@ -1,5 +1,7 @@
 """events.jsonl survives a crash; control.json and signals become one request."""
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -31,6 +33,19 @@ def test_a_torn_line_is_left_out_and_the_next_event_stands_alone(tmp_path: Path)
     log.record("step", step=2)
     log.close()
     assert [event["step"] for event in read_events(path)] == [1, 2]
+
+
+def test_a_file_system_without_locks_has_a_record_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Lustre is where it is mounted without them."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    log = EventLog(tmp_path / "events.jsonl")
+    log.record("step", step=1)
+    log.close()
+    assert [event["step"] for event in read_events(tmp_path / "events.jsonl")] == [1]
 
 
 def test_following_goes_on_where_it_was(tmp_path: Path) -> None:

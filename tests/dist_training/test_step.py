@@ -139,6 +139,26 @@ def test_each_step_has_its_own_learning_rate() -> None:
         assert_weights(model, expected)
 
 
+class Unused(keras.layers.Layer):
+    """What it has learned to do, it does not do."""
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        self.weight = self.add_weight(shape=(1,))
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return inputs
+
+
+def test_a_weight_that_the_loss_does_not_depend_on_is_left_alone_in_parts_too() -> None:
+    inputs = keras.Input(SHAPE)
+    model = keras.Model(inputs, keras.layers.Conv2D(1, 1)(Unused()(inputs)))
+    before = model.weights[0].numpy()
+    _, step = make_step(model, SETTINGS.model_copy(update={"accumulation_steps": 2}))
+    with pytest.warns(UserWarning, match="Gradients do not exist"):
+        step(batch(4, 2), learning_rate=RATE, votes=np.zeros(3))
+    np.testing.assert_array_equal(model.weights[0].numpy(), before)
+
+
 @pytest.mark.parametrize("parts", [2, 3, 9])
 def test_a_step_in_parts_is_the_whole_step(parts: int) -> None:
     """Five slices in two parts (3 + 2), in three (2 + 2 + 1), and in more parts than slices."""

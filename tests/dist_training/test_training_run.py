@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dist_training.architectures import UNetSettings, read_network
-from dist_training.checkpoints import read_latest_checkpoint
+from dist_training.checkpoints import read_checkpoint, read_latest_checkpoint
 from dist_training.communicator import SoloCommunicator
 from dist_training.control import request_checkpoint, request_learning_rate, request_stop
 from dist_training.errors import ConfigurationError, DivergenceError
@@ -165,6 +165,15 @@ def test_a_checkpoint_is_written_when_asked_for_and_when_due(run: Train, tmp_pat
     assert recorded == sorted(written)
 
 
+def test_a_checkpoint_that_is_asked_for_at_the_last_step_of_an_epoch_is_written(run: Train, tmp_path: Path) -> None:
+    control = RunFolder(tmp_path / "run").control
+    settings = {"epochs": 3, "checkpoint_every_epochs": 3, "learning_rate": 1e-300}  # so that epoch 2 is not better
+    folder = run("run", **settings, listeners=[at_step(7, lambda: request_checkpoint(control, "before the break"))])
+    (served,) = (event for event in read_events(folder.events) if event["event"] == "control")
+    assert served["step"] == 8  # of four an epoch
+    assert {path.name for path in folder.checkpoints.glob("step-*")} == {f"step-{n:09d}.npz" for n in (4, 8, 12)}
+
+
 def test_a_plateau_ends_a_run_and_keeps_it_ended_until_more_patience(run: Train) -> None:
     settings = {"learning_rate": 1e-12, "epochs": 9, "early_stopping_min_delta": 0.01}
     folder = run("run", early_stopping_patience=2, **settings)
@@ -195,6 +204,25 @@ def test_a_loss_that_explodes_ends_a_run_and_no_bad_weights_become_a_checkpoint(
         assert all(np.isfinite(values).all() for values in np.load(path).values() if values.dtype.kind == "f")
 
 
+def test_a_run_that_diverges_names_the_checkpoint_that_it_can_go_on_from(run: Train, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    explode = at_step(3, lambda: request_learning_rate(folder.control, 1e4, "a slip"))  # too late for this epoch's end
+    with pytest.raises(DivergenceError, match=r"the last good checkpoint is step-000000004\.npz"):
+        run("run", optimizer="sgd", schedule="constant", dtype="float32", listeners=[explode])
+
+
+def test_while_the_loss_explodes_good_checkpoints_do_not_make_room_for_bad_ones(run: Train, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    settings = {"optimizer": "sgd", "loss": "cross_entropy", "schedule": "constant", "dtype": "float32"}
+    settings |= {"checkpoint_every_steps": 1, "checkpoints_kept": 2, "divergence_factor": 1.5}
+    explode = at_step(4, lambda: request_learning_rate(folder.control, 1e4, "a slip"))
+    with pytest.raises(DivergenceError):
+        run("run", **settings, listeners=[explode])
+    kept = [read_checkpoint(path).progress for path in sorted(folder.checkpoints.glob("step-*"))]
+    assert len(kept) == 2
+    assert [progress.loss_watch.high_steps for progress in kept] == [0, 0]
+
+
 def test_more_epochs_stretch_the_schedule(run: Train) -> None:
     folder = run("run", epochs=2)
     done = len(steps(folder, "loss"))
@@ -215,6 +243,15 @@ def test_what_is_validated_and_kept_is_the_average_and_what_goes_on_are_the_weig
     assert max(away) > 1e-6
     averages = [array for array in checkpoint.optimizer if array.shape == kept[0].shape]
     assert any(np.allclose(kept[0], array, rtol=0, atol=1e-12) for array in averages)
+
+
+def test_stopped_before_the_first_validation_it_keeps_the_average_too(run: Train, tmp_path: Path) -> None:
+    control = RunFolder(tmp_path / "run").control
+    ask = at_step(2, lambda: request_stop(control, "test"))
+    folder = run("run", ema_momentum=0.9, learning_rate=0.1, warmup_epochs=0, listeners=[ask])
+    kept = read_network(folder.model).get_weights()[0]
+    slots = read_latest_checkpoint(folder.checkpoints).optimizer
+    assert any(np.array_equal(kept, array) for array in slots if array.shape == kept.shape)
 
 
 def test_early_stopping_needs_validation(run: Train, dataset: PreparedDataset, tmp_path: Path) -> None:

@@ -1,0 +1,96 @@
+"""Callbacks in one process: checkpoints that a restart goes on from exactly, and the ends of training."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dist_training.callbacks import CheckpointCallback, StopCallback
+from dist_training.distributed_optimizer import DistributedOptimizer
+from dist_training.errors import CheckpointError, ConfigurationError
+
+X = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+Y = X[:, :1]
+
+
+@pytest.fixture(autouse=True)
+def policy() -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+def build_model() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dropout(0.5), keras.layers.Dense(1)]
+    model = keras.Sequential(layers)
+    model.compile(DistributedOptimizer(keras.optimizers.SGD(0.1, momentum=0.9)), loss="mse", jit_compile=False)
+    return model
+
+
+def fit(epochs: int, path: Path | None = None, data: Any = None, others: Any = ()) -> keras.Model:
+    """Train until an epoch, from the checkpoint if there is one."""
+    model = build_model()
+    checkpoint = None if path is None else CheckpointCallback(path)
+    first = 0 if checkpoint is None else checkpoint.restore(model)
+    callbacks = [*others, *([] if checkpoint is None else [checkpoint])]
+    x, y = (X, Y) if data is None else (data, None)
+    batch = 4 if data is None else None
+    model.fit(x, y, batch_size=batch, shuffle=False, initial_epoch=first, epochs=epochs, verbose=0, callbacks=callbacks)
+    return model
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_run_with_dropout_in_two_parts_is_the_run_in_one(tmp_path: Path, dtype: str) -> None:
+    keras.config.set_dtype_policy(dtype)
+    whole = fit(2)
+    fit(1, tmp_path / "last.npz")
+    parts = fit(2, tmp_path / "last.npz")
+    for one, other in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_of_data_of_unknown_length_an_epoch_that_was_cut_short_is_not_written(tmp_path: Path) -> None:
+    shapes = (tf.TensorSpec((2, 3)), tf.TensorSpec((2, 1)))
+    batches = [(X[start : start + 2], Y[start : start + 2]) for start in range(0, 8, 2)]
+    data = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=shapes)
+    stop = StopCallback()
+    ask = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: batch == 1 and stop.request("test"))
+    path = tmp_path / "last.npz"
+    fit(3, path, data, [ask, stop])
+    assert stop.reason == "rank 0: test"
+    assert not path.exists()
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "last.npz"
+    fit(1, path)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(CheckpointError, match=r"last\.npz is damaged"):
+        CheckpointCallback(path).restore(build_model())
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_intervals_are_positive(tmp_path: Path, number: int) -> None:
+    with pytest.raises(ConfigurationError, match="every_epochs must be at least 1"):
+        CheckpointCallback(tmp_path / "last.npz", every_epochs=number)
+    with pytest.raises(ConfigurationError, match="every_steps must be at least 1"):
+        StopCallback(every_steps=number)
+
+
+def test_a_second_ctrl_c_interrupts_at_once() -> None:
+    stop = StopCallback()
+    before = signal.getsignal(signal.SIGINT)
+    stop.on_train_begin()
+    try:
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        stop.on_train_end()
+    assert signal.getsignal(signal.SIGINT) is before

@@ -1,0 +1,53 @@
+"""What r2d2 train starts and how its workers are set up, with what would start and join them left out."""
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from dist_training.run_folder import RunFolder
+from imgmed import PreparationSettings, prepare_dataset, write_phantom_study
+from r2d2 import launcher
+from r2d2.cli import app, train
+from r2d2.config import commented_yaml, configure
+
+
+def test_a_single_worker_on_a_named_host_is_started_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Sequence[str]] = []
+
+    def fail(command: Sequence[str], **_: Any) -> None:
+        started.append(command)
+        raise OSError("not started")
+
+    monkeypatch.setattr(launcher, "subprocess", SimpleNamespace(Popen=fail, DEVNULL=subprocess.DEVNULL))
+    write_phantom_study(tmp_path / "study", cases=4, shape=(32, 32, 8))
+    dataset = prepare_dataset(tmp_path / "study", tmp_path / "dataset", PreparationSettings())
+    words = ["train", "--dataset", str(dataset.folder), "--run-dir", str(tmp_path / "run"), "--hosts", "localhost:1"]
+    CliRunner().invoke(app, words)
+    (command,) = started
+    assert " -np 1 -H localhost:1 " in " ".join(command)
+
+
+def test_a_resumed_job_of_horovodrun_has_the_threads_that_the_run_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined: list[int | None] = []
+
+    def join(world_size: int, threads: int | None) -> None:
+        joined.append(threads)
+        raise typer.Exit
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOROVOD_SIZE", "2")
+    monkeypatch.setattr(train, "_join", join)
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    folder.config.write_text(commented_yaml(configure({"threads": 1}), "as the run began"))
+    for more in ([], ["--threads", "3"]):
+        CliRunner().invoke(app, ["train", "--run-dir", "run", "--resume", *more])
+    assert joined == [1, 3]
