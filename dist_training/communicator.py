@@ -10,13 +10,23 @@ import numpy as np
 
 from dist_training.errors import ConfigurationError, HorovodMissingError
 
-__all__ = ["Communicator", "HorovodCommunicator", "SoloCommunicator", "build_communicator", "has_horovod", "join_job"]
+__all__ = [
+    "Communicator",
+    "HorovodCommunicator",
+    "SoloCommunicator",
+    "build_communicator",
+    "has_horovod",
+    "join_job",
+    "launched_rank",
+    "launched_world_size",
+]
 
 # Horovod's background thread wakes once per cycle. A training step has a single reduction, so waking more
 # often only takes the core from the network (measured: see benchmarks/README.md).
 CYCLE_TIME_MS = "5"
 
-_WORLD_SIZES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE")
+_SIZES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE")
+_RANKS = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK")
 
 
 class Communicator(Protocol):
@@ -157,5 +167,14 @@ def join_job() -> Communicator:
     >>> join_job().world_size
     1
     """
-    sizes = (os.environ.get(name) for name in _WORLD_SIZES)
-    return build_communicator(next((int(size) for size in sizes if size is not None), 1))
+    return build_communicator(launched_world_size() or 1)
+
+
+def launched_world_size() -> int | None:
+    """Give the number of workers of the job that a launcher started this process in; None without a launcher."""
+    return next((int(os.environ[name]) for name in _SIZES if name in os.environ), None)
+
+
+def launched_rank() -> int:
+    """Give this process's rank in the launcher's job; 0 without one."""
+    return next((int(os.environ[name]) for name in _RANKS if name in os.environ), 0)

@@ -11,7 +11,7 @@ import numpy as np
 
 from dist_training.errors import DivergenceError
 
-__all__ = ["PATIENCE_STEPS", "LossWatch", "check_loss", "has_only_finite"]
+__all__ = ["PATIENCE_STEPS", "LossWatch", "diverged", "has_only_finite"]
 
 PATIENCE_STEPS = 3
 """Steps in a row with too high a loss that end a run: one odd batch does not, and a lost run is not kept for long."""
@@ -60,33 +60,31 @@ class LossWatch:
         return self.high_steps >= PATIENCE_STEPS
 
 
-def check_loss(
-    watch: LossWatch, loss: float, *, step: int, epoch: int, learning_rate: float, run_dir: Path, checkpoint: str | None
-) -> None:
-    """Refuse to go on with a run that has diverged; every rank sees the same loss, so that all raise at one step.
+def diverged(
+    what: str, watch: LossWatch, *, step: int, epoch: int, learning_rate: float, run_dir: Path, checkpoint: str | None
+) -> DivergenceError:
+    """Say that a run has diverged; every rank sees the same loss and weights, so that all raise this at one step.
 
     Args:
+        what: happened.
         watch: the state after the step.
-        loss: of the step.
         step: 1-based number of the step in the run.
         epoch: 1-based.
         learning_rate: the setting, for the advice.
         run_dir: the run folder.
         checkpoint: name of the newest checkpoint; None where there is none.
 
-    Raises:
-        DivergenceError: naming step, loss, the checkpoint and what to change.
+    Returns:
+        The error, which names step, loss, the checkpoint and what to change.
     """
-    if not watch.is_diverged:
-        return
-    first = "" if watch.first_loss is None else f" (it began at {watch.first_loss:.4g})"
+    first = "" if watch.first_loss is None else f" (the loss began at {watch.first_loss:.4g})"
     advice = f"training.learning_rate={learning_rate / 10:.3g} or training.clip_norm=1"
     where = (
         f"train again with {advice}"
         if checkpoint is None
         else f"the last good checkpoint is {checkpoint}: r2d2 train --run-dir {run_dir} --resume, with {advice}"
     )
-    raise DivergenceError(f"the loss became {loss:.4g} in epoch {epoch}, step {step}{first}; {where}")
+    return DivergenceError(f"{what} in epoch {epoch}, step {step}{first}; {where}")
 
 
 def has_only_finite(arrays: Iterable[np.ndarray]) -> bool:

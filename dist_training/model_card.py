@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dist_training.architectures import NetworkSettings
+from dist_training.checkpoints.folder import sync
 from dist_training.errors import ModelError
 from dist_training.outputs import NetworkOutputs, outputs_of
 from dist_training.run_folder import RunFolder
@@ -125,8 +126,11 @@ def save_model(
             model_sha256=sha256_of(temporary),
         )
         write_json(temporary_card, card.model_dump(mode="json"))
+        for path in (temporary, temporary_card):
+            sync(path)
         temporary.replace(folder.model)
         temporary_card.replace(folder.card)
+        sync(folder.path)
     finally:
         temporary.unlink(missing_ok=True)
         temporary_card.unlink(missing_ok=True)

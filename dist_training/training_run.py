@@ -16,9 +16,9 @@ from dist_training.augmentation import placed
 from dist_training.checkpoints import Checkpoint, TrainingProgress
 from dist_training.communicator import Communicator
 from dist_training.control import Agreement, Control, agreed, replayed_requests
-from dist_training.divergence import check_loss
+from dist_training.divergence import LossWatch, diverged, has_only_finite
 from dist_training.early_stopping import check_validation
-from dist_training.errors import DistTrainingError
+from dist_training.errors import DistTrainingError, DivergenceError
 from dist_training.events import EventLog
 from dist_training.feed import Batch, SliceFeed, epoch_steps, prefetch
 from dist_training.learner import Learner
@@ -291,18 +291,9 @@ class TrainingRun:
 
     def _record_step(self, loss: float, count: int, learning_rate: float, seconds: float) -> None:
         progress, step = self.progress, self._global_step() + 1
-        watch, checkpoint = progress.loss_watch.after(loss, factor=self.settings.divergence_factor), None
+        watch = progress.loss_watch.after(loss, factor=self.settings.divergence_factor)
         if watch.is_diverged:
-            checkpoint = self.communicator.broadcast_object(self.checkpoints.last_written())
-        check_loss(
-            watch,
-            loss,
-            step=step,
-            epoch=progress.epoch + 1,
-            learning_rate=self.settings.learning_rate,
-            run_dir=self.folder.path,
-            checkpoint=checkpoint,
-        )
+            raise self._diverged(f"the loss became {loss:.4g}", watch, step)
         self.progress = replace(
             progress,
             step_in_epoch=progress.step_in_epoch + 1,
@@ -320,11 +311,25 @@ class TrainingRun:
             images_per_second=count / seconds,
         )
 
+    def _diverged(self, what: str, watch: LossWatch, step: int) -> DivergenceError:
+        """Describe a divergence that all ranks have seen."""
+        return diverged(
+            what,
+            watch,
+            step=step,
+            epoch=self.progress.epoch + 1,
+            learning_rate=self.settings.learning_rate,
+            run_dir=self.folder.path,
+            checkpoint=self.communicator.broadcast_object(self.checkpoints.last_written()),
+        )
+
     # ---- ends of epochs, checkpoints --------------------------------------------------------------------------
 
     def _end_epoch(self, trained: int, started: float, *, is_checkpoint: bool) -> None:
         """Validate, keep the best network, write a checkpoint where one is due or was asked for."""
         seconds, learning_rate, epoch = time.perf_counter() - started, self._learning_rate(), self.progress.epoch + 1
+        if not has_only_finite(self.learner.weights()):  # of its last step: no loss after it has told yet
+            raise self._diverged("weights became infinite or NaN", self.progress.loss_watch, self._global_step())
         with self.learner.averaged():
             score = self._validate()
             dice = _json_number(score.dice) if score is not None else None

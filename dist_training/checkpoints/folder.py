@@ -23,6 +23,7 @@ __all__ = [
     "read_best_checkpoint",
     "read_latest_checkpoint",
     "remove_leftovers",
+    "sync",
     "write_checkpoint",
     "write_snapshot",
 ]
@@ -113,7 +114,7 @@ def write_snapshot(folder: Path, step: int, snapshot: Snapshot, *, is_best: bool
             if is_best:  # first, so that no kill leaves a best step without its best checkpoint
                 _keep_as_best(beside, checkpoint_path(folder, step, BEST))
             beside.replace(path)
-            _sync(folder)
+            sync(folder)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
@@ -125,9 +126,13 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
-def _sync(folder: Path) -> None:
-    """Bring the names in a folder to the disk; some file systems know no such thing."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Bring a file to the disk, or the names in a folder; for these some file systems know no such thing.
+
+    Args:
+        path: of the file or the folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:

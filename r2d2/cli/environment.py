@@ -7,20 +7,7 @@ import os
 import warnings
 from pathlib import Path
 
-__all__ = ["launched_rank", "launched_world_size", "patient_key_file", "quiet_tensorflow"]
-
-_SIZES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE")
-_RANKS = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK")
-
-
-def launched_world_size() -> int | None:
-    """Give the number of workers of the job that a launcher started this process in; None without a launcher."""
-    return next((int(os.environ[name]) for name in _SIZES if name in os.environ), None)
-
-
-def launched_rank() -> int:
-    """Give this process's rank in the launcher's job; 0 without one."""
-    return next((int(os.environ[name]) for name in _RANKS if name in os.environ), 0)
+__all__ = ["patient_key_file", "quiet_tensorflow"]
 
 
 def patient_key_file() -> Path:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from r2d2.cli.environment import launched_rank, launched_world_size, quiet_tensorflow
+from dist_training.communicator import launched_rank, launched_world_size
+from r2d2.cli.environment import quiet_tensorflow
 
 if TYPE_CHECKING:
     from dist_training.communicator import Communicator
