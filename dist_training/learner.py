@@ -65,8 +65,12 @@ class Learner:
                 f"{network.architecture} normalises over the whole batch, which training.accumulation_steps="
                 f"{settings.accumulation_steps} never has at once; use accumulation_steps=1"
             )
+        _check_coarse_outputs(network, self.model, feed.input_shape[:2])
         self.network = prediction_network(self.model)
         self._stages = stages(self.model) if transfer.names else {}
+        self._always_resting = tuple(
+            layer.name for layer in self.model.layers if layer.weights and not layer.trainable
+        )  # a network of the user's own may have such
         factors = rate_factors(transfer.learning_rate_factors, self.model, self._stages)
         optimizer = build_optimizer(settings, self.model, rate_factors=factors)
         self._variables = self.model.trainable_variables  # before any is frozen
@@ -88,7 +92,7 @@ class Learner:
         if self._step is not None and resting == self._resting:
             return
         if self._transfer.frozen_stages:
-            freeze_stages(self.model, resting, self._stages)
+            freeze_stages(self.model, (*resting, *self._always_resting), self._stages)
         self._resting = resting
         self._step = TrainingStep(
             self.model,
@@ -117,8 +121,8 @@ class Learner:
         return averaged_weights(self.optimizer, self._variables)
 
     def weights(self) -> Iterator[np.ndarray]:
-        """Give the network's variables, in order."""
-        return (np.asarray(variable.numpy()) for variable in self.model.weights)
+        """Give the network's variables, in order; the state of Keras's random generators is among them."""
+        return (np.asarray(variable.numpy()) for variable in self.model.variables)
 
     def slots(self) -> Iterator[np.ndarray]:
         """Give the optimizer's variables, in order."""
@@ -130,12 +134,23 @@ class Learner:
         Raises:
             CheckpointError: they are another network's or optimizer's.
         """
-        _assign(self.model.weights, weights)
+        _assign(self.model.variables, weights)
         _assign(self.optimizer.variables, slots)
 
 
 def _has_batch_norm(model: Any) -> bool:
     return any(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers())
+
+
+def _check_coarse_outputs(network: NetworkSettings, model: Any, size: tuple[int, ...]) -> None:
+    """Refuse slices that are padded to twice their size: a coarse output would be taken for a finer one."""
+    multiple = network.size_multiple
+    if len(model.outputs) > 1 and 2 * min(size) <= multiple:
+        raise ConfigurationError(
+            f"deep supervision needs slices of more than {multiple // 2} pixels, as this network pads them to a "
+            f"multiple of {multiple}; received {size[0]} x {size[1]}; use fewer network.blocks, or "
+            "network.deep_supervision=false"
+        )
 
 
 def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:

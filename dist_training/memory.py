@@ -19,7 +19,12 @@ GIB = 2**30
 
 
 def explain_memory(
-    error: BaseException, settings: TrainingSettings, *, world_size: int, memory_bytes: int | None
+    error: BaseException,
+    settings: TrainingSettings,
+    *,
+    world_size: int,
+    memory_bytes: int | None,
+    normalisation: str | None = None,
 ) -> OutOfMemoryError | None:
     """Turn an error of memory into one that says what would fit; None for any other error.
 
@@ -28,6 +33,7 @@ def explain_memory(
         settings: of the run.
         world_size: the number of workers.
         memory_bytes: what a worker has at most; None where that is unknown.
+        normalisation: the network's; of "batch", as of a whole-batch loss, no parts can be computed.
 
     Returns:
         The error to raise in its place.
@@ -45,8 +51,9 @@ def explain_memory(
         return OutOfMemoryError(f"out of memory with one slice at a time{wanted}; {advice}")
     parts = min(part, parts_that_fit(asked, memory_bytes))
     smaller = f"training.batch_size_per_worker={max(1, part // parts)}"
-    if settings.loss in WHOLE_BATCH_LOSSES:
-        advice = f"loss {settings.loss} needs the batch at once: use more workers, or train anew with {smaller}"
+    if settings.loss in WHOLE_BATCH_LOSSES or normalisation == "batch":
+        what = f"loss {settings.loss}" if settings.loss in WHOLE_BATCH_LOSSES else "batch normalisation"
+        advice = f"{what} needs the batch at once: use more workers, or train anew with {smaller}"
     else:
         accumulation = math.ceil(share / max(1, part // parts))
         advice = (

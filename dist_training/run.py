@@ -84,7 +84,7 @@ def train(
             _record_end(folder, events, is_main, result.state, result.reason, best_dice=result.best_dice)
             return result
         except BaseException as error:
-            cause = _explain(error, communicator, folder, settings)
+            cause = _explain(error, communicator, folder, settings, network)
             _log.error("the run failed: %s", cause, exc_info=error)
             state = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
             reason = str(cause) or type(cause).__name__
@@ -104,11 +104,21 @@ def _record_end(
 
 
 def _explain(
-    error: BaseException, communicator: Communicator, folder: RunFolder, settings: TrainingSettings
+    error: BaseException,
+    communicator: Communicator,
+    folder: RunFolder,
+    settings: TrainingSettings,
+    network: NetworkSettings,
 ) -> BaseException:
     """Say in our words what TensorFlow, Horovod and the system say in theirs."""
     world_size = communicator.world_size
-    memory = explain_memory(error, settings, world_size=world_size, memory_bytes=host_memory_bytes())
+    memory = explain_memory(
+        error,
+        settings,
+        world_size=world_size,
+        memory_bytes=host_memory_bytes(),
+        normalisation=getattr(network, "normalisation", None),
+    )
     if memory is not None:
         return memory
     text = f"{type(error).__name__} {error}"

@@ -152,6 +152,14 @@ class TrainingSettings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _mistakes_cost_something(self) -> TrainingSettings:
+        if self.loss in ("tversky", "tversky_cross_entropy") and self.tversky_alpha == self.tversky_beta == 0:
+            raise ValueError(
+                "tversky_alpha and tversky_beta must not both be 0: no mistake would cost anything; use 0.3 and 0.7"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _batch_is_not_computed_in_parts(self) -> TrainingSettings:
         if self.accumulation_steps > 1 and self.loss in WHOLE_BATCH_LOSSES:
             raise ValueError(

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from dist_training.communicator import Communicator, join_job
+from dist_training.errors import ConfigurationError
 
 __all__ = ["SyncBatchNormalisation", "sample_weights", "synchronised"]
 
@@ -119,6 +120,9 @@ def synchronised(model: Any, communicator: Communicator | None = None) -> Any:
     Returns:
         A new network with the same weights, not compiled.
 
+    Raises:
+        ConfigurationError: a layer of the user's own makes a batch normalisation within, where none can be put instead.
+
     >>> plain = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2), keras.layers.BatchNormalization()])
     >>> [type(layer).__name__ for layer in synchronised(plain).layers]
     ['Dense', 'SyncBatchNormalisation']
@@ -132,4 +136,12 @@ def synchronised(model: Any, communicator: Communicator | None = None) -> Any:
 
     made = keras.models.clone_model(model, clone_function=copy, recursive=True)
     made.set_weights(model.get_weights())
+    for layer in made.layers:
+        norms = (part for part in layer._flatten_layers() if isinstance(part, keras.layers.BatchNormalization))
+        if not all(type(norm) is SyncBatchNormalisation for norm in norms):
+            raise ConfigurationError(
+                f"the layer {layer.name} makes a BatchNormalization of its own, which several workers would each "
+                "compute from their part of a batch; make a dist_training.synchronised.SyncBatchNormalisation there "
+                "(alone, and saved, it is Keras's), or use GroupNormalization or one worker"
+            )
     return made

@@ -192,8 +192,11 @@ class TrainingRun:
             start if card is None else read_model_card(start)[0], None if card is None else card.network
         )
         is_other = source.output_shape != self.learner.network.output_shape
-        has_new_head = is_other if card is None else card.labels != self.dataset.labels
-        taken = copy_weights(model, source, has_new_head=has_new_head, head=stages(model)["head"])
+        regions = self.outputs.region_values(self.dataset.class_values)
+        if card is not None:
+            is_other = card.labels != self.dataset.labels or list(card.regions.items()) != list(regions.items())
+        head = stages(model)["head"] if is_other else ()  # where nothing starts anew, names need tell no stages
+        taken = copy_weights(model, source, has_new_head=is_other, head=head)
         self.events.record("transfer", source=str(start), copied=len(taken.copied), fresh=list(taken.fresh))
 
     def _facts(self) -> dict[str, Any]:

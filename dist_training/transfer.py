@@ -77,20 +77,23 @@ def copy_weights(model: Any, source: Any, *, has_new_head: bool, head: Sequence[
         Which variables were copied.
 
     Raises:
-        ModelError: no variable fits, or one other than the head's has another shape.
+        ModelError: no layer fits, or one other than the head's has other shapes.
     """
-    values = {variable.path: variable for variable in source.weights}
+    # By layer, not by the variable's path: a path names neither the model that a layer is nested in, nor always alike
+    # the layers that a layer makes for itself.
+    values = {layer.name: layer.weights for layer in source.layers}
     copied, fresh, misfits = [], [], []
-    for variable in model.weights:
-        layer = variable.path.partition("/")[0]
-        theirs = values.get(variable.path)
-        if theirs is None or (has_new_head and layer in head):
-            fresh.append(variable.path)
-        elif tuple(theirs.shape) != tuple(variable.shape):
-            misfits.append(f"{variable.path} {tuple(theirs.shape)} for {tuple(variable.shape)}")
+    for layer in model.layers:
+        ours, theirs = layer.weights, values.get(layer.name)
+        paths = [variable.path for variable in ours]
+        if theirs is None or (has_new_head and layer.name in head):
+            fresh += paths
+        elif (shapes := _shapes(theirs)) != (wanted := _shapes(ours)):
+            misfits.append(f"{layer.name} {shapes} for {wanted}")
         else:
-            variable.assign(theirs)
-            copied.append(variable.path)
+            for variable, value in zip(ours, theirs, strict=True):
+                variable.assign(value)
+            copied += paths
     if misfits or not copied:
         raise ModelError(
             "the network to start from has other shapes than this one: "
@@ -98,6 +101,10 @@ def copy_weights(model: Any, source: Any, *, has_new_head: bool, head: Sequence[
             "channels and settings"
         )
     return StartWeights(tuple(copied), tuple(fresh))
+
+
+def _shapes(variables: Sequence[Any]) -> list[tuple[int, ...]]:
+    return [tuple(variable.shape) for variable in variables]
 
 
 def stage_layers(names: Sequence[str], stages: Mapping[str, Sequence[str]]) -> list[str]:
@@ -108,17 +115,18 @@ def stage_layers(names: Sequence[str], stages: Mapping[str, Sequence[str]]) -> l
         stages: names of the layers of each stage.
 
     Raises:
-        ConfigurationError: a name is neither.
+        ConfigurationError: a name is neither, or of a stage without layers.
 
     >>> stage_layers(["encoder", "b1"], {"encoder": ["a1", "a2"], "decoder": ["b1"]})
     ['a1', 'a2', 'b1']
     """
     layers = {layer for stage in stages.values() for layer in stage}
-    unknown = [name for name in names if name not in stages and name not in layers]
+    unknown = [name for name in names if not stages.get(name) and name not in layers]
     if unknown:
+        present = [stage for stage in stages if stages[stage]]
         raise ConfigurationError(
             f"transfer names {', '.join(unknown)}, which this network does not have; "
-            f"its stages are {', '.join(stages)}; its layers {', '.join(sorted(layers)[:6])}, ..."
+            f"its stages are {', '.join(present)}; its layers {', '.join(sorted(layers)[:6])}, ..."
         )
     return [layer for name in names for layer in stages.get(name, [name])]
 
@@ -163,9 +171,9 @@ def rate_factors(factors: Mapping[str, float], model: Any, stages: Mapping[str, 
     by_layer: dict[str, float] = {}
     for name in sorted(factors, key=lambda name: name not in stages):  # stages first
         by_layer |= dict.fromkeys(stage_layers([name], stages), factors[name])
-    found = {}
-    for variable in model.trainable_variables:
-        layer = variable.path.partition("/")[0]
-        if layer in by_layer:
-            found[variable.path] = by_layer[layer]
-    return found
+    return {
+        variable.path: by_layer[layer.name]
+        for layer in model.layers
+        if layer.name in by_layer
+        for variable in layer.trainable_variables
+    }

@@ -20,11 +20,13 @@ from imgmed.operations import Operation
 from imgmed.selection import SliceSelection
 from r2d2.errors import ConfigurationError
 
-__all__ = ["FILE_NAME", "Configuration", "commented_yaml", "configure", "read_layer"]
+__all__ = ["FILE_NAME", "WEIGHT_FILES", "Configuration", "commented_yaml", "configure", "read_layer"]
 
 FILE_NAME = "r2d2.yaml"
 _ARCHITECTURE, _DEFAULT = "network.architecture", UNetSettings().architecture
 _AUGMENTATION = "augmentation"
+WEIGHT_FILES = ("encoder_weights", "pretrained_weights")
+"""Settings of networks that name a file of weights, or are the word imagenet."""
 
 
 class Configuration(BaseModel):
@@ -61,7 +63,7 @@ class Configuration(BaseModel):
 
 
 def read_layer(path: Path) -> dict[str, Any]:
-    """Read a configuration file, unvalidated; its relative folders are relative to the file.
+    """Read a configuration file, unvalidated; its relative folders and files are relative to the file.
 
     Args:
         path: a YAML file.
@@ -83,9 +85,13 @@ def read_layer(path: Path) -> dict[str, Any]:
     if not isinstance(layer, dict):
         raise ConfigurationError(f"{path} must hold keys with values, like 'training:'; received {layer!r:.60}")
     sections = (layer, ("dataset", "run_dir")), (layer.get("preparation"), ("splits",))
-    for section, keys in (*sections, (layer.get("transfer"), ("start_from",))):
+    for section, keys in (
+        *sections,
+        (layer.get("transfer"), ("start_from",)),
+        (layer.get("network"), WEIGHT_FILES),
+    ):
         for key in keys:
-            if isinstance(section, dict) and isinstance(section.get(key), str):
+            if isinstance(section, dict) and isinstance(section.get(key), str) and section[key] != "imagenet":
                 section[key] = str((path.parent / section[key]).absolute())
     return layer
 

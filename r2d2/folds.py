@@ -76,7 +76,8 @@ def train_folds(
         on_notice: called with a line for the user.
 
     Raises:
-        ConfigurationError: the dataset has no folds, or the folder holds runs and is not to be resumed.
+        ConfigurationError: the dataset has no folds, the folder holds runs and is not to be resumed, or a fold was
+            trained on cases that it is to be judged by.
         LaunchError: a fold failed, or was stopped.
     """
     folds = range(len(dataset.splits.folds))
@@ -88,6 +89,7 @@ def train_folds(
         folder = RunFolder(fold_folder(run_dir, fold))
         of = f"fold {fold} (0 to {len(folds) - 1})"
         if _is_trained(folder):
+            _check_held_out(dataset.with_fold(fold), folder)
             on_notice(f"{of} is trained: {folder.path}")
             continue
         on_notice(f"{of}: {len(dataset.splits.folds[fold].validation)} cases are held out")
@@ -98,6 +100,19 @@ def train_folds(
             raise LaunchError(
                 f"fold {fold} is {ended}; go on with: r2d2 train --fold all --run-dir {run_dir} --resume", code or 1
             )
+
+
+def _check_held_out(dataset: PreparedDataset, folder: RunFolder) -> None:
+    """Refuse a network that has learned from cases its fold holds out: one of other folds, or of another dataset."""
+    from dist_training.model_card import read_model_card
+
+    seen = {case.image_sha256 for case in read_model_card(folder.path)[1].cases if case.split == "train"}
+    known = [case_id for case_id in dataset.splits.validation if dataset.case(case_id).image_sha256 in seen]
+    if known:
+        raise ConfigurationError(
+            f"the network in {folder.path} was trained on {len(known)} of the cases that this fold of {dataset.folder} "
+            f"holds out ({', '.join(known[:3])}): it is of other folds; give another --run-dir"
+        )
 
 
 def _is_trained(folder: RunFolder) -> bool:

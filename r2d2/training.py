@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dist_training.architectures.settings import CustomSettings
+from dist_training.architectures import CustomSettings, NetworkSettings
 from dist_training.checkpoints import read_latest_checkpoint
 from dist_training.communicator import has_horovod
 from dist_training.errors import HorovodMissingError, WorkersDifferError
@@ -29,7 +29,7 @@ from dist_training.run_folder import RunFolder
 from imgmed import PreparedDataset
 from imgmed.progress import Progress
 from imgmed.storage import write_bytes
-from r2d2.config import FILE_NAME, Configuration, commented_yaml, configure, read_layer
+from r2d2.config import FILE_NAME, WEIGHT_FILES, Configuration, commented_yaml, configure, read_layer
 from r2d2.errors import ConfigurationError
 from r2d2.preparing import PHANTOM_FOLDER, phantom_dataset
 from r2d2.proposal import propose_here
@@ -175,11 +175,12 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
         )
     check_tensorflow()
     dataset = dataset_of(configuration)
-    configuration = _with_start(configuration, dataset)
-    settings = configuration.training.resolved(world_size)
+    if not is_resumed:  # else the run has the network's settings, and the weights from there, already
+        configuration = _with_start(configuration, dataset)
+    settings, network = configuration.training.resolved(world_size), _with_absolute_files(configuration.network)
     check_task(dataset)
     check_workers(dataset, settings, world_size)
-    check_normalisation(configuration.network, settings)
+    check_normalisation(network, settings)
     check_class_weights(dataset, settings)
     check_outputs(dataset, settings)
     folder = RunFolder(configuration.run_dir or free_run_folder(dataset))
@@ -188,9 +189,7 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
         folder.check_unused()
         checkpoint = read_latest_checkpoint(folder.checkpoints)
         if checkpoint is not None:
-            check_checkpoint(
-                checkpoint, configuration.network, run_facts(dataset, settings, configuration.augmentation)
-            )
+            check_checkpoint(checkpoint, network, run_facts(dataset, settings, configuration.augmentation))
     else:
         folder.check_free()
     complete = configuration.model_copy(
@@ -198,6 +197,7 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
             "dataset": dataset.folder.absolute(),
             "run_dir": folder.path.absolute(),
             "workers": world_size,
+            "network": network,
             "training": settings,
         }
     )
@@ -219,7 +219,17 @@ def _with_start(configuration: Configuration, dataset: PreparedDataset) -> Confi
             f"the network in {start} takes {theirs} input channels, {dataset.folder} has {ours}; start from a network "
             "of as many, or from scratch"
         )
-    return configuration.model_copy(update={"transfer": transfer, "network": card.network})
+    # Its own weights take the place of those that it once started from, whose file need not be here.
+    sources = {name: None for name in WEIGHT_FILES if hasattr(card.network, name)}
+    network = card.network.model_copy(update=sources)
+    return configuration.model_copy(update={"transfer": transfer, "network": network})
+
+
+def _with_absolute_files(network: NetworkSettings) -> NetworkSettings:
+    """Name files of weights so that the run's configuration finds them from any working folder."""
+    named = {name: getattr(network, name, None) for name in WEIGHT_FILES}
+    files = {name: str(Path(file).absolute()) for name, file in named.items() if file not in (None, "imagenet")}
+    return network.model_copy(update=files)
 
 
 def dataset_of(configuration: Configuration) -> PreparedDataset:

@@ -126,6 +126,8 @@ class _TrainingLines:
         elif event["event"] == "epoch":
             self._last = now
             self.notice(f"{epoch_line(event, self._epochs)}, {self._left(event['step'], now)}")
+        elif event["event"] == "transfer":
+            self.notice(transfer_line(event))
         elif event["event"] == "step" and now - self._last > LINE_EVERY_SECONDS:
             self._last = now
             self.notice(
@@ -177,6 +179,8 @@ class _TrainingBar:
             self.notice(start_line(event))
             total = event["epochs"] * event["steps_per_epoch"]
             self._progress.reset(self._task, total=total, completed=event["resumed_at_step"])
+        elif event["event"] == "transfer":
+            self.notice(transfer_line(event))
         elif event["event"] == "step":
             figures = f"loss {event['loss']:.3f}  Dice {self._dice}  {event['images_per_second']:.0f} images/s"
             description = f"epoch {event['epoch']}/{self._epochs}"
@@ -185,6 +189,14 @@ class _TrainingBar:
             if event["validation_dice"] is not None:
                 self._dice = f"{event['validation_dice']:.3f}"
             self.notice(epoch_line(event, self._epochs))
+
+
+def transfer_line(event: Event) -> str:
+    """Say which network a run starts from, and what does not come from it."""
+    fresh = list(dict.fromkeys(path.partition("/")[0] for path in event["fresh"]))
+    more = f" and {len(fresh) - 6} more" if len(fresh) > 6 else ""
+    anew = f"; starting anew: {', '.join(fresh[:6])}{more}" if fresh else ""
+    return f"starting from {event['source']}: {plural(event['copied'], 'variable')} taken over{anew}"
 
 
 def start_line(event: Event) -> str:

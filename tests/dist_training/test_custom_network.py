@@ -21,6 +21,7 @@ from dist_training.architectures import (
     stages,
 )
 from dist_training.errors import ConfigurationError
+from dist_training.synchronised import synchronised
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -66,6 +67,22 @@ def two_logits(input_channels, num_outputs):
     images = keras.Input((None, None, input_channels))
     coarse = layers.Conv2D(num_outputs, 1)(layers.AveragePooling2D(2)(images))
     return keras.Model(images, [layers.Conv2D(num_outputs, 1)(images), coarse])
+
+@keras.saving.register_keras_serializable(package="my_networks")
+class Normalised(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.normalisation = layers.BatchNormalization()
+
+    def build(self, shape):
+        self.normalisation.build(shape)
+
+    def call(self, maps, training=False):
+        return self.normalisation(maps, training=training)
+
+def hidden_normalisation(input_channels, num_outputs):
+    images = keras.Input((None, None, input_channels))
+    return keras.Model(images, layers.Conv2D(num_outputs, 1)(Normalised(name="inner")(images)))
 
 def no_model(input_channels, num_outputs):
     return "a model"
@@ -214,6 +231,12 @@ def test_sizes_that_a_network_cannot_take_are_named():
     check_sizes(model, [(8, 10)])
     with pytest.raises(ConfigurationError, match="cannot take images of 7 x 10 pixels"):
         check_sizes(model, [(8, 10), (7, 10)])
+
+
+def test_a_batch_normalisation_that_cannot_be_synchronised_is_refused():
+    assert synchronised(build_network(own("plain"), 1, 2)).output_shape == (None, None, None, 2)
+    with pytest.raises(ConfigurationError, match="the layer inner makes a BatchNormalization of its own"):
+        synchronised(build_network(own("hidden_normalisation"), 1, 2))
 
 
 def test_stages_go_by_names():

@@ -80,6 +80,13 @@ def test_a_whole_batch_loss_is_not_sent_to_accumulation() -> None:
     assert "training.batch_size_per_worker=4" in said
 
 
+def test_nor_is_batch_normalisation() -> None:
+    settings = TrainingSettings(batch_size_per_worker=8)
+    said = str(explain_memory(MemoryError(), settings, world_size=1, memory_bytes=None, normalisation="batch"))
+    assert "batch normalisation needs the batch at once: use more workers, or train anew with" in said
+    assert "accumulation_steps" not in said
+
+
 def test_one_slice_that_does_not_fit_needs_a_smaller_network() -> None:
     settings = TrainingSettings(global_batch_size=2)
     said = str(explain_memory(MemoryError(), settings, world_size=2, memory_bytes=None))

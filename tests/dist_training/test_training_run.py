@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,14 @@ import keras
 import numpy as np
 import pytest
 
-from dist_training.architectures import UNetSettings, read_network
+from dist_training.architectures import (
+    CustomSettings,
+    NetworkSettings,
+    ResidualUNetSettings,
+    UNetSettings,
+    build_network,
+    read_network,
+)
 from dist_training.checkpoints import read_checkpoint, read_latest_checkpoint
 from dist_training.communicator import SoloCommunicator
 from dist_training.control import request_checkpoint, request_learning_rate, request_stop
@@ -52,6 +60,7 @@ def run(dataset: PreparedDataset, tmp_path: Path) -> Train:
         listeners: Sequence[Listener] = (),
         is_resumed: bool = False,
         transfer: TransferSettings | None = None,
+        network: NetworkSettings = NETWORK,
         **training: Any,
     ) -> RunFolder:
         folder = RunFolder(tmp_path / name)
@@ -59,7 +68,7 @@ def run(dataset: PreparedDataset, tmp_path: Path) -> Train:
         settings = {"epochs": 3, "global_batch_size": BATCH, "dtype": "float64", "checkpoints_kept": 50, **training}
         train(
             dataset,
-            NETWORK,
+            network,
             TrainingSettings(**settings),
             folder,
             SoloCommunicator(),
@@ -127,6 +136,59 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_bit_for_bit(run: Train)
     one, other = (read_latest_checkpoint(each.checkpoints).progress for each in (whole, folder))
     assert one.early_stopping == other.early_stopping
     assert one.loss_watch == other.loss_watch
+
+
+OWN_NETWORK = """
+import keras
+from keras import layers
+
+def with_dropout(input_channels, num_outputs):
+    images = keras.Input((None, None, input_channels))
+    dropped = layers.Dropout(0.5)(layers.Conv2D(4, 3, padding="same", name="encoder")(images))
+    return keras.Model(images, layers.Conv2D(num_outputs, 1, name="head")(dropped))
+
+def with_a_layer_at_rest(input_channels, num_outputs):
+    model = with_dropout(input_channels, num_outputs)
+    model.get_layer("encoder").trainable = False
+    maps = layers.Conv2D(num_outputs, 1, name="decoder")(model.output)
+    return keras.Model(model.input, maps)
+"""
+
+
+@pytest.fixture
+def own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    (tmp_path / "networks_at_rest.py").write_text(OWN_NETWORK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    sys.modules.pop("networks_at_rest", None)
+
+
+def test_keras_own_dropout_goes_on_with_its_random_state(run: Train, own_network: None) -> None:
+    network = CustomSettings(build="networks_at_rest:with_dropout")
+    whole = run("whole", network=network)
+    folder = RunFolder(whole.path.with_name("stopped"))
+    run("stopped", network=network, listeners=[at_step(5, lambda: request_stop(folder.control, "test"))])
+    folder.control.unlink()
+    run("stopped", network=network, is_resumed=True)
+    assert_same(state(whole), state(folder))
+
+
+def test_a_layer_that_rests_in_a_network_of_the_users_own_rests_on(run: Train, own_network: None) -> None:
+    network = CustomSettings(build="networks_at_rest:with_a_layer_at_rest")
+    transfer = TransferSettings(frozen_stages=("head",), unfreeze_after_epochs=1)
+    folder = run("run", network=network, transfer=transfer, epochs=2)
+    started = build_network(network, 1, read_network(folder.model).output_shape[-1])
+    ended = read_latest_checkpoint(folder.checkpoints).model
+    for old, new in zip(started.variables, ended, strict=True):
+        has_moved = not np.array_equal(old.numpy(), new)
+        assert has_moved is not old.path.startswith("encoder"), old.path
+
+
+def test_slices_that_would_be_padded_to_twice_their_size_have_no_deep_supervision(run: Train) -> None:
+    """32 pixels, padded to 64: the output at half the size would have 32 and be taken for one of the image's size."""
+    network = ResidualUNetSettings(blocks=(1,) * 7, base_filters=1)
+    with pytest.raises(ConfigurationError, match=r"slices of more than 32 pixels, .*; received 32 x 32; use fewer"):
+        run("run", network=network)
 
 
 def test_a_rate_that_was_set_is_set_again_at_its_step_when_an_older_checkpoint_goes_on(run: Train) -> None:

@@ -103,6 +103,13 @@ def test_a_custom_network_says_how_it_is_named() -> None:
         configure({}, assignments=["network.architecture=my_module:build_network", "network.filters=8"])
 
 
+def test_a_tversky_loss_of_nothing_is_refused_before_a_run_starts() -> None:
+    words = ["training.loss=tversky", "training.tversky_alpha=0", "training.tversky_beta=0"]
+    with pytest.raises(ConfigurationError, match=r"must not both be 0: .*; use 0\.3 and 0\.7"):
+        configure({}, assignments=words)
+    assert configure({}, assignments=words[1:]).training.tversky_beta == 0  # another loss does not look
+
+
 def test_a_warm_up_longer_than_the_run_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"warmup_epochs must not exceed epochs \(3\); received 4; use 0.3"):
         configure({}, assignments=["training.epochs=3", "training.warmup_epochs=4"])

@@ -1,8 +1,9 @@
-"""r2d2 train --fold all: what each fold is told, with the training itself left out."""
+"""r2d2 train --fold all: what each fold is told and which are passed over, with the training itself left out."""
 
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -12,6 +13,7 @@ from imgmed import PreparationSettings, prepare_dataset, write_phantom_study
 from r2d2 import folds
 from r2d2.cli import app
 from r2d2.config import commented_yaml, configure
+from r2d2.errors import ConfigurationError
 
 
 def test_resumed_it_goes_on_with_the_dataset_and_the_settings_that_the_first_fold_had(
@@ -25,6 +27,7 @@ def test_resumed_it_goes_on_with_the_dataset_and_the_settings_that_the_first_fol
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(folds, "_run", fail)
+    monkeypatch.setattr(folds, "_check_held_out", lambda dataset, folder: None)
     write_phantom_study(tmp_path / "study", cases=6, shape=(32, 32, 8))
     dataset = prepare_dataset(tmp_path / "study", tmp_path / "dataset", PreparationSettings(folds=2))
     first = RunFolder(tmp_path / "cv" / "fold-0")
@@ -41,3 +44,26 @@ def test_resumed_it_goes_on_with_the_dataset_and_the_settings_that_the_first_fol
     assert given["--dataset"] == str(dataset.folder)
     assert given["--config"] == "cv/fold-0/config.yaml"
     assert not (tmp_path / "r2d2-phantom").exists()
+
+
+def test_a_fold_that_was_trained_on_what_it_holds_out_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the dataset was prepared again with other folds, or another one is named with --resume."""
+    write_phantom_study(tmp_path / "study", cases=6, shape=(32, 32, 8))
+    dataset = prepare_dataset(tmp_path / "study", tmp_path / "dataset", PreparationSettings(folds=2))
+    held_out, other = (dataset.splits.folds[fold].validation for fold in (0, 1))
+    trained_on = other
+
+    def card(folder: Path) -> tuple[Path, SimpleNamespace]:
+        cases = [SimpleNamespace(split="train", image_sha256=dataset.case(case).image_sha256) for case in trained_on]
+        return folder, SimpleNamespace(cases=cases)
+
+    monkeypatch.setattr("dist_training.model_card.read_model_card", card)
+    monkeypatch.setattr(folds, "_is_trained", lambda folder: folder.path.name == "fold-0")
+    monkeypatch.setattr(folds, "_run", lambda command: 7)
+    with pytest.raises(folds.LaunchError, match="fold 1 is not started"):  # fold 0 is passed over
+        folds.train_folds(dataset, tmp_path / "cv", [], is_resumed=True)
+    trained_on = (*other, held_out[0])
+    with pytest.raises(ConfigurationError, match=f"fold-0 was trained on 1 of the cases .*{held_out[0]}"):
+        folds.train_folds(dataset, tmp_path / "cv", [], is_resumed=True)

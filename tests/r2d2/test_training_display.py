@@ -30,6 +30,13 @@ def test_more_epochs_say_what_they_mean_for_the_rate(capsys: pytest.CaptureFixtu
     assert "goes on at 0.000125" in said
 
 
+def test_what_does_not_come_from_the_network_to_start_from_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    event = {"event": "transfer", "source": "work/run", "copied": 12, "fresh": ["logits/kernel", "logits/bias"]}
+    with training_display() as display:
+        display(event)
+    assert "starting from work/run: 12 variables taken over; starting anew: logits\n" in capsys.readouterr().err
+
+
 def test_a_reader_that_is_gone_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """As under a horovodrun that a signal has killed, whose workers still have five seconds."""
     reader, writer = os.pipe()
