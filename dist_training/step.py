@@ -58,11 +58,21 @@ class TrainingStep:
         input_shape: tuple[int, int, int],
         augmentation: DeviceAugmentation | None = None,
     ) -> None:
-        self._optimizer = optimizer
+        self._model, self._optimizer, self._augmentation = model, optimizer, augmentation
         self._dtype = np.dtype(settings.array_dtype)
         self._parts = settings.accumulation_steps
-        descent = _Descent(model, outputs, optimizer, settings, communicator, input_shape, augmentation)
-        self._whole, self._part, self._apply = descent.compile()
+        self._has_correction = settings.momentum_correction
+        self._loss = build_loss(
+            settings.loss,
+            outputs.num_outputs,
+            class_weights=settings.class_weights,
+            focal_gamma=settings.focal_gamma,
+            tversky_alpha=settings.tversky_alpha,
+            tversky_beta=settings.tversky_beta,
+            regions=outputs.loss_regions,
+            communicator=communicator,
+        )
+        self._whole, self._part, self._apply = self._compiled(input_shape)
 
     def __call__(self, batch: Batch, *, learning_rate: float, votes: np.ndarray) -> StepOutcome:
         """Take one step.
@@ -86,51 +96,17 @@ class TrainingStep:
         loss, *summed = self._apply(gradients, loss, cast_votes, rate).numpy()
         return StepOutcome(float(loss), np.array(summed))
 
-
-def _parts(batch: Batch, count: int) -> list[tuple[np.ndarray, ...]]:
-    """Cut a share into at most this many parts, none of them empty."""
-    arrays = (batch.images, batch.classes, batch.weights, batch.sample_seeds, *batch.draws)
-    size = len(batch.images)
-    shares = [rank_share(size, part, min(count, size)) for part in range(min(count, size))]
-    return [tuple(array[share] for array in arrays) for share in shares]
-
-
-class _Descent:
-    """The mathematics of a step, to be compiled."""
-
-    def __init__(
-        self,
-        model: Any,
-        outputs: NetworkOutputs,
-        optimizer: Any,
-        settings: TrainingSettings,
-        communicator: Communicator,
-        input_shape: tuple[int, int, int],
-        augmentation: DeviceAugmentation | None,
-    ) -> None:
-        self._model, self._optimizer, self._augmentation = model, optimizer, augmentation
-        self._input_shape, self._dtype = input_shape, settings.array_dtype
-        self._has_correction = settings.momentum_correction
-        self._loss = build_loss(
-            settings.loss,
-            outputs.num_outputs,
-            class_weights=settings.class_weights,
-            focal_gamma=settings.focal_gamma,
-            tversky_alpha=settings.tversky_alpha,
-            tversky_beta=settings.tversky_beta,
-            regions=outputs.loss_regions,
-            communicator=communicator,
-        )
-
-    def compile(self) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
+    def _compiled(
+        self, input_shape: tuple[int, int, int]
+    ) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
         """Give a whole step, the gradients of a part of one, and what is done with the parts' sum."""
         import tensorflow as tf
 
         dtype = tf.as_dtype(self._dtype)
         drawn = self._augmentation.draw_shapes if self._augmentation is not None else ()
         part = [
-            tf.TensorSpec((None, *self._input_shape), dtype),
-            tf.TensorSpec((None, *self._input_shape[:2]), tf.int32),
+            tf.TensorSpec((None, *input_shape), dtype),
+            tf.TensorSpec((None, *input_shape[:2]), tf.int32),
             tf.TensorSpec((None,), dtype),
             tf.TensorSpec((None,), tf.uint32),
             *(tf.TensorSpec((None, *shape), dtype) for shape in drawn),
@@ -170,6 +146,14 @@ class _Descent:
         self._optimizer.learning_rate.assign(learning_rate)
         scalars = tf.concat([tf.reshape(loss, [1]), votes], axis=0)
         return self._optimizer.apply_with_scalars(gradients, self._model.trainable_variables, scalars)
+
+
+def _parts(batch: Batch, count: int) -> list[tuple[np.ndarray, ...]]:
+    """Cut a share into at most this many parts, none of them empty."""
+    arrays = (batch.images, batch.classes, batch.weights, batch.sample_seeds, *batch.draws)
+    size = len(batch.images)
+    shares = [rank_share(size, part, min(count, size)) for part in range(min(count, size))]
+    return [tuple(array[share] for array in arrays) for share in shares]
 
 
 def build_predict(model: Any, outputs: NetworkOutputs) -> Callable[[np.ndarray], np.ndarray]:
