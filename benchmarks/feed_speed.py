@@ -15,11 +15,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 # before NumPy and TensorFlow are loaded
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+import numpy as np
 
 from dist_training.communicator import SoloCommunicator
 from dist_training.session import configure_devices
@@ -63,6 +66,7 @@ def main() -> None:
 
 
 def compare(dataset: PreparedDataset, batch: int, rounds: int) -> list[dict[str, Any]]:
+    from dist_training.control import VOTES
     from dist_training.feed import SliceFeed, epoch_steps
 
     train = dataset.splits.train
@@ -71,17 +75,16 @@ def compare(dataset: PreparedDataset, batch: int, rounds: int) -> list[dict[str,
         for name, settings in AUGMENTATIONS.items()
     }
     plain = feeds["none"]
-    step = training_step(plain.input_shape, len(dataset.class_values), batch)
+    learner, votes = learner_of(dataset, plain, batch), np.zeros(VOTES)
     measured: dict[str, list[float]] = {name: [] for name in ("training", *feeds)}
     for epoch in range(rounds + 1):
         steps = epoch_steps(0, epoch, len(plain), global_batch_size=batch, rank=0, world_size=1)[:20]
         steps = [one for one in steps if one.indices.size == batch]
         given = plain.batch(steps[0])
-        seconds = {"training": seconds_of(lambda given=given: step(given)) / batch}
+        step = partial(learner.step, given, learning_rate=1e-4, votes=votes)
+        seconds = {"training": seconds_of(step) / batch}
         for name, feed in feeds.items():
-            seconds[name] = seconds_of(lambda feed=feed, steps=steps: [feed.batch(one) for one in steps]) / (
-                batch * len(steps)
-            )
+            seconds[name] = seconds_of(partial(list, map(feed.batch, steps))) / (batch * len(steps))
         if epoch:  # the first round compiles and maps files
             for name, value in seconds.items():
                 measured[name].append(value)
@@ -107,19 +110,29 @@ def seconds_of(work: Callable[[], Any]) -> float:
     return time.process_time() - begin
 
 
-def training_step(shape: tuple[int, int, int], classes: int, batch: int) -> Callable[[Any], Any]:
-    """A step of the U-Net with 16 base filters, as a run takes it."""
-    from dist_training.architectures import UNetSettings, build_network
-    from dist_training.optimizers import build_optimizer
+def learner_of(dataset: PreparedDataset, feed: Any, batch: int) -> Any:
+    """The U-Net with 16 base filters, as a run trains it."""
+    from dist_training.architectures import UNetSettings
+    from dist_training.learner import Learner
+    from dist_training.outputs import NetworkOutputs
     from dist_training.settings import TrainingSettings
-    from dist_training.step import TrainingStep
+    from dist_training.transfer import TransferSettings
 
-    settings = TrainingSettings(batch_size_per_worker=batch)
-    model = build_network(UNetSettings(base_filters=16), shape[2], 1 if classes == 2 else classes)
-    optimizer = build_optimizer(settings)
-    optimizer.build(model.trainable_variables)
-    step = TrainingStep(model, optimizer, settings, SoloCommunicator(), shape)
-    return lambda given: step(given, step=0, learning_rate=1e-4, is_stop_requested=False)
+    outputs, settings = (
+        NetworkOutputs.of_classes(len(dataset.class_values)),
+        TrainingSettings(batch_size_per_worker=batch),
+    )
+    learner = Learner(
+        UNetSettings(base_filters=16),
+        outputs,
+        settings,
+        SoloCommunicator(),
+        feed,
+        AugmentationSettings(),
+        TransferSettings(),
+    )
+    learner.begin_epoch(0)
+    return learner
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -24,7 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-SIZE = (48, 64)
+SIZE, CLASSES = (48, 64), 3
 NETWORKS: dict[str, dict[str, Any]] = {
     "unet": {"architecture": "unet", "base_filters": 16},
     "fcn": {"architecture": "fcn"},
@@ -121,16 +121,24 @@ def build(network: str) -> Any:
 
     keras.config.set_dtype_policy("float32")
     settings = TypeAdapter(NetworkSettings).validate_python(NETWORKS[network])
-    return build_network(settings, input_channels=1, num_outputs=3, seed=0)
+    return build_network(settings, input_channels=1, num_outputs=CLASSES, seed=0)
 
 
-def training_step(network: str, communicator: Any, settings: Any, size: tuple[int, int] = SIZE) -> Any:
-    from dist_training.optimizers import build_optimizer
-    from dist_training.step import TrainingStep
+def learner_of(network: str, communicator: Any, settings: Any, feed: Any) -> Any:
+    """Build what a run trains: network, loss, optimizer and the exchange of gradients."""
+    from pydantic import TypeAdapter
 
-    model, optimizer = build(network), build_optimizer(settings)
-    optimizer.build(model.trainable_variables)
-    return TrainingStep(model, optimizer, settings, communicator, (*size, 1))
+    from dist_training.architectures import NetworkSettings
+    from dist_training.learner import Learner
+    from dist_training.outputs import NetworkOutputs
+    from dist_training.transfer import TransferSettings
+    from imgmed import AugmentationSettings
+
+    architecture = TypeAdapter(NetworkSettings).validate_python(NETWORKS[network])
+    outputs = NetworkOutputs.of_classes(CLASSES)
+    learner = Learner(architecture, outputs, settings, communicator, feed, AugmentationSettings(), TransferSettings())
+    learner.begin_epoch(0)
+    return learner
 
 
 def write_dataset(folder: Path, slices: int, size: tuple[int, int] = SIZE) -> Any:
@@ -147,24 +155,25 @@ def write_dataset(folder: Path, slices: int, size: tuple[int, int] = SIZE) -> An
             array = (
                 generator.normal(size=shape).astype(np.float32)
                 if part == "images"
-                else generator.integers(0, 3, shape).astype(np.uint8)
+                else generator.integers(0, CLASSES, shape).astype(np.uint8)
             )
             nib.save(nib.Nifti1Image(array, np.eye(4)), folder / "study" / part / f"case{case}.nii.gz")
     return prepare_dataset(folder / "study", folder / "dataset", PreparationSettings(slice_axis=2))
 
 
 def run_ours(
-    step: Any, feed: Any, options: argparse.Namespace, epoch: int, rank: int = 0, world_size: int = 1
+    learner: Any, feed: Any, options: argparse.Namespace, epoch: int, rank: int = 0, world_size: int = 1
 ) -> float:
     """Train for a round as the training run does: permutation, feed, step; give images per second of this rank."""
+    from dist_training.control import VOTES
     from dist_training.feed import epoch_steps, prefetch
 
     steps = epoch_steps(
         0, epoch, len(feed), global_batch_size=options.batch * world_size, rank=rank, world_size=world_size
     )[: options.steps]
     begin = time.perf_counter()
-    for number, batch in enumerate(prefetch(feed, steps)):
-        step(batch, step=number, learning_rate=1e-4, is_stop_requested=False)
+    for batch in prefetch(feed, steps):
+        learner.step(batch, learning_rate=1e-4, votes=np.zeros(VOTES))
     return options.steps * options.batch / (time.perf_counter() - begin)
 
 
@@ -184,9 +193,9 @@ def against_keras(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         dataset = write_dataset(Path(folder), options.batch * options.steps)
         feed = SliceFeed(dataset, dataset.splits.train, dataset.splits.train)
-        step = training_step(options.architecture, SoloCommunicator(), settings)
+        learner = learner_of(options.architecture, SoloCommunicator(), settings, feed)
         everything = feed.batch(Step(np.arange(options.batch * options.steps), 1))
-        peer, loss = build(options.architecture), build_loss(settings.loss, 3)
+        peer, loss = build(options.architecture), build_loss(settings.loss, CLASSES)
         peer.compile(
             keras.optimizers.Adam(1e-4),
             loss=lambda y, logits: loss(
@@ -200,8 +209,8 @@ def against_keras(options: argparse.Namespace) -> None:
             peer.fit(everything.images, everything.classes, batch_size=options.batch, epochs=1, verbose=0)
             return options.steps * options.batch / (time.perf_counter() - begin)
 
-        run_ours(step, feed, options, 0), run_theirs()
-        pairs = [(run_ours(step, feed, options, epoch), run_theirs()) for epoch in range(1, options.rounds + 1)]
+        run_ours(learner, feed, options, 0), run_theirs()
+        pairs = [(run_ours(learner, feed, options, epoch), run_theirs()) for epoch in range(1, options.rounds + 1)]
     options.out.write_text(json.dumps(figures(*map(list, zip(*pairs, strict=True)))))
 
 
@@ -245,18 +254,18 @@ def against_no_communication(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         dataset = write_dataset(Path(folder), options.batch * options.steps * 2)
         feed = SliceFeed(dataset, dataset.splits.train, dataset.splits.train)
-        steps = {name: training_step(options.architecture, kind, settings) for name, kind in kinds.items()}
+        learners = {name: learner_of(options.architecture, kind, settings, feed) for name, kind in kinds.items()}
 
         def measure(name: str, epoch: int) -> float:
             communicator.sum_array(np.zeros(1))  # start together
-            mine = run_ours(steps[name], feed, options, epoch, communicator.rank, 2)
+            mine = run_ours(learners[name], feed, options, epoch, communicator.rank, 2)
             return float(communicator.sum_array(np.array([mine]))[0])
 
-        for name in steps:
+        for name in learners:
             measure(name, 0)
-        rounds = [{name: measure(name, epoch) for name in steps} for epoch in range(1, options.rounds + 1)]
+        rounds = [{name: measure(name, epoch) for name in learners} for epoch in range(1, options.rounds + 1)]
     if communicator.rank == 0:
-        columns = {name: [one[name] for one in rounds] for name in steps}
+        columns = {name: [one[name] for one in rounds] for name in learners}
         parts = {name: figures(columns[name], columns["theirs"])["ratio"] for name in ("copying", "waiting")}
         result = {**figures(columns["ours"], columns["theirs"]), "parts": parts}
         options.out.write_text(json.dumps(result))
