@@ -266,6 +266,16 @@ def test_a_loss_that_explodes_ends_a_run_and_no_bad_weights_become_a_checkpoint(
         assert all(np.isfinite(values).all() for values in np.load(path).values() if values.dtype.kind == "f")
 
 
+def test_weights_that_explode_in_the_last_step_of_an_epoch_become_no_model(run: Train, tmp_path: Path) -> None:
+    """The loss of that step was that of the weights before it."""
+    steep = {"loss": "cross_entropy", "class_weights": [1e6] * 3, "optimizer": "sgd", "learning_rate": 1e36}
+    with pytest.raises(DivergenceError, match=r"weights became infinite or NaN in epoch 1, step 1 .* train again with"):
+        run("run", **steep, warmup_epochs=0, global_batch_size=1000, learning_rate_scaling="none", dtype="float32")
+    folder = RunFolder(tmp_path / "run")
+    assert not folder.model.exists()
+    assert not list(folder.checkpoints.glob("*.npz"))
+
+
 def test_a_run_that_diverges_names_the_checkpoint_that_it_can_go_on_from(run: Train, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     explode = at_step(3, lambda: request_learning_rate(folder.control, 1e4, "a slip"))  # too late for this epoch's end
