@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,13 @@ from dist_training.communicator import SoloCommunicator
 from dist_training.control import request_checkpoint, request_learning_rate, request_stop
 from dist_training.errors import ConfigurationError, DivergenceError
 from dist_training.events import Event, read_events
+from dist_training.model_card import read_model_card
 from dist_training.run import train
 from dist_training.run_folder import RunFolder
 from dist_training.settings import TrainingSettings
 from dist_training.transfer import TransferSettings
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
+from imgmed.splits import Splits
 
 NETWORK = UNetSettings(depth=1, base_filters=2)
 BATCH = 4
@@ -61,13 +64,14 @@ def run(dataset: PreparedDataset, tmp_path: Path) -> Train:
         is_resumed: bool = False,
         transfer: TransferSettings | None = None,
         network: NetworkSettings = NETWORK,
+        splits: Splits | None = None,
         **training: Any,
     ) -> RunFolder:
         folder = RunFolder(tmp_path / name)
         folder.create()
         settings = {"epochs": 3, "global_batch_size": BATCH, "dtype": "float64", "checkpoints_kept": 50, **training}
         train(
-            dataset,
+            dataset if splits is None else replace(dataset, splits=splits),
             network,
             TrainingSettings(**settings),
             folder,
@@ -317,8 +321,6 @@ def test_stopped_before_the_first_validation_it_keeps_the_average_too(run: Train
 
 
 def test_early_stopping_needs_validation(run: Train, dataset: PreparedDataset, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     none = replace(dataset, splits=dataset.splits.model_copy(update={"validation": ()}))
     folder = RunFolder(tmp_path / "run")
     folder.create()
@@ -363,6 +365,37 @@ def test_other_labels_get_a_new_head_and_a_file_alone_is_enough(run: Train, tmp_
     for old, one, new in zip(*(read_network(each.model).weights for each in (source, same, other)), strict=True):
         np.testing.assert_allclose(old.numpy(), one.numpy(), rtol=0, atol=1e-200, err_msg=old.path)
         assert np.allclose(old, new, rtol=0, atol=1e-200) is not (old.path == "logits/kernel"), old.path
+
+
+def test_what_the_network_to_start_from_has_seen_is_kept_and_told(run: Train, dataset: PreparedDataset) -> None:
+    """Also where it is gone when the run goes on; a third network that starts from the second knows of the first."""
+    one, two, three, four = dataset.cases
+    seen = {one: "train", two: "train", three: "validation"}
+
+    def started(name: str, start: RunFolder | None, splits: list[tuple[str, ...]], **more: Any) -> RunFolder:
+        train, validation, test = splits
+        transfer = TransferSettings(start_from=None if start is None else start.path)
+        parts = Splits(train=train, validation=validation, test=test, folds=())
+        return run(name, transfer=transfer, splits=parts, **{"epochs": 1, **more})
+
+    first = started("first", None, [(one, two), (three,), (four,)])
+    second = started("second", first, [(three,), (one, two), (four,)])
+    assert taken_over(second)["trained_on"] == {"validation": 2, "test": 0}
+    assert {case.case_id: case.split for case in read_model_card(second.path)[1].seen_before} == seen
+
+    shutil.rmtree(first.path)
+    second.model.unlink()
+    second.card.unlink()
+
+    def stop(event: Event) -> None:
+        if event["event"] == "step":
+            request_stop(second.control, "test")
+
+    started("second", first, [(three,), (one, two), (four,)], epochs=3, is_resumed=True, listeners=[stop])
+    assert {case.case_id: case.split for case in read_model_card(second.path)[1].seen_before} == seen
+
+    third = started("third", second, [(four,), (three,), (one, two)])
+    assert taken_over(third)["trained_on"] == {"validation": 1, "test": 2}
 
 
 def test_a_learning_rate_of_a_stages_own(run: Train) -> None:
