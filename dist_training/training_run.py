@@ -228,7 +228,7 @@ class TrainingRun:
         }
 
     def _facts(self) -> dict[str, Any]:
-        return run_facts(self.dataset, self.settings, self.augmentation)
+        return run_facts(self.dataset, self.settings, self.augmentation, self.transfer)
 
     def _stop(self, reason: str) -> RunResult:
         self.events.record("state", state="stopping", reason=reason)

@@ -86,7 +86,7 @@ def _plan(world_size: int | None, asked: _Asked, report: StageReporter) -> RunPl
     from dist_training.run_folder import RunFolder
     from r2d2.errors import ConfigurationError
     from r2d2.preparing import PHANTOM_FOLDER
-    from r2d2.training import open_run, plan_run, resolve
+    from r2d2.training import open_run, plan_run, remarks, resolve
 
     config = asked.config
     if asked.resume:
@@ -99,7 +99,8 @@ def _plan(world_size: int | None, asked: _Asked, report: StageReporter) -> RunPl
     plan = plan_run(found.configuration, world_size=world_size or found.configuration.workers, is_resumed=asked.resume)
     if found.is_phantom:
         typer.echo(f"no dataset was named: training on the generated phantom study in {PHANTOM_FOLDER}", err=True)
-    typer.echo(f"settings: {found.origin}", err=True)
+    for line in (f"settings: {found.origin}", *remarks(found.configuration, plan)):
+        typer.echo(line, err=True)
     open_run(plan)
     return plan
 

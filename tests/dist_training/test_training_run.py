@@ -1,6 +1,7 @@
 """A run in one process: how it goes on, ends by itself, obeys, and starts from another network."""
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -20,17 +21,18 @@ from dist_training.architectures import (
     build_network,
     read_network,
 )
-from dist_training.checkpoints import read_checkpoint, read_latest_checkpoint
+from dist_training.checkpoints import Checkpoint, TrainingProgress, read_checkpoint, read_latest_checkpoint
 from dist_training.communicator import SoloCommunicator
 from dist_training.control import request_checkpoint, request_learning_rate, request_stop
-from dist_training.errors import ConfigurationError, DivergenceError
+from dist_training.errors import CheckpointError, ConfigurationError, DivergenceError
 from dist_training.events import Event, read_events
 from dist_training.model_card import read_model_card
+from dist_training.plan import check_checkpoint, run_facts
 from dist_training.run import train
 from dist_training.run_folder import RunFolder
 from dist_training.settings import TrainingSettings
 from dist_training.transfer import TransferSettings
-from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
+from imgmed import AugmentationSettings, PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 from imgmed.splits import Splits
 
 NETWORK = UNetSettings(depth=1, base_filters=2)
@@ -343,6 +345,23 @@ def test_a_run_starts_from_another_and_its_frozen_stages_rest(run: Train) -> Non
     assert any(np.abs(one - other.numpy()).max() > 0 for one, other in zip(later, after.weights, strict=True))
     encoder = [place for place, weight in enumerate(after.weights) if weight.path.startswith("down")]
     assert all(np.abs(later[place] - after.weights[place].numpy()).max() > 0 for place in encoder)
+
+
+def test_a_run_goes_on_with_its_own_loss_and_transfer(dataset: PreparedDataset) -> None:
+    def facts(transfer: TransferSettings | None = None, **training: Any) -> dict[str, Any]:
+        return run_facts(dataset, TrainingSettings(**training), AugmentationSettings(), transfer or TransferSettings())
+
+    network, names = NETWORK.model_dump(mode="json"), set(facts())
+    checkpoint = Checkpoint(Path("step-1.npz"), TrainingProgress(), network, facts(), [], [])
+    check_checkpoint(checkpoint, NETWORK, facts(epochs=60, learning_rate=0.1))
+    frozen = TransferSettings(frozen_stages=("encoder",))
+    changed = {"focal_gamma was 2.0, now 1.0": facts(focal_gamma=1), "frozen_stages was []": facts(frozen)}
+    for said, now in changed.items():
+        with pytest.raises(CheckpointError, match=re.escape(said)):
+            check_checkpoint(checkpoint, NETWORK, now)
+    of_before = {name: facts()[name] for name in names if not name.startswith(("focal", "tversky", "transfer"))}
+    for now in changed.values():  # begun when these were not recorded
+        check_checkpoint(replace(checkpoint, facts=of_before), NETWORK, now)
 
 
 def taken_over(folder: RunFolder) -> Event:
