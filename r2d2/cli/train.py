@@ -135,6 +135,7 @@ def _train_all_folds(launched: int | None, asked: _Asked, launching: dict[str, A
         dataset,
         run_dir,
         [*words, *asked.settings],
+        epochs=found.configuration.training.epochs,
         is_resumed=asked.resume,
         on_notice=lambda text: typer.echo(f"\n{text}", err=True),
     )
