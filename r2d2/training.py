@@ -63,13 +63,11 @@ class RunPlan:
         configuration: complete: dataset, run folder and global batch are filled in.
         is_resumed: whether it goes on from a checkpoint.
         world_size: the number of workers.
-        hosts: where they run, as horovodrun's -H has it ("one:2,other:2"); None: on this host.
     """
 
     configuration: Configuration
     is_resumed: bool
     world_size: int
-    hosts: str | None = None
 
     @property
     def folder(self) -> RunFolder:
