@@ -16,9 +16,19 @@ from dist_training.session import versions
 from imgmed import Normalisation, PreparedDataset, ScanPreparation
 from imgmed.storage import sha256_of, write_json
 
-__all__ = ["ModelCard", "SourceCase", "Split", "read_model_card", "read_start_card", "save_model"]
+__all__ = [
+    "ModelCard",
+    "SourceCase",
+    "Split",
+    "keep_start_card",
+    "read_model_card",
+    "read_seen_before",
+    "read_start_card",
+    "save_model",
+]
 
 Split = Literal["train", "validation", "test"]
+_BY_WEIGHT: tuple[Split, ...] = ("test", "validation", "train")
 
 
 class SourceCase(BaseModel):
@@ -53,6 +63,8 @@ class ModelCard(BaseModel):
         epoch: 1-based epoch of these weights.
         dataset: name of the prepared dataset.
         cases: the cases of all splits.
+        seen_before: those that the network it started from was trained or validated with, and that one's, and so on;
+            a card from before this was recorded has none.
         versions: versions of the software.
         model_sha256: SHA-256 of model.keras.
     """
@@ -73,6 +85,7 @@ class ModelCard(BaseModel):
     epoch: int
     dataset: str
     cases: tuple[SourceCase, ...]
+    seen_before: tuple[SourceCase, ...] = ()
     versions: dict[str, str]
     model_sha256: str
 
@@ -80,6 +93,12 @@ class ModelCard(BaseModel):
     def outputs(self) -> NetworkOutputs:
         """What the channels of the logits mean."""
         return outputs_of(self.labels, self.regions, has_regions=bool(self.regions))
+
+    @property
+    def used_cases(self) -> dict[tuple[str, ...], SourceCase]:
+        """All cases by their images: one that served several times as what weighs most, training before validation."""
+        cases = sorted((*self.cases, *self.seen_before), key=lambda case: _BY_WEIGHT.index(case.split))
+        return {case.image_sha256: case for case in cases}
 
 
 def save_model(
@@ -92,6 +111,7 @@ def save_model(
     validation_dice: float | None,
     validation_dice_per_label: dict[str, float | None],
     outputs: NetworkOutputs | None = None,
+    seen_before: tuple[SourceCase, ...] = (),
 ) -> None:
     """Write model.keras and its card; the card comes last, so it never speaks of a file that is not there.
 
@@ -104,6 +124,7 @@ def save_model(
         validation_dice: their score; None where there is none.
         validation_dice_per_label: the same for each foreground label, or region where outputs are regions.
         outputs: what the channels of its logits mean; None: classes.
+        seen_before: see ``read_seen_before``.
     """
     temporary, temporary_card = (path.with_name(f".partial.{path.name}") for path in (folder.model, folder.card))
     try:
@@ -122,6 +143,7 @@ def save_model(
             epoch=epoch,
             dataset=dataset.name,
             cases=_source_cases(dataset),
+            seen_before=seen_before,
             versions=versions(),
             model_sha256=sha256_of(temporary),
         )
@@ -171,10 +193,7 @@ def read_model_card(model: Path) -> tuple[Path, ModelCard]:
             raise ModelError(
                 f"{network.parent} holds no trained network ({file.name} is missing); train one with 'r2d2 train'"
             )
-    try:
-        card = ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, ValueError) as error:
-        raise ModelError(f"{path} is no model card that this R2D2 reads: {_first_line(error)}") from error
+    card = _read_card(path)
     if sha256_of(network) != card.model_sha256:
         raise ModelError(
             f"{network} is not the file that {path.name} describes (SHA-256 differs); "
@@ -195,6 +214,41 @@ def read_start_card(start: Path) -> ModelCard | None:
     if start.suffix == ".keras" and start.is_file() and not start.with_suffix(".json").exists():
         return None
     return read_model_card(start)[1]
+
+
+def keep_start_card(folder: RunFolder, card: ModelCard | None) -> None:
+    """Keep the card of the network that a run starts from: that network's folder may be gone when the run goes on.
+
+    Args:
+        folder: the run folder.
+        card: None: it starts from none, or from one without a card.
+    """
+    if card is None:
+        folder.start.unlink(missing_ok=True)
+        return
+    write_json(folder.start, card.model_dump(mode="json"))
+    sync(folder.start)
+
+
+def read_seen_before(folder: RunFolder) -> tuple[SourceCase, ...]:
+    """List the cases that the network which a run started from was trained or validated with, and its ancestors.
+
+    Args:
+        folder: the run folder.
+
+    Raises:
+        ModelError: the card that ``keep_start_card`` wrote is damaged.
+    """
+    if not folder.start.exists():
+        return ()
+    return tuple(case for case in _read_card(folder.start).used_cases.values() if case.split != "test")
+
+
+def _read_card(path: Path) -> ModelCard:
+    try:
+        return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, ValueError) as error:
+        raise ModelError(f"{path} is no model card that this R2D2 reads: {_first_line(error)}") from error
 
 
 def _first_line(error: Any) -> str:

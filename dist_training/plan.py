@@ -12,6 +12,7 @@ from dist_training.checkpoints import Checkpoint
 from dist_training.errors import CheckpointError, ConfigurationError, TensorFlowMissingError, TooManyWorkersError
 from dist_training.outputs import outputs_of
 from dist_training.settings import TrainingSettings
+from dist_training.transfer import TransferSettings
 from imgmed import AugmentationSettings, PreparedDataset
 
 __all__ = [
@@ -33,6 +34,9 @@ _UNCHANGEABLE = {
     "momentum",
     "ema_momentum",
     "loss",
+    "focal_gamma",
+    "tversky_alpha",
+    "tversky_beta",
     "class_weights",
     "region_outputs",
     "dtype",
@@ -129,7 +133,10 @@ def check_outputs(dataset: PreparedDataset, settings: TrainingSettings) -> None:
 
 
 def run_facts(
-    dataset: PreparedDataset, settings: TrainingSettings, augmentation: AugmentationSettings
+    dataset: PreparedDataset,
+    settings: TrainingSettings,
+    augmentation: AugmentationSettings,
+    transfer: TransferSettings,
 ) -> dict[str, Any]:
     """Collect what must not change between the parts of a run, as JSON has it.
 
@@ -137,6 +144,7 @@ def run_facts(
         dataset: the prepared dataset.
         settings: resolved, so that the global batch is known.
         augmentation: how the training slices are varied; where that happens may change.
+        transfer: what the network started from, and which of its layers learn.
     """
     return {
         "training_slices": training_slice_count(dataset),
@@ -145,6 +153,7 @@ def run_facts(
         "data_sha256": _data_digest(dataset),
         **settings.model_dump(mode="json", include=_UNCHANGEABLE),
         **{f"augmentation.{name}": value for name, value in augmentation.facts().items()},
+        **{f"transfer.{name}": value for name, value in transfer.model_dump(mode="json").items()},
     }
 
 

@@ -34,6 +34,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model.keras"
         self.card = self.path / "model.json"
+        self.start = self.path / "start.json"
         self.tensorboard = self.path / "tensorboard"
         self.logs = self.path / "logs"
         self.exit = self.path / "exit.json"

@@ -66,7 +66,9 @@ class TrainingSettings(BaseModel):
         description="scale the momentum of sgd and lars when the learning rate changes (Goyal et al. 2017)",
     )
     weight_decay: float = Field(
-        default=0.0, ge=0, description="decoupled weight decay; biases and normalisation are left alone"
+        default=0.0,
+        ge=0,
+        description="decoupled weight decay; biases and normalisation are left alone; without it adamw is adam",
     )
     clip_norm: float | None = Field(
         default=None, gt=0, description="largest norm of the whole gradient, summed over workers; null: any"
@@ -139,6 +141,15 @@ class TrainingSettings(BaseModel):
             raise ValueError(
                 f"warmup_epochs must not exceed epochs ({self.epochs}); received {self.warmup_epochs:g}; "
                 f"use {self.epochs / 10:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nesterov_has_a_momentum(self) -> TrainingSettings:
+        if self.nesterov and self.optimizer != "sgd":
+            raise ValueError(
+                f"nesterov is a form of the momentum of sgd, and optimizer {self.optimizer} has none; "
+                "use optimizer sgd, or nesterov false"
             )
         return self
 

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +21,15 @@ from dist_training.errors import DistTrainingError, DivergenceError
 from dist_training.events import EventLog
 from dist_training.feed import Batch, SliceFeed, epoch_steps, prefetch
 from dist_training.learner import Learner
-from dist_training.model_card import read_model_card, read_start_card, save_model
+from dist_training.model_card import (
+    ModelCard,
+    SourceCase,
+    keep_start_card,
+    read_model_card,
+    read_seen_before,
+    read_start_card,
+    save_model,
+)
 from dist_training.outputs import outputs_of
 from dist_training.plan import check_checkpoint, check_workers, run_facts
 from dist_training.run_checkpoints import RunCheckpoints
@@ -101,6 +108,7 @@ class TrainingRun:
         self.progress = TrainingProgress()
         self.checkpoints = RunCheckpoints(folder, settings, events, is_main=self.is_main)
         self._replays: dict[int, float] = {}
+        self._seen_before: tuple[SourceCase, ...] = ()
         # A step cannot hold more slices than there are, so neither is the learning rate scaled for more.
         self.global_batch_size = min(settings.step_size(communicator.world_size), len(self.training_feed))
         self.steps_per_epoch = math.ceil(len(self.training_feed) / self.global_batch_size)
@@ -173,8 +181,10 @@ class TrainingRun:
                 check_checkpoint(checkpoint, self.network, self._facts())
                 self.progress = checkpoint.progress
                 self.learner.restore(checkpoint.model, checkpoint.optimizer)
-            elif self.transfer.start_from is not None and self.is_main:
+            elif self.is_main:
                 self._take_weights()
+            if self.is_main:
+                self._seen_before = read_seen_before(self.folder)
         except DistTrainingError as error:
             failure = error
         failure = self.communicator.broadcast_object(failure)
@@ -185,9 +195,12 @@ class TrainingRun:
         self.learner.restore(weights, slots)
 
     def _take_weights(self) -> None:
-        """Start from the weights of a trained network; where its labels are others, with a head of its own."""
-        model, start = self.learner.model, Path(self.transfer.start_from or "")
-        card = read_start_card(start)
+        """Start from the weights of a trained network, if any; where its labels are others, with a head of its own."""
+        model, start = self.learner.model, self.transfer.start_from
+        card = None if start is None else read_start_card(start)
+        keep_start_card(self.folder, card)
+        if start is None:
+            return
         source = read_network(
             start if card is None else read_model_card(start)[0], None if card is None else card.network
         )
@@ -197,10 +210,25 @@ class TrainingRun:
             is_other = card.labels != self.dataset.labels or list(card.regions.items()) != list(regions.items())
         head = stages(model)["head"] if is_other else ()  # where nothing starts anew, names need tell no stages
         taken = copy_weights(model, source, has_new_head=is_other, head=head)
-        self.events.record("transfer", source=str(start), copied=len(taken.copied), fresh=list(taken.fresh))
+        self.events.record(
+            "transfer",
+            source=str(start),
+            copied=len(taken.copied),
+            fresh=list(taken.fresh),
+            trained_on=None if card is None else self._held_out_cases_of(card),
+        )
+
+    def _held_out_cases_of(self, card: ModelCard) -> dict[str, int]:
+        """Count the cases that this run validates or tests on and another network was trained on."""
+        known = {image for image, case in card.used_cases.items() if case.split == "train"}
+        splits = {"validation": self.dataset.splits.validation, "test": self.dataset.splits.test}
+        return {
+            split: sum(self.dataset.case(case_id).image_sha256 in known for case_id in case_ids)
+            for split, case_ids in splits.items()
+        }
 
     def _facts(self) -> dict[str, Any]:
-        return run_facts(self.dataset, self.settings, self.augmentation)
+        return run_facts(self.dataset, self.settings, self.augmentation, self.transfer)
 
     def _stop(self, reason: str) -> RunResult:
         self.events.record("state", state="stopping", reason=reason)
@@ -409,6 +437,7 @@ class TrainingRun:
                 validation_dice=_json_number(score.dice) if score is not None else None,
                 validation_dice_per_label=dict(self._per_label(score)),
                 outputs=self.outputs,
+                seen_before=self._seen_before,
             )
 
 

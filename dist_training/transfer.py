@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dist_training.errors import ConfigurationError, ModelError
 
@@ -35,6 +35,15 @@ class TransferSettings(BaseModel):
     learning_rate_factors: dict[str, Annotated[float, Field(gt=0)]] = Field(
         default_factory=dict, description="factors on the learning rate of stages or layers, like {encoder: 0.1}"
     )
+
+    @model_validator(mode="after")
+    def _something_unfreezes(self) -> TransferSettings:
+        if self.unfreeze_after_epochs is not None and not self.frozen_stages:
+            raise ValueError(
+                "unfreeze_after_epochs is for frozen_stages, which names none; use frozen_stages [encoder], or "
+                "unfreeze_after_epochs null"
+            )
+        return self
 
     @property
     def names(self) -> tuple[str, ...]:

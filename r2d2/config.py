@@ -50,6 +50,9 @@ class Configuration(BaseModel):
         default=None, ge=1, description="CPU threads of a worker; null: the host's cores shared among its workers"
     )
     workers: int = Field(default=1, ge=1, description="worker processes; more than 1 needs Horovod")
+    hosts: str | None = Field(
+        default=None, description="where the workers run, N on each host (one:2,other:2); null: on this one"
+    )
     preparation: PreparationSettings = Field(default_factory=PreparationSettings, description="scans to slices")
     network: NetworkSettings = Field(default_factory=UNetSettings, description="the network")
     augmentation: AugmentationSettings = Field(

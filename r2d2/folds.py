@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
+from dist_training.checkpoints import read_latest_checkpoint
+from dist_training.errors import CheckpointError
 from dist_training.run_folder import RunFolder
 from imgmed import PreparedDataset
 from imgmed.progress import Progress
@@ -63,15 +65,17 @@ def train_folds(
     run_dir: Path,
     arguments: Sequence[str],
     *,
+    epochs: int,
     is_resumed: bool,
     on_notice: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Train every fold of a dataset, one after the other; folds that are completed are passed over.
+    """Train every fold of a dataset, one after the other; those that have their epochs or were stopped are passed over.
 
     Args:
         dataset: the prepared dataset.
         run_dir: folder for the folds' run folders.
         arguments: what else ``r2d2 train`` is told.
+        epochs: that each fold is to have.
         is_resumed: whether ``run_dir`` may hold folds that are completed or begun.
         on_notice: called with a line for the user.
 
@@ -90,9 +94,14 @@ def train_folds(
         of = f"fold {fold} (0 to {len(folds) - 1})"
         if _is_trained(folder):
             _check_held_out(dataset.with_fold(fold), folder)
-            on_notice(f"{of} is trained: {folder.path}")
-            continue
-        on_notice(f"{of}: {len(dataset.splits.folds[fold].validation)} cases are held out")
+            done, reason = _epochs_done(folder), (folder.read_exit() or {}).get("reason")
+            if reason is not None or done is None or done >= epochs:
+                kept = "it has no checkpoint to go on from" if done is None else f"{done} epochs"
+                on_notice(f"{of} is trained: {folder.path} ({kept}{'' if reason is None else f'; {reason}'})")
+                continue
+            on_notice(f"{of} has {done} of {epochs} epochs and goes on")
+        else:
+            on_notice(f"{of}: {len(dataset.splits.folds[fold].validation)} cases are held out")
         options = ["--fold", str(fold), "--run-dir", str(folder.path), *(["--resume"] if folder.holds_run() else [])]
         code = _run([sys.executable, "-P", "-m", "r2d2", "train", *options, *arguments])
         if code != 0 or not _is_trained(folder):
@@ -120,6 +129,15 @@ def _is_trained(folder: RunFolder) -> bool:
     ended = folder.read_exit() or {}
     is_stopped = ended.get("state") == "stopped_early" and not str(ended.get("reason")).startswith("signal")
     return ended.get("state") == "completed" or is_stopped
+
+
+def _epochs_done(folder: RunFolder) -> int | None:
+    """Count the epochs of a fold; None where no checkpoint can be gone on from."""
+    try:
+        checkpoint = read_latest_checkpoint(folder.checkpoints)
+    except CheckpointError:
+        return None
+    return None if checkpoint is None else checkpoint.progress.epoch
 
 
 def _run(command: Sequence[str]) -> int:

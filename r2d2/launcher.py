@@ -124,13 +124,13 @@ def _record_restart(folder: RunFolder, **figures: Any) -> None:
 def _command(plan: RunPlan) -> list[str]:
     worker = [sys.executable, "-P", "-m", "r2d2", "worker", str(plan.folder.path)]
     worker += ["--resume"] if plan.is_resumed else []
-    if plan.world_size == 1 and plan.hosts is None:
+    if plan.world_size == 1 and plan.configuration.hosts is None:
         return worker
     beside = Path(sys.executable).with_name("horovodrun")
     horovodrun = str(beside) if beside.exists() else shutil.which("horovodrun")
     if horovodrun is None:
         raise LaunchError("horovodrun is not on the PATH; run 'make install', or train with --workers 1")
-    hosts = [] if plan.hosts is None else ["-H", plan.hosts]
+    hosts = [] if plan.configuration.hosts is None else ["-H", plan.configuration.hosts]
     return [*SHIELDED, horovodrun, "-np", str(plan.world_size), *hosts, *worker]
 
 

@@ -57,7 +57,8 @@ class PredictedCase(BaseModel):
         file: its label map, in the folder.
         source: the scan's path.
         source_sha256: SHA-256 of the scan's files.
-        split: what the model's training used this very scan for; None: it has never seen it.
+        split: what the model's training, and that of the networks it started from, used this very scan for; None: it
+            has never seen it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -113,11 +114,12 @@ class Predictor:
         check_tensorflow()
         self.path, self.card = read_model_card(model)
         self._network, self._outputs = read_network(self.path, self.card.network), self.card.outputs
-        self._split_of = {case.image_sha256: case.split for case in self.card.cases}
+        self._used_cases = self.card.used_cases
 
     def split_of(self, image_sha256: tuple[str, ...]) -> Split | None:
-        """Tell what the model's training used a scan for, by the content of its files."""
-        return self._split_of.get(image_sha256)
+        """Tell what the model's training, or that of the networks it started from, used a scan for, by its content."""
+        case = self._used_cases.get(image_sha256)
+        return None if case is None else case.split
 
     def predict(self, image: np.ndarray, grid: SliceGrid) -> np.ndarray:
         """Segment a prepared scan.

@@ -49,6 +49,7 @@ __all__ = [
     "open_run",
     "plan_of_run",
     "plan_run",
+    "remarks",
     "resolve",
     "run_training",
 ]
@@ -62,13 +63,11 @@ class RunPlan:
         configuration: complete: dataset, run folder and global batch are filled in.
         is_resumed: whether it goes on from a checkpoint.
         world_size: the number of workers.
-        hosts: where they run, as horovodrun's -H has it ("one:2,other:2"); None: on this host.
     """
 
     configuration: Configuration
     is_resumed: bool
     world_size: int
-    hosts: str | None = None
 
     @property
     def folder(self) -> RunFolder:
@@ -175,6 +174,7 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
         )
     check_tensorflow()
     dataset = dataset_of(configuration)
+    configuration = _with_absolute_start(configuration)
     if not is_resumed:  # else the run has the network's settings, and the weights from there, already
         configuration = _with_start(configuration, dataset)
     settings, network = configuration.training.resolved(world_size), _with_absolute_files(configuration.network)
@@ -189,7 +189,8 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
         folder.check_unused()
         checkpoint = read_latest_checkpoint(folder.checkpoints)
         if checkpoint is not None:
-            check_checkpoint(checkpoint, network, run_facts(dataset, settings, configuration.augmentation))
+            facts = run_facts(dataset, settings, configuration.augmentation, configuration.transfer)
+            check_checkpoint(checkpoint, network, facts)
     else:
         folder.check_free()
     complete = configuration.model_copy(
@@ -208,11 +209,8 @@ def _with_start(configuration: Configuration, dataset: PreparedDataset) -> Confi
     """Take the network's settings from the card of the network to start from, as its weights fit no other."""
     start = configuration.transfer.start_from
     card = None if start is None else read_start_card(start)
-    if start is None:
-        return configuration
-    transfer = configuration.transfer.model_copy(update={"start_from": start.absolute()})
     if card is None:
-        return configuration.model_copy(update={"transfer": transfer})
+        return configuration
     theirs, ours = (one.input_channels for one in (card.scan_preparation, dataset.scan_preparation))
     if theirs != ours:
         raise ConfigurationError(
@@ -222,7 +220,14 @@ def _with_start(configuration: Configuration, dataset: PreparedDataset) -> Confi
     # Its own weights take the place of those that it once started from, whose file need not be here.
     sources = {name: None for name in WEIGHT_FILES if hasattr(card.network, name)}
     network = card.network.model_copy(update=sources)
-    return configuration.model_copy(update={"transfer": transfer, "network": network})
+    return configuration.model_copy(update={"network": network})
+
+
+def _with_absolute_start(configuration: Configuration) -> Configuration:
+    """Name the network to start from so that it is told alike from any working folder."""
+    start = configuration.transfer.start_from
+    transfer = configuration.transfer.model_copy(update={"start_from": start and start.absolute()})
+    return configuration.model_copy(update={"transfer": transfer})
 
 
 def _with_absolute_files(network: NetworkSettings) -> NetworkSettings:
@@ -230,6 +235,29 @@ def _with_absolute_files(network: NetworkSettings) -> NetworkSettings:
     named = {name: getattr(network, name, None) for name in WEIGHT_FILES}
     files = {name: str(Path(file).absolute()) for name, file in named.items() if file not in (None, "imagenet")}
     return network.model_copy(update=files)
+
+
+def remarks(asked: Configuration, plan: RunPlan) -> list[str]:
+    """Say which settings are not what they were asked to be, or not what they seem.
+
+    Args:
+        asked: the configuration before it was planned.
+        plan: of a run.
+
+    Returns:
+        A line for each.
+    """
+    lines = []
+    training, start = asked.training, plan.configuration.transfer.start_from
+    theirs, ours = (one.model_dump() for one in (plan.configuration.network, _with_absolute_files(asked.network)))
+    if theirs["architecture"] != ours["architecture"]:
+        theirs, ours = ({"architecture": one["architecture"]} for one in (theirs, ours))
+    changed = [f"{name} {theirs[name]}, not {ours[name]}" for name in ours if theirs[name] != ours[name]]
+    if changed:
+        lines.append(f"network settings are those of {start}: {'; '.join(changed)}")
+    if training.optimizer == "adamw" and training.weight_decay == 0:
+        lines.append("training.optimizer=adamw without weight decay is adam; try training.weight_decay=0.01")
+    return lines
 
 
 def dataset_of(configuration: Configuration) -> PreparedDataset:

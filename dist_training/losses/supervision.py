@@ -26,8 +26,9 @@ def classes_at(classes: Any, height: int | None, width: int | None) -> Any:
 
     A block is f pixels long along an axis, f the smallest power of two with which the logits cover the image. Where
     they cover more, the network has padded the image, as much on both sides as ``PadToMultiple`` does, and what it
-    has added is ignored. An even block has no centre pixel: the one after its centre is taken, as convolutions of
-    stride 2 with padding "same" look there.
+    has added is ignored. An even block has no centre pixel: the one after its centre is taken, which is a choice. The
+    residual U-Net prefers neither side: its convolutions of stride 2, padded alike on all sides, look at the pixel
+    before the centre, what it averages and enlarges lies about the centre itself.
 
     Args:
         classes: int32 (N, H, W), -1 where a pixel counts nowhere.

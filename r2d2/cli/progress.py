@@ -192,11 +192,18 @@ class _TrainingBar:
 
 
 def transfer_line(event: Event) -> str:
-    """Say which network a run starts from, and what does not come from it."""
+    """Say which network a run starts from, what does not come from it, and which of the run's cases it knows."""
     fresh = list(dict.fromkeys(path.partition("/")[0] for path in event["fresh"]))
     more = f" and {len(fresh) - 6} more" if len(fresh) > 6 else ""
     anew = f"; starting anew: {', '.join(fresh[:6])}{more}" if fresh else ""
-    return f"starting from {event['source']}: {plural(event['copied'], 'variable')} taken over{anew}"
+    known = event.get("trained_on", {})
+    line = f"starting from {event['source']}: {plural(event['copied'], 'variable')} taken over{anew}"
+    if known is None:
+        return f"{line}; it has no card, so what it was trained on is not known"
+    held_out = " and ".join(f"{plural(count, 'case')} of {split}" for split, count in known.items() if count)
+    if not held_out:
+        return line
+    return f"{line}\nwarning: it was trained on {held_out} of this run: their scores say nothing of unseen scans"
 
 
 def start_line(event: Event) -> str:

@@ -17,6 +17,7 @@ from r2d2.cli.environment import quiet_tensorflow
 if TYPE_CHECKING:
     from dist_training.communicator import Communicator
     from r2d2.cli.progress import StageReporter
+    from r2d2.config import Configuration
     from r2d2.training import RunPlan
 
 __all__ = ["train", "worker"]
@@ -41,7 +42,7 @@ def train(
     """Train a network on a prepared dataset."""
     quiet_tensorflow(verbose)
     options: dict[str, Any] = {"dataset": _text(dataset), "run_dir": _text(run_dir), "workers": workers}
-    options |= {"threads": threads, "training.max_minutes": max_minutes}
+    options |= {"hosts": hosts, "threads": threads, "training.max_minutes": max_minutes}
     launched = launched_world_size()
     if fold is not None:
         from r2d2.folds import fold_number
@@ -64,7 +65,7 @@ def train(
         options["workers"] = check_hosts(hosts, workers)
     with stages() as report:
         plan = _plan(launched, asked, report)
-    run_here(replace(plan, hosts=hosts), max_restarts)
+    run_here(plan, max_restarts)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _plan(world_size: int | None, asked: _Asked, report: StageReporter) -> RunPl
     from dist_training.run_folder import RunFolder
     from r2d2.errors import ConfigurationError
     from r2d2.preparing import PHANTOM_FOLDER
-    from r2d2.training import open_run, plan_run, resolve
+    from r2d2.training import open_run, plan_run, remarks, resolve
 
     config = asked.config
     if asked.resume:
@@ -96,12 +97,27 @@ def _plan(world_size: int | None, asked: _Asked, report: StageReporter) -> RunPl
         folder.check_resumable()
         config = config or folder.config
     found = resolve(config=config, options=asked.options, assignments=asked.settings, progress=report)
-    plan = plan_run(found.configuration, world_size=world_size or found.configuration.workers, is_resumed=asked.resume)
+    configuration = _with_hosts(found.configuration, asked.options, is_launched=world_size is not None)
+    plan = plan_run(configuration, world_size=world_size or configuration.workers, is_resumed=asked.resume)
     if found.is_phantom:
         typer.echo(f"no dataset was named: training on the generated phantom study in {PHANTOM_FOLDER}", err=True)
-    typer.echo(f"settings: {found.origin}", err=True)
+    for line in (f"settings: {found.origin}", *remarks(found.configuration, plan)):
+        typer.echo(line, err=True)
     open_run(plan)
     return plan
+
+
+def _with_hosts(configuration: Configuration, options: dict[str, Any], *, is_launched: bool) -> Configuration:
+    """Settle where the workers run: on the hosts of the configuration; where only their number was typed, here."""
+    from r2d2.hosts import check_hosts
+
+    if options["hosts"] is not None:  # checked before anything else
+        return configuration
+    if is_launched or options["workers"] is not None:
+        return configuration.model_copy(update={"hosts": None})
+    if configuration.hosts is not None:
+        check_hosts(configuration.hosts, configuration.workers)
+    return configuration
 
 
 def _train_all_folds(launched: int | None, asked: _Asked, launching: dict[str, Any]) -> None:
@@ -134,6 +150,7 @@ def _train_all_folds(launched: int | None, asked: _Asked, launching: dict[str, A
         dataset,
         run_dir,
         [*words, *asked.settings],
+        epochs=found.configuration.training.epochs,
         is_resumed=asked.resume,
         on_notice=lambda text: typer.echo(f"\n{text}", err=True),
     )
@@ -151,7 +168,7 @@ def run_here(plan: RunPlan, max_restarts: int = 0) -> None:
     from r2d2.training import run_training
 
     with training_display() as display:
-        if plan.world_size > 1 or plan.hosts is not None or max_restarts:
+        if plan.world_size > 1 or plan.configuration.hosts is not None or max_restarts:
             outcome = launch(plan, display, display.notice, max_restarts=max_restarts)
             state, reason, dice = outcome["state"], outcome.get("reason"), outcome.get("best_dice")
         else:

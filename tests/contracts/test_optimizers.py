@@ -13,7 +13,7 @@ from dist_training.settings import OptimizerName, TrainingSettings
 
 NAMES = get_args(OptimizerName)
 RATE = 0.01
-ALL_ON = {"weight_decay": 0.01, "clip_norm": 0.5, "ema_momentum": 0.9, "nesterov": True}
+ALL_ON = {"weight_decay": 0.01, "clip_norm": 0.5, "ema_momentum": 0.9}
 INPUTS = np.random.default_rng(0).normal(size=(32, 3))
 TARGETS = INPUTS @ [[1.0], [-2.0], [0.5]] + 0.3
 
@@ -36,8 +36,9 @@ class Regression:
             keras.layers.Dense(1, kernel_initializer=initial, name="head"),
         )
         self.model = keras.Model(inputs, dense(inputs))
+        own = {"nesterov": True} if choices and name == "sgd" else {}
         self.settings = TrainingSettings(
-            optimizer=name, learning_rate=RATE, dtype=keras.config.dtype_policy().name, **choices
+            optimizer=name, learning_rate=RATE, dtype=keras.config.dtype_policy().name, **choices, **own
         )
         factors = {"head/kernel": 0.5} if choices else None
         self.optimizer = build_optimizer(self.settings, self.model, rate_factors=factors)

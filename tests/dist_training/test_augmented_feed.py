@@ -15,6 +15,7 @@ from dist_training.augmentation import DeviceAugmentation
 from dist_training.feed import IGNORED, Batch, SliceFeed, Step, epoch_steps
 from dist_training.plan import run_facts, training_slice_count
 from dist_training.settings import TrainingSettings
+from dist_training.transfer import TransferSettings
 from imgmed import AugmentationSettings, PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 
 TABLE1 = AugmentationSettings.model_validate("table1")
@@ -198,7 +199,7 @@ class TestRunFacts:
         settings = TrainingSettings().resolved(1)
 
         def facts(**fields: object) -> dict:
-            return run_facts(dataset, settings, TABLE1.model_copy(update=fields))
+            return run_facts(dataset, settings, TABLE1.model_copy(update=fields), TransferSettings())
 
         assert facts() == facts(where="host") == facts(where="device")
         assert facts()["augmentation.zoom"] == [0.8, 1.2]
@@ -206,9 +207,9 @@ class TestRunFacts:
         assert facts() != facts(interpolation="cubic")
 
     def test_another_choice_of_slices_is_other_data(self, with_cases: Callable[..., PreparedDataset]) -> None:
-        settings = TrainingSettings().resolved(1)
+        settings, none = TrainingSettings().resolved(1), TransferSettings()
         one, other = (with_cases(training_slices=chosen) for chosen in ((1, 2), (1, 3)))
-        assert run_facts(one, settings, TABLE1) != run_facts(other, settings, TABLE1)
+        assert run_facts(one, settings, TABLE1, none) != run_facts(other, settings, TABLE1, none)
 
 
 class TestDevice:

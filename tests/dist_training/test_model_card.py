@@ -11,10 +11,11 @@ import pytest
 
 from dist_training.architectures import UNetSettings, build_network, read_network
 from dist_training.errors import ModelError
-from dist_training.model_card import read_model_card, save_model
+from dist_training.model_card import SourceCase, keep_start_card, read_model_card, read_seen_before, save_model
 from dist_training.run_folder import RunFolder
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 
+SPLITS = ("train", "validation", "test")
 NETWORK = UNetSettings(depth=1, base_filters=2)
 
 
@@ -38,7 +39,9 @@ def run(saved: Path, tmp_path: Path) -> Path:
     return shutil.copytree(saved, tmp_path / "run")
 
 
-def save(dataset: PreparedDataset, folder: RunFolder, seed: int) -> list[np.ndarray]:
+def save(
+    dataset: PreparedDataset, folder: RunFolder, seed: int, seen_before: tuple[SourceCase, ...] = ()
+) -> list[np.ndarray]:
     model = build_network(NETWORK, 1, 3, seed=seed)
     save_model(
         model,
@@ -48,6 +51,7 @@ def save(dataset: PreparedDataset, folder: RunFolder, seed: int) -> list[np.ndar
         epoch=7,
         validation_dice=0.625,
         validation_dice_per_label={"organ": 0.75, "lesion": None},
+        seen_before=seen_before,
     )
     return model.get_weights()
 
@@ -90,6 +94,35 @@ def test_every_case_is_told_by_the_content_of_its_scan(dataset: PreparedDataset,
             digest = hashlib.sha256(scans[f"{case_id}.nii.gz"].read_bytes()).hexdigest()
             assert (found[case_id].split, found[case_id].image_sha256) == (split, (digest,))
     assert {case.split for case in found.values()} == {"train", "validation", "test"}
+
+
+def test_what_a_network_has_seen_goes_on_from_card_to_card(dataset: PreparedDataset, run: Path, tmp_path: Path) -> None:
+    """Grandparent, parent, child: what trained or validated the first two; of several uses, what weighs most."""
+    (train, *_), (validation, *_), (test, *_) = (getattr(dataset.splits, name) for name in SPLITS)
+    images = {case_id: dataset.case(case_id).image_sha256 for case_id in (train, validation, test)}
+    elsewhere = SourceCase(case_id="far", split="validation", image_sha256=("f" * 64,))
+    trained = SourceCase(case_id="as it was called there", split="train", image_sha256=images[test])
+    save(dataset, RunFolder(run), seed=3, seen_before=(elsewhere, trained))
+    parent = read_model_card(run)[1]
+    child = RunFolder(tmp_path)
+    keep_start_card(child, parent)
+    seen = read_seen_before(child)
+    assert {case.image_sha256: case.split for case in seen} == {
+        **{dataset.case(case_id).image_sha256: "train" for case_id in dataset.splits.train},
+        images[validation]: "validation",
+        images[test]: "train",
+        ("f" * 64,): "validation",
+    }
+    assert len(seen) == len({case.image_sha256 for case in seen})
+    keep_start_card(child, None)
+    assert read_seen_before(child) == ()
+
+
+def test_a_card_from_before_ancestors_were_recorded(run: Path) -> None:
+    card = json.loads((run / "model.json").read_text())
+    del card["seen_before"]
+    (run / "model.json").write_text(json.dumps(card))
+    assert read_model_card(run)[1].seen_before == ()
 
 
 def test_the_weights_are_those_that_were_saved(dataset: PreparedDataset, run: Path) -> None:

@@ -1,9 +1,11 @@
 """A run in one process: how it goes on, ends by itself, obeys, and starts from another network."""
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +21,19 @@ from dist_training.architectures import (
     build_network,
     read_network,
 )
-from dist_training.checkpoints import read_checkpoint, read_latest_checkpoint
+from dist_training.checkpoints import Checkpoint, TrainingProgress, read_checkpoint, read_latest_checkpoint
 from dist_training.communicator import SoloCommunicator
 from dist_training.control import request_checkpoint, request_learning_rate, request_stop
-from dist_training.errors import ConfigurationError, DivergenceError
+from dist_training.errors import CheckpointError, ConfigurationError, DivergenceError
 from dist_training.events import Event, read_events
+from dist_training.model_card import read_model_card
+from dist_training.plan import check_checkpoint, run_facts
 from dist_training.run import train
 from dist_training.run_folder import RunFolder
 from dist_training.settings import TrainingSettings
 from dist_training.transfer import TransferSettings
-from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
+from imgmed import AugmentationSettings, PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
+from imgmed.splits import Splits
 
 NETWORK = UNetSettings(depth=1, base_filters=2)
 BATCH = 4
@@ -61,13 +66,14 @@ def run(dataset: PreparedDataset, tmp_path: Path) -> Train:
         is_resumed: bool = False,
         transfer: TransferSettings | None = None,
         network: NetworkSettings = NETWORK,
+        splits: Splits | None = None,
         **training: Any,
     ) -> RunFolder:
         folder = RunFolder(tmp_path / name)
         folder.create()
         settings = {"epochs": 3, "global_batch_size": BATCH, "dtype": "float64", "checkpoints_kept": 50, **training}
         train(
-            dataset,
+            dataset if splits is None else replace(dataset, splits=splits),
             network,
             TrainingSettings(**settings),
             folder,
@@ -327,8 +333,6 @@ def test_stopped_before_the_first_validation_it_keeps_the_average_too(run: Train
 
 
 def test_early_stopping_needs_validation(run: Train, dataset: PreparedDataset, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     none = replace(dataset, splits=dataset.splits.model_copy(update={"validation": ()}))
     folder = RunFolder(tmp_path / "run")
     folder.create()
@@ -353,6 +357,23 @@ def test_a_run_starts_from_another_and_its_frozen_stages_rest(run: Train) -> Non
     assert all(np.abs(later[place] - after.weights[place].numpy()).max() > 0 for place in encoder)
 
 
+def test_a_run_goes_on_with_its_own_loss_and_transfer(dataset: PreparedDataset) -> None:
+    def facts(transfer: TransferSettings | None = None, **training: Any) -> dict[str, Any]:
+        return run_facts(dataset, TrainingSettings(**training), AugmentationSettings(), transfer or TransferSettings())
+
+    network, names = NETWORK.model_dump(mode="json"), set(facts())
+    checkpoint = Checkpoint(Path("step-1.npz"), TrainingProgress(), network, facts(), [], [])
+    check_checkpoint(checkpoint, NETWORK, facts(epochs=60, learning_rate=0.1))
+    frozen = TransferSettings(frozen_stages=("encoder",))
+    changed = {"focal_gamma was 2.0, now 1.0": facts(focal_gamma=1), "frozen_stages was []": facts(frozen)}
+    for said, now in changed.items():
+        with pytest.raises(CheckpointError, match=re.escape(said)):
+            check_checkpoint(checkpoint, NETWORK, now)
+    of_before = {name: facts()[name] for name in names if not name.startswith(("focal", "tversky", "transfer"))}
+    for now in changed.values():  # begun when these were not recorded
+        check_checkpoint(replace(checkpoint, facts=of_before), NETWORK, now)
+
+
 def taken_over(folder: RunFolder) -> Event:
     (event,) = (event for event in read_events(folder.events) if event["event"] == "transfer")
     return event
@@ -373,6 +394,37 @@ def test_other_labels_get_a_new_head_and_a_file_alone_is_enough(run: Train, tmp_
     for old, one, new in zip(*(read_network(each.model).weights for each in (source, same, other)), strict=True):
         np.testing.assert_allclose(old.numpy(), one.numpy(), rtol=0, atol=1e-200, err_msg=old.path)
         assert np.allclose(old, new, rtol=0, atol=1e-200) is not (old.path == "logits/kernel"), old.path
+
+
+def test_what_the_network_to_start_from_has_seen_is_kept_and_told(run: Train, dataset: PreparedDataset) -> None:
+    """Also where it is gone when the run goes on; a third network that starts from the second knows of the first."""
+    one, two, three, four = dataset.cases
+    seen = {one: "train", two: "train", three: "validation"}
+
+    def started(name: str, start: RunFolder | None, splits: list[tuple[str, ...]], **more: Any) -> RunFolder:
+        train, validation, test = splits
+        transfer = TransferSettings(start_from=None if start is None else start.path)
+        parts = Splits(train=train, validation=validation, test=test, folds=())
+        return run(name, transfer=transfer, splits=parts, **{"epochs": 1, **more})
+
+    first = started("first", None, [(one, two), (three,), (four,)])
+    second = started("second", first, [(three,), (one, two), (four,)])
+    assert taken_over(second)["trained_on"] == {"validation": 2, "test": 0}
+    assert {case.case_id: case.split for case in read_model_card(second.path)[1].seen_before} == seen
+
+    shutil.rmtree(first.path)
+    second.model.unlink()
+    second.card.unlink()
+
+    def stop(event: Event) -> None:
+        if event["event"] == "step":
+            request_stop(second.control, "test")
+
+    started("second", first, [(three,), (one, two), (four,)], epochs=3, is_resumed=True, listeners=[stop])
+    assert {case.case_id: case.split for case in read_model_card(second.path)[1].seen_before} == seen
+
+    third = started("third", second, [(four,), (three,), (one, two)])
+    assert taken_over(third)["trained_on"] == {"validation": 1, "test": 2}
 
 
 def test_a_learning_rate_of_a_stages_own(run: Train) -> None:

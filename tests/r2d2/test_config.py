@@ -110,6 +110,19 @@ def test_a_tversky_loss_of_nothing_is_refused_before_a_run_starts() -> None:
     assert configure({}, assignments=words[1:]).training.tversky_beta == 0  # another loss does not look
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["training.nesterov=true"], "optimizer adam has none; use optimizer sgd, or nesterov false"),
+        (["training.nesterov=true", "training.optimizer=lars"], "optimizer lars has none"),
+        (["transfer.unfreeze_after_epochs=2"], r"use frozen_stages \[encoder\], or unfreeze_after_epochs null"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(words: list[str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        configure({}, assignments=words)
+
+
 def test_a_warm_up_longer_than_the_run_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"warmup_epochs must not exceed epochs \(3\); received 4; use 0.3"):
         configure({}, assignments=["training.epochs=3", "training.warmup_epochs=4"])

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from dist_training.checkpoints import TrainingProgress, write_checkpoint
 from dist_training.run_folder import RunFolder
 from imgmed import PreparationSettings, prepare_dataset, write_phantom_study
 from r2d2 import folds
@@ -63,7 +65,38 @@ def test_a_fold_that_was_trained_on_what_it_holds_out_is_not_passed_over(
     monkeypatch.setattr(folds, "_is_trained", lambda folder: folder.path.name == "fold-0")
     monkeypatch.setattr(folds, "_run", lambda command: 7)
     with pytest.raises(folds.LaunchError, match="fold 1 is not started"):  # fold 0 is passed over
-        folds.train_folds(dataset, tmp_path / "cv", [], is_resumed=True)
+        folds.train_folds(dataset, tmp_path / "cv", [], epochs=1, is_resumed=True)
     trained_on = (*other, held_out[0])
     with pytest.raises(ConfigurationError, match=f"fold-0 was trained on 1 of the cases .*{held_out[0]}"):
-        folds.train_folds(dataset, tmp_path / "cv", [], is_resumed=True)
+        folds.train_folds(dataset, tmp_path / "cv", [], epochs=1, is_resumed=True)
+
+
+def test_folds_that_have_fewer_epochs_than_are_wanted_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those that were stopped, nor one whose checkpoints are gone: it would begin anew."""
+    write_phantom_study(tmp_path / "study", cases=8, shape=(32, 32, 8))
+    dataset = prepare_dataset(tmp_path / "study", tmp_path / "dataset", PreparationSettings(folds=4))
+    for fold, (epochs, reason) in enumerate([(20, None), (5, None), (5, "no better Dice"), (None, None)]):
+        folder = RunFolder(tmp_path / "cv" / f"fold-{fold}")
+        folder.create()
+        folder.config.touch()
+        folder.write_exit("completed" if reason is None else "stopped_early", reason=reason)
+        if epochs is not None:
+            progress, weights = TrainingProgress(epoch=epochs), [np.zeros(1)]
+            write_checkpoint(
+                folder.checkpoints, step=1, progress=progress, network={}, facts={}, model=weights, optimizer=[]
+            )
+    told: list[Sequence[str]] = []
+    said: list[str] = []
+    monkeypatch.setattr(folds, "_check_held_out", lambda dataset, folder: None)
+    monkeypatch.setattr(folds, "_run", lambda command: told.append(command) or 0)
+    folds.train_folds(dataset, tmp_path / "cv", ["a=b"], epochs=20, is_resumed=True, on_notice=said.append)
+    assert [words[words.index("--fold") :] for words in told] == [
+        ["--fold", "1", "--run-dir", str(tmp_path / "cv/fold-1"), "--resume", "a=b"]
+    ]
+    kept = [line.partition(str(tmp_path))[0] + line.rpartition(" (")[2] for line in said if "trained" in line]
+    assert kept == [
+        "fold 0 (0 to 3) is trained: 20 epochs)",
+        "fold 2 (0 to 3) is trained: 5 epochs; no better Dice)",
+        "fold 3 (0 to 3) is trained: it has no checkpoint to go on from)",
+    ]
+    assert "fold 1 (0 to 3) has 5 of 20 epochs and goes on" in said

@@ -31,6 +31,11 @@ def test_a_single_worker_on_a_named_host_is_started_there(tmp_path: Path, monkey
     CliRunner().invoke(app, words)
     (command,) = started
     assert " -np 1 -H localhost:1 " in " ".join(command)
+    again = ["train", "--run-dir", str(tmp_path / "run"), "--resume"]
+    for more in ([], ["--hosts", "localhost:3"], ["--workers", "1", "--max-restarts", "1"], ["--max-restarts", "1"]):
+        CliRunner().invoke(app, [*again, *more])
+    placed = [" ".join(command).partition(" -np ")[2][:16] for command in started[1:]]
+    assert placed == ["1 -H localhost:1", "3 -H localhost:3", "", ""]
 
 
 def test_a_resumed_job_of_horovodrun_has_the_threads_that_the_run_had(

@@ -1,5 +1,7 @@
 """Prediction: a real network on real files, against its decision taken by hand."""
 
+import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -13,7 +15,7 @@ from dist_training.run_folder import RunFolder
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 from imgmed.errors import InvalidVolumeError
 from r2d2.errors import PredictionError
-from r2d2.predict import find_scans, predict_dataset, predict_scans, read_manifest
+from r2d2.predict import Predictor, find_scans, predict_dataset, predict_scans, read_manifest
 
 UPRIGHT = np.diag([1.0, 1.0, 3.0, 1.0])
 CLEAR = 1e-4  # by how much a class must win to be compared: rounding decides below
@@ -201,6 +203,18 @@ def test_a_case_of_the_dataset_and_its_file_are_predicted_alike(
         assert np.unique(np.asarray(one.dataobj)).size > 1
     assert read_manifest(tmp_path / "by-file") == by_file
     assert by_file.labels == dataset.labels
+
+
+def test_what_the_network_that_it_started_from_was_trained_on_is_known_too(
+    dataset: PreparedDataset, model: Path, tmp_path: Path
+) -> None:
+    run, tested = shutil.copytree(model, tmp_path / "run"), dataset.case(dataset.splits.test[0]).image_sha256
+    card = json.loads((run / "model.json").read_text())
+    seen = [("train", tested), ("validation", ("f" * 64,))]
+    card["seen_before"] = [{"case_id": "a", "split": split, "image_sha256": files} for split, files in seen]
+    (run / "model.json").write_text(json.dumps(card))
+    assert [Predictor(model).split_of(files) for _, files in seen] == ["test", None]
+    assert [Predictor(run).split_of(files) for _, files in seen] == ["train", "validation"]
 
 
 def test_a_training_scan_is_known_by_its_content(dataset: PreparedDataset, model: Path, tmp_path: Path) -> None:

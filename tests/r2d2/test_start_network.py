@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from dist_training.architectures import FCNSettings, ResNetUNetSettings
+from dist_training.architectures import FCNSettings, ResNetUNetSettings, UNetSettings
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 from r2d2.config import configure, read_layer
-from r2d2.training import plan_run
+from r2d2.training import plan_run, remarks
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +25,35 @@ def test_weights_that_the_other_network_once_started_from_are_not_needed(
     card = SimpleNamespace(network=theirs, scan_preparation=dataset.scan_preparation)
     monkeypatch.setattr("r2d2.training.read_start_card", lambda start: card)
     words = [f"dataset={dataset.folder}", f"run_dir={tmp_path / 'run'}", f"transfer.start_from={tmp_path}"]
-    plan = plan_run(configure({}, assignments=words), world_size=1, is_resumed=False)
+    asked = configure({}, assignments=words)
+    plan = plan_run(asked, world_size=1, is_resumed=False)
     assert plan.configuration.network == theirs.model_copy(update={"encoder_weights": None})
     assert plan.configuration.network.normalisation == "batch"
+    assert remarks(asked, plan) == [f"network settings are those of {tmp_path}: architecture unet_resnet, not unet"]
+
+
+def test_settings_that_the_network_to_start_from_overrides_are_named(
+    dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = SimpleNamespace(network=UNetSettings(depth=2), scan_preparation=dataset.scan_preparation)
+    monkeypatch.setattr("r2d2.training.read_start_card", lambda start: card)
+    monkeypatch.chdir(tmp_path)
+    words = [f"dataset={dataset.folder}", "run_dir=run", "transfer.start_from=source", "network.depth=2"]
+    for more, said in (([], ""), (["network.depth=3", "network.dropout=0.5"], "depth 2, not 3; dropout 0.0, not 0.5")):
+        asked = configure({}, assignments=[*words, *more])
+        plan = plan_run(asked, world_size=1, is_resumed=False)
+        assert remarks(asked, plan) == (
+            [f"network settings are those of {tmp_path / 'source'}: {said}"] if said else []
+        )
+
+
+def test_adamw_without_decay_is_said_to_be_adam(dataset: PreparedDataset, tmp_path: Path) -> None:
+    words = [f"dataset={dataset.folder}", f"run_dir={tmp_path / 'run'}", "training.optimizer=adamw"]
+    asked = configure({}, assignments=words)
+    (line,) = remarks(asked, plan_run(asked, world_size=1, is_resumed=False))
+    assert line == "training.optimizer=adamw without weight decay is adam; try training.weight_decay=0.01"
+    asked = configure({}, assignments=[*words, "training.weight_decay=0.1"])
+    assert remarks(asked, plan_run(asked, world_size=1, is_resumed=False)) == []
 
 
 def test_files_of_weights_are_found_from_any_working_folder(

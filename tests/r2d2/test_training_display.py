@@ -37,6 +37,24 @@ def test_what_does_not_come_from_the_network_to_start_from_is_named(capsys: pyte
     assert "starting from work/run: 12 variables taken over; starting anew: logits\n" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("trained_on", "said"),
+    [
+        ({"validation": 0, "test": 0}, "taken over\n"),
+        ({"validation": 2, "test": 0}, "taken over\nwarning: it was trained on 2 cases of validation of this run: "),
+        ({"validation": 1, "test": 3}, "\nwarning: it was trained on 1 case of validation and 3 cases of test of this"),
+        (None, "taken over; it has no card, so what it was trained on is not known\n"),
+    ],
+)
+def test_held_out_cases_that_the_network_to_start_from_knows_are_warned_of(
+    trained_on: dict[str, int] | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    event = {"event": "transfer", "source": "work/run", "copied": 12, "fresh": [], "trained_on": trained_on}
+    with training_display() as display:
+        display(event)
+    assert said in capsys.readouterr().err
+
+
 def test_a_reader_that_is_gone_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """As under a horovodrun that a signal has killed, whose workers still have five seconds."""
     reader, writer = os.pipe()
