@@ -51,10 +51,10 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 
 
 @pytest.fixture(scope="session")
-def three_to_validate(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
-    """Five patients with three slices each, of whom one validates."""
-    dataset = prepare_study(tmp_path_factory.mktemp("three"), 5, (16, 16, 3))
-    assert sum(dataset.image(case).shape[0] for case in dataset.splits.validation) == 3
+def one_to_validate(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    """Five patients with one slice each, of whom one validates."""
+    dataset = prepare_study(tmp_path_factory.mktemp("one"), 5, (16, 16, 1))
+    assert sum(dataset.image(case).shape[0] for case in dataset.splits.validation) == 1
     return dataset
 
 
@@ -68,7 +68,10 @@ def seven_slices(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 
 @pytest.fixture(scope="session")
 def dump_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[list[dict[str, Any]]]]:
-    """Train several jobs in one process group and give, for each job, what each rank ended with."""
+    """Train several jobs in one process group and give, for each job, what each rank ended with.
+
+    A job that names a dataset trains on that one.
+    """
 
     def train_all(dataset: PreparedDataset, jobs: list[dict[str, Any]], workers: int) -> list[list[dict[str, Any]]]:
         out = tmp_path_factory.mktemp(f"workers-{workers}-")
