@@ -10,8 +10,9 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from jobs import end, horovodrun, run, start
+from jobs import ON_TWO, end, horovodrun, run, start, train
 
+from dist_training.run_folder import RunFolder
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 
 WORKER = Path(__file__).with_name("dump_weights.py")
@@ -50,10 +51,10 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 
 
 @pytest.fixture(scope="session")
-def three_to_validate(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
-    """Five patients with three slices each, of whom one validates."""
-    dataset = prepare_study(tmp_path_factory.mktemp("three"), 5, (16, 16, 3))
-    assert sum(dataset.image(case).shape[0] for case in dataset.splits.validation) == 3
+def one_to_validate(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    """Five patients with one slice each, of whom one validates."""
+    dataset = prepare_study(tmp_path_factory.mktemp("one"), 5, (16, 16, 1))
+    assert sum(dataset.image(case).shape[0] for case in dataset.splits.validation) == 1
     return dataset
 
 
@@ -67,9 +68,12 @@ def seven_slices(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 
 @pytest.fixture(scope="session")
 def dump_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[list[dict[str, Any]]]]:
-    """Train several jobs in one process group and give, for each job, what each rank ended with."""
+    """Train several jobs in one process group and give, for each job, what each rank ended with.
 
-    def train(dataset: PreparedDataset, jobs: list[dict[str, Any]], workers: int) -> list[list[dict[str, Any]]]:
+    A job that names a dataset trains on that one.
+    """
+
+    def train_all(dataset: PreparedDataset, jobs: list[dict[str, Any]], workers: int) -> list[list[dict[str, Any]]]:
         out = tmp_path_factory.mktemp(f"workers-{workers}-")
         (out / "jobs.json").write_text(json.dumps(jobs))
         command = [sys.executable, str(WORKER), str(dataset.folder), str(out)]
@@ -79,7 +83,16 @@ def dump_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list
             [dict(np.load(out / f"job-{job}-rank-{rank}.npz")) for rank in range(workers)] for job in range(len(jobs))
         ]
 
-    return train
+    return train_all
+
+
+@pytest.fixture(scope="session")
+def left_alone(
+    small_dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RunFolder, subprocess.CompletedProcess[str]]:
+    """A run of two workers that nothing disturbs, as those that are stopped, killed and resumed should end."""
+    folder = RunFolder(tmp_path_factory.mktemp("alone") / "run")
+    return folder, run(train(small_dataset, folder.path, *ON_TWO), folder.path.parent, timeout=600)
 
 
 @pytest.fixture

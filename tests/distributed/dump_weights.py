@@ -21,10 +21,11 @@ from imgmed import AugmentationSettings, PreparedDataset
 
 
 def main() -> None:
-    dataset, out = PreparedDataset.read(Path(sys.argv[1])), Path(sys.argv[2])
+    out = Path(sys.argv[2])
     communicator = build_communicator(int(os.environ.get("HOROVOD_SIZE", "1")))
     configure_devices(communicator, threads=1)
     for number, job in enumerate(json.loads((out / "jobs.json").read_text())):
+        dataset = PreparedDataset.read(Path(job.get("dataset", sys.argv[1])))
         network = TypeAdapter(NetworkSettings).validate_python(job["network"])
         training = TrainingSettings(**job["training"])
         folder = RunFolder(out / f"run-{number}")

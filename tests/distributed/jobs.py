@@ -11,7 +11,29 @@ from typing import Any
 
 import psutil
 
+from dist_training.events import read_events
+from dist_training.run_folder import RunFolder
+from imgmed import PreparedDataset
+
 BIN = Path(sys.executable).parent
+R2D2 = str(BIN / "r2d2")
+TINY = ["network.depth=1", "network.base_filters=4", "training.batch_size_per_worker=4"]
+ENDLESS = "training.epochs=100000"
+EPOCHS = 25
+"""Of the run that is left alone: enough to stop others midway, a tenth of a second each."""
+ON_TWO = ("--workers", "2", "--threads", "1", f"training.epochs={EPOCHS}")
+
+Start = Callable[[list[str]], subprocess.Popen[str]]
+"""What the fixture ``start_job`` gives."""
+
+
+def train(dataset: PreparedDataset, run_dir: Path, *arguments: str) -> list[str]:
+    """The command that trains a tiny network."""
+    return [R2D2, "train", "--dataset", str(dataset.folder), "--run-dir", str(run_dir), *TINY, *arguments]
+
+
+def resume(folder: RunFolder, *arguments: str) -> list[str]:
+    return [R2D2, "train", "--run-dir", str(folder.path), "--resume", *arguments]
 
 
 def horovodrun(workers: int, *command: str) -> list[str]:
@@ -30,6 +52,20 @@ def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
             return value
         time.sleep(0.1)
     raise AssertionError(f"waited {seconds} s in vain for {what}")
+
+
+def epochs_done(folder: RunFolder) -> int:
+    return sum(event["event"] == "epoch" for event in read_events(folder.events))
+
+
+def wait_for_epochs(folder: RunFolder, count: int) -> None:
+    wait_for(lambda: epochs_done(folder) >= count, 180, f"{count} epochs")
+
+
+def exit_state(folder: RunFolder) -> dict[str, Any]:
+    state = folder.read_exit()
+    assert state is not None
+    return state
 
 
 def worker_processes(parent: int) -> list[psutil.Process]:

@@ -5,6 +5,7 @@ batch of a single slice, which leaves up to three workers with an empty share.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,10 @@ def job(network: dict[str, Any], augmentation: dict[str, Any] | None = None, **t
     return {"network": network, "training": {**SETTINGS, **training}, "augmentation": augmentation or "none"}
 
 
+def with_settings(job: Job, **training: Any) -> Job:
+    return {**job, "training": {**job["training"], **training}}
+
+
 # Each loss, optimizer and network once, and Adam and SGD for both networks of the paper.
 JOBS: dict[str, Job] = {
     "unet, adam": job(UNET),
@@ -60,15 +65,29 @@ JOBS: dict[str, Job] = {
     "augmented on the device": job(UNET, {**AUGMENTATION, "where": "device"}),
 }
 ON_WORKERS = tuple(name for name in JOBS if name != "augmented on the device")
-SPREAD = [
-    (2, ON_WORKERS),
-    (3, ("unet, adam", "whole-batch Dice", "batch normalisation", "augmented on the host")),
-    (4, ("unet, sgd", "fcn with dropout, adam")),
-    *(pytest.param(workers, ON_WORKERS, marks=pytest.mark.long) for workers in (3, 4)),
-]
-"""Every job on two workers; on more, what the number could matter for: four processes share two cores here."""
 
 IN_PARTS = ("unet, adam", "fcn, sgd", "dropout", "deep supervision", "augmented on the device")
+STILL = ("unet, adam", "dropout", "augmented on the host")
+SINGLE = with_settings(JOBS["unet, sgd"], dtype="float32")
+# What the tests besides that of the number of workers need; "one slice to validate" comes with its dataset.
+OTHERS: dict[str, Job] = {
+    **{f"{name}, in parts": with_settings(JOBS[name], accumulation_steps=3) for name in IN_PARTS},
+    **{f"{name}, still": with_settings(JOBS[name], learning_rate=1e-12) for name in STILL},
+    "single precision": SINGLE,
+    "compressed": with_settings(SINGLE, compression="fp16"),
+    "bit for bit": with_settings(JOBS["unet, adam"], dtype="float32", epochs=2, global_batch_size=9),
+}
+
+ON_THREE = ("unet, adam", "whole-batch Dice", "batch normalisation", "augmented on the host")
+ON_TWO = tuple(name for name in ON_WORKERS if name not in ON_THREE or name == "batch normalisation")
+ALONE = (*JOBS, *(name for name in OTHERS if name not in ("compressed", "bit for bit")), "one slice to validate")
+LAUNCHES: dict[int, tuple[str, ...]] = {
+    2: (*ON_TWO, "single precision", "compressed", "one slice to validate"),
+    3: (*ON_THREE, "bit for bit"),
+    4: ("unet, sgd", "fcn with dropout, adam"),
+}
+"""What is trained on so many workers, in one launch, as starting takes longest: every job on two or three, on four what
+the number could matter for, since four processes share two cores here."""
 
 
 def assert_equal_ranks(ranks: list[dict[str, np.ndarray]]) -> None:
@@ -83,32 +102,45 @@ def largest_difference(one: dict[str, np.ndarray], other: dict[str, np.ndarray])
     return max(float(np.abs(one[name] - other[name]).max()) for name in one if not name.startswith("slot"))
 
 
-def with_settings(jobs: list[Job], **training: Any) -> list[Job]:
-    return [{**job, "training": {**job["training"], **training}} for job in jobs]
-
-
-Train = Callable[..., list[list[dict[str, np.ndarray]]]]
+Ranks = list[dict[str, np.ndarray]]
+Train = Callable[[int, tuple[str, ...]], dict[str, Ranks]]
 
 
 @pytest.fixture(scope="module")
-def alone(small_dataset: PreparedDataset, dump_weights: Train) -> dict[str, dict[str, np.ndarray]]:
+def train(
+    small_dataset: PreparedDataset, one_to_validate: PreparedDataset, dump_weights: Callable[..., list[Ranks]]
+) -> Train:
+    """Train jobs by name and give what each rank ended with; those that tests share are trained once."""
+    jobs = {**JOBS, **OTHERS}
+    jobs["one slice to validate"] = {**JOBS["unet, adam"], "dataset": str(one_to_validate.folder)}
+
+    @cache
+    def by_name(workers: int, names: tuple[str, ...]) -> dict[str, Ranks]:
+        ended = dump_weights(small_dataset, [jobs[name] for name in names], workers)
+        return dict(zip(names, ended, strict=True))
+
+    return by_name
+
+
+@pytest.fixture(scope="module")
+def alone(train: Train) -> dict[str, dict[str, np.ndarray]]:
     """What one worker ends with, by job."""
-    trained = dump_weights(small_dataset, list(JOBS.values()), 1)
-    return {name: ranks[0] for name, ranks in zip(JOBS, trained, strict=True)}
+    return {name: ranks[0] for name, ranks in train(1, ALONE).items()}
 
 
 @pytest.mark.parametrize(
-    ("workers", "names"), SPREAD, ids=lambda value: value if isinstance(value, int) else len(value)
+    ("workers", "names"),
+    [
+        *(pytest.param(workers, names, id=f"{workers}") for workers, names in LAUNCHES.items()),
+        *(pytest.param(n, ON_WORKERS, id=f"{n}, every job", marks=pytest.mark.long) for n in LAUNCHES),
+    ],
 )
 def test_the_number_of_workers_changes_nothing(
-    workers: int,
-    names: tuple[str, ...],
-    small_dataset: PreparedDataset,
-    alone: dict[str, dict[str, np.ndarray]],
-    dump_weights: Train,
+    workers: int, names: tuple[str, ...], alone: dict[str, dict[str, np.ndarray]], train: Train
 ) -> None:
-    spread = dump_weights(small_dataset, [JOBS[name] for name in names], workers)
-    for name, ranks in zip(names, spread, strict=True):
+    spread = train(workers, names)
+    for name in filter(JOBS.__contains__, names):
+        ranks = spread[name]
         assert_equal_ranks(ranks)
         assert largest_difference(alone[name], ranks[0]) < 1e-9, name
         np.testing.assert_allclose(alone[name]["losses"], ranks[0]["losses"], rtol=0, atol=1e-9, err_msg=name)
@@ -116,23 +148,20 @@ def test_the_number_of_workers_changes_nothing(
         assert len(ranks[0]["losses"]) == 2 * 6
 
 
-def test_accumulation_instead_of_workers_changes_nothing(
-    small_dataset: PreparedDataset, alone: dict[str, dict[str, np.ndarray]], dump_weights: Train
-) -> None:
+def test_every_job_runs_on_several_workers() -> None:
+    assert {name for names in LAUNCHES.values() for name in names} >= set(ON_WORKERS)
+
+
+def test_accumulation_instead_of_workers_changes_nothing(alone: dict[str, dict[str, np.ndarray]]) -> None:
     """A share of 4 in parts of 2, 1 and 1."""
-    jobs = with_settings([JOBS[name] for name in IN_PARTS], accumulation_steps=3)
-    for name, ranks in zip(IN_PARTS, dump_weights(small_dataset, jobs, 1), strict=True):
-        assert largest_difference(alone[name], ranks[0]) < 1e-9, name
+    for name in IN_PARTS:
+        assert largest_difference(alone[name], alone[f"{name}, in parts"]) < 1e-9, name
 
 
-def test_training_changes_the_weights(
-    small_dataset: PreparedDataset, alone: dict[str, dict[str, np.ndarray]], dump_weights: Train
-) -> None:
+def test_training_changes_the_weights(alone: dict[str, dict[str, np.ndarray]]) -> None:
     """Guards the tests above: equality of weights that never moved, or were drawn alike, would prove nothing."""
-    names = ["unet, adam", "dropout", "augmented on the host"]
-    still = dump_weights(small_dataset, with_settings([JOBS[name] for name in names], learning_rate=1e-12), 1)
-    for name, (unmoved,) in zip(names, still, strict=True):
-        assert largest_difference(alone[name], unmoved) > 1e-3
+    for name in STILL:
+        assert largest_difference(alone[name], alone[f"{name}, still"]) > 1e-3
     assert largest_difference(alone["unet, adam"], alone["augmented on the host"]) > 1e-3
     np.testing.assert_allclose(
         alone["augmented on the host"]["losses"], alone["augmented on the device"]["losses"], rtol=1e-3
@@ -140,14 +169,11 @@ def test_training_changes_the_weights(
 
 
 def test_in_single_precision_sgd_agrees_to_1e_5_and_compression_stays_near(
-    small_dataset: PreparedDataset, dump_weights: Train
+    alone: dict[str, dict[str, np.ndarray]], train: Train
 ) -> None:
     """Half precision has 11 bits: what it rounds away from gradients moves the weights by a share of their way."""
-    plain = {**JOBS["unet, sgd"], "training": {**JOBS["unet, sgd"]["training"], "dtype": "float32"}}
-    (one,), two, compressed = (
-        dump_weights(small_dataset, [given], workers)[0]
-        for given, workers in ((plain, 1), (plain, 2), (with_settings([plain], compression="fp16")[0], 2))
-    )
+    one, on_two = alone["single precision"], train(2, LAUNCHES[2])
+    two, compressed = on_two["single precision"], on_two["compressed"]
     assert_equal_ranks(two)
     assert_equal_ranks(compressed)
     weights = [name for name in one if not name.startswith("slot")]
@@ -156,15 +182,17 @@ def test_in_single_precision_sgd_agrees_to_1e_5_and_compression_stays_near(
     assert 0 < away < 1e-2
 
 
-def test_two_runs_on_three_workers_agree_bit_for_bit(small_dataset: PreparedDataset, dump_weights: Train) -> None:
+def test_two_runs_on_three_workers_agree_bit_for_bit(train: Train) -> None:
     """The order of additions is fixed, whatever the timing: in single precision any other order would show."""
-    jobs = with_settings([JOBS["unet, adam"]], dtype="float32", epochs=6, global_batch_size=9)
-    (once,), (again,) = dump_weights(small_dataset, jobs, 3), dump_weights(small_dataset, jobs, 3)
+    once, again = train(3, LAUNCHES[3])["bit for bit"], train(3, ("bit for bit",))["bit for bit"]
+    assert once[0].keys() == again[0].keys()
     assert_equal_ranks([once[0], again[0]])
 
 
 @pytest.mark.long
-def test_four_workers_on_seven_slices_neither_hang_nor_skip(seven_slices: PreparedDataset, dump_weights: Train) -> None:
+def test_four_workers_on_seven_slices_neither_hang_nor_skip(
+    seven_slices: PreparedDataset, dump_weights: Callable[..., list[Ranks]]
+) -> None:
     """Batches of 4 x 1: four slices, then three with one empty share; every slice counts once."""
     ((one,),), (four,) = (dump_weights(seven_slices, [JOBS["unet, adam"]], workers) for workers in (1, 4))
     assert_equal_ranks(four)
@@ -173,10 +201,10 @@ def test_four_workers_on_seven_slices_neither_hang_nor_skip(seven_slices: Prepar
 
 
 def test_fewer_validation_slices_than_workers_are_no_fault(
-    three_to_validate: PreparedDataset, dump_weights: Train
+    alone: dict[str, dict[str, np.ndarray]], train: Train
 ) -> None:
-    """Three validation slices on four workers: one predicts nothing, and the score is that of one worker."""
-    ((one,),), (four,) = (dump_weights(three_to_validate, [JOBS["unet, adam"]], workers) for workers in (1, 4))
-    assert_equal_ranks(four)
-    np.testing.assert_array_equal(one["scores"], four[0]["scores"])
-    assert np.isfinite(four[0]["scores"]).all()
+    """One validation slice on two workers: one predicts nothing, and the score is that of one worker."""
+    one, two = alone["one slice to validate"], train(2, LAUNCHES[2])["one slice to validate"]
+    assert_equal_ranks(two)
+    np.testing.assert_array_equal(one["scores"], two[0]["scores"])
+    assert np.isfinite(two[0]["scores"]).all()

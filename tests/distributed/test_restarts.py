@@ -4,27 +4,29 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from jobs import BIN, horovodrun, run, wait_for, worker_processes
+from jobs import (
+    ENDLESS,
+    R2D2,
+    Start,
+    exit_state,
+    horovodrun,
+    run,
+    train,
+    wait_for,
+    wait_for_epochs,
+    worker_processes,
+)
 
 from dist_training.events import read_events
 from dist_training.run_folder import RunFolder
 from imgmed import PreparedDataset
 
 pytestmark = pytest.mark.distributed
-
-Start = Callable[[list[str]], subprocess.Popen[str]]
-R2D2 = str(BIN / "r2d2")
-TINY = ["network.depth=1", "network.base_filters=4", "training.batch_size_per_worker=4"]
-
-
-def train(dataset: PreparedDataset, run_dir: Path, *arguments: str) -> list[str]:
-    return [R2D2, "train", "--dataset", str(dataset.folder), "--run-dir", str(run_dir), *TINY, *arguments]
 
 
 def events_of(folder: RunFolder, kind: str) -> list[dict[str, Any]]:
@@ -36,12 +38,6 @@ def is_running_since(folder: RunFolder, restarts: int) -> bool:
     kinds = [event["event"] for event in read_events(folder.events)]
     since = max((index for index, kind in enumerate(kinds) if kind == "restart"), default=0)
     return kinds.count("restart") == restarts and "epoch" in kinds[since:]
-
-
-def exit_state(folder: RunFolder) -> dict[str, Any]:
-    state = folder.read_exit()
-    assert state is not None
-    return state
 
 
 def said(folder: Path) -> str:
@@ -56,9 +52,7 @@ def test_a_job_that_loses_a_worker_twice_is_started_again_once(
     small_dataset: PreparedDataset, tmp_path: Path, start_job: Start
 ) -> None:
     folder = RunFolder(tmp_path / "run")
-    job = start_job(
-        train(small_dataset, folder.path, "--workers", "2", "--max-restarts", "1", "training.epochs=100000")
-    )
+    job = start_job(train(small_dataset, folder.path, "--workers", "2", "--max-restarts", "1", ENDLESS))
     for restarts, rank in ((0, 1), (1, 0)):
         wait_for(lambda restarts=restarts: is_running_since(folder, restarts), 180, "an epoch")
         workers_of(job, 2)[rank].kill()
@@ -82,21 +76,21 @@ def test_one_process_is_started_again_and_completes(
     small_dataset: PreparedDataset, tmp_path: Path, start_job: Start
 ) -> None:
     folder = RunFolder(tmp_path / "run")
-    job = start_job(train(small_dataset, folder.path, "--max-restarts", "3", "training.epochs=60"))
-    wait_for(lambda: is_running_since(folder, 0), 120, "an epoch")
+    job = start_job(train(small_dataset, folder.path, "--max-restarts", "3", "training.epochs=30"))
+    wait_for_epochs(folder, 1)
     (child,) = psutil.Process(job.pid).children()
     child.kill()
     assert job.wait(180) == 0
     assert exit_state(folder)["state"] == "completed"
     assert len(events_of(folder, "restart")) == 1
-    assert {event["epoch"] for event in events_of(folder, "epoch")} == set(range(1, 61))
+    assert {event["epoch"] for event in events_of(folder, "epoch")} == set(range(1, 31))
 
 
 def test_a_failure_of_its_own_is_not_tried_again(small_dataset: PreparedDataset, tmp_path: Path) -> None:
     """A learning rate that makes the loss explode would do so again."""
     folder = RunFolder(tmp_path / "run")
     settings = ["training.learning_rate=1e30", "training.optimizer=sgd", "training.warmup_epochs=0"]
-    done = run(train(small_dataset, folder.path, "--workers", "2", "--max-restarts", "3", *settings), tmp_path)
+    done = run(train(small_dataset, folder.path, "--max-restarts", "3", *settings), tmp_path)
     assert done.returncode == 1
     assert "the loss became" in done.stderr
     assert "restart" not in done.stderr
@@ -104,16 +98,17 @@ def test_a_failure_of_its_own_is_not_tried_again(small_dataset: PreparedDataset,
 
 
 @pytest.mark.parametrize(
-    "launcher", ["r2d2", pytest.param("r2d2 and all its processes", marks=pytest.mark.long), "horovodrun"]
+    "launcher",
+    [*(pytest.param(name, marks=pytest.mark.long) for name in ("r2d2", "r2d2 and all its processes")), "horovodrun"],
 )
 def test_sigusr1_of_a_batch_system_stops_with_a_checkpoint(
     small_dataset: PreparedDataset, tmp_path: Path, start_job: Start, launcher: str
 ) -> None:
     """A horovodrun that was typed dies of it, but its workers then get SIGTERM, and five seconds."""
     folder = RunFolder(tmp_path / "run")
-    command = train(small_dataset, folder.path, "training.epochs=100000")
+    command = train(small_dataset, folder.path, ENDLESS)
     job = start_job(horovodrun(2, *command) if launcher == "horovodrun" else [*command, "--workers", "2"])
-    wait_for(lambda: is_running_since(folder, 0), 180, "an epoch")
+    wait_for_epochs(folder, 1)
     workers = workers_of(job, 2)
     others = psutil.Process(job.pid).children(recursive=True) if "all" in launcher else []
     for process in (job, *others):
@@ -131,13 +126,13 @@ def test_named_hosts_run_the_workers_that_control_then_stops(
     small_dataset: PreparedDataset, tmp_path: Path, start_job: Start
 ) -> None:
     folder = RunFolder(tmp_path / "run")
-    job = start_job(train(small_dataset, folder.path, "--hosts", "localhost:2", "training.epochs=100000"))
-    wait_for(lambda: is_running_since(folder, 0), 180, "an epoch")
+    job = start_job(train(small_dataset, folder.path, "--hosts", "localhost:2", ENDLESS))
+    wait_for_epochs(folder, 1)
     assert json.loads(folder.environment.read_text())["world_size"] == 2
     asked = run([R2D2, "control", str(folder.path), "stop", "--reason", "seen enough"], tmp_path)
     assert asked.returncode == 0, asked.stderr
     assert job.wait(60) == 0
-    assert exit_state(folder)["reason"] == "seen enough"
+    assert exit_state(folder) == {**exit_state(folder), "state": "stopped_early", "reason": "seen enough"}
     again = run([R2D2, "control", str(folder.path), "stop"], tmp_path)
     assert again.returncode == 2
     assert "is not running" in again.stderr
