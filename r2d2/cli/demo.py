@@ -17,6 +17,7 @@ def demo(
     out: Path = typer.Option(None, help="Folder for everything; by default r2d2-demo, the next free one."),
     workers: int = typer.Option(2, min=1, help="Horovod workers."),
     seed: int = typer.Option(0, min=0, help="Seed of the phantoms, the split and the training."),
+    epochs: int = typer.Option(None, min=1, help="Epochs of training; by default as many as suit the study."),
 ) -> None:
     """Generate a phantom study, prepare it, train on two workers, predict, evaluate and report.
 
@@ -42,6 +43,7 @@ def demo(
         dataset = phantom_dataset(folder, reporter, seed)
     _head(2, f"train: Dist-U-Net on {workers} worker{'s' if workers > 1 else ''}")
     options = {"dataset": str(dataset.folder), "run_dir": str(run), "workers": workers, "training.seed": seed}
+    options |= {"training.epochs": epochs}
     found = resolve(config=dataset.folder / "r2d2.yaml", options=options, assignments=[])
     plan = plan_run(found.configuration, world_size=workers, is_resumed=False)
     open_run(plan)

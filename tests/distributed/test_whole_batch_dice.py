@@ -15,9 +15,9 @@ WORKER = Path(__file__).with_name("whole_batch_worker.py")
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, np.ndarray]]]:
-    """For 1, 2 and 3 workers, the parts of each rank."""
+    """For 1 and 3 workers, the parts of each rank."""
     found = {}
-    for workers in (1, 2, 3):
+    for workers in (1, 3):
         out = tmp_path_factory.mktemp(f"workers-{workers}")
         command = [sys.executable, str(WORKER), str(out)]
         done = run(command if workers == 1 else horovodrun(workers, *command), out)
@@ -38,10 +38,9 @@ def dice_of_all_pixels(logits: np.ndarray, classes: np.ndarray) -> float:
     return float(1 - np.mean(scores))
 
 
-@pytest.mark.parametrize("workers", [2, 3])
-def test_loss_and_gradients_are_those_of_one_worker(parts, workers: int) -> None:
-    """Shares of 3 and 2, of 2, 2 and 1, and of 1, 1 and none."""
-    (alone,), spread = parts[1], summed(parts[workers])
+def test_loss_and_gradients_are_those_of_one_worker(parts) -> None:
+    """Shares of 2, 2 and 1, and of 1, 1 and none."""
+    (alone,), spread = parts[1], summed(parts[3])
     assert len(alone) == len(LOSSES) * 2 * 3
     for name, value in alone.items():
         assert value.dtype == np.float64
@@ -50,7 +49,7 @@ def test_loss_and_gradients_are_those_of_one_worker(parts, workers: int) -> None
 
 
 @pytest.mark.parametrize("samples", [5, 2])
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [1, 3])
 def test_the_parts_add_up_to_the_dice_of_all_pixels(parts, workers: int, samples: int) -> None:
     images, classes = step_data(samples)
     fine, coarse = (images @ weights for weights in start_weights(4))

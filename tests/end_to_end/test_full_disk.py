@@ -47,7 +47,7 @@ def test_prepare(tmp_path: Path, disk: Path) -> None:
     assert left == []
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_train(tmp_path: Path, disk: Path, workers: int) -> None:
     """Room for the configuration and a few events, none for a network."""
     write_phantom_study(tmp_path / "study", cases=4, shape=(32, 32, 8))

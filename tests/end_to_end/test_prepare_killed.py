@@ -16,7 +16,7 @@ from imgmed import PreparedDataset, write_phantom_study
 pytestmark = pytest.mark.end_to_end
 
 R2D2 = str(Path(sys.executable).with_name("r2d2"))
-KILLS = 8
+KILLS = 4
 
 
 def contents(folder: Path) -> dict[str, bytes]:
