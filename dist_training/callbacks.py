@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import signal
@@ -16,11 +15,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from dist_training.checkpoints import TrainingProgress, read_checkpoint
+from dist_training.checkpoints.archive import Snapshot
+from dist_training.checkpoints.folder import write_alone
 from dist_training.communicator import Communicator, join_job
 from dist_training.distributed_optimizer import is_distributed
-from dist_training.errors import CheckpointError, ConfigurationError
+from dist_training.errors import CheckpointError, ConfigurationError, DamagedCheckpointError
 from dist_training.schedules import learning_rate_at
-from imgmed.storage import write_bytes
 
 __all__ = [
     "BroadcastCallback",
@@ -184,7 +185,7 @@ class LearningRateWarmupCallback(keras.callbacks.Callback):
 
 
 class CheckpointCallback(keras.callbacks.Callback):
-    """Rank 0 writes the weights and the optimizer state after every epoch, whole or not at all.
+    """Rank 0 writes the weights and the optimizer state after every epoch, whole or not at all, with their SHA-256.
 
     An epoch that was cut short is not written (where Keras does not know its length: none in which training was told
     to stop): started again from the last whole one, it gives what it would have. The order of the data is the
@@ -247,12 +248,11 @@ class CheckpointCallback(keras.callbacks.Callback):
         steps = self.params.get("steps")
         is_whole = self._batches >= steps if steps else not self.model.stop_training
         if self._communicator.rank == 0 and is_whole and (epoch + 1) % self._every == 0:
-            arrays = {f"variable_{i:05d}": _plain(array) for i, array in enumerate(_values(_state(self.model)))}
-            draws = np.array([int(generator[1]) for generator in _generators(self.model)], np.int64)
-            stream = io.BytesIO()
-            np.savez(stream, epoch=np.array(epoch + 1), draws=draws, **arrays)
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(self._path, stream.getvalue())
+            draws = [int(generator[1]) for generator in _generators(self.model)]
+            arrays, weights = list(map(_plain, _values(_state(self.model)))), len(self.model.weights)
+            progress, facts = TrainingProgress(epoch + 1), {"draws": draws}
+            write_alone(self._path, Snapshot(progress, {}, facts, arrays[:weights], arrays[weights:]))
 
 
 class StopCallback(keras.callbacks.Callback):
@@ -388,13 +388,13 @@ def _read_checkpoint(
     path: Path, variables: Sequence[Any], generators: Sequence[Any]
 ) -> tuple[int, list[np.ndarray], list[int]]:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            epoch = int(archive["epoch"])
-            values = [archive[name] for name in sorted(archive.files) if name.startswith("variable_")]
-            draws = archive["draws"].tolist() if "draws" in archive else [0] * len(generators)
-    except Exception as error:  # damage can make zipfile and NumPy raise almost anything
-        raise CheckpointError(f"checkpoint {path} is damaged ({error}); remove it to start anew") from error
+        checkpoint = read_checkpoint(path)
+    except (DamagedCheckpointError, OSError) as error:
+        raise CheckpointError(
+            f"checkpoint {path} is damaged or cannot be read ({error}); remove it to start anew"
+        ) from error
+    values, draws = [*checkpoint.model, *checkpoint.optimizer], checkpoint.facts.get("draws", [])
     shapes = [tuple(variable.shape) for variable in variables]
     if [array.shape for array in values] != shapes or len(draws) != len(generators):
         raise CheckpointError(f"checkpoint {path} is of another model or optimizer; remove it to start anew")
-    return epoch, values, draws
+    return checkpoint.progress.epoch, values, draws

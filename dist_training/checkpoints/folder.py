@@ -7,7 +7,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ __all__ = [
     "read_latest_checkpoint",
     "remove_leftovers",
     "sync",
+    "write_alone",
     "write_checkpoint",
     "write_snapshot",
 ]
@@ -106,20 +108,41 @@ def write_snapshot(folder: Path, step: int, snapshot: Snapshot, *, is_best: bool
         NoSpaceError: where the disk is full; the checkpoints before it are kept.
     """
     path = checkpoint_path(folder, step)
+    with _written_beside(path, snapshot) as beside:
+        if is_best:  # first, so that no kill leaves a best step without its best checkpoint
+            _keep_as_best(beside, checkpoint_path(folder, step, BEST))
+    _remove_outdated(folder, step, kept)
+    return path
+
+
+def write_alone(path: Path, snapshot: Snapshot) -> None:
+    """Write a snapshot under a name of its own, in place of one that is there: whole or not at all.
+
+    Args:
+        path: the file, in a folder that exists.
+        snapshot: what to write; used up by it.
+
+    Raises:
+        NoSpaceError: where the disk is full; the file before is kept.
+    """
+    with _written_beside(path, snapshot):
+        pass
+
+
+@contextmanager
+def _written_beside(path: Path, snapshot: Snapshot) -> Iterator[Path]:
+    """Have a snapshot on the disk under another name; after what is done with it there, it takes the right one."""
     beside = _beside(path)
     try:
         with no_space_named(path):
             with beside.open("wb") as file:
                 snapshot.write(file)
-            if is_best:  # first, so that no kill leaves a best step without its best checkpoint
-                _keep_as_best(beside, checkpoint_path(folder, step, BEST))
+            yield beside
             beside.replace(path)
-            sync(folder)
+            sync(path.parent)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    _remove_outdated(folder, step, kept)
-    return path
 
 
 def _beside(path: Path) -> Path:
