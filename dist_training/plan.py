@@ -52,9 +52,15 @@ def check_workers(dataset: PreparedDataset, settings: TrainingSettings, world_si
     """Refuse more workers than there are training slices, or slices in a step.
 
     Raises:
+        ConfigurationError: there is no training slice.
         TooManyWorkersError: where some worker could never get a slice.
     """
     count = training_slice_count(dataset)
+    if count == 0:
+        raise ConfigurationError(
+            f"{dataset.folder} has no training slice; prepare it with cases in the split train, and with a "
+            "preparation.slices that leaves some"
+        )
     if world_size > count:
         raise TooManyWorkersError(
             f"more workers than training samples: {world_size} workers, {count} training slices in {dataset.folder}; "
