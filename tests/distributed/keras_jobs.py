@@ -54,7 +54,7 @@ OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
 
 COMMUNICATOR = join_job()
 RANK, WORLD_SIZE = COMMUNICATOR.rank, COMMUNICATOR.world_size
-OUT = Path(sys.argv[1])
+OUT = Path(*sys.argv[1:2])  # none where pytest, or a test, imports this
 
 
 def without_decay_of_biases(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
