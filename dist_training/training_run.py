@@ -359,7 +359,8 @@ class TrainingRun:
     def _end_epoch(self, trained: int, started: float, *, is_checkpoint: bool) -> None:
         """Validate, keep the best network, write a checkpoint where one is due or was asked for."""
         seconds, learning_rate, epoch = time.perf_counter() - started, self._learning_rate(), self.progress.epoch + 1
-        if not has_only_finite(self.learner.weights()):  # of its last step: no loss after it has told yet
+        broken = np.array([not has_only_finite(self.learner.weights())], np.float32)
+        if self.communicator.sum_array(broken)[0] > 0:  # by its last step: no loss after it has told yet
             raise self._diverged("weights became infinite or NaN", self.progress.loss_watch, self._global_step())
         with self.learner.averaged():
             score = self._validate()
