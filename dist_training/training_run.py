@@ -366,7 +366,7 @@ class TrainingRun:
             score = self._validate()
             dice = _json_number(score.dice) if score is not None else None
             best = self.progress.best_score
-            is_best = dice is None or best is None or dice > best
+            is_best = best is None or (dice is not None and dice > best)
             loss = self.progress.loss_sum / max(1, self.progress.sample_count)
             self.progress = replace(
                 self.progress,

@@ -1,6 +1,7 @@
 """A run in one process: how it goes on, ends by itself, obeys, and starts from another network."""
 
 import json
+import math
 import re
 import shutil
 import sys
@@ -32,6 +33,7 @@ from dist_training.run import train
 from dist_training.run_folder import RunFolder
 from dist_training.settings import TrainingSettings
 from dist_training.transfer import TransferSettings
+from dist_training.validation import ValidationScore
 from imgmed import AugmentationSettings, PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 from imgmed.splits import Splits
 
@@ -270,6 +272,23 @@ def test_a_loss_that_explodes_ends_a_run_and_no_bad_weights_become_a_checkpoint(
     assert folder.read_exit()["state"] == "failed"
     for path in folder.checkpoints.glob("*.npz"):
         assert all(np.isfinite(values).all() for values in np.load(path).values() if values.dtype.kind == "f")
+
+
+def test_an_epoch_without_a_score_is_not_better_than_one_that_has(run: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the validation cases hold no structure, Dice is defined only in epochs that predict one."""
+    scores = iter([math.nan, 0.5, math.nan, 0.6])
+
+    def validated(*_: Any, **__: Any) -> ValidationScore:
+        dice = next(scores)
+        return ValidationScore(dice, np.array([1.0, dice]))
+
+    monkeypatch.setattr("dist_training.training_run.validate", validated)
+    folder = run("run", epochs=4)
+    epochs = [event for event in read_events(folder.events) if event["event"] == "epoch"]
+    assert [event["is_best"] for event in epochs] == [True, True, False, True]
+    checkpoint = read_latest_checkpoint(folder.checkpoints)
+    assert checkpoint is not None
+    assert (checkpoint.progress.best_score, checkpoint.progress.best_epoch) == (0.6, 4)
 
 
 def test_weights_that_explode_in_the_last_step_of_an_epoch_become_no_model(run: Train, tmp_path: Path) -> None:
