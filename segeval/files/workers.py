@@ -1,7 +1,7 @@
 """Worker processes: one function applied to many tasks, its results in the order of the tasks.
 
 Threads are no alternative: on label maps of tens of thousands of voxels most of the time is spent under Python's
-lock. joblib's processes never import the caller's script, so that a script of four lines needs no
+lock. loky's processes never import the caller's script, so that a script of four lines needs no
 `if __name__ == "__main__"`.
 """
 
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from itertools import islice
 from typing import TypeVar
 
 from segeval.errors import MetricArgumentError, WorkerLostError
@@ -23,6 +25,8 @@ Result = TypeVar("Result")
 _MOST_BY_DEFAULT = 8
 _START_SECONDS = 2.0
 """What starting workers costs: the imports of each."""
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""For libraries that would otherwise start a thread a core in every worker."""
 
 
 def map_in_order(
@@ -75,19 +79,25 @@ def _cores() -> int:
 
 
 def _map_in_processes(function: Callable[[Task], Result], tasks: Iterator[Task], workers: int) -> Iterator[Result]:
-    import joblib
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
+    from loky import get_reusable_executor
+    from loky.process_executor import TerminatedWorkerError
 
-    parallel = joblib.Parallel(n_jobs=workers, return_as="generator", batch_size=1, pre_dispatch=workers)
-    results = parallel(joblib.delayed(function)(task) for task in tasks)
+    executor = get_reusable_executor(max_workers=workers, env=_ONE_THREAD)
+    begun: deque[Future[Result]] = deque()  # in the order of the tasks
     try:
-        for result in results:  # noqa: UP028  "yield from" would close them before this function could
-            yield result
+        while True:
+            at_work = sum(not future.done() for future in begun)
+            begun.extend(executor.submit(function, task) for task in islice(tasks, workers + 1 - at_work))
+            if not begun:
+                return
+            if begun[0].done():
+                yield begun.popleft().result()
+            else:
+                wait([future for future in begun if not future.done()], return_when=FIRST_COMPLETED)
     except TerminatedWorkerError as error:
         raise WorkerLostError(
             f"a worker process ended before its case was done ({' '.join(str(error).split())}); use fewer workers"
         ) from error
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that it was closed before the end
-            results.close()
+    except BaseException:  # closed, interrupted or failed: nobody waits for what is being worked on
+        executor.shutdown(kill_workers=True)
+        raise
