@@ -42,6 +42,7 @@ def build(settings: CustomSettings, input_channels: int, num_outputs: int, seed:
     model = function(input_channels, num_outputs, **settings.options)
     if not isinstance(model, keras.Model):
         raise ConfigurationError(f"{settings.build} must give a keras.Model; received {type(model).__name__}")
+    _check_activation(model, settings.build)
     if not _is_functional(model):
         model = _wrap(model, input_channels, settings.build)
     _check_shapes(model, input_channels, num_outputs, settings.build)
@@ -96,6 +97,23 @@ def _check_arguments(function: Callable[..., Any], settings: CustomSettings) -> 
             f"{settings.build} is called as {settings.function[1]}(input_channels, num_outputs, **options) with the "
             f"options {settings.options}, which it does not take: {error}"
         ) from None
+
+
+def _check_activation(model: keras.Model, name: str) -> None:
+    """Refuse a last layer that gives probabilities: the losses would take them for logits, and training would crawl."""
+    logits = model.outputs if _is_functional(model) else []
+    last = [layer for layer in model.layers if any(layer.output is tensor for tensor in logits)]
+    if not last and isinstance(model, keras.Sequential):
+        last = model.layers[-1:]
+    for layer in last:
+        activation = getattr(layer, "activation", None)
+        if isinstance(layer, keras.layers.Softmax):
+            activation = keras.activations.softmax
+        if activation in (keras.activations.softmax, keras.activations.sigmoid):
+            raise ConfigurationError(
+                f"{name} must give logits, not probabilities; its last layer {layer.name} applies a "
+                f"{activation.__name__}: leave that to R2D2 (activation=None)"
+            )
 
 
 def _is_functional(model: keras.Model) -> bool:

@@ -97,6 +97,19 @@ def classifier(input_channels, num_outputs):
     images = keras.Input((None, None, input_channels))
     return keras.Model(images, layers.Dense(num_outputs)(layers.GlobalAveragePooling2D()(images)))
 
+def softmax(input_channels, num_outputs):
+    images = keras.Input((None, None, input_channels))
+    return keras.Sequential([images, layers.Conv2D(num_outputs, 1), layers.Softmax()])
+
+def sigmoid(input_channels, num_outputs):
+    return keras.Sequential([layers.Conv2D(num_outputs, 1, activation="sigmoid", name="last")])
+
+def coarse_softmax(input_channels, num_outputs):
+    images = keras.Input((None, None, input_channels))
+    head = layers.Conv2D(num_outputs, 1)
+    coarse = layers.Activation("softmax", name="second")(head(layers.AveragePooling2D(2)(images)))
+    return keras.Model(images, [head(images), coarse])
+
 def valid_padding(input_channels, num_outputs):
     images = keras.Input((None, None, input_channels))
     return keras.Model(images, layers.Conv2D(num_outputs, 3)(images))
@@ -184,6 +197,9 @@ def test_several_outputs_are_those_of_deep_supervision():
             "my_networks:one_more_output",
             r"logits \(N, H, W, 3\), one for each output; received \(None, None, None, 4\)",
         ),
+        ("my_networks:softmax", r"must give logits, not probabilities; its last layer softmax.* applies a softmax"),
+        ("my_networks:sigmoid", r"last layer last applies a sigmoid: leave that to R2D2 \(activation=None\)"),
+        ("my_networks:coarse_softmax", "last layer second applies a softmax"),
         ("my_networks:classifier", r"must give logits \(N, H, W, 3\), one for each output; received \(None, 3\)"),
     ],
 )
