@@ -121,9 +121,8 @@ $(STAMPS)/horovod: $(STAMPS)/horovod.txt $(STAMPS)/runtime $(STAMPS)/train
 	@command -v c++ >/dev/null && command -v make >/dev/null || { \
 		echo "Horovod is compiled and needs a C++ compiler and make: apt-get install -y g++ make" >&2; exit 1; }
 	@echo "==> Horovod, compiled here (about 4 minutes on 2 cores; log: $(VENV)/horovod-build.log)"
-	@$(PIP_INSTALL) $$(grep -E '^[a-z]' requirements/horovod.txt | grep -v '^horovod')
 	@$(HOROVOD_ENVIRONMENT) $(PIP_INSTALL) --force-reinstall --no-build-isolation --no-cache-dir \
-		--no-binary horovod $$(grep -E '^horovod' requirements/horovod.txt) >$(VENV)/horovod-build.log 2>&1 || { \
+		--no-binary horovod -r requirements/horovod.txt >$(VENV)/horovod-build.log 2>&1 || { \
 		tail -n 30 $(VENV)/horovod-build.log >&2; \
 		echo "Horovod could not be built; the whole log is in $(VENV)/horovod-build.log" >&2; exit 1; }
 	@touch $@

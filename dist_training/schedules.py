@@ -46,9 +46,8 @@ def scaled_learning_rate(
     """
     match scaling:
         case "linear":
-            return learning_rate * (
-                global_batch_size / reference_batch_size
-            )  # exactly learning_rate for the batch it suits
+            # bracketed: exactly learning_rate for the batch it suits
+            return learning_rate * (global_batch_size / reference_batch_size)
         case "sqrt":
             return learning_rate * math.sqrt(global_batch_size / reference_batch_size)
         case "none":

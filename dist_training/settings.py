@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dist_training.schedules import LearningRateScaling, Schedule
+from dist_training.schedules import LearningRateScaling, Schedule, learning_rate_at, scaled_learning_rate
 
 __all__ = ["WHOLE_BATCH_LOSSES", "Compression", "LossName", "OptimizerName", "Precision", "TrainingSettings"]
 
@@ -208,3 +208,28 @@ class TrainingSettings(BaseModel):
             The same settings with ``global_batch_size`` set.
         """
         return self.model_copy(update={"global_batch_size": self.step_size(world_size)})
+
+    def scheduled_rate(self, step: int, *, global_batch_size: int, steps_per_epoch: int) -> float:
+        """Give the learning rate that the schedule has for a step.
+
+        Args:
+            step: 0-based number of the step in the whole run.
+            global_batch_size: slices that a step really takes over all workers.
+            steps_per_epoch: steps of an epoch.
+
+        >>> TrainingSettings(warmup_epochs=0).scheduled_rate(10, global_batch_size=32, steps_per_epoch=1)
+        0.001
+        """
+        return learning_rate_at(
+            step,
+            peak=scaled_learning_rate(
+                self.learning_rate, global_batch_size, self.reference_batch_size, self.learning_rate_scaling
+            ),
+            base=self.learning_rate,
+            warmup_steps=round(self.warmup_epochs * steps_per_epoch),
+            total_steps=self.epochs * steps_per_epoch,
+            schedule=self.schedule,
+            milestones=self.schedule_milestones,
+            factor=self.schedule_factor,
+            power=self.schedule_power,
+        )

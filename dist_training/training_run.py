@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dist_training.architectures import NetworkSettings, check_sizes, read_network, stages
+from dist_training.architectures import NetworkSettings, check_sizes
 from dist_training.augmentation import placed
 from dist_training.checkpoints import Checkpoint, TrainingProgress
 from dist_training.communicator import Communicator
@@ -21,24 +21,16 @@ from dist_training.errors import DistTrainingError, DivergenceError
 from dist_training.events import EventLog
 from dist_training.feed import Batch, SliceFeed, epoch_steps, prefetch
 from dist_training.learner import Learner
-from dist_training.model_card import (
-    ModelCard,
-    SourceCase,
-    keep_start_card,
-    read_model_card,
-    read_seen_before,
-    read_start_card,
-    save_model,
-)
+from dist_training.model_card import SourceCase, read_seen_before, save_model
 from dist_training.outputs import outputs_of
 from dist_training.plan import check_checkpoint, check_workers, run_facts
 from dist_training.run_checkpoints import RunCheckpoints
 from dist_training.run_folder import RunFolder
-from dist_training.schedules import learning_rate_at, scaled_learning_rate
 from dist_training.session import environment, has_gpu
 from dist_training.settings import TrainingSettings
+from dist_training.start import take_weights
 from dist_training.time_budget import TimeBudget
-from dist_training.transfer import TransferSettings, copy_weights
+from dist_training.transfer import TransferSettings
 from dist_training.validation import ValidationScore, validate
 from imgmed import AugmentationSettings, PreparedDataset
 from imgmed.storage import write_json
@@ -182,7 +174,9 @@ class TrainingRun:
                 self.progress = checkpoint.progress
                 self.learner.restore(checkpoint.model, checkpoint.optimizer)
             elif self.is_main:
-                self._take_weights()
+                taken = take_weights(self.learner, self.transfer.start_from, self.dataset, self.folder)
+                if taken is not None:
+                    self.events.record("transfer", **taken)
             if self.is_main:
                 self._seen_before = read_seen_before(self.folder)
         except DistTrainingError as error:
@@ -193,39 +187,6 @@ class TrainingRun:
         state = (self.progress, *map(list, (self.learner.weights(), self.learner.slots()))) if self.is_main else None
         self.progress, weights, slots = self.communicator.broadcast_object(state)
         self.learner.restore(weights, slots)
-
-    def _take_weights(self) -> None:
-        """Start from the weights of a trained network, if any; where its labels are others, with a head of its own."""
-        model, start = self.learner.model, self.transfer.start_from
-        card = None if start is None else read_start_card(start)
-        keep_start_card(self.folder, card)
-        if start is None:
-            return
-        source = read_network(
-            start if card is None else read_model_card(start)[0], None if card is None else card.network
-        )
-        is_other = source.output_shape != self.learner.network.output_shape
-        regions = self.outputs.region_values(self.dataset.class_values)
-        if card is not None:
-            is_other = card.labels != self.dataset.labels or list(card.regions.items()) != list(regions.items())
-        head = stages(model)["head"] if is_other else ()  # where nothing starts anew, names need tell no stages
-        taken = copy_weights(model, source, has_new_head=is_other, head=head)
-        self.events.record(
-            "transfer",
-            source=str(start),
-            copied=len(taken.copied),
-            fresh=list(taken.fresh),
-            trained_on=None if card is None else self._held_out_cases_of(card),
-        )
-
-    def _held_out_cases_of(self, card: ModelCard) -> dict[str, int]:
-        """Count the cases that this run validates or tests on and another network was trained on."""
-        known = {image for image, case in card.used_cases.items() if case.split == "train"}
-        splits = {"validation": self.dataset.splits.validation, "test": self.dataset.splits.test}
-        return {
-            split: sum(self.dataset.case(case_id).image_sha256 in known for case_id in case_ids)
-            for split, case_ids in splits.items()
-        }
 
     def _facts(self) -> dict[str, Any]:
         return run_facts(self.dataset, self.settings, self.augmentation, self.transfer)
@@ -287,22 +248,8 @@ class TrainingRun:
 
     def _scheduled_rate(self) -> float:
         """Give the rate that the schedule has for the next step."""
-        settings = self.settings
-        return learning_rate_at(
-            self._global_step(),
-            peak=scaled_learning_rate(
-                settings.learning_rate,
-                self.global_batch_size,
-                settings.reference_batch_size,
-                settings.learning_rate_scaling,
-            ),
-            base=settings.learning_rate,
-            warmup_steps=round(settings.warmup_epochs * self.steps_per_epoch),
-            total_steps=settings.epochs * self.steps_per_epoch,
-            schedule=settings.schedule,
-            milestones=settings.schedule_milestones,
-            factor=settings.schedule_factor,
-            power=settings.schedule_power,
+        return self.settings.scheduled_rate(
+            self._global_step(), global_batch_size=self.global_batch_size, steps_per_epoch=self.steps_per_epoch
         )
 
     def _learning_rate(self) -> float:
