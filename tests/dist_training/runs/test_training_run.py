@@ -1,92 +1,36 @@
-"""A run in one process: how it goes on, ends by itself, obeys, and starts from another network."""
+"""A run in one process: how it goes on, ends by itself and obeys."""
 
-import json
 import math
 import re
-import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 
 from dist_training.architectures import (
     CustomSettings,
-    NetworkSettings,
     ResidualUNetSettings,
     UNetSettings,
     build_network,
     read_network,
 )
 from dist_training.checkpoints import Checkpoint, TrainingProgress, read_checkpoint, read_latest_checkpoint
-from dist_training.communicator import SoloCommunicator
 from dist_training.control import request_checkpoint, request_learning_rate, request_stop
 from dist_training.errors import CheckpointError, ConfigurationError, DivergenceError
 from dist_training.events import Event, read_events
-from dist_training.model_card import read_model_card
 from dist_training.plan import check_checkpoint, run_facts
-from dist_training.run import train
 from dist_training.run_folder import RunFolder
 from dist_training.settings import TrainingSettings
 from dist_training.transfer import TransferSettings
 from dist_training.validation import ValidationScore
-from imgmed import AugmentationSettings, PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
-from imgmed.splits import Splits
+from imgmed import AugmentationSettings, PreparedDataset
 
-NETWORK = UNetSettings(depth=1, base_filters=2)
-BATCH = 4
 Train = Callable[..., RunFolder]
 Listener = Callable[[Event], None]
-
-
-@pytest.fixture(autouse=True)
-def policy() -> Iterator[None]:
-    before = keras.config.dtype_policy()
-    yield
-    keras.config.set_dtype_policy(before)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
-    folder = tmp_path_factory.mktemp("run")
-    write_phantom_study(folder / "study", seed=0, cases=4, shape=(32, 32, 8))
-    dataset = prepare_dataset(folder / "study", folder / "dataset", PreparationSettings())
-    assert sum(dataset.image(case).shape[0] for case in dataset.splits.train) > 3 * BATCH  # four steps an epoch
-    return dataset
-
-
-@pytest.fixture
-def run(dataset: PreparedDataset, tmp_path: Path) -> Train:
-    def run_here(
-        name: str,
-        *,
-        listeners: Sequence[Listener] = (),
-        is_resumed: bool = False,
-        transfer: TransferSettings | None = None,
-        network: NetworkSettings = NETWORK,
-        splits: Splits | None = None,
-        **training: Any,
-    ) -> RunFolder:
-        folder = RunFolder(tmp_path / name)
-        folder.create()
-        settings = {"epochs": 3, "global_batch_size": BATCH, "dtype": "float64", "checkpoints_kept": 50, **training}
-        train(
-            dataset if splits is None else replace(dataset, splits=splits),
-            network,
-            TrainingSettings(**settings),
-            folder,
-            SoloCommunicator(),
-            listeners=listeners,
-            is_resumed=is_resumed,
-            transfer=transfer,
-        )
-        return folder
-
-    return run_here
 
 
 def at_step(step: int, do: Callable[[], None]) -> Listener:
@@ -351,119 +295,26 @@ def test_stopped_before_the_first_validation_it_keeps_the_average_too(run: Train
     assert any(np.array_equal(kept, array) for array in slots if array.shape == kept.shape)
 
 
-def test_early_stopping_needs_validation(run: Train, dataset: PreparedDataset, tmp_path: Path) -> None:
-    none = replace(dataset, splits=dataset.splits.model_copy(update={"validation": ()}))
-    folder = RunFolder(tmp_path / "run")
-    folder.create()
-    settings = TrainingSettings(early_stopping_patience=2)
+def test_early_stopping_needs_validation(run: Train, dataset: PreparedDataset) -> None:
     with pytest.raises(ConfigurationError, match="needs validation cases"):
-        train(none, NETWORK, settings, folder, SoloCommunicator())
-
-
-def test_a_run_starts_from_another_and_its_frozen_stages_rest(run: Train) -> None:
-    source = run("source", epochs=1)
-    transfer = TransferSettings(start_from=source.path, frozen_stages=("encoder",), unfreeze_after_epochs=1)
-    averaging = {"ema_momentum": 0.5}  # of weights that rest, too
-    rested = run("rested", epochs=1, transfer=transfer, **averaging)
-    before, after = (read_network(folder.model) for folder in (source, rested))
-    for old, new in zip(before.weights, after.weights, strict=True):
-        has_moved = bool(np.abs(old.numpy() - new.numpy()).max() > 0)
-        assert has_moved is not old.path.startswith(("down", "bottom")), old.path
-    run("rested", epochs=2, transfer=transfer, is_resumed=True, **averaging)
-    later = list(read_latest_checkpoint(rested.checkpoints).model)
-    assert any(np.abs(one - other.numpy()).max() > 0 for one, other in zip(later, after.weights, strict=True))
-    encoder = [place for place, weight in enumerate(after.weights) if weight.path.startswith("down")]
-    assert all(np.abs(later[place] - after.weights[place].numpy()).max() > 0 for place in encoder)
+        run("run", splits=dataset.splits.model_copy(update={"validation": ()}), early_stopping_patience=2)
 
 
 def test_a_run_goes_on_with_its_own_loss_and_transfer(dataset: PreparedDataset) -> None:
     def facts(transfer: TransferSettings | None = None, **training: Any) -> dict[str, Any]:
         return run_facts(dataset, TrainingSettings(**training), AugmentationSettings(), transfer or TransferSettings())
 
-    network, names = NETWORK.model_dump(mode="json"), set(facts())
-    checkpoint = Checkpoint(Path("step-1.npz"), TrainingProgress(), network, facts(), [], [])
-    check_checkpoint(checkpoint, NETWORK, facts(epochs=60, learning_rate=0.1))
+    network, names = UNetSettings(), set(facts())
+    checkpoint = Checkpoint(Path("step-1.npz"), TrainingProgress(), network.model_dump(mode="json"), facts(), [], [])
+    check_checkpoint(checkpoint, network, facts(epochs=60, learning_rate=0.1))
     frozen = TransferSettings(frozen_stages=("encoder",))
     changed = {"focal_gamma was 2.0, now 1.0": facts(focal_gamma=1), "frozen_stages was []": facts(frozen)}
     for said, now in changed.items():
         with pytest.raises(CheckpointError, match=re.escape(said)):
-            check_checkpoint(checkpoint, NETWORK, now)
+            check_checkpoint(checkpoint, network, now)
     of_before = {name: facts()[name] for name in names if not name.startswith(("focal", "tversky", "transfer"))}
     for now in changed.values():  # begun when these were not recorded
-        check_checkpoint(replace(checkpoint, facts=of_before), NETWORK, now)
-
-
-def taken_over(folder: RunFolder) -> Event:
-    (event,) = (event for event in read_events(folder.events) if event["event"] == "transfer")
-    return event
-
-
-def test_other_labels_get_a_new_head_and_a_file_alone_is_enough(run: Train, tmp_path: Path) -> None:
-    settings = {"epochs": 1, "learning_rate": 1e-300}  # so that what was taken over is what ends
-    source = run("source", **settings)
-    copy = tmp_path / "alone.keras"
-    shutil.copy(source.model, copy)
-    same = run("same", transfer=TransferSettings(start_from=copy), **settings, seed=1)
-    assert taken_over(same)["fresh"] == []
-    card = json.loads(source.card.read_text())
-    card["labels"] = {f"other {name}": value for name, value in card["labels"].items()}
-    source.card.write_text(json.dumps(card))
-    other = run("other", transfer=TransferSettings(start_from=source.path), **settings, seed=1)
-    assert taken_over(other)["fresh"] == ["logits/kernel", "logits/bias"]
-    for old, one, new in zip(*(read_network(each.model).weights for each in (source, same, other)), strict=True):
-        np.testing.assert_allclose(old.numpy(), one.numpy(), rtol=0, atol=1e-200, err_msg=old.path)
-        assert np.allclose(old, new, rtol=0, atol=1e-200) is not (old.path == "logits/kernel"), old.path
-
-
-def test_what_the_network_to_start_from_has_seen_is_kept_and_told(run: Train, dataset: PreparedDataset) -> None:
-    """Also where it is gone when the run goes on; a third network that starts from the second knows of the first."""
-    one, two, three, four = dataset.cases
-    seen = {one: "train", two: "train", three: "validation"}
-
-    def started(name: str, start: RunFolder | None, splits: list[tuple[str, ...]], **more: Any) -> RunFolder:
-        train, validation, test = splits
-        transfer = TransferSettings(start_from=None if start is None else start.path)
-        parts = Splits(train=train, validation=validation, test=test, folds=())
-        return run(name, transfer=transfer, splits=parts, **{"epochs": 1, **more})
-
-    first = started("first", None, [(one, two), (three,), (four,)])
-    second = started("second", first, [(three,), (one, two), (four,)])
-    assert taken_over(second)["trained_on"] == {"validation": 2, "test": 0}
-    assert {case.case_id: case.split for case in read_model_card(second.path)[1].seen_before} == seen
-
-    shutil.rmtree(first.path)
-    second.model.unlink()
-    second.card.unlink()
-
-    def stop(event: Event) -> None:
-        if event["event"] == "step":
-            request_stop(second.control, "test")
-
-    started("second", first, [(three,), (one, two), (four,)], epochs=3, is_resumed=True, listeners=[stop])
-    assert {case.case_id: case.split for case in read_model_card(second.path)[1].seen_before} == seen
-
-    third = started("third", second, [(four,), (three,), (one, two)])
-    assert taken_over(third)["trained_on"] == {"validation": 1, "test": 2}
-
-
-def test_a_learning_rate_of_a_stages_own(run: Train) -> None:
-    """One step of SGD without momentum: each weight moves by rate times gradient."""
-    settings = {"epochs": 1, "optimizer": "sgd", "momentum": 0.0, "global_batch_size": 1000, "warmup_epochs": 0}
-    start = run("start", learning_rate=1e-300, **settings)
-    plain, slow = (
-        run(name, transfer=TransferSettings(start_from=start.path, learning_rate_factors=factors), **settings)
-        for name, factors in (("plain", {}), ("slow", {"encoder": 0.25, "head": 2.0}))
-    )
-    for origin, one, other in zip(*(read_network(f.model).weights for f in (start, plain, slow)), strict=True):
-        stage = {"d": 0.25, "b": 0.25, "u": 1.0, "l": 2.0}[origin.path[0]]
-        moved, slowly = one.numpy() - origin.numpy(), other.numpy() - origin.numpy()
-        np.testing.assert_allclose(slowly, stage * moved, rtol=1e-6, atol=1e-12, err_msg=origin.path)
-
-
-@pytest.mark.parametrize("names", [("enkoder",), ("encoder", "decoder", "head")])
-def test_stages_that_are_none_or_leave_nothing_are_refused(run: Train, names: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigurationError, match=r"encoder, decoder, head|nothing to learn"):
-        run("run", transfer=TransferSettings(frozen_stages=names))
+        check_checkpoint(replace(checkpoint, facts=of_before), network, now)
 
 
 @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])

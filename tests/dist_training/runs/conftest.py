@@ -1,0 +1,70 @@
+"""A small study, and runs on it in this process."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+
+from dist_training.architectures import NetworkSettings, UNetSettings
+from dist_training.communicator import SoloCommunicator
+from dist_training.events import Event
+from dist_training.run import train
+from dist_training.run_folder import RunFolder
+from dist_training.settings import TrainingSettings
+from dist_training.transfer import TransferSettings
+from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
+from imgmed.splits import Splits
+
+NETWORK = UNetSettings(depth=1, base_filters=2)
+BATCH = 4
+Train = Callable[..., RunFolder]
+Listener = Callable[[Event], None]
+
+
+@pytest.fixture(autouse=True)
+def policy() -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    folder = tmp_path_factory.mktemp("run")
+    write_phantom_study(folder / "study", seed=0, cases=4, shape=(32, 32, 8))
+    dataset = prepare_dataset(folder / "study", folder / "dataset", PreparationSettings())
+    assert sum(dataset.image(case).shape[0] for case in dataset.splits.train) > 3 * BATCH  # four steps an epoch
+    return dataset
+
+
+@pytest.fixture
+def run(dataset: PreparedDataset, tmp_path: Path) -> Train:
+    def run_here(
+        name: str,
+        *,
+        listeners: Sequence[Listener] = (),
+        is_resumed: bool = False,
+        transfer: TransferSettings | None = None,
+        network: NetworkSettings = NETWORK,
+        splits: Splits | None = None,
+        **training: Any,
+    ) -> RunFolder:
+        folder = RunFolder(tmp_path / name)
+        folder.create()
+        settings = {"epochs": 3, "global_batch_size": BATCH, "dtype": "float64", "checkpoints_kept": 50, **training}
+        train(
+            dataset if splits is None else replace(dataset, splits=splits),
+            network,
+            TrainingSettings(**settings),
+            folder,
+            SoloCommunicator(),
+            listeners=listeners,
+            is_resumed=is_resumed,
+            transfer=transfer,
+        )
+        return folder
+
+    return run_here
