@@ -18,6 +18,7 @@ VENV_PYTHON := $(VENV)/bin/python
 PEERS := .venv-peers
 COUNTING := segeval/_counting.abi3.so
 PACKAGES := imgmed segeval dist_training r2d2
+TEST_PROCESSES ?= 2
 PYTEST_ARGS ?=
 
 # pip: pinned versions only, so nothing is resolved (--no-deps); `pip check` proves the pins complete.
@@ -55,8 +56,8 @@ counting: $(COUNTING) ## compile SegEval's counting in this checkout and install
 demo: install ## run the main job on a generated phantom study: prepare, train on two workers, predict, evaluate, report
 	@$(VENV)/bin/r2d2 demo
 
-test: install-tests ## run the whole test suite
-	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+test: install-tests ## run the whole test suite, in two processes
+	$(VENV_PYTHON) -m pytest -n $(TEST_PROCESSES) $(PYTEST_ARGS)
 
 lint: install-tests ## check style (ruff) and types (mypy)
 	$(VENV)/bin/ruff check .

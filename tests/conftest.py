@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,9 @@ QUIET_AND_SINGLE_THREADED = {
     "TF_NUM_INTRAOP_THREADS": "1",
 }
 
+START_WORKERS = ("tests/distributed/", "tests/end_to_end/")
+"""Tests that start processes that take all cores: never two of them at once."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the option that runs the long tests too."""
@@ -31,6 +35,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         long = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Divide whole files among test processes (`-n 2`); all that start workers of their own go to the same one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "workers" if nodeid.startswith(START_WORKERS) else nodeid.partition("::")[0]
+
+    return ByFile(config, log)
 
 
 def pytest_configure() -> None:

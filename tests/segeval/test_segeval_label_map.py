@@ -163,7 +163,9 @@ def test_damaged_compressed_voxels_are_refused(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("content", [b"", b"label,value\n" * 100, gzip.compress(b"not a scan")])
+@pytest.mark.parametrize(
+    "content", [b"", b"label,value\n" * 100, gzip.compress(b"not a scan")], ids=["empty", "table", "compressed text"]
+)
 def test_what_is_no_label_map_is_refused_with_its_name(tmp_path, suffix, content):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(content)

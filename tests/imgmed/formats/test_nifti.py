@@ -140,7 +140,9 @@ def test_one_wrong_bit_is_noticed(compressed: Path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"hello", b"x" * 1000, gzip.compress(b"hello"), gzip.compress(b"y" * 1000), b"\x1f\x8b"]
+    "content",
+    [b"", b"hello", b"x" * 1000, gzip.compress(b"hello"), gzip.compress(b"y" * 1000), b"\x1f\x8b"],
+    ids=["empty", "short", "long", "short, compressed", "long, compressed", "two bytes of gzip"],
 )
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
 def test_what_is_no_nifti_is_named(tmp_path: Path, content, name):
