@@ -20,8 +20,8 @@ QUIET_AND_SINGLE_THREADED = {
     "TF_NUM_INTRAOP_THREADS": "1",
 }
 
-START_WORKERS = ("tests/distributed/", "tests/end_to_end/")
-"""Tests that start processes that take all cores: never two of them at once."""
+START_WORKERS = "tests/distributed/"
+"""Tests that start jobs of several workers, which take all cores and half of the suite's time: no two at once."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
