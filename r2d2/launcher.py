@@ -207,9 +207,9 @@ def _outcome(folder: RunFolder, end: JobEnd, is_impatient: bool) -> dict[str, An
         reason = "ended at once, as asked by a second Ctrl-C"
         folder.write_exit("cancelled", reason=reason, time=time.time())
         raise LaunchError(f"{reason}; {again}", INTERRUPTED)
-    if outcome is not None and end.rank in (None, 0):  # rank 0 failed first, and has said why
-        raise LaunchError(outcome.get("reason") or f"the run failed; logs: {folder.logs}", outcome.get("exit_code", 1))
     own_words = None if end.rank is None else last_failure(folder.logs / f"rank-{end.rank}.log")
+    if outcome is not None and (end.rank in (None, 0) or own_words == outcome.get("reason")):  # rank 0 has said why
+        raise LaunchError(outcome.get("reason") or f"the run failed; logs: {folder.logs}", outcome.get("exit_code", 1))
     cause = end.description if own_words is None or end.is_worker_lost else f"{end.description}: {own_words}"
     if outcome is not None:
         reason = f"{cause}; {outcome['reason']}"

@@ -15,6 +15,8 @@ from imgmed import PreparationSettings, prepare_dataset, write_phantom_study
 from r2d2 import launcher
 from r2d2.cli import app, train
 from r2d2.config import commented_yaml, configure
+from r2d2.errors import LaunchError
+from r2d2.job_end import JobEnd
 
 
 def test_a_single_worker_on_a_named_host_is_started_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,3 +58,17 @@ def test_a_resumed_job_of_horovodrun_has_the_threads_that_the_run_had(
     for more in ([], ["--threads", "3"]):
         CliRunner().invoke(app, ["train", "--run-dir", "run", "--resume", *more])
     assert joined == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("of_rank_1", "said"),
+    [("no such network", "{}"), ("no such file", "rank 1 ended with exit code 2: no such file; {}")],
+)
+def test_what_all_ranks_say_is_said_once(tmp_path: Path, of_rank_1: str, said: str) -> None:
+    folder = RunFolder(tmp_path)
+    folder.create()
+    folder.write_exit("failed", reason="no such network", exit_code=2)
+    (folder.logs / "rank-1.log").write_text(f"ERROR dist_training.run: the run failed: {of_rank_1}\n")
+    with pytest.raises(LaunchError) as caught:
+        launcher._outcome(folder, JobEnd(1, 2), is_impatient=False)
+    assert (str(caught.value), caught.value.exit_code) == (said.format("no such network"), 2)
