@@ -19,6 +19,10 @@ from segeval.surface.distances import SurfaceDistances
 
 __all__ = ["HD95Variant", "assd_mm", "hausdorff_mm", "hd95_mm", "masd_mm", "nsd"]
 
+_ROUNDING = 1e-6
+"""Share of a tolerance by which a distance may exceed it: headers hold spacings and directions in single precision, so
+that a step of 1 mm along a tilted axis of a NIfTI file is 1.00000001 mm."""
+
 HD95Variant = Literal["max_of_directed", "pooled"]
 Areas = NDArray[np.float64] | None
 
@@ -131,7 +135,8 @@ def nsd(distances: SurfaceDistances, tolerance_mm: float) -> float:
     Args:
         distances: from `surface_distances`; Nikolov et al. weigh by area (`surface="area_weighted"`), MONAI counts
             border voxels.
-        tolerance_mm: distance that still counts as agreement, in mm, not negative; the limit itself agrees.
+        tolerance_mm: distance that still counts as agreement, in mm, not negative; the limit itself agrees, and what
+            exceeds it by no more than a millionth, as spacings from files are rounded.
 
     Returns:
         A number in [0, 1]; NaN where both masks are empty, 0 where one is.
@@ -150,8 +155,9 @@ def nsd(distances: SurfaceDistances, tolerance_mm: float) -> float:
         raise MetricArgumentError(f"tolerance_mm must be finite and not negative; received {tolerance_mm}")
     if not _is_measured(distances):
         return math.nan if distances.is_both_empty else 0.0
-    there = distances.reference_to_prediction_mm <= tolerance_mm
-    back = distances.prediction_to_reference_mm <= tolerance_mm
+    limit_mm = tolerance_mm * (1 + _ROUNDING)
+    there = distances.reference_to_prediction_mm <= limit_mm
+    back = distances.prediction_to_reference_mm <= limit_mm
     if distances.reference_areas is None or distances.prediction_areas is None:
         return float((np.count_nonzero(there) + np.count_nonzero(back)) / (there.size + back.size))
     within = distances.reference_areas[there].sum() + distances.prediction_areas[back].sum()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from segeval import MetricArgumentError, UnreadableLabelMapError
+from segeval import MetricArgumentError, UnreadableLabelMapError, evaluate
 from segeval.files.label_map import SUFFIXES, case_id_of, read_label_map
 
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -102,6 +102,19 @@ def test_lps_becomes_ras(tmp_path):
     np.testing.assert_allclose(affine[:3, 3], (-10, 20, 5.5))
     turn = np.deg2rad(20)
     np.testing.assert_allclose(affine[:3, 0], (-np.cos(turn), -np.sin(turn), 0), atol=1e-12)
+
+
+def test_a_tolerance_of_one_step_is_the_same_in_every_format(tmp_path):
+    """NIfTI holds the directions of a tilted volume in single precision: its steps of 1 mm are 1.00000001 mm."""
+    reference = np.zeros((9, 9, 9), np.uint8)
+    reference[2:5, 2:5, 2:5] = 1
+    for axis in range(3):
+        maps = {"reference": reference, "prediction": np.roll(reference, 1, axis)}
+        for suffix in (".nii.gz", ".nrrd"):
+            paths = [write_with_itk(tmp_path / f"{name}{suffix}", maps[name], (1.0, 1.0, 1.0)) for name in maps]
+            first, second = (read_label_map(path) for path in paths)
+            case = evaluate(first.array, second.array, {"a": 1}, first.spacing_mm, tolerance_mm=1.0)
+            assert case.scores[0]["nsd"] == 1.0
 
 
 @pytest.mark.parametrize("top", [256, 40_000], ids=["8 bits", "16 bits"])

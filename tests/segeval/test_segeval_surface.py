@@ -153,6 +153,18 @@ def test_tolerance_must_be_a_distance(tolerance_mm):
         segeval.nsd(distances, tolerance_mm)
 
 
+@pytest.mark.parametrize("surface", ["voxel", "area_weighted"])
+@pytest.mark.parametrize("steps", range(1, 8))
+@pytest.mark.parametrize("spacing_mm", [0.1, 0.3, 0.7, 1.1, 1.2])
+def test_the_limit_itself_agrees_also_where_it_is_rounded(spacing_mm, steps, surface):
+    """In float64 7 × 0.1 is more than 0.7, and 1.1 in single precision, as NIfTI holds it, more than 1.1."""
+    bars = [filled((12, 3), np.s_[start : start + 2, 1]) for start in (1, 1 + steps)]
+    for stored in (spacing_mm, float(np.float32(spacing_mm))):
+        distances = segeval.surface_distances(*bars, (stored, 50.0), surface=surface)
+        assert segeval.nsd(distances, steps * spacing_mm) == segeval.nsd(distances, round(steps * spacing_mm, 9)) == 1
+        assert segeval.nsd(distances, 0.999 * steps * spacing_mm) < 1
+
+
 # Published vectors ---------------------------------------------------------------------------------
 
 
