@@ -27,7 +27,8 @@ class SegmentationScores(keras.metrics.Metric):
     """Dice and the metrics of Long et al. over all pixels since the last reset, as in `segeval`.
 
     `result` gives float32 of exact counts; `confusion` the counts themselves. A pixel whose class lies outside
-    [0, num_classes), and is not ignored, is never dropped in silence: every score is NaN and `confusion` refuses.
+    [0, num_classes) or is no whole number (a probability, NaN), and is not ignored, is never dropped or rounded in
+    silence: every score is NaN and `confusion` refuses.
 
     Args:
         num_classes: number of classes, the background included; at least 1.
@@ -80,7 +81,8 @@ class SegmentationScores(keras.metrics.Metric):
 
         Args:
             y_true: class indices (N, ...), integers of any type or whole floats; a last axis of 1 may follow.
-            y_pred: (N, ..., num_classes) logits or probabilities, or class indices; see `prediction`.
+            y_pred: (N, ..., num_classes) logits or probabilities, or class indices (N, ...); see `prediction`. Nothing
+                is broadcast.
             sample_weight: (N,) or (N, ...); a pixel of weight 0 is not counted, any other counts once.
 
         Raises:
@@ -94,20 +96,21 @@ class SegmentationScores(keras.metrics.Metric):
                     f' {tuple(predicted.shape)}; use prediction="classes" for class indices'
                 )
             predicted = ops.argmax(predicted, axis=-1)
-        predicted = ops.cast(predicted, "int32")
-        true = _drop_last_axis(ops.cast(y_true, "int32"), predicted)
-        classes, inside = self.num_classes, ops.ones_like(true, dtype="bool")
+        predicted, inside = _whole(predicted)
+        true, is_whole = _whole(_drop_last_axis(ops.convert_to_tensor(y_true), predicted, "y_true"))
+        _check_sizes(true, predicted)
+        inside, classes = ops.logical_and(inside, is_whole), self.num_classes
         for values in (true, predicted):
             inside = ops.logical_and(inside, ops.logical_and(values >= 0, values < classes))
         code = ops.where(inside, true * classes + predicted, classes * classes)
         counted = ops.ones_like(true)
         if self.ignore_label is not None:
-            counted = ops.where(true == self.ignore_label, 0, counted)
+            counted = ops.where(ops.logical_and(is_whole, true == self.ignore_label), 0, counted)
         if sample_weight is not None:
             weight = ops.convert_to_tensor(sample_weight)
             if len(weight.shape) == 1:
                 weight = ops.reshape(weight, (-1,) + (1,) * (len(true.shape) - 1))
-            counted = ops.where(_drop_last_axis(weight, predicted) == 0, 0, counted)
+            counted = ops.where(_drop_last_axis(weight, predicted, "sample_weight") == 0, 0, counted)
         counts = ops.segment_sum(
             ops.reshape(counted, (-1,)), ops.reshape(code, (-1,)), num_segments=classes * classes + 1
         )
@@ -184,16 +187,32 @@ class SegmentationScores(keras.metrics.Metric):
         }
 
 
-def _drop_last_axis(values: Any, like: Any) -> Any:
+def _whole(values: Any) -> tuple[Any, Any]:
+    """Give int32 classes, and whether each is what it was: a fraction, NaN or 2**32 would be cast to a class."""
+    classes = ops.cast(values, "int32")
+    return classes, ops.equal(ops.cast(classes, values.dtype), values)
+
+
+def _drop_last_axis(values: Any, like: Any, name: str) -> Any:
     """Drop a last axis of 1 that the other does not have; refuse other differences in the number of axes."""
     if len(values.shape) == len(like.shape) + 1 and values.shape[-1] == 1:
         return ops.squeeze(values, axis=-1)
     if len(values.shape) != len(like.shape):
         raise ConfigurationError(
-            f"y_true must have as many axes as the predicted classes; received shapes {tuple(values.shape)} and"
+            f"{name} must have as many axes as the predicted classes; received shapes {tuple(values.shape)} and"
             f" {tuple(like.shape)}"
         )
     return values
+
+
+def _check_sizes(true: Any, predicted: Any) -> None:
+    """Refuse two shapes that would be broadcast, as far as they are known."""
+    sizes = zip(true.shape, predicted.shape, strict=True)
+    if any(None not in pair and pair[0] != pair[1] for pair in sizes):
+        raise ConfigurationError(
+            f"y_true must have the shape of the predicted classes; received shapes {tuple(true.shape)} and"
+            f" {tuple(predicted.shape)}"
+        )
 
 
 def _ratio(numerator: Any, denominator: Any) -> Any:

@@ -98,6 +98,29 @@ def test_a_class_out_of_range_is_not_dropped_in_silence(truth, predicted):
     assert metric.confusion().sum() == 0
 
 
+NO_CLASSES = [np.float32(np.nan), np.float32(0.9), np.float32(np.inf), np.int64(2**32), np.float64(2.0**32)]
+
+
+def update_with_xla(metric, *maps):
+    import tensorflow as tf
+
+    tf.function(metric.update_state, jit_compile=True)(*map(tf.constant, maps))
+
+
+@pytest.mark.parametrize("update", [lambda metric, *maps: metric.update_state(*maps), update_with_xla])
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("value", NO_CLASSES, ids=str)
+def test_what_is_no_class_is_not_made_one(value, side, update):
+    """Cast to int32, 0.9 and 2**32 are 0, and so is NaN where XLA casts it."""
+    maps = [np.array([[0, 1, 1]], value.dtype), np.array([[0, 1, 1]], value.dtype)]
+    maps[side][0, 1] = value
+    metric = build(prediction="classes", ignore_label=0)
+    update(metric, *maps)
+    assert all(np.isnan(float(value)) for value in metric.result().values())
+    with pytest.raises(segeval.LabelRangeError, match="received 1 pixels"):
+        metric.confusion()
+
+
 def test_keras_can_save_it():
     import keras
 
@@ -126,6 +149,12 @@ def test_shapes_are_checked():
         build().update_state([[0, 1, 2]], [[0, 1, 2]])
     with pytest.raises(ConfigurationError, match=r"received shapes \(3,\) and \(1, 3\)"):
         build(prediction="classes").update_state([0, 1, 2], [[0, 1, 2]])
+    for shapes in (((8, 3), (1, 3)), ((2, 1), (2, 3))):
+        truth, predicted = (np.zeros(shape, int) for shape in shapes)
+        with pytest.raises(ConfigurationError, match=r"shape of the predicted classes; received shapes \(\d, \d\)"):
+            build(prediction="classes").update_state(truth, predicted)
+    with pytest.raises(ConfigurationError, match=r"sample_weight must have as many axes"):
+        build(prediction="classes").update_state(np.zeros((2, 3, 3)), np.zeros((2, 3, 3)), np.ones((2, 1)))
     with pytest.raises(ConfigurationError, match=r"shape \(4, 4\); received \(2, 2\)"):
         build().assign_confusion(np.eye(2))
 
