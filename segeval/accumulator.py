@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from segeval.by_value import ByValue
-from segeval.confusion import check_counts, confusion_matrix
+from segeval.confusion import check_counts, check_num_classes, confusion_matrix
 from segeval.errors import MetricArgumentError
 from segeval.overlap import (
     dice,
@@ -95,7 +95,7 @@ class OverlapAccumulator:
         ignore_label: voxels with this value in the reference are not counted.
 
     Raises:
-        MetricArgumentError: num_classes is less than 1.
+        MetricArgumentError: num_classes is no integer or less than 1.
 
     Example:
         >>> first, second = OverlapAccumulator(num_classes=2), OverlapAccumulator(num_classes=2)
@@ -107,8 +107,7 @@ class OverlapAccumulator:
     """
 
     def __init__(self, num_classes: int, ignore_label: int | None = None) -> None:
-        if num_classes < 1:
-            raise MetricArgumentError(f"num_classes must be at least 1; received {num_classes}")
+        check_num_classes(num_classes)
         self.num_classes = num_classes
         self.ignore_label = ignore_label
         self._confusion = np.zeros((num_classes, num_classes), dtype=np.int64)

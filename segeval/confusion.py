@@ -14,6 +14,7 @@ from segeval.labels import check_class_values, check_integers, class_table, clas
 
 __all__ = [
     "check_counts",
+    "check_num_classes",
     "check_same_shape",
     "class_counts",
     "class_sums",
@@ -43,7 +44,7 @@ def confusion_matrix(
         ShapeMismatchError: the two shapes differ (nothing is broadcast).
         ArrayTypeError: an array is neither integer nor boolean.
         LabelRangeError: a counted voxel lies outside [0, num_classes).
-        MetricArgumentError: num_classes is less than 1, or ignore_label is no integer.
+        MetricArgumentError: num_classes is no integer or less than 1, or ignore_label is no integer.
 
     Example:
         >>> confusion_matrix([0, 0, 1, 1], [0, 1, 1, 1], num_classes=2)
@@ -53,8 +54,7 @@ def confusion_matrix(
         array([[1, 0],
                [0, 1]])
     """
-    if num_classes < 1:
-        raise MetricArgumentError(f"num_classes must be at least 1; received {num_classes}")
+    check_num_classes(num_classes)
     arrays = _label_maps(reference, prediction)
     totals, all_declared = count_pairs(*arrays, num_classes, ignore_label)
     if not all_declared:
@@ -200,6 +200,22 @@ def check_counts(confusion: ArrayLike) -> NDArray[np.int64]:
     if matrix.dtype.kind not in "iu":
         raise ArrayTypeError(f"a confusion matrix must hold integer counts; received dtype {matrix.dtype}")
     return matrix.astype(np.int64, copy=False)
+
+
+def check_num_classes(num_classes: int) -> None:
+    """Refuse what is no number of classes.
+
+    Args:
+        num_classes: an integer, at least 1.
+
+    Raises:
+        MetricArgumentError: the rule is broken.
+
+    Example:
+        >>> check_num_classes(2)
+    """
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer) or num_classes < 1:
+        raise MetricArgumentError(f"num_classes must be an integer, at least 1; received {num_classes!r}")
 
 
 def check_same_shape(reference: NDArray[np.generic], prediction: NDArray[np.generic]) -> None:

@@ -119,8 +119,9 @@ def test_nothing_counted_has_no_value():
 
 
 def test_faults_are_named():
-    with pytest.raises(segeval.MetricArgumentError, match="at least 1; received 0"):
-        OverlapAccumulator(0)
+    for num_classes in (0, 2.0, True, None):
+        with pytest.raises(segeval.MetricArgumentError, match=f"an integer, at least 1; received {num_classes}"):
+            OverlapAccumulator(num_classes)
     with pytest.raises(
         segeval.MetricArgumentError, match=r"same num_classes and ignore_label.*\(2, None\) and \(2, 1\)"
     ):

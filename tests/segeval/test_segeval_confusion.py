@@ -170,6 +170,9 @@ def test_neither_input_is_changed():
         ([0, 4], [0, 1], 3, segeval.LabelRangeError, "reference must lie in 0 to 2.*received 4"),
         ([0, 1], [0, -1], 3, segeval.LabelRangeError, "prediction must lie in 0 to 2.*received -1"),
         ([0], [0], 0, segeval.MetricArgumentError, "at least 1; received 0"),
+        ([0], [0], 2.0, segeval.MetricArgumentError, r"must be an integer, at least 1; received 2\.0"),
+        ([0], [0], True, segeval.MetricArgumentError, "must be an integer, at least 1; received True"),
+        ([0], [0], "2", segeval.MetricArgumentError, "must be an integer, at least 1; received '2'"),
     ],
 )
 def test_faults_are_named(reference, prediction, num_classes, error, message):
