@@ -119,8 +119,8 @@ def _list_cases(folder: Path, role: str, faults: list[str]) -> dict[str, Path] |
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         case_id = case_id_of(path)
-        if case_id is None or path.name.startswith(".") or not path.is_file():
-            continue
+        if case_id is None or path.name.startswith(".") or path.is_dir():
+            continue  # a link that leads nowhere is a case still: it cannot be read, which must be said
         if case_id in found:
             faults.append(f"case {case_id}: two {role} files in {folder}, {found[case_id].name} and {path.name}")
         else:

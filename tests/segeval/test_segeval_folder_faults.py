@@ -123,6 +123,15 @@ def test_folders_that_are_missing_or_empty(study):
         segeval.pair_folders(study / "nowhere", study / "empty")
 
 
+@pytest.mark.parametrize("on_missing", ["error", "worst"])
+def test_a_case_whose_files_are_links_that_lead_nowhere_is_not_left_out_in_silence(study, on_missing):
+    """As a version control of data leaves files that were not fetched."""
+    for side in ("reference", "prediction"):
+        (study / side / "d.nii.gz").symlink_to(study / "store" / f"{side} of d")
+    with pytest.raises(EvaluationInputError, match=r"case d: reference .*d\.nii\.gz: no such file"):
+        segeval.evaluate_folder(study / "reference", study / "prediction", LABELS, on_missing=on_missing)
+
+
 def test_two_formats_of_one_case_are_a_fault(study):
     convert(study / "prediction", study / "prediction", ".nrrd")
     with pytest.raises(EvaluationInputError) as caught:
