@@ -125,8 +125,8 @@ def write_comparison(comparison: ModelComparison, out: Path) -> None:
     text = json.dumps(_plain(content), indent=4, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_bytes(out / "comparison.csv", _csv(comparison.comparisons).encode())
-        write_bytes(out / "comparison.json", text.encode())
+        write_bytes(out / "comparison.csv", _csv(comparison.comparisons).encode("utf-8", "surrogateescape"))
+        write_bytes(out / "comparison.json", text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise OutputFolderError(
             f"{out}: the comparison cannot be written ({error.strerror or error}); give one that can be written to,"

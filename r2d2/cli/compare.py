@@ -94,12 +94,14 @@ def echo_comparison(result: ModelComparison) -> None:
 def _print_ranking(console: Console, ranking: Ranking) -> None:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     labels = f"{len(ranking.labels)} labels" if len(ranking.labels) > 1 else ranking.labels[0]
-    console.print(
+    words = (
         f"\n{ranking.metric} ({ranking.better} is better): ranking over {labels}, {ranking.cases} cases of "
         f"{ranking.patients} patients"
     )
+    console.print(Text(words))
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("rank", "model", _SCORES[ranking.scheme], f"{_percent(ranking.confidence)} of ranks", "best in"):
         table.add_column(name, justify="left" if name == "model" else "right")
@@ -126,6 +128,7 @@ _SCORES = {
 def _print_pairs(console: Console, ranking: Ranking, comparisons: list[Comparison]) -> None:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     percent = _percent(ranking.confidence)
     console.print(f"\n{ranking.metric}: paired differences, mean over cases \\[{percent} interval over patients]")
@@ -142,7 +145,7 @@ def _print_pairs(console: Console, ranking: Ranking, comparisons: list[Compariso
         for row in comparison.rows:
             digits = _digits(row.metric)
             table.add_row(
-                row.label_name,
+                Text(row.label_name),
                 *([] if is_one_pair else [f"{comparison.first}, {comparison.second}"]),
                 str(row.pairs),
                 _number(row.first.mean, digits),

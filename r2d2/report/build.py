@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from imgmed import ImgMedError, Volume
+from imgmed.storage import write_bytes
 from r2d2.errors import R2D2Error
 from r2d2.report.agreement import agreement_section
 from r2d2.report.cases import cases_section, choose_cases, score_words
@@ -177,18 +176,11 @@ def _curves_section(run_dir: Path) -> Html:
 
 def write_page(out: Path, text: str) -> None:
     """Write a page beside its final name and rename it; raises ReportWriteError."""
-    temporary: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.parent)
-        temporary = Path(name)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        temporary.chmod(0o644)
-        temporary.replace(out)
+        # a file's name in another encoding has characters that UTF-8 has not
+        write_bytes(out, text.encode("utf-8", "backslashreplace"))
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise ReportWriteError(
             f"{out}: the report cannot be written ({error.strerror or error}); give the path of a file in a folder "
             "that can be written to, with room left"

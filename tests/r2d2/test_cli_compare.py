@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import sys
@@ -14,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from r2d2.cli import app, main
 from r2d2.cli.compare import OnUnmatchedName, SchemeName
+from r2d2.comparison import compare_evaluations, write_comparison
 from segeval import Conventions, evaluate_folder, write_evaluation
 from segeval.statistics import SCHEMES
 
@@ -126,6 +128,24 @@ def test_a_model_with_itself(made: Path, tmp_path: Path) -> None:
     assert "no difference shown" in done.stdout
     assert "no patient differs" in done.stderr
     assert json.loads((tmp_path / "comparison.json").read_text())["comparisons"][0]["rows"][0]["p"] is None
+
+
+@pytest.mark.parametrize("name", ["[red]organ", "organ [/b]", "[1]", "a:heart:"])
+def test_names_of_labels_are_words_not_markup(made: Path, tmp_path: Path, name: str) -> None:
+    evaluation = evaluate_folder(made / "reference", made / "good", {name: (1, 2)}, workers=1, metrics=("dice",))
+    write_evaluation(evaluation, tmp_path)
+    done = run(tmp_path, tmp_path)
+    assert done.exit_code == 0, done.exception
+    assert f"ranking over {name}, 10 cases" in done.stdout
+    assert f"\n  {name} " in done.stdout
+
+
+def test_a_folder_whose_name_is_no_utf_8_is_written_down(made: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(made / "evaluation_good", tmp_path / os.fsdecode(b"mod\xe8le")))
+    result = compare_evaluations([copy, made / "evaluation_blind"], ["dice"])
+    write_comparison(result, tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
+    assert content["evaluations"]["A"] == str(copy)
 
 
 def test_nnunets_summary(made: Path) -> None:
