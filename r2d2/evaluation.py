@@ -18,8 +18,10 @@ from segeval import (
     CasePair,
     Conventions,
     Evaluation,
+    EvaluationInputError,
     Label,
-    check_output_folder,
+    OutputFolderError,
+    check_evaluation_folder,
     evaluate_folder,
     evaluate_pairs,
     write_evaluation,
@@ -40,6 +42,8 @@ __all__ = [
 
 REPORT = "report.html"
 """Name of the report beside the scores."""
+
+_REPORT_MARK = b"R2D2 evaluation report, written"
 
 _NOTES = {
     "train": "training case of this model",
@@ -197,7 +201,7 @@ def evaluate_dataset(
 
     Raises:
         NotADatasetError: the dataset has no reference label maps: it is of another task.
-        OutputFolderError: `out` is a file.
+        OutputFolderError: `out` is a file, or has files of another program that would be replaced.
         SegEvalError: missing predictions, other grids, other labels: all of them listed.
         ConfigurationError: cases whose patient is not named.
     """
@@ -239,12 +243,17 @@ def _pairs(
 ) -> list[CasePair]:
     notes = _notes(read_manifest(prediction))
     present = _label_maps_in(prediction)
-    pairs = []
+    pairs, faults = [], []
     for case_id in split_case_ids(dataset, split):
         case = dataset.case(case_id)
-        path = present.get(case_id, prediction / prediction_name(case_id, Path(case.images[0].path)))
+        paths = present.get(case_id, [prediction / prediction_name(case_id, Path(case.images[0].path))])
+        if len(paths) > 1:
+            names = " and ".join(path.name for path in paths)
+            faults.append(f"case {case_id}: {len(paths)} prediction files in {prediction}, {names}")
         patient_id = case.patient_id if patients is None else patients.get(case_id)
-        pairs.append(CasePair(case_id, dataset.reference(case_id), path, patient_id, notes.get(case_id)))
+        pairs.append(CasePair(case_id, dataset.reference(case_id), paths[0], patient_id, notes.get(case_id)))
+    if faults:
+        raise EvaluationInputError(faults)
     return pairs
 
 
@@ -255,7 +264,7 @@ def _evaluate_pairs(
     settings: EvaluationSettings | None,
     progress: Progress | None,
 ) -> Evaluation:
-    check_output_folder(out)
+    _check_out(out)
     chosen = settings or EvaluationSettings()
     evaluation = evaluate_pairs(
         pairs, **_arguments(chosen, labels_to_score(dataset, chosen.ignore_label)), progress=progress
@@ -288,11 +297,11 @@ def evaluate_prediction_folder(
         The evaluation.
 
     Raises:
-        OutputFolderError: `out` is a file.
+        OutputFolderError: `out` is a file, or has files of another program that would be replaced.
         SegEvalError: missing predictions, other grids, other labels: all of them listed.
         ConfigurationError: cases whose patient is not named.
     """
-    check_output_folder(out)
+    _check_out(out)
     chosen = settings or EvaluationSettings()
     manifest = read_manifest(prediction)
     labels: dict[str, Label] | None = None
@@ -317,6 +326,14 @@ def _arguments(settings: EvaluationSettings, labels: Mapping[str, Label] | None)
     return arguments if settings.labels is not None else {**arguments, "labels": labels}
 
 
+def _check_out(out: Path) -> None:
+    """Refuse a folder in which scores or a report would take the place of something that we did not write."""
+    check_evaluation_folder(out)
+    report = out / REPORT
+    if report.is_file() and _REPORT_MARK not in report.read_bytes():
+        raise OutputFolderError(f"{report} would be replaced, and R2D2 did not write it; give another folder")
+
+
 def _write(evaluation: Evaluation, out: Path) -> None:
     """Write the scores; a report of earlier ones does not stay beside them."""
     write_evaluation(evaluation, out)
@@ -324,12 +341,14 @@ def _write(evaluation: Evaluation, out: Path) -> None:
         (out / REPORT).unlink()
 
 
-def _label_maps_in(folder: Path) -> dict[str, Path]:
-    """Find the label map of each case; none where there is no such folder, which evaluating it says."""
-    if not folder.is_dir():
-        return {}
-    named = ((case_id_of(path), path) for path in sorted(folder.iterdir()) if not path.name.startswith("."))
-    return {case_id: path for case_id, path in named if case_id is not None and path.is_file()}
+def _label_maps_in(folder: Path) -> dict[str, list[Path]]:
+    """Find the label maps of each case; none where there is no such folder, which evaluating it says."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        case_id = case_id_of(path)
+        if case_id is not None and not path.name.startswith(".") and not path.is_dir():
+            found.setdefault(case_id, []).append(path)
+    return found
 
 
 def _check_patients(case_ids: list[str], patients: Mapping[str, str] | None) -> None:

@@ -33,7 +33,12 @@ from segeval.files.folder import evaluate_folder, evaluate_pairs, find_labels
 from segeval.files.label_map import LabelMap, read_label_map
 from segeval.files.pairing import CasePair, pair_folders
 from segeval.files.scores import read_scores
-from segeval.files.summary import check_output_folder, read_evaluation, write_evaluation
+from segeval.files.summary import (
+    check_evaluation_folder,
+    check_output_folder,
+    read_evaluation,
+    write_evaluation,
+)
 from segeval.formulas import IMAGE_METRICS
 from segeval.labels import Label
 from segeval.lesions import (
@@ -123,6 +128,7 @@ __all__ = [
     "absolute_volume_difference_ml",
     "assd_mm",
     "build_conventions",
+    "check_evaluation_folder",
     "check_output_folder",
     "class_counts",
     "compare",

@@ -23,7 +23,14 @@ from segeval.evaluation import EvaluatedCase, Evaluation, PooledScores
 from segeval.labels import Label, check_labels, label_key
 from segeval.statistics.means import MeanScore
 
-__all__ = ["SCHEMA_VERSION", "case_columns", "check_output_folder", "read_evaluation", "write_evaluation"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "case_columns",
+    "check_evaluation_folder",
+    "check_output_folder",
+    "read_evaluation",
+    "write_evaluation",
+]
 
 SCHEMA_VERSION = 2
 
@@ -32,6 +39,8 @@ _AFTER = ("reference_ml", "prediction_ml", "n_ref", "n_pred", "tp", "fp", "fn", 
 
 _NNUNET_METRICS = ("Dice", "IoU", "TP", "FP", "FN", "TN", "n_pred", "n_ref")
 _SUMMARY, _CASES = "summary.json", "cases.csv"
+_MARKS = {_SUMMARY: b'"r2d2": {', _CASES: b'"case_id","patient_id","label"'}
+"""What tells a file of ours from one of the same name."""
 
 
 def write_evaluation(evaluation: Evaluation, out: Path | str) -> Path:
@@ -45,7 +54,8 @@ def write_evaluation(evaluation: Evaluation, out: Path | str) -> Path:
         The path of `summary.json`.
 
     Raises:
-        OutputFolderError: the folder cannot be made or written into; nothing half-written is left.
+        OutputFolderError: the folder cannot be made or written into, or holds files of those names that are of another
+            program; nothing half-written is left.
 
     Example:
         >>> from segeval.evaluation import build_evaluation
@@ -58,6 +68,7 @@ def write_evaluation(evaluation: Evaluation, out: Path | str) -> Path:
         'summary.json'
     """
     out = Path(out)
+    _check_ours(out)
     table = _cases_csv(evaluation).encode("utf-8", "surrogateescape")
     summary = _summary(evaluation, hashlib.sha256(table).hexdigest())
     text = json.dumps(summary, indent=4, ensure_ascii=False) + "\n"
@@ -99,6 +110,32 @@ def check_output_folder(out: Path) -> None:
     above = next((path for path in (out, *out.parents) if path.exists()), out)
     if above.exists() and not above.is_dir():
         raise OutputFolderError(f"{out}: {above} is a file; give a folder")
+
+
+def check_evaluation_folder(out: Path) -> None:
+    """Refuse, before any work, a folder that no evaluation can be written into without loss.
+
+    Args:
+        out: folder to be.
+
+    Raises:
+        OutputFolderError: as `check_output_folder`; or a summary.json (nnU-Net's, say) or cases.csv that is of another
+            program lies there and would be replaced.
+
+    Example:
+        >>> check_evaluation_folder(Path("a", "folder", "to", "be"))
+    """
+    check_output_folder(out)
+    _check_ours(out)
+
+
+def _check_ours(out: Path) -> None:
+    others = [name for name, mark in _MARKS.items() if (out / name).is_file() and mark not in (out / name).read_bytes()]
+    if others:
+        raise OutputFolderError(
+            f"{out}: {' and '.join(others)} there would be replaced, and R2D2 did not write what is in it; give another"
+            " folder"
+        )
 
 
 def read_evaluation(out: Path | str) -> Evaluation:

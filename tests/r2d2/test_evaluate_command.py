@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -74,8 +75,8 @@ def test_scores_and_report_are_written_and_said(said: Said, folders: Path) -> No
     assert "The background is not in these means" in words
     assert max(len(line) for line in words.splitlines() if "│" in line) <= 100
     html = (folders / "out" / "report.html").read_text(encoding="utf-8")
-    assert "no scan" not in html
     assert "No scan of case" not in html
+    assert "is not drawn" not in html
 
 
 def test_every_convention_and_setting_has_an_option_with_its_description(said: Said) -> None:
@@ -201,6 +202,42 @@ def test_a_report_that_cannot_be_written_leaves_the_scores_and_says_so(said: Sai
     assert sorted(path.name for path in (folders / "out").iterdir()) == ["cases.csv", "report.html", "summary.json"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("summary.json", '{"foreground_mean": {}, "mean": {}, "metric_per_case": []}'),  # nnU-Net's own
+        ("cases.csv", "case_id,patient_id\na,P1\n"),
+        ("report.html", "<title>My thesis</title>"),
+    ],
+)
+def test_files_of_others_are_not_replaced(said: Said, folders: Path, name: str, content: str) -> None:
+    """nnU-Net leaves its summary.json among the label maps that it predicts for validation."""
+    (folders / "pred" / name).write_text(content)
+    code, words = said("evaluate", "--reference", "ref", "--prediction", "pred", "--out", "pred")
+    assert code == 2
+    assert f"{name} " in words and "would be replaced" in words
+    assert (folders / "pred" / name).read_text() == content
+    assert sorted(path.name for path in (folders / "pred").iterdir()) == sorted(["a.nii.gz", "b.nii.gz", name])
+
+
+def test_scores_among_the_predictions_are_replaced_by_later_ones(said: Said, folders: Path) -> None:
+    for seed in (1, 2):
+        code, words = said("evaluate", "--reference", "ref", "--prediction", "pred", "--out", "pred", "--seed", seed)
+        assert code == 0, words
+        assert read_evaluation(folders / "pred").seed == seed
+    names = ["a.nii.gz", "b.nii.gz", "cases.csv", "report.html", "summary.json"]
+    assert sorted(path.name for path in (folders / "pred").iterdir()) == names
+
+
+def test_a_file_name_in_another_encoding_is_reported_on(said: Said, folders: Path) -> None:
+    for side in ("ref", "pred"):
+        (folders / side / "b.nii.gz").rename(folders / side / os.fsdecode(b"caf\xe9.nii.gz"))
+    code, words = said(*FOLDERS)
+    assert code == 0, words
+    assert "Worst case, caf\\udce9" in (folders / "out" / "report.html").read_text(encoding="utf-8")
+    assert sorted(path.name for path in (folders / "out").iterdir()) == ["cases.csv", "report.html", "summary.json"]
+
+
 @pytest.mark.parametrize("suffix", [".mha", ".nrrd", ".nii.gz"])
 def test_formats_of_volumes(said: Said, folders: Path, suffix: str) -> None:
     """Predictions in another format than the references, and the scans in it: the same scores and pictures."""
@@ -258,3 +295,8 @@ def test_a_dataset_is_evaluated_on_its_regions(said: Said, tmp_path: Path) -> No
     assert evaluation.means["dice"]["whole"].mean == 1.0
     assert evaluation.means["dice"]["core"].mean == 0.0
     assert evaluation.means["dice"]["node"].mean == 1.0
+    case_id = dataset.splits.test[0]
+    save(tmp_path / "pred" / f"{case_id}.nrrd", 0 * truth)
+    code, words = said("evaluate", "--dataset", "data", "--prediction", "pred", "--out", "out")
+    assert code == 2
+    assert f"case {case_id}: 2 prediction files in pred, {case_id}.nii.gz and {case_id}.nrrd" in words

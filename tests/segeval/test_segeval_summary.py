@@ -233,3 +233,19 @@ def test_an_output_folder_that_is_a_file_is_refused_before_any_work(tmp_path):
     segeval.check_output_folder(tmp_path)
     segeval.check_output_folder(tmp_path / "new" / "folder")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize("name", ["summary.json", "cases.csv"])
+def test_a_file_of_another_program_is_not_replaced(evaluation, study, name):
+    """One of ours is, also alone, as a crash between the two could leave it."""
+    out = study / "out"
+    out.mkdir()
+    (out / name).write_text('{"metric_per_case": []}\n')
+    for refuse in (segeval.check_evaluation_folder, lambda folder: segeval.write_evaluation(evaluation, folder)):
+        with pytest.raises(segeval.OutputFolderError, match=rf"{name} there would be replaced"):
+            refuse(out)
+    assert [path.name for path in out.iterdir()] == [name]
+    segeval.write_evaluation(evaluation, study / "other")
+    (study / "other" / name).replace(out / name)
+    segeval.check_evaluation_folder(out)
+    segeval.write_evaluation(evaluation, out)
