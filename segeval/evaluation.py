@@ -47,6 +47,7 @@ class EvaluatedCase(ByValue):
         scores: one for each label.
         image: pixel_accuracy, mean_accuracy, mean_iou and frequency_weighted_iou of the whole image, the background
             included.
+        spacing_mm: voxel size along each axis (1 where a picture has none); None where unknown.
     """
 
     case_id: str
@@ -56,6 +57,7 @@ class EvaluatedCase(ByValue):
     prediction: str
     scores: tuple[LabelScore, ...]
     image: dict[str, float]
+    spacing_mm: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -267,6 +267,7 @@ def _evaluated_case(pair: CasePair, index: int | None, result: CaseEvaluation) -
         prediction=str(pair.prediction),
         scores=result.scores,
         image=result.image,
+        spacing_mm=result.spacing_mm,
     )
 
 

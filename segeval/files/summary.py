@@ -242,7 +242,7 @@ def _extension(evaluation: Evaluation) -> dict[str, Any]:
             "confusion_matrix": pooled.confusion.tolist(),
         },
         "cases": [
-            {"case_id": case.case_id, "patient_id": case.patient_id, "note": case.note, "image": case.image}
+            {name: getattr(case, name) for name in ("case_id", "patient_id", "note", "image", "spacing_mm")}
             for case in evaluation.cases
         ],
     }
@@ -340,6 +340,7 @@ def _restore(summary: dict[str, Any], out: Path) -> Evaluation:
                 prediction=files["prediction_file"],
                 scores=scores,
                 image=dict(entry["image"]),
+                spacing_mm=None if entry.get("spacing_mm") is None else tuple(entry["spacing_mm"]),
             )
         )
     pooled = extension["pooled"]

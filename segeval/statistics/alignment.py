@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -21,6 +22,7 @@ __all__ = ["AlignedScores", "OnUnmatched", "align"]
 OnUnmatched = Literal["error", "leave_out"]
 
 _NAMED = 5
+_SPACING_TOLERANCE = 0.01
 _CHOICES_OF_FAMILY = {"surface": ("surface",), "lesion": ("lesion_connectivity", "lesion_match")}
 
 
@@ -52,7 +54,7 @@ def align(
 
     Refused, all reasons in one error: cases or labels that only some have (unless they are to be left out), another
     number of voxels of the reference or of the image for the same case and label, other conventions for a metric,
-    other patients.
+    another voxel size for one in mm or ml, other patients.
 
     Args:
         tables: two or more, by the names of their models.
@@ -88,6 +90,7 @@ def align(
     for pair in combinations(tables, 2):
         faults += _other_references(tables, pair, case_ids, labels)
         faults += _other_conventions(tables, pair, chosen, labels)
+        faults += _other_spacings(tables, pair, chosen, case_ids)
     patients, patient_faults = _patients(tables, case_ids)
     if faults or patient_faults:
         raise ComparisonError([*faults, *patient_faults])
@@ -208,6 +211,35 @@ def _other_conventions(
             f"{', '.join(named)} cannot be compared: {choice} is {getattr(first, choice)} in {pair[0]} and "
             f"{getattr(second, choice)} in {pair[1]}; evaluate both with the same"
         )
+
+
+def _other_spacings(
+    tables: Mapping[str, ScoreTable], pair: tuple[str, str], metrics: Sequence[str], case_ids: Sequence[str]
+) -> Iterator[str]:
+    """Find cases measured with another voxel size, as pictures are in pixels or in mm; shares of voxels do not care."""
+    named = [name for name in metrics if METRICS[name].family == "surface" or METRICS[name].unit == "ml"]
+    first, second = (tables[name] for name in pair)
+    if not named or first.spacings_mm is None or second.spacings_mm is None:
+        return
+    of_first = dict(zip(first.case_ids, first.spacings_mm, strict=True))
+    of_second = dict(zip(second.case_ids, second.spacings_mm, strict=True))
+    for case_id in case_ids:
+        ours, theirs = of_first[case_id], of_second[case_id]
+        if ours is not None and theirs is not None and not _is_same_spacing(ours, theirs):
+            yield (
+                f"{', '.join(named)} cannot be compared: the voxels of {case_id} are {_written(ours)} mm in {pair[0]}"
+                f" and {_written(theirs)} mm in {pair[1]}; evaluate both with the same (pictures: --spacing-mm)"
+            )
+            return
+
+
+def _is_same_spacing(one: Sequence[float], other: Sequence[float]) -> bool:
+    # a volume of one slice may have been an image of two axes for the other
+    return all(math.isclose(a, b, rel_tol=_SPACING_TOLERANCE) for a, b in zip(one, other, strict=False))
+
+
+def _written(spacing_mm: Sequence[float]) -> str:
+    return " × ".join(f"{mm:.6g}" for mm in spacing_mm)
 
 
 def _differing_choices(

@@ -31,6 +31,7 @@ class ScoreTable:
         n_ref: int64 (cases, labels), voxels of the reference; None where unknown.
         voxels: int64 (cases, labels), voxels that were compared; None where unknown.
         conventions: how the numbers were made; None where unknown.
+        spacings_mm: voxel size that each case was measured with, None where unknown.
 
     Raises:
         ShapeMismatchError: a table of another shape, not one patient a case, or a case twice.
@@ -47,6 +48,7 @@ class ScoreTable:
     n_ref: NDArray[np.int64] | None = None
     voxels: NDArray[np.int64] | None = None
     conventions: Conventions | None = None
+    spacings_mm: tuple[tuple[float, ...] | None, ...] | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.case_ids), len(self.labels))
@@ -54,6 +56,8 @@ class ScoreTable:
         wrong = [
             f"{name} {table.shape}" for name, table in tables.items() if table is not None and table.shape != shape
         ]
+        if self.spacings_mm is not None and len(self.spacings_mm) != shape[0]:
+            wrong.append(f"spacings_mm of {len(self.spacings_mm)} cases")
         if wrong or len(self.patient_ids) != shape[0] or len(set(self.case_ids)) != shape[0]:
             raise ShapeMismatchError(
                 f"every table must be (cases, labels), here {shape}, of different cases with one patient each; "
@@ -94,4 +98,5 @@ def score_table(evaluation: Evaluation) -> ScoreTable:
         n_ref=counts(("n_ref",)),
         voxels=counts(("tp", "fp", "fn", "tn")),
         conventions=evaluation.conventions,
+        spacings_mm=tuple(case.spacing_mm for case in cases),
     )

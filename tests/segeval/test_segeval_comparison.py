@@ -322,6 +322,22 @@ class TestRefusals:
         first = table([0.1, 0.2], metric, conventions=Conventions())
         assert compare(first, table([0.1, 0.2], metric, conventions=Conventions(**choices))).rows
 
+    @pytest.mark.parametrize("metric", ["hd95_mm", "nsd", "absolute_volume_difference_ml"])
+    def test_other_voxel_sizes(self, metric):
+        """As of pictures in pixels, which count as 1 mm, and in mm."""
+        pixels, mm = (table([0.1, 0.2], metric, spacings_mm=(spacing,) * 2) for spacing in ((1.0, 1.0), (0.5, 0.5)))
+        with pytest.raises(ComparisonError, match=r"voxels of 00 are 1 × 1 mm in first and 0\.5 × 0\.5 mm in second"):
+            compare(pixels, mm)
+
+    @pytest.mark.parametrize("metric", ["dice", "volume_similarity", "lesion_f1"])
+    def test_voxel_sizes_that_do_not_touch_the_metric(self, metric):
+        assert compare(*(table([0.1, 0.2], metric, spacings_mm=((mm, mm),) * 2) for mm in (1.0, 0.5))).rows
+
+    @pytest.mark.parametrize("spacings_mm", [None, (None, None), ((0.7000001, 3.0),) * 2, ((0.7, 3.0, 1.0),) * 2])
+    def test_voxel_sizes_that_are_unknown_or_rounded(self, spacings_mm):
+        first = table([0.1, 0.2], "nsd", spacings_mm=((0.7, 3.0),) * 2)
+        assert compare(first, table([0.1, 0.2], "nsd", spacings_mm=spacings_mm)).rows
+
     def test_patients_known_to_one_are_used_for_both(self):
         assert compare(table([0.1, 0.2], patients="pp"), table([0.3, 0.4])).rows[0].patients == 1
 

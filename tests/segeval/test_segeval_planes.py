@@ -54,6 +54,19 @@ def test_pictures_with_a_pixel_size(pictures):
     assert not any("pixel size" in warning for warning in evaluation.warnings)
 
 
+def test_pictures_in_pixels_and_in_mm_are_not_compared(pictures):
+    """0.5 mm is no better than the pixel that it is."""
+    for name, spacing_mm in (("pixels", None), ("mm", (0.5, 0.5))):
+        evaluation = segeval.evaluate_folder(pictures / "reference", pictures / "prediction", spacing_mm=spacing_mm)
+        segeval.write_evaluation(evaluation, pictures / name)
+    tables = [segeval.read_scores(pictures / name) for name in ("pixels", "mm")]
+    with pytest.raises(
+        segeval.ComparisonError, match=r"hausdorff_mm, .* cannot be compared: the voxels of a are 1 × 1"
+    ):
+        segeval.compare(*tables)
+    assert segeval.compare(*tables, metrics=["dice"]).rows[0].difference.mean == 0
+
+
 def test_pictures_against_nifti_as_r2d2_writes_it_for_them(pictures, write_label_map):
     """One slice, rows to posterior and columns to the left; transposed, it lies elsewhere."""
     expected = segeval.evaluate_folder(pictures / "reference", pictures / "prediction", {"cell": 255})

@@ -66,6 +66,7 @@ def test_our_extension_holds_counts_intervals_policy_and_notes(evaluation, study
         "patient_id": "p1",
         "note": "training case of this model",
         "image": evaluation.cases[1].image,
+        "spacing_mm": [1.0, 2.0, 3.0],
     }
     assert extension["warnings"] == list(evaluation.warnings)
     assert "training case of this model" in extension["warnings"][0]
