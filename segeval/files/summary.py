@@ -96,13 +96,13 @@ def write_evaluation(evaluation: Evaluation, out: Path | str) -> Path:
 
 
 def check_output_folder(out: Path) -> None:
-    """Refuse, before any work, a folder that nothing can be written into because a file has its name.
+    """Refuse, before any work, a folder that nothing can be written into.
 
     Args:
         out: folder to be.
 
     Raises:
-        OutputFolderError: the path, or one above it, is a file.
+        OutputFolderError: the path, or one above it, is a file, or a folder that may not be written into.
 
     Example:
         >>> check_output_folder(Path("a", "folder", "to", "be"))
@@ -110,6 +110,8 @@ def check_output_folder(out: Path) -> None:
     above = next((path for path in (out, *out.parents) if path.exists()), out)
     if above.exists() and not above.is_dir():
         raise OutputFolderError(f"{out}: {above} is a file; give a folder")
+    if above.exists() and not os.access(above, os.W_OK | os.X_OK):
+        raise OutputFolderError(f"{out}: {above} may not be written into; give another folder")
 
 
 def check_evaluation_folder(out: Path) -> None:

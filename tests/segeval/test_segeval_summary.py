@@ -236,6 +236,18 @@ def test_an_output_folder_that_is_a_file_is_refused_before_any_work(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
+def test_an_output_folder_that_is_read_only_is_refused_before_any_work(tmp_path, monkeypatch):
+    folder = tmp_path / "read only"
+    folder.mkdir(mode=0o555)
+    if os.access(folder, os.W_OK):  # root may write anywhere
+        may = os.access
+        monkeypatch.setattr(os, "access", lambda path, mode: path != folder and may(path, mode))
+    for out in (folder, folder / "new" / "one"):
+        with pytest.raises(segeval.OutputFolderError, match="read only may not be written into; give another folder"):
+            segeval.check_output_folder(out)
+    segeval.check_output_folder(tmp_path / "new")
+
+
 @pytest.mark.parametrize("name", ["summary.json", "cases.csv"])
 def test_a_file_of_another_program_is_not_replaced(evaluation, study, name):
     """One of ours is, also alone, as a crash between the two could leave it."""
