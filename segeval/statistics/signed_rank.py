@@ -62,7 +62,7 @@ def signed_rank(differences: ArrayLike, confidence: float = 0.95) -> SignedRank:
     count = int(np.count_nonzero(values))
     zeros = values.size - count
     if count < 2:
-        reason = "no patient differs" if count == 0 else "only one patient differs"
+        reason = "only one patient differs" if count else "no patient differs" if zeros else "no value in both"
         return SignedRank(math.nan, count, zeros, positive - negative, "none", reason)
     if count > EXACT_UP_TO:
         p = min(1.0, 2 * float(one_sided_p(values if positive > negative else -values)))

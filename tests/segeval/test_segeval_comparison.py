@@ -210,6 +210,7 @@ class TestCompare:
     def test_nothing_in_common_but_nan(self):
         row = compare(table([math.nan, 0.5]), table([0.5, math.nan])).rows[0]
         assert (row.pairs, row.patients, row.verdict) == (0, 0, "no difference shown")
+        assert row.reason == "no value in both"
         assert math.isnan(row.difference.mean)
 
     def test_a_mean_that_contradicts_the_ranks_is_no_verdict(self):
