@@ -172,12 +172,14 @@ def _tolerance(words: Sequence[str] | None) -> float | dict[str, float] | None:
     try:
         if len(words) == 1 and "=" not in words[0]:
             return float(words[0])
-        named = (word.rpartition("=") for word in words)
-        return {_name(name): float(text) for name, _, text in named}
+        named = [(_name(name), float(text)) for name, _, text in (word.rpartition("=") for word in words)]
     except ValueError:
         raise ConfigurationError(
             f"--tolerance-mm must be like 2.5, or like liver=3 for every label; received {' '.join(words)}"
         ) from None
+    if len(dict(named)) < len(named):
+        raise ConfigurationError(f"--tolerance-mm names a label twice; received {' '.join(words)}")
+    return dict(named)
 
 
 def _name(text: str) -> str:

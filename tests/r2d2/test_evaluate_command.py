@@ -167,6 +167,7 @@ def test_tables_of_patients_with_faults(said: Said, folders: Path, table: str | 
         (("--label", "organ=one"), "--label must be like"),
         (("--label", "organ=1", "--label", "organ=2"), "names 'organ' twice"),
         (("--tolerance-mm", "organ"), "--tolerance-mm must be like 2.5"),
+        (("--tolerance-mm", "organ=1", "--tolerance-mm", "organ=5"), "--tolerance-mm names a label twice"),
         (("--tolerance-mm", "-1"), "tolerance_mm must be 0 or more"),
         (("--tolerance-mm", "organ=1"), "tolerance_mm must name every label"),
         (("--metric", "dise"), "metrics must be among dice"),
