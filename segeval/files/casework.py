@@ -83,11 +83,14 @@ class CaseOutcome:
         faults: everything wrong with its files, a sentence each.
         scored: index of a slice, None for the whole image, with its scores; nothing where there are faults.
         has_spacing: whether distances are in mm; otherwise in pixels.
+        is_sheared: whether the axes of the reference are not at right angles, which distances and volumes take them to
+            be.
     """
 
     faults: tuple[str, ...]
     scored: tuple[tuple[int | None, CaseEvaluation], ...] = ()
     has_spacing: bool = True
+    is_sheared: bool = False
 
 
 def score_case(task: CaseTask) -> CaseOutcome:
@@ -115,7 +118,7 @@ def score_case(task: CaseTask) -> CaseOutcome:
     if not faults and reference is not None and not task.is_check:
         try:
             scored = tuple(_score_units(reference, prediction, options))
-            return CaseOutcome((), scored, reference.has_spacing)
+            return CaseOutcome((), scored, reference.has_spacing, reference.is_sheared)
         except SegEvalError as error:
             faults = _undeclared(pair, reference, prediction, options) or [str(error)]
     else:

@@ -232,7 +232,7 @@ def _evaluate(
 
     cases: list[EvaluatedCase] = []
     confusions = []
-    without_spacing = 0
+    without_spacing = sheared = 0
     if progress is not None:
         progress("evaluate", 0, len(pairs))
     outcomes = map_in_order(score_case, tasks(), len(pairs), workers)
@@ -242,6 +242,7 @@ def _evaluate(
             cases.append(_evaluated_case(pair, index, result))
             confusions.append(result.confusion)
         without_spacing += not outcome.has_spacing
+        sheared += outcome.is_sheared
         if progress is not None:
             progress("evaluate", done, len(pairs))
     faults += _shared_names(cases)
@@ -254,7 +255,7 @@ def _evaluate(
         conventions=options.conventions,
         ignore_label=options.ignore_label,
         seed=seed,
-        warnings=_warnings(options, len(pairs), without_spacing),
+        warnings=_warnings(options, len(pairs), without_spacing, sheared),
     )
 
 
@@ -281,7 +282,7 @@ def _shared_names(cases: Sequence[EvaluatedCase]) -> list[str]:
     ]
 
 
-def _warnings(options: ScoringOptions, pairs: int, without_spacing: int) -> list[str]:
+def _warnings(options: ScoringOptions, pairs: int, without_spacing: int, sheared: int) -> list[str]:
     warnings = []
     if options.unit == "slice":
         warnings.append(
@@ -292,5 +293,10 @@ def _warnings(options: ScoringOptions, pairs: int, without_spacing: int) -> list
         warnings.append(
             f"{without_spacing} of {pairs} cases are pictures without a pixel size: their distances are in pixels,"
             " not in mm."
+        )
+    if sheared:
+        warnings.append(
+            f"{sheared} of {pairs} cases have axes that are not at right angles (a tilted gantry?): their distances and"
+            " volumes are those of upright voxels of the same edges."
         )
     return warnings

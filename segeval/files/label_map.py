@@ -18,6 +18,9 @@ __all__ = ["SUFFIXES", "LabelMap", "case_id_of", "check_picture_spacing", "corne
 SUFFIXES: tuple[str, ...] = (*nifti.SUFFIXES, *itk.SUFFIXES, *pictures.SUFFIXES)
 """Endings of the names of label maps: NIfTI, NRRD, MetaImage, PNG and TIFF."""
 
+_SHEAR = 1e-3
+"""Cosine of the angle between two axes from which an affine is sheared: 0.06 degrees off, far above rounding."""
+
 _PICTURE_AFFINE = np.array([[0.0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 """Rows run to posterior, columns to the left: as R2D2 writes label maps that it predicted for pictures."""
 
@@ -38,6 +41,12 @@ class LabelMap:
     affine: NDArray[np.float64]
     spacing_mm: tuple[float, ...]
     has_spacing: bool = True
+
+    @property
+    def is_sheared(self) -> bool:
+        """Whether the axes are not at right angles in the world, as a tilted gantry leaves them."""
+        axes = self.affine[:3, : self.array.ndim] / self.spacing_mm
+        return bool(np.abs(axes.T @ axes - np.eye(self.array.ndim)).max() > _SHEAR)
 
 
 def case_id_of(path: Path) -> str | None:

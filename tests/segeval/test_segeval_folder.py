@@ -91,6 +91,23 @@ def test_integers_stored_as_floats_and_trailing_axes_are_read(study, write_label
     assert after.cases[0] == before.cases[0]
 
 
+def test_sheared_volumes_are_warned_of(study, write_label_map):
+    """Each slice lies 0.3 mm beside the one before, as a tilted gantry leaves them; a turned volume is upright."""
+    sheared, turned = np.diag([1.0, 2.0, 3.0, 1.0]), np.diag([1.0, 2.0, 3.0, 1.0])
+    sheared[1, 2] = 0.3
+    cosine, sine = np.cos(0.4), np.sin(0.4)
+    for turn in (
+        [[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]],
+        [[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]],
+    ):
+        turned[:3, :3] = turn @ turned[:3, :3]
+    for name, affine in (("a", sheared), ("b", turned)):
+        for path in files_of(study, name):
+            write_label_map(path, np.asanyarray(nibabel.load(path).dataobj), affine=affine)
+    (warning,) = segeval.evaluate_pairs(pairs_of(study), LABELS).warnings
+    assert warning.startswith("1 of 3 cases have axes that are not at right angles")
+
+
 def test_nearly_equal_affines_are_equal(study, write_label_map):
     """Headers that were written through a quaternion differ in their last digits."""
     path = study / "prediction" / "a.nii.gz"
