@@ -134,8 +134,19 @@ class TrainingStep:
         variables = [variable.value for variable in self._model.trainable_variables]
         with tf.GradientTape() as tape, sample_seeds(seeds), sample_weights(weights):
             loss = self._loss(self._model(images, training=True), classes, weights, inverse_count)
+            loss += self._added_losses(tf.reduce_sum(weights) * inverse_count, loss.dtype)
             scaled = self._optimizer.scale_loss(loss)
         return loss, tape.gradient(scaled, variables)
+
+    def _added_losses(self, share: Any, dtype: Any) -> Any:
+        """Give the part that these samples have in what the network adds to the loss: regularisers, ``add_loss``.
+
+        Keras has these as means over a batch: weighed by its share of the step, they add up to that of the step.
+        """
+        import tensorflow as tf
+
+        added = [tf.cast(tf.reduce_sum(loss), dtype) for loss in self._model.losses]
+        return share * tf.add_n(added) if added else tf.zeros((), dtype)
 
     def _descend(self, gradients: Sequence[Any], loss: Any, votes: Any, learning_rate: Any) -> Any:
         """Sum over the ranks, change the weights, and give the summed loss and votes."""

@@ -159,6 +159,30 @@ def test_a_weight_that_the_loss_does_not_depend_on_is_left_alone_in_parts_too() 
     np.testing.assert_array_equal(model.weights[0].numpy(), before)
 
 
+class Sparse(keras.layers.Layer):
+    """What it lets through costs something: 3 times the mean of its magnitudes."""
+
+    def call(self, maps: tf.Tensor) -> tf.Tensor:
+        self.add_loss(3.0 * keras.ops.mean(keras.ops.abs(maps)))
+        return maps
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_what_a_network_adds_to_the_loss_counts_once(parts: int) -> None:
+    """A rank has 5 of a step's 20 slices, in one part or two (3 + 2): a quarter of what is added for its 5 alone."""
+    inputs, weighed = keras.Input(SHAPE, dtype="float64"), {"kernel_regularizer": keras.regularizers.L2(0.5)}
+    model = keras.Model(inputs, Sparse()(keras.layers.Conv2D(3, 1, use_bias=False, **weighed)(inputs)))
+    given, kernel = batch(5, 3), model.weights[0].numpy()
+    (plain,), loss = by_hand(model, given, rate=RATE / 4)
+    logits = model(given.images).numpy()
+    added = 0.5 * np.sum(kernel**2) + 3 * np.abs(logits).mean()
+    slope = kernel + 3 * np.einsum("nhwi,nhwo->io", given.images, np.sign(logits)) / logits.size
+    _, step = make_step(model, SETTINGS.model_copy(update={"accumulation_steps": parts}))
+    outcome = step(replace(given, global_count=20), learning_rate=RATE, votes=np.zeros(3))
+    assert outcome.loss == pytest.approx((loss + added) / 4, rel=1e-12)
+    assert_weights(model, [plain - RATE / 4 * slope])
+
+
 @pytest.mark.parametrize("parts", [2, 3, 9])
 def test_a_step_in_parts_is_the_whole_step(parts: int) -> None:
     """Five slices in two parts (3 + 2), in three (2 + 2 + 1), and in more parts than slices."""
