@@ -3,12 +3,17 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dist_training.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import keras
 
 __all__ = ["check_sizes", "prediction_network"]
+
+_TELLING = 64
+"""So many numbers lie between 0 and 1 by no chance where each could have either sign, as logits can."""
 
 
 def prediction_network(model: "keras.Model") -> "keras.Model":
@@ -35,16 +40,16 @@ def prediction_network(model: "keras.Model") -> "keras.Model":
 
 
 def check_sizes(model: "keras.Model", sizes: Iterable[tuple[int, int]]) -> None:
-    """Refuse a network that cannot take images of some size, or gives logits of another one, by trying an empty image.
+    """Refuse a network that cannot take images of some size, or gives something else than logits of that size.
 
-    Networks of ours take any; one of the user's own may not.
+    Networks of ours take any size and give logits; one of the user's own may not, which an image of noise shows.
 
     Args:
         model: a network from ``build_network``.
         sizes: heights and widths.
 
     Raises:
-        ConfigurationError: naming the size.
+        ConfigurationError: naming the size, or saying that the network gives probabilities.
 
     >>> from dist_training.architectures import UNetSettings, build_network
     >>> check_sizes(build_network(UNetSettings(base_filters=2), 1, 2), [(37, 50)])
@@ -54,17 +59,29 @@ def check_sizes(model: "keras.Model", sizes: Iterable[tuple[int, int]]) -> None:
     predicting = prediction_network(model)
     channels, outputs = predicting.input_shape[-1], predicting.output_shape[-1]
     for height, width in sorted(set(sizes)):
-        images = keras.ops.zeros((1, height, width, channels), dtype=predicting.inputs[0].dtype)
+        noise = np.random.default_rng(0).normal(size=(1, height, width, channels))
+        images = keras.ops.cast(noise, predicting.inputs[0].dtype)
         try:
-            shape = tuple(keras.ops.shape(predicting(images)))
+            logits = keras.ops.convert_to_numpy(predicting(images))
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise ConfigurationError(
                 f"the network {model.name} cannot take images of {height} x {width} pixels ({reason}); "
                 "pad them inside the network (dist_training.architectures.padding), or prepare another slice size"
             ) from error
-        if shape != (1, height, width, outputs):
+        if logits.shape != (1, height, width, outputs):
             raise ConfigurationError(
                 f"the network {model.name} must give logits {(1, height, width, outputs)} for images of {height} x "
-                f"{width} pixels; received {shape}; pad and crop inside it (dist_training.architectures.padding)"
+                f"{width} pixels; received {logits.shape}; pad and crop inside it (dist_training.architectures.padding)"
             )
+        if _are_probabilities(logits):
+            raise ConfigurationError(
+                f"the network {model.name} must give logits, not probabilities; of an image of noise it makes numbers "
+                "from 0 to 1 only, as a sigmoid or softmax at its end does: leave that to R2D2"
+            )
+
+
+def _are_probabilities(logits: np.ndarray) -> bool:
+    """Tell whether a network's answer (1, H, W, K) to noise lies between 0 and 1 everywhere, and is not constant."""
+    varies = (logits.max(axis=(0, 1, 2)) > logits.min(axis=(0, 1, 2))).any()
+    return bool(logits.size >= _TELLING and varies and logits.min() >= 0 and logits.max() <= 1)

@@ -110,6 +110,37 @@ def coarse_softmax(input_channels, num_outputs):
     coarse = layers.Activation("softmax", name="second")(head(layers.AveragePooling2D(2)(images)))
     return keras.Model(images, [head(images), coarse])
 
+def cropped_sigmoid(input_channels, num_outputs):
+    images = keras.Input((None, None, input_channels))
+    maps = layers.Conv2D(num_outputs, 3, padding="same", activation="sigmoid")(layers.ZeroPadding2D(1)(images))
+    return keras.Model(images, layers.Cropping2D(1)(maps))
+
+def nested_softmax(input_channels, num_outputs):
+    images = keras.Input((None, None, input_channels))
+    inner = keras.Sequential([layers.Conv2D(num_outputs, 1), layers.Softmax()])
+    return keras.Model(images, inner(images))
+
+def softmax_as_a_layer(input_channels, num_outputs):
+    images = keras.Input((None, None, input_channels))
+    return keras.Model(images, layers.Conv2D(num_outputs, 1, activation=layers.Softmax())(images))
+
+def softmax_as_an_operation(input_channels, num_outputs):
+    images = keras.Input((None, None, input_channels))
+    return keras.Model(images, keras.ops.softmax(layers.Conv2D(num_outputs, 1)(images)))
+
+@keras.saving.register_keras_serializable(package="my_networks")
+class Probabilities(Subclass):
+    def call(self, images):
+        return keras.ops.sigmoid(super().call(images))
+
+def subclass_with_a_sigmoid(input_channels, num_outputs):
+    return Probabilities(num_outputs)
+
+def constant_at_first(input_channels, num_outputs):
+    images = keras.Input((None, None, input_channels))
+    start = {"kernel_initializer": "zeros", "bias_initializer": keras.initializers.Constant(0.5)}
+    return keras.Model(images, layers.Conv2D(num_outputs, 1, **start)(images))
+
 def valid_padding(input_channels, num_outputs):
     images = keras.Input((None, None, input_channels))
     return keras.Model(images, layers.Conv2D(num_outputs, 3)(images))
@@ -247,6 +278,29 @@ def test_sizes_that_a_network_cannot_take_are_named():
     check_sizes(model, [(8, 10)])
     with pytest.raises(ConfigurationError, match="cannot take images of 7 x 10 pixels"):
         check_sizes(model, [(8, 10), (7, 10)])
+
+
+@pytest.mark.parametrize(
+    ("name", "num_outputs"),
+    [
+        ("cropped_sigmoid", 1),
+        ("cropped_sigmoid", 3),
+        ("nested_softmax", 3),
+        ("softmax_as_a_layer", 3),
+        ("softmax_as_an_operation", 3),
+        ("subclass_with_a_sigmoid", 1),
+    ],
+)
+def test_probabilities_are_refused_whatever_makes_them(name, num_outputs):
+    with pytest.raises(ConfigurationError, match="must give logits, not probabilities; of an image of noise"):
+        check_sizes(build_network(own(name), 1, num_outputs), [(8, 9)])
+
+
+@pytest.mark.parametrize("name", ["plain", "constant_at_first"])
+@pytest.mark.parametrize("num_outputs", [1, 3])
+def test_logits_are_not_taken_for_probabilities(name, num_outputs):
+    for seed in range(20):
+        check_sizes(build_network(own(name), 1, num_outputs, seed=seed), [(8, 9), (1, 1), (1, 2)])
 
 
 def test_a_batch_normalisation_that_cannot_be_synchronised_is_refused():
