@@ -225,7 +225,7 @@ class Control:
 
     def __init__(self, path: Path | None, *, served: Collection[str] = (), budget: TimeBudget | None = None) -> None:
         self._path, self._budget = path, budget
-        self._seen: tuple[int, int] | None = None
+        self._seen: tuple[int, int, int] | None = None
         self._served = set(served)
         self._voted: Request | None = None
         self._interrupts = 0
@@ -263,10 +263,6 @@ class Control:
             if self._interrupts > 1:
                 raise KeyboardInterrupt
         self.reason = self.reason or f"signal {signal.Signals(number).name}"
-
-    def is_stop_requested(self) -> bool:
-        """Whether this rank has been asked to stop: by a signal, through control.json, or by its clock."""
-        return bool(self.votes()[0])
 
     def votes(self) -> np.ndarray:
         """Give what this rank asks for in the step's exchange; what is voted for once is agreed on in that exchange.
@@ -315,7 +311,7 @@ class Control:
             return None
         try:
             stat = self._path.stat()
-            stamp = (stat.st_mtime_ns, stat.st_ino)
+            stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)  # a file may be read before it is whole
             if stamp == self._seen:
                 return None
             self._seen = stamp

@@ -111,6 +111,15 @@ def test_a_request_written_by_hand_needs_neither_id_nor_reason(path: Path) -> No
     assert agreed(control.votes()) == NOTHING
 
 
+def test_a_request_that_was_read_before_it_was_whole_is_read_again(path: Path) -> None:
+    """A shell empties a file before it writes, and both may fall into one tick of the file system's clock."""
+    control = Control(path)
+    for content, is_served in (("", False), ('{"request": "checkpoint"}', True)):
+        path.write_text(content)
+        os.utime(path, ns=(0, 1))
+        assert agreed(control.votes()).is_checkpoint is is_served
+
+
 def test_a_request_does_not_push_a_waiting_one_aside_but_a_stop_does(path: Path) -> None:
     request_learning_rate(path, 1e-4, "plateau")
     with pytest.raises(ControlError, match="not served yet \\(set_learning_rate\\)"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dist_training.control import Control, request_stop
+from dist_training.control import Control, agreed, request_stop
 from dist_training.events import EventLog, follow_events, read_events
 
 
@@ -60,11 +60,11 @@ def test_following_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_a_request_in_the_control_file_is_seen_once_it_is_there(tmp_path: Path) -> None:
     control = Control(tmp_path / "control.json")
-    assert not control.is_stop_requested()
+    assert not agreed(control.votes()).is_stop
     (tmp_path / "control.json").write_text("{half")
-    assert not control.is_stop_requested()
+    assert not agreed(control.votes()).is_stop
     request_stop(tmp_path / "control.json", "enough")
-    assert control.is_stop_requested()
+    assert agreed(control.votes()).is_stop
     assert control.reason == "enough"
     assert json.loads((tmp_path / "control.json").read_text())["request"] == "stop_early"
 
@@ -73,9 +73,9 @@ def test_signals_are_requests_until_the_handlers_are_restored() -> None:
     control = Control(None)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     with control.signals():
-        assert not control.is_stop_requested()
+        assert not agreed(control.votes()).is_stop
         os.kill(os.getpid(), signal.SIGUSR1)
-        assert control.is_stop_requested()
+        assert agreed(control.votes()).is_stop
         assert control.reason == "signal SIGUSR1"
     assert {number: signal.getsignal(number) for number in before} == before
 
