@@ -13,10 +13,13 @@ from typing import Any, TextIO
 from dist_training.errors import RunFolderError
 from imgmed.storage import NO_LOCKS
 
-__all__ = ["Event", "EventLog", "Listener", "follow_events", "read_events"]
+__all__ = ["Event", "EventLog", "Listener", "follow_events", "is_being_written", "read_events"]
 
 Event = dict[str, Any]
-"""One record: "event" ("state", "step", "epoch", "checkpoint" or "progress"), "time" (seconds since 1970), figures."""
+"""One record: "event" ("state", "step", "epoch", "checkpoint", "control", "transfer", "restart"), "time", figures.
+
+The time is in seconds since 1970.
+"""
 
 Listener = Callable[[Event], None]
 
@@ -81,6 +84,26 @@ def _end_torn_line(path: Path) -> None:
             file.seek(-1, 2)
             if file.read(1) != b"\n":
                 file.write(b"\n")
+
+
+def is_being_written(path: Path) -> bool | None:
+    """Tell whether a process writes events; None where the file system knows no locks, and so cannot say.
+
+    Args:
+        path: an events.jsonl; it may be missing.
+    """
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            return None
+    return False
 
 
 def read_events(path: Path) -> list[Event]:

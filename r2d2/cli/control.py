@@ -49,14 +49,15 @@ def control(
 
 
 def _check_running(folder: RunFolder) -> None:
-    from dist_training.errors import RunFolderError
+    from dist_training.events import is_being_written
     from r2d2.errors import ConfigurationError
 
     if not folder.holds_run():
         raise ConfigurationError(f"{folder.path} holds no run; name the --run-dir of a training that is running")
-    try:
-        folder.check_unused()
-    except RunFolderError:  # its record is being written: it runs
+    is_running = is_being_written(folder.events)
+    if is_running is None:  # no locks there: a run that was killed is not told from one that runs
+        is_running = not folder.exit.exists()
+    if is_running:
         return
     raise ConfigurationError(
         f"the run in {folder.path} is not running (or has not begun yet); start it with: "

@@ -1,5 +1,7 @@
 """r2d2 control: what it writes, and what it refuses."""
 
+import errno
+import fcntl
 import json
 from pathlib import Path
 
@@ -63,3 +65,20 @@ def test_a_run_that_does_not_run_is_not_asked(folder: RunFolder, tmp_path: Path)
     assert "holds no run" in str(done.exception)
     assert not folder.control.exists()
     assert not (tmp_path / "none").exists()
+
+
+def test_where_the_file_system_knows_no_locks_a_run_without_an_end_is_asked(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Lustre is where it is mounted without them."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    EventLog(folder.events).close()
+    done = RUNNER.invoke(app, ["control", str(folder.path), "stop"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(folder.control.read_text())["request"] == "stop_early"
+    folder.write_exit("completed")
+    assert "is not running" in str(RUNNER.invoke(app, ["control", str(folder.path), "stop"]).exception)
