@@ -140,16 +140,14 @@ def _train_all_folds(launched: int | None, asked: _Asked, launching: dict[str, A
         config = begun_configuration(Path(asked.options["run_dir"]))
     with stages() as report:
         found = resolve(config=config, options=asked.options, assignments=asked.settings, progress=report)
+    if found.configuration.fold != asked.options["fold"]:
+        raise ConfigurationError(f"--fold all contradicts fold={found.configuration.fold}; use one of them")
     dataset = dataset_of(found.configuration)
     run_dir = found.configuration.run_dir or free_run_folder(dataset)
-    given = {"--config": config, "--dataset": dataset.folder, **launching}
-    given |= {f"--{name}": asked.options[name] for name in ("workers", "threads")}
-    given |= {"--max-minutes": asked.options["training.max_minutes"]}
-    words = [word for option, value in given.items() if value is not None for word in (option, str(value))]
     train_folds(
         dataset,
         run_dir,
-        [*words, *asked.settings],
+        _told_each_fold(asked, {"--config": config, "--dataset": dataset.folder, **launching}),
         epochs=found.configuration.training.epochs,
         is_resumed=asked.resume,
         on_notice=lambda text: typer.echo(f"\n{text}", err=True),
@@ -159,6 +157,14 @@ def _train_all_folds(launched: int | None, asked: _Asked, launching: dict[str, A
     typer.echo("cross-validation: each case by the network of the fold that held it out", err=True)
     echo_scores(result)
     typer.echo(f"report: {run_dir / 'evaluation' / 'report.html'}", err=True)
+
+
+def _told_each_fold(asked: _Asked, given: dict[str, Any]) -> list[str]:
+    """Give the words that every fold is told, besides those that name it; its run folder is its own."""
+    given = given | {f"--{name}": asked.options[name] for name in ("workers", "threads")}
+    given |= {"--max-minutes": asked.options["training.max_minutes"]}
+    words = [word for option, value in given.items() if value is not None for word in (option, str(value))]
+    return [*words, *(word for word in asked.settings if word.partition("=")[0].strip() != "run_dir")]
 
 
 def run_here(plan: RunPlan, max_restarts: int = 0) -> None:

@@ -48,6 +48,24 @@ def test_resumed_it_goes_on_with_the_dataset_and_the_settings_that_the_first_fol
     assert not (tmp_path / "r2d2-phantom").exists()
 
 
+def test_settings_that_are_each_folds_own_do_not_reach_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is set by key=value overrides options: every fold would be trained in one folder, or be the same."""
+    told: list[Sequence[str]] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(folds, "_run", lambda command: told.append(command) or 7)
+    write_phantom_study(tmp_path / "study", cases=6, shape=(32, 32, 8))
+    prepare_dataset(tmp_path / "study", tmp_path / "dataset", PreparationSettings(folds=2))
+    words = ["train", "--fold", "all", "--dataset", "dataset", "run_dir=cv", "training.epochs=3"]
+    CliRunner().invoke(app, words)
+    assert told[0][-1] == "training.epochs=3"
+    assert "cv/fold-0" in told[0]
+    assert "run_dir=cv" not in told[0]
+    refused = CliRunner().invoke(app, [*words, "fold=1"]).exception
+    assert isinstance(refused, ConfigurationError)
+    assert "--fold all contradicts fold=1" in str(refused)
+    assert len(told) == 1
+
+
 def test_a_fold_that_was_trained_on_what_it_holds_out_is_not_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
