@@ -133,7 +133,8 @@ class _Exchange:
     def __init__(self, communicator: Communicator, reduction: Reduction, compression: Compression, passes: int) -> None:
         self.communicator, self.compression, self.passes = communicator, compression, passes
         self.divisor = communicator.world_size * passes if reduction == "average" else 1
-        # Of TensorFlow, so that Keras neither counts them among the optimizer's variables nor saves them.
+        # By the variable, as those that learn may change. Of TensorFlow, so that Keras neither counts them among the
+        # optimizer's variables nor saves them.
         self._sums: dict[int, Any] = {}
         self._count: Any = None
 
@@ -146,31 +147,31 @@ class _Exchange:
             summed = [None if total is None else total / tf.cast(self.divisor, total.dtype) for total in summed]
         return summed, scalars
 
-    def add(self, gradients: Sequence[Any]) -> Any:
+    def add(self, gradients: Sequence[Any], variables: Sequence[Any]) -> Any:
         """Add up a pass; whether it was the last one of a step, as a boolean tensor."""
         import tensorflow as tf
 
         with tf.init_scope():
             if self._count is None:
                 self._count = tf.Variable(0, dtype=tf.int64, trainable=False)
-            for position, gradient in enumerate(gradients):
-                if gradient is not None and position not in self._sums:
+            for gradient, variable in zip(gradients, variables, strict=True):
+                if gradient is not None and id(variable) not in self._sums:
                     zeros = tf.zeros(gradient.shape, gradient.dtype)
-                    self._sums[position] = tf.Variable(zeros, trainable=False)
-        for position, gradient in enumerate(gradients):
+                    self._sums[id(variable)] = tf.Variable(zeros, trainable=False)
+        for gradient, variable in zip(gradients, variables, strict=True):
             if gradient is not None:
-                self._sums[position].assign_add(gradient)
+                self._sums[id(variable)].assign_add(gradient)
         return tf.equal(self._count.assign_add(1) % self.passes, 0)
 
-    def take(self, gradients: Sequence[Any]) -> list[Any]:
+    def take(self, gradients: Sequence[Any], variables: Sequence[Any]) -> list[Any]:
         """Give what was added up, None where ``gradients`` are, and start again from zero."""
         import tensorflow as tf
 
         taken = []
-        for position, gradient in enumerate(gradients):
-            taken.append(None if gradient is None else tf.identity(self._sums[position]))
+        for gradient, variable in zip(gradients, variables, strict=True):
+            taken.append(None if gradient is None else tf.identity(self._sums[id(variable)]))
             if gradient is not None:
-                self._sums[position].assign(tf.zeros_like(gradient))
+                self._sums[id(variable)].assign(tf.zeros_like(gradient))
         return taken
 
 
@@ -215,10 +216,10 @@ class _Distributed:
                 self.build(variables)  # its variables cannot be made within the branch below
 
         def step() -> Any:
-            self._reduce_and_apply(self._exchange.take(gradients), variables)
+            self._reduce_and_apply(self._exchange.take(gradients, variables), variables)
             return tf.constant(True)
 
-        tf.cond(self._exchange.add(gradients), step, lambda: tf.constant(False))
+        tf.cond(self._exchange.add(gradients, variables), step, lambda: tf.constant(False))
 
     def apply_with_scalars(self, gradients: Sequence[Any], variables: Sequence[Any], scalars: Any) -> Any:
         """Apply gradients, and sum scalars over the ranks in the same exchange.

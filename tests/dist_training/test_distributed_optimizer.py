@@ -97,6 +97,17 @@ def test_passes_are_added_up_and_applied_once(reduction: str, expected: float) -
     assert (float(used), float(unused), int(optimizer.iterations)) == (expected, 5.0, 1)
 
 
+def test_passes_are_added_up_by_variable_where_others_learn_later() -> None:
+    """As where a layer is frozen after the first step: gradients 1 + 3 of the first, then 5 + 7 of the second alone."""
+    frozen, learning = keras.Variable(0.0), keras.Variable([0.0, 0.0])
+    optimizer = DistributedOptimizer(keras.optimizers.SGD(1.0), backward_passes_per_step=2)
+    for gradient in (1.0, 3.0):
+        optimizer.apply([tf.constant(gradient), tf.fill([2], gradient)], [frozen, learning])
+    for gradient in (5.0, 7.0):
+        optimizer.apply([tf.fill([2], gradient)], [learning])
+    assert (float(frozen), learning.numpy().tolist()) == (-2.0, [-8.0, -8.0])
+
+
 def test_scalars_come_back_and_need_an_exchange_in_every_call() -> None:
     variable = keras.Variable(1.0)
     optimizer = DistributedOptimizer(keras.optimizers.SGD(1.0))
