@@ -32,6 +32,7 @@ __all__ = [
     "weighted_means",
 ]
 
+_NO_WEIGHTS = "the model has no weights yet; start it with keras.Input, or call model.build(input_shape)"
 _log = logging.getLogger(__name__)
 
 
@@ -135,6 +136,8 @@ def weighted_means(logs: Sequence[Mapping[str, float]], samples: Sequence[Mappin
 class LearningRateWarmupCallback(keras.callbacks.Callback):
     """Raises the learning rate linearly, step by step, to its full value (Goyal et al. 2017, section 2.2).
 
+    With ``steps_per_execution`` all steps of an execution have the rate of its first.
+
     Args:
         learning_rate: the full value, as scaled for all ranks.
         base: the rate to start from; None: ``learning_rate`` divided by the number of ranks. A tenth of
@@ -161,7 +164,7 @@ class LearningRateWarmupCallback(keras.callbacks.Callback):
             )
         self._peak, self._warmup_epochs, self._steps_per_epoch = learning_rate, warmup_epochs, steps_per_epoch
         self._base = base if base is not None else learning_rate / (communicator or join_job()).world_size
-        self._epoch = 0
+        self._epoch, self._is_rising = 0, False
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Note the epoch."""
@@ -173,7 +176,7 @@ class LearningRateWarmupCallback(keras.callbacks.Callback):
         if not steps:
             raise ConfigurationError("Keras does not know the length of an epoch of this data; pass steps_per_epoch")
         step, warmup_steps = self._epoch * steps + batch, round(self._warmup_epochs * steps)
-        if step <= warmup_steps:
+        if step <= warmup_steps or self._is_rising:  # an execution of several steps may pass over the last one
             self.model.optimizer.learning_rate = learning_rate_at(
                 step,
                 peak=self._peak,
@@ -182,6 +185,7 @@ class LearningRateWarmupCallback(keras.callbacks.Callback):
                 total_steps=warmup_steps + 1,
                 schedule="constant",
             )
+        self._is_rising = step < warmup_steps
 
 
 class CheckpointCallback(keras.callbacks.Callback):
@@ -215,8 +219,11 @@ class CheckpointCallback(keras.callbacks.Callback):
             ``initial_epoch`` for ``fit``: 0, and the model as it was, where there is no checkpoint.
 
         Raises:
+            ConfigurationError: the model has no weights yet.
             CheckpointError: where the file is damaged or of another model.
         """
+        if not model.built:
+            raise ConfigurationError(_NO_WEIGHTS)
         variables, generators = _state(model), _generators(model)
         found: Any = None
         if self._communicator.rank == 0 and self._path.exists():
@@ -330,7 +337,7 @@ def _fault(model: Any) -> str | None:
             "compile it with DistributedOptimizer(...), or load it with dist_training.distributed_optimizer.load_model"
         )
     if not model.built:
-        return "the model has no weights yet; start it with keras.Input, or call model.build(input_shape)"
+        return _NO_WEIGHTS
     if model.jit_compile:
         return "XLA cannot compile Horovod's operations; use compile(jit_compile=False)"
     return None

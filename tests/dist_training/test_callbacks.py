@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dist_training.callbacks import CheckpointCallback, StopCallback
+from dist_training.callbacks import CheckpointCallback, LearningRateWarmupCallback, StopCallback
 from dist_training.distributed_optimizer import DistributedOptimizer
 from dist_training.errors import CheckpointError, ConfigurationError
 
@@ -65,6 +65,31 @@ def test_of_data_of_unknown_length_an_epoch_that_was_cut_short_is_not_written(tm
     fit(3, path, data, [ask, stop])
     assert stop.reason == "rank 0: test"
     assert not path.exists()
+
+
+def test_a_model_without_weights_is_refused_before_its_optimizer_is_spoilt(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile(DistributedOptimizer(keras.optimizers.SGD()), loss="mse", jit_compile=False)
+    with pytest.raises(ConfigurationError, match=r"has no weights yet; start it with keras\.Input"):
+        CheckpointCallback(tmp_path / "last.npz").restore(model)
+
+
+def test_the_warm_up_ends_at_the_full_rate_where_an_execution_passes_over_its_end() -> None:
+    """Of 5 steps, in executions of 4: the rates of steps 0, 4 and 8; then it is left to others."""
+    model, rates = build_model(), []
+    model.compile(model.optimizer, loss="mse", jit_compile=False, steps_per_execution=4)
+
+    def note(batch: int, logs: Any) -> None:
+        rates.append(float(model.optimizer.learning_rate))
+        if len(rates) == 3:
+            model.optimizer.learning_rate = 0.25e-3
+
+    callbacks = [
+        LearningRateWarmupCallback(1e-3, base=1e-4, warmup_epochs=5 / 8),
+        keras.callbacks.LambdaCallback(on_train_batch_end=note),
+    ]
+    model.fit(X, Y, batch_size=1, epochs=2, verbose=0, callbacks=callbacks)
+    np.testing.assert_allclose(rates, [1e-4, 1e-4 + 9e-4 * 4 / 5, 1e-3, 0.25e-3], rtol=1e-6)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
