@@ -118,7 +118,7 @@ def synchronised(model: Any, communicator: Communicator | None = None) -> Any:
         communicator: the ranks; None joins the job that this process was started in.
 
     Returns:
-        A new network with the same weights, not compiled.
+        A new network with the same weights; compile it, for a copy of a compiled one has a plain optimizer.
 
     Raises:
         ConfigurationError: a layer of the user's own makes a batch normalisation within, where none can be put instead.
