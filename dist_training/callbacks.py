@@ -222,8 +222,6 @@ class CheckpointCallback(keras.callbacks.Callback):
             ConfigurationError: the model has no weights yet.
             CheckpointError: where the file is damaged or of another model.
         """
-        if not model.built:
-            raise ConfigurationError(_NO_WEIGHTS)
         variables, generators = _state(model), _generators(model)
         found: Any = None
         if self._communicator.rank == 0 and self._path.exists():
@@ -345,6 +343,8 @@ def _fault(model: Any) -> str | None:
 
 def _state(model: Any) -> list[Any]:
     """Give the variables that a model's training goes on from; builds its optimizer."""
+    if not model.built:  # an optimizer that is built for no variables takes none later
+        raise ConfigurationError(_NO_WEIGHTS)
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     return [*model.weights, *model.optimizer.variables]

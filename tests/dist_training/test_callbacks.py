@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dist_training.callbacks import CheckpointCallback, LearningRateWarmupCallback, StopCallback
+from dist_training.callbacks import BroadcastCallback, CheckpointCallback, LearningRateWarmupCallback, StopCallback
 from dist_training.distributed_optimizer import DistributedOptimizer
 from dist_training.errors import CheckpointError, ConfigurationError
 
@@ -72,6 +72,9 @@ def test_a_model_without_weights_is_refused_before_its_optimizer_is_spoilt(tmp_p
     model.compile(DistributedOptimizer(keras.optimizers.SGD()), loss="mse", jit_compile=False)
     with pytest.raises(ConfigurationError, match=r"has no weights yet; start it with keras\.Input"):
         CheckpointCallback(tmp_path / "last.npz").restore(model)
+    with pytest.raises(ConfigurationError, match="has no weights yet"):
+        model.fit(X, Y, verbose=0, callbacks=[BroadcastCallback()])
+    model.fit(X, Y, verbose=0)
 
 
 def test_the_warm_up_ends_at_the_full_rate_where_an_execution_passes_over_its_end() -> None:
