@@ -18,6 +18,7 @@ from imgmed import AugmentationSettings, PreparedDataset
 __all__ = [
     "check_checkpoint",
     "check_class_weights",
+    "check_epochs",
     "check_normalisation",
     "check_outputs",
     "check_task",
@@ -188,6 +189,25 @@ def check_checkpoint(checkpoint: Checkpoint, network: NetworkSettings, facts: di
         raise CheckpointError(
             f"{checkpoint.path} is a checkpoint of another architecture, dataset or setting: {'; '.join(differences)}; "
             "resume with the settings it was made with, or train anew with another --run-dir"
+        )
+
+
+def check_epochs(checkpoint: Checkpoint, settings: TrainingSettings) -> None:
+    """Refuse to go on with fewer epochs than a run has behind it: it would end at once, as if it had just these.
+
+    Args:
+        checkpoint: what would be resumed.
+        settings: of the run to come.
+
+    Raises:
+        ConfigurationError: saying how many epochs there are.
+    """
+    progress = checkpoint.progress
+    if (progress.epoch, progress.step_in_epoch) > (settings.epochs, 0):
+        began = progress.epoch + (progress.step_in_epoch > 0)
+        raise ConfigurationError(
+            f"training.epochs must be at least {began}, which the run of {checkpoint.path} has begun; "
+            f"received {settings.epochs}; use more, or train anew with another --run-dir"
         )
 
 

@@ -18,6 +18,7 @@ from dist_training.model_card import read_start_card
 from dist_training.plan import (
     check_checkpoint,
     check_class_weights,
+    check_epochs,
     check_normalisation,
     check_outputs,
     check_task,
@@ -191,6 +192,7 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
         if checkpoint is not None:
             facts = run_facts(dataset, settings, configuration.augmentation, configuration.transfer)
             check_checkpoint(checkpoint, network, facts)
+            check_epochs(checkpoint, settings)
     else:
         folder.check_free()
     complete = configuration.model_copy(
