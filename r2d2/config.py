@@ -51,7 +51,9 @@ class Configuration(BaseModel):
     )
     workers: int = Field(default=1, ge=1, description="worker processes; more than 1 needs Horovod")
     hosts: str | None = Field(
-        default=None, description="where the workers run, N on each host (one:2,other:2); null: on this one"
+        default=None,
+        description="where the workers run, N on each host (one:2,other:2), all of them where workers is 1; "
+        "null: on this one",
     )
     preparation: PreparationSettings = Field(default_factory=PreparationSettings, description="scans to slices")
     network: NetworkSettings = Field(default_factory=UNetSettings, description="the network")

@@ -11,7 +11,7 @@ import psutil
 
 from r2d2.errors import LaunchError
 
-__all__ = ["Host", "check_hosts", "parse_hosts"]
+__all__ = ["Host", "check_hosts", "parse_hosts", "placed_workers"]
 
 ANSWER_SECONDS = 5.0
 
@@ -39,7 +39,7 @@ def parse_hosts(text: str) -> tuple[Host, ...]:
         The hosts in order.
 
     Raises:
-        LaunchError: where it is not written so.
+        LaunchError: where it is not written so, or a host is named twice.
 
     >>> [host.workers for host in parse_hosts("one:2,other:4")]
     [2, 4]
@@ -49,8 +49,31 @@ def parse_hosts(text: str) -> tuple[Host, ...]:
         name, _, workers = word.strip().rpartition(":")
         if not name or name.startswith("-") or not workers.isdecimal() or int(workers) < 1:
             raise LaunchError(f"--hosts must be like one:2,other:4 (host:workers); received {word.strip()!r}", 2)
+        if any(name == host.name for host in hosts):  # Horovod would give the same place to two workers
+            raise LaunchError(f"--hosts must name each host once; received {text}; add up the workers of {name}", 2)
         hosts.append(Host(name, int(workers)))
     return tuple(hosts)
+
+
+def placed_workers(text: str, workers: int) -> str:
+    """Say where so many workers run: horovodrun starts as many as its hosts are said to take, whatever ``-np`` says.
+
+    Args:
+        text: see ``parse_hosts``.
+        workers: at most as many as the hosts take; they fill the hosts in order.
+
+    Returns:
+        Hosts that take no more.
+
+    >>> placed_workers("one:2,other:4,third:1", 3)
+    'one:2,other:1'
+    """
+    placed = []
+    for host in parse_hosts(text):
+        here = min(host.workers, workers)
+        workers -= here
+        placed += [f"{host.name}:{here}"] if here else []
+    return ",".join(placed)
 
 
 def check_hosts(text: str, workers: int | None = None) -> int:

@@ -53,16 +53,19 @@ def train(
             _train_all_folds(launched, asked, {"--hosts": hosts, "--max-restarts": max_restarts or None})
             return
     asked = _Asked(config, options, settings or [], resume)
+    if launched is not None and workers not in (None, launched):
+        _refuse_once(f"--workers {workers} contradicts horovodrun's {launched}; leave --workers out")
     if launched is not None and launched > 1:
         if hosts is not None or max_restarts:
             _refuse_once("--hosts and --max-restarts are for 'r2d2 train --workers N', which starts horovodrun itself")
         _train_launched(launched, asked)
         return
     from r2d2.cli.progress import stages
-    from r2d2.hosts import check_hosts
+    from r2d2.hosts import check_hosts, placed_workers
 
     if hosts is not None:
         options["workers"] = check_hosts(hosts, workers)
+        options["hosts"] = placed_workers(hosts, options["workers"])
     with stages() as report:
         plan = _plan(launched, asked, report)
     run_here(plan, max_restarts)
@@ -108,16 +111,21 @@ def _plan(world_size: int | None, asked: _Asked, report: StageReporter) -> RunPl
 
 
 def _with_hosts(configuration: Configuration, options: dict[str, Any], *, is_launched: bool) -> Configuration:
-    """Settle where the workers run: on the hosts of the configuration; where only their number was typed, here."""
-    from r2d2.hosts import check_hosts
+    """Settle where the workers run: on the hosts of the configuration; where only their number was typed, here.
+
+    A single worker, which is the default, stands for as many as the hosts take.
+    """
+    from r2d2.hosts import check_hosts, placed_workers
 
     if options["hosts"] is not None:  # checked before anything else
         return configuration
     if is_launched or options["workers"] is not None:
         return configuration.model_copy(update={"hosts": None})
-    if configuration.hosts is not None:
-        check_hosts(configuration.hosts, configuration.workers)
-    return configuration
+    if configuration.hosts is None:
+        return configuration
+    workers = check_hosts(configuration.hosts, configuration.workers if configuration.workers > 1 else None)
+    placed = placed_workers(configuration.hosts, workers)
+    return configuration.model_copy(update={"workers": workers, "hosts": placed})
 
 
 def _train_all_folds(launched: int | None, asked: _Asked, launching: dict[str, Any]) -> None:
@@ -212,8 +220,6 @@ def _train_launched(world_size: int, asked: _Asked) -> None:
     from r2d2.cli.progress import stages, training_display
     from r2d2.training import agree_on_plan, run_training
 
-    if asked.options["workers"] not in (None, world_size):
-        _refuse_once(f"--workers {asked.options['workers']} contradicts horovodrun's {world_size}; leave --workers out")
     communicator = _join(world_size, _peek_threads(asked))
     answer: RunPlan | int | None = None
     refusal: Exception | None = None

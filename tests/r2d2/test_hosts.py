@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from r2d2.errors import LaunchError
-from r2d2.hosts import Host, check_hosts, parse_hosts
+from r2d2.hosts import Host, check_hosts, parse_hosts, placed_workers
 
 
 def test_hosts_are_read_in_order() -> None:
@@ -21,6 +21,19 @@ def test_what_is_not_written_so_is_refused(text: str) -> None:
     with pytest.raises(LaunchError, match="must be like one:2,other:4") as error:
         parse_hosts(text)
     assert error.value.exit_code == 2
+
+
+def test_a_host_that_is_named_twice_is_refused() -> None:
+    """Horovod starts two workers in the same place, of which one aborts."""
+    with pytest.raises(LaunchError, match="each host once; received one:1,other:2,one:1; add up the workers of one"):
+        parse_hosts("one:1,other:2,one:1")
+
+
+@pytest.mark.parametrize(
+    ("workers", "placed"), [(1, "one:1"), (2, "one:2"), (3, "one:2,other:1"), (5, "one:2,other:3")]
+)
+def test_workers_fill_the_hosts_in_order(workers: int, placed: str) -> None:
+    assert placed_workers("one:2, other:3", workers) == placed
 
 
 def test_this_host_needs_no_ssh() -> None:

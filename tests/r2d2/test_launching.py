@@ -40,6 +40,34 @@ def test_a_single_worker_on_a_named_host_is_started_there(tmp_path: Path, monkey
     assert placed == ["1 -H localhost:1", "3 -H localhost:3", "", ""]
 
 
+def test_as_many_workers_are_started_on_the_hosts_as_were_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """horovodrun fills its hosts, whatever its -np; hosts of a file take all that they can, without a number there."""
+    planned: list[tuple[int, str | None]] = []
+    monkeypatch.setattr(train, "run_here", lambda plan, *_: planned.append((plan.world_size, plan.configuration.hosts)))
+    write_phantom_study(tmp_path / "study", cases=4, shape=(32, 32, 8))
+    dataset = prepare_dataset(tmp_path / "study", tmp_path / "dataset", PreparationSettings())
+    words = ["train", "--dataset", str(dataset.folder), "--run-dir"]
+    hosts = "localhost:2,127.0.0.1:2"
+    for more in (["--hosts", hosts, "--workers", "3"], [f"hosts={hosts}"], [f"hosts={hosts}", "workers=2"]):
+        CliRunner().invoke(app, [*words, str(tmp_path / f"run-{len(planned)}"), *more])
+    CliRunner().invoke(app, ["train", "--run-dir", str(tmp_path / "run-0"), "--resume"])
+    three = (3, "localhost:2,127.0.0.1:1")
+    assert planned == [three, (4, hosts), (2, "localhost:2"), three]
+
+
+@pytest.mark.parametrize("launched", ["1", "2"])
+def test_a_number_of_workers_that_a_launcher_contradicts_is_refused(
+    launched: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOROVOD_SIZE", launched)
+    monkeypatch.setenv("HOROVOD_RANK", "0")
+    refused = CliRunner().invoke(app, ["train", "--workers", "4"])
+    assert refused.exit_code == 2
+    assert f"--workers 4 contradicts horovodrun's {launched}" in refused.stderr
+
+
 def test_a_resumed_job_of_horovodrun_has_the_threads_that_the_run_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
