@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 __all__ = ["check_sizes", "prediction_network"]
 
+_STRENGTHS = (1.0, 1e4)
+"""Logits of the second noise leave 0 to 1 even where none of the first does, as those of a network that hardly tells
+pixels apart yet may not."""
+
 _TELLING = 64
 """So many numbers lie between 0 and 1 by no chance where each could have either sign, as logits can."""
 
@@ -42,7 +46,7 @@ def prediction_network(model: "keras.Model") -> "keras.Model":
 def check_sizes(model: "keras.Model", sizes: Iterable[tuple[int, int]]) -> None:
     """Refuse a network that cannot take images of some size, or gives something else than logits of that size.
 
-    Networks of ours take any size and give logits; one of the user's own may not, which an image of noise shows.
+    Networks of ours take any size and give logits; one of the user's own may not, which images of noise show.
 
     Args:
         model: a network from ``build_network``.
@@ -59,8 +63,8 @@ def check_sizes(model: "keras.Model", sizes: Iterable[tuple[int, int]]) -> None:
     predicting = prediction_network(model)
     channels, outputs = predicting.input_shape[-1], predicting.output_shape[-1]
     for height, width in sorted(set(sizes)):
-        noise = np.random.default_rng(0).normal(size=(1, height, width, channels))
-        images = keras.ops.cast(noise, predicting.inputs[0].dtype)
+        noise = np.random.default_rng(0).normal(size=(height, width, channels))
+        images = keras.ops.cast(np.multiply.outer(_STRENGTHS, noise), predicting.inputs[0].dtype)
         try:
             logits = keras.ops.convert_to_numpy(predicting(images))
         except Exception as error:
@@ -69,19 +73,20 @@ def check_sizes(model: "keras.Model", sizes: Iterable[tuple[int, int]]) -> None:
                 f"the network {model.name} cannot take images of {height} x {width} pixels ({reason}); "
                 "pad them inside the network (dist_training.architectures.padding), or prepare another slice size"
             ) from error
-        if logits.shape != (1, height, width, outputs):
+        if logits.shape[1:] != (height, width, outputs):
             raise ConfigurationError(
-                f"the network {model.name} must give logits {(1, height, width, outputs)} for images of {height} x "
-                f"{width} pixels; received {logits.shape}; pad and crop inside it (dist_training.architectures.padding)"
+                f"the network {model.name} must give logits {(height, width, outputs)} for images of {height} x "
+                f"{width} pixels; received {logits.shape[1:]}; pad and crop inside it "
+                "(dist_training.architectures.padding)"
             )
         if _are_probabilities(logits):
             raise ConfigurationError(
-                f"the network {model.name} must give logits, not probabilities; of an image of noise it makes numbers "
-                "from 0 to 1 only, as a sigmoid or softmax at its end does: leave that to R2D2"
+                f"the network {model.name} must give logits, not probabilities; of noise, faint or strong, it makes "
+                "numbers from 0 to 1 only, as a sigmoid or softmax at its end does: leave that to R2D2"
             )
 
 
 def _are_probabilities(logits: np.ndarray) -> bool:
-    """Tell whether a network's answer (1, H, W, K) to noise lies between 0 and 1 everywhere, and is not constant."""
+    """Tell whether a network's answer (N, H, W, K) to noise lies between 0 and 1 everywhere, and is not constant."""
     varies = (logits.max(axis=(0, 1, 2)) > logits.min(axis=(0, 1, 2))).any()
     return bool(logits.size >= _TELLING and varies and logits.min() >= 0 and logits.max() <= 1)
