@@ -44,7 +44,7 @@ def parse_hosts(text: str) -> tuple[Host, ...]:
     >>> [host.workers for host in parse_hosts("one:2,other:4")]
     [2, 4]
     """
-    hosts = []
+    hosts: list[Host] = []
     for word in text.split(","):
         name, _, workers = word.strip().rpartition(":")
         if not name or name.startswith("-") or not workers.isdecimal() or int(workers) < 1:
