@@ -93,7 +93,8 @@ def read_label_map(path: Path | str, *, spacing_mm: Sequence[float] | None = Non
     if case_id_of(path) is None:
         raise UnreadableLabelMapError(f"{path}: a label map's name must end with one of {', '.join(SUFFIXES)}")
     if not path.is_file():
-        raise UnreadableLabelMapError(f"{path}: no such file")
+        is_link = " (a link to what is not there)" if path.is_symlink() else ""
+        raise UnreadableLabelMapError(f"{path}: no such file{is_link}")
     name = path.name.lower()
     if name.endswith(pictures.SUFFIXES):
         array = pictures.read(path)

@@ -33,20 +33,28 @@ def start(study: Path, out: Path, said: Path) -> subprocess.Popen:
         return subprocess.Popen(command, stderr=stream, start_new_session=True)
 
 
+def count_files(folder: Path) -> int:
+    return sum(len(names) for _, _, names in os.walk(folder))
+
+
+def wait_for_files(folder: Path, number: int, process: subprocess.Popen) -> None:
+    """Wait until there are so many files, or a process ends: a moment in its work, however fast that goes."""
+    while count_files(folder) < number and process.poll() is None:
+        time.sleep(0.001)
+
+
 def test_kills_at_random_moments(tmp_path: Path) -> None:
     study = tmp_path / "study"
     write_phantom_study(study, cases=10, shape=(64, 64, 24))
-    begin = time.monotonic()
     said = tmp_path / "said"
     assert start(study, tmp_path / "a" / "out", said).wait(300) == 0, said.read_text()
-    duration = time.monotonic() - begin
     out = tmp_path / "b" / "out"
     out.parent.mkdir()
-    moments = random.Random(0)
+    moments = sorted(random.Random(0).sample(range(count_files(tmp_path / "a" / "out")), KILLS))
     killed = 0
-    for number in range(KILLS):
+    for number, moment in enumerate(moments):
         process = start(study, out, said)
-        time.sleep(moments.uniform(0.2, 1.0) * duration)
+        wait_for_files(out.with_name(".out.unfinished"), moment, process)
         os.killpg(process.pid, signal.SIGKILL if number % 3 else signal.SIGTERM)
         killed += process.wait(60) != 0
         if out.exists():
@@ -65,9 +73,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     said = tmp_path / "said"
     process = start(study, tmp_path / "out", said)
     unfinished = tmp_path / ".out.unfinished" / "survey"
-    limit = time.monotonic() + 120
-    while not list(unfinished.glob("*.json")) and time.monotonic() < limit:
-        time.sleep(0.02)
+    wait_for_files(unfinished, 1, process)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130, said.read_text()
     assert "the same command goes on" in said.read_text()
