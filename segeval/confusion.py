@@ -170,7 +170,7 @@ def class_sums(matrices: NDArray[Any], out: NDArray[Any] | None = None) -> NDArr
     """
     sums = np.empty((3, *matrices.shape[:-1]), matrices.dtype) if out is None else out
     sums[0] = matrices.diagonal(0, -2, -1)
-    np.add.reduce(matrices, -1, None, sums[1])  # axis, dtype, out: by position, see segeval/formulas.py
+    np.add.reduce(matrices, -1, None, sums[1])  # axis, dtype, out: by position in less time
     np.add.reduce(matrices, -2, None, sums[2])
     return sums
 

@@ -1,12 +1,13 @@
 """Formulas of the overlap metrics, of n_ii, t_i and p_i of Long et al. (2015); 0 / 0 is NaN.
 
-Each metric of a class is a ratio of sums of a few counts, so one product with a table gives them all: on a small image
-a call for each would take longer than to count its voxels. For the same reason sums go by `np.add.reduce`, which
-`.sum()` calls in the end, with its arguments by position: by name they cost half as much again.
+A matrix of few classes is computed with Python's numbers: a call of NumPy takes as long as all arithmetic of a class.
+The ten metrics of 3 classes take 12 µs, where NumPy takes 24 at its best, of 8 classes 24 and 30. Larger matrices and
+stacks, as a bootstrap draws them, are computed with arrays.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,22 +18,13 @@ from segeval.errors import ShapeMismatchError
 
 __all__ = ["IMAGE_METRICS", "of_matrix", "of_stack"]
 
-_N, _T, _P, _ALL, _MIN = np.eye(5)
-"""Of a class: n_ii, t_i, p_i, the voxels of the image, and the smaller of t_i and p_i."""
-
-_RATIOS = {
-    # numerator, denominator, and what divides where that is 0: 0 / it is 0, the worst, or NaN where it is 0 as well
-    "dice": (2 * _N, _T + _P, _T + _P),
-    "volume_similarity": (2 * _MIN, _T + _P, _T + _P),
-    "precision": (_N, _P, _T),
-    "specificity": (_ALL - _T - _P + _N, _ALL - _T, _ALL - _P),
-    "sensitivity": (_N, _T, _P),
-    "jaccard": (_N, _T + _P - _N, _T + _P - _N),
-}
-_TABLE = np.stack([row for column in zip(*_RATIOS.values(), strict=True) for row in column])
+_CLASS_METRICS = ("dice", "volume_similarity", "precision", "specificity", "sensitivity", "jaccard")
 
 IMAGE_METRICS = ("pixel_accuracy", "mean_accuracy", "mean_iou", "frequency_weighted_iou")
 """Metrics of Long et al. (2015): one number an image, the background one of the classes; the others: one a class."""
+
+_METRICS = (*_CLASS_METRICS, *IMAGE_METRICS)
+_FEW_CLASSES = 8
 
 
 def of_matrix(metric: str, confusion: ArrayLike) -> NDArray[np.float64]:
@@ -46,7 +38,7 @@ def of_matrix(metric: str, confusion: ArrayLike) -> NDArray[np.float64]:
 
 
 def of_stack(confusion: ArrayLike) -> dict[str, NDArray[np.float64]]:
-    """Compute all metrics of a stack of matrices (..., num_classes, num_classes), also of weighted sums.
+    """Compute all metrics of a matrix or of a stack (..., num_classes, num_classes), also of weighted sums.
 
     Example:
         >>> of_stack([[[0.5, 0.0], [0.5, 1.0]]])["pixel_accuracy"].tolist()
@@ -60,26 +52,70 @@ def of_stack(confusion: ArrayLike) -> dict[str, NDArray[np.float64]]:
     return _all_metrics(stack)
 
 
-@np.errstate(invalid="ignore")
 def _all_metrics(stack: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    shape = stack.shape[:-1]
-    counts = np.empty((5, *shape))  # float64: exact up to 2^53 voxels
-    both, reference, prediction = class_sums(stack, out=counts[:3])
-    voxels = np.add.reduce(reference, -1)
-    counts[3] = voxels[..., None]
-    np.minimum(reference, prediction, out=counts[4])
-    numerators, denominators, instead = (_TABLE @ counts.reshape(5, -1)).reshape(3, len(_RATIOS), *shape)
-    undefined = denominators == 0
-    # what Long et al. sum over classes: sensitivity and IoU, the two last ratios, of the classes that have them; how
-    # many these are; t_i IoU_i; n_ii
-    terms = np.zeros((6, *shape))
-    occurs = ~undefined[-2:]
-    terms[2:4] = occurs
-    np.divide(numerators[-2:], denominators[-2:], out=terms[:2], where=occurs)
-    np.multiply(reference, terms[1], out=terms[4])
-    terms[5] = both
-    sums = np.add.reduce(terms, -1)
-    np.copyto(denominators, instead, where=undefined)
-    means, shares = sums[:2] / sums[2:4], sums[4:] / voxels
-    images = dict(zip(IMAGE_METRICS, (shares[1], means[0], means[1], shares[0]), strict=True))
-    return dict(zip(_RATIOS, numerators / denominators, strict=True)) | images
+    has_few = stack.ndim == 2 and 0 < len(stack) <= _FEW_CLASSES
+    return _with_numbers(stack) if has_few else _with_arrays(stack)
+
+
+def _class_ratios(n: Any, t: Any, p: Any, voxels: Any) -> tuple[tuple[Any, Any, Any], ...]:
+    """Give the metrics of a class, in the order of _CLASS_METRICS, of numbers or arrays.
+
+    Each is a numerator, a denominator, and what divides where that is 0: 0 / it is 0, the worst, or NaN where it is 0
+    as well.
+    """
+    either, union = t + p, t + p - n
+    return (
+        (2 * n, either, either),
+        (either - abs(t - p), either, either),  # twice the smaller of t and p
+        (n, p, t),
+        (voxels - union, voxels - t, voxels - p),
+        (n, t, p),
+        (n, union, union),
+    )
+
+
+def _with_numbers(matrix: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+    rows = matrix.tolist()
+    references = [sum(row) for row in rows]
+    voxels, correct, weighted = sum(references), 0, 0
+    of_classes, sensitivities, overlaps = [], [], []
+    for place, (t, column) in enumerate(zip(references, zip(*rows, strict=True), strict=True)):
+        n, p = column[place], sum(column)
+        scores = [_ratio(*ratio) for ratio in _class_ratios(n, t, p, voxels)]
+        of_classes.append(scores)
+        correct += n
+        if t:
+            sensitivities.append(scores[-2])
+            weighted += t * scores[-1]
+        if t or p:
+            overlaps.append(scores[-1])
+    of_image = _ratio(correct, voxels), _mean(sensitivities), _mean(overlaps), _ratio(weighted, voxels)
+    return dict(zip(_METRICS, (*np.array(of_classes).T, *np.array(of_image)), strict=True))
+
+
+def _ratio(numerator: float, denominator: float, instead: float = 0) -> float:
+    return numerator / denominator if denominator else 0.0 if instead else math.nan
+
+
+def _mean(values: list[float]) -> float:
+    return _ratio(sum(values), len(values))
+
+
+@np.errstate(invalid="ignore")
+def _with_arrays(stack: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+    n, t, p = class_sums(stack, out=np.empty((3, *stack.shape[:-1])))  # float64: exact up to 2^53 voxels
+    voxels = t.sum(axis=-1)
+    of_classes = [
+        np.where(denominator == 0, 0 / instead, numerator / denominator)
+        for numerator, denominator, instead in _class_ratios(n, t, p, voxels[..., None])
+    ]
+    # where a class has no voxels to be scored by, it counts as 0 in the sums and not in the number
+    has_reference, occurs = t != 0, t + p != 0
+    sensitivities, overlaps = np.where(has_reference, of_classes[-2], 0), np.where(occurs, of_classes[-1], 0)
+    of_image = (
+        n.sum(axis=-1) / voxels,
+        sensitivities.sum(axis=-1) / has_reference.sum(axis=-1),
+        overlaps.sum(axis=-1) / occurs.sum(axis=-1),
+        (t * overlaps).sum(axis=-1) / voxels,
+    )
+    return dict(zip(_METRICS, (*of_classes, *of_image), strict=True))
