@@ -17,7 +17,7 @@ STAMPS := $(VENV)/stamps
 VENV_PYTHON := $(VENV)/bin/python
 PEERS := .venv-peers
 COUNTING := segeval/_counting.abi3.so
-PACKAGES := imgmed segeval dist_training r2d2
+PACKAGES := r2d2_base imgmed segeval dist_training r2d2
 TEST_PROCESSES ?= 2
 PYTEST_ARGS ?=
 

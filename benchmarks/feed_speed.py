@@ -24,8 +24,8 @@ os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", OMP_NUM_THREADS="1", OPENBLAS_NUM_TH
 
 import numpy as np
 
-from dist_training.communicator import SoloCommunicator
-from dist_training.session import configure_devices
+from dist_training.ranks.communicator import SoloCommunicator
+from dist_training.ranks.devices import configure_devices
 from imgmed import AugmentationSettings, PreparationSettings, PreparedDataset, prepare_dataset
 
 AUGMENTATIONS = {
@@ -66,8 +66,8 @@ def main() -> None:
 
 
 def compare(dataset: PreparedDataset, batch: int, rounds: int) -> list[dict[str, Any]]:
-    from dist_training.control import VOTES
-    from dist_training.feed import SliceFeed, epoch_steps
+    from dist_training.inputs.feed import SliceFeed, epoch_steps
+    from dist_training.stopping.control import VOTES
 
     train = dataset.splits.train
     feeds = {
@@ -113,10 +113,10 @@ def seconds_of(work: Callable[[], Any]) -> float:
 def learner_of(dataset: PreparedDataset, feed: Any, batch: int) -> Any:
     """The U-Net with 16 base filters, as a run trains it."""
     from dist_training.architectures import UNetSettings
-    from dist_training.learner import Learner
-    from dist_training.outputs import NetworkOutputs
+    from dist_training.inference.outputs import NetworkOutputs
+    from dist_training.learning.learner import Learner
+    from dist_training.learning.transfer import TransferSettings
     from dist_training.settings import TrainingSettings
-    from dist_training.transfer import TransferSettings
 
     outputs, settings = (
         NetworkOutputs.of_classes(len(dataset.class_values)),

@@ -129,9 +129,9 @@ def learner_of(network: str, communicator: Any, settings: Any, feed: Any) -> Any
     from pydantic import TypeAdapter
 
     from dist_training.architectures import NetworkSettings
-    from dist_training.learner import Learner
-    from dist_training.outputs import NetworkOutputs
-    from dist_training.transfer import TransferSettings
+    from dist_training.inference.outputs import NetworkOutputs
+    from dist_training.learning.learner import Learner
+    from dist_training.learning.transfer import TransferSettings
     from imgmed import AugmentationSettings
 
     architecture = TypeAdapter(NetworkSettings).validate_python(NETWORKS[network])
@@ -165,8 +165,8 @@ def run_ours(
     learner: Any, feed: Any, options: argparse.Namespace, epoch: int, rank: int = 0, world_size: int = 1
 ) -> float:
     """Train for a round as the training run does: permutation, feed, step; give images per second of this rank."""
-    from dist_training.control import VOTES
-    from dist_training.feed import epoch_steps, prefetch
+    from dist_training.inputs.feed import epoch_steps, prefetch
+    from dist_training.stopping.control import VOTES
 
     steps = epoch_steps(
         0, epoch, len(feed), global_batch_size=options.batch * world_size, rank=rank, world_size=world_size
@@ -182,10 +182,10 @@ def against_keras(options: argparse.Namespace) -> None:
     import keras
     import tensorflow as tf
 
-    from dist_training.communicator import SoloCommunicator
-    from dist_training.feed import SliceFeed, Step
+    from dist_training.inputs.feed import SliceFeed, Step
     from dist_training.losses import build_loss
-    from dist_training.session import configure_devices
+    from dist_training.ranks.communicator import SoloCommunicator
+    from dist_training.ranks.devices import configure_devices
     from dist_training.settings import TrainingSettings
 
     configure_devices(SoloCommunicator(), threads=1)
@@ -237,9 +237,9 @@ class Waiting(Copying):
 
 def against_no_communication(options: argparse.Namespace) -> None:
     """Two workers with our reduction against the same two processes without any, round about; and parts of it."""
-    from dist_training.communicator import SoloCommunicator, build_communicator
-    from dist_training.feed import SliceFeed
-    from dist_training.session import configure_devices
+    from dist_training.inputs.feed import SliceFeed
+    from dist_training.ranks.communicator import SoloCommunicator, build_communicator
+    from dist_training.ranks.devices import configure_devices
     from dist_training.settings import TrainingSettings
 
     communicator = build_communicator(2)

@@ -1,38 +1,8 @@
-"""Dist-Training: networks trained by synchronous data-parallel descent, the same on any number of workers."""
+"""Dist-Training: networks trained by synchronous data-parallel descent, the same on any number of workers.
 
-__all__ = [
-    "architectures",
-    "callbacks",
-    "checkpoints",
-    "communicator",
-    "control",
-    "distributed_optimizer",
-    "divergence",
-    "early_stopping",
-    "errors",
-    "events",
-    "feed",
-    "gradients",
-    "handshake",
-    "learner",
-    "losses",
-    "memory",
-    "metrics",
-    "model_card",
-    "optimizers",
-    "outputs",
-    "plan",
-    "run",
-    "run_checkpoints",
-    "run_folder",
-    "schedules",
-    "session",
-    "settings",
-    "step",
-    "synchronised",
-    "tensorboard",
-    "time_budget",
-    "training_run",
-    "transfer",
-    "validation",
-]
+What a Keras training loop of one's own needs is exported here (docs/distributed_keras.md); it is imported on first use.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

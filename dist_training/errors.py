@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from r2d2_base.errors import R2D2Error
+
 __all__ = [
     "CheckpointError",
-    "ConfigurationError",
     "ControlError",
     "DamagedCheckpointError",
     "DistTrainingError",
@@ -22,18 +23,8 @@ __all__ = [
 ]
 
 
-class DistTrainingError(Exception):
-    """Root of this package's errors.
-
-    Attributes:
-        exit_code: what the command line exits with; 2 is a user's mistake.
-    """
-
-    exit_code = 2
-
-
-class ConfigurationError(DistTrainingError, ValueError):
-    """A setting, a name or a combination of them that cannot work."""
+class DistTrainingError(R2D2Error):
+    """Root of this package's errors."""
 
 
 class WeightsError(DistTrainingError, ValueError):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from dist_training.errors import ConfigurationError
+from r2d2_base.errors import ConfigurationError
 
 __all__ = ["LearningRateScaling", "Schedule", "learning_rate_at", "scaled_learning_rate"]
 

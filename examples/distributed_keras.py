@@ -10,17 +10,17 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from dist_training.callbacks import (
+from dist_training import (
     BroadcastCallback,
     CheckpointCallback,
+    DistributedOptimizer,
     LearningRateWarmupCallback,
     MetricReductionCallback,
     StopCallback,
+    SyncBatchNormalisation,
+    configure_devices,
+    join_job,
 )
-from dist_training.communicator import join_job
-from dist_training.distributed_optimizer import DistributedOptimizer
-from dist_training.session import configure_devices
-from dist_training.synchronised import SyncBatchNormalisation
 
 GLOBAL_BATCH = 32
 

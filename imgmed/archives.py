@@ -19,8 +19,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
 from imgmed.errors import SourceNotFoundError, UnreadableFileError, UnsafeArchiveError, UnsupportedFormatError
-from imgmed.progress import Progress, report_progress
-from imgmed.storage import check_free_space, staged_folder
+from r2d2_base.files import check_free_space, staged_folder
+from r2d2_base.progress import Progress, report_progress
 
 __all__ = ["SUFFIXES", "Unpacked", "is_archive", "opened_source", "unpack"]
 
@@ -96,7 +96,7 @@ def unpack(
         UnsafeArchiveError: a member that leaves the folder, or holds more than it declares.
         UnreadableFileError: truncated or damaged.
         NoSpaceError: the members need more than is free; nothing was written.
-        DatasetExistsError: `folder` holds something.
+        OutputExistsError: `folder` holds something.
     """
     archive, folder = Path(archive), Path(folder)
     if not archive.is_file():

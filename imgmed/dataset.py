@@ -21,12 +21,13 @@ from imgmed.errors import (
 from imgmed.formats import write_volume
 from imgmed.intensity import Bounds, IntensityStatistics, Normalisation, NormalisationKind
 from imgmed.labels import class_values
+from imgmed.npy import write_npy
 from imgmed.scan import ScanPreparation
 from imgmed.settings import PreparationSettings
 from imgmed.slices import Affine, SliceGrid
 from imgmed.splits import Fold, Splits
-from imgmed.storage import read_json, write_json, write_npy
 from imgmed.volume import Volume
+from r2d2_base.files import read_json, write_json
 
 __all__ = [
     "SCHEMA_VERSION",

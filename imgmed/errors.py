@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Sequence
+
+from r2d2_base.errors import R2D2Error
 
 __all__ = [
     "AugmentationError",
-    "BusyFolderError",
     "ConversionError",
-    "DatasetExistsError",
     "DuplicateCasesError",
     "ImgMedError",
     "InvalidCasesError",
@@ -17,7 +16,6 @@ __all__ = [
     "InvalidVolumeError",
     "LabelError",
     "LeakError",
-    "NoSpaceError",
     "NotADatasetError",
     "PairMismatchError",
     "PatientKeyError",
@@ -33,14 +31,13 @@ __all__ = [
     "UnreadableFileError",
     "UnsafeArchiveError",
     "UnsupportedFormatError",
-    "WorkerLostError",
 ]
 
 
 MOST_SHOWN = 100
 
 
-class ImgMedError(Exception):
+class ImgMedError(R2D2Error):
     """Root of all errors that ImgMed raises on purpose."""
 
 
@@ -104,10 +101,6 @@ class InvalidCasesError(ImgMedError, ValueError):
         super().__init__(message)
 
 
-class BusyFolderError(ImgMedError, BlockingIOError):
-    """A folder that another process is writing."""
-
-
 class UnknownChannelError(ImgMedError, LookupError):
     """A wanted channel that the study does not have."""
 
@@ -123,10 +116,6 @@ class DuplicateCasesError(ImgMedError, ValueError):
 
 class PatientKeyError(ImgMedError, ValueError):
     """No usable key to hide patients' names with."""
-
-
-class WorkerLostError(ImgMedError, ChildProcessError):
-    """A worker process ended without an answer, most often for want of memory."""
 
 
 class InvalidSplitsError(ImgMedError, ValueError):
@@ -151,10 +140,6 @@ class LeakError(ImgMedError, ValueError):
 
 class TooFewPatientsError(ImgMedError, ValueError):
     """Fewer patients than training, validation and test need."""
-
-
-class DatasetExistsError(ImgMedError, FileExistsError):
-    """The folder to be written exists already and holds something."""
 
 
 class NotADatasetError(ImgMedError, ValueError):
@@ -184,11 +169,3 @@ class ConversionError(ImgMedError, ValueError):
         lines = [f"  {problem}" for problem in self.problems[:MOST_SHOWN]]
         more = len(self.problems) - len(lines)
         super().__init__("\n".join([headline, *lines, *([f"  and {more} more"] if more else [])]))
-
-
-class NoSpaceError(ImgMedError, OSError):
-    """The disk has, or had, too little room; `errno` is ENOSPC."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.errno = errno.ENOSPC

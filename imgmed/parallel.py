@@ -18,8 +18,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
-from imgmed.errors import WorkerLostError
-from imgmed.progress import Progress, report_progress
+from r2d2_base.errors import ProcessLostError
+from r2d2_base.progress import Progress, report_progress
 
 __all__ = ["Outcome", "map_in_order", "map_in_processes", "serve"]
 
@@ -95,7 +95,7 @@ def map_in_order(
         progress: called with (stage, done, total), first with 0.
 
     Raises:
-        WorkerLostError: a worker process was killed.
+        ProcessLostError: a worker process was killed.
         Exception: the first one that a task raised; tasks not begun are left out.
 
     >>> list(map_in_order(abs, [-1, 2]))
@@ -177,7 +177,7 @@ class _Worker:
         self._lock = threading.Lock()
 
     def ask(self, function: Function, task: Any) -> Outcome:
-        """Have one task done; the error is WorkerLostError where the process ended over it."""
+        """Have one task done; the error is ProcessLostError where the process ended over it."""
         try:
             process = self._running()
             if process.stdin is None or process.stdout is None:
@@ -188,7 +188,7 @@ class _Worker:
         except (EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
             if isinstance(error, ValueError) and not self._is_closed:
                 raise  # closing takes the streams away from under a thread that reads them: that alone is expected
-            return Outcome(task, error=WorkerLostError(self._how_it_ended()))
+            return Outcome(task, error=ProcessLostError(self._how_it_ended()))
 
     def close(self) -> None:
         """End the process at once."""

@@ -15,9 +15,9 @@ from scipy.ndimage import gaussian_filter
 
 from imgmed.formats import write_volume
 from imgmed.geometry import Orientation, from_canonical
-from imgmed.progress import Progress, report_progress
-from imgmed.storage import staged_folder, write_json
 from imgmed.volume import Volume
+from r2d2_base.files import staged_folder, write_json
+from r2d2_base.progress import Progress, report_progress
 
 __all__ = ["write_phantom_study"]
 
@@ -51,7 +51,7 @@ def write_phantom_study(
 
     Raises:
         ValueError: too few cases or too small a shape.
-        DatasetExistsError: the folder holds something.
+        OutputExistsError: the folder holds something.
     """
     if cases < 3 or any(size < least for size, least in zip(shape, (32, 32, 8), strict=True)):
         raise ValueError(

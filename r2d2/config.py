@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from dist_training.architectures import NetworkSettings, UNetSettings
+from dist_training.learning.transfer import TransferSettings
 from dist_training.settings import TrainingSettings
-from dist_training.transfer import TransferSettings
 from imgmed import AugmentationSettings, PreparationSettings
 from imgmed.augmentation.settings import PRESETS
 from imgmed.operations import Operation
 from imgmed.selection import SliceSelection
-from r2d2.errors import ConfigurationError
+from r2d2_base.errors import ConfigurationError
 
 __all__ = ["FILE_NAME", "WEIGHT_FILES", "Configuration", "commented_yaml", "configure", "read_layer"]
 

@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
+from r2d2_base.errors import R2D2Error
+
 __all__ = [
-    "ConfigurationError",
     "LaunchError",
-    "OutputExistsError",
     "PredictionError",
-    "R2D2Error",
 ]
-
-
-class R2D2Error(Exception):
-    """Root of this package's errors.
-
-    Attributes:
-        exit_code: what the command line exits with; 2 is a user's mistake.
-    """
-
-    exit_code = 2
-
-
-class ConfigurationError(R2D2Error, ValueError):
-    """A configuration with faults; the message lists them all."""
-
-
-class OutputExistsError(R2D2Error, FileExistsError):
-    """An output folder that already holds something."""
 
 
 class PredictionError(R2D2Error, ValueError):

@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from imgmed.progress import Progress
+from r2d2_base.progress import Progress
 
 if TYPE_CHECKING:
     from imgmed.conversion import ConversionSummary
@@ -259,7 +259,7 @@ def _fault(fault: Any) -> str:
 
 
 def _cores() -> int:
-    from r2d2.machine import read_cgroup_limits, usable_cores
+    from r2d2_base.machine import read_cgroup_limits, usable_cores
 
     return max(1, math.floor(usable_cores(read_cgroup_limits(Path("/")).cores) or 1))
 

@@ -9,7 +9,7 @@ from dist_training.architectures import UNetSettings
 from dist_training.settings import TrainingSettings
 from imgmed import PreparedDataset
 from r2d2.config import Configuration
-from r2d2.machine import Machine, examine_machine, format_bytes
+from r2d2_base.machine import Machine, examine_machine, format_bytes
 
 __all__ = ["Proposal", "balanced_weights", "memory_at_hand", "propose", "propose_here", "training_bytes"]
 

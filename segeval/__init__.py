@@ -9,6 +9,7 @@ Example:
     (0.8, 3.0)
 """
 
+from r2d2_base.errors import ProcessLostError
 from segeval.accumulator import OverlapAccumulator, OverlapResult
 from segeval.confusion import class_counts, confusion_matrix, confusion_of_labels, count_classes
 from segeval.conventions import Conventions, build_conventions, describe_conventions
@@ -25,7 +26,6 @@ from segeval.errors import (
     SegEvalError,
     ShapeMismatchError,
     UnreadableLabelMapError,
-    WorkerLostError,
 )
 from segeval.evaluate import CaseEvaluation, LabelScore, evaluate, evaluate_missing
 from segeval.evaluation import EvaluatedCase, Evaluation, PooledScores
@@ -117,6 +117,7 @@ __all__ = [
     "OverlapResult",
     "PairedDifference",
     "PooledScores",
+    "ProcessLostError",
     "Ranking",
     "RegionCounts",
     "ScoreTable",
@@ -124,7 +125,6 @@ __all__ = [
     "ShapeMismatchError",
     "SurfaceDistances",
     "UnreadableLabelMapError",
-    "WorkerLostError",
     "absolute_volume_difference_ml",
     "assd_mm",
     "build_conventions",

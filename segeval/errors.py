@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from r2d2_base.errors import R2D2Error
+
 __all__ = [
     "ArrayTypeError",
     "ComparisonError",
@@ -17,13 +19,12 @@ __all__ = [
     "SegEvalError",
     "ShapeMismatchError",
     "UnreadableLabelMapError",
-    "WorkerLostError",
 ]
 
 _FAULTS_SHOWN = 100
 
 
-class SegEvalError(Exception):
+class SegEvalError(R2D2Error):
     """Root of all errors raised by SegEval."""
 
 
@@ -49,10 +50,6 @@ class MetricArgumentError(SegEvalError, ValueError):
 
 class UnreadableLabelMapError(SegEvalError, ValueError):
     """A file is not a readable label map."""
-
-
-class WorkerLostError(SegEvalError, RuntimeError):
-    """A worker process ended before its case was done."""
 
 
 class EvaluationInputError(SegEvalError, ValueError):

@@ -17,20 +17,22 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 MAY_IMPORT_OF_OURS = {
-    "imgmed": set(),
-    "segeval": set(),
-    "dist_training": {"imgmed", "segeval"},
-    "r2d2": {"imgmed", "segeval", "dist_training"},
+    "r2d2_base": set(),
+    "imgmed": {"r2d2_base"},
+    "segeval": {"r2d2_base"},
+    "dist_training": {"r2d2_base", "imgmed", "segeval"},
+    "r2d2": {"r2d2_base", "imgmed", "segeval", "dist_training"},
     "web": {"r2d2"},
 }
 MUST_NOT_IMPORT = {
+    "r2d2_base": {"numpy", "scipy", "nibabel", "SimpleITK", "keras", "tensorflow", "horovod", "flask"},
     "imgmed": {"keras", "tensorflow", "horovod", "flask"},
     "segeval": {"keras", "tensorflow", "horovod", "flask"},
     "dist_training": {"flask"},
     "r2d2": {"flask"},
     "web": {"keras", "tensorflow", "horovod"},
 }
-ONLY_IMPORTER_OF_HOROVOD = "dist_training/communicator.py"
+ONLY_IMPORTER_OF_HOROVOD = "dist_training/ranks/communicator.py"
 VAGUE_FILE_NAMES = {"utils.py", "util.py", "helpers.py", "helper.py", "common.py", "misc.py"}
 HEAVY = {"keras", "tensorflow", "horovod"}
 IMPORT_NAMES = {
@@ -109,17 +111,21 @@ def test_imports_follow_the_house_plan(path: Path) -> None:
     [
         ("imgmed/volume.py", "def f():\n    import tensorflow as tf\n", "must not load tensorflow"),
         ("imgmed/volume.py", "from keras import layers\n", "must not load keras"),
-        ("imgmed/formats/nifti.py", "from segeval.overlap import dice\n", "may import none of our"),
-        ("imgmed/formats/nifti.py", "from ...segeval import dice\n", "may import none of our"),
+        ("imgmed/formats/nifti.py", "from segeval.overlap import dice\n", "may import r2d2_base"),
+        ("imgmed/formats/nifti.py", "from ...segeval import dice\n", "may import r2d2_base"),
         ("segeval/overlap.py", "class A:\n    def b(self):\n        import r2d2.cli\n", "received r2d2"),
         (
-            "dist_training/run.py",
+            "dist_training/run/train.py",
             "import importlib\nimportlib.import_module('r2d2.config')\n",
             "received r2d2",
         ),
-        ("dist_training/run.py", "if False:\n    from flask import Flask\n", "must not load flask"),
-        ("dist_training/run.py", "import horovod.tensorflow as hvd\n", "only dist_training/communicator.py"),
-        ("r2d2/doctor.py", "def f():\n    __import__('horovod.tensorflow')\n", "only dist_training/communi"),
+        ("dist_training/run/train.py", "if False:\n    from flask import Flask\n", "must not load flask"),
+        (
+            "dist_training/run/train.py",
+            "import horovod.tensorflow as hvd\n",
+            "only dist_training/ranks/communicator.py",
+        ),
+        ("r2d2/doctor.py", "def f():\n    __import__('horovod.tensorflow')\n", "only dist_training/ranks/"),
         ("r2d2/cli/main.py", "async def f():\n    from web import app\n", "received web"),
         ("web/app.py", "from imgmed import read_volume\n", "received imgmed"),
         ("web/app.py", "import_module('tensorflow')\n", "must not load tensorflow"),
@@ -133,10 +139,10 @@ def test_the_check_catches(path: str, source: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("dist_training/communicator.py", "def f():\n    import horovod.tensorflow as hvd\n"),
-        ("dist_training/feed.py", "from imgmed import PreparedDataset\nimport keras\n"),
+        ("dist_training/ranks/communicator.py", "def f():\n    import horovod.tensorflow as hvd\n"),
+        ("dist_training/inputs/feed.py", "from imgmed import PreparedDataset\nimport keras\n"),
         ("dist_training/architectures/unet.py", "from ..losses import build_loss\nfrom . import fcn\n"),
-        ("r2d2/predict.py", "import segeval\nfrom dist_training import losses\n"),
+        ("r2d2/prediction/predict.py", "import segeval\nfrom dist_training import losses\n"),
         ("imgmed/volume.py", "from . import errors\n# import tensorflow\nNAME = 'tensorflow'\n"),
     ],
 )
@@ -206,6 +212,8 @@ PACKAGE_FILES = [path for path in SOURCES if path.name == "__init__.py"]
 @pytest.mark.parametrize("path", PACKAGE_FILES, ids=relative)
 def test_package_declares_what_it_offers(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
+    if path.with_suffix(".pyi").exists():
+        return  # the stub is the list, see test_what_a_stub_promises_is_there
     offered, bound = declared_all(tree), bound_names(tree)
     if offered is None:
         is_inner_package = path.parent.parent != REPOSITORY
@@ -215,6 +223,18 @@ def test_package_declares_what_it_offers(path: Path) -> None:
     modules = {item.stem for item in path.parent.iterdir()}
     if "__getattr__" not in bound:
         assert set(offered) - bound - modules == set(), "__all__ promises what the package does not have"
+
+
+@pytest.mark.parametrize("path", [path for path in PACKAGE_FILES if path.with_suffix(".pyi").exists()], ids=relative)
+def test_what_a_stub_promises_is_there(path: Path) -> None:
+    """A package whose names are imported on first use lists them in its stub, once."""
+    tree = ast.parse(path.with_suffix(".pyi").read_text(encoding="utf-8"))
+    for node in tree.body:
+        assert isinstance(node, ast.ImportFrom) and node.level == 1 and node.module is not None
+        home = ast.parse((path.parent / f"{node.module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+        for alias in node.names:
+            assert alias.name == alias.asname, "only 'name as name' is exported by a stub"
+            assert alias.name in bound_names(home), f"{node.module} has no {alias.name}"
 
 
 def test_requirements_are_exact_and_stand_once() -> None:

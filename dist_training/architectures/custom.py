@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from dist_training.architectures.settings import CustomSettings
-from dist_training.errors import ConfigurationError
+from r2d2_base.errors import ConfigurationError
 
 __all__ = ["build", "import_module_of", "search_working_folder"]
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from dist_training.errors import ConfigurationError
+from r2d2_base.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import keras

@@ -20,7 +20,8 @@ from dist_training.architectures.settings import (
     ResNetUNetSettings,
     UNetSettings,
 )
-from dist_training.errors import ConfigurationError, WeightsError, WeightsNotFoundError
+from dist_training.errors import WeightsError, WeightsNotFoundError
+from r2d2_base.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import keras

@@ -17,7 +17,7 @@ import numpy as np
 from dist_training.checkpoints.archive import Checkpoint, Snapshot, read_checkpoint
 from dist_training.checkpoints.progress import TrainingProgress
 from dist_training.errors import CheckpointError, DamagedCheckpointError
-from imgmed.storage import no_space_named
+from r2d2_base.files import no_space_named
 
 __all__ = [
     "checkpoint_path",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dist_training.errors import ConfigurationError
+from r2d2_base.errors import ConfigurationError
 
 __all__ = ["CheckpointPolicy", "LastCheckpoint"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from dist_training.divergence import LossWatch
-from dist_training.early_stopping import EarlyStopping
 from dist_training.errors import CheckpointError
+from dist_training.stopping.divergence import LossWatch
+from dist_training.stopping.early_stopping import EarlyStopping
 
 __all__ = ["TrainingProgress"]
 

@@ -20,7 +20,7 @@ from dist_training.checkpoints.folder import (
     write_snapshot,
 )
 from dist_training.checkpoints.progress import TrainingProgress
-from dist_training.errors import ConfigurationError
+from r2d2_base.errors import ConfigurationError
 
 __all__ = ["CheckpointStore"]
 

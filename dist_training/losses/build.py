@@ -7,10 +7,10 @@ from typing import get_args
 
 import numpy as np
 
-from dist_training.communicator import Communicator
-from dist_training.errors import ConfigurationError
 from dist_training.losses.loss import Loss
+from dist_training.ranks.communicator import Communicator
 from dist_training.settings import WHOLE_BATCH_LOSSES, LossName
+from r2d2_base.errors import ConfigurationError
 
 __all__ = ["build_loss"]
 

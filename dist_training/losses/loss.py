@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dist_training.communicator import Communicator
 from dist_training.losses.comparison import Comparison, compare_classes, compare_regions
 from dist_training.losses.overlap import areas, overlap_loss
 from dist_training.losses.pixelwise import pixelwise_loss
 from dist_training.losses.supervision import classes_at, level_weights
+from dist_training.ranks.communicator import Communicator
 
 __all__ = ["Loss"]
 

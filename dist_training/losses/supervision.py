@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dist_training.errors import ConfigurationError
+from r2d2_base.errors import ConfigurationError
 
 __all__ = ["classes_at", "level_weights"]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import keras
 
-from dist_training.errors import ConfigurationError
 from dist_training.optimizers.lamb import Lamb
 from dist_training.optimizers.lars import Lars
 from dist_training.optimizers.per_variable import PerVariable
 from dist_training.settings import TrainingSettings
+from r2d2_base.errors import ConfigurationError
 
 __all__ = ["SGD", "Adam", "AdamW", "build_optimizer"]
 

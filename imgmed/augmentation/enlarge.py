@@ -16,9 +16,9 @@ from imgmed.augmentation.settings import AugmentationSettings
 from imgmed.dataset import Case, map_arrays, write_arrays
 from imgmed.errors import AugmentationError
 from imgmed.intensity import IntensityStatistics
-from imgmed.progress import Progress, report_progress
 from imgmed.splits import Fold, Splits
-from imgmed.storage import check_free_space
+from r2d2_base.files import check_free_space
+from r2d2_base.progress import Progress, report_progress
 
 __all__ = ["PlannedCopy", "enlarge_training", "plan_copies", "write_copy"]
 

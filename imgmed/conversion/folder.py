@@ -12,10 +12,11 @@ from pathlib import Path, PurePosixPath
 from imgmed.conversion.manifest import Manifest, Record, open_manifest
 from imgmed.conversion.pictures import PictureConversion
 from imgmed.conversion.volumes import SliceConversion
-from imgmed.errors import ConversionError, ImgMedError, NoSpaceError, SourceNotFoundError, UnreadableFileError
+from imgmed.errors import ConversionError, SourceNotFoundError, UnreadableFileError
 from imgmed.parallel import map_in_processes
-from imgmed.progress import Progress, report_progress
-from imgmed.storage import sha256_of, write_bytes
+from r2d2_base.errors import NoSpaceError, R2D2Error
+from r2d2_base.files import sha256_of, write_bytes
+from r2d2_base.progress import Progress, report_progress
 
 __all__ = ["Conversion", "ConversionSummary", "convert_folder"]
 
@@ -79,7 +80,7 @@ def convert_folder(
         SourceNotFoundError: no source is there.
         ConversionError: two sources would have pictures of the same name (nothing is written then); or some sources
             cannot be converted (the others are done); all of them are listed.
-        DatasetExistsError: `out` holds other files.
+        OutputExistsError: `out` holds other files.
         NoSpaceError: the disk is full; what is done stays done.
     """
     source, out = Path(source), Path(out)
@@ -208,7 +209,7 @@ def _bytes(path: Path) -> int:
 
 def _problem(job: _Job, error: Exception) -> str:
     """One sentence about a source that cannot be converted; whatever is no fault of the source is raised."""
-    if isinstance(error, NoSpaceError) or not isinstance(error, ImgMedError | MemoryError):
+    if isinstance(error, NoSpaceError) or not isinstance(error, R2D2Error | MemoryError):
         raise error
-    text = str(error) if isinstance(error, ImgMedError) else f"needs too much memory ({error})"
+    text = str(error) if isinstance(error, R2D2Error) else f"needs too much memory ({error})"
     return text if str(job.source) in text else f"{job.source}: {text}"

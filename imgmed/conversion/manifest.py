@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from imgmed.errors import ConversionError, DatasetExistsError, SchemaVersionError
-from imgmed.storage import locked_folder, no_space_named, sha256_of, write_bytes
+from imgmed.errors import ConversionError, SchemaVersionError
+from r2d2_base.errors import OutputExistsError
+from r2d2_base.files import locked_folder, no_space_named, sha256_of, write_bytes
 
 __all__ = ["MANIFEST_NAME", "Manifest", "Record", "open_manifest"]
 
@@ -94,14 +95,14 @@ def open_manifest(folder: Path, settings: Mapping[str, Any], sources: Path) -> I
         sources: folder of the sources.
 
     Raises:
-        DatasetExistsError: the folder holds something else.
+        OutputExistsError: the folder holds something else.
         ConversionError: it was made with other settings or from another folder.
         BusyFolderError: another run is writing it.
         SchemaVersionError: it was made by another version.
     """
     header = {"schema_version": SCHEMA_VERSION, "sources": str(sources.absolute()), "settings": dict(settings)}
     if folder.exists() and not folder.is_dir():
-        raise DatasetExistsError(f"{folder} exists and is no folder; choose another name")
+        raise OutputExistsError(f"{folder} exists and is no folder; choose another name")
     folder.mkdir(parents=True, exist_ok=True)
     with locked_folder(folder, folder, PATIENCE_S) as lock:
         manifest = Manifest(folder, header, _read(folder, header), lock)
@@ -118,7 +119,7 @@ def _read(folder: Path, header: Mapping[str, Any]) -> dict[str, Record]:
     path = folder / MANIFEST_NAME
     if not path.exists():
         if any(not PARTIAL.fullmatch(entry.name) for entry in folder.iterdir()):
-            raise DatasetExistsError(
+            raise OutputExistsError(
                 f"{folder} holds files that no conversion wrote; choose another folder, or an empty one"
             )
         return {}

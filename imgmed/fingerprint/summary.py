@@ -14,7 +14,7 @@ from imgmed.errors import NotADatasetError
 from imgmed.fingerprint.measures import CaseMeasures
 from imgmed.fingerprint.oddities import FEWEST_CASES, OUTSIDE, Oddity, find_oddities
 from imgmed.splits import Splits
-from imgmed.storage import read_json, write_json
+from r2d2_base.files import read_json, write_json
 
 __all__ = [
     "FILE_NAME",

@@ -17,8 +17,8 @@ import numpy as np
 
 from imgmed.errors import InvalidVolumeError, UnreadableFileError, UnsupportedFormatError
 from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, VolumeHeader, check_size, damaged, stored_bytes
-from imgmed.storage import check_free_space, no_space_named
 from imgmed.volume import Volume, storable
+from r2d2_base.files import check_free_space, no_space_named
 
 if TYPE_CHECKING:
     import SimpleITK

@@ -20,8 +20,8 @@ from nibabel.wrapstruct import WrapStructError
 from imgmed.errors import InvalidVolumeError, UnreadableFileError
 from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, VolumeHeader, check_size, damaged
 from imgmed.formats.quiet import quiet
-from imgmed.storage import write_bytes
 from imgmed.volume import Volume, storable
+from r2d2_base.files import write_bytes
 
 __all__ = ["SUFFIXES", "read", "read_header", "write"]
 

@@ -17,11 +17,11 @@ from imgmed.parallel import map_in_order
 from imgmed.preparation.labelling import Labelling
 from imgmed.preparation.reading import ReadingRules, read_case_image, read_case_label
 from imgmed.preparation.survey import SurveyedCase, SurveyRecord
-from imgmed.progress import Progress
 from imgmed.scan import ScanPreparation, prepare_case
 from imgmed.selection import SliceSelection, select_slices
-from imgmed.storage import read_json, write_bytes
 from imgmed.volume import Volume
+from r2d2_base.files import read_json, write_bytes
+from r2d2_base.progress import Progress
 
 __all__ = ["JOURNAL", "CaseRules", "labelled_slices", "write_cases", "write_entry"]
 

@@ -8,9 +8,9 @@ from imgmed.preparation.intake import Intake
 from imgmed.preparation.labelling import Labelling
 from imgmed.preparation.reading import read_case_image, read_case_label
 from imgmed.preparation.survey import SurveyedCase
-from imgmed.progress import Progress, report_progress
 from imgmed.splits.duplicates import Duplicate, confirm, describe, is_same_label_map, nominate
 from imgmed.volume import Volume
+from r2d2_base.progress import Progress, report_progress
 
 __all__ = ["describe_duplicates", "find_duplicates"]
 

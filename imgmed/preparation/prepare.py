@@ -27,7 +27,7 @@ from imgmed.dataset import (
     case_files,
     write_description,
 )
-from imgmed.errors import DatasetExistsError, DuplicateCasesError, InvalidCasesError, LeakError, SourceNotFoundError
+from imgmed.errors import DuplicateCasesError, InvalidCasesError, LeakError, SourceNotFoundError
 from imgmed.fingerprint import build_fingerprint, write_fingerprint
 from imgmed.intensity import Normalisation
 from imgmed.labels import label_dtype
@@ -39,13 +39,14 @@ from imgmed.preparation.patients import join_patients
 from imgmed.preparation.plan import Plan, derive_plan
 from imgmed.preparation.survey import SURVEY, SurveyedCase, is_surveyed, survey_study
 from imgmed.privacy import Pseudonyms, read_patient_key
-from imgmed.progress import Progress
 from imgmed.scan import ScanPreparation, grid_for
 from imgmed.settings import PreparationSettings
 from imgmed.splits import Splits, extend_splits, fixed_splits, read_splits
 from imgmed.splits.duplicates import Duplicate
 from imgmed.splits.given import PARTS, parse_splits
-from imgmed.storage import check_free_space, remove_unfinished, resumable_folder
+from r2d2_base.errors import OutputExistsError
+from r2d2_base.files import check_free_space, remove_unfinished, resumable_folder
+from r2d2_base.progress import Progress
 
 __all__ = ["is_up_to_date", "prepare_dataset"]
 
@@ -116,7 +117,7 @@ def _check_places(source: Path, out: Path, settings: PreparationSettings) -> Non
     if not source.exists():
         raise SourceNotFoundError(f"source {source} does not exist; name the folder or archive that holds the study")
     if out.resolve().is_relative_to(source.resolve()):
-        raise DatasetExistsError(f"{out} lies in the source {source}, which it would become a part of; choose another")
+        raise OutputExistsError(f"{out} lies in the source {source}, which it would become a part of; choose another")
     if settings.splits is not None and not settings.splits.is_file():
         raise SourceNotFoundError(f"splits file {settings.splits} does not exist")
 
@@ -132,7 +133,7 @@ def _previous(
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     if not out.is_dir() or not (out / "dataset.json").is_file():
-        raise DatasetExistsError(
+        raise OutputExistsError(
             f"{out} exists and is no prepared dataset; choose another folder, or remove it if it is no longer needed"
         )
     dataset = PreparedDataset.read(out)
@@ -144,7 +145,7 @@ def _previous(
     if not any(theirs.source_digest.startswith(one) for one in _path_digests(source, key_file)):
         changed.append(f"the source was {theirs.source_root}, or the key of the pseudonyms was another")
     if changed:
-        raise DatasetExistsError(
+        raise OutputExistsError(
             f"{out} was prepared otherwise ({'; '.join(changed)}); choose another folder, or remove it"
         )
     return dataset

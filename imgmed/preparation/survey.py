@@ -19,17 +19,18 @@ from imgmed.errors import ImgMedError
 from imgmed.fingerprint.measures import CaseMeasures, labelled_box, measure_case
 from imgmed.formats import read_header
 from imgmed.labels import check_declared, count_labels, labels_from_values, number_segments
+from imgmed.npy import write_npy
 from imgmed.parallel import map_in_order
 from imgmed.preparation.intake import Intake
 from imgmed.preparation.reading import CaseLabel, ReadingRules, read_case_image, read_case_label
 from imgmed.privacy import Pseudonyms, Redaction
 from imgmed.privacy.identities import identities_of_case, values_to_hide
-from imgmed.progress import Progress
 from imgmed.slices import Affine
 from imgmed.splits.duplicates import Signature, signature_of
-from imgmed.storage import read_json, sha256_of, write_bytes, write_npy
 from imgmed.study import CaseSource, VolumeSource
 from imgmed.volume import Volume
+from r2d2_base.files import read_json, sha256_of, write_bytes
+from r2d2_base.progress import Progress
 
 __all__ = ["SURVEY", "SurveyRecord", "SurveyedCase", "is_surveyed", "name_problems", "survey_study"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from imgmed.errors import SourceLayoutError
 from imgmed.recipes.tree import Tree
-from imgmed.storage import read_json
+from r2d2_base.files import read_json
 
 __all__ = ["INDEX", "channel_names", "has_index", "outside_problem", "read_index", "within"]
 

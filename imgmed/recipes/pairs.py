@@ -15,8 +15,8 @@ from imgmed.recipes.layout import BY_CONTENT, BY_FOLDERS, Recipe, Request
 from imgmed.recipes.matching import match_in_folder
 from imgmed.recipes.names import SPLITS, channel_number, split_of
 from imgmed.recipes.tree import Tree
-from imgmed.storage import read_json
 from imgmed.study import CaseSource, Study, VolumeSource, duplicate_problems
+from r2d2_base.files import read_json
 
 __all__ = ["RECIPES", "folder_pairs", "label_names", "pair_folders"]
 

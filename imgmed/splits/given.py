@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imgmed.errors import InvalidSplitsError, SourceNotFoundError
-from imgmed.storage import read_json
+from r2d2_base.files import read_json
 
 __all__ = ["PARTS", "parse_splits"]
 

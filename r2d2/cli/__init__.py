@@ -7,15 +7,9 @@ import sys
 import typer
 
 from r2d2.cli import compare, control, convert, demo, doctor, evaluate, init, inspect, predict, prepare, report, train
+from r2d2_base.errors import R2D2Error
 
 __all__ = ["app", "main"]
-
-_ROOTS = (
-    ("imgmed.errors", "ImgMedError"),
-    ("segeval.errors", "SegEvalError"),
-    ("dist_training.errors", "DistTrainingError"),
-    ("r2d2.errors", "R2D2Error"),
-)
 
 app = typer.Typer(
     name="r2d2",
@@ -75,8 +69,7 @@ def main() -> None:
 
 def _line_of(error: Exception) -> str | None:
     """Say a user's mistake in its own words; None for a fault of ours, which keeps its traceback."""
-    roots = (getattr(sys.modules.get(module), name, None) for module, name in _ROOTS)
-    if any(root is not None and isinstance(error, root) for root in roots):
+    if isinstance(error, R2D2Error):
         return str(error)
     is_about_a_file = isinstance(error, OSError) and error.filename is not None
     if is_about_a_file and isinstance(

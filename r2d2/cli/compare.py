@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from r2d2.comparison import ModelComparison
+    from r2d2.tasks.comparison import ModelComparison
     from segeval import Comparison, MeanScore, PairedDifference, Ranking
 
 __all__ = ["OnUnmatchedName", "SchemeName", "compare", "echo_comparison"]
@@ -56,7 +56,7 @@ def compare(
 
     Example: r2d2 compare work/evaluation work/evaluation_of_another --metric dice --out work/comparison
     """
-    from r2d2.comparison import compare_evaluations, write_comparison
+    from r2d2.tasks.comparison import compare_evaluations, write_comparison
     from segeval import check_output_folder
 
     if out is not None:

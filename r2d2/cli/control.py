@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from dist_training.run_folder import RunFolder
+    from dist_training.record.run_folder import RunFolder
 
 __all__ = ["control"]
 
@@ -25,9 +25,9 @@ def control(
 
     All its workers do so after the same step, and the run's record says when; a resumed run repeats a changed rate.
     """
-    from dist_training.control import request_checkpoint, request_learning_rate, request_stop
-    from dist_training.run_folder import RunFolder
-    from r2d2.errors import ConfigurationError
+    from dist_training.record.run_folder import RunFolder
+    from dist_training.stopping.control import request_checkpoint, request_learning_rate, request_stop
+    from r2d2_base.errors import ConfigurationError
 
     rate = None
     if request.startswith(_RATE):
@@ -49,8 +49,8 @@ def control(
 
 
 def _check_running(folder: RunFolder) -> None:
-    from dist_training.events import is_being_written
-    from r2d2.errors import ConfigurationError
+    from dist_training.record.events import is_being_written
+    from r2d2_base.errors import ConfigurationError
 
     if not folder.holds_run():
         raise ConfigurationError(f"{folder.path} holds no run; name the --run-dir of a training that is running")

@@ -25,14 +25,14 @@ def demo(
     """
     quiet_tensorflow(False)
     from imgmed import PreparedDataset
-    from imgmed.storage import check_absent
     from r2d2.cli.progress import stages
     from r2d2.cli.scores import echo_scores
     from r2d2.cli.train import run_here
-    from r2d2.evaluation import evaluate_dataset
-    from r2d2.preparing import phantom_dataset
-    from r2d2.reporting import report_on_dataset
-    from r2d2.training import open_run, plan_run, resolve
+    from r2d2.tasks.evaluation import evaluate_dataset
+    from r2d2.tasks.preparation import phantom_dataset
+    from r2d2.tasks.reporting import report_on_dataset
+    from r2d2.tasks.training import open_run, plan_run, resolve
+    from r2d2_base.files import check_absent
 
     started = time.monotonic()
     folder = out if out is not None else _next_free("r2d2-demo")
@@ -49,7 +49,7 @@ def demo(
     open_run(plan)
     run_here(plan)
     _head(3, "predict: volumes that the network has not seen")
-    from r2d2.predict import predict_dataset
+    from r2d2.prediction.predict import predict_dataset
 
     with stages() as reporter:
         predict_dataset(run, dataset, dataset.splits.test, predictions, reporter)

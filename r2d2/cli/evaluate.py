@@ -24,7 +24,7 @@ class EvaluateCommand(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Give the parameters, explained."""
-        from r2d2.evaluation import EvaluationSettings
+        from r2d2.tasks.evaluation import EvaluationSettings
         from segeval import Conventions
 
         fields = {**EvaluationSettings.model_fields, **Conventions.model_fields}
@@ -69,14 +69,14 @@ def evaluate(
     from imgmed import PreparedDataset
     from r2d2.cli.progress import stages
     from r2d2.cli.scores import echo_scores
-    from r2d2.evaluation import (
+    from r2d2.tasks.evaluation import (
         REPORT,
         build_evaluation_settings,
         evaluate_dataset,
         evaluate_prediction_folder,
         read_patients,
     )
-    from r2d2.reporting import find_images, report_on_dataset, report_on_evaluation
+    from r2d2.tasks.reporting import find_images, report_on_dataset, report_on_evaluation
 
     if (dataset is None) == (reference is None):
         raise typer.BadParameter("give either --dataset (with --split) or --reference, to say what to compare with")
@@ -135,7 +135,7 @@ def _given(choices: dict[str, Any]) -> dict[str, Any]:
 
 def _labels(words: Sequence[str] | None) -> dict[str, int | tuple[int, ...]] | None:
     """Read labels and regions from NAME=1 and NAME=1,2."""
-    from r2d2.errors import ConfigurationError
+    from r2d2_base.errors import ConfigurationError
 
     labels: dict[str, int | tuple[int, ...]] = {}
     for word in words or ():
@@ -165,7 +165,7 @@ def _metrics(names: Sequence[str] | None, with_lesions: bool) -> tuple[str, ...]
 
 def _tolerance(words: Sequence[str] | None) -> float | dict[str, float] | None:
     """Read one tolerance for all labels, or one for each name."""
-    from r2d2.errors import ConfigurationError
+    from r2d2_base.errors import ConfigurationError
 
     if not words:
         return None

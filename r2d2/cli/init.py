@@ -18,10 +18,10 @@ def init(
     Example: r2d2 init --dataset work/hippocampus
     """
     from imgmed import PreparedDataset
-    from imgmed.storage import write_bytes
     from r2d2.config import Configuration, commented_yaml
-    from r2d2.errors import OutputExistsError
     from r2d2.proposal import propose_here
+    from r2d2_base.errors import OutputExistsError
+    from r2d2_base.files import write_bytes
 
     if out.exists():
         raise OutputExistsError(f"{out} already exists; edit it, or give another --out")

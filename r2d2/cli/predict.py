@@ -35,12 +35,12 @@ def predict(
     """
     quiet_tensorflow(verbose)
     from imgmed import PreparedDataset
-    from imgmed.storage import check_absent
     from r2d2.cli.progress import stages
     from r2d2.errors import PredictionError
-    from r2d2.evaluation import split_case_ids
-    from r2d2.predict import predict_dataset, predict_scans
+    from r2d2.prediction.predict import predict_dataset, predict_scans
     from r2d2.report.formatting import plural
+    from r2d2.tasks.evaluation import split_case_ids
+    from r2d2_base.files import check_absent
 
     scans = [*(inputs or []), *(files or [])]
     if (dataset is None) == (not scans):

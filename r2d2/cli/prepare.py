@@ -38,11 +38,11 @@ def prepare(
     from r2d2.cli.environment import patient_key_file
     from r2d2.cli.progress import stages
     from r2d2.config import configure
-    from r2d2.errors import ConfigurationError
-    from r2d2.machine import whole_cores
-    from r2d2.preparing import prepare as prepare_study
-    from r2d2.preparing import preset_layer
-    from r2d2.training import find_layer
+    from r2d2.tasks.preparation import prepare as prepare_study
+    from r2d2.tasks.preparation import preset_layer
+    from r2d2.tasks.training import find_layer
+    from r2d2_base.errors import ConfigurationError
+    from r2d2_base.machine import whole_cores
 
     ours = ("preparation.", "augmentation.", "augmentation=")
     foreign = [word for word in settings or [] if not word.startswith(ours)]

@@ -23,11 +23,11 @@ def report(
     --out work/report.html
     """
     from imgmed import PreparedDataset
-    from r2d2.errors import ConfigurationError
-    from r2d2.evaluation import REPORT
     from r2d2.proposal import propose_here
     from r2d2.report import build_dataset_report
-    from r2d2.reporting import report_on_dataset, report_on_evaluation
+    from r2d2.tasks.evaluation import REPORT
+    from r2d2.tasks.reporting import report_on_dataset, report_on_evaluation
+    from r2d2_base.errors import ConfigurationError
 
     if evaluation is None:
         if any(path is not None for path in (run_dir, prediction, images)):

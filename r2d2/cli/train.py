@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from dist_training.communicator import launched_rank, launched_world_size
+from dist_training.ranks.communicator import launched_rank, launched_world_size
 from r2d2.cli.environment import quiet_tensorflow
+from r2d2_base.errors import R2D2Error
 
 if TYPE_CHECKING:
-    from dist_training.communicator import Communicator
+    from dist_training.ranks.communicator import Communicator
     from r2d2.cli.progress import StageReporter
     from r2d2.config import Configuration
-    from r2d2.training import RunPlan
+    from r2d2.tasks.training import RunPlan
 
 __all__ = ["train", "worker"]
 
@@ -45,7 +46,7 @@ def train(
     options |= {"hosts": hosts, "threads": threads, "training.max_minutes": max_minutes}
     launched = launched_world_size()
     if fold is not None:
-        from r2d2.folds import fold_number
+        from r2d2.tasks.cross_validation import fold_number
 
         options["fold"] = fold_number(fold)
         if options["fold"] is None:
@@ -61,7 +62,7 @@ def train(
         _train_launched(launched, asked)
         return
     from r2d2.cli.progress import stages
-    from r2d2.hosts import check_hosts, placed_workers
+    from r2d2.launching.hosts import check_hosts, placed_workers
 
     if hosts is not None:
         options["workers"] = check_hosts(hosts, workers)
@@ -87,10 +88,10 @@ def _text(path: Path | None) -> str | None:
 
 def _plan(world_size: int | None, asked: _Asked, report: StageReporter) -> RunPlan:
     """Check everything; on success the run folder exists."""
-    from dist_training.run_folder import RunFolder
-    from r2d2.errors import ConfigurationError
-    from r2d2.preparing import PHANTOM_FOLDER
-    from r2d2.training import open_run, plan_run, remarks, resolve
+    from dist_training.record.run_folder import RunFolder
+    from r2d2.tasks.preparation import PHANTOM_FOLDER
+    from r2d2.tasks.training import open_run, plan_run, remarks, resolve
+    from r2d2_base.errors import ConfigurationError
 
     config = asked.config
     if asked.resume:
@@ -115,7 +116,7 @@ def _with_hosts(configuration: Configuration, options: dict[str, Any], *, is_lau
 
     A single worker, which is the default, stands for as many as the hosts take.
     """
-    from r2d2.hosts import check_hosts, placed_workers
+    from r2d2.launching.hosts import check_hosts, placed_workers
 
     if options["hosts"] is not None:  # checked before anything else
         return configuration
@@ -132,9 +133,9 @@ def _train_all_folds(launched: int | None, asked: _Asked, launching: dict[str, A
     """Train every fold in a process of its own, then evaluate them together."""
     from r2d2.cli.progress import stages
     from r2d2.cli.scores import echo_scores
-    from r2d2.errors import ConfigurationError
-    from r2d2.folds import begun_configuration, cross_validate, train_folds
-    from r2d2.training import dataset_of, free_run_folder, resolve
+    from r2d2.tasks.cross_validation import begun_configuration, cross_validate, train_folds
+    from r2d2.tasks.training import dataset_of, free_run_folder, resolve
+    from r2d2_base.errors import ConfigurationError
 
     if launched is not None:
         raise ConfigurationError(
@@ -178,8 +179,8 @@ def _told_each_fold(asked: _Asked, given: dict[str, Any]) -> list[str]:
 def run_here(plan: RunPlan, max_restarts: int = 0) -> None:
     """Run a plan from this terminal, in this process or in workers of our own, and say how it ended."""
     from r2d2.cli.progress import training_display
-    from r2d2.launcher import INTERRUPTED, launch
-    from r2d2.training import run_training
+    from r2d2.launching.horovodrun import INTERRUPTED, launch
+    from r2d2.tasks.training import run_training
 
     with training_display() as display:
         if plan.world_size > 1 or plan.configuration.hosts is not None or max_restarts:
@@ -204,9 +205,9 @@ def _say_end(plan: RunPlan, state: str, reason: str | None, dice: float | None) 
 
 def _join(world_size: int, threads: int | None) -> Communicator:
     """Join the job, with this worker's device and threads set before anything is exchanged."""
-    from dist_training.communicator import build_communicator
-    from dist_training.session import configure_devices
-    from r2d2.machine import examine_machine
+    from dist_training.ranks.communicator import build_communicator
+    from dist_training.ranks.devices import configure_devices
+    from r2d2_base.machine import examine_machine
 
     communicator = build_communicator(world_size)
     cores = examine_machine(Path.cwd()).cores_usable
@@ -218,7 +219,7 @@ def _train_launched(world_size: int, asked: _Asked) -> None:
     """Be one rank of a horovodrun that the user typed: rank 0 checks and speaks for all."""
     from dist_training.errors import WorkerLostError
     from r2d2.cli.progress import stages, training_display
-    from r2d2.training import agree_on_plan, run_training
+    from r2d2.tasks.training import agree_on_plan, run_training
 
     communicator = _join(world_size, _peek_threads(asked))
     answer: RunPlan | int | None = None
@@ -245,23 +246,16 @@ def _train_launched(world_size: int, asked: _Asked) -> None:
         run_training(plan, communicator)
     except WorkerLostError as error:
         _speak_for_rank_0(plan, communicator.rank, error)
-    except _our_errors() as error:
-        raise typer.Exit(getattr(error, "exit_code", 2)) from None
-
-
-def _our_errors() -> tuple[type[Exception], ...]:
-    from dist_training.errors import DistTrainingError
-    from imgmed import ImgMedError
-
-    return DistTrainingError, ImgMedError
+    except R2D2Error as error:
+        raise typer.Exit(error.exit_code) from None
 
 
 def _peek_threads(asked: _Asked) -> int | None:
     """Read the threads a worker gets, before the ranks can exchange anything; faults are for rank 0 to report."""
-    from dist_training.run_folder import RunFolder
+    from dist_training.record.run_folder import RunFolder
     from r2d2.config import configure
-    from r2d2.errors import ConfigurationError
-    from r2d2.training import find_layer
+    from r2d2.tasks.training import find_layer
+    from r2d2_base.errors import ConfigurationError
 
     try:
         run_dir = asked.options["run_dir"] if asked.resume and asked.config is None else None
@@ -292,9 +286,8 @@ def worker(run_dir: Path, resume: bool = typer.Option(False, "--resume")) -> Non
     """Be one worker of the job that ``r2d2 train`` started; the run folder is ready."""
     quiet_tensorflow(False)
     from dist_training.errors import WorkerLostError
-    from r2d2.errors import R2D2Error
-    from r2d2.launcher import WORKER_LOST
-    from r2d2.training import agree_on_plan, plan_of_run, run_training
+    from r2d2.launching.horovodrun import WORKER_LOST
+    from r2d2.tasks.training import agree_on_plan, plan_of_run, run_training
 
     world_size, threads = launched_world_size() or 1, None
     with suppress(R2D2Error):  # told to all workers once they can talk
@@ -305,5 +298,5 @@ def worker(run_dir: Path, resume: bool = typer.Option(False, "--resume")) -> Non
         run_training(plan, communicator)
     except WorkerLostError:
         raise typer.Exit(WORKER_LOST) from None
-    except _our_errors() as error:
-        raise typer.Exit(getattr(error, "exit_code", 2)) from None
+    except R2D2Error as error:
+        raise typer.Exit(error.exit_code) from None

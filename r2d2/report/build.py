@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgmed import ImgMedError, Volume
-from imgmed.storage import write_bytes
-from r2d2.errors import R2D2Error
 from r2d2.report.agreement import agreement_section
 from r2d2.report.cases import cases_section, choose_cases, score_words
 from r2d2.report.contours import draw_overlay
@@ -22,6 +20,8 @@ from r2d2.report.page import Html, figures, page, paragraph, section, warning_bo
 from r2d2.report.picture import Picture
 from r2d2.report.provenance import read_provenance
 from r2d2.report.scores import averages_section, headline, labels_section
+from r2d2_base.errors import R2D2Error
+from r2d2_base.files import write_bytes
 from segeval import EvaluatedCase, Evaluation, Label, SegEvalError, read_evaluation
 from segeval.files.label_map import case_id_of
 

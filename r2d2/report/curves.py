@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from dist_training.events import read_events
+from dist_training.record.events import read_events
 from r2d2.report.formatting import plural
 from r2d2.report.picture import COLOURS, Picture, encode, new_figure
 

@@ -11,7 +11,7 @@ import numpy as np
 from imgmed import Volume, read_volume
 from imgmed.formats.pictures import SUFFIXES as PICTURES
 from imgmed.geometry import canonical_spacing, orientation_of, to_canonical
-from r2d2.errors import R2D2Error
+from r2d2_base.errors import R2D2Error
 from segeval import Label, read_label_map
 
 __all__ = ["EDGES", "PLANES", "Overlay", "OverlayError", "error_counts", "memberships", "read_overlay"]

@@ -139,7 +139,7 @@ def evaluate_pairs(
         EvaluationInputError: no pairs, a case twice, a file that is missing or unreadable, two grids that
             differ, or values that are not declared labels: all faults of all cases in one error.
         MetricArgumentError: labels, conventions or other choices break their rules.
-        WorkerLostError: a worker process was killed.
+        ProcessLostError: a worker process was killed.
 
     Example:
         >>> evaluate_pairs([CasePair("a", Path("r/a.nii.gz"), Path("p/a.nii.gz"))], {"lesion": 1})

@@ -15,7 +15,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from itertools import islice
 from typing import TypeVar
 
-from segeval.errors import MetricArgumentError, WorkerLostError
+from r2d2_base.errors import ProcessLostError
+from segeval.errors import MetricArgumentError
 
 __all__ = ["map_in_order"]
 
@@ -45,7 +46,7 @@ def map_in_order(
 
     Raises:
         MetricArgumentError: `workers` is not a positive integer.
-        WorkerLostError: a worker process was killed.
+        ProcessLostError: a worker process was killed.
         Exception: the first one that a task raised.
 
     Example:
@@ -95,7 +96,7 @@ def _map_in_processes(function: Callable[[Task], Result], tasks: Iterator[Task],
             else:
                 wait([future for future in begun if not future.done()], return_when=FIRST_COMPLETED)
     except TerminatedWorkerError as error:
-        raise WorkerLostError(
+        raise ProcessLostError(
             f"a worker process ended before its case was done ({' '.join(str(error).split())}); use fewer workers"
         ) from error
     except BaseException:  # closed, interrupted or failed: nobody waits for what is being worked on

@@ -30,7 +30,8 @@ from dist_training.architectures import (
     read_network,
     stages,
 )
-from dist_training.errors import ConfigurationError, WeightsError, WeightsNotFoundError
+from dist_training.errors import WeightsError, WeightsNotFoundError
+from r2d2_base.errors import ConfigurationError
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dist_training.augmentation import DeviceAugmentation
-from dist_training.feed import IGNORED, Batch, SliceFeed, Step, epoch_steps
-from dist_training.plan import run_facts, training_slice_count
+from dist_training.inputs.augmentation import DeviceAugmentation
+from dist_training.inputs.feed import IGNORED, Batch, SliceFeed, Step, epoch_steps
+from dist_training.learning.transfer import TransferSettings
+from dist_training.run.plan import run_facts, training_slice_count
 from dist_training.settings import TrainingSettings
-from dist_training.transfer import TransferSettings
 from imgmed import AugmentationSettings, PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 
 TABLE1 = AugmentationSettings.model_validate("table1")
@@ -42,7 +42,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from keras import ops
-from dist_training.augmentation import DeviceAugmentation
+from dist_training.inputs.augmentation import DeviceAugmentation
 from imgmed import AugmentationSettings
 folder, shape = Path(sys.argv[1]), tuple(map(int, sys.argv[2:]))
 batch = np.load(folder / "batch.npz")

@@ -10,9 +10,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dist_training.callbacks import BroadcastCallback, CheckpointCallback, LearningRateWarmupCallback, StopCallback
-from dist_training.distributed_optimizer import DistributedOptimizer
-from dist_training.errors import CheckpointError, ConfigurationError
+from dist_training.errors import CheckpointError
+from dist_training.keras_kit.callbacks import (
+    BroadcastCallback,
+    CheckpointCallback,
+    LearningRateWarmupCallback,
+    StopCallback,
+)
+from dist_training.ranks.distributed_optimizer import DistributedOptimizer
+from r2d2_base.errors import ConfigurationError
 
 X = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
 Y = X[:, :1]

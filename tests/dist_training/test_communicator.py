@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from dist_training import communicator
-from dist_training.errors import ConfigurationError
+from r2d2_base.errors import ConfigurationError
 
 
 def test_workers_that_horovod_does_not_find_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

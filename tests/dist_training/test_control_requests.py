@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dist_training.communicator import SoloCommunicator
-from dist_training.control import (
+from dist_training.errors import ControlError
+from dist_training.ranks.communicator import SoloCommunicator
+from dist_training.record.events import EventLog
+from dist_training.stopping.control import (
     VOTES,
     Agreement,
     Control,
@@ -21,9 +23,7 @@ from dist_training.control import (
     request_stop,
     served_requests,
 )
-from dist_training.errors import ControlError
-from dist_training.events import EventLog
-from dist_training.time_budget import TimeBudget
+from dist_training.stopping.time_budget import TimeBudget
 
 NOTHING = Agreement(is_stop=False, is_checkpoint=False, learning_rate=None)
 

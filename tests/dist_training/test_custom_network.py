@@ -20,8 +20,8 @@ from dist_training.architectures import (
     read_network,
     stages,
 )
-from dist_training.errors import ConfigurationError
-from dist_training.synchronised import synchronised
+from dist_training.ranks.synchronised import synchronised
+from r2d2_base.errors import ConfigurationError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dist_training.distributed_optimizer import DistributedOptimizer, is_distributed, load_model
-from dist_training.errors import ConfigurationError
-from dist_training.synchronised import SyncBatchNormalisation
+from dist_training.ranks.distributed_optimizer import DistributedOptimizer, is_distributed, load_model
+from dist_training.ranks.synchronised import SyncBatchNormalisation
+from r2d2_base.errors import ConfigurationError
 
 
 def compiled(optimizer: keras.optimizers.Optimizer) -> keras.Model:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dist_training.divergence import LossWatch, diverged, has_only_finite
-from dist_training.early_stopping import EarlyStopping, check_validation
-from dist_training.errors import ConfigurationError
+from dist_training.stopping.divergence import LossWatch, diverged, has_only_finite
+from dist_training.stopping.early_stopping import EarlyStopping, check_validation
+from r2d2_base.errors import ConfigurationError
 
 
 def epochs_until_stop(scores: list[float | None], patience: int, min_delta: float = 0.0) -> int | None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dist_training.control import Control, agreed, request_stop
-from dist_training.events import EventLog, follow_events, read_events
+from dist_training.record.events import EventLog, follow_events, read_events
+from dist_training.stopping.control import Control, agreed, request_stop
 
 
 def test_events_reach_the_file_and_the_listeners_in_order(tmp_path: Path) -> None:

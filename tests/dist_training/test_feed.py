@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dist_training.feed import IGNORED, SliceFeed, Step, epoch_permutation, epoch_steps, prefetch, rank_share
+from dist_training.inputs.feed import IGNORED, SliceFeed, Step, epoch_permutation, epoch_steps, prefetch, rank_share
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dist_training.communicator import SoloCommunicator
-from dist_training.gradients import early_count, sum_over_ranks
+from dist_training.ranks.communicator import SoloCommunicator
+from dist_training.ranks.gradients import early_count, sum_over_ranks
 
 SHAPES = [(3, 3, 1, 4), (4,), (), (20, 5), (5,), (2, 30)]
 SIZES = [36, 4, 1, 100, 5, 60]  # of these shapes; the last three hold 165 of 206, the last two only 65

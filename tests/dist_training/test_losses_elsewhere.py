@@ -15,7 +15,7 @@ import sys
 from typing import get_args
 import keras
 import numpy as np
-from dist_training.communicator import SoloCommunicator
+from dist_training.ranks.communicator import SoloCommunicator
 from dist_training.losses import build_loss
 from dist_training.settings import LossName
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from dist_training.errors import OutOfMemoryError
-from dist_training.memory import GIB, explain_memory, host_memory_bytes, parts_that_fit
+from dist_training.run.memory import GIB, explain_memory, host_memory_bytes, parts_that_fit
 from dist_training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(batch_size_per_worker=12, accumulation_steps=2)
@@ -14,7 +14,7 @@ SETTINGS = TrainingSettings(batch_size_per_worker=12, accumulation_steps=2)
 HUGE_TENSOR = """
 import sys
 import tensorflow as tf
-from dist_training.memory import explain_memory
+from dist_training.run.memory import explain_memory
 from dist_training.settings import TrainingSettings
 try:
     tf.zeros((4096, 1024, 1024, 64))  # 1 TiB
@@ -26,7 +26,7 @@ except Exception as error:
 LIMITED_ARRAY = """
 import resource
 import numpy as np
-from dist_training.memory import explain_memory, host_memory_bytes
+from dist_training.run.memory import explain_memory, host_memory_bytes
 from dist_training.settings import TrainingSettings
 resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30, 3 * 2**30))
 try:

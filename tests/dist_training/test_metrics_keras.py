@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import segeval
-from dist_training.errors import ConfigurationError
+from r2d2_base.errors import ConfigurationError
 
 CLASSES = 4
 
@@ -23,7 +23,7 @@ def batches():
 
 
 def build(**arguments):
-    from dist_training.metrics import SegmentationScores
+    from dist_training.keras_kit.metrics import SegmentationScores
 
     return SegmentationScores(**{"num_classes": CLASSES, "ignore_label": 255, **arguments})
 

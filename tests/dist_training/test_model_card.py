@@ -11,8 +11,14 @@ import pytest
 
 from dist_training.architectures import UNetSettings, build_network, read_network
 from dist_training.errors import ModelError
-from dist_training.model_card import SourceCase, keep_start_card, read_model_card, read_seen_before, save_model
-from dist_training.run_folder import RunFolder
+from dist_training.inference.model_card import (
+    SourceCase,
+    keep_start_card,
+    read_model_card,
+    read_seen_before,
+    save_model,
+)
+from dist_training.record.run_folder import RunFolder
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 
 SPLITS = ("train", "validation", "test")

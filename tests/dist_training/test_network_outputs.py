@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dist_training.errors import ConfigurationError
-from dist_training.outputs import NetworkOutputs, outputs_of
+from dist_training.inference.outputs import NetworkOutputs, outputs_of
+from r2d2_base.errors import ConfigurationError
 
 BRAIN = {"background": 0, "oedema": 1, "necrosis": 2, "enhancing": 4}
 BRAIN_REGIONS = {"whole": (1, 2, 4), "core": (2, 4), "enhancing": (4,)}

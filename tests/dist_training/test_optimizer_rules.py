@@ -9,10 +9,10 @@ import pytest
 from numpy_optimizers import Reference
 
 from dist_training.architectures import UNetSettings, build_network
-from dist_training.errors import ConfigurationError
 from dist_training.optimizers import Lars, build_optimizer
 from dist_training.optimizers.per_variable import is_decayed
 from dist_training.settings import TrainingSettings
+from r2d2_base.errors import ConfigurationError
 
 NAMES = ("adam", "adamw", "sgd", "lamb", "lars")
 SHAPES = {"kernel": (3, 2), "bias": (2,), "gamma": (2,), "deep_kernel": (2, 2, 2, 3)}

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from numpy_losses import ALPHA, BETA, GAMMA, step_loss
 
-from dist_training.errors import ConfigurationError
 from dist_training.losses import build_loss
 from dist_training.settings import LossName
+from r2d2_base.errors import ConfigurationError
 
 NAMES = get_args(LossName)
 # Background, then composite labels such as oedema, necrosis, enhancing tumour and a vessel that crosses the tumour.

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dist_training.errors import ConfigurationError
 from dist_training.schedules import LearningRateScaling, Schedule, learning_rate_at, scaled_learning_rate
+from r2d2_base.errors import ConfigurationError
 
 
 def test_twice_the_batch_is_twice_the_rate() -> None:

@@ -9,13 +9,13 @@ import pytest
 import tensorflow as tf
 
 from dist_training.architectures import UNetSettings, build_network
-from dist_training.communicator import SoloCommunicator
-from dist_training.distributed_optimizer import DistributedOptimizer
-from dist_training.feed import IGNORED, Batch
+from dist_training.inference.outputs import NetworkOutputs
+from dist_training.inputs.feed import IGNORED, Batch
+from dist_training.learning.step import StepOutcome, TrainingStep, build_predict
 from dist_training.optimizers import build_optimizer
-from dist_training.outputs import NetworkOutputs
+from dist_training.ranks.communicator import SoloCommunicator
+from dist_training.ranks.distributed_optimizer import DistributedOptimizer
 from dist_training.settings import TrainingSettings
-from dist_training.step import StepOutcome, TrainingStep, build_predict
 
 SHAPE = (6, 8, 2)
 RATE = 0.125  # a power of two: the same number in every precision

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from dist_training.checkpoints import Checkpoint, TrainingProgress
-from dist_training.errors import ConfigurationError
-from dist_training.plan import check_epochs, check_workers
+from dist_training.run.plan import check_epochs, check_workers
 from dist_training.settings import TrainingSettings
+from r2d2_base.errors import ConfigurationError
 
 
 def test_a_dataset_without_a_training_slice_is_refused_as_such() -> None:

@@ -9,8 +9,9 @@ import pytest
 from keras import layers
 
 from dist_training.architectures import CustomSettings, FCNSettings, build_network, read_network, stages
-from dist_training.errors import ConfigurationError, ModelError
-from dist_training.transfer import copy_weights, rate_factors, stage_layers
+from dist_training.errors import ModelError
+from dist_training.learning.transfer import copy_weights, rate_factors, stage_layers
+from r2d2_base.errors import ConfigurationError
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

@@ -6,9 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from dist_training.communicator import SoloCommunicator
-from dist_training.feed import SliceFeed
-from dist_training.validation import ValidationScore, validate
+from dist_training.inputs.feed import SliceFeed
+from dist_training.learning.validation import ValidationScore, validate
+from dist_training.ranks.communicator import SoloCommunicator
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 from segeval import evaluate
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dist_training.communicator import build_communicator
-from dist_training.control import Control, agreed, request_checkpoint, request_learning_rate
 from dist_training.errors import WorkersDifferError
-from dist_training.handshake import WorkerFacts, check_workers_agree, worker_facts
+from dist_training.ranks.communicator import build_communicator
+from dist_training.run.handshake import WorkerFacts, check_workers_agree, worker_facts
+from dist_training.stopping.control import Control, agreed, request_checkpoint, request_learning_rate
 
 CONFIGURATION = {"training": {"seed": 0, "epochs": 5}}
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from jobs import ON_TWO, end, horovodrun, run, start, train
 
-from dist_training.run_folder import RunFolder
+from dist_training.record.run_folder import RunFolder
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 
 WORKER = Path(__file__).with_name("dump_weights.py")

@@ -9,14 +9,14 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from dist_training.architectures import NetworkSettings
-from dist_training.communicator import build_communicator
-from dist_training.control import Control
-from dist_training.events import EventLog
-from dist_training.run_folder import RunFolder
-from dist_training.session import configure_devices
+from dist_training.learning.transfer import TransferSettings
+from dist_training.ranks.communicator import build_communicator
+from dist_training.ranks.devices import configure_devices
+from dist_training.record.events import EventLog
+from dist_training.record.run_folder import RunFolder
+from dist_training.run.training_run import TrainingRun
 from dist_training.settings import TrainingSettings
-from dist_training.training_run import TrainingRun
-from dist_training.transfer import TransferSettings
+from dist_training.stopping.control import Control
 from imgmed import AugmentationSettings, PreparedDataset
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import psutil
 
-from dist_training.events import read_events
-from dist_training.run_folder import RunFolder
+from dist_training.record.events import read_events
+from dist_training.record.run_folder import RunFolder
 from imgmed import PreparedDataset
 
 BIN = Path(sys.executable).parent

@@ -13,18 +13,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dist_training.callbacks import (
+from dist_training.keras_kit.callbacks import (
     BroadcastCallback,
     CheckpointCallback,
     LearningRateWarmupCallback,
     MetricReductionCallback,
     StopCallback,
 )
-from dist_training.communicator import join_job
-from dist_training.distributed_optimizer import DistributedOptimizer
-from dist_training.errors import ConfigurationError
-from dist_training.gradients import sum_over_ranks
-from dist_training.synchronised import SyncBatchNormalisation, sample_weights
+from dist_training.ranks.communicator import join_job
+from dist_training.ranks.distributed_optimizer import DistributedOptimizer
+from dist_training.ranks.gradients import sum_over_ranks
+from dist_training.ranks.synchronised import SyncBatchNormalisation, sample_weights
+from r2d2_base.errors import ConfigurationError
 
 OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
     "SGD": lambda: keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),

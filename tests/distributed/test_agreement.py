@@ -11,7 +11,7 @@ import pytest
 from jobs import BIN, horovodrun, run
 
 import segeval
-from dist_training.run_folder import RunFolder
+from dist_training.record.run_folder import RunFolder
 from imgmed import PreparedDataset
 
 pytestmark = pytest.mark.distributed

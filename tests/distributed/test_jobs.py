@@ -28,8 +28,8 @@ from jobs import (
 )
 
 from dist_training.checkpoints import read_latest_checkpoint
-from dist_training.events import read_events
-from dist_training.run_folder import RunFolder
+from dist_training.record.events import read_events
+from dist_training.record.run_folder import RunFolder
 from imgmed import PreparedDataset
 
 pytestmark = pytest.mark.distributed

@@ -22,8 +22,8 @@ from jobs import (
     worker_processes,
 )
 
-from dist_training.events import read_events
-from dist_training.run_folder import RunFolder
+from dist_training.record.events import read_events
+from dist_training.record.run_folder import RunFolder
 from imgmed import PreparedDataset
 
 pytestmark = pytest.mark.distributed

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dist_training.communicator import build_communicator
-from dist_training.feed import rank_share
+from dist_training.inputs.feed import rank_share
+from dist_training.ranks.communicator import build_communicator
 
 SHAPE, CLASSES = (6, 8, 2), 4
 REGIONS = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], bool)
@@ -65,7 +65,7 @@ def parts(name: str, communicator: Any) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    from dist_training.session import configure_devices
+    from dist_training.ranks.devices import configure_devices
 
     communicator = build_communicator(int(os.environ.get("HOROVOD_SIZE", "1")))
     configure_devices(communicator, threads=1)

@@ -124,7 +124,7 @@ def test_folders_of_dicom_can_be_predicted(work: SimpleNamespace) -> None:
 
 
 def test_series_of_several_patients_get_names_of_their_own(work: SimpleNamespace) -> None:
-    from r2d2.predict import find_scans
+    from r2d2.prediction.predict import find_scans
 
     names = [name for name, _ in find_scans([work.cwd / SOURCE / PEOPLE[3].folders[0], work.cwd / SOURCE / "Doe^Jane"])]
     assert names == ["CT", "scout"] * 2

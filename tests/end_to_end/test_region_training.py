@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from dist_training.architectures import UNetSettings
-from dist_training.communicator import SoloCommunicator
-from dist_training.model_card import read_model_card
-from dist_training.outputs import NetworkOutputs
-from dist_training.run import train
-from dist_training.run_folder import RunFolder
+from dist_training.inference.model_card import read_model_card
+from dist_training.inference.outputs import NetworkOutputs
+from dist_training.ranks.communicator import SoloCommunicator
+from dist_training.record.run_folder import RunFolder
+from dist_training.run.train import train
 from dist_training.settings import TrainingSettings
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
-from r2d2.predict import predict_scans
+from r2d2.prediction.predict import predict_scans
 
 pytestmark = pytest.mark.end_to_end
 

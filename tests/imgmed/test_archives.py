@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 
 from imgmed.archives import is_archive, opened_source, unpack
 from imgmed.errors import (
-    DatasetExistsError,
     ImgMedError,
-    NoSpaceError,
     SourceNotFoundError,
     UnreadableFileError,
     UnsafeArchiveError,
     UnsupportedFormatError,
 )
+from r2d2_base.errors import NoSpaceError, OutputExistsError
 
 CONTENT = {"Ärzte study/images/p 1.nii": b"image" * 1000, "Ärzte study/labels/p 1.nii": b"label", "empty.txt": b""}
 
@@ -271,7 +270,7 @@ def test_other_files_and_places(tmp_path: Path) -> None:
         unpack(tmp_path / "a.rar", tmp_path / "out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("")
-    with pytest.raises(DatasetExistsError):
+    with pytest.raises(OutputExistsError):
         unpack(write_zip(tmp_path / "b.zip", CONTENT), tmp_path / "full")
     (tmp_path / "long.zip").unlink(missing_ok=True)
     with pytest.raises(UnsupportedFormatError, match="too long"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from imgmed import prepare_dataset, write_phantom_study
-from imgmed.errors import DatasetExistsError
+from r2d2_base.errors import OutputExistsError
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_impossible_sizes_and_folders_in_use_are_refused(tmp_path: Path):
     with pytest.raises(ValueError, match=r"received 5 of \(16, 64, 18\)"):
         write_phantom_study(tmp_path / "a", cases=5, shape=(16, 64, 18))
     (tmp_path / "mine").write_text("1")
-    with pytest.raises(DatasetExistsError):
+    with pytest.raises(OutputExistsError):
         write_phantom_study(tmp_path, cases=3)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from r2d2.cli import app, main
 from r2d2.cli.compare import OnUnmatchedName, SchemeName
-from r2d2.comparison import compare_evaluations, write_comparison
+from r2d2.tasks.comparison import compare_evaluations, write_comparison
 from segeval import Conventions, evaluate_folder, write_evaluation
 from segeval.statistics import SCHEMES
 

@@ -8,7 +8,7 @@ import yaml
 from dist_training.architectures import CustomSettings, FCNSettings
 from imgmed import AugmentationSettings
 from r2d2.config import Configuration, commented_yaml, configure, read_layer
-from r2d2.errors import ConfigurationError
+from r2d2_base.errors import ConfigurationError
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:

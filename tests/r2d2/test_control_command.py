@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from dist_training.errors import ControlError
-from dist_training.events import EventLog
-from dist_training.run_folder import RunFolder
+from dist_training.record.events import EventLog
+from dist_training.record.run_folder import RunFolder
 from r2d2.cli import app
-from r2d2.errors import ConfigurationError
+from r2d2_base.errors import ConfigurationError
 
 RUNNER = CliRunner()
 

@@ -12,7 +12,7 @@ import pytest
 
 from r2d2.dependencies import Package
 from r2d2.doctor import Diagnosis, Framework, examine, probe_frameworks, read_probe, render
-from r2d2.machine import Machine
+from r2d2_base.machine import Machine
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

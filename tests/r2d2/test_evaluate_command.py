@@ -16,7 +16,7 @@ from PIL import Image
 
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 from r2d2.cli import app, main
-from r2d2.evaluation import EvaluationSettings
+from r2d2.tasks.evaluation import EvaluationSettings
 from segeval import METRICS, Conventions, read_evaluation
 
 Said = Callable[..., tuple[int, str]]

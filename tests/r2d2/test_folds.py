@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from dist_training.checkpoints import TrainingProgress, write_checkpoint
-from dist_training.run_folder import RunFolder
+from dist_training.record.run_folder import RunFolder
 from imgmed import PreparationSettings, prepare_dataset, write_phantom_study
 from r2d2 import folds
 from r2d2.cli import app
 from r2d2.config import commented_yaml, configure
-from r2d2.errors import ConfigurationError
+from r2d2_base.errors import ConfigurationError
 
 
 def test_resumed_it_goes_on_with_the_dataset_and_the_settings_that_the_first_fold_had(
@@ -79,7 +79,7 @@ def test_a_fold_that_was_trained_on_what_it_holds_out_is_not_passed_over(
         cases = [SimpleNamespace(split="train", image_sha256=dataset.case(case).image_sha256) for case in trained_on]
         return folder, SimpleNamespace(cases=cases)
 
-    monkeypatch.setattr("dist_training.model_card.read_model_card", card)
+    monkeypatch.setattr("dist_training.inference.model_card.read_model_card", card)
     monkeypatch.setattr(folds, "_is_trained", lambda folder: folder.path.name == "fold-0")
     monkeypatch.setattr(folds, "_run", lambda command: 7)
     with pytest.raises(folds.LaunchError, match="fold 1 is not started"):  # fold 0 is passed over

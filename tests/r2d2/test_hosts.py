@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from r2d2.errors import LaunchError
-from r2d2.hosts import Host, check_hosts, parse_hosts, placed_workers
+from r2d2.launching.hosts import Host, check_hosts, parse_hosts, placed_workers
 
 
 def test_hosts_are_read_in_order() -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from r2d2.job_end import WORKER_LOST, JobEnd, last_failure
+from dist_training.record.log import last_failure, log_failure, log_to_file
+from r2d2.launching.job_end import WORKER_LOST, JobEnd
 
 # As horovodrun 0.28.1 wrote it when rank 1 was killed.
 KILLED = """\
@@ -39,6 +40,8 @@ def test_an_exit_code_beyond_the_signals_is_no_signal() -> None:
 def test_the_last_failure_of_a_log_is_found(tmp_path: Path) -> None:
     log = tmp_path / "rank-1.log"
     assert last_failure(log) is None
-    line = "2026-01-01 00:00:00,000 ERROR dist_training.run: the run failed: {}\nTraceback ...\n"
-    log.write_text(line.format("first") + line.format("second: with words"))
+    with log_to_file(log):
+        for reason in ("first", "second: with words"):
+            log_failure(ValueError(reason), OSError("as it was raised"))
+    assert "OSError: as it was raised" in log.read_text()
     assert last_failure(log) == "second: with words"

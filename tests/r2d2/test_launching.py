@@ -10,13 +10,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from dist_training.run_folder import RunFolder
+from dist_training.record.run_folder import RunFolder
 from imgmed import PreparationSettings, prepare_dataset, write_phantom_study
 from r2d2 import launcher
 from r2d2.cli import app, train
 from r2d2.config import commented_yaml, configure
 from r2d2.errors import LaunchError
-from r2d2.job_end import JobEnd
+from r2d2.launching.job_end import JobEnd
 
 
 def test_a_single_worker_on_a_named_host_is_started_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +96,7 @@ def test_what_all_ranks_say_is_said_once(tmp_path: Path, of_rank_1: str, said: s
     folder = RunFolder(tmp_path)
     folder.create()
     folder.write_exit("failed", reason="no such network", exit_code=2)
-    (folder.logs / "rank-1.log").write_text(f"ERROR dist_training.run: the run failed: {of_rank_1}\n")
+    (folder.logs / "rank-1.log").write_text(f"ERROR dist_training.record.log: the run failed: {of_rank_1}\n")
     with pytest.raises(LaunchError) as caught:
         launcher._outcome(folder, JobEnd(1, 2), is_impatient=False)
     assert (str(caught.value), caught.value.exit_code) == (said.format("no such network"), 2)

@@ -3,7 +3,7 @@
 import yaml
 
 from r2d2.config import Configuration, commented_yaml, configure
-from r2d2.preparing import preset_layer
+from r2d2.tasks.preparation import preset_layer
 
 
 def test_a_file_of_defaults_as_init_writes_it_leaves_a_preset_alone() -> None:

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dist_training.architectures import UNetSettings
-from dist_training.errors import ConfigurationError
-from dist_training.plan import check_class_weights
+from dist_training.run.plan import check_class_weights
 from dist_training.settings import TrainingSettings
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 from r2d2.config import commented_yaml, configure, read_layer
-from r2d2.machine import Machine
 from r2d2.proposal import FRAMEWORK_BYTES, balanced_weights, memory_at_hand, propose, training_bytes
+from r2d2_base.errors import ConfigurationError
+from r2d2_base.machine import Machine
 
 
 def prepared(folder: Path, shape: tuple[int, int, int], *, names: str = "abc", seed: int = 0) -> PreparedDataset:

@@ -8,8 +8,8 @@ import pytest
 from dist_training.architectures import UNetSettings
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 from imgmed.errors import NotADatasetError
-from r2d2.errors import ConfigurationError
-from r2d2.training import Resolved, resolve
+from r2d2.tasks.training import Resolved, resolve
+from r2d2_base.errors import ConfigurationError
 
 OWN = "dataset: .\nnetwork: {architecture: unet, depth: 2}\ntraining: {epochs: 2, seed: 2}\n"
 

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from segeval import MetricArgumentError, WorkerLostError
+from r2d2_base.errors import ProcessLostError
+from segeval import MetricArgumentError
 from segeval.files.workers import map_in_order
 
 # Functions at the top level of a module, so that workers can import them by name.
@@ -72,7 +73,7 @@ def test_an_error_of_a_task_keeps_its_type(workers):
 
 
 def test_a_killed_worker_is_an_error_not_a_wait():
-    with pytest.raises(WorkerLostError, match=r"SIGKILL.*use fewer workers"):
+    with pytest.raises(ProcessLostError, match=r"SIGKILL.*use fewer workers"):
         list(map_in_order(be_killed, iter(range(3)), 3, 2))
 
 

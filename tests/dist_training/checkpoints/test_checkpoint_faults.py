@@ -185,7 +185,7 @@ import json, sys, threading
 from pathlib import Path
 from checkpoint_writer import state_of
 from dist_training.checkpoints import CheckpointStore, read_latest_checkpoint
-from imgmed.errors import NoSpaceError
+from r2d2_base.errors import NoSpaceError
 folder, said = Path(sys.argv[1]), {}
 store = CheckpointStore(folder)
 for step in (1, 2, 3):

@@ -3,7 +3,7 @@
 import pytest
 
 from dist_training.checkpoints import CheckpointPolicy, LastCheckpoint
-from dist_training.errors import ConfigurationError
+from r2d2_base.errors import ConfigurationError
 
 STEPS_PER_EPOCH = 5
 

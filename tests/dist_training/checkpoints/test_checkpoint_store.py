@@ -19,7 +19,7 @@ import pytest
 from checkpoint_writer import state_of
 
 from dist_training.checkpoints import Checkpoint, CheckpointStore, read_best_checkpoint, read_checkpoint
-from dist_training.errors import ConfigurationError
+from r2d2_base.errors import ConfigurationError
 
 CheckWhole = Callable[[Checkpoint | None], int]
 

@@ -9,12 +9,12 @@ import keras
 import pytest
 
 from dist_training.architectures import NetworkSettings, UNetSettings
-from dist_training.communicator import SoloCommunicator
-from dist_training.events import Event
-from dist_training.run import train
-from dist_training.run_folder import RunFolder
+from dist_training.learning.transfer import TransferSettings
+from dist_training.ranks.communicator import SoloCommunicator
+from dist_training.record.events import Event
+from dist_training.record.run_folder import RunFolder
+from dist_training.run.train import train
 from dist_training.settings import TrainingSettings
-from dist_training.transfer import TransferSettings
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 from imgmed.splits import Splits
 

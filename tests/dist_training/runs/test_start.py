@@ -11,14 +11,14 @@ import pytest
 
 from dist_training.architectures import read_network
 from dist_training.checkpoints import read_latest_checkpoint
-from dist_training.control import request_stop
-from dist_training.errors import ConfigurationError
-from dist_training.events import Event, read_events
-from dist_training.model_card import read_model_card
-from dist_training.run_folder import RunFolder
-from dist_training.transfer import TransferSettings
+from dist_training.inference.model_card import read_model_card
+from dist_training.learning.transfer import TransferSettings
+from dist_training.record.events import Event, read_events
+from dist_training.record.run_folder import RunFolder
+from dist_training.stopping.control import request_stop
 from imgmed import PreparedDataset
 from imgmed.splits import Splits
+from r2d2_base.errors import ConfigurationError
 
 Train = Callable[..., RunFolder]
 

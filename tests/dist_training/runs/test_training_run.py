@@ -19,15 +19,16 @@ from dist_training.architectures import (
     read_network,
 )
 from dist_training.checkpoints import Checkpoint, TrainingProgress, read_checkpoint, read_latest_checkpoint
-from dist_training.control import request_checkpoint, request_learning_rate, request_stop
-from dist_training.errors import CheckpointError, ConfigurationError, DivergenceError
-from dist_training.events import Event, read_events
-from dist_training.plan import check_checkpoint, run_facts
-from dist_training.run_folder import RunFolder
+from dist_training.errors import CheckpointError, DivergenceError
+from dist_training.learning.transfer import TransferSettings
+from dist_training.learning.validation import ValidationScore
+from dist_training.record.events import Event, read_events
+from dist_training.record.run_folder import RunFolder
+from dist_training.run.plan import check_checkpoint, run_facts
 from dist_training.settings import TrainingSettings
-from dist_training.transfer import TransferSettings
-from dist_training.validation import ValidationScore
+from dist_training.stopping.control import request_checkpoint, request_learning_rate, request_stop
 from imgmed import AugmentationSettings, PreparedDataset
+from r2d2_base.errors import ConfigurationError
 
 Train = Callable[..., RunFolder]
 Listener = Callable[[Event], None]
@@ -226,7 +227,7 @@ def test_an_epoch_without_a_score_is_not_better_than_one_that_has(run: Train, mo
         dice = next(scores)
         return ValidationScore(dice, np.array([1.0, dice]))
 
-    monkeypatch.setattr("dist_training.training_run.validate", validated)
+    monkeypatch.setattr("dist_training.run.training_run.validate", validated)
     folder = run("run", epochs=4)
     epochs = [event for event in read_events(folder.events) if event["event"] == "epoch"]
     assert [event["is_best"] for event in epochs] == [True, True, False, True]

@@ -16,8 +16,9 @@ from imgmed import (
 )
 from imgmed.augmentation.enlarge import PlannedCopy, enlarge_training, plan_copies, write_copy
 from imgmed.dataset import Case, map_arrays, write_arrays, write_description
-from imgmed.errors import AugmentationError, NoSpaceError
+from imgmed.errors import AugmentationError
 from imgmed.splits import Splits
+from r2d2_base.errors import NoSpaceError
 
 VARIED = AugmentationSettings(
     rotation_degrees=45, zoom=(0.8, 1.2), translation_px=4, elastic_alpha_px=1, contrast=(0.8, 1.2), noise_std=0.1

@@ -24,17 +24,10 @@ from pydantic import ValidationError
 from imgmed.conversion import PictureConversion, SliceConversion, convert_folder, folder, manifest
 from imgmed.conversion.files import encode_picture, read_picture
 from imgmed.conversion.pictures import resize_picture, to_grey
-from imgmed.errors import (
-    BusyFolderError,
-    ConversionError,
-    DatasetExistsError,
-    SourceNotFoundError,
-    UnreadableFileError,
-    UnsupportedFormatError,
-    WorkerLostError,
-)
+from imgmed.errors import ConversionError, SourceNotFoundError, UnreadableFileError, UnsupportedFormatError
 from imgmed.parallel import map_in_processes
 from imgmed.selection import evenly_spread
+from r2d2_base.errors import BusyFolderError, OutputExistsError, ProcessLostError
 
 quick = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -440,9 +433,9 @@ def test_a_folder_of_something_else_is_left_alone(scans, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.txt").write_text("mine")
-    with pytest.raises(DatasetExistsError, match="no conversion wrote"):
+    with pytest.raises(OutputExistsError, match="no conversion wrote"):
         convert_folder(SliceConversion(), scans, out)
-    with pytest.raises(DatasetExistsError, match="no folder"):
+    with pytest.raises(OutputExistsError, match="no folder"):
         convert_folder(SliceConversion(), scans, out / "thesis.txt")
     assert contents(out) == {"thesis.txt": b"mine"}
 
@@ -512,7 +505,7 @@ def test_a_lost_worker_costs_only_its_task():
     outcomes = list(map_in_processes(os._exit, [3, 4, 5], workers=2))
     assert sorted(outcome.task for outcome in outcomes) == [3, 4, 5]
     for outcome in outcomes:
-        assert isinstance(outcome.error, WorkerLostError) and f"exit code {outcome.task}" in str(outcome.error)
+        assert isinstance(outcome.error, ProcessLostError) and f"exit code {outcome.task}" in str(outcome.error)
 
 
 def test_closing_ends_the_workers_at_once():

@@ -9,7 +9,6 @@ from pydantic import ValidationError
 
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, prepare_scan, read_volume
 from imgmed.errors import (
-    DatasetExistsError,
     ImgMedError,
     InvalidCasesError,
     LabelError,
@@ -20,6 +19,7 @@ from imgmed.errors import (
     TooFewPatientsError,
     UnknownCaseError,
 )
+from r2d2_base.errors import OutputExistsError
 
 
 @pytest.fixture
@@ -299,7 +299,7 @@ class TestBadInput:
     def test_out_in_use_is_not_touched(self, study, out):
         out.mkdir()
         (out / "mine").write_text("1")
-        with pytest.raises(DatasetExistsError, match="exists and is no prepared dataset"):
+        with pytest.raises(OutputExistsError, match="exists and is no prepared dataset"):
             prepare_dataset(study.folder, out)
         assert [path.name for path in out.iterdir()] == ["mine"]
 

@@ -9,7 +9,6 @@ import pytest
 
 from imgmed import AugmentationSettings, PreparationSettings, PreparedDataset, prepare_dataset
 from imgmed.errors import (
-    DatasetExistsError,
     DuplicateCasesError,
     InvalidCasesError,
     InvalidSplitsError,
@@ -21,6 +20,7 @@ from imgmed.errors import (
 )
 from imgmed.preparation.survey import SurveyedCase, SurveyRecord, name_problems
 from imgmed.study import CaseSource
+from r2d2_base.errors import OutputExistsError
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ class TestNothingToDo:
     def test_other_settings_are_refused(self, study, out, change) -> None:
         prepare_dataset(study.folder, out)
         before = contents(out)
-        with pytest.raises(DatasetExistsError, match=f"prepared otherwise .{next(iter(change))} was"):
+        with pytest.raises(OutputExistsError, match=f"prepared otherwise .{next(iter(change))} was"):
             prepare_dataset(study.folder, out, PreparationSettings(**change))
         assert contents(out) == before
 
@@ -78,13 +78,13 @@ class TestNothingToDo:
         written = prepare_dataset(study.folder, out, settings, augmentation=few)
         assert written.description.augmentation == few
         prepare_dataset(study.folder, out, settings, augmentation=few, finish=lambda dataset: pytest.fail("done again"))
-        with pytest.raises(DatasetExistsError, match="copies were augmented by other settings"):
+        with pytest.raises(OutputExistsError, match="copies were augmented by other settings"):
             prepare_dataset(study.folder, out, settings)
 
     def test_another_source_is_refused(self, study, out, tmp_path) -> None:
         prepare_dataset(study.folder, out)
         shutil.copytree(study.folder, tmp_path / "other")
-        with pytest.raises(DatasetExistsError, match=r"the source was .*study"):
+        with pytest.raises(OutputExistsError, match=r"the source was .*study"):
             prepare_dataset(tmp_path / "other", out)
 
 
@@ -307,7 +307,7 @@ class TestPlaces:
     def test_the_dataset_may_not_join_its_source(self, study) -> None:
         before = sorted(path.name for path in study.folder.iterdir())
         for out in (study.folder, study.folder / "deeper" / "out"):
-            with pytest.raises(DatasetExistsError, match=r"lies in the source|is no prepared dataset"):
+            with pytest.raises(OutputExistsError, match=r"lies in the source|is no prepared dataset"):
                 prepare_dataset(study.folder, out)
         assert sorted(path.name for path in study.folder.iterdir()) == before
 

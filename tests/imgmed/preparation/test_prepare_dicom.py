@@ -33,9 +33,10 @@ from hospital import (
 )
 
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
-from imgmed.errors import DatasetExistsError, InvalidCasesError, LabelError, PatientKeyError
+from imgmed.errors import InvalidCasesError, LabelError, PatientKeyError
 from imgmed.inspection import inspect_source
-from r2d2.preparing import prepare
+from r2d2.tasks.preparation import prepare
+from r2d2_base.errors import OutputExistsError
 
 KINDS = ("seg", "rtstruct", "nifti")
 KEY = bytes(range(32))
@@ -242,7 +243,7 @@ def test_it_is_known_again_though_its_source_is_hidden(tmp_path: Path, key: Path
     content = json.loads((tmp_path / "out" / "dataset.json").read_text())
     assert content["source_digest"] not in {sha256_text(str(source)), sha256_text(str(source) + "\n")}
     source.rename(tmp_path / "Doe John")
-    with pytest.raises(DatasetExistsError, match=r"prepared otherwise .the source was .*/p[0-9a-f]{16},"):
+    with pytest.raises(OutputExistsError, match=r"prepared otherwise .the source was .*/p[0-9a-f]{16},"):
         prepare_dataset(tmp_path / "Doe John", tmp_path / "out", PreparationSettings(), key_file=key)
 
 

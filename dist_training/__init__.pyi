@@ -1,0 +1,13 @@
+from .keras_kit.callbacks import BroadcastCallback as BroadcastCallback
+from .keras_kit.callbacks import CheckpointCallback as CheckpointCallback
+from .keras_kit.callbacks import LearningRateWarmupCallback as LearningRateWarmupCallback
+from .keras_kit.callbacks import MetricReductionCallback as MetricReductionCallback
+from .keras_kit.callbacks import StopCallback as StopCallback
+from .keras_kit.metrics import SegmentationScores as SegmentationScores
+from .ranks.communicator import Communicator as Communicator
+from .ranks.communicator import join_job as join_job
+from .ranks.devices import configure_devices as configure_devices
+from .ranks.distributed_optimizer import DistributedOptimizer as DistributedOptimizer
+from .ranks.distributed_optimizer import load_model as load_model
+from .ranks.synchronised import SyncBatchNormalisation as SyncBatchNormalisation
+from .ranks.synchronised import synchronised as synchronised

@@ -1,0 +1,255 @@
+"""model.json: what someone needs to use, check and trace a trained network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dist_training.architectures import NetworkSettings
+from dist_training.checkpoints.folder import sync
+from dist_training.errors import ModelError
+from dist_training.inference.outputs import NetworkOutputs, outputs_of
+from dist_training.record.environment import versions
+from dist_training.record.run_folder import RunFolder
+from imgmed import Normalisation, PreparedDataset, ScanPreparation
+from r2d2_base.files import sha256_of, write_json
+
+__all__ = [
+    "ModelCard",
+    "SourceCase",
+    "Split",
+    "keep_start_card",
+    "read_model_card",
+    "read_seen_before",
+    "read_start_card",
+    "save_model",
+]
+
+Split = Literal["train", "validation", "test"]
+_BY_WEIGHT: tuple[Split, ...] = ("test", "validation", "train")
+
+
+class SourceCase(BaseModel):
+    """A case that the run used, told by the content of its image files.
+
+    Attributes:
+        case_id: its name.
+        split: what the run used it for.
+        image_sha256: SHA-256 of each of its image files.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    case_id: str
+    split: Split
+    image_sha256: tuple[str, ...]
+
+
+class ModelCard(BaseModel):
+    """The card of a trained network.
+
+    Attributes:
+        network: architecture and its settings.
+        channels: names of the input channels.
+        num_outputs: 1 (a sigmoid logit), the number of classes (softmax logits), or of regions (a sigmoid logit each).
+        labels: name to label value, background included.
+        class_values: label value of each class index.
+        regions: where each output is a region's, {name: label values} in the order of the outputs; else empty.
+        scan_preparation: how a scan becomes slices.
+        normalisation: how the slices' intensities are normalised.
+        validation_dice: mean foreground Dice of these weights on the validation cases.
+        epoch: 1-based epoch of these weights.
+        dataset: name of the prepared dataset.
+        cases: the cases of all splits.
+        seen_before: those that the network it started from was trained or validated with, and that one's, and so on;
+            a card from before this was recorded has none.
+        versions: versions of the software.
+        model_sha256: SHA-256 of model.keras.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    network: NetworkSettings
+    channels: tuple[str, ...]
+    num_outputs: int
+    labels: dict[str, int]
+    class_values: tuple[int, ...]
+    regions: dict[str, tuple[int, ...]] = {}
+    scan_preparation: ScanPreparation
+    normalisation: Normalisation
+    validation_dice: float | None
+    validation_dice_per_label: dict[str, float | None]
+    epoch: int
+    dataset: str
+    cases: tuple[SourceCase, ...]
+    seen_before: tuple[SourceCase, ...] = ()
+    versions: dict[str, str]
+    model_sha256: str
+
+    @property
+    def outputs(self) -> NetworkOutputs:
+        """What the channels of the logits mean."""
+        return outputs_of(self.labels, self.regions, has_regions=bool(self.regions))
+
+    @property
+    def used_cases(self) -> dict[tuple[str, ...], SourceCase]:
+        """All cases by their images: one that served several times as what weighs most, training before validation."""
+        cases = sorted((*self.cases, *self.seen_before), key=lambda case: _BY_WEIGHT.index(case.split))
+        return {case.image_sha256: case for case in cases}
+
+
+def save_model(
+    model: Any,
+    folder: RunFolder,
+    *,
+    network: NetworkSettings,
+    dataset: PreparedDataset,
+    epoch: int,
+    validation_dice: float | None,
+    validation_dice_per_label: dict[str, float | None],
+    outputs: NetworkOutputs | None = None,
+    seen_before: tuple[SourceCase, ...] = (),
+) -> None:
+    """Write model.keras and its card; the card comes last, so it never speaks of a file that is not there.
+
+    Args:
+        model: the Keras network.
+        folder: the run folder.
+        network: its architecture.
+        dataset: what it was trained on.
+        epoch: 1-based epoch of these weights.
+        validation_dice: their score; None where there is none.
+        validation_dice_per_label: the same for each foreground label, or region where outputs are regions.
+        outputs: what the channels of its logits mean; None: classes.
+        seen_before: see ``read_seen_before``.
+    """
+    temporary, temporary_card = (path.with_name(f".partial.{path.name}") for path in (folder.model, folder.card))
+    try:
+        model.save(temporary)
+        card = ModelCard(
+            network=network,
+            channels=dataset.channels,
+            num_outputs=model.output_shape[-1],
+            labels=dataset.labels,
+            class_values=dataset.class_values,
+            regions={} if outputs is None else outputs.region_values(dataset.class_values),
+            scan_preparation=dataset.scan_preparation,
+            normalisation=dataset.normalisation(dataset.splits.train),
+            validation_dice=validation_dice,
+            validation_dice_per_label=validation_dice_per_label,
+            epoch=epoch,
+            dataset=dataset.name,
+            cases=_source_cases(dataset),
+            seen_before=seen_before,
+            versions=versions(),
+            model_sha256=sha256_of(temporary),
+        )
+        write_json(temporary_card, card.model_dump(mode="json"))
+        for path in (temporary, temporary_card):
+            sync(path)
+        temporary.replace(folder.model)
+        temporary_card.replace(folder.card)
+        sync(folder.path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        temporary_card.unlink(missing_ok=True)
+
+
+def _source_cases(dataset: PreparedDataset) -> tuple[SourceCase, ...]:
+    splits = dataset.splits
+    used: dict[Split, tuple[str, ...]] = {
+        "train": splits.train,
+        "validation": splits.validation,
+        "test": splits.test,
+    }
+    return tuple(
+        SourceCase(case_id=case_id, split=split, image_sha256=dataset.cases[case_id].image_sha256)
+        for split, case_ids in used.items()
+        for case_id in case_ids
+    )
+
+
+def read_model_card(model: Path) -> tuple[Path, ModelCard]:
+    """Read the card of a run folder, or of the folder or path of a model.keras, and check it against the network.
+
+    Args:
+        model: a run folder, or a .keras file with its card of the same name (.json) beside it.
+
+    Returns:
+        The path of the network file, and its card.
+
+    Raises:
+        ModelError: where either file is missing, damaged or does not belong to the other.
+    """
+    network = model if model.suffix == ".keras" else model / "model.keras"
+    path = network.with_suffix(".json")
+    if not model.exists():
+        raise ModelError(f"no such model: {model}; give a run folder of 'r2d2 train'")
+    for file in (network, path):
+        if not file.exists():
+            raise ModelError(
+                f"{network.parent} holds no trained network ({file.name} is missing); train one with 'r2d2 train'"
+            )
+    card = _read_card(path)
+    if sha256_of(network) != card.model_sha256:
+        raise ModelError(
+            f"{network} is not the file that {path.name} describes (SHA-256 differs); "
+            "copy both again, or resume the run that was writing them"
+        )
+    return network, card
+
+
+def read_start_card(start: Path) -> ModelCard | None:
+    """Read the card of a network to start from; None for a .keras file without one, which has weights only.
+
+    Args:
+        start: a run folder, or a .keras file.
+
+    Raises:
+        ModelError: there is no such network, or its card does not belong to it.
+    """
+    if start.suffix == ".keras" and start.is_file() and not start.with_suffix(".json").exists():
+        return None
+    return read_model_card(start)[1]
+
+
+def keep_start_card(folder: RunFolder, card: ModelCard | None) -> None:
+    """Keep the card of the network that a run starts from: that network's folder may be gone when the run goes on.
+
+    Args:
+        folder: the run folder.
+        card: None: it starts from none, or from one without a card.
+    """
+    if card is None:
+        folder.start.unlink(missing_ok=True)
+        return
+    write_json(folder.start, card.model_dump(mode="json"))
+    sync(folder.start)
+
+
+def read_seen_before(folder: RunFolder) -> tuple[SourceCase, ...]:
+    """List the cases that the network which a run started from was trained or validated with, and its ancestors.
+
+    Args:
+        folder: the run folder.
+
+    Raises:
+        ModelError: the card that ``keep_start_card`` wrote is damaged.
+    """
+    if not folder.start.exists():
+        return ()
+    return tuple(case for case in _read_card(folder.start).used_cases.values() if case.split != "test")
+
+
+def _read_card(path: Path) -> ModelCard:
+    try:
+        return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, ValueError) as error:
+        raise ModelError(f"{path} is no model card that this R2D2 reads: {_first_line(error)}") from error
+
+
+def _first_line(error: Any) -> str:
+    return "; ".join(str(error).splitlines()[:2])

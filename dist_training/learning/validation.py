@@ -1,0 +1,86 @@
+"""Validation shared among the ranks: counts are summed over them, then divided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from dist_training.inputs.feed import IGNORED, SliceFeed, Step, prefetch, rank_share
+from dist_training.ranks.communicator import Communicator
+from segeval import class_counts, dice_from_counts
+
+__all__ = ["ValidationScore", "validate"]
+
+
+@dataclass(frozen=True)
+class ValidationScore:
+    """Dice over the validation cases, in the prepared grid.
+
+    Attributes:
+        dice: mean over the foreground labels, or the regions; NaN where no case has any.
+        dice_per_class: for each foreground class, or region, the mean over the cases.
+    """
+
+    dice: float
+    dice_per_class: np.ndarray
+
+
+def validate(
+    predict: Callable[[np.ndarray], np.ndarray],
+    feed: SliceFeed,
+    *,
+    num_classes: int,
+    regions: np.ndarray | None = None,
+    batch_size: int,
+    communicator: Communicator,
+) -> ValidationScore | None:
+    """Score the network on whole validation volumes; each rank predicts its share of their slices.
+
+    The counts of voxels are integers, so the score is the same on any number of workers.
+
+    Args:
+        predict: maps images (n, height, width, channels) to class indices (n, height, width).
+        feed: the validation slices.
+        num_classes: classes including the background.
+        regions: bool (num_classes, r), the regions that each class belongs to, where these are scored; None: classes.
+        batch_size: slices predicted at a time.
+        communicator: the ranks; a rank whose share is empty joins the sum with zeros.
+
+    Returns:
+        The score, equal on every rank; None where there are no validation slices.
+    """
+    if len(feed) == 0:
+        return None
+    scored = num_classes - 1 if regions is None else regions.shape[1]
+    counts = np.zeros((len(feed.case_ids), scored, 3), dtype=np.int64)
+    mine = np.arange(len(feed))[rank_share(len(feed), communicator.rank, communicator.world_size)]
+    chunks = [mine[start : start + batch_size] for start in range(0, mine.size, batch_size)]
+    batches = prefetch(feed, [Step(chunk, chunk.size) for chunk in chunks])
+    for chunk, batch in zip(chunks, batches, strict=True):
+        predicted = predict(batch.images)
+        for index, reference, prediction in zip(chunk, batch.classes, predicted, strict=True):
+            real = reference != IGNORED
+            counts[feed.case_index(index)] += _counts(reference[real], prediction[real], num_classes, regions)
+    return _score(communicator.sum_array(counts))
+
+
+def _counts(reference: np.ndarray, prediction: np.ndarray, num_classes: int, regions: np.ndarray | None) -> np.ndarray:
+    """Count pixels of each foreground class or region: in both, in the reference, in the prediction."""
+    if regions is None:
+        return class_counts(reference, prediction, num_classes)[1:]
+    ours, theirs = regions[reference], regions[prediction]
+    return np.stack([part.sum(axis=0) for part in (ours & theirs, ours, theirs)], axis=1)
+
+
+def _score(counts: np.ndarray) -> ValidationScore:
+    dice = np.stack([dice_from_counts(case) for case in counts])
+    per_class = np.array([_mean(column) for column in dice.T])
+    return ValidationScore(_mean(per_class), per_class)
+
+
+def _mean(values: np.ndarray) -> float:
+    """Average what is defined: a class in neither reference nor prediction has no Dice."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else float("nan")

@@ -1,0 +1,1 @@
+"""What makes training distributed: the ranks and their exchange, gradients, optimizer, synchronised layers."""

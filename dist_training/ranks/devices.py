@@ -1,0 +1,36 @@
+"""A worker's device and threads, set before TensorFlow runs anything."""
+
+from __future__ import annotations
+
+import os
+
+from dist_training.ranks.communicator import Communicator
+
+__all__ = ["configure_devices", "has_gpu"]
+
+
+def configure_devices(communicator: Communicator, threads: int | None = None, cores: int | None = None) -> None:
+    """Give this worker its device and its share of the host's cores; call before TensorFlow runs anything.
+
+    Args:
+        communicator: where this worker stands among those of its host.
+        threads: CPU threads of one operation; None shares the host's cores among its workers.
+        cores: cores of this host that may be used; None counts those of this process's affinity.
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        mine = gpus[communicator.local_rank % len(gpus)]
+        tf.config.set_visible_devices(mine, "GPU")
+        tf.config.experimental.set_memory_growth(mine, True)
+    share = max(1, (cores or len(os.sched_getaffinity(0))) // communicator.local_size)
+    tf.config.threading.set_intra_op_parallelism_threads(threads or share)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def has_gpu() -> bool:
+    """Tell whether this worker has a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.get_visible_devices("GPU"))

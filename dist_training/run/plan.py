@@ -1,0 +1,217 @@
+"""What is checked before a run starts; loads no TensorFlow."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from typing import Any
+
+from dist_training.architectures import NetworkSettings
+from dist_training.checkpoints import Checkpoint
+from dist_training.errors import CheckpointError, TensorFlowMissingError, TooManyWorkersError
+from dist_training.inference.outputs import outputs_of
+from dist_training.learning.transfer import TransferSettings
+from dist_training.settings import TrainingSettings
+from imgmed import AugmentationSettings, PreparedDataset
+from r2d2_base.errors import ConfigurationError
+
+__all__ = [
+    "check_checkpoint",
+    "check_class_weights",
+    "check_epochs",
+    "check_normalisation",
+    "check_outputs",
+    "check_task",
+    "check_tensorflow",
+    "check_workers",
+    "run_facts",
+    "training_slice_count",
+]
+
+_UNCHANGEABLE = {
+    "global_batch_size",
+    "seed",
+    "optimizer",
+    "momentum",
+    "ema_momentum",
+    "loss",
+    "focal_gamma",
+    "tversky_alpha",
+    "tversky_beta",
+    "class_weights",
+    "region_outputs",
+    "dtype",
+}
+
+
+def training_slice_count(dataset: PreparedDataset) -> int:
+    """Count the slices of the training cases that are trained on."""
+    return sum(dataset.case(case_id).slices_to_train_on for case_id in dataset.splits.train)
+
+
+def check_workers(dataset: PreparedDataset, settings: TrainingSettings, world_size: int) -> None:
+    """Refuse more workers than there are training slices, or slices in a step.
+
+    Raises:
+        ConfigurationError: there is no training slice.
+        TooManyWorkersError: where some worker could never get a slice.
+    """
+    count = training_slice_count(dataset)
+    if count == 0:
+        raise ConfigurationError(
+            f"{dataset.folder} has no training slice; prepare it with cases in the split train, and with a "
+            "preparation.slices that leaves some"
+        )
+    if world_size > count:
+        raise TooManyWorkersError(
+            f"more workers than training samples: {world_size} workers, {count} training slices in {dataset.folder}; "
+            f"use at most {count} workers"
+        )
+    if settings.global_batch_size is not None and world_size > settings.global_batch_size:
+        raise TooManyWorkersError(
+            f"more workers than slices in a step: {world_size} workers, "
+            f"global_batch_size {settings.global_batch_size}; use at most {settings.global_batch_size} workers"
+        )
+
+
+def check_tensorflow() -> None:
+    """Refuse to go on without TensorFlow and Keras; loads neither.
+
+    Raises:
+        TensorFlowMissingError: naming what brings them.
+    """
+    missing = [name for name in ("tensorflow", "keras") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise TensorFlowMissingError(
+            f"training and prediction need {' and '.join(missing)}: install R2D2 with pip install '.[train]', "
+            "or with make install"
+        )
+
+
+def check_normalisation(network: NetworkSettings, settings: TrainingSettings) -> None:
+    """Refuse batch normalisation of a batch that is computed in parts.
+
+    Raises:
+        ConfigurationError: where the result would depend on the parts.
+    """
+    if settings.accumulation_steps > 1 and getattr(network, "normalisation", None) == "batch":
+        raise ConfigurationError(
+            "network.normalisation=batch averages over the whole batch, which training.accumulation_steps="
+            f"{settings.accumulation_steps} never has at once; use accumulation_steps=1 (and more workers), or "
+            "normalisation group (the default) or instance"
+        )
+
+
+def check_task(dataset: PreparedDataset) -> None:
+    """Refuse a dataset without label maps.
+
+    Raises:
+        ConfigurationError: where the dataset is of another task than segmentation.
+    """
+    if dataset.description.task != "segmentation":
+        raise ConfigurationError(
+            f"{dataset.folder} is prepared for {dataset.description.task}; networks are trained for segmentation here:"
+            " prepare a study with label maps"
+        )
+
+
+def check_class_weights(dataset: PreparedDataset, settings: TrainingSettings) -> None:
+    """Refuse class weights that are not one number for each class of the dataset.
+
+    Raises:
+        ConfigurationError: naming the classes in their order.
+    """
+    weights = settings.class_weights
+    if weights is not None and len(weights) != len(dataset.class_values):
+        names = sorted(dataset.labels, key=dataset.labels.__getitem__)
+        raise ConfigurationError(
+            f"training.class_weights must be one number for each of {len(names)} classes ({', '.join(names)}); "
+            f"received {len(weights)}"
+        )
+
+
+def check_outputs(dataset: PreparedDataset, settings: TrainingSettings) -> None:
+    """Refuse outputs for regions where the dataset has none, or none that tell its labels apart.
+
+    Raises:
+        ConfigurationError: naming the labels.
+    """
+    outputs_of(dataset.labels, dataset.description.regions, has_regions=settings.region_outputs)
+
+
+def run_facts(
+    dataset: PreparedDataset,
+    settings: TrainingSettings,
+    augmentation: AugmentationSettings,
+    transfer: TransferSettings,
+) -> dict[str, Any]:
+    """Collect what must not change between the parts of a run, as JSON has it.
+
+    Args:
+        dataset: the prepared dataset.
+        settings: resolved, so that the global batch is known.
+        augmentation: how the training slices are varied; where that happens may change.
+        transfer: what the network started from, and which of its layers learn.
+    """
+    return {
+        "training_slices": training_slice_count(dataset),
+        "channels": len(dataset.channels),
+        "class_values": list(dataset.class_values),
+        "data_sha256": _data_digest(dataset),
+        **settings.model_dump(mode="json", include=_UNCHANGEABLE),
+        **{f"augmentation.{name}": value for name, value in augmentation.facts().items()},
+        **{f"transfer.{name}": value for name, value in transfer.model_dump(mode="json").items()},
+    }
+
+
+def _data_digest(dataset: PreparedDataset) -> str:
+    """Tell datasets apart by the source files of each split and how they were prepared (and augmented)."""
+    parts = [[dataset.case(case_id) for case_id in ids] for ids in (dataset.splits.train, dataset.splits.validation)]
+    files = [[[case.sha256, case.training_slices, case.intensity.sums] for case in part] for part in parts]
+    content = [files, dataset.scan_preparation.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def check_checkpoint(checkpoint: Checkpoint, network: NetworkSettings, facts: dict[str, Any]) -> None:
+    """Refuse a checkpoint of another architecture or of other data.
+
+    Args:
+        checkpoint: what would be resumed.
+        network: the architecture in use.
+        facts: what must not change between the parts of a run, see ``run_facts``.
+
+    Raises:
+        CheckpointError: naming each difference.
+    """
+    wanted = network.model_dump(mode="json")
+    differences = _differences(checkpoint.network, wanted) + _differences(checkpoint.facts, facts)
+    if differences:
+        raise CheckpointError(
+            f"{checkpoint.path} is a checkpoint of another architecture, dataset or setting: {'; '.join(differences)}; "
+            "resume with the settings it was made with, or train anew with another --run-dir"
+        )
+
+
+def check_epochs(checkpoint: Checkpoint, settings: TrainingSettings) -> None:
+    """Refuse to go on with fewer epochs than a run has behind it: it would end at once, as if it had just these.
+
+    Args:
+        checkpoint: what would be resumed.
+        settings: of the run to come.
+
+    Raises:
+        ConfigurationError: saying how many epochs there are.
+    """
+    progress = checkpoint.progress
+    if (progress.epoch, progress.step_in_epoch) > (settings.epochs, 0):
+        began = progress.epoch + (progress.step_in_epoch > 0)
+        raise ConfigurationError(
+            f"training.epochs must be at least {began}, which the run of {checkpoint.path} has begun; "
+            f"received {settings.epochs}; use more, or train anew with another --run-dir"
+        )
+
+
+def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    names = sorted(theirs)  # what an older version did not record cannot be compared
+    return [f"{n} was {theirs.get(n)!r}, now {ours.get(n)!r}" for n in names if theirs.get(n) != ours.get(n)]

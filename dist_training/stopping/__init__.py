@@ -1,0 +1,1 @@
+"""What a run heeds: requests and signals, early stopping, divergence, the time budget."""

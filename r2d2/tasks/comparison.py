@@ -1,0 +1,167 @@
+"""Comparing the evaluations of several models: rankings and paired differences, and their files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any, Literal
+
+from r2d2_base.files import write_bytes
+from segeval import (
+    Comparison,
+    MetricArgumentError,
+    OutputFolderError,
+    PairedDifference,
+    Ranking,
+    compare_with_base,
+    rank,
+    read_scores,
+)
+
+__all__ = ["COMPARED_BY_DEFAULT", "ModelComparison", "compare_evaluations", "write_comparison"]
+
+COMPARED_BY_DEFAULT = ("dice", "hd95_mm", "nsd")
+"""Metrics compared unless others are asked for, as far as all evaluations have them: one of volume, two of surface."""
+
+SCHEMA_VERSION = 1
+
+_COLUMNS = (
+    *("metric", "label", "first", "second", "better", "pairs", "patients", "left_out_both", "left_out_one"),
+    *("first_mean", "first_low", "first_high", "second_mean", "second_low", "second_high"),
+    *("difference", "difference_low", "difference_high", "p", "p_holm", "method", "reason", "verdict"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelComparison:
+    """Evaluations compared with each other.
+
+    Attributes:
+        evaluations: where each was read from, by a letter in the order given.
+        rankings: one a metric.
+        comparisons: for each metric, of two evaluations the first with the second, of more the best with each other.
+    """
+
+    evaluations: dict[str, Path]
+    rankings: tuple[Ranking, ...]
+    comparisons: tuple[Comparison, ...]
+
+
+def compare_evaluations(
+    paths: Sequence[Path],
+    metrics: Sequence[str] | None = None,
+    *,
+    scheme: Literal["aggregate_then_rank", "rank_then_aggregate", "test_then_rank"] = "aggregate_then_rank",
+    confidence: float = 0.95,
+    seed: int = 0,
+    on_unmatched: Literal["error", "leave_out"] = "error",
+) -> ModelComparison:
+    """Rank evaluations and compare them in pairs.
+
+    Args:
+        paths: folders of evaluations, or `summary.json` files of nnU-Net v2; 2 to 26.
+        metrics: names of metrics; None: those of `COMPARED_BY_DEFAULT` that all have.
+        scheme: what the ranking rests on.
+        confidence: coverage of the intervals; 1 - confidence is the level of the verdicts.
+        seed: seed of the bootstrap.
+        on_unmatched: "error" refuses cases and labels that only some have, "leave_out" leaves them out.
+
+    Returns:
+        Rankings and comparisons; the same files and arguments give the same.
+
+    Raises:
+        SegEvalError: an evaluation is missing or damaged, or they cannot be compared; every reason is listed.
+    """
+    if not 2 <= len(paths) <= len(ascii_uppercase):
+        raise MetricArgumentError(f"give 2 to {len(ascii_uppercase)} evaluations to compare; received {len(paths)}")
+    evaluations = dict(zip(ascii_uppercase, paths, strict=False))
+    tables = {letter: read_scores(path) for letter, path in evaluations.items()}
+    shared = [name for name in tables["A"].metrics if all(name in table.metrics for table in tables.values())]
+    chosen = metrics or [name for name in COMPARED_BY_DEFAULT if name in shared] or shared or ["dice"]
+    rankings: list[Ranking] = []
+    comparisons: list[Comparison] = []
+    for metric in dict.fromkeys(chosen):
+        ranking = rank(
+            tables,
+            metric,
+            scheme=scheme,
+            confidence=confidence,
+            seed=seed,
+            on_unmatched=on_unmatched,
+            level=1 - confidence,
+        )
+        base = "A" if len(tables) == 2 else ranking.models[0].name
+        rankings.append(ranking)
+        comparisons += compare_with_base(
+            tables, base, metrics=[metric], confidence=confidence, seed=seed, on_unmatched=on_unmatched
+        )
+    return ModelComparison(evaluations, tuple(rankings), tuple(comparisons))
+
+
+def write_comparison(comparison: ModelComparison, out: Path) -> None:
+    """Write `comparison.json` (everything) and `comparison.csv` (a row a metric, label and pair) into a folder.
+
+    Where there is no value, JSON has null and CSV an empty field; an infinite one is "inf" in both.
+
+    Args:
+        comparison: what to write.
+        out: folder; made where it is missing.
+
+    Raises:
+        OutputFolderError: the folder cannot be made or written into.
+    """
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "evaluations": {letter: str(path) for letter, path in comparison.evaluations.items()},
+        "rankings": [asdict(ranking) for ranking in comparison.rankings],
+        "comparisons": [asdict(one) for one in comparison.comparisons],
+    }
+    text = json.dumps(_plain(content), indent=4, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_bytes(out / "comparison.csv", _csv(comparison.comparisons).encode("utf-8", "surrogateescape"))
+        write_bytes(out / "comparison.json", text.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise OutputFolderError(
+            f"{out}: the comparison cannot be written ({error.strerror or error}); give one that can be written to,"
+            " with room left"
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    """Say NaN and inf in strict JSON."""
+    if isinstance(value, float):
+        return None if math.isnan(value) else value if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _csv(comparisons: Sequence[Comparison]) -> str:
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, _COLUMNS, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    for comparison in comparisons:
+        for row in comparison.rows:
+            writer.writerow({name: _plain(value) for name, value in _fields(comparison, row).items()})
+    return buffer.getvalue()
+
+
+def _fields(comparison: Comparison, row: PairedDifference) -> dict[str, Any]:
+    means = {"first": row.first, "second": row.second}
+    return {
+        **asdict(row),
+        "label": row.label_name,
+        "first": comparison.first,
+        "second": comparison.second,
+        **{f"{name}_{end}": getattr(mean, end) for name, mean in means.items() for end in ("mean", "low", "high")},
+        "difference": row.difference.mean,
+        "difference_low": row.difference.low,
+        "difference_high": row.difference.high,
+    }

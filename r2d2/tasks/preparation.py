@@ -1,0 +1,120 @@
+"""From scans to a prepared dataset with its report and with settings that suit it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imgmed import AugmentationSettings, PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
+from imgmed.presets import read_preset
+from r2d2.config import FILE_NAME, Configuration, commented_yaml
+from r2d2.proposal import propose_here
+from r2d2_base.files import write_bytes
+from r2d2_base.progress import Progress
+
+__all__ = ["PHANTOM_FOLDER", "Prepared", "phantom_dataset", "prepare", "preset_layer"]
+
+PHANTOM_FOLDER = Path("r2d2-phantom")
+REPORT = "dataset.html"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared dataset, and whether anything had to be done for it."""
+
+    dataset: PreparedDataset
+    changed: bool
+
+
+def prepare(
+    source: Path,
+    out: Path,
+    settings: PreparationSettings,
+    augmentation: AugmentationSettings | None = None,
+    *,
+    workers: int = 1,
+    key_file: Path | None = None,
+    progress: Progress = None,
+) -> Prepared:
+    """Prepare a study, with its report (dataset.html) and the settings that suit it (r2d2.yaml) in its folder.
+
+    Args:
+        source: folder or archive of the scans.
+        out: folder of the prepared dataset; see `imgmed.prepare_dataset` on one that exists.
+        settings: how to prepare.
+        augmentation: of the copies where `settings.augment_to` asks for some; kept in r2d2.yaml otherwise.
+        workers: processes.
+        key_file: of the pseudonyms.
+        progress: told of each stage.
+    """
+    finished: list[PreparedDataset] = []
+
+    def finish(dataset: PreparedDataset) -> None:
+        from r2d2.report.dataset import build_dataset_report  # here: where nothing is to be done, no picture is drawn
+
+        proposal = propose_here(dataset)
+        proposed = proposal.configuration.model_copy(update={"dataset": Path(), "preparation": settings})
+        if augmentation is not None and settings.augment_to is None:
+            proposed = proposed.model_copy(update={"augmentation": augmentation})
+        title = f"Settings proposed for {dataset.name}; 'r2d2 train --dataset' with this folder uses them."
+        write_bytes(dataset.folder / FILE_NAME, commented_yaml(proposed, title, proposal.reasons).encode())
+        build_dataset_report(dataset, dataset.folder / REPORT, proposal)
+        finished.append(dataset)
+
+    dataset = prepare_dataset(
+        source,
+        out,
+        settings,
+        augmentation=augmentation,
+        workers=workers,
+        key_file=key_file,
+        finish=finish,
+        progress=progress,
+    )
+    return Prepared(dataset, changed=bool(finished))
+
+
+def preset_layer(name: str, layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the settings of a preset under those of a configuration layer, which come first.
+
+    What has its default value in the layer decides nothing: 'r2d2 init' writes every setting.
+
+    Raises:
+        UnknownPresetError: no such preset; lists those there are.
+    """
+    preset = read_preset(name)
+    if isinstance(preset.get("augmentation"), str):
+        preset["augmentation"] = AugmentationSettings.model_validate(preset["augmentation"]).model_dump(mode="json")
+    return _laid_over(preset, layer, Configuration().model_dump(mode="json"))
+
+
+def _laid_over(below: Mapping[str, Any], layer: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in layer.items():
+        known, default = merged.get(key), defaults.get(key)
+        if isinstance(known, Mapping) and isinstance(value, Mapping) and isinstance(default, Mapping):
+            merged[key] = _laid_over(known, value, default)
+        elif key not in merged or value != default:
+            merged[key] = value
+    return merged
+
+
+def phantom_dataset(folder: Path, progress: Progress | None = None, seed: int = 0) -> PreparedDataset:
+    """Prepare the generated phantom study, unless it is there already.
+
+    Args:
+        folder: gets ``study/`` (volumes) and ``dataset/`` (prepared).
+        progress: told of each stage.
+        seed: of the phantoms.
+
+    Returns:
+        The prepared dataset.
+    """
+    study, prepared = folder / "study", folder / "dataset"
+    if prepared.exists():
+        return PreparedDataset.read(prepared)
+    if not study.exists():
+        write_phantom_study(study, seed=seed, progress=progress)
+    return prepare(study, prepared, PreparationSettings(seed=seed), progress=progress).dataset

@@ -1,0 +1,114 @@
+"""Which files a report of an evaluation is made from."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from imgmed import PreparedDataset, case_stem, has_known_suffix
+from r2d2.prediction.predict import read_manifest
+from r2d2.report import build_report
+from r2d2_base.errors import ConfigurationError
+
+__all__ = ["find_images", "report_on_dataset", "report_on_evaluation"]
+
+_FIRST_CHANNEL = "_0000"
+
+
+def report_on_dataset(
+    dataset: PreparedDataset,
+    *,
+    evaluation: Path,
+    prediction: Path | None,
+    out: Path,
+    run_dir: Path | None = None,
+) -> Path:
+    """Write the HTML report of an evaluation on cases of a prepared dataset.
+
+    Args:
+        dataset: the prepared dataset, whose scans are drawn.
+        evaluation: folder with summary.json.
+        prediction: folder with the label maps; None takes the paths that the evaluation names.
+        out: the HTML file.
+        run_dir: the run folder; None takes the one that the predictions name.
+
+    Returns:
+        ``out``.
+    """
+    labelled = [case_id for case_id, case in dataset.cases.items() if case.label is not None]
+    return build_report(
+        out,
+        title=f"{dataset.name}: evaluation",
+        evaluation_dir=evaluation,
+        prediction_dir=prediction,
+        reference={case_id: dataset.reference(case_id) for case_id in labelled},
+        images={case_id: partial(dataset.restored_image, case_id) for case_id in labelled},
+        run_dir=_run_dir(prediction) if run_dir is None else run_dir,
+    )
+
+
+def report_on_evaluation(
+    *,
+    evaluation: Path,
+    out: Path,
+    prediction: Path | None = None,
+    images: Path | None = None,
+    run_dir: Path | None = None,
+) -> Path:
+    """Write the HTML report of an evaluation of label maps in folders.
+
+    Args:
+        evaluation: folder with summary.json.
+        out: the HTML file.
+        prediction: folder with the label maps; None takes the paths that the evaluation names.
+        images: folder with the scans, named like the label maps; None: label maps alone are drawn.
+        run_dir: the run folder; None takes the one that the predictions name, if R2D2 made them.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        ConfigurationError: there are no scans in `images`.
+    """
+    return build_report(
+        out,
+        title="Evaluation of " + "/".join((prediction or evaluation).resolve().parts[-2:]),
+        evaluation_dir=evaluation,
+        prediction_dir=prediction,
+        images={} if images is None else find_images(images),
+        run_dir=_run_dir(prediction) if run_dir is None else run_dir,
+    )
+
+
+def find_images(folder: Path) -> dict[str, Path]:
+    """Find the scan of each case in a folder.
+
+    Args:
+        folder: files named like the cases (of nnU-Net's channels, `case_0000`, the first is taken), or a folder of
+            DICOM files or pictures for each case.
+
+    Returns:
+        Scan of each case.
+
+    Raises:
+        ConfigurationError: no such folder, or nothing in it that could be a scan.
+    """
+    if not folder.is_dir():
+        raise ConfigurationError(f"{folder}: no such folder of scans")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not (path.is_dir() or has_known_suffix(path)):
+            continue
+        name = path.name if path.is_dir() else case_stem(path)
+        found.setdefault(name, path)
+        found.setdefault(name.removesuffix(_FIRST_CHANNEL), path)
+    if not found:
+        raise ConfigurationError(f"{folder}: no scans in this folder; name them like the label maps")
+    return found
+
+
+def _run_dir(prediction: Path | None) -> Path | None:
+    """Find the run folder of the model that made predictions, where it is still there."""
+    manifest = read_manifest(prediction) if prediction is not None else None
+    folder = Path(manifest.model).parent if manifest is not None else None
+    return folder if folder is not None and folder.is_dir() else None

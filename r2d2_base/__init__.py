@@ -1,0 +1,1 @@
+"""What all packages share: files, processes, progress, the machine, errors."""

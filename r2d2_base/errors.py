@@ -1,0 +1,50 @@
+"""Errors that all packages share: the one root of everything raised on purpose, and what several of them raise."""
+
+from __future__ import annotations
+
+import errno
+
+__all__ = [
+    "BusyFolderError",
+    "ConfigurationError",
+    "NoSpaceError",
+    "OutputExistsError",
+    "ProcessLostError",
+    "R2D2Error",
+]
+
+
+class R2D2Error(Exception):
+    """Root of all errors that R2D2 raises on purpose: the message is for the user, and says what would work.
+
+    Whatever is no R2D2Error is a fault of ours, and keeps its traceback.
+
+    Attributes:
+        exit_code: what the command line exits with; 2 is a user's mistake, 1 a failure that is nobody's.
+    """
+
+    exit_code = 2
+
+
+class ConfigurationError(R2D2Error, ValueError):
+    """Settings that cannot work, alone or together; the message lists all faults."""
+
+
+class OutputExistsError(R2D2Error, FileExistsError):
+    """The folder to be written exists already and holds something."""
+
+
+class BusyFolderError(R2D2Error, BlockingIOError):
+    """A folder that another process is writing."""
+
+
+class NoSpaceError(R2D2Error, OSError):
+    """The disk has, or had, too little room; `errno` is ENOSPC."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.errno = errno.ENOSPC
+
+
+class ProcessLostError(R2D2Error, ChildProcessError):
+    """A process of a pool ended without an answer, most often for want of memory."""
