@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dist_training import communicator
+from dist_training.ranks import communicator
 from r2d2_base.errors import ConfigurationError
 
 

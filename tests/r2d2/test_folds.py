@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from dist_training.checkpoints import TrainingProgress, write_checkpoint
 from dist_training.record.run_folder import RunFolder
 from imgmed import PreparationSettings, prepare_dataset, write_phantom_study
-from r2d2 import folds
 from r2d2.cli import app
 from r2d2.config import commented_yaml, configure
+from r2d2.tasks import cross_validation
 from r2d2_base.errors import ConfigurationError
 
 
@@ -28,8 +28,8 @@ def test_resumed_it_goes_on_with_the_dataset_and_the_settings_that_the_first_fol
         return 1
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(folds, "_run", fail)
-    monkeypatch.setattr(folds, "_check_held_out", lambda dataset, folder: None)
+    monkeypatch.setattr(cross_validation, "_run", fail)
+    monkeypatch.setattr(cross_validation, "_check_held_out", lambda dataset, folder: None)
     write_phantom_study(tmp_path / "study", cases=6, shape=(32, 32, 8))
     dataset = prepare_dataset(tmp_path / "study", tmp_path / "dataset", PreparationSettings(folds=2))
     first = RunFolder(tmp_path / "cv" / "fold-0")
@@ -52,7 +52,7 @@ def test_settings_that_are_each_folds_own_do_not_reach_it(tmp_path: Path, monkey
     """What is set by key=value overrides options: every fold would be trained in one folder, or be the same."""
     told: list[Sequence[str]] = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(folds, "_run", lambda command: told.append(command) or 7)
+    monkeypatch.setattr(cross_validation, "_run", lambda command: told.append(command) or 7)
     write_phantom_study(tmp_path / "study", cases=6, shape=(32, 32, 8))
     prepare_dataset(tmp_path / "study", tmp_path / "dataset", PreparationSettings(folds=2))
     words = ["train", "--fold", "all", "--dataset", "dataset", "run_dir=cv", "training.epochs=3"]
@@ -80,13 +80,13 @@ def test_a_fold_that_was_trained_on_what_it_holds_out_is_not_passed_over(
         return folder, SimpleNamespace(cases=cases)
 
     monkeypatch.setattr("dist_training.inference.model_card.read_model_card", card)
-    monkeypatch.setattr(folds, "_is_trained", lambda folder: folder.path.name == "fold-0")
-    monkeypatch.setattr(folds, "_run", lambda command: 7)
-    with pytest.raises(folds.LaunchError, match="fold 1 is not started"):  # fold 0 is passed over
-        folds.train_folds(dataset, tmp_path / "cv", [], epochs=1, is_resumed=True)
+    monkeypatch.setattr(cross_validation, "_is_trained", lambda folder: folder.path.name == "fold-0")
+    monkeypatch.setattr(cross_validation, "_run", lambda command: 7)
+    with pytest.raises(cross_validation.LaunchError, match="fold 1 is not started"):  # fold 0 is passed over
+        cross_validation.train_folds(dataset, tmp_path / "cv", [], epochs=1, is_resumed=True)
     trained_on = (*other, held_out[0])
     with pytest.raises(ConfigurationError, match=f"fold-0 was trained on 1 of the cases .*{held_out[0]}"):
-        folds.train_folds(dataset, tmp_path / "cv", [], epochs=1, is_resumed=True)
+        cross_validation.train_folds(dataset, tmp_path / "cv", [], epochs=1, is_resumed=True)
 
 
 def test_folds_that_have_fewer_epochs_than_are_wanted_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,9 +105,9 @@ def test_folds_that_have_fewer_epochs_than_are_wanted_go_on(tmp_path: Path, monk
             )
     told: list[Sequence[str]] = []
     said: list[str] = []
-    monkeypatch.setattr(folds, "_check_held_out", lambda dataset, folder: None)
-    monkeypatch.setattr(folds, "_run", lambda command: told.append(command) or 0)
-    folds.train_folds(dataset, tmp_path / "cv", ["a=b"], epochs=20, is_resumed=True, on_notice=said.append)
+    monkeypatch.setattr(cross_validation, "_check_held_out", lambda dataset, folder: None)
+    monkeypatch.setattr(cross_validation, "_run", lambda command: told.append(command) or 0)
+    cross_validation.train_folds(dataset, tmp_path / "cv", ["a=b"], epochs=20, is_resumed=True, on_notice=said.append)
     assert [words[words.index("--fold") :] for words in told] == [
         ["--fold", "1", "--run-dir", str(tmp_path / "cv/fold-1"), "--resume", "a=b"]
     ]

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from dist_training.record.run_folder import RunFolder
 from imgmed import PreparationSettings, prepare_dataset, write_phantom_study
-from r2d2 import launcher
 from r2d2.cli import app, train
 from r2d2.config import commented_yaml, configure
 from r2d2.errors import LaunchError
+from r2d2.launching import horovodrun
 from r2d2.launching.job_end import JobEnd
 
 
@@ -26,7 +26,7 @@ def test_a_single_worker_on_a_named_host_is_started_there(tmp_path: Path, monkey
         started.append(command)
         raise OSError("not started")
 
-    monkeypatch.setattr(launcher, "subprocess", SimpleNamespace(Popen=fail, DEVNULL=subprocess.DEVNULL))
+    monkeypatch.setattr(horovodrun, "subprocess", SimpleNamespace(Popen=fail, DEVNULL=subprocess.DEVNULL))
     write_phantom_study(tmp_path / "study", cases=4, shape=(32, 32, 8))
     dataset = prepare_dataset(tmp_path / "study", tmp_path / "dataset", PreparationSettings())
     words = ["train", "--dataset", str(dataset.folder), "--run-dir", str(tmp_path / "run"), "--hosts", "localhost:1"]
@@ -98,5 +98,5 @@ def test_what_all_ranks_say_is_said_once(tmp_path: Path, of_rank_1: str, said: s
     folder.write_exit("failed", reason="no such network", exit_code=2)
     (folder.logs / "rank-1.log").write_text(f"ERROR dist_training.record.log: the run failed: {of_rank_1}\n")
     with pytest.raises(LaunchError) as caught:
-        launcher._outcome(folder, JobEnd(1, 2), is_impatient=False)
+        horovodrun._outcome(folder, JobEnd(1, 2), is_impatient=False)
     assert (str(caught.value), caught.value.exit_code) == (said.format("no such network"), 2)
