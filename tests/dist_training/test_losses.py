@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy_losses import ALPHA, BETA, GAMMA, sample_losses, step_loss
 
 from dist_training.errors import ConfigurationError
 from dist_training.losses import Loss, build_loss
 from dist_training.settings import WHOLE_BATCH_LOSSES, LossName, TrainingSettings
+from tests.dist_training.numpy_losses import ALPHA, BETA, GAMMA, sample_losses, step_loss
 
 NAMES = get_args(LossName)
 PER_SAMPLE = [name for name in NAMES if name not in WHOLE_BATCH_LOSSES]

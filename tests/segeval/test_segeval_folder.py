@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from studies import LABELS, convert, faults_of, files_of, pairs_of, without_paths
 
 import segeval
+from tests.segeval.studies import LABELS, convert, faults_of, files_of, pairs_of, without_paths
 
 
 def test_scores_of_a_study_worked_out_by_hand(study):

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from dist_training.checkpoints import Checkpoint, read_checkpoint, read_latest_checkpoint
 from dist_training.errors import DamagedCheckpointError
 
-WRITER = Path(__file__).with_name("checkpoint_writer.py")
+WRITER = "tests.dist_training.checkpoints.checkpoint_writer"
 KILLS = 32
 MEGABYTE_OF_VALUES = 16_384  # in each of 8 arrays
 MOUNT = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() != 0 else [])]
@@ -34,7 +34,7 @@ class Writers:
     """Starts writers, one at a time, and follows what they say; see ``checkpoint_writer``."""
 
     def __init__(self, folder: Path, values: int, **options: Any) -> None:
-        command = [sys.executable, str(WRITER), str(folder), str(values)]
+        command = [sys.executable, "-m", WRITER, str(folder), str(values)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self._process = subprocess.Popen(command, **pipes, **options)
 
@@ -183,7 +183,7 @@ def test_a_full_disk_is_named_at_the_next_call_and_costs_nothing_that_is_there(t
     script = """
 import json, sys, threading
 from pathlib import Path
-from checkpoint_writer import state_of
+from tests.dist_training.checkpoints.checkpoint_writer import state_of
 from dist_training.checkpoints import CheckpointStore, read_latest_checkpoint
 from imgmed.errors import NoSpaceError
 folder, said = Path(sys.argv[1]), {}
@@ -206,9 +206,8 @@ said["latest"] = read_latest_checkpoint(folder).progress.epoch
 print(json.dumps(said))
 """
     mount = 'mount -t tmpfs -o size=2500k tmpfs "$1"; exec "$2" -c "$3" "$1"'
-    environment = {**os.environ, "PYTHONPATH": f"{WRITER.parent}:{os.environ['PYTHONPATH']}"}
     command = [*MOUNT, "sh", "-c", mount, "sh", str(tmp_path), sys.executable, script]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert "no room left on the disk while writing" in said["wait"]

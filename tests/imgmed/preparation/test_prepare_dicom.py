@@ -14,8 +14,13 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from dicom_files import write_series
-from hospital import (
+
+from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
+from imgmed.errors import DatasetExistsError, InvalidCasesError, LabelError, PatientKeyError
+from imgmed.inspection import inspect_source
+from r2d2.preparing import prepare
+from tests.dicom_files import write_series
+from tests.hospital import (
     AFFINE,
     PEOPLE,
     SHAPE,
@@ -31,11 +36,6 @@ from hospital import (
     write_seg,
     write_study,
 )
-
-from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
-from imgmed.errors import DatasetExistsError, InvalidCasesError, LabelError, PatientKeyError
-from imgmed.inspection import inspect_source
-from r2d2.preparing import prepare
 
 KINDS = ("seg", "rtstruct", "nifti")
 KEY = bytes(range(32))
