@@ -34,7 +34,7 @@ def outputs_and_gradients(layer: keras.layers.Layer, maps: np.ndarray, weights: 
     return [np.asarray(value) for value in (outputs, *gradients)]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     samples=st.integers(1, 3),
     size=st.tuples(st.integers(1, 6), st.integers(2, 6)),

@@ -3,7 +3,7 @@ import math
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import segeval
@@ -119,7 +119,7 @@ def test_nearly_equal_affines_are_equal(study, write_label_map):
 
 
 @given(order=st.permutations("abc"))
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6)
 def test_the_order_of_pairs_changes_no_score(study, order):
     pairs = {pair.case_id: pair for pair in pairs_of(study)}
     expected = segeval.evaluate_pairs(pairs_of(study), LABELS)

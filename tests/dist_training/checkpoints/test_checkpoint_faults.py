@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dist_training.checkpoints import Checkpoint, read_checkpoint, read_latest_checkpoint
@@ -136,7 +136,7 @@ def flip(content: bytes, position: int, bit: int) -> bytes:
 
 
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 def test_one_flipped_bit_gives_way_to_the_one_before(
     two: tuple[Path, bytes], check_whole: CheckWhole, caplog: pytest.LogCaptureFixture, position: float, bit: int
 ) -> None:

@@ -14,7 +14,7 @@ import cv2
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
@@ -36,7 +36,7 @@ from imgmed.errors import (
 from imgmed.parallel import map_in_processes
 from imgmed.selection import evenly_spread
 
-quick = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=40)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
