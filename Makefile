@@ -67,7 +67,7 @@ lint: install-tests ## check style (ruff) and types (mypy)
 peers: $(PEERS)/stamps/checked ## install MONAI, TorchIO, nnU-Net ... in .venv-peers, for benchmarks/ and compare-peers (2 GB; more where torch brings CUDA)
 
 compare-peers: peers $(COUNTING) ## compare SegEval with MONAI, scikit-learn ... as installed, and record what they say for the test suite
-	@cd tests/segeval && PYTHONPATH="$(CURDIR)" "$(CURDIR)/$(PEERS)/bin/python" -m peers.record $(COMPARE_ARGS)
+	@PYTHONPATH="$(CURDIR)" $(PEERS)/bin/python -m tests.segeval.peers.record $(COMPARE_ARGS)
 
 clean: ## remove caches and build leftovers; .venv and .venv-peers stay (rm -rf removes them)
 	rm -rf build $(COUNTING) .pytest_cache .mypy_cache .ruff_cache .hypothesis

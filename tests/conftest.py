@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -24,9 +25,16 @@ START_WORKERS = "tests/distributed/"
 """Tests that start jobs of several workers, which take all cores and half of the suite's time: no two at once."""
 
 
+# Machines differ in speed and cores are shared: a slow example is no fault; and examples may share a test's folder.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+# The same examples in every run, so that one fails for a change and never by luck; `--long` draws others.
+settings.register_profile("same", UNHURRIED, derandomize=True, database=None)
+settings.register_profile("long", UNHURRIED, print_blob=True)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the option that runs the long tests too."""
-    parser.addoption("--long", action="store_true", help="run also the tests that take many minutes")
+    parser.addoption("--long", action="store_true", help="run the tests that take many minutes too; draw examples anew")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -49,8 +57,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFile(config, log)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Prepare the environment; what the person who runs the tests has set stays as it is."""
+    settings.load_profile("long" if config.getoption("--long") else "same")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # Started in the background by a script: what tests start would ignore Ctrl-C too, by inheritance.
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -14,11 +14,12 @@ import highdicom as hd
 import nibabel as nib
 import numpy as np
 import pydicom
-from dicom_files import write_series
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 from rt_utils import RTStructBuilder
+
+from tests.dicom_files import write_series
 
 SHAPE = (24, 24, 6)
 AFFINE = np.array([[-0.75, 0, 0, 100], [0, -0.75, 0, 50], [0, 0, 2.5, -300], [0, 0, 0, 1]])

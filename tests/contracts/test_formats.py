@@ -10,11 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
-from dicom_files import RAS_TO_LPS, write_series
 
 from imgmed.errors import ImgMedError, InvalidVolumeError, UnreadableFileError
 from imgmed.formats import VolumeHeader, read_header, read_volume, write_volume
 from imgmed.volume import Volume
+from tests.dicom_files import RAS_TO_LPS, write_series
 
 SHAPE = (7, 6, 5)
 MARKED = (5, 1, 3)

@@ -5,7 +5,6 @@ import fcntl
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -86,4 +85,3 @@ def test_a_second_ctrl_c_interrupts_at_once() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         assert control.reason == "signal SIGINT"
         os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(1)

@@ -8,7 +8,14 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from numpy_networks import (
+from pydantic import ValidationError
+
+from dist_training.architectures import FCNSettings, build_network, fcn
+from dist_training.architectures.bilinear import Bilinear
+from dist_training.architectures.dropout import SampleDropout
+from dist_training.architectures.first_kernel import fit_first_kernel
+from dist_training.errors import WeightsError, WeightsNotFoundError
+from tests.dist_training.numpy_networks import (
     convolution,
     crop,
     maximum_pooling,
@@ -17,13 +24,6 @@ from numpy_networks import (
     transposed_convolution,
     weights_by_layer,
 )
-from pydantic import ValidationError
-
-from dist_training.architectures import FCNSettings, build_network, fcn
-from dist_training.architectures.bilinear import Bilinear
-from dist_training.architectures.dropout import SampleDropout
-from dist_training.architectures.first_kernel import fit_first_kernel
-from dist_training.errors import WeightsError, WeightsNotFoundError
 
 
 def images(*shape: int, seed: int = 0) -> np.ndarray:

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy_networks import group_normalisation
 
 from dist_training.architectures.normalisation import GroupNormalisation, group_count
+from tests.dist_training.numpy_networks import group_normalisation
 
 
 def maps_of(*shape: int, mean: float = 0.0, seed: int = 0) -> np.ndarray:
@@ -34,7 +34,7 @@ def outputs_and_gradients(layer: keras.layers.Layer, maps: np.ndarray, weights: 
     return [np.asarray(value) for value in (outputs, *gradients)]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     samples=st.integers(1, 3),
     size=st.tuples(st.integers(1, 6), st.integers(2, 6)),

@@ -2,10 +2,17 @@
 
 import numpy as np
 import pytest
-from numpy_networks import convolution, crop, maximum_pooling, pad_to_multiple, relu, weights_by_layer
 
 from dist_training.architectures import LivermaskUNetSettings, build_network
 from dist_training.architectures.dropout import SampleDropout
+from tests.dist_training.numpy_networks import (
+    convolution,
+    crop,
+    maximum_pooling,
+    pad_to_multiple,
+    relu,
+    weights_by_layer,
+)
 
 
 def images(*shape: int, seed: int = 0) -> np.ndarray:

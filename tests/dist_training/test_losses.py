@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy_losses import ALPHA, BETA, GAMMA, sample_losses, step_loss
 
 from dist_training.losses import Loss, build_loss
 from dist_training.settings import WHOLE_BATCH_LOSSES, LossName, TrainingSettings
 from r2d2_base.errors import ConfigurationError
+from tests.dist_training.numpy_losses import ALPHA, BETA, GAMMA, sample_losses, step_loss
 
 NAMES = get_args(LossName)
 PER_SAMPLE = [name for name in NAMES if name not in WHOLE_BATCH_LOSSES]
@@ -154,7 +154,7 @@ def test_half_precision_is_summed_in_single():
     assert result[0] == pytest.approx(np.log(2) + 1 - 90_001 / 135_001, rel=1e-5)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     name=st.sampled_from(NAMES),
     outputs=st.sampled_from([1, 2, 4]),
@@ -173,7 +173,7 @@ def test_padding_a_sample_changes_nothing(name, outputs, rows, columns, seed):
     np.testing.assert_allclose(padded, losses(name, logits, classes), rtol=1e-12, atol=1e-14)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(name=st.sampled_from(NAMES), outputs=st.sampled_from([1, 3]), samples=st.integers(1, 5), seed=st.integers(0, 99))
 def test_a_batch_is_its_samples_one_by_one(name, outputs, samples, seed):
     logits, classes = batch(outputs, samples=samples, seed=seed)
@@ -319,7 +319,7 @@ def test_weights_of_one_are_no_weights(name):
     np.testing.assert_array_equal(losses(name, logits, classes, (1.0, 1.0, 1.0)), losses(name, logits, classes))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(samples=st.integers(1, 5), seed=st.integers(0, 99))
 def test_a_weighted_batch_is_its_samples_one_by_one(samples, seed):
     """What a pixel counts for must not depend on which slices share its batch, or the workers would show."""

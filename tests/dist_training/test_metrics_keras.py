@@ -2,7 +2,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,6 +190,7 @@ def test_in_fit_compiled_by_xla_or_not(compiled):
 def test_in_fit_on_jax():
     if importlib.util.find_spec("jax") is None:
         pytest.skip("jax is not installed; pip install jax runs this test")
-    code = "import keras, test_metrics_keras as t; assert keras.backend.backend() == 'jax'; t.fit_and_compare(True)"
+    test = "from tests.dist_training.test_metrics_keras import fit_and_compare; fit_and_compare(True)"
+    code = f"import keras; assert keras.backend.backend() == 'jax'; {test}"
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
-    subprocess.run([sys.executable, "-c", code], env=environment, cwd=Path(__file__).parent, check=True)
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)

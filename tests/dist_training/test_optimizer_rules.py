@@ -6,13 +6,13 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from numpy_optimizers import Reference
 
 from dist_training.architectures import UNetSettings, build_network
 from dist_training.optimizers import Lars, build_optimizer
 from dist_training.optimizers.per_variable import is_decayed
 from dist_training.settings import TrainingSettings
 from r2d2_base.errors import ConfigurationError
+from tests.dist_training.numpy_optimizers import Reference
 
 NAMES = ("adam", "adamw", "sgd", "lamb", "lars")
 SHAPES = {"kernel": (3, 2), "bias": (2,), "gamma": (2,), "deep_kernel": (2, 2, 2, 3)}

@@ -5,11 +5,11 @@ from typing import get_args
 import numpy as np
 import pytest
 import tensorflow as tf
-from numpy_losses import ALPHA, BETA, GAMMA, step_loss
 
 from dist_training.losses import build_loss
 from dist_training.settings import LossName
 from r2d2_base.errors import ConfigurationError
+from tests.dist_training.numpy_losses import ALPHA, BETA, GAMMA, step_loss
 
 NAMES = get_args(LossName)
 # Background, then composite labels such as oedema, necrosis, enhancing tumour and a vessel that crosses the tumour.

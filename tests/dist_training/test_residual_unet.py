@@ -2,17 +2,17 @@
 
 import numpy as np
 import pytest
-from numpy_networks import (
+from pydantic import ValidationError
+
+from dist_training.architectures import ResidualUNetSettings, build_network, prediction_network, read_network
+from dist_training.losses.supervision import classes_at
+from tests.dist_training.numpy_networks import (
     convolution,
     group_normalisation,
     pad_to_multiple,
     transposed_convolution,
     weights_by_layer,
 )
-from pydantic import ValidationError
-
-from dist_training.architectures import ResidualUNetSettings, build_network, prediction_network, read_network
-from dist_training.losses.supervision import classes_at
 
 
 def images(*shape: int, seed: int = 0) -> np.ndarray:

@@ -5,12 +5,12 @@ from typing import get_args
 import numpy as np
 import pytest
 import tensorflow as tf
-from numpy_losses import ALPHA, BETA, GAMMA, step_loss
 
 from dist_training.losses import build_loss
 from dist_training.losses.supervision import classes_at, level_weights
 from dist_training.settings import LossName
 from r2d2_base.errors import ConfigurationError
+from tests.dist_training.numpy_losses import ALPHA, BETA, GAMMA, step_loss
 
 NAMES = get_args(LossName)
 

@@ -7,7 +7,12 @@ import sys
 import keras
 import numpy as np
 import pytest
-from numpy_networks import (
+from pydantic import ValidationError
+
+from dist_training.architectures import UNetSettings, build_network
+from dist_training.architectures.dropout import SampleDropout
+from dist_training.architectures.normalisation import GroupNormalisation
+from tests.dist_training.numpy_networks import (
     convolution,
     crop,
     group_normalisation,
@@ -17,11 +22,6 @@ from numpy_networks import (
     transposed_convolution,
     weights_by_layer,
 )
-from pydantic import ValidationError
-
-from dist_training.architectures import UNetSettings, build_network
-from dist_training.architectures.dropout import SampleDropout
-from dist_training.architectures.normalisation import GroupNormalisation
 
 
 def images(*shape: int, seed: int = 0) -> np.ndarray:

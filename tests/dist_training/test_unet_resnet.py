@@ -6,12 +6,12 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from numpy_networks import convolution, pad_to_multiple, relu, weights_by_layer
 from pydantic import ValidationError
 
 from dist_training.architectures import ResNetUNetSettings, build_network
 from dist_training.architectures.weight_files import read_layer_arrays
 from dist_training.errors import WeightsError, WeightsNotFoundError
+from tests.dist_training.numpy_networks import convolution, pad_to_multiple, relu, weights_by_layer
 
 
 def images(*shape: int, seed: int = 0) -> np.ndarray:

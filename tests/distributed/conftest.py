@@ -10,12 +10,12 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from jobs import ON_TWO, end, horovodrun, run, start, train
 
 from dist_training.record.run_folder import RunFolder
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
+from tests.distributed.jobs import ON_TWO, end, horovodrun, run, start, train
 
-WORKER = Path(__file__).with_name("dump_weights.py")
+WORKER = "tests.distributed.dump_weights"
 
 
 def write_study(folder: Path, cases: int, shape: tuple[int, int, int], labels: int = 2) -> Path:
@@ -76,7 +76,7 @@ def dump_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list
     def train_all(dataset: PreparedDataset, jobs: list[dict[str, Any]], workers: int) -> list[list[dict[str, Any]]]:
         out = tmp_path_factory.mktemp(f"workers-{workers}-")
         (out / "jobs.json").write_text(json.dumps(jobs))
-        command = [sys.executable, str(WORKER), str(dataset.folder), str(out)]
+        command = [sys.executable, "-m", WORKER, str(dataset.folder), str(out)]
         done = run(command if workers == 1 else horovodrun(workers, *command), out, timeout=900)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return [

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobs import BIN, horovodrun, run
 
 import segeval
 from dist_training.record.run_folder import RunFolder
 from imgmed import PreparedDataset
+from tests.distributed.jobs import BIN, horovodrun, run
 
 pytestmark = pytest.mark.distributed
 
-WORKER = Path(__file__).with_name("agree.py")
+WORKER = "tests.distributed.agree"
 PACKAGES = Path(segeval.__file__).parent.parent
 HOST = platform.node()
 
@@ -35,7 +35,7 @@ def ranks(small_dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFacto
     for name in ("own", "own-1"):
         (out / name).mkdir()
         (out / name / "our_network.py").write_text(f"# {name}\n")
-    done = run(horovodrun(3, sys.executable, str(WORKER), str(small_dataset.folder), str(out)), out)
+    done = run(horovodrun(3, sys.executable, "-m", WORKER, str(small_dataset.folder), str(out)), out)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return [json.loads((out / f"rank-{rank}.json").read_text()) for rank in range(3)]
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from jobs import EPOCHS, Start, horovodrun, resume, run, train, wait_for, worker_processes
 
 from dist_training.checkpoints import read_latest_checkpoint
 from dist_training.record.events import read_events
 from dist_training.record.run_folder import RunFolder
 from imgmed import PreparedDataset
+from tests.distributed.jobs import EPOCHS, Start, horovodrun, resume, run, train, wait_for, worker_processes
 
 pytestmark = pytest.mark.distributed
 

@@ -10,7 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from jobs import (
+
+from dist_training.checkpoints import read_latest_checkpoint
+from dist_training.record.events import read_events
+from dist_training.record.run_folder import RunFolder
+from imgmed import PreparedDataset
+from tests.distributed.jobs import (
     ENDLESS,
     EPOCHS,
     ON_TWO,
@@ -26,11 +31,6 @@ from jobs import (
     wait_for_epochs,
     worker_processes,
 )
-
-from dist_training.checkpoints import read_latest_checkpoint
-from dist_training.record.events import read_events
-from dist_training.record.run_folder import RunFolder
-from imgmed import PreparedDataset
 
 pytestmark = pytest.mark.distributed
 

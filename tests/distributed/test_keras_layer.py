@@ -8,12 +8,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from jobs import horovodrun, run
-from keras_jobs import OPTIMIZERS, normalisation_inputs
+
+from tests.distributed.jobs import horovodrun, run
+from tests.distributed.keras_jobs import OPTIMIZERS, normalisation_inputs
 
 pytestmark = pytest.mark.distributed
 
-PROGRAM = Path(__file__).with_name("keras_jobs.py")
+EXAMPLE = Path(__file__).parents[2] / "examples" / "distributed_keras.py"
+PROGRAM = "tests.distributed.keras_jobs"
 COMPARED = ("optimizers", "fit")
 ONLY_SEVERAL = ("uneven", "overflow", "refusals", "stop", "gather", "compression", "normalisation")
 Arrays = dict[str, np.ndarray]
@@ -26,7 +28,7 @@ class Results:
         self.folder = folder
 
     def run(self, workers: int, *scenarios: str) -> None:
-        command = [sys.executable, str(PROGRAM), str(self.folder), *scenarios]
+        command = [sys.executable, "-m", PROGRAM, str(self.folder), *scenarios]
         done = run(command if workers == 1 else horovodrun(workers, *command), self.folder, timeout=600)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
@@ -167,7 +169,7 @@ def test_batch_normalisation_is_that_of_the_whole_batch(results: Results, worker
 
 def test_the_example_runs_and_goes_on(tmp_path: Path) -> None:
     """Two workers interrupted after an epoch; that they train what one would is shown above."""
-    example = [sys.executable, str(PROGRAM.parents[2] / "examples" / "distributed_keras.py"), "--out", str(tmp_path)]
+    example = [sys.executable, str(EXAMPLE), "--out", str(tmp_path)]
     for epochs in (1, 2):
         done = run(horovodrun(2, *example, "--epochs", str(epochs)), tmp_path, timeout=600)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

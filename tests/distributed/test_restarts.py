@@ -9,7 +9,11 @@ from typing import Any
 
 import psutil
 import pytest
-from jobs import (
+
+from dist_training.record.events import read_events
+from dist_training.record.run_folder import RunFolder
+from imgmed import PreparedDataset
+from tests.distributed.jobs import (
     ENDLESS,
     R2D2,
     Start,
@@ -21,10 +25,6 @@ from jobs import (
     wait_for_epochs,
     worker_processes,
 )
-
-from dist_training.record.events import read_events
-from dist_training.record.run_folder import RunFolder
-from imgmed import PreparedDataset
 
 pytestmark = pytest.mark.distributed
 

@@ -1,16 +1,16 @@
 """A loss that divides sums over the batch is the same on any number of workers, forward and backward."""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from jobs import horovodrun, run
-from whole_batch_worker import LOSSES, start_weights, step_data
+
+from tests.distributed.jobs import horovodrun, run
+from tests.distributed.whole_batch_worker import LOSSES, start_weights, step_data
 
 pytestmark = pytest.mark.distributed
 
-WORKER = Path(__file__).with_name("whole_batch_worker.py")
+WORKER = "tests.distributed.whole_batch_worker"
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, 
     found = {}
     for workers in (1, 3):
         out = tmp_path_factory.mktemp(f"workers-{workers}")
-        command = [sys.executable, str(WORKER), str(out)]
+        command = [sys.executable, "-m", WORKER, str(out)]
         done = run(command if workers == 1 else horovodrun(workers, *command), out)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         found[workers] = [dict(np.load(out / f"rank-{rank}.npz")) for rank in range(workers)]

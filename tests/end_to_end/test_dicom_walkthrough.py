@@ -12,10 +12,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
-from hospital import PEOPLE, named_below, named_in, write_study
 
 from imgmed import PreparedDataset
 from segeval import read_evaluation
+from tests.hospital import PEOPLE, named_below, named_in, write_study
 
 pytestmark = pytest.mark.end_to_end
 

@@ -6,11 +6,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import settings
-
-# The machines that run this differ in speed by three; an example may take its time.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
 
 SHAPE = (12, 10, 6)
 

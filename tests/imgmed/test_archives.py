@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgmed.archives import is_archive, opened_source, unpack
@@ -213,7 +213,7 @@ def test_a_tar_cut_exactly_between_two_members_is_noticed(tmp_path: Path) -> Non
         unpack(archive, tmp_path / "out")
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(place=st.floats(0, 0.999), byte=st.integers(0, 255), kind=st.sampled_from(["a.zip", "a.tar", "a.tgz"]))
 def test_a_changed_byte_never_gives_another_error_than_ours(tmp_path_factory, place, byte, kind) -> None:
     tmp_path = tmp_path_factory.mktemp("flip")

@@ -7,7 +7,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_files import write_series
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,6 +15,7 @@ from pydicom.dataset import Dataset
 from imgmed import read_volume
 from imgmed.inspection import Inspection, inspect_source
 from imgmed.privacy import Redaction
+from tests.dicom_files import write_series
 
 
 def nifti(path: Path, shape: tuple[int, ...] = (4, 3, 2), affine: np.ndarray | None = None, dtype=np.int16) -> None:

@@ -49,7 +49,7 @@ def test_the_right_of_the_patient_is_on_the_left_and_the_front_on_top(tmp_path):
     assert overlay.reference.sum() == 12
 
 
-@settings(max_examples=24, deadline=None)
+@settings(max_examples=24)
 @given(st.sampled_from(ORIENTATIONS))
 def test_the_order_of_voxels_in_the_file_does_not_show(tmp_path_factory, orientation):
     affine = np.diag([0.5, 0.7, 3.0, 1.0])

@@ -1,11 +1,6 @@
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import settings
-
-# Cores are shared where these tests run: a slow example is no fault.
-settings.register_profile("without_deadline", deadline=None)
-settings.load_profile("without_deadline")
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from naive_metrics import count_pairs, overlap
 
 import segeval
 from segeval.accumulator import OverlapAccumulator
+from tests.segeval.naive_metrics import count_pairs, overlap
 
 CLASSES = 3
 batches = st.lists(

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from naive_metrics import count_pairs
 
 import segeval
 from segeval.confusion import confusion_of_labels
 from segeval.labels import class_indices
+from tests.segeval.naive_metrics import count_pairs
 
 CLASSES = 4
 label_maps = st.integers(0, 40).flatmap(

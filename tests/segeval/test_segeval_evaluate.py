@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from naive_metrics import overlap, surface
 
 import segeval
+from tests.segeval.naive_metrics import overlap, surface
 
 LABELS = {"background": 0, "core": 2, "rim": 40}
 values = st.sampled_from([0, 2, 40])

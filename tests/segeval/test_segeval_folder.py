@@ -3,11 +3,11 @@ import math
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from studies import LABELS, convert, faults_of, files_of, pairs_of, without_paths
 
 import segeval
+from tests.segeval.studies import LABELS, convert, faults_of, files_of, pairs_of, without_paths
 
 
 def test_scores_of_a_study_worked_out_by_hand(study):
@@ -119,7 +119,7 @@ def test_nearly_equal_affines_are_equal(study, write_label_map):
 
 
 @given(order=st.permutations("abc"))
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6)
 def test_the_order_of_pairs_changes_no_score(study, order):
     pairs = {pair.case_id: pair for pair in pairs_of(study)}
     expected = segeval.evaluate_pairs(pairs_of(study), LABELS)

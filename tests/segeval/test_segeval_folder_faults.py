@@ -6,10 +6,10 @@ import shutil
 import nibabel
 import numpy as np
 import pytest
-from studies import LABELS, change, convert, faults_of, pairs_of, set_voxel
 
 import segeval
 from segeval import CasePair, EvaluationInputError, MetricArgumentError
+from tests.segeval.studies import LABELS, change, convert, faults_of, pairs_of, set_voxel
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 import SimpleITK
 from PIL import Image
-from studies import without_paths
 
 import segeval
 from segeval import CasePair
 from segeval.files.label_map import case_id_of
+from tests.segeval.studies import without_paths
 
 
 @pytest.mark.real_data

@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
@@ -88,7 +88,7 @@ def test_every_format_gives_what_nifti_gives(tmp_path, suffix, shape):
     suffix=st.sampled_from([".nrrd", ".mha"]),
     compress=st.booleans(),
 )
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 def test_any_array_comes_back_from_any_format(tmp_path, labels, suffix, compress):
     read = read_label_map(write_with_itk(tmp_path / f"a{suffix}", labels, compress=compress))
     assert read.array.dtype == np.uint8

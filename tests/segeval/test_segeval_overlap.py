@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from naive_metrics import overlap
 
 import segeval
 from segeval.overlap import absolute_volume_difference_ml, long_et_al
 from segeval.regions import region_counts
+from tests.segeval.naive_metrics import overlap
 
 CLASSES = 4
 label_maps = arrays(np.uint8, (2, 3, 4, 2), elements=st.integers(0, CLASSES - 1))

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +9,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from peers.comparison import COMPARISONS, EXACT, SINGLE, largest_difference
-from peers.differences import DIFFERENCES
-from peers.libraries import LIBRARIES, monai, nnunet, torchmetrics
-from peers.masks import IGNORE_LABEL, digest, label_map_pairs, mask_pairs, study_pairs
-from peers.record import FOLDER, STUDY_REGIONS
 
 import segeval
 from segeval.empty_conventions import ON_EMPTY
+from tests.segeval.peers.comparison import COMPARISONS, EXACT, SINGLE, largest_difference
+from tests.segeval.peers.differences import DIFFERENCES
+from tests.segeval.peers.libraries import LIBRARIES, monai, nnunet, torchmetrics
+from tests.segeval.peers.masks import IGNORE_LABEL, digest, label_map_pairs, mask_pairs, study_pairs
+from tests.segeval.peers.record import FOLDER, STUDY_REGIONS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 VERSIONS = json.loads((FOLDER / "versions.json").read_text())
@@ -263,7 +262,7 @@ KERAS = """
 import json, sys
 import keras
 import numpy as np
-from peers.masks import label_map_pairs
+from tests.segeval.peers.masks import label_map_pairs
 
 values = []
 for pair in label_map_pairs()[::4]:
@@ -285,8 +284,7 @@ json.dump({"label_maps": values, "empties": empties}, sys.stdout)
 @pytest.fixture(scope="module")
 def keras():
     """What Keras says, in a process of its own: SegEval's tests load no TensorFlow."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(Path(__file__).parent)])}
-    run = subprocess.run([sys.executable, "-c", KERAS], env=environment, capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", KERAS], capture_output=True, text=True, check=True)
     return json.loads(run.stdout)
 
 

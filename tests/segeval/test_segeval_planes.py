@@ -2,10 +2,10 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
-from studies import LABELS, files_of, pairs_of, without_paths
 
 import segeval
 from segeval import EvaluationInputError
+from tests.segeval.studies import LABELS, files_of, pairs_of, without_paths
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])

@@ -5,9 +5,9 @@ import os
 
 import numpy as np
 import pytest
-from studies import LABELS, pairs_of
 
 import segeval
+from tests.segeval.studies import LABELS, pairs_of
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from naive_metrics import border, directed_distances, surface
 
 import segeval
 from segeval.surface import border_voxels, image_diagonal_mm
+from tests.segeval.naive_metrics import border, directed_distances, surface
 
 mask_pairs = array_shapes(min_dims=2, max_dims=3, max_side=6).flatmap(
     lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape))

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from naive_metrics import border, directed_distances
 from scipy import ndimage
 
 import segeval
@@ -21,6 +20,7 @@ from segeval.surface.nearest import (
     search_window,
     transform_box,
 )
+from tests.segeval.naive_metrics import border, directed_distances
 
 mask_pairs = array_shapes(min_dims=1, max_dims=3, max_side=9).flatmap(
     lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape))

@@ -52,15 +52,13 @@ def test_tasks_are_taken_only_when_somebody_is_free_and_closing_ends_the_workers
     taken = []
 
     def tasks():
-        for seconds in (0.0, 60.0, 60.0, 60.0, 60.0):
+        for seconds in (0, *[86_400] * 4):
             taken.append(seconds)
             yield seconds
 
     results = map_in_order(time.sleep, tasks(), 5, 2)
     next(results)
-    begun = time.perf_counter()
-    results.close()
-    assert time.perf_counter() - begun < 10
+    results.close()  # were the workers waited for, this would take two days
     assert len(taken) <= 4  # one is done, two were worked on, one may wait; a task only names its files
 
 
@@ -88,7 +86,7 @@ import sys
 from segeval.files.workers import map_in_order
 from time import sleep
 print("begun", flush=True)
-for result in map_in_order(sleep, iter([0.0, 0.0, 60.0, 60.0]), 4, 2):
+for result in map_in_order(sleep, iter([0, 0, 86_400, 86_400]), 4, 2):
     print("done", flush=True)
 """
 
@@ -100,11 +98,8 @@ def test_a_script_without_a_main_guard_works_and_ctrl_c_ends_it_at_once(tmp_path
         [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
     ) as process:
         lines = [process.stdout.readline() for _ in range(3)]
-        begun = time.perf_counter()
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-        took = time.perf_counter() - begun
+        _, errors = process.communicate()  # within the day that the tasks take
     assert lines == ["begun\n", "done\n", "done\n"]
     assert process.returncode != 0
     assert "KeyboardInterrupt" in errors
-    assert took < 10  # the tasks would have taken a minute

@@ -4,8 +4,11 @@ Every array of the checkpoint of step n is filled with n, so that a mixture of t
 """
 
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,8 @@ import numpy as np
 from dist_training.checkpoints import CheckpointStore, TrainingProgress
 
 ARRAYS = 8
+CALLS = {"open", "flush", "fsync", "link", "replace", "unlink", "close"}
+"""Those between which the disk changes; each array ends with a ``close``."""
 
 
 def state_of(step: int, values: int) -> dict[str, Any]:
@@ -33,9 +38,23 @@ def say(word: str, value: object) -> None:
     sys.stdout.flush()
 
 
-def write_on(folder: Path, step: int, count: int, values: int) -> None:
-    """Write ``count`` checkpoints from the step after ``step`` on (0: without end)."""
-    last = step + count
+class Kill:
+    """SIGKILL just before the ``call``-th of ``CALLS`` in the thread that writes, counted once ``is_armed``."""
+
+    def __init__(self, call: int) -> None:
+        self.left, self.is_armed = call, False
+        threading.setprofile(self)
+
+    def __call__(self, frame: FrameType, event: str, function: Any) -> None:
+        if self.is_armed and event == "c_call" and function.__name__ in CALLS:
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def write_on(folder: Path, step: int, count: int, kill_at: int, values: int) -> None:
+    """Write ``count`` checkpoints from the step after ``step`` on (0: without end), or until killed (0: never)."""
+    last, kill = step + count, Kill(kill_at)
     with CheckpointStore(folder) as store:
         while step < last or count == 0:
             step += 1
@@ -44,10 +63,11 @@ def write_on(folder: Path, step: int, count: int, values: int) -> None:
                 store.wait()
             for path in store.take_written():
                 say("written", path.stem.removeprefix("step-"))
+                kill.is_armed = True
 
 
 def main() -> None:
-    """For each line "STEP COUNT" fork a writer: what is imported, is imported once. Arguments: folder, values."""
+    """For each line "STEP COUNT KILL" fork a writer: what is imported, is imported once. Arguments: folder, values."""
     folder, values = Path(sys.argv[1]), int(sys.argv[2])
     for line in sys.stdin:
         child = os.fork()

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoint_writer import ARRAYS, state_of
 
 from dist_training.checkpoints import Checkpoint, write_checkpoint
+from tests.dist_training.checkpoints.checkpoint_writer import ARRAYS, state_of
 
 
 @pytest.fixture

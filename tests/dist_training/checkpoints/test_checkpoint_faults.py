@@ -3,26 +3,24 @@
 import json
 import logging
 import os
-import random
 import resource
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dist_training.checkpoints import Checkpoint, read_checkpoint, read_latest_checkpoint
 from dist_training.errors import DamagedCheckpointError
 
-WRITER = Path(__file__).with_name("checkpoint_writer.py")
-KILLS = 32
+WRITER = "tests.dist_training.checkpoints.checkpoint_writer"
+KILLS = 60  # as many calls write three checkpoints, of which one is the best
 MEGABYTE_OF_VALUES = 16_384  # in each of 8 arrays
 MOUNT = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() != 0 else [])]
 
@@ -34,13 +32,13 @@ class Writers:
     """Starts writers, one at a time, and follows what they say; see ``checkpoint_writer``."""
 
     def __init__(self, folder: Path, values: int, **options: Any) -> None:
-        command = [sys.executable, str(WRITER), str(folder), str(values)]
+        command = [sys.executable, "-m", WRITER, str(folder), str(values)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self._process = subprocess.Popen(command, **pipes, **options)
 
-    def start(self, step: int, count: int = 0) -> int:
+    def start(self, step: int, count: int = 0, kill_at: int = 0) -> int:
         """Start one that goes on after a step and give its process id; it has written one when this returns."""
-        self._process.stdin.write(f"{step} {count}\n")
+        self._process.stdin.write(f"{step} {count} {kill_at}\n")
         self._process.stdin.flush()
         pid = int(self._next("writer"))
         if count == 0:
@@ -67,21 +65,19 @@ class Writers:
         return self._process.communicate(timeout=20)[1]
 
 
-def test_a_writer_killed_at_any_moment_leaves_what_it_had_finished(tmp_path: Path, check_whole: CheckWhole) -> None:
-    """The kill falls into copying, writing, synchronising, renaming, linking or removing, as chance has it."""
-    chance, step, leftovers = random.Random(16), 0, 0
-    writers = Writers(tmp_path, MEGABYTE_OF_VALUES)
-    for _ in range(KILLS):
-        pid = writers.start(step)
-        time.sleep(chance.uniform(0, 0.06))
-        os.kill(pid, signal.SIGKILL)
+def test_a_writer_killed_anywhere_leaves_what_it_had_finished(tmp_path: Path, check_whole: CheckWhole) -> None:
+    """The kill falls into opening, writing, synchronising, renaming, linking and removing."""
+    step, leftovers = 0, 0
+    writers = Writers(tmp_path, 600)
+    for kill_at in range(1, KILLS + 1):
+        writers.start(step, kill_at=kill_at)
         code, written = writers.ended()
         assert code == -signal.SIGKILL
         leftovers += any(tmp_path.glob(".*.partial"))
         found = check_whole(read_latest_checkpoint(tmp_path))
         assert found >= max(written, default=step + 1) > step
         step = found
-    assert leftovers > KILLS / 8  # the kills did fall into the writing
+    assert KILLS / 2 < leftovers < KILLS  # some fall into the writing, some before and after
     writers.start(step, 3)
     assert writers.ended()[0] == 0
     writers.close()
@@ -90,15 +86,13 @@ def test_a_writer_killed_at_any_moment_leaves_what_it_had_finished(tmp_path: Pat
 
 def test_a_reader_beside_the_writer_finds_whole_ones_in_order(tmp_path: Path, check_whole: CheckWhole) -> None:
     writers = Writers(tmp_path, 600)
-    pid = writers.start(0)
-    end, found = time.monotonic() + 2, [0]
-    while time.monotonic() < end:
+    pid, found = writers.start(0), [0]
+    while len(set(found)) <= 30:
         found.append(check_whole(read_latest_checkpoint(tmp_path)))
     os.kill(pid, signal.SIGKILL)
     writers.ended()
     writers.close()
     assert found == sorted(found)
-    assert len(set(found)) > 10
 
 
 def test_a_file_cut_short_anywhere_gives_way_to_the_one_before(
@@ -136,7 +130,7 @@ def flip(content: bytes, position: int, bit: int) -> bytes:
 
 
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 def test_one_flipped_bit_gives_way_to_the_one_before(
     two: tuple[Path, bytes], check_whole: CheckWhole, caplog: pytest.LogCaptureFixture, position: float, bit: int
 ) -> None:
@@ -183,7 +177,7 @@ def test_a_full_disk_is_named_at_the_next_call_and_costs_nothing_that_is_there(t
     script = """
 import json, sys, threading
 from pathlib import Path
-from checkpoint_writer import state_of
+from tests.dist_training.checkpoints.checkpoint_writer import state_of
 from dist_training.checkpoints import CheckpointStore, read_latest_checkpoint
 from r2d2_base.errors import NoSpaceError
 folder, said = Path(sys.argv[1]), {}
@@ -206,9 +200,8 @@ said["latest"] = read_latest_checkpoint(folder).progress.epoch
 print(json.dumps(said))
 """
     mount = 'mount -t tmpfs -o size=2500k tmpfs "$1"; exec "$2" -c "$3" "$1"'
-    environment = {**os.environ, "PYTHONPATH": f"{WRITER.parent}:{os.environ['PYTHONPATH']}"}
     command = [*MOUNT, "sh", "-c", mount, "sh", str(tmp_path), sys.executable, script]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert "no room left on the disk while writing" in said["wait"]

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoint_writer import state_of
 
 from dist_training.checkpoints import Checkpoint, CheckpointStore, read_best_checkpoint, read_checkpoint
 from r2d2_base.errors import ConfigurationError
+from tests.dist_training.checkpoints.checkpoint_writer import state_of
 
 CheckWhole = Callable[[Checkpoint | None], int]
 
@@ -140,12 +140,11 @@ def test_a_failure_does_not_hide_what_ended_the_run(tmp_path: Path, caplog: pyte
 
 def test_a_process_that_ends_without_closing_has_written(tmp_path: Path, check_whole: CheckWhole) -> None:
     script = (
-        "import sys; from pathlib import Path; from checkpoint_writer import state_of\n"
+        "import sys; from pathlib import Path; from tests.dist_training.checkpoints.checkpoint_writer import state_of\n"
         "from dist_training.checkpoints import CheckpointStore\n"
         "CheckpointStore(Path(sys.argv[1])).write(**state_of(1, 100_000)); raise SystemExit(3)"
     )
-    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{os.environ['PYTHONPATH']}"}
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=environment, check=False)
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
     assert done.returncode == 3
     assert check_whole(CheckpointStore(tmp_path).read_latest()) == 1
 

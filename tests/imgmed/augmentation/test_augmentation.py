@@ -323,7 +323,7 @@ class TestGeometry:
             assert np.mean(apart < 0.01) > 0.9
 
     @given(key=st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 99)))
-    @hypothesis_settings(max_examples=40, deadline=None)
+    @hypothesis_settings(max_examples=40)
     def test_labels_are_never_invented_and_nothing_is_changed_in_place(self, key: tuple[int, int, int]) -> None:
         size = (17, 23)
         image, labels = smooth_image(size, 2), labels_of(size)

@@ -11,7 +11,6 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from dicom_files import RAS_TO_LPS, save, write_series
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless, generate_uid
 
@@ -25,6 +24,7 @@ from imgmed.errors import (
 from imgmed.formats import read_header, read_volume
 from imgmed.formats.dicom import find_series
 from imgmed.study import VolumeSource
+from tests.dicom_files import RAS_TO_LPS, save, write_series
 
 AFFINE = np.array([[-0.75, 0, 0, 100], [0, -0.5, 0, 50], [0, 0, 2.5, -300], [0, 0, 0, 1]])
 

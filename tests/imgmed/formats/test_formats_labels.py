@@ -11,7 +11,6 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import write_series
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 from rt_utils import RTStructBuilder
@@ -20,6 +19,7 @@ from imgmed.errors import LabelError, PairMismatchError, UnreadableFileError, Un
 from imgmed.formats import read_volume, rtstruct
 from imgmed.formats.labels import LabelMap, Segments, read_label
 from imgmed.volume import Volume
+from tests.dicom_files import write_series
 
 AFFINE = np.array([[-0.75, 0, 0, 100], [0, -0.75, 0, 50], [0, 0, 2.5, -300], [0, 0, 0, 1]])
 SHAPE = (20, 20, 6)

@@ -6,13 +6,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_files import write_series
-from hospital import AFFINE, PEOPLE, SHAPE, identified, write_seg
 
 from imgmed import PreparationSettings
 from imgmed.errors import PatientKeyError, SourceLayoutError, UnknownChannelError
 from imgmed.preparation.intake import take_in
 from imgmed.privacy.pseudonyms import Pseudonyms
+from tests.dicom_files import write_series
+from tests.hospital import AFFINE, PEOPLE, SHAPE, identified, write_seg
 
 
 def nifti(*paths: Path) -> None:

@@ -14,8 +14,14 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from dicom_files import write_series
-from hospital import (
+
+from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
+from imgmed.errors import InvalidCasesError, LabelError, PatientKeyError
+from imgmed.inspection import inspect_source
+from r2d2.tasks.preparation import prepare
+from r2d2_base.errors import OutputExistsError
+from tests.dicom_files import write_series
+from tests.hospital import (
     AFFINE,
     PEOPLE,
     SHAPE,
@@ -31,12 +37,6 @@ from hospital import (
     write_seg,
     write_study,
 )
-
-from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
-from imgmed.errors import InvalidCasesError, LabelError, PatientKeyError
-from imgmed.inspection import inspect_source
-from r2d2.tasks.preparation import prepare
-from r2d2_base.errors import OutputExistsError
 
 KINDS = ("seg", "rtstruct", "nifti")
 KEY = bytes(range(32))

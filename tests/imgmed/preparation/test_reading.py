@@ -5,8 +5,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_files import write_series
-from hospital import write_seg, write_structures
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -15,6 +13,8 @@ from imgmed.errors import InvalidVolumeError, LabelError, PairMismatchError
 from imgmed.preparation.reading import CaseLabel, ReadingRules, read_case_image, read_case_label
 from imgmed.study import CaseSource, VolumeSource
 from imgmed.volume import Volume
+from tests.dicom_files import write_series
+from tests.hospital import write_seg, write_structures
 
 SHAPE = (5, 4, 3)
 AFFINE = np.diag([-1.0, 2, 3, 1])

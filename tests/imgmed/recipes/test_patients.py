@@ -5,7 +5,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_files import save, write_series
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
@@ -13,6 +12,7 @@ from pydicom.uid import generate_uid
 from imgmed.errors import SourceLayoutError
 from imgmed.recipes import read_study
 from imgmed.study import Study
+from tests.dicom_files import save, write_series
 
 SEG, RTSTRUCT = ("1.2.840.10008.5.1.4.1.1.66.4", "SEG"), ("1.2.840.10008.5.1.4.1.1.481.3", "RTSTRUCT")
 

@@ -1,1 +1,1 @@
-"""Other libraries' output on masks made from seeds: `python -m peers.record` makes it, the suite compares with it."""
+"""Other libraries' output on masks made from seeds: `make compare-peers` makes it, the suite compares with it."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 import segeval
-from peers.differences import DIFFERENCES, has_interior
-from peers.masks import MaskPair, mask_pairs
+from tests.segeval.peers.differences import DIFFERENCES, has_interior
+from tests.segeval.peers.masks import MaskPair, mask_pairs
 
 __all__ = ["COMPARISONS", "Comparison", "Recorded", "largest_difference"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from peers.masks import MaskPair
+from tests.segeval.peers.masks import MaskPair
 
 __all__ = ["DIFFERENCES", "Difference"]
 

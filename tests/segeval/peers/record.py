@@ -1,6 +1,6 @@
-"""`python -m peers.record [--check]`: run every library on every mask, compare with SegEval, write what they say.
+"""`make compare-peers`: run every library on every mask, compare with SegEval, write what they say.
 
-Runs in the peers' environment (`make compare-peers`). Without `--check` the recorded files are written anew.
+Runs in the peers' environment. Without `COMPARE_ARGS=--check` the recorded files are written anew.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any
 import nibabel
 import numpy as np
 
-from peers.comparison import COMPARISONS, Comparison, largest_difference
-from peers.differences import DIFFERENCES
-from peers.libraries import LIBRARIES, monai, nnunet, version
-from peers.masks import LabelMapPair, digest, label_map_pairs, mask_pairs, study_pairs
+from tests.segeval.peers.comparison import COMPARISONS, Comparison, largest_difference
+from tests.segeval.peers.differences import DIFFERENCES
+from tests.segeval.peers.libraries import LIBRARIES, monai, nnunet, version
+from tests.segeval.peers.masks import LabelMapPair, digest, label_map_pairs, mask_pairs, study_pairs
 
 FOLDER = Path(__file__).parent / "recorded"
 STUDY_REGIONS: nnunet.Regions = [1, 2, 3, (1, 2)]
@@ -30,7 +30,7 @@ STUDY_REGIONS: nnunet.Regions = [1, 2, 3, (1, 2)]
 
 def main() -> int:
     """Run, print the table, write; 1 where a number differs that should not."""
-    parser = argparse.ArgumentParser(prog="python -m peers.record", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.segeval.peers.record", description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare only, write nothing")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -8,7 +8,7 @@ reads these files without having it. NaN also stands for "raises".
 import importlib.metadata
 from types import ModuleType
 
-from peers.libraries import medpy, monai, nnunet, simpleitk, sklearn, surface_distance, torchmetrics
+from tests.segeval.peers.libraries import medpy, monai, nnunet, simpleitk, sklearn, surface_distance, torchmetrics
 
 LIBRARIES: dict[str, ModuleType] = {
     "monai": monai,

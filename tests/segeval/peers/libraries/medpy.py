@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from peers.masks import MaskPair
+from tests.segeval.peers.masks import MaskPair
 
 OVERLAP = ("dc", "jc", "precision", "recall", "specificity", "ravd")
 DISTANCES = ("hd", "hd95", "assd")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from peers.masks import LabelMapPair, MaskPair
+from tests.segeval.peers.masks import LabelMapPair, MaskPair
 
 CONFUSION_METRICS = ("sensitivity", "specificity", "precision")
 

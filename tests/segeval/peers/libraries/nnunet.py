@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from peers.masks import LabelMapPair, MaskPair
+from tests.segeval.peers.masks import LabelMapPair, MaskPair
 
 COUNTS = ("TP", "FP", "FN", "TN")
 METRICS = ("Dice", "IoU", *COUNTS)

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import numpy as np
 
-from peers.masks import MaskPair
+from tests.segeval.peers.masks import MaskPair
 
 
 def measure_masks(pairs: Sequence[MaskPair]) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from peers.masks import LabelMapPair, MaskPair
+from tests.segeval.peers.masks import LabelMapPair, MaskPair
 
 CLASSIFICATION = ("jaccard_index", "precision", "recall", "specificity", "f1_score")
 
