@@ -20,7 +20,7 @@ from typing import IO, Literal
 
 from imgmed.errors import SourceNotFoundError, UnreadableFileError, UnsafeArchiveError, UnsupportedFormatError
 from r2d2_base.files import check_free_space, staged_folder
-from r2d2_base.progress import Progress, report_progress
+from r2d2_base.progress import Progress, StopRequest, Watcher
 
 __all__ = ["SUFFIXES", "Unpacked", "is_archive", "opened_source", "unpack"]
 
@@ -77,7 +77,12 @@ def is_archive(path: Path) -> bool:
 
 
 def unpack(
-    archive: Path | str, folder: Path | str, *, free_bytes_margin: int = MARGIN, progress: Progress = None
+    archive: Path | str,
+    folder: Path | str,
+    *,
+    free_bytes_margin: int = MARGIN,
+    progress: Progress | None = None,
+    stop: StopRequest | None = None,
 ) -> Unpacked:
     """Unpack a .zip, .tar, .tar.gz or .tgz into a new folder, which appears when it is complete.
 
@@ -89,6 +94,7 @@ def unpack(
         folder: to be made; it must not exist, or be empty.
         free_bytes_margin: bytes that must stay free on the disk.
         progress: called with ("unpacking", done, total), in bytes.
+        stop: ends the work where it is made; nothing of the folder is left.
 
     Raises:
         SourceNotFoundError: no such file.
@@ -106,7 +112,7 @@ def unpack(
         total = sum(member.size for member in files.values())
         check_free_space(folder, total + PER_MEMBER * len(members) + free_bytes_margin)
         with staged_folder(folder) as staging:
-            _write(files, staging, archive, total, progress)
+            _write(files, staging, archive, total, Watcher(progress, stop))
             for member in members:
                 if member.kind == "folder":
                     _make_folder(staging / member.name, archive)
@@ -115,7 +121,9 @@ def unpack(
 
 
 @contextmanager
-def opened_source(source: Path | str, progress: Progress = None) -> Iterator[tuple[Path, Unpacked | None]]:
+def opened_source(
+    source: Path | str, progress: Progress | None = None, stop: StopRequest | None = None
+) -> Iterator[tuple[Path, Unpacked | None]]:
     """Give the folder of a source: itself, or for an archive a temporary one that is removed at the end.
 
     The temporary folder lies where the system keeps such (TMPDIR).
@@ -126,7 +134,7 @@ def opened_source(source: Path | str, progress: Progress = None) -> Iterator[tup
         return
     stem = next(source.name[: -len(end)] for end in sorted(SUFFIXES, key=len, reverse=True) if _ends(source, end))
     with tempfile.TemporaryDirectory(prefix="r2d2-") as place:
-        unpacked = unpack(source, Path(place) / (stem or "archive"), progress=progress)
+        unpacked = unpack(source, Path(place) / (stem or "archive"), progress=progress, stop=stop)
         yield unpacked.folder, unpacked
 
 
@@ -255,9 +263,9 @@ def _followed(member: _Member, by_name: Mapping[str, _Member]) -> _Member | None
     return None
 
 
-def _write(files: Mapping[str, _Member], folder: Path, archive: Path, total: int, progress: Progress) -> None:
+def _write(files: Mapping[str, _Member], folder: Path, archive: Path, total: int, watcher: Watcher) -> None:
     done = 0
-    report_progress(progress, "unpacking", 0, total)
+    watcher.report("unpacking", 0, total)
     for name, member in files.items():
         _make_folder((folder / name).parent, archive)
         if (folder / name).is_dir():
@@ -274,7 +282,7 @@ def _write(files: Mapping[str, _Member], folder: Path, archive: Path, total: int
                         f"{archive}: member {name!r} holds more than the {member.size} bytes it says"
                     )
                 out.write(chunk)
-                report_progress(progress, "unpacking", done + written, total)
+                watcher.report("unpacking", done + written, total)
         if written < member.size:
             raise tarfile.ReadError(f"member {name!r} has {written} of {member.size} bytes")
         done += member.size

@@ -20,7 +20,7 @@ from imgmed.recipes import read_study
 from imgmed.recipes.tree import is_dicom
 from imgmed.settings import AUTO
 from imgmed.study import CaseSource, Study, VolumeSource
-from r2d2_base.progress import Progress, report_progress
+from r2d2_base.progress import Progress, StopRequest, Watcher
 
 __all__ = ["InspectedCase", "Inspection", "inspect_source"]
 
@@ -84,7 +84,12 @@ class Inspection:
 
 
 def inspect_source(
-    source: Path | str, recipe: str = AUTO, *, series: str | None = None, progress: Progress = None
+    source: Path | str,
+    recipe: str = AUTO,
+    *,
+    series: str | None = None,
+    progress: Progress | None = None,
+    stop: StopRequest | None = None,
 ) -> Inspection:
     """Find the cases of a source and read the headers of their files.
 
@@ -93,20 +98,22 @@ def inspect_source(
         recipe: "auto" or the name of a recipe.
         series: regular expression for the description of DICOM series, see `read_study`.
         progress: called with ("inspecting", done, total).
+        stop: ends the work where it is made.
 
     Raises:
         ImgMedError: as `read_study`; what is wrong with single cases is listed in `problems`.
     """
+    watcher = Watcher(progress, stop)
     study = read_study(source, recipe, series=series)
     hide = Redaction(list(identities_of_study(study).values()))
     problems = list(study.problems)
     cases = []
-    report_progress(progress, "inspecting", 0, len(study.sources))
+    watcher.report("inspecting", 0, len(study.sources))
     for done, one in enumerate(study.sources, start=1):
         case, faults = _inspect_case(one, study, hide)
         cases.append(case)
         problems += faults
-        report_progress(progress, "inspecting", done, len(study.sources))
+        watcher.report("inspecting", done, len(study.sources))
     return _inspection(study, cases, problems, hide)
 
 

@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 from r2d2_base.errors import ProcessLostError
-from r2d2_base.progress import Progress, report_progress
+from r2d2_base.progress import UNWATCHED, Watcher
 
 __all__ = ["Outcome", "map_in_order", "map_in_processes", "serve"]
 
@@ -83,7 +83,7 @@ def map_in_order(
     *,
     workers: int = 1,
     stage: str = "",
-    progress: Progress = None,
+    watcher: Watcher = UNWATCHED,
 ) -> Iterator[Result]:
     """Yield `function(task)` of every task, in the order of the tasks.
 
@@ -91,8 +91,8 @@ def map_in_order(
         function: a function at the top level of a module, which workers import by its name.
         tasks: arguments, one each; picklable.
         workers: processes; with 1, or a single task, the work is done here instead.
-        stage: named to `progress`.
-        progress: called with (stage, done, total), first with 0.
+        stage: named to `watcher`.
+        watcher: told of (stage, done, total), first with 0.
 
     Raises:
         ProcessLostError: a worker process was killed.
@@ -101,7 +101,7 @@ def map_in_order(
     >>> list(map_in_order(abs, [-1, 2]))
     [1, 2]
     """
-    report_progress(progress, stage, 0, len(tasks))
+    watcher.report(stage, 0, len(tasks))
     ready: dict[int, Result] = {}
     given = 0
     numbered = [(function, number, task) for number, task in enumerate(tasks)]
@@ -110,7 +110,7 @@ def map_in_order(
             raise outcome.error
         number, result = outcome.result
         ready[number] = result
-        report_progress(progress, stage, done, len(tasks))
+        watcher.report(stage, done, len(tasks))
         while given in ready:
             yield ready.pop(given)
             given += 1

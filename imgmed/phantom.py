@@ -17,7 +17,7 @@ from imgmed.formats import write_volume
 from imgmed.geometry import Orientation, from_canonical
 from imgmed.volume import Volume
 from r2d2_base.files import staged_folder, write_json
-from r2d2_base.progress import Progress, report_progress
+from r2d2_base.progress import Progress, StopRequest, Watcher
 
 __all__ = ["write_phantom_study"]
 
@@ -34,7 +34,8 @@ def write_phantom_study(
     cases: int = 24,
     seed: int = 0,
     shape: tuple[int, int, int] = (48, 64, 18),
-    progress: Progress = None,
+    progress: Progress | None = None,
+    stop: StopRequest | None = None,
 ) -> Path:
     """Write a phantom study in the layout of the Medical Segmentation Decathlon.
 
@@ -45,6 +46,7 @@ def write_phantom_study(
         shape: largest (right, anterior, superior) size in voxels, at least (32, 32, 8); volumes are up to an
             eighth smaller, a third is stored left-posterior, a third has another in-plane spacing.
         progress: called with ("phantom", done, total).
+        stop: ends the work where it is made; nothing of the study is left.
 
     Returns:
         The folder, with dataset.json, imagesTr/ and labelsTr/; about 1 mm in the plane, 3 mm between slices.
@@ -57,14 +59,14 @@ def write_phantom_study(
         raise ValueError(
             f"a phantom study needs at least 3 cases of at least 32 x 32 x 8 voxels; received {cases} of {shape}"
         )
-    folder = Path(folder)
+    folder, watcher = Path(folder), Watcher(progress, stop)
     without = _cases_without_lesion(cases, seed)
     with staged_folder(folder) as staging:
         for part in ("imagesTr", "labelsTr"):
             (staging / part).mkdir()
         for number in range(cases):
             _write_case(staging, number, seed, shape, number not in without)
-            report_progress(progress, "phantom", number + 1, cases)
+            watcher.report("phantom", number + 1, cases)
         write_json(staging / "dataset.json", _index(cases))
     return folder
 

@@ -63,7 +63,7 @@ class ImgMed:
         percentiles: tuple[float, float] = (0.5, 99.5),
         quality: int = 95,
         workers: int | None = None,
-        progress: Progress = None,
+        progress: Progress | None = None,
     ) -> ConversionSummary:
         """Turn volumes into 8 bit colour JPEG pictures, one a slice: CASE_z000.jpg.
 
@@ -102,7 +102,7 @@ class ImgMed:
         size: tuple[int, int] | None = None,
         labels: bool = False,
         workers: int | None = None,
-        progress: Progress = None,
+        progress: Progress | None = None,
     ) -> ConversionSummary:
         """Turn volumes into lossless grey PNG pictures, one a slice and channel: CASE_z000.png, CASE_z000_0001.png.
 
@@ -131,7 +131,7 @@ class ImgMed:
 
     @staticmethod
     def reshape_JPG_to2D(  # noqa: N802
-        src: Where, dst: Where, *, quality: int = 95, workers: int | None = None, progress: Progress = None
+        src: Where, dst: Where, *, quality: int = 95, workers: int | None = None, progress: Progress | None = None
     ) -> ConversionSummary:
         """Turn colour JPEG pictures (height, width, 3) into grey ones (height, width).
 
@@ -152,7 +152,7 @@ class ImgMed:
 
     @staticmethod
     def convert_JPG_to_PNG(  # noqa: N802
-        src: Where, dst: Where, *, workers: int | None = None, progress: Progress = None
+        src: Where, dst: Where, *, workers: int | None = None, progress: Progress | None = None
     ) -> ConversionSummary:
         """Turn JPEG pictures into PNG pictures with exactly the same pixels (what JPEG lost stays lost).
 
@@ -178,7 +178,7 @@ class ImgMed:
         labels: bool = False,
         quality: int = 95,
         workers: int | None = None,
-        progress: Progress = None,
+        progress: Progress | None = None,
     ) -> ConversionSummary:
         """Resize pictures: averaged over areas where they shrink, cubic where they grow; the shape may be stretched.
 
@@ -206,7 +206,7 @@ def convert(
     src: Where,
     dst: Where,
     workers: int | None = None,
-    progress: Progress = None,
+    progress: Progress | None = None,
     **settings: Any,
 ) -> ConversionSummary:
     """Convert a folder with the settings of `imgmed.conversion.SliceConversion` or `PictureConversion`.
@@ -264,7 +264,7 @@ def _cores() -> int:
     return max(1, math.floor(usable_cores(read_cgroup_limits(Path("/")).cores) or 1))
 
 
-def _shown(progress: Progress) -> AbstractContextManager[Progress]:
+def _shown(progress: Progress | None) -> AbstractContextManager[Progress | None]:
     """A bar for a terminal; nothing where someone else listens, or nobody looks."""
     if progress is not None or not sys.stderr.isatty():
         return nullcontext(None)

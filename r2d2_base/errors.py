@@ -6,6 +6,7 @@ import errno
 
 __all__ = [
     "BusyFolderError",
+    "CancelledError",
     "ConfigurationError",
     "NoSpaceError",
     "OutputExistsError",
@@ -24,6 +25,24 @@ class R2D2Error(Exception):
     """
 
     exit_code = 2
+
+
+class CancelledError(R2D2Error):
+    """Work that ended because it was asked to; what it leaves is what the next such call uses.
+
+    Args:
+        reason: why, for the user; may be empty.
+    """
+
+    exit_code = 130
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(f"cancelled ({reason})" if reason else "cancelled")
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[CancelledError], tuple[str]]:
+        """Have pickle build it from its reason, not from its message."""
+        return type(self), (self.reason,)
 
 
 class ConfigurationError(R2D2Error, ValueError):

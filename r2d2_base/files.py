@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
 
-from r2d2_base.errors import BusyFolderError, NoSpaceError, OutputExistsError
+from r2d2_base.errors import BusyFolderError, CancelledError, NoSpaceError, OutputExistsError
 
 __all__ = [
     "NO_LOCKS",
@@ -108,7 +108,7 @@ def staged_folder(out: Path) -> Iterator[Path]:
     out = Path(out).absolute()
     check_absent(out)
     staging = out.parent / f".{out.name}.{uuid4().hex[:8]}.partial"
-    with _parents_made(staging, BaseException), no_space_named(out), _removed_after(staging, BaseException):
+    with _parents_made(staging), no_space_named(out), _removed_after_errors(staging):
         staging.mkdir()
         yield staging
         _move_into_place(staging, out)
@@ -118,7 +118,7 @@ def staged_folder(out: Path) -> Iterator[Path]:
 def resumable_folder(out: Path) -> Iterator[Path]:
     """Give an unfinished sibling of `out` to fill, as an interrupted run left it; at the end it becomes `out`.
 
-    After an error (any Exception) the sibling is removed again; after an interruption (Ctrl-C, a kill) it stays
+    After an error the sibling is removed again; after an interruption (Ctrl-C, a kill, a request to stop) it stays
     for the next run, without half-written files. A folder that stands at `out` is there until the new one
     takes its place in one step. The sibling is locked against a second process.
 
@@ -128,9 +128,9 @@ def resumable_folder(out: Path) -> Iterator[Path]:
     """
     out = Path(out).absolute()
     staging = _unfinished(out)
-    with _parents_made(staging, Exception), no_space_named(out):
+    with _parents_made(staging, is_resumable=True), no_space_named(out):
         staging.mkdir(exist_ok=True)
-        with locked_folder(staging, out), _removed_after(staging, Exception):
+        with locked_folder(staging, out), _removed_after_errors(staging, is_resumable=True):
             _remove_half_written(staging)
             yield staging
             _take_the_place(staging, out)
@@ -185,26 +185,33 @@ def _has_locked(descriptor: int) -> bool:
 
 
 @contextmanager
-def _parents_made(path: Path, errors: type[BaseException]) -> Iterator[None]:
-    """Make the parents of `path`; after `errors` those that were missing are removed again, where they are empty."""
+def _parents_made(path: Path, is_resumable: bool = False) -> Iterator[None]:
+    """Make the parents of `path`; after an error those that were missing are removed again, where they are empty."""
     missing = [parent for parent in path.parents if not parent.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
-    except errors:
-        for parent in missing:
-            with suppress(OSError):
-                parent.rmdir()
+    except BaseException as error:
+        if not (is_resumable and _is_interruption(error)):
+            for parent in missing:
+                with suppress(OSError):
+                    parent.rmdir()
         raise
 
 
 @contextmanager
-def _removed_after(folder: Path, errors: type[BaseException]) -> Iterator[None]:
+def _removed_after_errors(folder: Path, is_resumable: bool = False) -> Iterator[None]:
     try:
         yield
-    except errors:
-        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException as error:
+        if not (is_resumable and _is_interruption(error)):
+            shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _is_interruption(error: BaseException) -> bool:
+    """Tell work that was ended from outside, and can go on, from work that failed."""
+    return isinstance(error, CancelledError) or not isinstance(error, Exception)
 
 
 def _remove_half_written(folder: Path) -> None:

@@ -18,7 +18,7 @@ from imgmed.errors import AugmentationError
 from imgmed.intensity import IntensityStatistics
 from imgmed.splits import Fold, Splits
 from r2d2_base.files import check_free_space
-from r2d2_base.progress import Progress, report_progress
+from r2d2_base.progress import UNWATCHED, Watcher
 
 __all__ = ["PlannedCopy", "enlarge_training", "plan_copies", "write_copy"]
 
@@ -51,7 +51,7 @@ def enlarge_training(
     target_slices: int,
     settings: AugmentationSettings,
     seed: int,
-    progress: Progress = None,
+    watcher: Watcher = UNWATCHED,
 ) -> tuple[list[Case], Splits]:
     """Add augmented copies of training cases to a dataset folder until its training part has enough slices.
 
@@ -65,7 +65,7 @@ def enlarge_training(
         target_slices: training slices wanted, those at hand included; the last copy trains on no more than that.
         settings: how copies vary.
         seed: with a copy's case and number it decides what the copy is.
-        progress: called with ("augmenting", done, total).
+        watcher: told of ("augmenting", done, total).
 
     Returns:
         All cases with the copies at the end, and the splits with them.
@@ -78,10 +78,10 @@ def enlarge_training(
     check_free_space(folder, _bytes_needed(folder, cases, splits, target_slices))
     planned = plan_copies(cases, splits, target_slices)
     copies = []
-    report_progress(progress, "augmenting", 0, len(planned))
+    watcher.report("augmenting", 0, len(planned))
     for done, copy in enumerate(planned, start=1):
         copies.append(write_copy(folder, copy, settings, seed))
-        report_progress(progress, "augmenting", done, len(planned))
+        watcher.report("augmenting", done, len(planned))
     return [*cases, *copies], _with_copies(splits, copies)
 
 

@@ -16,7 +16,7 @@ from imgmed.errors import ConversionError, SourceNotFoundError, UnreadableFileEr
 from imgmed.parallel import map_in_processes
 from r2d2_base.errors import NoSpaceError, R2D2Error
 from r2d2_base.files import sha256_of, write_bytes
-from r2d2_base.progress import Progress, report_progress
+from r2d2_base.progress import Progress, StopRequest, Watcher
 
 __all__ = ["Conversion", "ConversionSummary", "convert_folder"]
 
@@ -58,7 +58,13 @@ class _Job:
 
 
 def convert_folder(
-    conversion: Conversion, source: Path, out: Path, *, workers: int = 1, progress: Progress = None
+    conversion: Conversion,
+    source: Path,
+    out: Path,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+    stop: StopRequest | None = None,
 ) -> ConversionSummary:
     """Convert every source in a folder and its sub-folders, whose structure is kept.
 
@@ -72,6 +78,7 @@ def convert_folder(
         out: folder of the pictures; absent, empty, or an earlier run's with the same settings.
         workers: processes at most, each with one source at a time in memory; little work is done by fewer.
         progress: called with a stage, the sources done, and their number.
+        stop: ends the work where it is made; what is done stays done.
 
     Returns:
         What was done.
@@ -83,14 +90,14 @@ def convert_folder(
         OutputExistsError: `out` holds other files.
         NoSpaceError: the disk is full; what is done stays done.
     """
-    source, out = Path(source), Path(out)
+    source, out, watcher = Path(source), Path(out), Watcher(progress, stop)
     root = source.parent if source.is_file() else source
     _check_apart(root, out)
     jobs = [_Job(conversion, root, name, out) for name in _find(conversion, source, root)]
     _check_claims(jobs)
     with open_manifest(out, conversion.model_dump(mode="json"), root) as manifest:
-        waiting = _waiting(jobs, manifest, workers, progress)
-        problems = _convert(waiting, manifest, workers, progress)
+        waiting = _waiting(jobs, manifest, workers, watcher)
+        problems = _convert(waiting, manifest, workers, watcher)
         claims = {job.claim for job in jobs}
         pictures = sum(len(manifest.records[claim].pictures) for claim in claims if claim in manifest.records)
         records = manifest.records.values() if source.is_dir() else ()
@@ -164,7 +171,7 @@ def _check_claims(jobs: Sequence[_Job]) -> None:
         raise ConversionError("several files would give pictures of one name; rename them, or convert apart:", problems)
 
 
-def _waiting(jobs: Sequence[_Job], manifest: Manifest, workers: int, progress: Progress) -> list[_Job]:
+def _waiting(jobs: Sequence[_Job], manifest: Manifest, workers: int, watcher: Watcher) -> list[_Job]:
     """The jobs that are not done already."""
     known = [job for job in jobs if job.claim in manifest.records]
     done = set()
@@ -173,7 +180,7 @@ def _waiting(jobs: Sequence[_Job], manifest: Manifest, workers: int, progress: P
         for number, (job, is_done) in enumerate(zip(known, checks, strict=True), start=1):
             if is_done:
                 done.add(job.claim)
-            report_progress(progress, "checking", number, len(known))
+            watcher.report("checking", number, len(known))
     return [job for job in jobs if job.claim not in done]
 
 
@@ -185,18 +192,18 @@ def _is_done(job: _Job, manifest: Manifest) -> bool:
         return False
 
 
-def _convert(jobs: Sequence[_Job], manifest: Manifest, workers: int, progress: Progress) -> list[str]:
+def _convert(jobs: Sequence[_Job], manifest: Manifest, workers: int, watcher: Watcher) -> list[str]:
     problems: dict[str, str] = {}
     workers = min(workers, 1 + sum(_bytes(job.source) for job in jobs) // BYTES_WORTH_A_WORKER)
     if jobs:
-        report_progress(progress, "converting", 0, len(jobs))
+        watcher.report("converting", 0, len(jobs))
     with closing(map_in_processes(convert_source, jobs, workers, keep_open=(manifest.lock,))) as outcomes:
         for number, outcome in enumerate(outcomes, start=1):
             if outcome.error is None:
                 manifest.add(outcome.result)
             else:
                 problems[outcome.task.claim] = _problem(outcome.task, outcome.error)
-            report_progress(progress, "converting", number, len(jobs))
+            watcher.report("converting", number, len(jobs))
     return [problems[claim] for claim in sorted(problems)]
 
 

@@ -21,7 +21,7 @@ from imgmed.scan import ScanPreparation, prepare_case
 from imgmed.selection import SliceSelection, select_slices
 from imgmed.volume import Volume
 from r2d2_base.files import read_json, write_bytes
-from r2d2_base.progress import Progress
+from r2d2_base.progress import UNWATCHED, Watcher
 
 __all__ = ["JOURNAL", "CaseRules", "labelled_slices", "write_cases", "write_entry"]
 
@@ -69,7 +69,12 @@ class _Task:
 
 
 def write_cases(
-    surveyed: Sequence[SurveyedCase], rules: CaseRules, folder: Path, *, workers: int = 1, progress: Progress = None
+    surveyed: Sequence[SurveyedCase],
+    rules: CaseRules,
+    folder: Path,
+    *,
+    workers: int = 1,
+    watcher: Watcher = UNWATCHED,
 ) -> list[Case]:
     """Write arrays and reference label map of every case into an unfinished dataset; those that fit are taken over.
 
@@ -78,10 +83,10 @@ def write_cases(
         rules: what is done to them.
         folder: the unfinished dataset.
         workers: processes.
-        progress: called with ("preparing", done, total).
+        watcher: told of ("preparing", done, total).
     """
     tasks = [_Task(case, rules, folder) for case in surveyed]
-    return list(map_in_order(_case_of, tasks, workers=workers, stage="preparing", progress=progress))
+    return list(map_in_order(_case_of, tasks, workers=workers, stage="preparing", watcher=watcher))
 
 
 def write_entry(folder: Path, case: Case, rules_digest: str) -> None:

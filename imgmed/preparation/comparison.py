@@ -10,13 +10,13 @@ from imgmed.preparation.reading import read_case_image, read_case_label
 from imgmed.preparation.survey import SurveyedCase
 from imgmed.splits.duplicates import Duplicate, confirm, describe, is_same_label_map, nominate
 from imgmed.volume import Volume
-from r2d2_base.progress import Progress, report_progress
+from r2d2_base.progress import UNWATCHED, Watcher
 
 __all__ = ["describe_duplicates", "find_duplicates"]
 
 
 def find_duplicates(
-    intake: Intake, surveyed: Sequence[SurveyedCase], labelling: Labelling, progress: Progress = None
+    intake: Intake, surveyed: Sequence[SurveyedCase], labelling: Labelling, watcher: Watcher = UNWATCHED
 ) -> tuple[Duplicate, ...]:
     """Return the pairs of cases that hold the same image content, confirmed by their voxels.
 
@@ -24,7 +24,7 @@ def find_duplicates(
         intake: what is read of the cases' files.
         surveyed: the cases with their fingerprints.
         labelling: numbers of the labels, by which these are compared too.
-        progress: called with ("comparing", done, total) volumes of nominated pairs.
+        watcher: told of ("comparing", done, total) volumes of nominated pairs.
     """
     cases = {case.case_id: case for case in surveyed}
     pairs = nominate({case_id: case.record.signature for case_id, case in cases.items()})
@@ -34,7 +34,7 @@ def find_duplicates(
     def image(case_id: str) -> Volume:
         if case_id not in seen:
             seen.add(case_id)
-            report_progress(progress, "comparing", len(seen), total)
+            watcher.report("comparing", len(seen), total)
         return read_case_image(cases[case_id].source, intake.rules)
 
     def label_map(case_id: str) -> Volume | None:

@@ -46,7 +46,7 @@ from imgmed.splits.duplicates import Duplicate
 from imgmed.splits.given import PARTS, parse_splits
 from r2d2_base.errors import OutputExistsError
 from r2d2_base.files import check_free_space, remove_unfinished, resumable_folder
-from r2d2_base.progress import Progress
+from r2d2_base.progress import Progress, StopRequest, Watcher
 
 __all__ = ["is_up_to_date", "prepare_dataset"]
 
@@ -64,7 +64,8 @@ def prepare_dataset(
     workers: int = 1,
     key_file: Path | None = None,
     finish: Finish | None = None,
-    progress: Progress = None,
+    progress: Progress | None = None,
+    stop: StopRequest | None = None,
 ) -> PreparedDataset:
     """Read, check and prepare every case of a study, and write the dataset.
 
@@ -85,27 +86,30 @@ def prepare_dataset(
             source names patients and `settings.patient_ids` is "hashed".
         finish: called with the complete dataset before it takes its place, to write more files into its folder.
         progress: called with (stage, done, total).
+        stop: ends the work where it is made; the same call then goes on where it was.
 
     Returns:
         The dataset, opened.
 
     Raises:
         ImgMedError: a leaf for each kind of bad input, see `imgmed.errors`; faulty cases are named together.
+        CancelledError: `stop` was made.
     """
     settings = settings or PreparationSettings()
     wanted = Path(out)
     source, out = Path(source).absolute(), wanted.absolute()
     copies = None if settings.augment_to is None else _augmentation_of_copies(augmentation)
     _check_places(source, out, settings)
+    watcher = Watcher(progress, stop)
     previous = _previous(source, out, settings, copies, key_file)
     if previous is not None and is_up_to_date(previous, source, key_file) and _has_splits(previous, settings.splits):
         remove_unfinished(out)
         return PreparedDataset.read(wanted)
     with resumable_folder(out) as folder:
         _start(folder, previous)
-        root = _unpacked(source, folder, progress) if is_archive(source) else source
+        root = _unpacked(source, folder, watcher) if is_archive(source) else source
         intake = take_in(root, settings, key_file, (source, out))
-        _prepare(_Work(source, folder, settings, copies, intake, previous, workers, progress))
+        _prepare(_Work(source, folder, settings, copies, intake, previous, workers, watcher))
         dataset = PreparedDataset.read(folder)
         if finish is not None:
             finish(dataset)
@@ -220,9 +224,9 @@ def _start(folder: Path, previous: PreparedDataset | None) -> None:
         write_entry(folder, case, previous.description.rules_digest)
 
 
-def _unpacked(archive: Path, folder: Path, progress: Progress) -> Path:
+def _unpacked(archive: Path, folder: Path, watcher: Watcher) -> Path:
     if not (folder / UNPACKED).is_dir():
-        unpack(archive, folder / UNPACKED, progress=progress)
+        unpack(archive, folder / UNPACKED, progress=watcher.progress, stop=watcher.stop)
     return folder / UNPACKED
 
 
@@ -237,11 +241,11 @@ class _Work:
     intake: Intake
     previous: PreparedDataset | None
     workers: int
-    progress: Progress
+    watcher: Watcher
 
 
 def _prepare(work: _Work) -> None:
-    settings, intake, progress = work.settings, work.intake, work.progress
+    settings, intake = work.settings, work.intake
     surveyed, skipped = _survey(work)
     surveyed, joined = _with_patients(surveyed, settings)
     labelling = labelling_of(
@@ -249,7 +253,7 @@ def _prepare(work: _Work) -> None:
         intake.rules.labels,
         intake.study.regions if settings.regions is None else settings.regions,
     )
-    duplicates = find_duplicates(intake, surveyed, labelling, progress)
+    duplicates = find_duplicates(intake, surveyed, labelling, work.watcher)
     sentences = describe_duplicates(duplicates, surveyed)
     if duplicates and settings.on_duplicate == "stop":
         raise DuplicateCasesError(sentences)
@@ -264,7 +268,7 @@ def _prepare(work: _Work) -> None:
         selection=settings.slices,
         seed=settings.seed,
     )
-    cases = write_cases(surveyed, rules, work.folder, workers=work.workers, progress=progress)
+    cases = write_cases(surveyed, rules, work.folder, workers=work.workers, watcher=work.watcher)
     _remove_others(work.folder, cases)
     fingerprint = build_fingerprint(
         {case.case_id: labelling.completed(case.record) for case in surveyed},
@@ -291,7 +295,7 @@ def _with_copies(work: _Work, cases: list[Case], splits: Splits) -> tuple[list[C
         target_slices=wanted,
         settings=work.augmentation,
         seed=work.settings.seed,
-        progress=work.progress,
+        watcher=work.watcher,
     )
     if len(enlarged) > len(cases):
         return enlarged, splits, ()
@@ -306,7 +310,7 @@ def _augmentation_of_copies(asked: AugmentationSettings | None) -> AugmentationS
 def _survey(work: _Work) -> tuple[tuple[SurveyedCase, ...], tuple[str, ...]]:
     """The usable cases, and a sentence for each that is left out; without permission to leave out, all are raised."""
     study = work.intake.study
-    surveyed, found = survey_study(work.intake, work.folder / SURVEY, workers=work.workers, progress=work.progress)
+    surveyed, found = survey_study(work.intake, work.folder / SURVEY, workers=work.workers, watcher=work.watcher)
     problems = (*study.problems, *found)
     if problems and (work.settings.on_error == "stop" or not surveyed):
         raise InvalidCasesError(problems, len(study.sources))

@@ -30,7 +30,7 @@ from imgmed.splits.duplicates import Signature, signature_of
 from imgmed.study import CaseSource, VolumeSource
 from imgmed.volume import Volume
 from r2d2_base.files import read_json, sha256_of, write_bytes
-from r2d2_base.progress import Progress
+from r2d2_base.progress import UNWATCHED, Watcher
 
 __all__ = ["SURVEY", "SurveyRecord", "SurveyedCase", "is_surveyed", "name_problems", "survey_study"]
 
@@ -127,7 +127,7 @@ class _Task:
 
 
 def survey_study(
-    intake: Intake, folder: Path, *, workers: int = 1, progress: Progress = None
+    intake: Intake, folder: Path, *, workers: int = 1, watcher: Watcher = UNWATCHED
 ) -> tuple[tuple[SurveyedCase, ...], tuple[str, ...]]:
     """Read, check and measure every case, and keep the records in `folder`.
 
@@ -135,7 +135,7 @@ def survey_study(
         intake: the cases and what is taken of their files.
         folder: of the records of this and earlier runs; records that no case needs any more are removed.
         workers: processes.
-        progress: called with ("reading", done, total).
+        watcher: told of ("reading", done, total).
 
     Returns:
         The cases that can be used, in the order of the study, and a sentence for each that cannot.
@@ -144,7 +144,7 @@ def survey_study(
     tasks = _tasks(intake, folder)
     cases, problems = [], []
     for task, found in zip(
-        tasks, map_in_order(_survey_case, tasks, workers=workers, stage="reading", progress=progress), strict=True
+        tasks, map_in_order(_survey_case, tasks, workers=workers, stage="reading", watcher=watcher), strict=True
     ):
         if isinstance(found, SurveyRecord):
             cases.append(SurveyedCase(task.source, found, task.path))

@@ -13,15 +13,16 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     SpinnerColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as Bars
 
 from r2d2.report.formatting import plural
+from r2d2_base.progress import Progress
 
 __all__ = ["TrainingDisplay", "stages", "training_display"]
 
@@ -29,33 +30,26 @@ LINE_EVERY_SECONDS = 15.0
 Event = dict[str, Any]
 
 
-class StageReporter(Protocol):
-    """Called with a stage's name, what is done and the total."""
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Report."""
-
-
 @contextmanager
-def stages() -> Iterator[StageReporter]:
+def stages() -> Iterator[Progress]:
     """Give a reporter that shows a bar for each stage in a terminal, and lines elsewhere."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _StageLines()
         return
-    with Progress(
+    with Bars(
         TextColumn("{task.description:<24}"),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=console,
-    ) as progress:
+    ) as bars:
         tasks: dict[str, TaskID] = {}
 
         def report(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = progress.add_task(stage, total=total)
-            progress.update(tasks[stage], completed=done, total=total)
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
 
         yield report
 
@@ -145,7 +139,7 @@ class _TrainingBar:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
-        self._progress = Progress(
+        self._progress = Bars(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),

@@ -17,9 +17,9 @@ from r2d2_base.errors import R2D2Error
 
 if TYPE_CHECKING:
     from dist_training.ranks.communicator import Communicator
-    from r2d2.cli.progress import StageReporter
     from r2d2.config import Configuration
     from r2d2.tasks.training import RunPlan
+    from r2d2_base.progress import Progress
 
 __all__ = ["train", "worker"]
 
@@ -86,7 +86,7 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _plan(world_size: int | None, asked: _Asked, report: StageReporter) -> RunPlan:
+def _plan(world_size: int | None, asked: _Asked, report: Progress) -> RunPlan:
     """Check everything; on success the run folder exists."""
     from dist_training.record.run_folder import RunFolder
     from r2d2.tasks.preparation import PHANTOM_FOLDER

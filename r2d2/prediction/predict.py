@@ -31,7 +31,7 @@ from imgmed.recipes.names import label_name
 from imgmed.study import VolumeSource
 from r2d2.errors import PredictionError
 from r2d2_base.files import read_json, sha256_of, staged_folder, write_json
-from r2d2_base.progress import Progress
+from r2d2_base.progress import UNWATCHED, Progress, StopRequest, Watcher
 
 __all__ = [
     "MANIFEST",
@@ -121,12 +121,13 @@ class Predictor:
         case = self._used_cases.get(image_sha256)
         return None if case is None else case.split
 
-    def predict(self, image: np.ndarray, grid: SliceGrid) -> np.ndarray:
+    def predict(self, image: np.ndarray, grid: SliceGrid, watcher: Watcher = UNWATCHED) -> np.ndarray:
         """Segment a prepared scan.
 
         Args:
             image: float32 (slices, height, width, channels), clipped but not normalised.
             grid: where the slices lie in the scan.
+            watcher: may ask the work to end, between any slices and the next.
 
         Returns:
             Label values in the scan's own voxel order and shape (i, j, k), the smallest unsigned type that fits.
@@ -134,18 +135,19 @@ class Predictor:
         normalisation = self.card.normalisation
         normalised = normalisation.apply(image, *normalisation.statistics(image))
         is_resampled = grid.is_resampled
-        parts = [scores if is_resampled else self._decide(scores) for scores in self._scores(normalised)]
+        parts = [scores if is_resampled else self._decide(scores) for scores in self._scores(normalised, watcher)]
         stack = np.concatenate(parts)
         classes = self._decide(grid.restore(stack, order=1)) if is_resampled else grid.restore(stack, order=0)
         return np.array(self.card.class_values, dtype=np.min_scalar_type(max(self.card.class_values)))[classes]
 
-    def _scores(self, image: np.ndarray) -> Iterator[np.ndarray]:
+    def _scores(self, image: np.ndarray, watcher: Watcher) -> Iterator[np.ndarray]:
         """Yield class scores (n, height, width, outputs) for a few slices at a time, padding cut off again."""
         size = image.shape[1:3]
         canvas = tuple(max(pair) for pair in zip(size, self.card.scan_preparation.slice_size, strict=True))
         top, left = ((whole - part) // 2 for whole, part in zip(canvas, size, strict=True))
         count = max(1, PIXELS_AT_A_TIME // (canvas[0] * canvas[1]))
         for start in range(0, image.shape[0], count):
+            watcher.check()
             wanted = np.arange(start, min(start + count, image.shape[0]))
             part = with_neighbours(image, wanted, self.card.scan_preparation.neighbours)
             padded = np.zeros((part.shape[0], *canvas, part.shape[3]), dtype=np.float32)
@@ -161,7 +163,12 @@ class Predictor:
 
 
 def predict_dataset(
-    model: Path, dataset: PreparedDataset, case_ids: Sequence[str], out: Path, progress: Progress | None = None
+    model: Path,
+    dataset: PreparedDataset,
+    case_ids: Sequence[str],
+    out: Path,
+    progress: Progress | None = None,
+    stop: StopRequest | None = None,
 ) -> PredictionManifest:
     """Segment cases of a prepared dataset, in the voxel grid of their source files.
 
@@ -171,6 +178,7 @@ def predict_dataset(
         case_ids: which of its cases.
         out: folder for the label maps, named like the scans; must not exist, or be empty.
         progress: told of each case.
+        stop: ends the work where it is made; nothing is left in ``out``.
 
     Returns:
         The manifest, which is also in ``out``.
@@ -196,7 +204,7 @@ def predict_dataset(
             like = source if _is_nifti(source) and source.is_file() else None
             yield _Scan(dataset.image(case_id), case.grid, np.array(case.affine), predicted, like)
 
-    return _write(predictor, scans(), len(case_ids), out, progress)
+    return _write(predictor, scans(), len(case_ids), out, Watcher(progress, stop))
 
 
 def _check_preparation(card: ModelCard, dataset: PreparedDataset) -> None:
@@ -280,7 +288,11 @@ def _series_in(folder: Path) -> list[tuple[str, VolumeSource]]:
 
 
 def predict_scans(
-    model: Path, inputs: Sequence[Path], out: Path, progress: Progress | None = None
+    model: Path,
+    inputs: Sequence[Path],
+    out: Path,
+    progress: Progress | None = None,
+    stop: StopRequest | None = None,
 ) -> PredictionManifest:
     """Segment scans from anywhere, each in its own voxel grid.
 
@@ -289,6 +301,7 @@ def predict_scans(
         inputs: files or folders.
         out: folder for the label maps, named like the scans; must not exist, or be empty.
         progress: told of each scan.
+        stop: ends the work where it is made; nothing is left in ``out``.
 
     Returns:
         The manifest, which is also in ``out``.
@@ -316,7 +329,7 @@ def predict_scans(
             like = source.path if _is_nifti(source.path) else None
             yield _Scan(prepared.image, prepared.grid, volume.affine, predicted, like)
 
-    return _write(predictor, scans(), len(found), out, progress)
+    return _write(predictor, scans(), len(found), out, Watcher(progress, stop))
 
 
 def _check_names(scans: Sequence[tuple[str, VolumeSource]]) -> None:
@@ -328,19 +341,15 @@ def _check_names(scans: Sequence[tuple[str, VolumeSource]]) -> None:
             raise PredictionError(f"{other} and {source} would both be written as {case_id}; predict them apart")
 
 
-def _write(
-    predictor: Predictor, scans: Iterator[_Scan], total: int, out: Path, progress: Progress | None
-) -> PredictionManifest:
+def _write(predictor: Predictor, scans: Iterator[_Scan], total: int, out: Path, watcher: Watcher) -> PredictionManifest:
     with staged_folder(out) as staging:
         cases = []
-        if progress is not None:
-            progress("predicting", 0, total)
+        watcher.report("predicting", 0, total)
         for number, scan in enumerate(scans, start=1):
-            label_map = predictor.predict(scan.image, scan.grid)
+            label_map = predictor.predict(scan.image, scan.grid, watcher)
             write_volume(staging / scan.case.file, Volume(label_map, scan.affine), like=scan.like)
             cases.append(scan.case)
-            if progress is not None:
-                progress("predicting", number, total)
+            watcher.report("predicting", number, total)
         manifest = PredictionManifest(
             model=str(predictor.path.absolute()),
             model_sha256=predictor.card.model_sha256,

@@ -19,7 +19,7 @@ from r2d2.prediction.predict import predict_dataset, read_manifest
 from r2d2.tasks.evaluation import REPORT, evaluate_folds, split_case_ids
 from r2d2.tasks.reporting import report_on_dataset
 from r2d2_base.errors import ConfigurationError
-from r2d2_base.progress import Progress
+from r2d2_base.progress import Progress, StopRequest
 from segeval import Evaluation
 
 __all__ = ["begun_configuration", "cross_validate", "fold_folder", "fold_number", "train_folds"]
@@ -157,7 +157,9 @@ def _run(command: Sequence[str]) -> int:
             signal.signal(number, handler)
 
 
-def cross_validate(dataset: PreparedDataset, run_dir: Path, progress: Progress | None = None) -> Evaluation:
+def cross_validate(
+    dataset: PreparedDataset, run_dir: Path, progress: Progress | None = None, stop: StopRequest | None = None
+) -> Evaluation:
     """Let each fold's network segment the cases that it was not trained on, and evaluate all of them together.
 
     Args:
@@ -165,6 +167,7 @@ def cross_validate(dataset: PreparedDataset, run_dir: Path, progress: Progress |
         run_dir: folder with a completed run for each fold; gets ``evaluation/`` with scores and report, and each
             fold's folder ``predictions/``.
         progress: told of each case.
+        stop: ends the work where it is made; folds that are predicted stay so.
 
     Returns:
         The evaluation over the patients of all folds.
@@ -173,14 +176,16 @@ def cross_validate(dataset: PreparedDataset, run_dir: Path, progress: Progress |
     for fold in range(len(dataset.splits.folds)):
         folder = fold_folder(run_dir, fold)
         predictions[fold] = folder / "predictions"
-        _predict(dataset.with_fold(fold), folder, predictions[fold], progress)
+        _predict(dataset.with_fold(fold), folder, predictions[fold], progress, stop)
     out = run_dir / "evaluation"
-    evaluation = evaluate_folds(dataset, predictions, out, progress=progress)
+    evaluation = evaluate_folds(dataset, predictions, out, progress=progress, stop=stop)
     report_on_dataset(dataset, evaluation=out, prediction=None, out=out / REPORT)
     return evaluation
 
 
-def _predict(dataset: PreparedDataset, model: Path, out: Path, progress: Progress | None) -> None:
+def _predict(
+    dataset: PreparedDataset, model: Path, out: Path, progress: Progress | None, stop: StopRequest | None
+) -> None:
     """Segment a fold's validation cases, unless its network has done so already."""
     from dist_training.inference.model_card import read_model_card
 
@@ -189,4 +194,4 @@ def _predict(dataset: PreparedDataset, model: Path, out: Path, progress: Progres
         return
     if manifest is not None:  # of another network of this fold
         shutil.rmtree(out)
-    predict_dataset(model, dataset, split_case_ids(dataset, "validation"), out, progress)
+    predict_dataset(model, dataset, split_case_ids(dataset, "validation"), out, progress, stop)

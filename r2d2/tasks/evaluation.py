@@ -13,7 +13,7 @@ from dist_training.inference.model_card import Split
 from imgmed import PreparedDataset
 from r2d2.prediction.predict import PredictionManifest, prediction_name, read_manifest
 from r2d2_base.errors import ConfigurationError
-from r2d2_base.progress import Progress
+from r2d2_base.progress import Progress, StopRequest
 from segeval import (
     CasePair,
     Conventions,
@@ -184,6 +184,7 @@ def evaluate_dataset(
     *,
     patients: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    stop: StopRequest | None = None,
 ) -> Evaluation:
     """Evaluate predictions of a split against the dataset's reference label maps, as whole volumes.
 
@@ -195,6 +196,7 @@ def evaluate_dataset(
         settings: what is scored and how; None: the defaults.
         patients: patient of each case; None takes those of the dataset.
         progress: told of each case.
+        stop: ends the work where it is made; nothing is written then.
 
     Returns:
         The evaluation.
@@ -207,7 +209,7 @@ def evaluate_dataset(
     """
     pairs = _pairs(dataset, split, prediction, patients)
     _check_patients([pair.case_id for pair in pairs], patients)
-    return _evaluate_pairs(dataset, pairs, out, settings, progress)
+    return _evaluate_pairs(dataset, pairs, out, settings, progress, stop)
 
 
 def evaluate_folds(
@@ -217,6 +219,7 @@ def evaluate_folds(
     settings: EvaluationSettings | None = None,
     *,
     progress: Progress | None = None,
+    stop: StopRequest | None = None,
 ) -> Evaluation:
     """Evaluate a cross-validation: each case by the network of the fold that held it out.
 
@@ -226,6 +229,7 @@ def evaluate_folds(
         out: folder for summary.json and cases.csv.
         settings: what is scored and how; None: the defaults.
         progress: told of each case.
+        stop: ends the work where it is made; nothing is written then.
 
     Returns:
         The evaluation over the cases of all these folds.
@@ -235,7 +239,7 @@ def evaluate_folds(
     """
     folds = sorted(predictions.items())
     pairs = [pair for fold, folder in folds for pair in _pairs(dataset.with_fold(fold), "validation", folder, None)]
-    return _evaluate_pairs(dataset, pairs, out, settings, progress)
+    return _evaluate_pairs(dataset, pairs, out, settings, progress, stop)
 
 
 def _pairs(
@@ -263,11 +267,12 @@ def _evaluate_pairs(
     out: Path,
     settings: EvaluationSettings | None,
     progress: Progress | None,
+    stop: StopRequest | None,
 ) -> Evaluation:
     _check_out(out)
     chosen = settings or EvaluationSettings()
     evaluation = evaluate_pairs(
-        pairs, **_arguments(chosen, labels_to_score(dataset, chosen.ignore_label)), progress=progress
+        pairs, **_arguments(chosen, labels_to_score(dataset, chosen.ignore_label)), progress=progress, stop=stop
     )
     _write(evaluation, out)
     return evaluation
@@ -281,6 +286,7 @@ def evaluate_prediction_folder(
     *,
     patients: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    stop: StopRequest | None = None,
 ) -> Evaluation:
     """Evaluate a folder of label maps against a folder of references of the same names.
 
@@ -292,6 +298,7 @@ def evaluate_prediction_folder(
         settings: what is scored and how; None: the defaults.
         patients: patient of each case; None: each case is a patient of its own.
         progress: told of each case.
+        stop: ends the work where it is made; nothing is written then.
 
     Returns:
         The evaluation.
@@ -315,6 +322,7 @@ def evaluate_prediction_folder(
         patient_ids=patients,
         notes=_notes(manifest),
         progress=progress,
+        stop=stop,
     )
     _write(evaluation, out)
     return evaluation

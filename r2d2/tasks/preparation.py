@@ -12,7 +12,7 @@ from imgmed.presets import read_preset
 from r2d2.config import FILE_NAME, Configuration, commented_yaml
 from r2d2.proposal import propose_here
 from r2d2_base.files import write_bytes
-from r2d2_base.progress import Progress
+from r2d2_base.progress import Progress, StopRequest
 
 __all__ = ["PHANTOM_FOLDER", "Prepared", "phantom_dataset", "prepare", "preset_layer"]
 
@@ -36,7 +36,8 @@ def prepare(
     *,
     workers: int = 1,
     key_file: Path | None = None,
-    progress: Progress = None,
+    progress: Progress | None = None,
+    stop: StopRequest | None = None,
 ) -> Prepared:
     """Prepare a study, with its report (dataset.html) and the settings that suit it (r2d2.yaml) in its folder.
 
@@ -48,6 +49,7 @@ def prepare(
         workers: processes.
         key_file: of the pseudonyms.
         progress: told of each stage.
+        stop: ends the work where it is made; the same call then goes on where it was.
     """
     finished: list[PreparedDataset] = []
 
@@ -72,6 +74,7 @@ def prepare(
         key_file=key_file,
         finish=finish,
         progress=progress,
+        stop=stop,
     )
     return Prepared(dataset, changed=bool(finished))
 

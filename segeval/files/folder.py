@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from r2d2_base.progress import UNWATCHED, Progress, StopRequest, Watcher
 from segeval.conventions import Conventions, build_conventions
 from segeval.errors import EvaluationInputError, MetricArgumentError
 from segeval.evaluate import CaseEvaluation
@@ -19,10 +20,7 @@ from segeval.files.workers import map_in_order
 from segeval.labels import check_labels
 from segeval.statistics.means import check_seed
 
-__all__ = ["Progress", "evaluate_folder", "evaluate_pairs", "find_labels"]
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of the stage, how much is done and how much there is."""
+__all__ = ["evaluate_folder", "evaluate_pairs", "find_labels"]
 
 Labels = Mapping[str, int | Collection[int]]
 
@@ -43,6 +41,7 @@ def evaluate_folder(
     seed: int = 0,
     workers: int | None = None,
     progress: Progress | None = None,
+    stop: StopRequest | None = None,
     **choices: object,
 ) -> Evaluation:
     """Evaluate the predictions in one folder against the references in another.
@@ -65,6 +64,7 @@ def evaluate_folder(
         seed: as for `evaluate_pairs`.
         workers: as for `evaluate_pairs`.
         progress: as for `evaluate_pairs`.
+        stop: as for `evaluate_pairs`.
         choices: as for `evaluate_pairs`.
 
     Returns:
@@ -85,14 +85,15 @@ def evaluate_folder(
     """
     _check_choices(on_missing, unit, slice_axis)
     chosen, first_seed = build_conventions(conventions, choices), check_seed(seed)
+    watcher = Watcher(progress, stop)
     pairs, faults = match_folders(reference_dir, prediction_dir, may_miss=on_missing == "worst")
     patients, remarks = patient_ids or {}, notes or {}
     pairs = tuple(
         replace(pair, patient_id=patients.get(pair.case_id), note=remarks.get(pair.case_id)) for pair in pairs
     )
-    found = _find_labels(pairs, ignore_label, workers, progress) if labels is None else labels
+    found = _find_labels(pairs, ignore_label, workers, watcher) if labels is None else labels
     options = _options(found, ignore_label, chosen, on_missing, unit, slice_axis, spacing_mm)
-    return _evaluate(pairs, options, faults, first_seed, workers, progress)
+    return _evaluate(pairs, options, faults, first_seed, workers, watcher)
 
 
 def evaluate_pairs(
@@ -108,6 +109,7 @@ def evaluate_pairs(
     seed: int = 0,
     workers: int | None = None,
     progress: Progress | None = None,
+    stop: StopRequest | None = None,
     **choices: object,
 ) -> Evaluation:
     """Evaluate predictions against references, file by file.
@@ -130,6 +132,7 @@ def evaluate_pairs(
         workers: processes, each with one pair in memory at a time; results do not depend on them. None: as many as
             help, at most 8.
         progress: called as cases are done, with the stage "evaluate".
+        stop: ends the work where it is made.
         choices: single fields of `Conventions` that differ, such as `on_empty="nnunet"`, `surface="area_weighted"`.
 
     Returns:
@@ -140,6 +143,7 @@ def evaluate_pairs(
             differ, or values that are not declared labels: all faults of all cases in one error.
         MetricArgumentError: labels, conventions or other choices break their rules.
         ProcessLostError: a worker process was killed.
+        CancelledError: `stop` was made.
 
     Example:
         >>> evaluate_pairs([CasePair("a", Path("r/a.nii.gz"), Path("p/a.nii.gz"))], {"lesion": 1})
@@ -151,10 +155,10 @@ def evaluate_pairs(
     """
     _check_choices(on_missing, unit, slice_axis)
     chosen, first_seed = build_conventions(conventions, choices), check_seed(seed)
-    given = tuple(pairs)
-    found = _find_labels(given, ignore_label, workers, progress) if labels is None else labels
+    given, watcher = tuple(pairs), Watcher(progress, stop)
+    found = _find_labels(given, ignore_label, workers, watcher) if labels is None else labels
     options = _options(found, ignore_label, chosen, on_missing, unit, slice_axis, spacing_mm)
-    return _evaluate(given, options, [], first_seed, workers, progress)
+    return _evaluate(given, options, [], first_seed, workers, watcher)
 
 
 def find_labels(pairs: Iterable[CasePair], *, workers: int | None = None) -> dict[str, int]:
@@ -172,19 +176,22 @@ def find_labels(pairs: Iterable[CasePair], *, workers: int | None = None) -> dic
         >>> find_labels([])
         {}
     """
-    given = tuple(pairs)
-    values = frozenset[int]().union(*map_in_order(labels_in, iter(given), len(given), workers))
+    return _labels_in(tuple(pairs), workers, UNWATCHED)
+
+
+def _labels_in(pairs: Sequence[CasePair], workers: int | None, watcher: Watcher) -> dict[str, int]:
+    values: set[int] = set()
+    watcher.report("find labels", 0, len(pairs))
+    for done, found in enumerate(map_in_order(labels_in, iter(pairs), len(pairs), workers), start=1):
+        values |= found
+        watcher.report("find labels", done, len(pairs))
     return {f"label {value}": value for value in sorted(values) if value != 0}
 
 
 def _find_labels(
-    pairs: Sequence[CasePair], ignore_label: int | None, workers: int | None, progress: Progress | None
+    pairs: Sequence[CasePair], ignore_label: int | None, workers: int | None, watcher: Watcher
 ) -> dict[str, int]:
-    if progress is not None:
-        progress("find labels", 0, len(pairs))
-    found = find_labels(pairs, workers=workers)
-    if progress is not None:
-        progress("find labels", len(pairs), len(pairs))
+    found = _labels_in(pairs, workers, watcher)
     return {name: value for name, value in found.items() if value != ignore_label} or {"foreground": 1}
 
 
@@ -220,7 +227,7 @@ def _evaluate(
     known_faults: Sequence[str],
     seed: int,
     workers: int | None,
-    progress: Progress | None,
+    watcher: Watcher,
 ) -> Evaluation:
     faults = [*known_faults, *find_repeated(pairs)]
     if not pairs and not faults:
@@ -233,8 +240,7 @@ def _evaluate(
     cases: list[EvaluatedCase] = []
     confusions = []
     without_spacing = sheared = 0
-    if progress is not None:
-        progress("evaluate", 0, len(pairs))
+    watcher.report("evaluate", 0, len(pairs))
     outcomes = map_in_order(score_case, tasks(), len(pairs), workers)
     for done, (pair, outcome) in enumerate(zip(pairs, outcomes, strict=True), start=1):
         faults += outcome.faults
@@ -243,8 +249,7 @@ def _evaluate(
             confusions.append(result.confusion)
         without_spacing += not outcome.has_spacing
         sheared += outcome.is_sheared
-        if progress is not None:
-            progress("evaluate", done, len(pairs))
+        watcher.report("evaluate", done, len(pairs))
     faults += _shared_names(cases)
     if faults:
         raise EvaluationInputError(list(dict.fromkeys(faults)))

@@ -9,7 +9,7 @@ from threading import Timer
 
 import pytest
 
-from r2d2_base.errors import BusyFolderError
+from r2d2_base.errors import BusyFolderError, CancelledError
 from r2d2_base.files import locked_folder, remove_unfinished, resumable_folder, write_bytes
 
 
@@ -40,13 +40,14 @@ def test_an_error_keeps_the_older_folder(tmp_path) -> None:
     assert names(tmp_path) == ["out", "out/old"]
 
 
-def test_an_interruption_keeps_what_was_finished(tmp_path) -> None:
-    with pytest.raises(KeyboardInterrupt), resumable_folder(tmp_path / "out") as folder:
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, CancelledError])
+def test_an_interruption_keeps_what_was_finished(tmp_path, interruption) -> None:
+    with pytest.raises(interruption), resumable_folder(tmp_path / "out") as folder:
         write_bytes(folder / "done", b"1")
         (folder / ".half.1234.partial").write_bytes(b"x")
         (folder / ".source.5678.partial" / "deep").mkdir(parents=True)
         (folder / ".source.5678.partial" / "deep" / ".a.9.partial").touch()
-        raise KeyboardInterrupt
+        raise interruption
     assert not (tmp_path / "out").exists()
     with resumable_folder(tmp_path / "out") as folder:
         assert names(folder) == ["done"]

@@ -1,0 +1,46 @@
+"""Progress and requests to stop."""
+
+import pickle
+import threading
+
+import pytest
+
+from r2d2_base.errors import CancelledError, R2D2Error
+from r2d2_base.progress import UNWATCHED, StopRequest, Watcher
+
+
+def test_a_watcher_hears_of_progress_until_the_work_is_to_end():
+    heard, stop = [], StopRequest()
+    watcher = Watcher(lambda *report: heard.append(report), stop)
+    watcher.report("reading", 0, 2)
+    watcher.check()
+    stop.make("no time")
+    for look in (watcher.check, lambda: watcher.report("reading", 1, 2)):
+        with pytest.raises(CancelledError, match=r"^cancelled \(no time\)$"):
+            look()
+    assert heard == [("reading", 0, 2)]
+    UNWATCHED.report("reading", 2, 2)
+
+
+def test_the_first_reason_stays_whoever_asks_and_from_whatever_thread():
+    stop = StopRequest()
+    assert (stop.is_made, stop.reason) == (False, "")
+    stop.check()
+    thread = threading.Thread(target=stop.make, args=("first",))
+    thread.start()
+    thread.join()
+    stop.make("second")
+    assert (stop.is_made, stop.reason) == (True, "first")
+
+
+def test_a_request_needs_no_reason():
+    stop = StopRequest()
+    stop.make()
+    with pytest.raises(CancelledError, match=r"^cancelled$"):
+        stop.check()
+
+
+def test_cancelled_is_the_shells_130_and_comes_through_pickle():
+    error = pickle.loads(pickle.dumps(CancelledError("why")))
+    assert isinstance(error, R2D2Error)
+    assert (str(error), error.reason, error.exit_code) == ("cancelled (why)", "why", 130)
