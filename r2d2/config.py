@@ -20,7 +20,7 @@ from imgmed.operations import Operation
 from imgmed.selection import SliceSelection
 from r2d2_base.errors import ConfigurationError
 
-__all__ = ["FILE_NAME", "WEIGHT_FILES", "Configuration", "commented_yaml", "configure", "read_layer"]
+__all__ = ["FILE_NAME", "WEIGHT_FILES", "Configuration", "commented_yaml", "configure", "laid_over", "read_layer"]
 
 FILE_NAME = "r2d2.yaml"
 _ARCHITECTURE, _DEFAULT = "network.architecture", UNetSettings().architecture
@@ -157,6 +157,30 @@ def configure(
         place = f" ({origin})" if origin else ""
         raise ConfigurationError(f"{count} in the configuration{place}: {'; '.join(faults)}")
     return configuration
+
+
+def laid_over(below: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay a configuration layer over another one, key by key.
+
+    Another architecture has settings of its own, so those of the network below are not kept under it; the name of an
+    augmentation's preset stands for all settings of its section.
+
+    Args:
+        below: what counts where the layer says nothing.
+        layer: what counts.
+
+    >>> laid_over({"training": {"seed": 1, "epochs": 9}}, {"training": {"epochs": 2}})
+    {'training': {'seed': 1, 'epochs': 2}}
+    """
+    merged = _deep_copy(below)
+    for key, value in layer.items():
+        known = merged.get(key)
+        if isinstance(known, Mapping) and isinstance(value, Mapping):
+            is_other = "architecture" in value and value["architecture"] != known.get("architecture", _DEFAULT)
+            merged[key] = _deep_copy(value) if is_other else laid_over(known, value)
+        else:
+            merged[key] = value
+    return merged
 
 
 def _deep_copy(layer: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from dist_training.architectures import read_network, stages
 from dist_training.inference.model_card import ModelCard, keep_start_card, read_model_card, read_start_card
 from dist_training.learning.learner import Learner
 from dist_training.learning.transfer import copy_weights
+from dist_training.record.events import WeightsTaken
 from dist_training.record.run_folder import RunFolder
 from imgmed import PreparedDataset
 
@@ -17,7 +17,7 @@ __all__ = ["take_weights"]
 
 def take_weights(
     learner: Learner, start: Path | None, dataset: PreparedDataset, folder: RunFolder
-) -> dict[str, Any] | None:
+) -> WeightsTaken | None:
     """Give a learner the weights of a trained network, if any; where its labels are others, with a head of its own.
 
     Args:
@@ -43,12 +43,12 @@ def take_weights(
         is_other = card.labels != dataset.labels or list(card.regions.items()) != list(regions.items())
     head = stages(learner.model)["head"] if is_other else ()  # where nothing starts anew, names need tell no stages
     taken = copy_weights(learner.model, source, has_new_head=is_other, head=head)
-    return {
-        "source": str(start),
-        "copied": len(taken.copied),
-        "fresh": list(taken.fresh),
-        "trained_on": None if card is None else _held_out_cases_of(card, dataset),
-    }
+    return WeightsTaken(
+        source=str(start),
+        copied=len(taken.copied),
+        fresh=tuple(taken.fresh),
+        trained_on=None if card is None else _held_out_cases_of(card, dataset),
+    )
 
 
 def _held_out_cases_of(card: ModelCard, dataset: PreparedDataset) -> dict[str, int]:

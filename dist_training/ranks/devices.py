@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 from dist_training.ranks.communicator import Communicator
 
 __all__ = ["configure_devices", "has_gpu"]
 
+_log = logging.getLogger(__name__)
+
 
 def configure_devices(communicator: Communicator, threads: int | None = None, cores: int | None = None) -> None:
     """Give this worker its device and its share of the host's cores; call before TensorFlow runs anything.
+
+    A process in which TensorFlow runs already keeps the threads that it has.
 
     Args:
         communicator: where this worker stands among those of its host.
@@ -25,8 +30,11 @@ def configure_devices(communicator: Communicator, threads: int | None = None, co
         tf.config.set_visible_devices(mine, "GPU")
         tf.config.experimental.set_memory_growth(mine, True)
     share = max(1, (cores or len(os.sched_getaffinity(0))) // communicator.local_size)
-    tf.config.threading.set_intra_op_parallelism_threads(threads or share)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads or share)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:  # TensorFlow has begun, as where a process trains again: the result does not depend on it
+        _log.info("TensorFlow keeps the threads that it began with; %d were asked for", threads or share)
 
 
 def has_gpu() -> bool:

@@ -24,6 +24,7 @@ __all__ = [
     "check_outputs",
     "check_task",
     "check_tensorflow",
+    "check_time",
     "check_workers",
     "run_facts",
     "training_slice_count",
@@ -209,6 +210,29 @@ def check_epochs(checkpoint: Checkpoint, settings: TrainingSettings) -> None:
         raise ConfigurationError(
             f"training.epochs must be at least {began}, which the run of {checkpoint.path} has begun; "
             f"received {settings.epochs}; use more, or train anew with another --run-dir"
+        )
+
+
+def check_time(checkpoint: Checkpoint, settings: TrainingSettings) -> None:
+    """Refuse to go on where the run would stop again after a step: its time is over, or its patience.
+
+    Args:
+        checkpoint: what would be resumed.
+        settings: of the run to come.
+
+    Raises:
+        ConfigurationError: saying what lets it go on.
+    """
+    progress, limit, patience = checkpoint.progress, settings.max_minutes, settings.early_stopping_patience
+    if limit is not None and progress.minutes >= limit:
+        raise ConfigurationError(
+            f"the run of {checkpoint.path} has trained {progress.minutes:.3g} minutes and training.max_minutes is "
+            f"{limit:g}; go on with --max-minutes {2 * limit:g}, or with training.max_minutes=null"
+        )
+    if progress.early_stopping.is_exhausted(patience):
+        raise ConfigurationError(
+            f"the run of {checkpoint.path} has had {progress.early_stopping.epochs_without} epochs without a better "
+            f"validation Dice and training.early_stopping_patience is {patience}; go on with a larger one, or with null"
         )
 
 

@@ -15,7 +15,7 @@ from dist_training.checkpoints import (
     TrainingProgress,
 )
 from dist_training.learning.learner import Learner
-from dist_training.record.events import EventLog
+from dist_training.record.events import CheckpointWritten, EventLog
 from dist_training.record.run_folder import RunFolder
 from dist_training.settings import TrainingSettings
 from dist_training.stopping.divergence import has_only_finite
@@ -102,7 +102,7 @@ class RunCheckpoints:
         """Record the checkpoints that have reached the disk since the last call."""
         for path in self._store.take_written() if self._store is not None else ():
             self._newest = path.name
-            self._events.record("checkpoint", step=int(path.stem.partition("-")[2]), file=path.name)
+            self._events.record(CheckpointWritten(step=int(path.stem.partition("-")[2]), file=path.name))
 
     def last_written(self) -> str | None:
         """Wait until everything is on the disk, and name the newest checkpoint there; None where there is none."""

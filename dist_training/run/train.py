@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from typing import Any
 
 from dist_training.architectures import NetworkSettings
 from dist_training.errors import WorkerLostError
 from dist_training.learning.transfer import TransferSettings
 from dist_training.ranks.communicator import Communicator
-from dist_training.record.events import EventLog, Listener
+from dist_training.record.events import Ended, EventLog, Listener
 from dist_training.record.log import log_failure, log_to_file
-from dist_training.record.run_folder import RunFolder
+from dist_training.record.run_folder import RunEnd, RunFolder
 from dist_training.record.tensorboard import TensorBoardWriter
 from dist_training.run.memory import explain_memory, host_memory_bytes
 from dist_training.run.training_run import RunResult, TrainingRun
@@ -22,6 +20,7 @@ from dist_training.stopping.control import Control, served_requests
 from imgmed import AugmentationSettings, PreparedDataset
 from r2d2_base.errors import NoSpaceError, R2D2Error
 from r2d2_base.files import NO_SPACE
+from r2d2_base.progress import StopRequest
 
 __all__ = ["train"]
 
@@ -39,6 +38,7 @@ def train(
     transfer: TransferSettings | None = None,
     listeners: Sequence[Listener] = (),
     is_resumed: bool = False,
+    stop: StopRequest | None = None,
 ) -> RunResult:
     """Train a network on the dataset's training cases and keep the best by validation Dice.
 
@@ -55,6 +55,7 @@ def train(
         transfer: what the network starts from, and which of its layers learn; None: all, from scratch.
         listeners: called on rank 0 with every event.
         is_resumed: go on from the newest checkpoint (from the start where there is none yet).
+        stop: asks this rank, and so all, to end the run after a step, with a checkpoint.
 
     Returns:
         The final state, equal on every rank.
@@ -72,33 +73,47 @@ def train(
         stack.callback(tensorboard.close)
         events = EventLog(folder.events if is_main else None, (*listeners, tensorboard) if is_main else ())
         stack.callback(events.close)
-        control = Control(folder.control, served=served_requests(folder.events)) if is_main else Control(None)
+        served = served_requests(folder.events) if is_main else ()
+        control = Control(folder.control if is_main else None, served=served, asked=stop)
         stack.enter_context(control.signals())
         try:
             if is_main:
                 folder.exit.unlink(missing_ok=True)
             run = TrainingRun(dataset, network, settings, folder, communicator, events, augmentation, transfer)
             result = run.execute(control, is_resumed=is_resumed)
-            _record_end(folder, events, is_main, result.state, result.reason, best_dice=result.best_dice)
+            _record_end(folder, events, control, is_main, _end_of(result))
             return result
         except BaseException as error:
             cause = _explain(error, communicator, folder, settings, network)
             log_failure(cause, error)
-            state = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
-            reason = str(cause) or type(cause).__name__
+            end = RunEnd(
+                state="cancelled" if isinstance(error, KeyboardInterrupt) else "failed",
+                reason=str(cause) or type(cause).__name__,
+                exit_code=cause.exit_code if isinstance(cause, R2D2Error) else 1,
+            )
             with suppress(OSError):  # the failure itself is what counts, also where it cannot be recorded
-                _record_end(folder, events, is_main, state, reason, exit_code=_exit_code(cause))
+                _record_end(folder, events, control, is_main, end)
             if cause is error:
                 raise
             raise cause from error
 
 
-def _record_end(
-    folder: RunFolder, events: EventLog, is_main: bool, state: str, reason: str | None, **details: Any
-) -> None:
-    events.record("state", state=state, reason=reason)
+def _end_of(result: RunResult) -> RunEnd:
+    return RunEnd(
+        state=result.state,
+        reason=result.reason,
+        stopped_by=result.stopped_by,
+        best_dice=result.best_dice,
+        best_epoch=result.best_epoch,
+    )
+
+
+def _record_end(folder: RunFolder, events: EventLog, control: Control, is_main: bool, end: RunEnd) -> None:
+    for missed in control.missed():
+        events.record(missed)
+    events.record(Ended(state=end.state, reason=end.reason, stopped_by=end.stopped_by))
     if is_main:
-        folder.write_exit(state, reason=reason, time=time.time(), **details)
+        folder.write_exit(end)
 
 
 def _explain(
@@ -131,7 +146,3 @@ def _explain(
             f"with: r2d2 train --run-dir {folder.path} --resume"
         )
     return error
-
-
-def _exit_code(error: BaseException) -> int:
-    return error.exit_code if isinstance(error, R2D2Error) else 1

@@ -24,8 +24,9 @@ from dist_training.learning.validation import ValidationScore, validate
 from dist_training.ranks.communicator import Communicator
 from dist_training.ranks.devices import has_gpu
 from dist_training.record.environment import environment
-from dist_training.record.events import EventLog
+from dist_training.record.events import EpochEnded, EventLog, Running, Starting, StepTaken, Stopping
 from dist_training.record.run_folder import RunFolder
+from dist_training.record.states import Stop, StoppedBy
 from dist_training.run.plan import check_checkpoint, check_workers, run_facts
 from dist_training.run.run_checkpoints import RunCheckpoints
 from dist_training.settings import TrainingSettings
@@ -47,12 +48,14 @@ class RunResult:
     Attributes:
         state: "completed" or "stopped_early".
         reason: why it stopped early; None where it did not.
+        stopped_by: who stopped it; None likewise.
         best_dice: the best validation Dice; None where none was computed.
         best_epoch: 1-based epoch of that score.
     """
 
     state: Literal["completed", "stopped_early"]
     reason: str | None
+    stopped_by: StoppedBy | None
     best_dice: float | None
     best_epoch: int | None
 
@@ -90,7 +93,7 @@ class TrainingRun:
         check_workers(dataset, settings, communicator.world_size)
         if self.is_main:
             write_json(folder.environment, environment(communicator))
-        self.events.record("state", state="starting", world_size=communicator.world_size)
+        self.events.record(Starting(world_size=communicator.world_size))
         self._build_feeds()
         check_validation(settings.early_stopping_patience, len(self.validation_feed))
         self.outputs = outputs_of(dataset.labels, dataset.description.regions, has_regions=settings.region_outputs)
@@ -102,6 +105,7 @@ class TrainingRun:
         self.progress = TrainingProgress()
         self.checkpoints = RunCheckpoints(folder, settings, events, is_main=self.is_main)
         self._replays: dict[int, float] = {}
+        self._last_rate: float | None = None
         self._seen_before: tuple[SourceCase, ...] = ()
         # A step cannot hold more slices than there are, so neither is the learning rate scaled for more.
         self.global_batch_size = min(settings.step_size(communicator.world_size), len(self.training_feed))
@@ -133,10 +137,10 @@ class TrainingRun:
             self._begin(control, is_resumed=is_resumed)
             while self.progress.epoch < self.settings.epochs:
                 if patience is not None and self.progress.early_stopping.is_exhausted(patience):
-                    return self._stop(self.progress.early_stopping.reason(patience))
+                    return self._stop(Stop("early_stopping", self.progress.early_stopping.reason(patience)))
                 is_stopped = self._run_epoch(control)
                 if is_stopped and self.progress.epoch < self.settings.epochs:
-                    return self._stop(control.shared_reason(self.communicator))
+                    return self._stop(control.shared_stop(self.communicator))
             return self._result("completed", None)
 
     def _begin(self, control: Control, *, is_resumed: bool) -> None:
@@ -146,18 +150,18 @@ class TrainingRun:
         control.watch(clock if self.is_main else None)
         self.checkpoints.begin(self._global_step(), clock)
         self.events.record(
-            "state",
-            state="running",
-            epochs=self.settings.epochs,
-            steps_per_epoch=self.steps_per_epoch,
-            training_slices=len(self.training_feed),
-            validation_slices=len(self.validation_feed),
-            global_batch_size=self.global_batch_size,
-            parameters=self.learner.network.count_params(),
-            resumed_at_step=self._global_step(),
-            extended_from_epochs=self._extended_from(),
-            learning_rate=self._learning_rate(),
-            learning_rate_setting=self.settings.learning_rate,
+            Running(
+                epochs=self.settings.epochs,
+                steps_per_epoch=self.steps_per_epoch,
+                training_slices=len(self.training_feed),
+                validation_slices=len(self.validation_feed),
+                global_batch_size=self.global_batch_size,
+                parameters=self.learner.network.count_params(),
+                resumed_at_step=self._global_step(),
+                extended_from_epochs=self._extended_from(),
+                learning_rate=self._learning_rate(),
+                learning_rate_setting=self.settings.learning_rate,
+            )
         )
         changes = replayed_requests(self.folder.events, self._global_step()) if is_resumed and self.is_main else ()
         self._replays = {change.step: change.learning_rate for change in self.communicator.broadcast_object(changes)}
@@ -178,7 +182,7 @@ class TrainingRun:
             elif self.is_main:
                 taken = take_weights(self.learner, self.transfer.start_from, self.dataset, self.folder)
                 if taken is not None:
-                    self.events.record("transfer", **taken)
+                    self.events.record(taken)
             if self.is_main:
                 self._seen_before = read_seen_before(self.folder)
         except R2D2Error as error:
@@ -193,16 +197,17 @@ class TrainingRun:
     def _facts(self) -> dict[str, Any]:
         return run_facts(self.dataset, self.settings, self.augmentation, self.transfer)
 
-    def _stop(self, reason: str) -> RunResult:
-        self.events.record("state", state="stopping", reason=reason)
+    def _stop(self, stop: Stop) -> RunResult:
+        self.events.record(Stopping(reason=stop.reason, stopped_by=stop.by))
         self._checkpoint()
         if not self.folder.model.exists():
             with self.learner.averaged():
                 self._save_model(None)
-        return self._result("stopped_early", reason)
+        return self._result("stopped_early", stop)
 
-    def _result(self, state: Literal["completed", "stopped_early"], reason: str | None) -> RunResult:
-        return RunResult(state, reason, self.progress.best_score, self.progress.best_epoch)
+    def _result(self, state: Literal["completed", "stopped_early"], stop: Stop | None) -> RunResult:
+        reason, by = (None, None) if stop is None else (stop.reason, stop.by)
+        return RunResult(state, reason, by, self.progress.best_score, self.progress.best_epoch)
 
     def _global_step(self) -> int:
         return self.progress.epoch * self.steps_per_epoch + self.progress.step_in_epoch
@@ -238,8 +243,8 @@ class TrainingRun:
         outcome = self.learner.step(batch, learning_rate=rate, votes=control.votes())
         self._record_step(outcome.loss, batch.global_count, rate, time.perf_counter() - started)
         agreement = agreed(outcome.votes)
-        for figures in control.records(agreement, self._global_step()):
-            self.events.record("control", **figures)
+        for served in control.served(agreement, self._global_step()):
+            self.events.record(served)
         if agreement.learning_rate is not None:
             self._set_learning_rate(agreement.learning_rate)
         self._replay()
@@ -281,14 +286,16 @@ class TrainingRun:
             sample_count=progress.sample_count + count,
             loss_watch=watch,
         )
+        self._last_rate = learning_rate
         self.events.record(
-            "step",
-            step=step,
-            epoch=progress.epoch + 1,
-            loss=loss,
-            learning_rate=learning_rate,
-            seconds=seconds,
-            images_per_second=count / seconds,
+            StepTaken(
+                step=step,
+                epoch=progress.epoch + 1,
+                loss=loss,
+                learning_rate=learning_rate,
+                seconds=seconds,
+                images_per_second=count / seconds,
+            )
         )
 
     def _diverged(self, what: str, watch: LossWatch, step: int) -> DivergenceError:
@@ -307,7 +314,7 @@ class TrainingRun:
 
     def _end_epoch(self, trained: int, started: float, *, is_checkpoint: bool) -> None:
         """Validate, keep the best network, write a checkpoint where one is due or was asked for."""
-        seconds, learning_rate, epoch = time.perf_counter() - started, self._learning_rate(), self.progress.epoch + 1
+        seconds, epoch = time.perf_counter() - started, self.progress.epoch + 1
         broken = np.array([not has_only_finite(self.learner.weights())], np.float32)
         if self.communicator.sum_array(broken)[0] > 0:  # by its last step: no loss after it has told yet
             raise self._diverged("weights became infinite or NaN", self.progress.loss_watch, self._global_step())
@@ -332,17 +339,18 @@ class TrainingRun:
             if is_best:
                 self._save_model(score)
         self.events.record(
-            "epoch",
-            epoch=epoch,
-            step=self._global_step(),
-            loss=loss,
-            validation_dice=dice,
-            validation_dice_per_label=self._per_label(score),
-            learning_rate=learning_rate,
-            seconds=seconds,
-            validation_seconds=time.perf_counter() - started - seconds,
-            images_per_second=trained / seconds,
-            is_best=is_best,
+            EpochEnded(
+                epoch=epoch,
+                step=self._global_step(),
+                loss=loss,
+                validation_dice=dice,
+                validation_dice_per_label=self._per_label(score),
+                learning_rate=self._last_rate,
+                seconds=seconds,
+                validation_seconds=time.perf_counter() - started - seconds,
+                images_per_second=trained / seconds,
+                is_best=is_best,
+            )
         )
         is_wanted = is_best or is_checkpoint or epoch == self.settings.epochs
         if is_wanted or self._is_checkpoint_due(is_epoch_end=True):

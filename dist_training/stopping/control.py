@@ -11,16 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
 
 from dist_training.errors import ControlError
 from dist_training.ranks.communicator import Communicator
-from dist_training.record.events import follow_events
+from dist_training.record.events import RequestMissed, RequestName, RequestServed, Running, read_events
+from dist_training.record.states import Stop, StoppedBy
 from dist_training.stopping.time_budget import TimeBudget
 from r2d2_base.files import write_json
+from r2d2_base.progress import StopRequest
 
 __all__ = [
     "VOTES",
@@ -41,7 +43,6 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 VOTES = 3
 """Numbers that a rank adds to a step's exchange: wish to stop, wish for a checkpoint, new learning rate (0: none)."""
 
-RequestName = Literal["stop_early", "checkpoint", "set_learning_rate"]
 _SMALLEST_RATE, _LARGEST_RATE = 1e-30, 1e6  # well within float32, in which the rate may travel
 _log = logging.getLogger(__name__)
 
@@ -55,12 +56,14 @@ class Request:
         reason: why, for the record.
         id: tells this request from any other.
         learning_rate: the new rate of "set_learning_rate"; else None.
+        by: "signal" where the launcher passes on a signal; else "request".
     """
 
     request: RequestName
     reason: str
     id: str
     learning_rate: float | None = None
+    by: StoppedBy = "request"
 
 
 @dataclass(frozen=True)
@@ -91,14 +94,15 @@ class LearningRateChange:
     learning_rate: float
 
 
-def request_stop(path: Path, reason: str) -> None:
+def request_stop(path: Path, reason: str, *, by: StoppedBy = "request") -> None:
     """Ask the run that watches ``path`` to stop after its step, with a checkpoint; replaces any request that waits.
 
     Args:
         path: the run's control.json.
         reason: why, for the record.
+        by: "signal" where a signal is passed on, after which the run is to go on some day; else "request".
     """
-    _write(path, Request("stop_early", reason, uuid4().hex))
+    _write(path, Request("stop_early", reason, uuid4().hex, by=by))
 
 
 def request_checkpoint(path: Path, reason: str) -> None:
@@ -141,9 +145,9 @@ def _is_rate(value: Any) -> bool:
 
 
 def _write(path: Path, request: Request) -> None:
-    content = {"schema_version": SCHEMA_VERSION, "request": request.request, "reason": request.reason, "id": request.id}
+    content = {"request": request.request, "reason": request.reason, "id": request.id, "by": request.by}
     rate = {} if request.learning_rate is None else {"learning_rate": request.learning_rate}
-    write_json(path, {**content, **rate})
+    write_json(path, {"schema_version": SCHEMA_VERSION, **content, **rate})
 
 
 def _check_vacant(path: Path) -> None:
@@ -158,7 +162,7 @@ def _check_vacant(path: Path) -> None:
 
 
 def _recorded(events: Path) -> frozenset[str]:
-    return frozenset(event["id"] for event in follow_events(events) if event.get("event") == "control")
+    return frozenset(event.id for event in read_events(events) if isinstance(event, RequestServed))
 
 
 def served_requests(events: Path) -> frozenset[str]:
@@ -170,8 +174,8 @@ def served_requests(events: Path) -> frozenset[str]:
     Returns:
         The ids; a request to stop is not among them, since it holds until the run is resumed.
     """
-    found = (event for event in follow_events(events) if event.get("event") == "control")
-    return frozenset(event["id"] for event in found if event["request"] != "stop_early")
+    served = (event for event in read_events(events) if isinstance(event, RequestServed))
+    return frozenset(event.id for event in served if event.request != "stop_early")
 
 
 def replayed_requests(events: Path, from_step: int) -> tuple[LearningRateChange, ...]:
@@ -186,16 +190,16 @@ def replayed_requests(events: Path, from_step: int) -> tuple[LearningRateChange,
         The changes by step; of those at one step the last counts. None from before the run was resumed with another
         ``learning_rate``: who sets one does not want those.
     """
-    found, setting = [], None
-    for event in follow_events(events):
-        if event.get("event") == "state" and event.get("learning_rate_setting") is not None:
-            if setting not in (None, event["learning_rate_setting"]):
-                found.clear()
-            setting = event["learning_rate_setting"]
-        is_change = event.get("event") == "control" and event["request"] == "set_learning_rate"
-        if is_change and event["step"] >= from_step:
-            found.append(LearningRateChange(event["step"], event["learning_rate"]))
-    return tuple(sorted(found, key=lambda change: change.step))
+    changes: list[LearningRateChange] = []
+    setting = None
+    for event in read_events(events):
+        if isinstance(event, Running) and event.learning_rate_setting is not None:
+            if setting not in (None, event.learning_rate_setting):
+                changes.clear()
+            setting = event.learning_rate_setting
+        if isinstance(event, RequestServed) and event.learning_rate is not None and event.step >= from_step:
+            changes.append(LearningRateChange(event.step, event.learning_rate))
+    return tuple(sorted(changes, key=lambda change: change.step))
 
 
 def agreed(summed: Sequence[float] | np.ndarray) -> Agreement:
@@ -221,15 +225,23 @@ class Control:
         path: control.json, read by rank 0; None on other ranks.
         served: ids of requests that an earlier part of the run has served, see ``served_requests``.
         budget: the time that the run may take, watched by rank 0; None on other ranks.
+        asked: a request from within this process; on any rank.
     """
 
-    def __init__(self, path: Path | None, *, served: Collection[str] = (), budget: TimeBudget | None = None) -> None:
-        self._path, self._budget = path, budget
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        served: Collection[str] = (),
+        budget: TimeBudget | None = None,
+        asked: StopRequest | None = None,
+    ) -> None:
+        self._path, self._budget, self._asked = path, budget, asked
         self._seen: tuple[int, int, int] | None = None
         self._served = set(served)
         self._voted: Request | None = None
         self._interrupts = 0
-        self.reason: str | None = None
+        self.stop: Stop | None = None
 
     def watch(self, budget: TimeBudget | None) -> None:
         """Count the time from now on.
@@ -262,7 +274,7 @@ class Control:
             self._interrupts += 1
             if self._interrupts > 1:
                 raise KeyboardInterrupt
-        self.reason = self.reason or f"signal {signal.Signals(number).name}"
+        self.stop = self.stop or Stop("signal", f"signal {signal.Signals(number).name}")
 
     def votes(self) -> np.ndarray:
         """Give what this rank asks for in the step's exchange; what is voted for once is agreed on in that exchange.
@@ -273,37 +285,53 @@ class Control:
         """
         request = self._voted = self._new_request()
         if request is not None and request.request == "stop_early":
-            self.reason = self.reason or request.reason
-        if self.reason is None and self._budget is not None and self._budget.is_spent():
-            self.reason = self._budget.reason
+            self.stop = self.stop or Stop(request.by, request.reason)
+        if self.stop is None and self._asked is not None and self._asked.is_made:
+            self.stop = Stop("request", self._asked.reason or "asked to stop")
+        if self.stop is None and self._budget is not None and self._budget.is_spent():
+            self.stop = Stop("time_budget", self._budget.reason)
         is_checkpoint = request is not None and request.request == "checkpoint"
         rate = request.learning_rate if request is not None and request.learning_rate is not None else 0.0
-        return np.array([self.reason is not None, is_checkpoint, np.float32(rate)], np.float64)
+        return np.array([self.stop is not None, is_checkpoint, np.float32(rate)], np.float64)
 
-    def records(self, agreement: Agreement, step: int) -> list[dict[str, Any]]:
-        """Give the "control" events of what rank 0 asked for in its last votes and all agreed on.
+    def served(self, agreement: Agreement, step: int) -> list[RequestServed]:
+        """Give the events of what rank 0 asked for in its last votes and all agreed on.
 
         Args:
             agreement: of those votes.
             step: steps of the run done, the one with the exchange included.
 
         Returns:
-            The figures of each event; empty on other ranks and where nothing was asked for through control.json.
+            One at most; none on other ranks and where nothing was asked for through control.json.
         """
         request = self._voted
         if request is None:
             return []
-        figures = {"request": request.request, "step": step, "reason": request.reason, "id": request.id}
-        return [figures if agreement.learning_rate is None else {**figures, "learning_rate": agreement.learning_rate}]
+        return [
+            RequestServed(
+                request=request.request,
+                step=step,
+                reason=request.reason,
+                id=request.id,
+                learning_rate=agreement.learning_rate,
+            )
+        ]
 
-    def shared_reason(self, communicator: Communicator) -> str:
-        """Give every rank the reason of the stop, that of the lowest rank that knows one.
+    def missed(self) -> list[RequestMissed]:
+        """Give the event of a request that came after the last votes, when nobody serves it any more; one at most."""
+        request = self._new_request()
+        if request is None:
+            return []
+        return [RequestMissed(request=request.request, reason=request.reason, id=request.id)]
+
+    def shared_stop(self, communicator: Communicator) -> Stop:
+        """Give every rank the cause of the stop, that of the lowest rank that knows one.
 
         Args:
             communicator: the ranks; all must call this.
         """
-        reasons = communicator.gather_objects(self.reason)
-        return next((reason for reason in reasons if reason), "another worker was asked to stop")
+        stops = communicator.gather_objects(self.stop)
+        return next((stop for stop in stops if stop), Stop("signal", "another worker was asked to stop"))
 
     def _new_request(self) -> Request | None:
         """Read control.json where it has changed; a malformed one is warned about once and ignored."""
@@ -340,4 +368,5 @@ def _parsed(text: str, written_ns: int) -> Request:
         raise ValueError(f"its learning_rate must be a positive number like 1e-4; received {rate!r}")
     # Written by hand, it may lack an id: then its content and the time of writing stand for it.
     id_ = str(content.get("id") or f"{text} of {written_ns}")
-    return Request(name, str(content.get("reason") or "control.json"), id_, rate)
+    by: StoppedBy = "signal" if content.get("by") == "signal" else "request"
+    return Request(name, str(content.get("reason") or "control.json"), id_, rate, by)

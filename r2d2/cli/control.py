@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import typer
@@ -49,17 +50,13 @@ def control(
 
 
 def _check_running(folder: RunFolder) -> None:
-    from dist_training.record.events import is_being_written
     from r2d2_base.errors import ConfigurationError
 
-    if not folder.holds_run():
+    status = folder.status()
+    if status.state is None:
         raise ConfigurationError(f"{folder.path} holds no run; name the --run-dir of a training that is running")
-    is_running = is_being_written(folder.events)
-    if is_running is None:  # no locks there: a run that was killed is not told from one that runs
-        is_running = not folder.exit.exists()
-    if is_running:
-        return
-    raise ConfigurationError(
-        f"the run in {folder.path} is not running (or has not begun yet); start it with: "
-        f"r2d2 train --run-dir {folder.path} --resume"
-    )
+    if not status.is_running:
+        raise ConfigurationError(
+            f"the run in {folder.path} is not running (it is {status.state}); go on with: "
+            f"r2d2 train --run-dir {quote(str(folder.path))} --resume"
+        )

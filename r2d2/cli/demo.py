@@ -25,13 +25,13 @@ def demo(
     """
     quiet_tensorflow(False)
     from imgmed import PreparedDataset
-    from r2d2.cli.progress import stages
+    from r2d2.cli.progress import stages, training_display
     from r2d2.cli.scores import echo_scores
-    from r2d2.cli.train import run_here
+    from r2d2.cli.train import say_end
     from r2d2.tasks.evaluation import evaluate_dataset
     from r2d2.tasks.preparation import phantom_dataset
     from r2d2.tasks.reporting import report_on_dataset
-    from r2d2.tasks.training import open_run, plan_run, resolve
+    from r2d2.tasks.training import TrainSettings, train
     from r2d2_base.files import check_absent
 
     started = time.monotonic()
@@ -42,12 +42,21 @@ def demo(
     with stages() as reporter:
         dataset = phantom_dataset(folder, reporter, seed)
     _head(2, f"train: Dist-U-Net on {workers} worker{'s' if workers > 1 else ''}")
-    options = {"dataset": str(dataset.folder), "run_dir": str(run), "workers": workers, "training.seed": seed}
-    options |= {"training.epochs": epochs}
-    found = resolve(config=dataset.folder / "r2d2.yaml", options=options, assignments=[])
-    plan = plan_run(found.configuration, world_size=workers, is_resumed=False)
-    open_run(plan)
-    run_here(plan)
+    words = [f"training.seed={seed}", *([] if epochs is None else [f"training.epochs={epochs}"])]
+    with training_display() as display:
+        say_end(
+            train(
+                TrainSettings(
+                    dataset=dataset.folder,
+                    run_dir=run,
+                    config=dataset.folder / "r2d2.yaml",
+                    workers=workers,
+                    settings=tuple(words),
+                ),
+                on_event=display,
+                on_notice=display.notice,
+            )
+        )
     _head(3, "predict: volumes that the network has not seen")
     from r2d2.prediction.predict import predict_dataset
 

@@ -40,7 +40,7 @@ def prepare(
     from r2d2.config import configure
     from r2d2.tasks.preparation import prepare as prepare_study
     from r2d2.tasks.preparation import preset_layer
-    from r2d2.tasks.training import find_layer
+    from r2d2.tasks.resolution import find_layer
     from r2d2_base.errors import ConfigurationError
     from r2d2_base.machine import whole_cores
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -21,13 +21,13 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from dist_training.record.events import EpochEnded, Event, RequestMissed, Running, StepTaken, WeightsTaken
 from r2d2.report.formatting import plural
 from r2d2_base.progress import Progress
 
 __all__ = ["TrainingDisplay", "stages", "training_display"]
 
 LINE_EVERY_SECONDS = 15.0
-Event = dict[str, Any]
 
 
 @contextmanager
@@ -83,6 +83,9 @@ class TrainingDisplay(Protocol):
     def notice(self, text: str) -> None:
         """Show a line."""
 
+    def stage(self, stage: str, done: int, total: int) -> None:
+        """Show how other work comes along."""
+
 
 def training_display() -> TrainingDisplay:
     """Choose bars for a terminal, lines for a pipe."""
@@ -96,6 +99,7 @@ class _TrainingLines:
         self._total, self._epochs = 0, 0
         self._first: int | None = None
         self._last = self._started = time.monotonic()
+        self.stage = _StageLines()
 
     def __enter__(self) -> TrainingDisplay:
         return self
@@ -111,22 +115,30 @@ class _TrainingLines:
 
     def __call__(self, event: Event) -> None:
         now = time.monotonic()
-        if event["event"] == "step" and self._first is None:  # the first step compiles: it tells nothing of the rest
-            self._first, self._started = event["step"], now
-        if event["event"] == "state" and event["state"] == "running":
-            self._epochs, self._total = event["epochs"], event["epochs"] * event["steps_per_epoch"]
+        if isinstance(event, Running):
+            self._epochs, self._total = event.epochs, event.epochs * event.steps_per_epoch
             self._first = None
             self.notice(start_line(event))
-        elif event["event"] == "epoch":
+        elif isinstance(event, EpochEnded):
             self._last = now
-            self.notice(f"{epoch_line(event, self._epochs)}, {self._left(event['step'], now)}")
-        elif event["event"] == "transfer":
+            self.notice(f"{epoch_line(event, self._epochs)}, {self._left(event.step, now)}")
+            if (labels := label_line(event)) is not None:
+                self.notice(labels)
+        elif isinstance(event, WeightsTaken):
             self.notice(transfer_line(event))
-        elif event["event"] == "step" and now - self._last > LINE_EVERY_SECONDS:
+        elif isinstance(event, RequestMissed):
+            self.notice(missed_line(event))
+        elif isinstance(event, StepTaken):
+            self._step(event, now)
+
+    def _step(self, event: StepTaken, now: float) -> None:
+        if self._first is None:  # the first step compiles: it tells nothing of the rest
+            self._first, self._started = event.step, now
+        elif now - self._last > LINE_EVERY_SECONDS:
             self._last = now
             self.notice(
-                f"epoch {event['epoch']}/{self._epochs}, step {event['step']}/{self._total}: loss {event['loss']:.4f}, "
-                f"{event['images_per_second']:.1f} images/s, {self._left(event['step'], now)}"
+                f"epoch {event.epoch}/{self._epochs}, step {event.step}/{self._total}: loss {event.loss:.4f}, "
+                f"{event.images_per_second:.1f} images/s, {self._left(event.step, now)}"
             )
 
     def _left(self, step: int, now: float) -> str:
@@ -149,6 +161,7 @@ class _TrainingBar:
             console=self._console,
         )
         self._task: TaskID | None = None
+        self._stages: dict[str, TaskID] = {}
         self._epochs = 0
         self._dice = "-"
 
@@ -162,36 +175,48 @@ class _TrainingBar:
     ) -> None:
         self._progress.stop()
 
+    def stage(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._stages:
+            self._stages[stage] = self._progress.add_task(stage, total=total, figures="")
+        self._progress.update(self._stages[stage], completed=done, total=total)
+
     def notice(self, text: str) -> None:
         self._progress.console.print(text, highlight=False, soft_wrap=True)
 
     def __call__(self, event: Event) -> None:
         if self._task is None:
             return
-        if event["event"] == "state" and event["state"] == "running":
-            self._epochs = event["epochs"]
+        if isinstance(event, Running):
+            self._epochs = event.epochs
             self.notice(start_line(event))
-            total = event["epochs"] * event["steps_per_epoch"]
-            self._progress.reset(self._task, total=total, completed=event["resumed_at_step"])
-        elif event["event"] == "transfer":
+            total = event.epochs * event.steps_per_epoch
+            self._progress.reset(self._task, total=total, completed=event.resumed_at_step)
+        elif isinstance(event, WeightsTaken):
             self.notice(transfer_line(event))
-        elif event["event"] == "step":
-            figures = f"loss {event['loss']:.3f}  Dice {self._dice}  {event['images_per_second']:.0f} images/s"
-            description = f"epoch {event['epoch']}/{self._epochs}"
-            self._progress.update(self._task, completed=event["step"], description=description, figures=figures)
-        elif event["event"] == "epoch":
-            if event["validation_dice"] is not None:
-                self._dice = f"{event['validation_dice']:.3f}"
-            self.notice(epoch_line(event, self._epochs))
+        elif isinstance(event, RequestMissed):
+            self.notice(missed_line(event))
+        elif isinstance(event, StepTaken):
+            figures = f"loss {event.loss:.3f}  Dice {self._dice}  {event.images_per_second:.0f} images/s"
+            description = f"epoch {event.epoch}/{self._epochs}"
+            self._progress.update(self._task, completed=event.step, description=description, figures=figures)
+        elif isinstance(event, EpochEnded):
+            if event.validation_dice is not None:
+                self._dice = f"{event.validation_dice:.3f}"
+            self.notice("\n".join(filter(None, (epoch_line(event, self._epochs), label_line(event)))))
 
 
-def transfer_line(event: Event) -> str:
+def missed_line(event: RequestMissed) -> str:
+    """Say that a request came too late."""
+    return f"the request {event.request} ({event.reason}) came after the last step: it was not served"
+
+
+def transfer_line(event: WeightsTaken) -> str:
     """Say which network a run starts from, what does not come from it, and which of the run's cases it knows."""
-    fresh = list(dict.fromkeys(path.partition("/")[0] for path in event["fresh"]))
+    fresh = list(dict.fromkeys(path.partition("/")[0] for path in event.fresh))
     more = f" and {len(fresh) - 6} more" if len(fresh) > 6 else ""
     anew = f"; starting anew: {', '.join(fresh[:6])}{more}" if fresh else ""
-    known = event.get("trained_on", {})
-    line = f"starting from {event['source']}: {plural(event['copied'], 'variable')} taken over{anew}"
+    known = event.trained_on
+    line = f"starting from {event.source}: {plural(event.copied, 'variable')} taken over{anew}"
     if known is None:
         return f"{line}; it has no card, so what it was trained on is not known"
     held_out = " and ".join(f"{plural(count, 'case')} of {split}" for split, count in known.items() if count)
@@ -200,29 +225,36 @@ def transfer_line(event: Event) -> str:
     return f"{line}\nwarning: it was trained on {held_out} of this run: their scores say nothing of unseen scans"
 
 
-def start_line(event: Event) -> str:
+def start_line(event: Running) -> str:
     """Say what starts: sizes, batch, where it goes on from, and what more epochs mean for the schedule."""
-    again = f", going on from step {event['resumed_at_step']}" if event["resumed_at_step"] else ""
-    before = event.get("extended_from_epochs")
+    again = f", going on from step {event.resumed_at_step}" if event.resumed_at_step else ""
+    before = event.extended_from_epochs
     if before is not None:
         again += (
-            f"\n{before} epochs were planned, now {event['epochs']}: the schedule is stretched over them, so the "
-            f"learning rate goes on at {event['learning_rate']:.3g} (the epochs done had those of the former plan)"
+            f"\n{before} epochs were planned, now {event.epochs}: the schedule is stretched over them, so the "
+            f"learning rate goes on at {event.learning_rate:.3g} (the epochs done had those of the former plan)"
         )
     return (
-        f"training {event['parameters']:,} parameters on {event['training_slices']:,} slices, "
-        f"{event['global_batch_size']} a step, {plural(event['epochs'], 'epoch')} of "
-        f"{plural(event['steps_per_epoch'], 'step')}{again}"
+        f"training {event.parameters:,} parameters on {event.training_slices:,} slices, "
+        f"{event.global_batch_size} a step, {plural(event.epochs, 'epoch')} of "
+        f"{plural(event.steps_per_epoch, 'step')}{again}"
     )
 
 
-def epoch_line(event: Event, epochs: int) -> str:
+def epoch_line(event: EpochEnded, epochs: int) -> str:
     """Say in one line how an epoch went."""
-    dice = event["validation_dice"]
-    score = "no validation" if dice is None else f"validation Dice {dice:.4f}{' (best)' if event['is_best'] else ''}"
-    return (
-        f"epoch {event['epoch']}/{epochs}: loss {event['loss']:.4f}, {score}, {event['images_per_second']:.1f} images/s"
-    )
+    dice = event.validation_dice
+    score = "no validation" if dice is None else f"validation Dice {dice:.4f}{' (best)' if event.is_best else ''}"
+    speed = "" if event.images_per_second is None else f", {event.images_per_second:.1f} images/s"
+    return f"epoch {event.epoch}/{epochs}: loss {event.loss:.4f}, {score}{speed}"
+
+
+def label_line(event: EpochEnded) -> str | None:
+    """Say the Dice of each label; None where there is but one."""
+    labels = event.validation_dice_per_label
+    if event.validation_dice is None or len(labels) < 2:
+        return None
+    return "  " + ", ".join(f"{name} {'-' if value is None else f'{value:.4f}'}" for name, value in labels.items())
 
 
 def _duration(seconds: float) -> str:

@@ -7,23 +7,26 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from types import FrameType
-from typing import Any
 
 import psutil
 
 from dist_training.errors import RunFolderError
-from dist_training.record.events import Event, EventLog, follow_events
+from dist_training.record.events import Event, EventLog, EventTail, Restarted
 from dist_training.record.log import last_failure
-from dist_training.record.run_folder import RunFolder
+from dist_training.record.run_folder import RunEnd, RunFolder
+from dist_training.record.states import Stop
 from dist_training.stopping.control import request_stop
 from r2d2.errors import LaunchError
 from r2d2.launching.job_end import WORKER_LOST, JobEnd
-from r2d2.tasks.training import RunPlan
+from r2d2.launching.plan import RunPlan
+from r2d2_base.progress import StopRequest
 
 __all__ = ["INTERRUPTED", "WORKER_LOST", "launch"]
 
@@ -42,52 +45,82 @@ def launch(
     on_notice: Callable[[str], None] = lambda text: None,
     *,
     max_restarts: int = 0,
-) -> dict[str, Any]:
+    stop: StopRequest | None = None,
+) -> RunEnd:
     """Run the plan's workers, several under ``horovodrun``, and follow them to their end.
 
     The workers are in sessions of their own, so that Ctrl-C reaches only this process, which stops the run from
     inside (control.json): after the step in progress, with a checkpoint. So do SIGTERM, SIGHUP and SIGUSR1. A further
-    Ctrl-C ends it at once.
+    Ctrl-C ends it at once. Off the main thread, where no signal arrives, only ``stop`` does so.
 
     Args:
         plan: an opened run.
         on_event: called with every event that rank 0 writes.
         on_notice: called with a line for the user.
         max_restarts: how often a job that lost a worker is started again, from its last checkpoint.
+        stop: asks for the same as a first Ctrl-C, with a reason of its own.
 
     Returns:
-        The content of exit.json.
+        How the run ended.
 
     Raises:
         LaunchError: the job ended without completing or stopping as asked.
     """
     folder = plan.folder
-    offset = [folder.events.stat().st_size if folder.events.exists() else 0]
+    tail = EventTail(folder.events, from_end=True)
     with _interruptions() as interruptions:
+        wishes = _Wishes(interruptions, stop)
         for restarts in range(max_restarts + 1):
-            end = _run_once(plan, offset, interruptions, on_event, on_notice)
+            end = _run_once(plan, tail, wishes, on_event, on_notice)
             outcome = folder.read_exit()
-            is_lost = end.is_worker_lost and (outcome is None or outcome["state"] == "failed")
-            if restarts == max_restarts or interruptions or not is_lost:
+            is_lost = end.is_worker_lost and (outcome is None or outcome.state == "failed")
+            if restarts == max_restarts or wishes.stop is not None or not is_lost:
                 break
             on_notice(f"{end.description}; restart {restarts + 1} of {max_restarts} from the last checkpoint")
-            _record_restart(folder, number=restarts + 1, of=max_restarts, reason=end.description)
+            _record_restart(folder, Restarted(number=restarts + 1, of=max_restarts, reason=end.description))
             plan = replace(plan, is_resumed=True)
-    for event in follow_events(folder.events, offset):
+    for event in tail.new():
         on_event(event)
-    return _outcome(folder, end, _is_impatient(interruptions))
+    return _outcome(folder, end, wishes.is_impatient)
+
+
+@dataclass(frozen=True)
+class _Wishes:
+    """What this process was asked for so far.
+
+    Attributes:
+        interruptions: numbers of the signals, as they came.
+        request: of the caller.
+    """
+
+    interruptions: list[int]
+    request: StopRequest | None
+
+    @property
+    def stop(self) -> Stop | None:
+        """Who wants the run to stop, and why; None where nobody does."""
+        if self.interruptions:
+            return Stop("signal", f"signal {signal.Signals(self.interruptions[0]).name}")
+        if self.request is not None and self.request.is_made:
+            return Stop("request", self.request.reason or "asked to stop")
+        return None
+
+    @property
+    def is_impatient(self) -> bool:
+        """Whether Ctrl-C came after another signal; terminals and batch systems repeat theirs without a wish."""
+        return signal.SIGINT in self.interruptions[1:]
 
 
 def _run_once(
     plan: RunPlan,
-    offset: list[int],
-    interruptions: list[int],
+    tail: EventTail,
+    wishes: _Wishes,
     on_event: Callable[[Event], None],
     on_notice: Callable[[str], None],
 ) -> JobEnd:
     """Start the workers, follow them to their end, leave none behind."""
     plan.folder.exit.unlink(missing_ok=True)
-    log = _launcher_log(plan.folder)
+    log = plan.folder.launcher_log
     begin = log.stat().st_size if log.exists() else 0
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -95,18 +128,14 @@ def _run_once(
         )
         workers: list[psutil.Process] = []
         try:
-            _follow(process, workers, plan.folder, offset, interruptions, on_event, on_notice)
+            _follow(process, workers, plan.folder, tail, wishes, on_event, on_notice)
         finally:
             _end(process, workers)
     said = log.read_bytes()[begin:].decode(errors="replace")
     return JobEnd.read(process.returncode, said)
 
 
-def _launcher_log(folder: RunFolder) -> Path:
-    return folder.logs / "launcher.log"
-
-
-def _record_restart(folder: RunFolder, **figures: Any) -> None:
+def _record_restart(folder: RunFolder, restart: Restarted) -> None:
     """Write the restart into the run's record, once the last worker of another host has let go of it."""
     give_up = time.monotonic() + KILL_AFTER_SECONDS
     while True:
@@ -117,7 +146,7 @@ def _record_restart(folder: RunFolder, **figures: Any) -> None:
                 raise
             time.sleep(POLL_SECONDS)
             continue
-        log.record("restart", **figures)
+        log.record(restart)
         log.close()
         return
 
@@ -137,8 +166,11 @@ def _command(plan: RunPlan) -> list[str]:
 
 @contextlib.contextmanager
 def _interruptions() -> Iterator[list[int]]:
-    """Collect SIGINT, SIGTERM, SIGHUP and SIGUSR1 in a list instead of dying of them."""
+    """Collect SIGINT, SIGTERM, SIGHUP and SIGUSR1 in a list instead of dying of them; the main thread alone can."""
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
 
     def note(number: int, _frame: FrameType | None) -> None:
         received.append(number)
@@ -157,23 +189,23 @@ def _follow(
     process: subprocess.Popen[bytes],
     workers: list[psutil.Process],
     folder: RunFolder,
-    offset: list[int],
-    interruptions: list[int],
+    tail: EventTail,
+    wishes: _Wishes,
     on_event: Callable[[Event], None],
     on_notice: Callable[[str], None],
 ) -> None:
     """Pass events on until the job ends; serve the first interruption softly and the second at once."""
     is_stopping = False
     while process.poll() is None:
-        for event in follow_events(folder.events, offset):
+        for event in tail.new():
             on_event(event)
         with contextlib.suppress(psutil.NoSuchProcess):
             workers[:] = psutil.Process(process.pid).children(recursive=True)
-        if interruptions and not is_stopping:
+        if not is_stopping and (stop := wishes.stop) is not None:
             is_stopping = True
-            request_stop(folder.control, f"signal {signal.Signals(interruptions[0]).name}")
+            request_stop(folder.control, stop.reason, by=stop.by)
             on_notice("stopping after this step, with a checkpoint; Ctrl-C again ends it at once")
-        if _is_impatient(interruptions):
+        if wishes.is_impatient:
             on_notice("ending the workers")
             return
         time.sleep(POLL_SECONDS)
@@ -194,35 +226,26 @@ def _end(process: subprocess.Popen[bytes], workers: list[psutil.Process]) -> Non
     process.wait()
 
 
-def _is_impatient(interruptions: list[int]) -> bool:
-    """Whether Ctrl-C came after another signal; closing terminals and batch systems repeat theirs without a wish."""
-    return signal.SIGINT in interruptions[1:]
-
-
-def _outcome(folder: RunFolder, end: JobEnd, is_impatient: bool) -> dict[str, Any]:
+def _outcome(folder: RunFolder, end: JobEnd, is_impatient: bool) -> RunEnd:
     outcome = folder.read_exit()
-    if outcome is not None and outcome["state"] in ("completed", "stopped_early"):
+    if outcome is not None and outcome.state in ("completed", "stopped_early"):
         return outcome
-    again = f"go on from the last checkpoint with: r2d2 train --run-dir {folder.path} --resume"
+    again = f"go on from the last checkpoint with: r2d2 train --run-dir {quote(str(folder.path))} --resume"
     if is_impatient:
         reason = "ended at once, as asked by a second Ctrl-C"
-        folder.write_exit("cancelled", reason=reason, time=time.time())
+        folder.write_exit(RunEnd(state="cancelled", reason=reason, stopped_by="signal"))
         raise LaunchError(f"{reason}; {again}", INTERRUPTED)
-    own_words = None if end.rank is None else last_failure(folder.logs / f"rank-{end.rank}.log")
-    if outcome is not None and (end.rank in (None, 0) or own_words == outcome.get("reason")):  # rank 0 has said why
-        raise LaunchError(outcome.get("reason") or f"the run failed; logs: {folder.logs}", outcome.get("exit_code", 1))
+    own_words = None if end.rank is None else last_failure(folder.log(end.rank))
+    if outcome is not None and (end.rank in (None, 0) or own_words == outcome.reason):  # rank 0 has said why
+        raise LaunchError(outcome.reason or f"the run failed; logs: {folder.logs}", outcome.exit_code or 1)
     cause = end.description if own_words is None or end.is_worker_lost else f"{end.description}: {own_words}"
     if outcome is not None:
-        reason = f"{cause}; {outcome['reason']}"
-        folder.write_exit("failed", **{**_details(outcome), "reason": reason})
-        raise LaunchError(reason, outcome.get("exit_code", 1))
+        reason = f"{cause}; {outcome.reason}"
+        folder.write_exit(outcome.model_copy(update={"reason": reason}))
+        raise LaunchError(reason, outcome.exit_code or 1)
     reason = f"the workers ended without a result: {cause}"
-    folder.write_exit("failed", reason=reason, time=time.time())
-    raise LaunchError(f"{reason}; last words: {_last_line(_launcher_log(folder))}; logs: {folder.logs}; {again}")
-
-
-def _details(outcome: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in outcome.items() if name not in ("schema_version", "state")}
+    folder.write_exit(RunEnd(state="failed", reason=reason, exit_code=1))
+    raise LaunchError(f"{reason}; last words: {_last_line(folder.launcher_log)}; logs: {folder.logs}; {again}")
 
 
 def _last_line(log: Path) -> str:

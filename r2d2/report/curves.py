@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from dist_training.record.events import read_events
+from dist_training.record.events import EpochEnded, read_events
 from r2d2.report.formatting import plural
 from r2d2.report.picture import COLOURS, Picture, encode, new_figure
 
@@ -25,7 +24,7 @@ class EpochFigures:
         epoch: 1-based.
         loss: mean training loss.
         validation_dice: mean foreground Dice on the validation slices.
-        learning_rate: at the end of the epoch.
+        learning_rate: of the epoch's last step.
         images_per_second: slices a second over all workers.
     """
 
@@ -53,12 +52,12 @@ def read_epochs(events: Path) -> tuple[EpochFigures, ...]:
     Returns:
         One entry an epoch, in order.
     """
-    found: dict[int, EpochFigures] = {}
-    for event in read_events(events):
-        if isinstance(event, dict) and event.get("event") == "epoch" and isinstance(event.get("epoch"), int):
-            names = (name for name, _, _ in _CURVES)
-            found[event["epoch"]] = EpochFigures(event["epoch"], *(_number(event.get(name)) for name in names))
-    return tuple(found[epoch] for epoch in sorted(found))
+    names = [name for name, _, _ in _CURVES]
+    epochs = {event.epoch: event for event in read_events(events) if isinstance(event, EpochEnded)}
+    return tuple(
+        EpochFigures(epoch, *(_number(getattr(event, name)) for name in names))
+        for epoch, event in sorted(epochs.items())
+    )
 
 
 def draw_curves(epochs: Sequence[EpochFigures]) -> tuple[Picture, ...]:
@@ -106,6 +105,5 @@ def _draw(points: list[tuple[int, float]], title: str, number: str, colour: str,
     return encode(figure, alt + ".", caption)
 
 
-def _number(value: Any) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else math.nan
+def _number(value: float | None) -> float:
+    return value if value is not None and math.isfinite(value) else math.nan

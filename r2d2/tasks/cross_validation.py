@@ -1,46 +1,50 @@
-"""Cross-validation: every fold trained in a process of its own, and one evaluation over all patients."""
+"""Cross-validation: every fold trained in processes of its own, and one evaluation over all patients."""
 
 from __future__ import annotations
 
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from shlex import quote
+from typing import TYPE_CHECKING
 
 from dist_training.checkpoints import read_latest_checkpoint
 from dist_training.errors import CheckpointError
 from dist_training.record.run_folder import RunFolder
 from imgmed import PreparedDataset
 from r2d2.errors import LaunchError
+from r2d2.launching.plan import dataset_of, free_run_folder
 from r2d2.prediction.predict import predict_dataset, read_manifest
 from r2d2.tasks.evaluation import REPORT, evaluate_folds, split_case_ids
 from r2d2.tasks.reporting import report_on_dataset
+from r2d2.tasks.training import TrainingResult, TrainSettings, plan_training, resolve_training, run_plan
 from r2d2_base.errors import ConfigurationError
-from r2d2_base.progress import Progress, StopRequest
 from segeval import Evaluation
 
-__all__ = ["begun_configuration", "cross_validate", "fold_folder", "fold_number", "train_folds"]
+if TYPE_CHECKING:
+    from dist_training.record.events import Event
+    from r2d2_base.progress import Progress, StopRequest
 
-_FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+__all__ = ["CrossValidationResult", "cross_validate", "evaluate_trained_folds", "fold_folder", "train_folds"]
+
+INTERRUPTED = 130
+_EACH_ITS_OWN = ("run_dir", "dataset")
 
 
-def fold_number(text: str) -> int | None:
-    """Read what ``--fold`` was given: a number, or None for all.
+@dataclass(frozen=True)
+class CrossValidationResult:
+    """A network a fold, and what they say together.
 
-    Raises:
-        ConfigurationError: neither.
-
-    >>> fold_number("2"), fold_number("all")
-    (2, None)
+    Attributes:
+        folder: that of the folds' run folders.
+        evaluation: over the patients of all folds, each case by the network that had not seen it.
+        report: HTML file.
     """
-    if text == "all":
-        return None
-    if text.isdecimal():
-        return int(text)
-    raise ConfigurationError(f"--fold must be the number of a fold, from 0, or all; received {text!r}")
+
+    folder: Path
+    evaluation: Evaluation
+    report: Path
 
 
 def fold_folder(run_dir: Path, fold: int) -> Path:
@@ -52,33 +56,81 @@ def fold_folder(run_dir: Path, fold: int) -> Path:
     return run_dir / f"fold-{fold}"
 
 
-def begun_configuration(run_dir: Path) -> Path | None:
-    """Give the configuration of a fold that was begun, by which the others are to be trained; None where none was.
+def cross_validate(
+    settings: TrainSettings,
+    *,
+    on_event: Callable[[Event], None] = lambda event: None,
+    on_notice: Callable[[str], None] = lambda text: None,
+    progress: Progress | None = None,
+    stop: StopRequest | None = None,
+) -> CrossValidationResult:
+    """Train a network for each fold of a dataset, and evaluate all of them together.
 
     Args:
-        run_dir: folder of the folds' run folders.
+        settings: as for a training; ``run_dir`` gets a run folder a fold, and ``evaluation/``. Without ``config``, a
+            cross-validation that is resumed goes on as it was begun.
+        on_event: called with every event of each run.
+        on_notice: called with a line for the user.
+        progress: told of the cases that are predicted and evaluated.
+        stop: asks the run in progress to stop, with a checkpoint.
+
+    Returns:
+        The scores, and where everything lies.
+
+    Raises:
+        ConfigurationError: settings that cannot work.
+        LaunchError: a fold failed, or was stopped; with ``resume`` the same call goes on.
     """
+    if settings.resume and settings.run_dir is None:
+        raise ConfigurationError("--resume needs --run-dir, the folder of the folds to go on with")
+    begun = _begun_configuration(settings.run_dir) if settings.resume and settings.run_dir is not None else None
+    config = settings.config or begun  # as the folds before were asked for, not as the working folder has it now
+    asked = settings.model_copy(update={"config": config, "resume": False})
+    configuration = resolve_training(asked, progress=progress).configuration
+    if configuration.fold is not None and (begun is None or config != begun):
+        raise ConfigurationError(f"--fold all contradicts fold={configuration.fold}; use one of them")
+    dataset = dataset_of(configuration.model_copy(update={"fold": None}))
+    run_dir = settings.run_dir or configuration.run_dir or free_run_folder(dataset)
+    train_folds(
+        dataset,
+        run_dir,
+        asked.model_copy(update={"dataset": dataset.folder}),
+        epochs=configuration.training.epochs,
+        is_resumed=settings.resume,
+        on_event=on_event,
+        on_notice=on_notice,
+        stop=stop,
+    )
+    return evaluate_trained_folds(dataset, run_dir, progress, stop)
+
+
+def _begun_configuration(run_dir: Path) -> Path | None:
+    """Give the configuration of a fold that was begun, by which the others are to be trained; None where none was."""
     return min(run_dir.glob("fold-*/config.yaml"), default=None)
 
 
 def train_folds(
     dataset: PreparedDataset,
     run_dir: Path,
-    arguments: Sequence[str],
+    settings: TrainSettings,
     *,
     epochs: int,
     is_resumed: bool,
+    on_event: Callable[[Event], None] = lambda event: None,
     on_notice: Callable[[str], None] = lambda text: None,
+    stop: StopRequest | None = None,
 ) -> None:
     """Train every fold of a dataset, one after the other; those that have their epochs or were stopped are passed over.
 
     Args:
         dataset: the prepared dataset.
         run_dir: folder for the folds' run folders.
-        arguments: what else ``r2d2 train`` is told.
+        settings: of each training, besides fold and folder.
         epochs: that each fold is to have.
         is_resumed: whether ``run_dir`` may hold folds that are completed or begun.
+        on_event: called with every event of each run.
         on_notice: called with a line for the user.
+        stop: asks the run in progress to stop, with a checkpoint.
 
     Raises:
         ConfigurationError: the dataset has no folds, the folder holds runs and is not to be resumed, or a fold was
@@ -90,26 +142,40 @@ def train_folds(
         raise ConfigurationError(f"{dataset.folder} has no folds; prepare it again, with preparation.folds=5")
     if not is_resumed and run_dir.exists() and any(run_dir.iterdir()):
         raise ConfigurationError(f"{run_dir} is not empty; go on with its folds by --resume, or give another --run-dir")
+    words = tuple(word for word in settings.settings if word.partition("=")[0].strip() not in _EACH_ITS_OWN)
     for fold in folds:
         folder = RunFolder(fold_folder(run_dir, fold))
-        of = f"fold {fold} (0 to {len(folds) - 1})"
-        if _is_trained(folder):
+        of, status = f"fold {fold} (0 to {len(folds) - 1})", folder.status()
+        if status.is_done:
             _check_held_out(dataset.with_fold(fold), folder)
-            done, reason = _epochs_done(folder), (folder.read_exit() or {}).get("reason")
-            if reason is not None or done is None or done >= epochs:
+            done = _epochs_done(folder)
+            if status.reason is not None or done is None or done >= epochs:
                 kept = "it has no checkpoint to go on from" if done is None else f"{done} epochs"
-                on_notice(f"{of} is trained: {folder.path} ({kept}{'' if reason is None else f'; {reason}'})")
+                reason = "" if status.reason is None else f"; {status.reason}"
+                on_notice(f"{of} is trained: {folder.path} ({kept}{reason})")
                 continue
             on_notice(f"{of} has {done} of {epochs} epochs and goes on")
         else:
             on_notice(f"{of}: {len(dataset.splits.folds[fold].validation)} cases are held out")
-        options = ["--fold", str(fold), "--run-dir", str(folder.path), *(["--resume"] if folder.holds_run() else [])]
-        code = _run([sys.executable, "-P", "-m", "r2d2", "train", *options, *arguments])
-        if code != 0 or not _is_trained(folder):
-            ended = (folder.read_exit() or {}).get("state", "not started")
-            raise LaunchError(
-                f"fold {fold} is {ended}; go on with: r2d2 train --fold all --run-dir {run_dir} --resume", code or 1
-            )
+        of_fold = {"fold": fold, "run_dir": folder.path, "settings": words, "resume": status.has_learned}
+        if status.has_learned and settings.config == _begun_configuration(run_dir):
+            of_fold["config"] = None  # that of the fold itself
+        plan = plan_training(settings.model_copy(update=of_fold), on_notice=on_notice)
+        result = run_plan(
+            plan, on_event=on_event, on_notice=on_notice, max_restarts=settings.max_restarts, stop=stop, is_apart=True
+        )
+        _check_trained(fold, result, run_dir)
+
+
+def _check_trained(fold: int, result: TrainingResult, run_dir: Path) -> None:
+    """End where a fold was interrupted: the others would be begun in its place."""
+    if result.run.status().is_done and result.stopped_by != "request":
+        return
+    raise LaunchError(
+        f"fold {fold} was stopped ({result.reason}); go on with: "
+        f"r2d2 train --fold all --run-dir {quote(str(run_dir))} --resume",
+        INTERRUPTED,
+    )
 
 
 def _check_held_out(dataset: PreparedDataset, folder: RunFolder) -> None:
@@ -125,13 +191,6 @@ def _check_held_out(dataset: PreparedDataset, folder: RunFolder) -> None:
         )
 
 
-def _is_trained(folder: RunFolder) -> bool:
-    """Tell whether a fold ended by itself, or was told to: one that a signal interrupted is to go on."""
-    ended = folder.read_exit() or {}
-    is_stopped = ended.get("state") == "stopped_early" and not str(ended.get("reason")).startswith("signal")
-    return ended.get("state") == "completed" or is_stopped
-
-
 def _epochs_done(folder: RunFolder) -> int | None:
     """Count the epochs of a fold; None where no checkpoint can be gone on from."""
     try:
@@ -141,25 +200,9 @@ def _epochs_done(folder: RunFolder) -> int | None:
     return None if checkpoint is None else checkpoint.progress.epoch
 
 
-def _run(command: Sequence[str]) -> int:
-    """Run a command to its end: a terminal's Ctrl-C reaches it by itself, other signals are passed on."""
-    process = subprocess.Popen(command)
-
-    def forward(number: int, _frame: FrameType | None) -> None:
-        process.send_signal(number)
-
-    previous = {number: signal.signal(number, forward) for number in _FORWARDED}
-    previous[signal.SIGINT] = signal.signal(signal.SIGINT, lambda number, frame: None)
-    try:
-        return process.wait()
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def cross_validate(
+def evaluate_trained_folds(
     dataset: PreparedDataset, run_dir: Path, progress: Progress | None = None, stop: StopRequest | None = None
-) -> Evaluation:
+) -> CrossValidationResult:
     """Let each fold's network segment the cases that it was not trained on, and evaluate all of them together.
 
     Args:
@@ -179,8 +222,8 @@ def cross_validate(
         _predict(dataset.with_fold(fold), folder, predictions[fold], progress, stop)
     out = run_dir / "evaluation"
     evaluation = evaluate_folds(dataset, predictions, out, progress=progress, stop=stop)
-    report_on_dataset(dataset, evaluation=out, prediction=None, out=out / REPORT)
-    return evaluation
+    report = report_on_dataset(dataset, evaluation=out, prediction=None, out=out / REPORT)
+    return CrossValidationResult(run_dir, evaluation, report)
 
 
 def _predict(

@@ -10,7 +10,8 @@ import pytest
 
 from dist_training.errors import ControlError
 from dist_training.ranks.communicator import SoloCommunicator
-from dist_training.record.events import EventLog
+from dist_training.record.events import EventLog, Running
+from dist_training.record.states import Stop
 from dist_training.stopping.control import (
     VOTES,
     Agreement,
@@ -27,6 +28,15 @@ from dist_training.stopping.time_budget import TimeBudget
 
 NOTHING = Agreement(is_stop=False, is_checkpoint=False, learning_rate=None)
 
+RUNNING = {
+    "epochs": 5,
+    "steps_per_epoch": 3,
+    "training_slices": 21,
+    "validation_slices": 7,
+    "global_batch_size": 8,
+    "parameters": 1687,
+}
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -35,8 +45,8 @@ def path(tmp_path: Path) -> Path:
 
 def record(path: Path, control: Control, agreement: Agreement, step: int) -> None:
     log = EventLog(path.with_name("events.jsonl"))
-    for figures in control.records(agreement, step):
-        log.record("control", **figures)
+    for event in control.served(agreement, step):
+        log.record(event)
     log.close()
 
 
@@ -53,7 +63,7 @@ def test_each_request_is_voted_for_once_and_a_stop_for_good(path: Path) -> None:
     request_stop(path, "enough")
     assert agreed(control.votes()).is_stop
     assert agreed(control.votes()).is_stop
-    assert control.shared_reason(SoloCommunicator()) == "enough"
+    assert control.shared_stop(SoloCommunicator()) == Stop("request", "enough")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -70,7 +80,7 @@ def test_all_ranks_read_the_same_rate_in_both_precisions(path: Path, dtype: type
 
 def test_a_signal_on_any_rank_stops_all(path: Path) -> None:
     ranks = [Control(path), Control(None), Control(None)]
-    ranks[2].reason = "signal SIGUSR1"
+    ranks[2].stop = Stop("signal", "signal SIGUSR1")
     assert agreed(np.sum([rank.votes() for rank in ranks], 0)) == Agreement(True, False, None)
 
 
@@ -176,7 +186,7 @@ def test_changes_from_before_another_learning_rate_was_set_are_not_repeated(path
     control, events = Control(path), path.with_name("events.jsonl")
     for setting, step, expected in ((0.1, 9, [9]), (0.1, 11, [9, 11]), (0.01, 7, [7]), (0.01, 8, [7, 8])):
         log = EventLog(events)
-        log.record("state", state="running", learning_rate_setting=setting)
+        log.record(Running(**RUNNING, learning_rate_setting=setting))
         log.close()
         request_learning_rate(path, 0.5, "test")
         record(path, control, agreed(control.votes()), step)
@@ -192,5 +202,7 @@ def test_time_before_a_restart_counts(path: Path) -> None:
     now[0] += 1.0
     assert budget.minutes() == 2.0
     assert agreed(control.votes()).is_stop
-    assert (control.reason or "").startswith("max_minutes=2 of training are over")
+    assert control.stop is not None
+    assert control.stop.by == "time_budget"
+    assert control.stop.reason.startswith("max_minutes=2 of training are over")
     assert not TimeBudget(None, trained_minutes=1e9).is_spent()

@@ -12,7 +12,7 @@ from dist_training.architectures import NetworkSettings
 from dist_training.learning.transfer import TransferSettings
 from dist_training.ranks.communicator import build_communicator
 from dist_training.ranks.devices import configure_devices
-from dist_training.record.events import EventLog
+from dist_training.record.events import Event, EventLog
 from dist_training.record.run_folder import RunFolder
 from dist_training.run.training_run import TrainingRun
 from dist_training.settings import TrainingSettings
@@ -30,7 +30,7 @@ def main() -> None:
         training = TrainingSettings(**job["training"])
         folder = RunFolder(out / f"run-{number}")
         folder.create()
-        events: list[dict] = []
+        events: list[Event] = []
         log = EventLog(None, (events.append,))
         augmentation = AugmentationSettings.model_validate(job.get("augmentation", "none"))
         settings = training.resolved(communicator.world_size)
@@ -39,8 +39,8 @@ def main() -> None:
         run.execute(Control(None), is_resumed=False)
         weights = {f"{i:04d} {w.path}": w.numpy() for i, w in enumerate(run.learner.model.weights)}
         slots = {f"slot {i:04d}": v.numpy() for i, v in enumerate(run.learner.optimizer.variables)}
-        losses = np.array([event["loss"] for event in events if event["event"] == "step"])
-        scores = np.array([event["validation_dice"] for event in events if event["event"] == "epoch"], float)
+        losses = np.array([event.loss for event in events if event.event == "step"])
+        scores = np.array([event.validation_dice for event in events if event.event == "epoch"], float)
         np.savez(out / f"job-{number}-rank-{communicator.rank}.npz", **weights, **slots, losses=losses, scores=scores)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import psutil
 
-from dist_training.record.events import read_events
-from dist_training.record.run_folder import RunFolder
+from dist_training.record.events import EpochEnded, read_events
+from dist_training.record.run_folder import RunEnd, RunFolder
 from imgmed import PreparedDataset
 
 BIN = Path(sys.executable).parent
@@ -55,14 +55,14 @@ def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
 
 
 def epochs_done(folder: RunFolder) -> int:
-    return sum(event["event"] == "epoch" for event in read_events(folder.events))
+    return sum(isinstance(event, EpochEnded) for event in read_events(folder.events))
 
 
 def wait_for_epochs(folder: RunFolder, count: int) -> None:
     wait_for(lambda: epochs_done(folder) >= count, 180, f"{count} epochs")
 
 
-def exit_state(folder: RunFolder) -> dict[str, Any]:
+def exit_state(folder: RunFolder) -> RunEnd:
     state = folder.read_exit()
     assert state is not None
     return state

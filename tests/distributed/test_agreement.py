@@ -108,4 +108,4 @@ def test_a_job_whose_workers_run_other_code_does_not_start(small_dataset: Prepar
     assert f"rank 1 on {HOST}: code dist_training/schedules.py differs; give every host the same version" in said
     outcome = folder.read_exit()
     assert outcome is not None
-    assert (outcome["state"], outcome["exit_code"]) == ("failed", 2)
+    assert (outcome.state, outcome.exit_code) == ("failed", 2)

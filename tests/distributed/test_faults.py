@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from dist_training.checkpoints import read_latest_checkpoint
-from dist_training.record.events import read_events
+from dist_training.record.events import Running, StepTaken, read_events
 from dist_training.record.run_folder import RunFolder
 from imgmed import PreparedDataset
 from tests.distributed.jobs import EPOCHS, Start, horovodrun, resume, run, train, wait_for, worker_processes
@@ -77,11 +77,11 @@ def resumption(folder: RunFolder) -> list[str]:
 
 
 def last_step(folder: RunFolder) -> int:
-    return max((event["step"] for event in read_events(folder.events) if event["event"] == "step"), default=0)
+    return max((event.step for event in read_events(folder.events) if isinstance(event, StepTaken)), default=0)
 
 
 def parts_started(folder: RunFolder) -> int:
-    return sum(event.get("state") == "running" for event in read_events(folder.events))
+    return sum(isinstance(event, Running) for event in read_events(folder.events))
 
 
 def run_with_faults(

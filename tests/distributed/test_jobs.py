@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dist_training.checkpoints import read_latest_checkpoint
-from dist_training.record.events import read_events
+from dist_training.record.events import StepTaken, read_events
 from dist_training.record.run_folder import RunFolder
 from imgmed import PreparedDataset
 from tests.distributed.jobs import (
@@ -50,12 +50,12 @@ def test_two_workers_leave_a_complete_run_folder(left_alone: Finished) -> None:
     assert done.stdout == ""
     assert done.stderr.count(f"epoch {EPOCHS}/{EPOCHS}: loss") == 1
     assert "Traceback" not in done.stderr
-    assert exit_state(folder)["state"] == "completed"
+    assert exit_state(folder).state == "completed"
     events = read_events(folder.events)
-    assert [event["state"] for event in events if event["event"] == "state"] == ["starting", "running", "completed"]
-    steps = [event for event in events if event["event"] == "step"]
-    assert [event["step"] for event in steps] == list(range(1, 3 * EPOCHS + 1))  # 21 slices, 8 a step
-    assert all(event["images_per_second"] > 0 for event in steps)
+    assert [event.state for event in events if event.event == "state"] == ["starting", "running", "completed"]
+    steps = [event for event in events if isinstance(event, StepTaken)]
+    assert [event.step for event in steps] == list(range(1, 3 * EPOCHS + 1))  # 21 slices, 8 a step
+    assert all(event.images_per_second > 0 for event in steps)
     assert json.loads(folder.environment.read_text())["world_size"] == 2
     names = {path.name for path in folder.path.iterdir()}
     assert names == {
@@ -75,7 +75,8 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     wait_for_epochs(stopped, 2)
     job.send_signal(signal.SIGINT)
     assert job.wait(60) == 130
-    assert exit_state(stopped) == {**exit_state(stopped), "state": "stopped_early", "reason": "signal SIGINT"}
+    end = exit_state(stopped)
+    assert (end.state, end.stopped_by, end.reason) == ("stopped_early", "signal", "signal SIGINT")
     assert 2 <= epochs_done(stopped) < EPOCHS
     said = (tmp_path / "stderr.txt").read_text()
     assert "stopping after this step, with a checkpoint" in said
@@ -83,7 +84,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     again = run(resume(stopped), tmp_path)
     assert again.returncode == 0, again.stderr
     assert "going on from step" in again.stderr
-    assert exit_state(stopped)["state"] == "completed"
+    assert exit_state(stopped).state == "completed"
     for undisturbed, resumed in zip(weights(left_alone[0]), weights(stopped), strict=True):
         np.testing.assert_array_equal(undisturbed, resumed)
 
@@ -95,12 +96,12 @@ def test_a_run_goes_on_with_another_number_of_workers(small_dataset: PreparedDat
     assert run(train(small_dataset, whole.path, *settings), tmp_path).returncode == 0
     soon = run(train(small_dataset, moved.path, "--workers", "2", "--max-minutes", "0.000001", *settings), tmp_path)
     assert soon.returncode == 0, soon.stderr
-    assert "max_minutes" in exit_state(moved)["reason"]
+    assert "max_minutes" in exit_state(moved).reason
     threads = json.loads(moved.environment.read_text())["threads_per_worker"]
     assert threads == max(1, len(os.sched_getaffinity(0)) // 2)
     rest = resume(moved, "--dataset", str(small_dataset.folder), "--workers", "1", "training.max_minutes=null")
     assert run(rest, tmp_path).returncode == 0
-    assert exit_state(moved)["state"] == "completed"
+    assert exit_state(moved).state == "completed"
     for one, other in zip(weights(whole), weights(moved), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-9)
 
@@ -126,7 +127,7 @@ def test_a_killed_worker_ends_the_job_within_seconds(
     said = (tmp_path / "stderr.txt").read_text() + (tmp_path / "stdout.txt").read_text()
     assert "another worker of this job died" in said
     assert "--resume" in said
-    assert exit_state(folder)["state"] == "failed"
+    assert exit_state(folder).state == "failed"
     wait_for(lambda: not any(worker.is_running() for worker in workers), 10, "the workers' end")
     epochs = read_latest_checkpoint(folder.checkpoints).progress.epoch  # type: ignore[union-attr]
     assert epochs >= 1
@@ -134,7 +135,7 @@ def test_a_killed_worker_ends_the_job_within_seconds(
         assert "Traceback" not in said
         again = run(resume(folder, f"training.epochs={epochs + 3}", "--workers", "1"), tmp_path)
         assert again.returncode == 0, again.stderr
-        assert exit_state(folder)["state"] == "completed"
+        assert exit_state(folder).state == "completed"
         assert read_latest_checkpoint(folder.checkpoints).progress.epoch == epochs + 3  # type: ignore[union-attr]
 
 
@@ -146,7 +147,7 @@ def test_a_second_ctrl_c_ends_the_job_at_once(small_dataset: PreparedDataset, tm
     time.sleep(0.5)
     job.send_signal(signal.SIGINT)
     assert job.wait(30) == 130
-    assert exit_state(folder)["state"] == "cancelled"
+    assert exit_state(folder).state == "cancelled"
     assert not any(worker.is_running() for worker in workers)
 
 
@@ -162,7 +163,7 @@ def test_one_process_is_not_resumed_beside_itself_and_stops_with_a_checkpoint_on
     assert job.poll() is None
     job.send_signal(signal.SIGTERM)
     assert job.wait(60) == 130
-    assert exit_state(folder)["reason"] == "signal SIGTERM"
+    assert exit_state(folder).reason == "signal SIGTERM"
     assert weights(folder)
 
 
@@ -176,7 +177,7 @@ def test_ctrl_c_while_the_workers_start_is_not_lost(
     time.sleep(1)
     job.send_signal(signal.SIGINT)
     assert job.wait(120) == 130
-    assert exit_state(folder)["state"] == "stopped_early"
+    assert exit_state(folder).state == "stopped_early"
 
 
 def test_under_a_typed_horovodrun_one_rank_speaks(small_dataset: PreparedDataset, tmp_path: Path) -> None:
@@ -212,7 +213,7 @@ def test_without_any_configuration_it_trains_on_the_phantom_and_says_so_once(
     job = start_job(command if workers == 1 else horovodrun(workers, *command))
     folder = RunFolder(tmp_path / "runs" / "phantom-1")
     try:
-        wait_for(lambda: any(event["event"] == "step" for event in read_events(folder.events)), 150, "a step")
+        wait_for(lambda: any(isinstance(event, StepTaken) for event in read_events(folder.events)), 150, "a step")
     finally:
         job.send_signal(signal.SIGINT)
         job.wait(60)
@@ -229,4 +230,4 @@ def test_one_worker_needs_no_horovod(small_dataset: PreparedDataset, tmp_path: P
     command = [sys.executable, "-c", script, str(tmp_path / "blocked")]
     done = run([*command, *train(small_dataset, tmp_path / "run", "training.epochs=1")[1:]], tmp_path)
     assert done.returncode == 0, done.stderr
-    assert exit_state(RunFolder(tmp_path / "run"))["state"] == "completed"
+    assert exit_state(RunFolder(tmp_path / "run")).state == "completed"

@@ -30,12 +30,12 @@ pytestmark = pytest.mark.distributed
 
 
 def events_of(folder: RunFolder, kind: str) -> list[dict[str, Any]]:
-    return [event for event in read_events(folder.events) if event["event"] == kind]
+    return [event for event in read_events(folder.events) if event.event == kind]
 
 
 def is_running_since(folder: RunFolder, restarts: int) -> bool:
     """Whether the run has taken an epoch since that many restarts."""
-    kinds = [event["event"] for event in read_events(folder.events)]
+    kinds = [event.event for event in read_events(folder.events)]
     since = max((index for index, kind in enumerate(kinds) if kind == "restart"), default=0)
     return kinds.count("restart") == restarts and "epoch" in kinds[since:]
 
@@ -58,7 +58,7 @@ def test_a_job_that_loses_a_worker_twice_is_started_again_once(
         workers_of(job, 2)[rank].kill()
     assert job.wait(90) == 1
     restarts = events_of(folder, "restart")
-    assert [(event["number"], event["of"]) for event in restarts] == [(1, 1)]
+    assert [(event.number, event.of) for event in restarts] == [(1, 1)]
     assert "rank 1 was ended by SIGKILL" in restarts[0]["reason"]
     text = said(tmp_path)
     assert "restart 1 of 1 from the last checkpoint" in text
@@ -66,9 +66,9 @@ def test_a_job_that_loses_a_worker_twice_is_started_again_once(
     assert "rank 0 was ended by SIGKILL: by someone, or by the system for lack of memory" in text
     assert "--resume" in text
     assert "Traceback" not in text
-    resumed = [event["resumed_at_step"] for event in events_of(folder, "state") if event["state"] == "running"]
+    resumed = [event.resumed_at_step for event in events_of(folder, "state") if event.state == "running"]
     assert resumed[0] == 0 < resumed[1]
-    assert exit_state(folder)["state"] == "failed"
+    assert exit_state(folder).state == "failed"
     assert not worker_processes(os.getpid())
 
 
@@ -81,9 +81,9 @@ def test_one_process_is_started_again_and_completes(
     (child,) = psutil.Process(job.pid).children()
     child.kill()
     assert job.wait(180) == 0
-    assert exit_state(folder)["state"] == "completed"
+    assert exit_state(folder).state == "completed"
     assert len(events_of(folder, "restart")) == 1
-    assert {event["epoch"] for event in events_of(folder, "epoch")} == set(range(1, 31))
+    assert {event.epoch for event in events_of(folder, "epoch")} == set(range(1, 31))
 
 
 def test_a_failure_of_its_own_is_not_tried_again(small_dataset: PreparedDataset, tmp_path: Path) -> None:
@@ -117,9 +117,9 @@ def test_sigusr1_of_a_batch_system_stops_with_a_checkpoint(
     wait_for(lambda: not any(worker.is_running() for worker in workers), 30, "the workers' end")
     state = exit_state(folder)
     expected = (-signal.SIGUSR1, "signal SIGTERM") if launcher == "horovodrun" else (130, "signal SIGUSR1")
-    assert (code, state["reason"]) == expected
-    assert state["state"] == "stopped_early"
-    assert events_of(folder, "checkpoint")[-1]["step"] == events_of(folder, "step")[-1]["step"]
+    assert (code, state.reason) == expected
+    assert state.state == "stopped_early"
+    assert events_of(folder, "checkpoint")[-1].step == events_of(folder, "step")[-1].step
 
 
 def test_named_hosts_run_the_workers_that_control_then_stops(
@@ -132,7 +132,8 @@ def test_named_hosts_run_the_workers_that_control_then_stops(
     asked = run([R2D2, "control", str(folder.path), "stop", "--reason", "seen enough"], tmp_path)
     assert asked.returncode == 0, asked.stderr
     assert job.wait(60) == 0
-    assert exit_state(folder) == {**exit_state(folder), "state": "stopped_early", "reason": "seen enough"}
+    end = exit_state(folder)
+    assert (end.state, end.stopped_by, end.reason) == ("stopped_early", "request", "seen enough")
     again = run([R2D2, "control", str(folder.path), "stop"], tmp_path)
     assert again.returncode == 2
     assert "is not running" in again.stderr

@@ -3,6 +3,8 @@
 import errno
 import fcntl
 import json
+import platform
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,11 @@ from typer.testing import CliRunner
 
 from dist_training.errors import ControlError
 from dist_training.record.events import EventLog
-from dist_training.record.run_folder import RunFolder
+from dist_training.record.run_folder import RunEnd, RunFolder
 from r2d2.cli import app
 from r2d2_base.errors import ConfigurationError
+from r2d2_base.files import write_json
+from r2d2_base.process_identity import ProcessIdentity
 
 RUNNER = CliRunner()
 
@@ -40,7 +44,14 @@ def test_a_running_training_is_asked(folder: RunFolder, word: str, request_: dic
     assert done.exit_code == 0, done.output
     content = json.loads(folder.control.read_text())
     assert len(content.pop("id")) > 8
-    assert content == {"schema_version": 1, "reason": "test", **request_}
+    assert content == {"schema_version": 1, "reason": "test", "by": "request", **request_}
+
+
+def ended_process() -> ProcessIdentity:
+    """A process of this host that is gone."""
+    with subprocess.Popen(["true"]) as process:
+        pass
+    return ProcessIdentity(platform.node(), process.pid, start_ticks=1)
 
 
 @pytest.mark.parametrize("word", ["dance", "learning-rate=fast", "learning-rate"])
@@ -59,8 +70,9 @@ def test_a_negative_rate_is_refused(folder: RunFolder) -> None:
 
 
 def test_a_run_that_does_not_run_is_not_asked(folder: RunFolder, tmp_path: Path) -> None:
+    write_json(folder.job, ended_process().to_json())
     done = RUNNER.invoke(app, ["control", str(folder.path), "stop"])
-    assert "is not running" in str(done.exception)
+    assert "is not running (it is lost)" in str(done.exception)
     done = RUNNER.invoke(app, ["control", str(tmp_path / "none"), "stop"])
     assert "holds no run" in str(done.exception)
     assert not folder.control.exists()
@@ -80,5 +92,5 @@ def test_where_the_file_system_knows_no_locks_a_run_without_an_end_is_asked(
     done = RUNNER.invoke(app, ["control", str(folder.path), "stop"])
     assert done.exit_code == 0, done.output
     assert json.loads(folder.control.read_text())["request"] == "stop_early"
-    folder.write_exit("completed")
+    folder.write_exit(RunEnd(state="completed"))
     assert "is not running" in str(RUNNER.invoke(app, ["control", str(folder.path), "stop"]).exception)

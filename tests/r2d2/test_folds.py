@@ -1,120 +1,140 @@
 """r2d2 train --fold all: what each fold is told and which are passed over, with the training itself left out."""
 
-import itertools
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from dist_training.checkpoints import TrainingProgress, write_checkpoint
-from dist_training.record.run_folder import RunFolder
-from imgmed import PreparationSettings, prepare_dataset, write_phantom_study
+from dist_training.record.run_folder import RunEnd, RunFolder
+from dist_training.run.plan import run_facts
+from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 from r2d2.cli import app
 from r2d2.config import commented_yaml, configure
+from r2d2.errors import LaunchError
+from r2d2.launching.plan import RunPlan
 from r2d2.tasks import cross_validation
+from r2d2.tasks.training import TrainingResult, TrainSettings, result_of
 from r2d2_base.errors import ConfigurationError
 
 
-def test_resumed_it_goes_on_with_the_dataset_and_the_settings_that_the_first_fold_had(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[Sequence[str]] = []
+@pytest.fixture
+def planned(monkeypatch: pytest.MonkeyPatch) -> list[RunPlan]:
+    """The plans of the runs that a cross-validation starts; each ends as interrupted, so that nothing is evaluated."""
+    plans: list[RunPlan] = []
 
-    def fail(command: Sequence[str]) -> int:
-        told.append(command)
-        return 1
+    def run(plan: RunPlan, **_: Any) -> TrainingResult:
+        plans.append(plan)
+        end = RunEnd(state="stopped_early", reason="signal SIGINT", stopped_by="signal")
+        plan.folder.write_exit(end)
+        return result_of(plan, end)
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cross_validation, "_run", fail)
+    monkeypatch.setattr(cross_validation, "run_plan", run)
     monkeypatch.setattr(cross_validation, "_check_held_out", lambda dataset, folder: None)
-    write_phantom_study(tmp_path / "study", cases=6, shape=(32, 32, 8))
-    dataset = prepare_dataset(tmp_path / "study", tmp_path / "dataset", PreparationSettings(folds=2))
-    first = RunFolder(tmp_path / "cv" / "fold-0")
-    first.create()
-    asked = {"dataset": str(dataset.folder), "run_dir": str(first.path), "fold": 0, "training": {"epochs": 7}}
-    first.config.write_text(commented_yaml(configure(asked), "as the first fold left it"))
-    first.write_exit("completed")
-
-    CliRunner().invoke(app, ["train", "--fold", "all", "--run-dir", "cv", "--resume"])
-
-    words = told[0]
-    given = dict(itertools.pairwise(words))
-    assert (given["--fold"], given["--run-dir"]) == ("1", "cv/fold-1")
-    assert given["--dataset"] == str(dataset.folder)
-    assert given["--config"] == "cv/fold-0/config.yaml"
-    assert not (tmp_path / "r2d2-phantom").exists()
+    return plans
 
 
-def test_settings_that_are_each_folds_own_do_not_reach_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is set by key=value overrides options: every fold would be trained in one folder, or be the same."""
-    told: list[Sequence[str]] = []
+def study(tmp_path: Path, cases: int, folds: int) -> PreparedDataset:
+    write_phantom_study(tmp_path / "study", cases=cases, shape=(32, 32, 8))
+    return prepare_dataset(tmp_path / "study", tmp_path / "dataset", PreparationSettings(folds=folds))
+
+
+def begin(folder: RunFolder, dataset: PreparedDataset, end: RunEnd, epochs: int | None, planned: int = 7) -> None:
+    """A fold as a run leaves it."""
+    settings = {"dataset": str(dataset.folder), "run_dir": str(folder.path), "fold": int(folder.path.name[-1])}
+    configuration = configure({**settings, "training": {"epochs": planned}})
+    folder.create()
+    folder.config.write_text(commented_yaml(configuration, "as the fold was begun"))
+    folder.write_exit(end)
+    if epochs is not None:
+        training = configuration.training.resolved(1)
+        of_fold = dataset.with_fold(configuration.fold)
+        write_checkpoint(
+            folder.checkpoints,
+            step=epochs,
+            progress=TrainingProgress(epoch=epochs),
+            network=configuration.network.model_dump(mode="json"),
+            facts=run_facts(of_fold, training, configuration.augmentation, configuration.transfer),
+            model=[np.zeros(1)],
+            optimizer=[],
+        )
+
+
+def test_resumed_it_goes_on_with_the_dataset_and_the_settings_that_the_first_fold_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planned: list[RunPlan]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cross_validation, "_run", lambda command: told.append(command) or 7)
-    write_phantom_study(tmp_path / "study", cases=6, shape=(32, 32, 8))
-    prepare_dataset(tmp_path / "study", tmp_path / "dataset", PreparationSettings(folds=2))
+    dataset = study(tmp_path, cases=6, folds=2)
+    begin(RunFolder(tmp_path / "cv" / "fold-0"), dataset, RunEnd(state="completed"), epochs=7)
+    (tmp_path / "r2d2.yaml").write_text("training: {epochs: 3}")
+
+    stopped = CliRunner().invoke(app, ["train", "--fold", "all", "--run-dir", "cv", "--resume"]).exception
+
+    (plan,) = planned
+    assert (plan.configuration.fold, plan.folder.path, plan.is_resumed) == (1, tmp_path / "cv/fold-1", False)
+    assert plan.configuration.dataset == dataset.folder
+    assert plan.configuration.training.epochs == 7
+    assert not (tmp_path / "r2d2-phantom").exists()
+    assert isinstance(stopped, LaunchError)
+    assert stopped.exit_code == 130
+    assert "fold 1 was stopped (signal SIGINT); go on with: r2d2 train --fold all --run-dir cv --resume" in str(stopped)
+
+
+def test_settings_that_are_each_folds_own_do_not_reach_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planned: list[RunPlan]
+) -> None:
+    """What is set by key=value overrides options: every fold would be trained in one folder, or be the same."""
+    monkeypatch.chdir(tmp_path)
+    study(tmp_path, cases=6, folds=2)
     words = ["train", "--fold", "all", "--dataset", "dataset", "run_dir=cv", "training.epochs=3"]
-    CliRunner().invoke(app, words)
-    assert told[0][-1] == "training.epochs=3"
-    assert "cv/fold-0" in told[0]
-    assert "run_dir=cv" not in told[0]
     refused = CliRunner().invoke(app, [*words, "fold=1"]).exception
     assert isinstance(refused, ConfigurationError)
     assert "--fold all contradicts fold=1" in str(refused)
-    assert len(told) == 1
+    CliRunner().invoke(app, words)
+    (plan,) = planned
+    assert (plan.folder.path, plan.configuration.training.epochs) == (tmp_path / "cv/fold-0", 3)
 
 
 def test_a_fold_that_was_trained_on_what_it_holds_out_is_not_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where the dataset was prepared again with other folds, or another one is named with --resume."""
-    write_phantom_study(tmp_path / "study", cases=6, shape=(32, 32, 8))
-    dataset = prepare_dataset(tmp_path / "study", tmp_path / "dataset", PreparationSettings(folds=2))
-    held_out, other = (dataset.splits.folds[fold].validation for fold in (0, 1))
-    trained_on = other
+    dataset = study(tmp_path, cases=6, folds=2)
+    held_out, trained_on = (dataset.splits.folds[fold].validation for fold in (0, 1))
 
     def card(folder: Path) -> tuple[Path, SimpleNamespace]:
         cases = [SimpleNamespace(split="train", image_sha256=dataset.case(case).image_sha256) for case in trained_on]
         return folder, SimpleNamespace(cases=cases)
 
     monkeypatch.setattr("dist_training.inference.model_card.read_model_card", card)
-    monkeypatch.setattr(cross_validation, "_is_trained", lambda folder: folder.path.name == "fold-0")
-    monkeypatch.setattr(cross_validation, "_run", lambda command: 7)
-    with pytest.raises(cross_validation.LaunchError, match="fold 1 is not started"):  # fold 0 is passed over
-        cross_validation.train_folds(dataset, tmp_path / "cv", [], epochs=1, is_resumed=True)
-    trained_on = (*other, held_out[0])
+    folder = RunFolder(tmp_path / "cv" / "fold-0")
+    begin(folder, dataset, RunEnd(state="completed"), epochs=7)
+    settings = TrainSettings(dataset=dataset.folder, run_dir=tmp_path / "cv", resume=True)
+    trained_on = (*trained_on, held_out[0])
     with pytest.raises(ConfigurationError, match=f"fold-0 was trained on 1 of the cases .*{held_out[0]}"):
-        cross_validation.train_folds(dataset, tmp_path / "cv", [], epochs=1, is_resumed=True)
+        cross_validation.cross_validate(settings)
 
 
-def test_folds_that_have_fewer_epochs_than_are_wanted_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not those that were stopped, nor one whose checkpoints are gone: it would begin anew."""
-    write_phantom_study(tmp_path / "study", cases=8, shape=(32, 32, 8))
-    dataset = prepare_dataset(tmp_path / "study", tmp_path / "dataset", PreparationSettings(folds=4))
-    for fold, (epochs, reason) in enumerate([(20, None), (5, None), (5, "no better Dice"), (None, None)]):
-        folder = RunFolder(tmp_path / "cv" / f"fold-{fold}")
-        folder.create()
-        folder.config.touch()
-        folder.write_exit("completed" if reason is None else "stopped_early", reason=reason)
-        if epochs is not None:
-            progress, weights = TrainingProgress(epoch=epochs), [np.zeros(1)]
-            write_checkpoint(
-                folder.checkpoints, step=1, progress=progress, network={}, facts={}, model=weights, optimizer=[]
-            )
-    told: list[Sequence[str]] = []
+def test_folds_that_have_fewer_epochs_than_are_wanted_go_on(tmp_path: Path, planned: list[RunPlan]) -> None:
+    """Not those that were stopped as somebody wanted, nor one whose checkpoints are gone: it would begin anew."""
+    dataset = study(tmp_path, cases=10, folds=4)
+    wanted = RunEnd(state="stopped_early", reason="signal lost", stopped_by="request")
+    ends = [(20, RunEnd(state="completed")), (5, wanted), (None, RunEnd(state="completed"))]
+    for fold, (epochs, end) in enumerate([*ends, (5, RunEnd(state="completed"))]):
+        begin(RunFolder(tmp_path / "cv" / f"fold-{fold}"), dataset, end, epochs, planned=20)
     said: list[str] = []
-    monkeypatch.setattr(cross_validation, "_check_held_out", lambda dataset, folder: None)
-    monkeypatch.setattr(cross_validation, "_run", lambda command: told.append(command) or 0)
-    cross_validation.train_folds(dataset, tmp_path / "cv", ["a=b"], epochs=20, is_resumed=True, on_notice=said.append)
-    assert [words[words.index("--fold") :] for words in told] == [
-        ["--fold", "1", "--run-dir", str(tmp_path / "cv/fold-1"), "--resume", "a=b"]
-    ]
+    words = ("training.epochs=20",)
+    settings = TrainSettings(dataset=dataset.folder, run_dir=tmp_path / "cv", settings=words, resume=True)
+    with pytest.raises(LaunchError, match="fold 3 was stopped"):
+        cross_validation.cross_validate(settings, on_notice=said.append)
+    assert [(plan.configuration.fold, plan.is_resumed) for plan in planned] == [(3, True)]
     kept = [line.partition(str(tmp_path))[0] + line.rpartition(" (")[2] for line in said if "trained" in line]
     assert kept == [
         "fold 0 (0 to 3) is trained: 20 epochs)",
-        "fold 2 (0 to 3) is trained: 5 epochs; no better Dice)",
-        "fold 3 (0 to 3) is trained: it has no checkpoint to go on from)",
+        "fold 1 (0 to 3) is trained: 5 epochs; signal lost)",
+        "fold 2 (0 to 3) is trained: it has no checkpoint to go on from)",
     ]
-    assert "fold 1 (0 to 3) has 5 of 20 epochs and goes on" in said
+    assert "fold 3 (0 to 3) has 5 of 20 epochs and goes on" in said

@@ -10,13 +10,17 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from dist_training.record.run_folder import RunFolder
+from dist_training.record.log import log_failure, log_to_file
+from dist_training.record.run_folder import RunEnd, RunFolder
 from imgmed import PreparationSettings, prepare_dataset, write_phantom_study
-from r2d2.cli import app, train
+from r2d2.cli import app
 from r2d2.config import commented_yaml, configure
 from r2d2.errors import LaunchError
-from r2d2.launching import horovodrun
+from r2d2.launching import horovodrun, rank
 from r2d2.launching.job_end import JobEnd
+from r2d2.launching.plan import RunPlan
+from r2d2.tasks import training
+from r2d2.tasks.training import TrainingResult, result_of
 
 
 def test_a_single_worker_on_a_named_host_is_started_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +49,12 @@ def test_as_many_workers_are_started_on_the_hosts_as_were_asked_for(
 ) -> None:
     """horovodrun fills its hosts, whatever its -np; hosts of a file take all that they can, without a number there."""
     planned: list[tuple[int, str | None]] = []
-    monkeypatch.setattr(train, "run_here", lambda plan, *_: planned.append((plan.world_size, plan.configuration.hosts)))
+
+    def run(plan: RunPlan, **_: Any) -> TrainingResult:
+        planned.append((plan.world_size, plan.configuration.hosts))
+        return result_of(plan, RunEnd(state="completed"))
+
+    monkeypatch.setattr(training, "run_plan", run)
     write_phantom_study(tmp_path / "study", cases=4, shape=(32, 32, 8))
     dataset = prepare_dataset(tmp_path / "study", tmp_path / "dataset", PreparationSettings())
     words = ["train", "--dataset", str(dataset.folder), "--run-dir"]
@@ -79,7 +88,7 @@ def test_a_resumed_job_of_horovodrun_has_the_threads_that_the_run_had(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOROVOD_SIZE", "2")
-    monkeypatch.setattr(train, "_join", join)
+    monkeypatch.setattr(rank, "join", join)
     folder = RunFolder(tmp_path / "run")
     folder.create()
     folder.config.write_text(commented_yaml(configure({"threads": 1}), "as the run began"))
@@ -95,8 +104,9 @@ def test_a_resumed_job_of_horovodrun_has_the_threads_that_the_run_had(
 def test_what_all_ranks_say_is_said_once(tmp_path: Path, of_rank_1: str, said: str) -> None:
     folder = RunFolder(tmp_path)
     folder.create()
-    folder.write_exit("failed", reason="no such network", exit_code=2)
-    (folder.logs / "rank-1.log").write_text(f"ERROR dist_training.record.log: the run failed: {of_rank_1}\n")
+    folder.write_exit(RunEnd(state="failed", reason="no such network", exit_code=2))
+    with log_to_file(folder.log(1)):
+        log_failure(ValueError(of_rank_1), ValueError(of_rank_1))
     with pytest.raises(LaunchError) as caught:
         horovodrun._outcome(folder, JobEnd(1, 2), is_impatient=False)
     assert (str(caught.value), caught.value.exit_code) == (said.format("no such network"), 2)

@@ -13,7 +13,7 @@ def write(path, *events, end=""):
 
 def epoch(number, **figures):
     figures = {"loss": 1.0, "validation_dice": 0.5, "learning_rate": 1e-3, "images_per_second": 20.0} | figures
-    return {"event": "epoch", "epoch": number, "seconds": 3.0, **figures}
+    return {"event": "epoch", "time": 1.8e9, "epoch": number, "step": 4 * number, "seconds": 3.0, **figures}
 
 
 def test_epochs_are_read_between_other_events(tmp_path):
@@ -45,10 +45,12 @@ def test_no_file_is_no_epochs(tmp_path):
 
 
 def test_figures_that_are_missing_leave_gaps(tmp_path):
-    path = write(tmp_path / "events.jsonl", epoch(1, validation_dice=None), {"event": "epoch", "epoch": 2})
+    path = write(
+        tmp_path / "events.jsonl", epoch(1, validation_dice=None), epoch(2, validation_dice=None, learning_rate=None)
+    )
     first, second = read_epochs(path)
     assert math.isnan(first.validation_dice)
-    assert math.isnan(second.loss)
+    assert math.isnan(second.learning_rate)
     assert len(draw_curves((first, second))) == 3  # no validation Dice at all, so no curve of it
 
 

@@ -8,7 +8,7 @@ import pytest
 from dist_training.architectures import UNetSettings
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 from imgmed.errors import NotADatasetError
-from r2d2.tasks.training import Resolved, resolve
+from r2d2.tasks.resolution import Resolved, resolve
 from r2d2_base.errors import ConfigurationError
 
 OWN = "dataset: .\nnetwork: {architecture: unet, depth: 2}\ntraining: {epochs: 2, seed: 2}\n"
@@ -51,23 +51,23 @@ def test_without_another_file_that_of_the_dataset_counts(dataset: Path) -> None:
     assert not resolved.is_phantom
 
 
-def test_the_file_of_the_working_folder_comes_before_that_of_the_dataset(dataset: Path, here: Path) -> None:
+def test_the_file_of_the_working_folder_lies_over_that_of_the_dataset(dataset: Path, here: Path) -> None:
     (here / "r2d2.yaml").write_text("dataset: ../dataset\ntraining: {epochs: 3}\n")
     resolved = resolve(config=None, options={}, assignments=[])
     assert resolved.configuration.dataset is not None
     assert resolved.configuration.dataset.resolve() == dataset
-    assert (resolved.configuration.training.epochs, resolved.configuration.training.seed) == (3, 0)
-    assert network(resolved) == UNetSettings()
-    assert resolved.origin == "r2d2.yaml"
+    assert (resolved.configuration.training.epochs, resolved.configuration.training.seed) == (3, 2)
+    assert network(resolved).depth == 2
+    assert resolved.origin.startswith("r2d2.yaml (training.epochs), over ")
 
 
-def test_a_named_file_comes_before_both(dataset: Path, here: Path, tmp_path: Path) -> None:
+def test_a_named_file_lies_over_that_of_the_dataset_alone(dataset: Path, here: Path, tmp_path: Path) -> None:
     (here / "r2d2.yaml").write_text("training: {epochs: 3, seed: 3}\n")
     named = tmp_path / "named.yaml"
     named.write_text("training: {epochs: 4}\n")
     resolved = resolve(config=named, options={"dataset": dataset}, assignments=[])
-    assert (resolved.configuration.training.epochs, resolved.configuration.training.seed) == (4, 0)
-    assert resolved.origin == str(named)
+    assert (resolved.configuration.training.epochs, resolved.configuration.training.seed) == (4, 2)
+    assert resolved.origin.startswith(f"{named} (training.epochs), over {dataset}")
 
 
 def test_options_override_the_file_and_assignments_both(dataset: Path) -> None:
@@ -137,6 +137,7 @@ def test_a_fault_names_its_file(dataset: Path, here: Path) -> None:
     (dataset / "r2d2.yaml").write_text("training: {epoch: 3}\n")
     with pytest.raises(ConfigurationError, match=r"dataset/r2d2\.yaml\): training\.epoch: unknown key"):
         resolve(config=None, options={"dataset": dataset}, assignments=[])
+    (dataset / "r2d2.yaml").write_text("training: {epochs: 3}\n")
     (here / "r2d2.yaml").write_text("training: {epoch: 3}\n")
     with pytest.raises(ConfigurationError, match=r"\(r2d2\.yaml\): training\.epoch: unknown key"):
         resolve(config=None, options={"dataset": dataset}, assignments=[])
@@ -152,3 +153,23 @@ def test_a_folder_that_is_no_dataset(tmp_path: Path) -> None:
 def test_what_overrides_is_judged_together_with_the_settings_of_the_dataset(dataset: Path, word: str) -> None:
     (dataset / "r2d2.yaml").write_text("network: {architecture: fcn}\ntraining: {epochs: 40}\n")
     assert resolve(config=None, options={"dataset": dataset}, assignments=[word]).configuration.training.epochs == 40
+
+
+def test_what_a_file_leaves_out_is_as_proposed_and_what_it_changes_is_said(dataset: Path, here: Path) -> None:
+    """A file of two lines once threw away everything that prepare had proposed: batch 2 became 16."""
+    proposed = "training: {seed: 2, batch_size_per_worker: 2}\nnetwork: {depth: 2, base_filters: 4}\n"
+    (dataset / "r2d2.yaml").write_text(proposed)
+    (here / "r2d2.yaml").write_text("training: {epochs: 3}\nnetwork: {base_filters: 8}\n")
+    resolved = resolve(config=None, options={"dataset": dataset}, assignments=["training.learning_rate=0.5"])
+    training, network = resolved.configuration.training, resolved.configuration.network
+    assert (training.epochs, training.seed, training.batch_size_per_worker, training.learning_rate) == (3, 2, 2, 0.5)
+    assert (network.depth, network.base_filters) == (2, 8)
+    own = f"{dataset / 'r2d2.yaml'}"
+    assert resolved.origin == f"r2d2.yaml (network.base_filters, training.epochs), over {own}"
+
+
+def test_a_file_with_another_architecture_has_none_of_the_proposed_networks_settings(dataset: Path, here: Path) -> None:
+    (dataset / "r2d2.yaml").write_text("network: {depth: 2, base_filters: 4}\n")
+    (here / "r2d2.yaml").write_text("network: {architecture: fcn, width: 0.5}\n")
+    network = resolve(config=None, options={"dataset": dataset}, assignments=[]).configuration.network
+    assert (network.architecture, network.width) == ("fcn", 0.5)

@@ -8,7 +8,7 @@ import pytest
 from dist_training.architectures import FCNSettings, ResNetUNetSettings, UNetSettings
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 from r2d2.config import configure, read_layer
-from r2d2.tasks.training import plan_run, remarks
+from r2d2.launching.plan import plan_run, remarks
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def test_weights_that_the_other_network_once_started_from_are_not_needed(
 ) -> None:
     theirs = ResNetUNetSettings(encoder_weights="/elsewhere/resnet34.h5")
     card = SimpleNamespace(network=theirs, scan_preparation=dataset.scan_preparation)
-    monkeypatch.setattr("r2d2.tasks.training.read_start_card", lambda start: card)
+    monkeypatch.setattr("r2d2.launching.plan.read_start_card", lambda start: card)
     words = [f"dataset={dataset.folder}", f"run_dir={tmp_path / 'run'}", f"transfer.start_from={tmp_path}"]
     asked = configure({}, assignments=words)
     plan = plan_run(asked, world_size=1, is_resumed=False)
@@ -36,7 +36,7 @@ def test_settings_that_the_network_to_start_from_overrides_are_named(
     dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = SimpleNamespace(network=UNetSettings(depth=2), scan_preparation=dataset.scan_preparation)
-    monkeypatch.setattr("r2d2.tasks.training.read_start_card", lambda start: card)
+    monkeypatch.setattr("r2d2.launching.plan.read_start_card", lambda start: card)
     monkeypatch.chdir(tmp_path)
     words = [f"dataset={dataset.folder}", "run_dir=run", "transfer.start_from=source", "network.depth=2"]
     for more, said in (([], ""), (["network.depth=3", "network.dropout=0.5"], "depth 2, not 3; dropout 0.0, not 0.5")):

@@ -5,20 +5,20 @@ import sys
 
 import pytest
 
+from dist_training.record.events import EpochEnded, Running, WeightsTaken
 from r2d2.cli.progress import training_display
 
-RUNNING = {
-    "event": "state",
-    "state": "running",
-    "epochs": 5,
-    "steps_per_epoch": 3,
-    "training_slices": 21,
-    "global_batch_size": 8,
-    "parameters": 1687,
-    "resumed_at_step": 9,
-    "extended_from_epochs": 3,
-    "learning_rate": 0.000125,
-}
+RUNNING = Running(
+    epochs=5,
+    steps_per_epoch=3,
+    training_slices=21,
+    validation_slices=7,
+    global_batch_size=8,
+    parameters=1687,
+    resumed_at_step=9,
+    extended_from_epochs=3,
+    learning_rate=0.000125,
+)
 
 
 def test_more_epochs_say_what_they_mean_for_the_rate(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,7 +31,7 @@ def test_more_epochs_say_what_they_mean_for_the_rate(capsys: pytest.CaptureFixtu
 
 
 def test_what_does_not_come_from_the_network_to_start_from_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    event = {"event": "transfer", "source": "work/run", "copied": 12, "fresh": ["logits/kernel", "logits/bias"]}
+    event = WeightsTaken(source="work/run", copied=12, fresh=("logits/kernel", "logits/bias"))
     with training_display() as display:
         display(event)
     assert "starting from work/run: 12 variables taken over; starting anew: logits\n" in capsys.readouterr().err
@@ -49,10 +49,19 @@ def test_what_does_not_come_from_the_network_to_start_from_is_named(capsys: pyte
 def test_held_out_cases_that_the_network_to_start_from_knows_are_warned_of(
     trained_on: dict[str, int] | None, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    event = {"event": "transfer", "source": "work/run", "copied": 12, "fresh": [], "trained_on": trained_on}
+    event = WeightsTaken(source="work/run", copied=12, trained_on=trained_on)
     with training_display() as display:
         display(event)
     assert said in capsys.readouterr().err
+
+
+def test_each_label_has_its_dice_where_there_are_several(capsys: pytest.CaptureFixture[str]) -> None:
+    with training_display() as display:
+        for labels in ({"liver": 0.5}, {"liver": 0.9125, "vessel": None}):
+            display(EpochEnded(epoch=1, step=3, loss=0.25, validation_dice=0.7, validation_dice_per_label=labels))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert lines[2] == "  liver 0.9125, vessel -"
 
 
 def test_a_reader_that_is_gone_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

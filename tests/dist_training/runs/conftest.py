@@ -17,6 +17,7 @@ from dist_training.run.train import train
 from dist_training.settings import TrainingSettings
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 from imgmed.splits import Splits
+from r2d2_base.progress import StopRequest
 
 NETWORK = UNetSettings(depth=1, base_filters=2)
 BATCH = 4
@@ -50,10 +51,11 @@ def run(dataset: PreparedDataset, tmp_path: Path) -> Train:
         transfer: TransferSettings | None = None,
         network: NetworkSettings = NETWORK,
         splits: Splits | None = None,
+        stop: StopRequest | None = None,
         **training: Any,
     ) -> RunFolder:
         folder = RunFolder(tmp_path / name)
-        folder.create()
+        folder.create(is_resumed=is_resumed)
         settings = {"epochs": 3, "global_batch_size": BATCH, "dtype": "float64", "checkpoints_kept": 50, **training}
         train(
             dataset if splits is None else replace(dataset, splits=splits),
@@ -64,6 +66,7 @@ def run(dataset: PreparedDataset, tmp_path: Path) -> Train:
             listeners=listeners,
             is_resumed=is_resumed,
             transfer=transfer,
+            stop=stop,
         )
         return folder
 

@@ -13,7 +13,7 @@ from dist_training.architectures import read_network
 from dist_training.checkpoints import read_latest_checkpoint
 from dist_training.inference.model_card import read_model_card
 from dist_training.learning.transfer import TransferSettings
-from dist_training.record.events import Event, read_events
+from dist_training.record.events import Event, StepTaken, WeightsTaken, read_events
 from dist_training.record.run_folder import RunFolder
 from dist_training.stopping.control import request_stop
 from imgmed import PreparedDataset
@@ -39,8 +39,8 @@ def test_a_run_starts_from_another_and_its_frozen_stages_rest(run: Train) -> Non
     assert all(np.abs(later[place] - after.weights[place].numpy()).max() > 0 for place in encoder)
 
 
-def taken_over(folder: RunFolder) -> Event:
-    (event,) = (event for event in read_events(folder.events) if event["event"] == "transfer")
+def taken_over(folder: RunFolder) -> WeightsTaken:
+    (event,) = (event for event in read_events(folder.events) if isinstance(event, WeightsTaken))
     return event
 
 
@@ -50,12 +50,12 @@ def test_other_labels_get_a_new_head_and_a_file_alone_is_enough(run: Train, tmp_
     copy = tmp_path / "alone.keras"
     shutil.copy(source.model, copy)
     same = run("same", transfer=TransferSettings(start_from=copy), **settings, seed=1)
-    assert taken_over(same)["fresh"] == []
+    assert list(taken_over(same).fresh) == []
     card = json.loads(source.card.read_text())
     card["labels"] = {f"other {name}": value for name, value in card["labels"].items()}
     source.card.write_text(json.dumps(card))
     other = run("other", transfer=TransferSettings(start_from=source.path), **settings, seed=1)
-    assert taken_over(other)["fresh"] == ["logits/kernel", "logits/bias"]
+    assert list(taken_over(other).fresh) == ["logits/kernel", "logits/bias"]
     for old, one, new in zip(*(read_network(each.model).weights for each in (source, same, other)), strict=True):
         np.testing.assert_allclose(old.numpy(), one.numpy(), rtol=0, atol=1e-200, err_msg=old.path)
         assert np.allclose(old, new, rtol=0, atol=1e-200) is not (old.path == "logits/kernel"), old.path
@@ -74,7 +74,7 @@ def test_what_the_network_to_start_from_has_seen_is_kept_and_told(run: Train, da
 
     first = started("first", None, [(one, two), (three,), (four,)])
     second = started("second", first, [(three,), (one, two), (four,)])
-    assert taken_over(second)["trained_on"] == {"validation": 2, "test": 0}
+    assert taken_over(second).trained_on == {"validation": 2, "test": 0}
     assert {case.case_id: case.split for case in read_model_card(second.path)[1].seen_before} == seen
 
     shutil.rmtree(first.path)
@@ -82,14 +82,14 @@ def test_what_the_network_to_start_from_has_seen_is_kept_and_told(run: Train, da
     second.card.unlink()
 
     def stop(event: Event) -> None:
-        if event["event"] == "step":
+        if isinstance(event, StepTaken):
             request_stop(second.control, "test")
 
     started("second", first, [(three,), (one, two), (four,)], epochs=3, is_resumed=True, listeners=[stop])
     assert {case.case_id: case.split for case in read_model_card(second.path)[1].seen_before} == seen
 
     third = started("third", second, [(four,), (three,), (one, two)])
-    assert taken_over(third)["trained_on"] == {"validation": 1, "test": 2}
+    assert taken_over(third).trained_on == {"validation": 1, "test": 2}
 
 
 def test_a_learning_rate_of_a_stages_own(run: Train) -> None:

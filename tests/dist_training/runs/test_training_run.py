@@ -1,7 +1,9 @@
 """A run in one process: how it goes on, ends by itself and obeys."""
 
 import math
+import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,13 +24,23 @@ from dist_training.checkpoints import Checkpoint, TrainingProgress, read_checkpo
 from dist_training.errors import CheckpointError, DivergenceError
 from dist_training.learning.transfer import TransferSettings
 from dist_training.learning.validation import ValidationScore
-from dist_training.record.events import Event, read_events
+from dist_training.record.events import (
+    CheckpointWritten,
+    EpochEnded,
+    Event,
+    RequestMissed,
+    RequestServed,
+    Running,
+    StepTaken,
+    read_events,
+)
 from dist_training.record.run_folder import RunFolder
 from dist_training.run.plan import check_checkpoint, run_facts
 from dist_training.settings import TrainingSettings
 from dist_training.stopping.control import request_checkpoint, request_learning_rate, request_stop
 from imgmed import AugmentationSettings, PreparedDataset
 from r2d2_base.errors import ConfigurationError
+from r2d2_base.progress import StopRequest
 
 Train = Callable[..., RunFolder]
 Listener = Callable[[Event], None]
@@ -38,7 +50,7 @@ def at_step(step: int, do: Callable[[], None]) -> Listener:
     """Do something once, when so many steps are done."""
 
     def listener(event: Event) -> None:
-        if event["event"] == "step" and event["step"] == step:
+        if isinstance(event, StepTaken) and event.step == step:
             do()
 
     return listener
@@ -46,7 +58,7 @@ def at_step(step: int, do: Callable[[], None]) -> Listener:
 
 def steps(folder: RunFolder, name: str) -> list[float]:
     """A figure of each step, the last one recorded where a step was taken again."""
-    found = {event["step"]: event[name] for event in read_events(folder.events) if event["event"] == "step"}
+    found = {event.step: getattr(event, name) for event in read_events(folder.events) if isinstance(event, StepTaken)}
     return [found[step] for step in sorted(found)]
 
 
@@ -77,12 +89,12 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_bit_for_bit(run: Train)
     whole = run("whole", **ALL_ON)
     folder = RunFolder(whole.path.with_name("stopped"))
     run("stopped", listeners=[at_step(5, lambda: request_stop(folder.control, "test"))], **ALL_ON)
-    assert folder.read_exit()["state"] == "stopped_early"
+    assert folder.read_exit().state == "stopped_early"
     stopped_at = read_latest_checkpoint(folder.checkpoints).progress
     assert stopped_at.step_in_epoch > 0
     folder.control.unlink()
     run("stopped", is_resumed=True, **ALL_ON)
-    assert folder.read_exit()["state"] == "completed"
+    assert folder.read_exit().state == "completed"
     assert_same(state(whole), state(folder))
     assert steps(whole, "loss") == steps(folder, "loss")
     assert steps(whole, "learning_rate") == steps(folder, "learning_rate")
@@ -164,8 +176,8 @@ def test_a_rate_that_was_set_is_set_again_at_its_step_when_an_older_checkpoint_g
     run("changed", is_resumed=True, **settings)
     assert steps(whole, "learning_rate") == rates
     assert_same(final, state(whole))
-    requests = [event for event in read_events(whole.events) if event["event"] == "control"]
-    assert [event["request"] for event in requests] == ["set_learning_rate"]
+    requests = [event for event in read_events(whole.events) if isinstance(event, RequestServed)]
+    assert [event.request for event in requests] == ["set_learning_rate"]
 
 
 def test_a_checkpoint_is_written_when_asked_for_and_when_due(run: Train, tmp_path: Path) -> None:
@@ -176,7 +188,7 @@ def test_a_checkpoint_is_written_when_asked_for_and_when_due(run: Train, tmp_pat
     total = len(steps(folder, "loss"))
     assert {4, 8, total} <= written
     assert written & {2, 3}
-    recorded = [event["step"] for event in read_events(folder.events) if event["event"] == "checkpoint"]
+    recorded = [event.step for event in read_events(folder.events) if isinstance(event, CheckpointWritten)]
     assert recorded == sorted(written)
 
 
@@ -184,17 +196,51 @@ def test_a_checkpoint_that_is_asked_for_at_the_last_step_of_an_epoch_is_written(
     control = RunFolder(tmp_path / "run").control
     settings = {"epochs": 3, "checkpoint_every_epochs": 3, "learning_rate": 1e-300}  # so that epoch 2 is not better
     folder = run("run", **settings, listeners=[at_step(7, lambda: request_checkpoint(control, "before the break"))])
-    (served,) = (event for event in read_events(folder.events) if event["event"] == "control")
-    assert served["step"] == 8  # of four an epoch
+    (served,) = (event for event in read_events(folder.events) if isinstance(event, RequestServed))
+    assert served.step == 8  # of four an epoch
     assert {path.name for path in folder.checkpoints.glob("step-*")} == {f"step-{n:09d}.npz" for n in (4, 8, 12)}
+
+
+def test_the_rate_of_an_epoch_is_that_of_its_last_step(run: Train) -> None:
+    """Not that of the step to come, which a polynomial schedule ends at a rate of 0 that no step ever has."""
+    folder = run("run", schedule="polynomial", warmup_epochs=0, schedule_power=1.0)
+    of_steps = steps(folder, "learning_rate")
+    of_epochs = [event.learning_rate for event in read_events(folder.events) if isinstance(event, EpochEnded)]
+    assert of_epochs == [of_steps[last] for last in (3, 7, 11)]  # four steps an epoch
+    assert of_epochs[-1] > 0
+
+
+def test_a_request_after_the_last_step_is_said_to_be_missed(run: Train, tmp_path: Path) -> None:
+    control = RunFolder(tmp_path / "run").control
+
+    def ask(event: Event) -> None:
+        if isinstance(event, EpochEnded) and event.epoch == 3:
+            request_checkpoint(control, "too late")
+
+    folder = run("run", listeners=[ask])
+    (missed,) = (event for event in read_events(folder.events) if isinstance(event, RequestMissed))
+    assert (missed.request, missed.reason) == ("checkpoint", "too late")
+
+
+def test_who_stopped_a_run_is_told_from_the_words_that_they_gave(run: Train, tmp_path: Path) -> None:
+    control, stop = RunFolder(tmp_path / "asked").control, StopRequest()
+    asked = run("asked", listeners=[at_step(2, lambda: request_stop(control, "signal lost"))])
+    assert (asked.read_exit().stopped_by, asked.read_exit().reason) == ("request", "signal lost")
+    assert asked.status().is_done and asked.status().is_resumable
+    stopped = run("stopped", listeners=[at_step(2, lambda: stop.make("the console"))], stop=stop)
+    assert (stopped.read_exit().stopped_by, stopped.read_exit().reason) == ("request", "the console")
+    interrupted = run("interrupted", listeners=[at_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM))])
+    assert (interrupted.read_exit().stopped_by, interrupted.status().is_done) == ("signal", False)
+    assert run("late", max_minutes=1e-6).read_exit().stopped_by == "time_budget"
 
 
 def test_a_plateau_ends_a_run_and_keeps_it_ended_until_more_patience(run: Train) -> None:
     settings = {"learning_rate": 1e-12, "epochs": 9, "early_stopping_min_delta": 0.01}
     folder = run("run", early_stopping_patience=2, **settings)
     ended = folder.read_exit()
-    assert ended["state"] == "stopped_early"
-    assert "no better validation Dice in 2 epochs" in ended["reason"]
+    assert ended.state == "stopped_early"
+    assert ended.stopped_by == "early_stopping"
+    assert "no better validation Dice in 2 epochs" in ended.reason
     done = len(steps(folder, "loss"))
     run("run", is_resumed=True, early_stopping_patience=2, **settings)
     assert len(steps(folder, "loss")) == done
@@ -204,8 +250,8 @@ def test_a_plateau_ends_a_run_and_keeps_it_ended_until_more_patience(run: Train)
 
 def test_the_time_that_a_run_may_take_ends_it_with_a_checkpoint(run: Train) -> None:
     folder = run("run", max_minutes=1e-6)
-    assert folder.read_exit()["state"] == "stopped_early"
-    assert "max_minutes" in folder.read_exit()["reason"]
+    assert folder.read_exit().state == "stopped_early"
+    assert "max_minutes" in folder.read_exit().reason
     assert len(steps(folder, "loss")) == 1
     assert read_latest_checkpoint(folder.checkpoints).progress.minutes > 0
 
@@ -214,7 +260,7 @@ def test_a_loss_that_explodes_ends_a_run_and_no_bad_weights_become_a_checkpoint(
     with pytest.raises(DivergenceError, match=r"training\.learning_rate="):
         run("run", optimizer="sgd", learning_rate=1e30, warmup_epochs=0, checkpoint_every_steps=1, dtype="float32")
     folder = RunFolder(tmp_path / "run")
-    assert folder.read_exit()["state"] == "failed"
+    assert folder.read_exit().state == "failed"
     for path in folder.checkpoints.glob("*.npz"):
         assert all(np.isfinite(values).all() for values in np.load(path).values() if values.dtype.kind == "f")
 
@@ -229,8 +275,8 @@ def test_an_epoch_without_a_score_is_not_better_than_one_that_has(run: Train, mo
 
     monkeypatch.setattr("dist_training.run.training_run.validate", validated)
     folder = run("run", epochs=4)
-    epochs = [event for event in read_events(folder.events) if event["event"] == "epoch"]
-    assert [event["is_best"] for event in epochs] == [True, True, False, True]
+    epochs = [event for event in read_events(folder.events) if isinstance(event, EpochEnded)]
+    assert [event.is_best for event in epochs] == [True, True, False, True]
     checkpoint = read_latest_checkpoint(folder.checkpoints)
     assert checkpoint is not None
     assert (checkpoint.progress.best_score, checkpoint.progress.best_epoch) == (0.6, 4)
@@ -269,8 +315,8 @@ def test_more_epochs_stretch_the_schedule(run: Train) -> None:
     folder = run("run", epochs=2)
     done = len(steps(folder, "loss"))
     run("run", epochs=4, is_resumed=True)
-    *_, started = (e for e in read_events(folder.events) if e["event"] == "state" and e["state"] == "running")
-    assert started["extended_from_epochs"] == 2
+    *_, started = (e for e in read_events(folder.events) if isinstance(e, Running))
+    assert started.extended_from_epochs == 2
     after = steps(folder, "learning_rate")[done:]
     expected = steps(run("long", epochs=4), "learning_rate")[done:]
     assert after == expected
