@@ -1,24 +1,24 @@
-"""One rank of a test job: vote with the others and compare facts with them; each rank writes what it was told."""
+"""One rank of a test job: vote with the others and compare facts with them; each rank returns what it was told."""
 
 import importlib
-import json
 import os
 import signal
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dist_training.errors import WorkersDifferError
-from dist_training.ranks.communicator import build_communicator
+from dist_training.ranks.communicator import Communicator
 from dist_training.run.handshake import WorkerFacts, check_workers_agree, worker_facts
 from dist_training.stopping.control import Control, agreed, request_checkpoint, request_learning_rate
 
 CONFIGURATION = {"training": {"seed": 0, "epochs": 5}}
 
 
-def told(communicator, facts: WorkerFacts) -> str | None:
+def told(communicator: Communicator, facts: WorkerFacts) -> str | None:
     try:
         check_workers_agree(communicator, facts)
     except WorkersDifferError as error:
@@ -26,7 +26,7 @@ def told(communicator, facts: WorkerFacts) -> str | None:
     return None
 
 
-def handshakes(communicator, dataset: Path, out: Path) -> dict[str, str | None]:
+def handshakes(communicator: Communicator, dataset: Path, out: Path) -> dict[str, str | None]:
     rank, last = communicator.rank, communicator.world_size - 1
     mine = worker_facts(lambda: (CONFIGURATION, dataset, None))
     answers = {"equal": told(communicator, mine)}
@@ -43,14 +43,17 @@ def handshakes(communicator, dataset: Path, out: Path) -> dict[str, str | None]:
         communicator, worker_facts(lambda: (CONFIGURATION, dataset, "our_network" if rank == 0 else "no_such_network"))
     )
     answers["keras on 1"] = told(communicator, replace(mine, code={**mine.code, "keras": "3.14.0"}) if rank else mine)
-    if rank == last:  # segeval is not imported yet: this rank finds the other copy
+    if rank == last:  # which finds another copy of segeval, as if it had imported none yet
         sys.path.insert(0, str(out / "code"))
         importlib.invalidate_caches()
+        imported = sys.modules.pop("segeval", None)
     answers["code on the last"] = told(communicator, worker_facts(lambda: (CONFIGURATION, dataset, None)))
+    if rank == last and imported is not None:
+        sys.modules["segeval"] = imported
     return answers
 
 
-def votes(communicator, out: Path) -> list[dict]:
+def votes(communicator: Communicator, out: Path) -> list[dict]:
     """Steps with a request each, in float32 as in a run; the last is a signal on the last rank."""
     path = out / "control.json"
     control = Control(path if communicator.rank == 0 else None)
@@ -68,12 +71,8 @@ def votes(communicator, out: Path) -> list[dict]:
     return [*answers, {"reason": control.shared_reason(communicator)}]
 
 
-def main() -> None:
-    dataset, out = Path(sys.argv[1]), Path(sys.argv[2])
-    communicator = build_communicator(int(os.environ["HOROVOD_SIZE"]))
-    answers = {"handshakes": handshakes(communicator, dataset, out), "votes": votes(communicator, out)}
-    (out / f"rank-{communicator.rank}.json").write_text(json.dumps(answers))
-
-
-if __name__ == "__main__":
-    main()
+def main(communicator: Communicator, dataset: str, out: str) -> dict[str, Any]:
+    return {
+        "handshakes": handshakes(communicator, Path(dataset), Path(out)),
+        "votes": votes(communicator, Path(out)),
+    }

@@ -1,8 +1,7 @@
-"""Small studies to train on, and jobs that hand over the weights of every rank."""
+"""Small studies to train on, workers that do one job after the other, and jobs that begin and end as a user's do."""
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,8 @@ import pytest
 
 from dist_training.record.run_folder import RunFolder
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
-from tests.distributed.jobs import ON_TWO, end, horovodrun, run, start, train
-
-WORKER = "tests.distributed.dump_weights"
+from tests.distributed.jobs import ON_TWO, end, run, start, train
+from tests.distributed.pool import WorkerPool
 
 
 def write_study(folder: Path, cases: int, shape: tuple[int, int, int], labels: int = 2) -> Path:
@@ -67,20 +65,34 @@ def seven_slices(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 
 
 @pytest.fixture(scope="session")
-def dump_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[list[dict[str, Any]]]]:
-    """Train several jobs in one process group and give, for each job, what each rank ended with.
+def pool_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], WorkerPool]]:
+    """The pool of so many workers, the same one each time."""
+    pools: dict[int, WorkerPool] = {}
 
-    A job that names a dataset trains on that one.
-    """
+    def give(workers: int) -> WorkerPool:
+        if workers not in pools:
+            pools[workers] = WorkerPool(workers, tmp_path_factory.mktemp("pool"))
+        return pools[workers]
 
-    def train_all(dataset: PreparedDataset, jobs: list[dict[str, Any]], workers: int) -> list[list[dict[str, Any]]]:
-        out = tmp_path_factory.mktemp(f"workers-{workers}-")
+    yield give
+    for pool in pools.values():
+        pool.close()
+
+
+Weights = dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="session")
+def dump_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[WorkerPool, list[Any]], list[list[Weights]]]:
+    """Train several jobs and give, for each job, what each rank ended with."""
+
+    def train_all(pool: WorkerPool, jobs: list[dict[str, Any]]) -> list[list[Weights]]:
+        out = tmp_path_factory.mktemp(f"workers-{pool.workers}-")
         (out / "jobs.json").write_text(json.dumps(jobs))
-        command = [sys.executable, "-m", WORKER, str(dataset.folder), str(out)]
-        done = run(command if workers == 1 else horovodrun(workers, *command), out, timeout=900)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        pool.run("tests.distributed.dump_weights", str(out))
         return [
-            [dict(np.load(out / f"job-{job}-rank-{rank}.npz")) for rank in range(workers)] for job in range(len(jobs))
+            [dict(np.load(out / f"job-{job}-rank-{rank}.npz")) for rank in range(pool.workers)]
+            for job in range(len(jobs))
         ]
 
     return train_all

@@ -1,8 +1,6 @@
 """One rank of a test job: train each job of jobs.json and write the weights this rank ends with."""
 
 import json
-import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +8,7 @@ from pydantic import TypeAdapter
 
 from dist_training.architectures import NetworkSettings
 from dist_training.learning.transfer import TransferSettings
-from dist_training.ranks.communicator import build_communicator
-from dist_training.ranks.devices import configure_devices
+from dist_training.ranks.communicator import Communicator
 from dist_training.record.events import Event, EventLog
 from dist_training.record.run_folder import RunFolder
 from dist_training.run.training_run import TrainingRun
@@ -20,12 +17,10 @@ from dist_training.stopping.control import Control
 from imgmed import AugmentationSettings, PreparedDataset
 
 
-def main() -> None:
-    out = Path(sys.argv[2])
-    communicator = build_communicator(int(os.environ.get("HOROVOD_SIZE", "1")))
-    configure_devices(communicator, threads=1)
+def main(communicator: Communicator, folder: str) -> None:
+    out = Path(folder)
     for number, job in enumerate(json.loads((out / "jobs.json").read_text())):
-        dataset = PreparedDataset.read(Path(job.get("dataset", sys.argv[1])))
+        dataset = PreparedDataset.read(Path(job["dataset"]))
         network = TypeAdapter(NetworkSettings).validate_python(job["network"])
         training = TrainingSettings(**job["training"])
         folder = RunFolder(out / f"run-{number}")
@@ -42,7 +37,3 @@ def main() -> None:
         losses = np.array([event.loss for event in events if event.event == "step"])
         scores = np.array([event.validation_dice for event in events if event.event == "epoch"], float)
         np.savez(out / f"job-{number}-rank-{communicator.rank}.npz", **weights, **slots, losses=losses, scores=scores)
-
-
-if __name__ == "__main__":
-    main()

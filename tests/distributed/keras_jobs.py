@@ -5,8 +5,8 @@ Alone, it is the expected value: plain Keras on the whole batch, without anythin
 
 import os
 import signal
-import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -20,7 +20,7 @@ from dist_training.keras_kit.callbacks import (
     MetricReductionCallback,
     StopCallback,
 )
-from dist_training.ranks.communicator import join_job
+from dist_training.ranks.communicator import Communicator
 from dist_training.ranks.distributed_optimizer import DistributedOptimizer
 from dist_training.ranks.gradients import sum_over_ranks
 from dist_training.ranks.synchronised import SyncBatchNormalisation, sample_weights
@@ -52,10 +52,6 @@ OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
     "LossScaleOptimizer of MultiOptimizer": lambda: keras.optimizers.LossScaleOptimizer(multi_optimizer()),
 }
 
-COMMUNICATOR = join_job()
-RANK, WORLD_SIZE = COMMUNICATOR.rank, COMMUNICATOR.world_size
-OUT = Path(*sys.argv[1:2])  # none where pytest, or a test, imports this
-
 
 def without_decay_of_biases(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     optimizer.exclude_from_weight_decay(var_names=["bias"])
@@ -66,10 +62,6 @@ def multi_optimizer() -> keras.optimizers.MultiOptimizer:
     """By a function, which no configuration can hold."""
     adam, sgd = keras.optimizers.Adam(0.01), keras.optimizers.SGD(0.1)
     return keras.optimizers.MultiOptimizer(lambda variable: adam if "dense" in variable.path else sgd)
-
-
-def distributed(optimizer: keras.optimizers.Optimizer, **options: object) -> keras.optimizers.Optimizer:
-    return optimizer if WORLD_SIZE == 1 else DistributedOptimizer(optimizer, communicator=COMMUNICATOR, **options)
 
 
 class Table(keras.layers.Layer):
@@ -96,26 +88,48 @@ def samples(count: int) -> tuple[np.ndarray, np.ndarray]:
     return generator.integers(0, 7, (count, 3)), generator.normal(size=(count, 1))
 
 
-def share(array: np.ndarray, batch: int) -> np.ndarray:
-    """This rank's part of every batch of `batch` samples."""
-    return np.concatenate([np.array_split(array[i : i + batch], WORLD_SIZE)[RANK] for i in range(0, len(array), batch)])
-
-
-def save(name: str, **arrays: object) -> None:
-    np.savez(OUT / f"{name}-{WORLD_SIZE}-{RANK}.npz", **{key: np.asarray(value) for key, value in arrays.items()})
-
-
 def weights(model: keras.Model) -> dict[str, np.ndarray]:
     return {f"weight {i}": variable.numpy() for i, variable in enumerate(model.weights)}
 
 
-def optimizers() -> None:
+@dataclass(frozen=True)
+class Job:
+    """Where this rank stands, and the folder that it writes to."""
+
+    communicator: Communicator
+    out: Path
+
+    @property
+    def rank(self) -> int:
+        return self.communicator.rank
+
+    @property
+    def world_size(self) -> int:
+        return self.communicator.world_size
+
+    def distributed(self, optimizer: keras.optimizers.Optimizer, **options: object) -> keras.optimizers.Optimizer:
+        """The optimizer of several ranks; alone, Keras's own."""
+        if self.world_size == 1:
+            return optimizer
+        return DistributedOptimizer(optimizer, communicator=self.communicator, **options)
+
+    def share(self, array: np.ndarray, batch: int) -> np.ndarray:
+        """This rank's part of every batch of `batch` samples."""
+        batches = [array[start : start + batch] for start in range(0, len(array), batch)]
+        return np.concatenate([np.array_split(part, self.world_size)[self.rank] for part in batches])
+
+    def save(self, name: str, **arrays: object) -> None:
+        path = self.out / f"{name}-{self.world_size}-{self.rank}.npz"
+        np.savez(path, **{key: np.asarray(value) for key, value in arrays.items()})
+
+
+def optimizers(job: Job) -> None:
     """Three steps of a custom loop with every optimizer, on other data on every rank."""
     x, y = samples(24)
-    x, y = share(x, 8), share(y, 8)
+    x, y = job.share(x, 8), job.share(y, 8)
     size = len(x) // 3
     for name, build in OPTIMIZERS.items():
-        model, optimizer = build_model(0), distributed(build())
+        model, optimizer = build_model(0), job.distributed(build())
         for step in range(3):
             part = slice(step * size, (step + 1) * size)
             with tf.GradientTape() as tape:
@@ -125,21 +139,21 @@ def optimizers() -> None:
                 loss = optimizer.scale_loss(loss)
             gradients = tape.gradient(loss, model.trainable_variables)
             assert isinstance(gradients[0], tf.IndexedSlices)
-            if WORLD_SIZE == 1:  # else Keras squares and clips each occurrence of a row, not their sum
+            if job.world_size == 1:  # else Keras squares and clips each occurrence of a row, not their sum
                 gradients[0] = tf.convert_to_tensor(gradients[0])
             optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         slots = {f"slot {i}": variable.numpy() for i, variable in enumerate(optimizer.variables)}
-        save(f"optimizer {name}", **weights(model), **slots)
+        job.save(f"optimizer {name}", **weights(model), **slots)
 
 
-def fit() -> None:
+def fit(job: Job) -> None:
     """`model.fit` with all callbacks: compiled, eager, with passes added up, compressed; weights differ at first."""
     x, y = samples(32)
     x_test, y_test = samples(10)
     validation = (
-        (share(x_test, 10), share(y_test, 10))
-        if WORLD_SIZE == 1
-        else ((x_test[:7], y_test[:7]) if RANK == 0 else (x_test[7:], y_test[7:]))
+        (job.share(x_test, 10), job.share(y_test, 10))
+        if job.world_size == 1
+        else ((x_test[:7], y_test[:7]) if job.rank == 0 else (x_test[7:], y_test[7:]))
     )
     for name, eager, batch, options in (
         ("compiled", False, 8, {}),
@@ -147,120 +161,120 @@ def fit() -> None:
         ("passes", False, 4, {"backward_passes_per_step": 2}),
         ("fp16", False, 8, {"compression": "fp16"}),
     ):
-        model = build_model(RANK, Table())
-        optimizer = distributed(keras.optimizers.Adam(0.02, global_clipnorm=0.5), **options)
+        model = build_model(job.rank, Table())
+        optimizer = job.distributed(keras.optimizers.Adam(0.02, global_clipnorm=0.5), **options)
         model.compile(optimizer, loss="mse", metrics=["mae"], run_eagerly=eager, jit_compile=False)
-        local = batch // WORLD_SIZE if WORLD_SIZE > 1 else 8
-        callbacks = [] if WORLD_SIZE == 1 else [BroadcastCallback(), MetricReductionCallback(), StopCallback()]
+        local = batch // job.world_size if job.world_size > 1 else 8
+        callbacks = [] if job.world_size == 1 else [BroadcastCallback(), MetricReductionCallback(), StopCallback()]
         if name == "compiled":
             callbacks.append(LearningRateWarmupCallback(0.02, base=0.01, warmup_epochs=1))
         history = model.fit(
-            share(x, batch if WORLD_SIZE > 1 else 8), share(y, batch if WORLD_SIZE > 1 else 8),
+            job.share(x, batch if job.world_size > 1 else 8), job.share(y, batch if job.world_size > 1 else 8),
             batch_size=local, shuffle=False, epochs=2, verbose=0,
             callbacks=callbacks, validation_data=validation,
         )  # fmt: skip
-        save(f"fit {name}", **weights(model), **history.history, steps=optimizer.iterations.numpy())
+        job.save(f"fit {name}", **weights(model), **history.history, steps=optimizer.iterations.numpy())
 
 
-def uneven() -> None:
+def uneven(job: Job) -> None:
     """A last batch of another size on each rank, traced again on one of them alone, in float32."""
     keras.config.set_dtype_policy("float32")
     x, y = samples(9)
-    count = 9 if RANK == 0 else 8
+    count = 9 if job.rank == 0 else 8
     model = build_model(0)
-    model.compile(distributed(keras.optimizers.SGD(0.1)), loss="mse", jit_compile=False)
-    model.fit(x[:count], y[:count], batch_size=4 if RANK == 0 else 3, shuffle=False, epochs=2, verbose=0)
-    model.train_on_batch(x[: RANK + 2], y[: RANK + 2])
-    save("uneven", **weights(model))
+    model.compile(job.distributed(keras.optimizers.SGD(0.1)), loss="mse", jit_compile=False)
+    model.fit(x[:count], y[:count], batch_size=4 if job.rank == 0 else 3, shuffle=False, epochs=2, verbose=0)
+    model.train_on_batch(x[: job.rank + 2], y[: job.rank + 2])
+    job.save("uneven", **weights(model))
     keras.config.set_dtype_policy("float64")
 
 
-def overflow() -> None:
+def overflow(job: Job) -> None:
     """An overflow on rank 1 alone: nobody waits, nobody steps, the scale is halved everywhere."""
     variable = keras.Variable([1.0, 2.0], dtype="float32")
     inner = keras.optimizers.SGD(1.0)
-    optimizer = distributed(keras.optimizers.LossScaleOptimizer(inner, initial_scale=8.0))
+    optimizer = job.distributed(keras.optimizers.LossScaleOptimizer(inner, initial_scale=8.0))
     step = tf.function(lambda gradient: optimizer.apply([gradient], [variable]))
     values, scales = [], []
     for bad in (False, True, False):
-        gradient = np.full(2, np.inf if bad and RANK == 1 else 4.0 * (RANK + 1), np.float32)
+        gradient = np.full(2, np.inf if bad and job.rank == 1 else 4.0 * (job.rank + 1), np.float32)
         step(tf.constant(gradient))
         values.append(variable.numpy())
         scales.append(optimizer.dynamic_scale.numpy())
-    save("overflow", values=values, scales=scales)
+    job.save("overflow", values=values, scales=scales)
 
 
-def refusals() -> None:
+def refusals(job: Job) -> None:
     """What must end with one clear error on every rank, at once."""
     messages = []
-    plain, other = build_model(0), keras.Sequential([keras.Input((3,)), keras.layers.Dense(RANK + 1)])
+    plain, other = build_model(0), keras.Sequential([keras.Input((3,)), keras.layers.Dense(job.rank + 1)])
     plain.compile(keras.optimizers.SGD(), loss="mse", jit_compile=False)
     other.compile(DistributedOptimizer(keras.optimizers.SGD()), loss="mse", jit_compile=False)
     xla = build_model(0)
-    xla.compile(DistributedOptimizer(keras.optimizers.SGD()), loss="mse", jit_compile=RANK == 1)
+    xla.compile(DistributedOptimizer(keras.optimizers.SGD()), loss="mse", jit_compile=job.rank == 1)
     for model in (plain, other, xla):
         try:
             model.fit(np.zeros((2, 3)), np.zeros((2, 1)), verbose=0, callbacks=[BroadcastCallback()])
         except ConfigurationError as error:
             messages.append(str(error))
-    save("refusals", messages=messages)
+    job.save("refusals", messages=messages)
 
 
-def stop() -> None:
+def stop(job: Job) -> None:
     """A signal to the last rank ends all after the same step; a run in two parts ends as one in one part."""
     x, y = samples(16)
-    x, y = share(x, 4), share(y, 4)
+    x, y = job.share(x, 4), job.share(y, 4)
 
     def train(path: Path, epochs: int, signal_at: int | None = None) -> tuple[keras.Model, str | None]:
-        model = build_model(RANK)
+        model = build_model(job.rank)
         model.compile(DistributedOptimizer(keras.optimizers.Adam(0.02)), loss="mse", jit_compile=False)
         checkpoint, stopping = CheckpointCallback(path), StopCallback()
         first = checkpoint.restore(model)
         ask = keras.callbacks.LambdaCallback(
             on_train_batch_begin=lambda batch, logs: (
                 os.kill(os.getpid(), signal.SIGUSR1)
-                if RANK == WORLD_SIZE - 1 and int(model.optimizer.iterations) == signal_at else None
+                if job.rank == job.world_size - 1 and int(model.optimizer.iterations) == signal_at else None
             )
         )  # fmt: skip
         callbacks = [BroadcastCallback(), ask, stopping, checkpoint]
         model.fit(
-            x, y, batch_size=4 // WORLD_SIZE, shuffle=False,
+            x, y, batch_size=4 // job.world_size, shuffle=False,
             initial_epoch=first, epochs=epochs, verbose=0, callbacks=callbacks,
         )  # fmt: skip
         return model, stopping.reason
 
-    model, reason = train(OUT / "parts.npz", epochs=3, signal_at=5)
-    save("stopped", reason=str(reason), steps=int(model.optimizer.iterations))
-    save("resumed", **weights(train(OUT / "parts.npz", epochs=3)[0]))
-    save("in one part", **weights(train(OUT / "whole.npz", epochs=3)[0]))
+    model, reason = train(job.out / "parts.npz", epochs=3, signal_at=5)
+    job.save("stopped", reason=str(reason), steps=int(model.optimizer.iterations))
+    job.save("resumed", **weights(train(job.out / "parts.npz", epochs=3)[0]))
+    job.save("in one part", **weights(train(job.out / "whole.npz", epochs=3)[0]))
 
 
-def gather() -> None:
+def gather(job: Job) -> None:
     """Objects of other types and sizes on every rank, some of them nothing."""
-    values = COMMUNICATOR.gather_objects({"rank": RANK} if RANK else None)
-    save("gather", is_right=values == [None, *({"rank": rank} for rank in range(1, WORLD_SIZE))])
+    values = job.communicator.gather_objects({"rank": job.rank} if job.rank else None)
+    job.save("gather", is_right=values == [None, *({"rank": rank} for rank in range(1, job.world_size))])
 
 
-def compression() -> None:
+def compression(job: Job) -> None:
     """Sums in half precision of numbers that half precision cannot hold."""
-    gradients = [tf.constant([1e6, -3e5, 1e2]) * (RANK + 1), tf.constant([3e-9, 1e-10]), tf.zeros(2), None]
+    gradients = [tf.constant([1e6, -3e5, 1e2]) * (job.rank + 1), tf.constant([3e-9, 1e-10]), tf.zeros(2), None]
     (large, small, zero, none), scalars = sum_over_ranks(
-        COMMUNICATOR, gradients, tf.constant([RANK + 0.1], tf.float64), compression="fp16"
+        job.communicator, gradients, tf.constant([job.rank + 0.1], tf.float64), compression="fp16"
     )
     lost, _ = sum_over_ranks(
-        COMMUNICATOR, [tf.constant([np.inf if RANK == 0 else 1.0])], tf.constant([1.0]), compression="fp16"
+        job.communicator, [tf.constant([np.inf if job.rank == 0 else 1.0])], tf.constant([1.0]), compression="fp16"
     )
-    save("compression", large=large, small=small, zero=zero, is_none=none is None, scalars=scalars, lost=lost[0])
+    job.save("compression", large=large, small=small, zero=zero, is_none=none is None, scalars=scalars, lost=lost[0])
 
 
-def normalisation() -> None:
+def normalisation(job: Job) -> None:
     """Two layers in a row on a share of 7 samples: forward, gradients, moving statistics; once with padding."""
-    for name, counts in (("shares", np.array_split(np.arange(7), WORLD_SIZE)), ("padding", [np.arange(7)])):
-        mine = counts[RANK] if len(counts) > RANK else np.arange(0)
+    for name, counts in (("shares", np.array_split(np.arange(7), job.world_size)), ("padding", [np.arange(7)])):
+        mine = counts[job.rank] if len(counts) > job.rank else np.arange(0)
         x, slope, parameters = normalisation_inputs()
         images = x[mine] if mine.size else np.full((1, *x.shape[1:]), 50.0)
         real = np.full(len(images), float(mine.size > 0))
-        layers = [SyncBatchNormalisation(momentum=0.7, communicator=COMMUNICATOR) for _ in range(2)]
+        layers = [SyncBatchNormalisation(momentum=0.7, communicator=job.communicator) for _ in range(2)]
 
         @tf.function
         def run(images: tf.Tensor, slope: tf.Tensor, real: tf.Tensor, layers: list = layers) -> tuple:
@@ -278,8 +292,8 @@ def normalisation() -> None:
         outputs, gradients = run(images, slope[mine] if mine.size else np.zeros_like(images), real)
         own = slice(None) if mine.size else slice(0, 0)
         statistics = {f"statistic {i}": w for i, w in enumerate(w for ly in layers for w in ly.non_trainable_variables)}
-        summed = {f"sum {i}": COMMUNICATOR.sum_array(g.numpy()) for i, g in enumerate(gradients[1:])}
-        save(
+        summed = {f"sum {i}": job.communicator.sum_array(g.numpy()) for i, g in enumerate(gradients[1:])}
+        job.save(
             f"normalisation {name}",
             outputs=outputs.numpy()[own], images=gradients[0].numpy()[own],
             **{key: value.numpy() for key, value in statistics.items()}, **summed,
@@ -292,10 +306,16 @@ def normalisation_inputs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return x, generator.normal(size=x.shape), generator.normal(1, 0.3, (2, 4))
 
 
-if __name__ == "__main__":
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+SCENARIOS = {
+    scenario.__name__: scenario
+    for scenario in (
+        optimizers, fit, uneven, overflow, refusals, stop, gather, compression, normalisation,
+    )
+}  # fmt: skip
+
+
+def main(communicator: Communicator, out: str, *scenarios: str) -> None:
     keras.config.set_dtype_policy("float64")
     keras.config.set_floatx("float64")
-    for scenario in sys.argv[2:]:
-        globals()[scenario]()
+    for scenario in scenarios:
+        SCENARIOS[scenario](Job(communicator, Path(out)))

@@ -1,9 +1,8 @@
 """Workers that differ do not train, and all that vote do the same at the same step: real horovodrun with 3 ranks."""
 
-import json
 import platform
 import shutil
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,18 @@ import segeval
 from dist_training.record.run_folder import RunFolder
 from imgmed import PreparedDataset
 from tests.distributed.jobs import BIN, horovodrun, run
+from tests.distributed.pool import WorkerPool
 
 pytestmark = pytest.mark.distributed
 
-WORKER = "tests.distributed.agree"
 PACKAGES = Path(segeval.__file__).parent.parent
 HOST = platform.node()
 
 
 @pytest.fixture(scope="module")
-def ranks(small_dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def ranks(
+    small_dataset: PreparedDataset, pool_of: Callable[[int], WorkerPool], tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, Any]]:
     """What each of three ranks was told."""
     out = tmp_path_factory.mktemp("agree")
     shutil.copytree(small_dataset.folder, out / "other")
@@ -35,9 +36,7 @@ def ranks(small_dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFacto
     for name in ("own", "own-1"):
         (out / name).mkdir()
         (out / name / "our_network.py").write_text(f"# {name}\n")
-    done = run(horovodrun(3, sys.executable, "-m", WORKER, str(small_dataset.folder), str(out)), out)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return [json.loads((out / f"rank-{rank}.json").read_text()) for rank in range(3)]
+    return pool_of(3).run("tests.distributed.agree", str(small_dataset.folder), str(out))
 
 
 def test_all_ranks_are_told_the_same(ranks: list[dict[str, Any]]) -> None:

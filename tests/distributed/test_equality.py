@@ -4,14 +4,17 @@ Every job has a global batch of 4 of 21 slices: on three workers shares of 2, 1 
 batch of a single slice, which leaves up to three workers with an empty share.
 """
 
+import contextlib
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from imgmed import PreparedDataset
+from tests.distributed.pool import WorkerPool
 
 pytestmark = pytest.mark.distributed
 
@@ -83,7 +86,7 @@ ON_TWO = tuple(name for name in ON_WORKERS if name not in ON_THREE or name == "b
 ALONE = (*JOBS, *(name for name in OTHERS if name not in ("compressed", "bit for bit")), "one slice to validate")
 LAUNCHES: dict[int, tuple[str, ...]] = {
     2: (*ON_TWO, "single precision", "compressed", "one slice to validate"),
-    3: (*ON_THREE, "bit for bit"),
+    3: ON_THREE,
     4: ("unet, sgd", "fcn with dropout, adam"),
 }
 """What is trained on so many workers, in one launch, as starting takes longest: every job on two or three, on four what
@@ -103,21 +106,24 @@ def largest_difference(one: dict[str, np.ndarray], other: dict[str, np.ndarray])
 
 
 Ranks = list[dict[str, np.ndarray]]
+DumpWeights = Callable[[WorkerPool, list[Job]], list[Ranks]]
 Train = Callable[[int, tuple[str, ...]], dict[str, Ranks]]
 
 
 @pytest.fixture(scope="module")
-def train(
-    small_dataset: PreparedDataset, one_to_validate: PreparedDataset, dump_weights: Callable[..., list[Ranks]]
-) -> Train:
+def jobs(small_dataset: PreparedDataset, one_to_validate: PreparedDataset) -> dict[str, Job]:
+    """All jobs by name, each with the dataset that it trains on."""
+    found = {name: {**job, "dataset": str(small_dataset.folder)} for name, job in {**JOBS, **OTHERS}.items()}
+    return found | {"one slice to validate": {**found["unet, adam"], "dataset": str(one_to_validate.folder)}}
+
+
+@pytest.fixture(scope="module")
+def train(jobs: dict[str, Job], pool_of: Callable[[int], WorkerPool], dump_weights: DumpWeights) -> Train:
     """Train jobs by name and give what each rank ended with; those that tests share are trained once."""
-    jobs = {**JOBS, **OTHERS}
-    jobs["one slice to validate"] = {**JOBS["unet, adam"], "dataset": str(one_to_validate.folder)}
 
     @cache
     def by_name(workers: int, names: tuple[str, ...]) -> dict[str, Ranks]:
-        ended = dump_weights(small_dataset, [jobs[name] for name in names], workers)
-        return dict(zip(names, ended, strict=True))
+        return dict(zip(names, dump_weights(pool_of(workers), [jobs[name] for name in names]), strict=True))
 
     return by_name
 
@@ -182,19 +188,28 @@ def test_in_single_precision_sgd_agrees_to_1e_5_and_compression_stays_near(
     assert 0 < away < 1e-2
 
 
-def test_two_runs_on_three_workers_agree_bit_for_bit(train: Train) -> None:
-    """The order of additions is fixed, whatever the timing: in single precision any other order would show."""
-    once, again = train(3, LAUNCHES[3])["bit for bit"], train(3, ("bit for bit",))["bit for bit"]
-    assert once[0].keys() == again[0].keys()
-    assert_equal_ranks([once[0], again[0]])
+def test_the_fiftieth_job_of_a_pool_is_that_of_fresh_processes_bit_for_bit(
+    jobs: dict[str, Job], pool_of: Callable[[int], WorkerPool], dump_weights: DumpWeights, tmp_path: Path
+) -> None:
+    """Nothing is left of the jobs before; and the order of additions is fixed, whatever the timing: in single precision
+    any other order would show."""
+    pool, job = pool_of(3), [jobs["bit for bit"]]
+    while pool.jobs < 49:
+        pool.run("tests.distributed.small_job", pool.jobs)
+    (used,) = dump_weights(pool, job)
+    with contextlib.closing(WorkerPool(3, tmp_path)) as fresh:
+        (new,) = dump_weights(fresh, job)
+    assert used[0].keys() == new[0].keys()
+    assert_equal_ranks([*new, *used])
 
 
 @pytest.mark.long
 def test_four_workers_on_seven_slices_neither_hang_nor_skip(
-    seven_slices: PreparedDataset, dump_weights: Callable[..., list[Ranks]]
+    seven_slices: PreparedDataset, pool_of: Callable[[int], WorkerPool], dump_weights: DumpWeights
 ) -> None:
     """Batches of 4 x 1: four slices, then three with one empty share; every slice counts once."""
-    ((one,),), (four,) = (dump_weights(seven_slices, [JOBS["unet, adam"]], workers) for workers in (1, 4))
+    job = {**JOBS["unet, adam"], "dataset": str(seven_slices.folder)}
+    ((one,),), (four,) = (dump_weights(pool_of(workers), [job]) for workers in (1, 4))
     assert_equal_ranks(four)
     assert len(four[0]["losses"]) == 2 * 2
     assert largest_difference(one, four[0]) < 1e-9

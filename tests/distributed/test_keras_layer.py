@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -11,13 +12,18 @@ import tensorflow as tf
 
 from tests.distributed.jobs import horovodrun, run
 from tests.distributed.keras_jobs import OPTIMIZERS, normalisation_inputs
+from tests.distributed.pool import WorkerPool
 
 pytestmark = pytest.mark.distributed
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "distributed_keras.py"
-PROGRAM = "tests.distributed.keras_jobs"
 COMPARED = ("optimizers", "fit")
 ONLY_SEVERAL = ("uneven", "overflow", "refusals", "stop", "gather", "compression", "normalisation")
+SCENARIOS_ON = {
+    1: (*COMPARED, "normalisation"),
+    2: (*COMPARED, *ONLY_SEVERAL),
+    3: ("normalisation", "gather"),
+}
 Arrays = dict[str, np.ndarray]
 
 
@@ -26,11 +32,6 @@ class Results:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-
-    def run(self, workers: int, *scenarios: str) -> None:
-        command = [sys.executable, "-m", PROGRAM, str(self.folder), *scenarios]
-        done = run(command if workers == 1 else horovodrun(workers, *command), self.folder, timeout=600)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
     def ranks(self, name: str, workers: int) -> list[Arrays]:
         return [dict(np.load(self.folder / f"{name}-{workers}-{rank}.npz")) for rank in range(workers)]
@@ -46,13 +47,12 @@ class Results:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """One job of two ranks for all scenarios, and one process for what they must equal."""
-    made = Results(tmp_path_factory.mktemp("keras"))
-    made.run(1, *COMPARED, "normalisation")
-    made.run(2, *COMPARED, *ONLY_SEVERAL)
-    made.run(3, "normalisation", "gather")
-    return made
+def results(pool_of: Callable[[int], WorkerPool], tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Two ranks for all scenarios, and one process for what they must equal."""
+    folder = tmp_path_factory.mktemp("keras")
+    for workers, scenarios in SCENARIOS_ON.items():
+        pool_of(workers).run("tests.distributed.keras_jobs", str(folder), *scenarios)
+    return Results(folder)
 
 
 def assert_close(found: Arrays, expected: Arrays, tolerance: float) -> None:

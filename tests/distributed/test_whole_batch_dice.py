@@ -1,32 +1,32 @@
 """A loss that divides sums over the batch is the same on any number of workers, forward and backward."""
 
-import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from tests.distributed.jobs import horovodrun, run
+from tests.distributed.pool import WorkerPool
 from tests.distributed.whole_batch_worker import LOSSES, start_weights, step_data
 
 pytestmark = pytest.mark.distributed
 
-WORKER = "tests.distributed.whole_batch_worker"
+Parts = dict[str, np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, np.ndarray]]]:
+def parts(
+    pool_of: Callable[[int], WorkerPool], tmp_path_factory: pytest.TempPathFactory
+) -> dict[int, list[dict[str, np.ndarray]]]:
     """For 1 and 3 workers, the parts of each rank."""
     found = {}
     for workers in (1, 3):
         out = tmp_path_factory.mktemp(f"workers-{workers}")
-        command = [sys.executable, "-m", WORKER, str(out)]
-        done = run(command if workers == 1 else horovodrun(workers, *command), out)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        pool_of(workers).run("tests.distributed.whole_batch_worker", str(out))
         found[workers] = [dict(np.load(out / f"rank-{rank}.npz")) for rank in range(workers)]
     return found
 
 
-def summed(ranks: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def summed(ranks: list[Parts]) -> Parts:
     return {name: sum(rank[name] for rank in ranks) for name in ranks[0]}
 
 

@@ -1,14 +1,12 @@
 """One rank of a test: its parts of losses, and of their gradients by the weights of a tiny network, in float64."""
 
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dist_training.inputs.feed import rank_share
-from dist_training.ranks.communicator import build_communicator
+from dist_training.ranks.communicator import Communicator
 
 SHAPE, CLASSES = (6, 8, 2), 4
 REGIONS = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], bool)
@@ -37,7 +35,7 @@ def share(samples: int, rank: int, world_size: int) -> tuple[np.ndarray, np.ndar
     return np.zeros((1, *SHAPE)), np.full((1, *SHAPE[:2]), -1, np.int32), np.zeros(1)
 
 
-def parts(name: str, communicator: Any) -> dict[str, np.ndarray]:
+def parts(name: str, communicator: Communicator) -> dict[str, np.ndarray]:
     """Give this rank's loss and gradients of a step of five samples and of one of two."""
     import tensorflow as tf
 
@@ -64,14 +62,6 @@ def parts(name: str, communicator: Any) -> dict[str, np.ndarray]:
     return found
 
 
-def main() -> None:
-    from dist_training.ranks.devices import configure_devices
-
-    communicator = build_communicator(int(os.environ.get("HOROVOD_SIZE", "1")))
-    configure_devices(communicator, threads=1)
+def main(communicator: Communicator, out: str) -> None:
     found = [parts(name, communicator) for name in LOSSES]
-    np.savez(Path(sys.argv[1]) / f"rank-{communicator.rank}.npz", **found[0], **found[1])
-
-
-if __name__ == "__main__":
-    main()
+    np.savez(Path(out) / f"rank-{communicator.rank}.npz", **found[0], **found[1])
