@@ -19,6 +19,7 @@ from imgmed.dataset import Case, map_arrays, write_arrays, write_description
 from imgmed.errors import AugmentationError
 from imgmed.splits import Splits
 from r2d2_base.errors import NoSpaceError
+from r2d2_base.progress import Watcher
 
 VARIED = AugmentationSettings(
     rotation_degrees=45, zoom=(0.8, 1.2), translation_px=4, elastic_alpha_px=1, contrast=(0.8, 1.2), noise_std=0.1
@@ -196,7 +197,7 @@ def test_progress_is_told(dataset: PreparedDataset) -> None:
         target_slices=at_hand(dataset) + 7,
         settings=VARIED,
         seed=0,
-        progress=lambda *said: told.append(said),
+        watcher=Watcher(lambda *said: told.append(said)),
     )
     assert told == [("augmenting", done, len(told) - 1) for done in range(len(told))]
     assert len(told) > 1
