@@ -34,6 +34,11 @@ class PreparationSettings(BaseModel):
         default=None,
         description="Regular expression on the description of DICOM series, where a patient has several; null: any.",
     )
+    spatial_units: Literal["header", "mm", "um", "m"] = Field(
+        default="header",
+        description="What sizes in NIfTI, NRRD and MetaImage headers count in: header, as each file says; or mm, um"
+        " (micrometres), m (metres), whatever the files say.",
+    )
     channels: tuple[str | int, ...] | None = Field(
         default=None, description="Channels to keep, in order, by name or by number from 0; null: all."
     )

@@ -24,6 +24,7 @@ from imgmed.formats import dicom_frames, dicom_voxels
 from imgmed.formats.dicom_geometry import Slice, normal_of, sorted_slices, stack_affine
 from imgmed.formats.header import MAX_VALUES, VolumeHeader, check_size, damaged, stored_bytes
 from imgmed.formats.quiet import quiet
+from imgmed.formats.units import SpatialUnits
 from imgmed.volume import Volume
 
 if TYPE_CHECKING:
@@ -148,13 +149,15 @@ def find_series(source: Path | str | Sequence[Path]) -> tuple[DicomSeries, ...]:
 
 
 @quiet("pydicom")
-def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
+def read(
+    files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: SpatialUnits = "header"
+) -> Volume:
     """Return a series (one file a slice), or one multi-frame file, as (columns, rows, slices), in RAS millimetres.
 
     Slices are put in order by their positions. Rescale slope and intercept of each slice are applied (CT: HU);
     the number type is int16 where that holds every possible value, else a larger one or float32. Colour gives
     channels. One picture without a place in the patient (a chest X-ray) is (rows, columns, 1), placed like any
-    picture but for its spacing.
+    picture but for its spacing. DICOM is in millimetres always: `spatial_units` changes nothing.
 
     Raises:
         UnreadableFileError: a file is truncated, damaged or no DICOM.
@@ -172,7 +175,7 @@ def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
 
 
 @quiet("pydicom")
-def read_header(files: tuple[Path, ...]) -> VolumeHeader:
+def read_header(files: tuple[Path, ...], spatial_units: SpatialUnits = "header") -> VolumeHeader:
     """Return shape, number type, affine and facts of a series or multi-frame file from its headers."""
     if _is_multi_frame(files):
         return dicom_frames.read_header(files[0])

@@ -14,7 +14,8 @@ from imgmed.errors import PairMismatchError
 from imgmed.formats import dicom, dicom_segments, files_of, pictures, read_volume, rtstruct
 from imgmed.formats.header import MAX_VALUES
 from imgmed.formats.quiet import quiet
-from imgmed.geometry import is_same_affine, place_on_grid
+from imgmed.formats.units import SpatialUnits
+from imgmed.geometry import place_on_grid
 from imgmed.labels import to_label_map
 from imgmed.volume import Volume
 
@@ -41,7 +42,12 @@ class Segments:
 
 
 @quiet("pydicom")
-def read_label(source: Path | str | VolumeSource, image: Volume, max_values: int = MAX_VALUES) -> LabelMap | Segments:
+def read_label(
+    source: Path | str | VolumeSource,
+    image: Volume,
+    max_values: int = MAX_VALUES,
+    spatial_units: SpatialUnits = "header",
+) -> LabelMap | Segments:
     """Read the labels of a scan, put on its voxel grid without interpolation.
 
     A label map may have its axes in another order or direction than the scan, but must cover the same voxels.
@@ -52,6 +58,7 @@ def read_label(source: Path | str | VolumeSource, image: Volume, max_values: int
             not its colours), a DICOM SEG (fractional ones: from 0.5 on) or a DICOM RTSTRUCT.
         image: the scan, as `read_volume` gave it.
         max_values: as for `read_volume`.
+        spatial_units: as for `read_volume`.
 
     Returns:
         Integers for label maps, named masks for SEG and RTSTRUCT.
@@ -73,7 +80,7 @@ def read_label(source: Path | str | VolumeSource, image: Volume, max_values: int
     if entry is None and files[0].name.lower().endswith(pictures.SUFFIXES):
         label = pictures.read_indices(files, max_values)
     else:
-        label = read_volume(source, max_values)
+        label = read_volume(source, max_values, spatial_units)
     return LabelMap(_on_grid_of(image, label), label.origin)
 
 
@@ -87,14 +94,13 @@ def _dicom_kind(files: tuple[Path, ...]) -> str | None:
 
 def _on_grid_of(image: Volume, label: Volume) -> np.ndarray:
     array = to_label_map(label.array, label.origin)
-    if label.shape == image.shape and is_same_affine(image.affine, label.affine):
-        return array
     try:
         return place_on_grid(array, label.affine, image.shape, image.affine, fill=None)
     except PairMismatchError as error:
+        has_no_place = (label.affine == np.eye(4)).all()  # what is written without the affine of its scan
+        advice = "write it with the affine of its scan" if has_no_place else "resample the label map onto the image"
         raise PairMismatchError(
-            f"{image.origin}: image and its label {label.origin} must lie on the same voxel grid: {error}; resample"
-            " the label map onto the image, or copy the image's header if only the header is wrong"
+            f"{image.origin}: image and its label {label.origin} must lie on the same voxel grid: {error}; {advice}"
         ) from error
 
 

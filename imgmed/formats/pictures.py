@@ -12,6 +12,7 @@ import numpy as np
 from imgmed.errors import InvalidVolumeError, UnreadableFileError, UnsupportedFormatError
 from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, PICTURE_AFFINE, VolumeHeader, check_size, damaged
 from imgmed.formats.quiet import quiet
+from imgmed.formats.units import SpatialUnits
 from imgmed.volume import Volume
 
 if TYPE_CHECKING:
@@ -34,13 +35,16 @@ WITH_ALPHA = ("LA", "RGBA")
 FAILURES = (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError)
 
 
-def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
+def read(
+    files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: SpatialUnits = "header"
+) -> Volume:
     """Return pictures as one volume, (rows, columns, pages) or (rows, columns, pages, channels).
 
     A sequence of pictures, and the pages of a TIFF, are the third axis. 8 and 16 bits, 32-bit integers and
     floats are kept as they are; black-and-white becomes 0 and 1; a palette is expanded to its colours; an alpha
     channel is dropped where it is the same everywhere, otherwise kept as the last channel. Turning marks of
-    cameras (EXIF) are not followed, so that a picture meets its label map as stored.
+    cameras (EXIF) are not followed, so that a picture meets its label map as stored. No size is taken
+    from a picture: `spatial_units` changes nothing.
 
     Returns:
         Affine: PICTURE_AFFINE. Pictures say nothing about patients; one pixel counts as 1 mm.
@@ -72,7 +76,7 @@ def read_indices(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volum
     return Volume(array, PICTURE_AFFINE, files[0])
 
 
-def read_header(files: tuple[Path, ...]) -> VolumeHeader:
+def read_header(files: tuple[Path, ...], spatial_units: SpatialUnits = "header") -> VolumeHeader:
     """Return shape and number type without decoding pixels; a constant alpha channel still counts as a channel."""
     (rows, columns, pages), mode, dtype, channels = _header(files, False)
     kind = FORMATS[files[0].suffix.lower()]

@@ -66,6 +66,7 @@ def take_in(
         declared_channels=study.channels,
         channel_indices=_channel_indices(study.channels, settings.channels),
         remap_labels=settings.remap_labels,
+        spatial_units=settings.spatial_units,
         labels=settings.labels or (None if settings.remap_labels else study.labels),
     )
     # What a pattern finds in a case's name is no secret: the name stays.
