@@ -194,13 +194,13 @@ def _lattice_change(
     is_turn = (turn.sum(axis=0) == 1).all() and (turn.sum(axis=1) == 1).all()
     off = np.abs((change - whole)[:3] @ np.vstack([corners, np.ones(corners.shape[1])])).max()
     if not is_turn or off > LATTICE_TOLERANCE:
-        raise PairMismatchError(_difference(change, affine, target_affine))
+        raise PairMismatchError(_difference(change, affine, target_affine, off))
     axes = [int(axis) for axis in turn.argmax(axis=1)]
     signs = [int(whole[target, axis]) for target, axis in enumerate(axes)]
     return axes, signs, [int(offset) for offset in whole[:3, 3]]
 
 
-def _difference(change: np.ndarray, affine: np.ndarray, target_affine: np.ndarray) -> str:
+def _difference(change: np.ndarray, affine: np.ndarray, target_affine: np.ndarray, off: float) -> str:
     """How two lattices differ, in words: spacing, direction or a part of a voxel."""
     order = np.abs(change[:3, :3]).argmax(axis=1)
     spacing = np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)[order]
@@ -211,7 +211,8 @@ def _difference(change: np.ndarray, affine: np.ndarray, target_affine: np.ndarra
     units = [matrix / np.linalg.norm(matrix, axis=0) for matrix in directions]
     angles = np.degrees(np.arccos(np.clip(np.abs((units[0][:, order] * units[1]).sum(axis=0)), 0, 1)))
     if angles.max() > 0.01:
-        return f"axes turned by {angles.max():.3g} degrees"
+        far = f", which puts a corner {off:.2g} voxels off (at most {LATTICE_TOLERANCE:g} is rounding)"
+        return f"axes turned by {angles.max():.3g} degrees{far if off < 1 else ''}"
     shift = change[:3, 3] - np.rint(change[:3, 3])
     return f"voxel centres shifted by {_listed(shift)} voxels (whole voxels left aside)"
 

@@ -202,14 +202,6 @@ def _has_splits(dataset: PreparedDataset, path: Path | None) -> bool:
     return all(given[part] == sorted(getattr(kept, part)) for part in PARTS) and given["folds"] in ([], folds)
 
 
-def _source_digest(source: Path) -> str:
-    content = [str(source)]
-    if is_archive(source):
-        status = source.stat()
-        content += [str(status.st_size), str(status.st_mtime_ns)]
-    return hashlib.sha256("\n".join(content).encode()).hexdigest()
-
-
 def _start(folder: Path, previous: PreparedDataset | None) -> None:
     """Take over what the earlier dataset holds; which of it still fits is found out case by case."""
     for path in folder.iterdir():

@@ -6,18 +6,15 @@ from hypothesis import strategies as st
 from imgmed.errors import LabelError
 from imgmed.labels import (
     check_declared,
-    class_indices,
     class_values,
     compose,
     count_labels,
     labels_from_values,
     number_segments,
     parse_labels,
-    parse_labels_and_regions,
     parse_regions,
     remap_labels,
     to_label_map,
-    values_of_classes,
 )
 
 
@@ -102,30 +99,6 @@ def test_declarations_that_make_no_sense_are_refused(wrong):
 def test_counts_equal_a_plain_count(values):
     array = np.array(values, np.uint16)
     assert count_labels(array) == {value: values.count(value) for value in sorted(set(values))}
-
-
-@given(st.sets(st.integers(1, 65535), max_size=8), st.data())
-def test_class_numbers_come_back_to_values(foreground, data):
-    values = class_values(labels_from_values(list(foreground)))
-    drawn = data.draw(st.lists(st.sampled_from(values), min_size=1, max_size=20))
-    classes = class_indices(np.array(drawn, np.uint16), values)
-    assert classes.dtype == np.int32
-    assert classes.tolist() == [values.index(value) for value in drawn]
-    assert values_of_classes(classes, values).tolist() == drawn
-
-
-@pytest.mark.parametrize("stray", [3, 9])
-def test_values_outside_the_classes_are_refused(stray):
-    with pytest.raises(LabelError, match=f"among 0, 2, 5; found {stray}"):
-        class_indices(np.array([0, stray], np.uint8), (0, 2, 5))
-
-
-def test_nnunets_form_of_labels_and_regions():
-    declared = {"background": 0, "whole_tumour": [1, 2, 3], "tumour_core": [2, 3], "enhancing": 3}
-    labels, regions = parse_labels_and_regions(declared, "dataset.json")
-    assert labels == {"background": 0, "label_1": 1, "label_2": 2, "enhancing": 3}
-    assert regions == {"whole_tumour": (1, 2, 3), "tumour_core": (2, 3)}
-    assert parse_labels_and_regions({"0": "background", "1": "liver"}, "a") == ({"background": 0, "liver": 1}, {})
 
 
 @pytest.mark.parametrize(
