@@ -11,11 +11,13 @@ from imgmed.errors import LabelError
 
 __all__ = [
     "BACKGROUND",
+    "above_threshold",
     "check_declared",
     "class_values",
     "combine",
     "compose",
     "count_labels",
+    "keep_labels",
     "label_dtype",
     "labels_from_values",
     "number_segments",
@@ -47,16 +49,26 @@ def to_label_map(array: np.ndarray, origin: str) -> np.ndarray:
     >>> to_label_map(np.array([[[0.0, 2.00001]]]), "a.nii").tolist()
     [[[0, 2]]]
     """
-    if array.ndim == 4 and array.shape[3] == 1:
-        array = array[..., 0]
-    if array.ndim != 3:
-        raise LabelError(f"{origin}: a label map has 3 axes; received shape {array.shape}")
+    array = _one_a_voxel(array, origin)
     if array.dtype.kind == "f":
         array = _rounded(array, origin)
     low, high = array.min(), array.max()
     if low < 0 or high > LARGEST_LABEL:
         raise LabelError(f"{origin}: labels must lie within 0 to {LARGEST_LABEL}; found {low:g} to {high:g}")
     return array.astype(label_dtype([int(high)]), copy=False)
+
+
+def _one_a_voxel(array: np.ndarray, origin: str) -> np.ndarray:
+    """The array with three axes."""
+    if array.ndim == 4 and array.shape[3] == 1:
+        return array[..., 0]
+    if array.ndim == 4:
+        raise LabelError(
+            f"{origin}: a label map has one number a voxel; received {array.shape[3]} (colours, or a mask a channel?)"
+        )
+    if array.ndim != 3:
+        raise LabelError(f"{origin}: a label map has 3 axes; received shape {array.shape}")
+    return array
 
 
 def whole_tolerance(largest: float) -> float:
@@ -77,17 +89,22 @@ def whole_tolerance(largest: float) -> float:
 
 
 def _rounded(array: np.ndarray, origin: str) -> np.ndarray:
-    bad = array.size - int(np.isfinite(array).sum())
-    if bad:
-        raise LabelError(f"{origin}: {bad} NaN or infinite voxels in a label map; every voxel needs a whole number")
+    _check_finite(array, origin)
     whole = np.rint(array)
     off = np.abs(array - whole) > whole_tolerance(float(whole.max()))
     if off.any():
         raise LabelError(
             f"{origin}: labels must be whole numbers; {int(off.sum())} voxels are not, such as"
-            f" {_listed(np.unique(array[off]).tolist())}; was this label map resampled with interpolation?"
+            f" {_listed(np.unique(array[off]).tolist())}; resample it without interpolation,"
+            " or give masks with soft edges preparation.mask_threshold=0.5"
         )
     return whole
+
+
+def _check_finite(array: np.ndarray, origin: str) -> None:
+    bad = array.size - int(np.isfinite(array).sum())
+    if bad:
+        raise LabelError(f"{origin}: {bad} NaN or infinite voxels in a label map; every voxel needs a whole number")
 
 
 def label_dtype(values: Sequence[int]) -> np.dtype:
@@ -117,9 +134,12 @@ def check_declared(found: Sequence[int], labels: Mapping[str, int], origin: str)
     unknown = sorted(set(found) - set(labels.values()))
     if unknown:
         declared = ", ".join(f"{value} {name}" for name, value in sorted(labels.items(), key=lambda item: item[1]))
+        keep = "keep the declared ones alone (preparation.keep_labels),"
+        if len(unknown) > MOST_LISTED:
+            keep = "give a mask with soft edges a preparation.mask_threshold,"
         raise LabelError(
             f"{origin}: label values {_listed(unknown)} are not declared; found {_listed(sorted(found))},"
-            f" declared {declared}; declare them or correct the label map"
+            f" declared {declared}; declare them, {keep} or correct the label map"
         )
 
 
@@ -229,9 +249,47 @@ def remap_labels(
         )
     kept = {value: value for value in unlisted} if others == "keep" else {}
     new = {0: 0} | kept | {value: mapping[value] for value in found if value in mapping}
-    table = np.zeros(max(new) + 1, label_dtype(list(new.values())))
+    table = np.zeros(max([*new, *found]) + 1, label_dtype(list(new.values())))
     table[list(new)] = list(new.values())
     return table[array]
+
+
+def keep_labels(label_map: np.ndarray, values: Iterable[int]) -> np.ndarray:
+    """Return a label map with some labels alone; all others become background.
+
+    Args:
+        label_map: unsigned integers, any shape; not changed.
+        values: labels to keep; those that do not occur are passed over.
+
+    Returns:
+        uint8 or uint16, the same shape.
+
+    >>> keep_labels(np.array([0, 1, 2, 300], np.uint16), [1, 300]).tolist()
+    [0, 1, 0, 300]
+    """
+    return remap_labels(label_map, {value: value for value in values}, others="background")
+
+
+def above_threshold(array: np.ndarray, threshold: float, origin: str) -> np.ndarray:
+    """Return a mask as a label map: 1 from the threshold on, else 0.
+
+    Args:
+        array: (i, j, k) or (i, j, k, 1), real numbers: a mask with soft edges, or probabilities.
+        threshold: lowest value that belongs to the structure.
+        origin: the file, for messages.
+
+    Returns:
+        uint8 (i, j, k).
+
+    Raises:
+        LabelError: NaN, infinite voxels, or several numbers a voxel.
+
+    >>> above_threshold(np.array([[[0, 90, 128, 255]]]), 128, "mask.png").tolist()
+    [[[0, 0, 1, 1]]]
+    """
+    array = _one_a_voxel(array, origin)
+    _check_finite(array, origin)
+    return (array >= threshold).astype(np.uint8)
 
 
 def number_segments(

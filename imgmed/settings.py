@@ -51,6 +51,16 @@ class PreparationSettings(BaseModel):
         description="{value in the files: wanted value}, to merge or renumber labels, others stay; foreground: every"
         " value above 0 becomes 1 (instance numbers, masks of 255); null: as they are.",
     )
+    keep_labels: tuple[str | int, ...] | None = Field(
+        default=None,
+        description="Labels to keep, by name or number, after remap_labels; all others become background. null: all.",
+    )
+    mask_threshold: float | None = Field(
+        default=None,
+        allow_inf_nan=False,
+        description="For masks with soft edges (128 of 0 to 255) and probabilities (0.5): values from this on are"
+        " label 1, all others background; null: values are labels.",
+    )
     regions: dict[str, tuple[int, ...]] | None = Field(
         default=None, description="{name: label values that make it up}, such as liver: [1, 2]; null: from the source."
     )
@@ -148,6 +158,21 @@ class PreparationSettings(BaseModel):
         if isinstance(mapping, dict) and not all(0 <= value <= 65535 for pair in mapping.items() for value in pair):
             raise ValueError(f"remap_labels takes and gives values from 0 to 65535; received {mapping}")
         return mapping
+
+    @field_validator("keep_labels")
+    @classmethod
+    def _check_kept(cls, kept: tuple[str | int, ...] | None) -> tuple[str | int, ...] | None:
+        if kept is not None and (not kept or any(isinstance(label, int) and not 0 < label <= 65535 for label in kept)):
+            raise ValueError(
+                f"keep_labels takes names, or numbers from 1 to 65535, at least one; received {list(kept)}"
+            )
+        return kept
+
+    @model_validator(mode="after")
+    def _check_threshold(self) -> Self:
+        if self.mask_threshold is not None and (self.remap_labels is not None or self.keep_labels is not None):
+            raise ValueError("mask_threshold makes one label of a mask; leave out remap_labels and keep_labels")
+        return self
 
     @field_validator("spacing_mm")
     @classmethod

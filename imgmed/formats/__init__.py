@@ -1,7 +1,8 @@
 """Volume formats, found by the suffix of a file's name.
 
 A format is a module with `SUFFIXES`, `read(files, max_values, spatial_units) -> Volume` and
-`read_header(files, spatial_units) -> VolumeHeader`, and with `write(path, volume, like)` where it can be written; to add one, write the module and name it in `FORMATS`.
+`read_header(files, spatial_units) -> VolumeHeader`, and with `write(path, volume, like)` where it can be written;
+to add one, write the module and name it in `FORMATS`.
 """
 
 from __future__ import annotations

@@ -149,9 +149,7 @@ def find_series(source: Path | str | Sequence[Path]) -> tuple[DicomSeries, ...]:
 
 
 @quiet("pydicom")
-def read(
-    files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: SpatialUnits = "header"
-) -> Volume:
+def read(files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: SpatialUnits = "header") -> Volume:
     """Return a series (one file a slice), or one multi-frame file, as (columns, rows, slices), in RAS millimetres.
 
     Slices are put in order by their positions. Rescale slope and intercept of each slice are applied (CT: HU);

@@ -44,9 +44,7 @@ _lock = threading.Lock()
 T = TypeVar("T")
 
 
-def read(
-    files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: SpatialUnits = "header"
-) -> Volume:
+def read(files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: SpatialUnits = "header") -> Volume:
     """Return the volume in a MetaImage or NRRD file.
 
     Places are in millimetres whatever unit the header is in.

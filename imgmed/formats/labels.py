@@ -16,7 +16,7 @@ from imgmed.formats.header import MAX_VALUES
 from imgmed.formats.quiet import quiet
 from imgmed.formats.units import SpatialUnits
 from imgmed.geometry import place_on_grid
-from imgmed.labels import to_label_map
+from imgmed.labels import above_threshold, to_label_map
 from imgmed.volume import Volume
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def read_label(
     image: Volume,
     max_values: int = MAX_VALUES,
     spatial_units: SpatialUnits = "header",
+    mask_threshold: float | None = None,
 ) -> LabelMap | Segments:
     """Read the labels of a scan, put on its voxel grid without interpolation.
 
@@ -59,6 +60,7 @@ def read_label(
         image: the scan, as `read_volume` gave it.
         max_values: as for `read_volume`.
         spatial_units: as for `read_volume`.
+        mask_threshold: for masks with soft edges and probabilities: values from this on are label 1, others 0.
 
     Returns:
         Integers for label maps, named masks for SEG and RTSTRUCT.
@@ -81,7 +83,7 @@ def read_label(
         label = pictures.read_indices(files, max_values)
     else:
         label = read_volume(source, max_values, spatial_units)
-    return LabelMap(_on_grid_of(image, label), label.origin)
+    return LabelMap(_on_grid_of(image, label, mask_threshold), label.origin)
 
 
 def _dicom_kind(files: tuple[Path, ...]) -> str | None:
@@ -92,8 +94,11 @@ def _dicom_kind(files: tuple[Path, ...]) -> str | None:
     return series[0].kind if series else None
 
 
-def _on_grid_of(image: Volume, label: Volume) -> np.ndarray:
-    array = to_label_map(label.array, label.origin)
+def _on_grid_of(image: Volume, label: Volume, mask_threshold: float | None) -> np.ndarray:
+    if mask_threshold is None:
+        array = to_label_map(label.array, label.origin)
+    else:
+        array = above_threshold(label.array, mask_threshold, label.origin)
     try:
         return place_on_grid(array, label.affine, image.shape, image.affine, fill=None)
     except PairMismatchError as error:

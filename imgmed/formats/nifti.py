@@ -39,14 +39,12 @@ DAMAGED: tuple[Any, ...] = (EOFError, zlib.error, isal_zlib.error, gzip.BadGzipF
 NOT_NIFTI = (ImageFileError, HeaderDataError, WrapStructError, ValueError)
 
 
-def read(
-    files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: SpatialUnits = "header"
-) -> Volume:
+def read(files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: SpatialUnits = "header") -> Volume:
     """Return the volume in a .nii or .nii.gz file, checksum of the compression included.
 
-    Places are in millimetres whatever unit the header is in. Scale factors are applied; the number type is the stored one where there are none. A fourth axis is taken
-    as channels; (i, j, k, 1, c) loses its empty time axis; two axes become one slice. No more is decompressed
-    than the header says.
+    Places are in millimetres whatever unit the header is in. Scale factors are applied; the number type is the stored
+    one where there are none. A fourth axis is taken as channels; (i, j, k, 1, c) loses its empty time axis; two axes
+    become one slice. No more is decompressed than the header says.
 
     Raises:
         UnreadableFileError: truncated, damaged or no NIfTI file.

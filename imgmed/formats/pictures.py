@@ -35,9 +35,7 @@ WITH_ALPHA = ("LA", "RGBA")
 FAILURES = (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError)
 
 
-def read(
-    files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: SpatialUnits = "header"
-) -> Volume:
+def read(files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: SpatialUnits = "header") -> Volume:
     """Return pictures as one volume, (rows, columns, pages) or (rows, columns, pages, channels).
 
     A sequence of pictures, and the pages of a TIFF, are the third axis. 8 and 16 bits, 32-bit integers and

@@ -240,11 +240,7 @@ def _prepare(work: _Work) -> None:
     settings, intake = work.settings, work.intake
     surveyed, skipped = _survey(work)
     surveyed, joined = _with_patients(surveyed, settings)
-    labelling = labelling_of(
-        [case.record for case in surveyed],
-        intake.rules.labels,
-        intake.study.regions if settings.regions is None else settings.regions,
-    )
+    labelling = labelling_of([case.record for case in surveyed], intake.rules.labels, intake.regions)
     duplicates = find_duplicates(intake, surveyed, labelling, work.watcher)
     sentences = describe_duplicates(duplicates, surveyed)
     if duplicates and settings.on_duplicate == "stop":
@@ -271,7 +267,9 @@ def _prepare(work: _Work) -> None:
     )
     write_fingerprint(work.folder, fingerprint)
     cases, splits, added = _with_copies(work, cases, splits)
-    description = _describe(work, plan, labelling, rules, cases, splits, (*sentences, *joined, *added), skipped)
+    description = _describe(
+        work, plan, labelling, rules, cases, splits, (*sentences, *joined, *labelling.hints, *added), skipped
+    )
     write_description(work.folder, description, cases, splits)
 
 

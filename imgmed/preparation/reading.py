@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imgmed.errors import InvalidVolumeError, LabelError, PairMismatchError
 from imgmed.formats import SpatialUnits, read_header, read_volume
-from imgmed.formats.labels import Segments, read_label
+from imgmed.formats.labels import LabelMap, Segments, read_label
 from imgmed.geometry import axis_codes, place_on_grid
-from imgmed.labels import combine, compose, remap_labels
+from imgmed.labels import combine, compose, keep_labels, remap_labels
 from imgmed.scan import channel_array
 from imgmed.study import CaseSource, VolumeSource
 from imgmed.volume import Volume
@@ -31,6 +31,10 @@ class ReadingRules(BaseModel):
     remap_labels: dict[int, int] | Literal["foreground"] | None = Field(
         default=None, description='{value in the files: wanted value}; "foreground": all above 0 become 1.'
     )
+    keep_labels: tuple[int | str, ...] | None = Field(
+        default=None, description="Numbers, or names of masks, that are kept; others become background. null: all."
+    )
+    mask_threshold: float | None = Field(default=None, description="Values from this on are label 1, others 0.")
     spatial_units: SpatialUnits = Field(default="header", description="What sizes in headers count in.")
     labels: dict[str, int] | None = Field(default=None, description="Declared labels; null: whatever is found.")
 
@@ -105,15 +109,17 @@ def read_case_label(source: VolumeSource, image: Volume, rules: ReadingRules) ->
         PairMismatchError: image and label do not lie on the same voxels.
         LabelError: not a map of whole numbers, or a value that `rules.remap_labels` does not know.
     """
-    label = read_label(source, image, spatial_units=rules.spatial_units)
+    label = read_label(source, image, spatial_units=rules.spatial_units, mask_threshold=rules.mask_threshold)
     if isinstance(label, Segments):
         return _named_masks(label, image, rules)
-    return CaseLabel(_remapped(label.array, rules.remap_labels), None, _repairs(source, image, rules))
+    return CaseLabel(_chosen(label, rules), None, _repairs(source, image, rules))
 
 
 def _named_masks(label: Segments, image: Volume, rules: ReadingRules) -> CaseLabel:
     """Masks as they are, or all together as 1 where foreground is all that is wanted."""
     masks = {name: mask for name, mask in label.masks.items() if mask.any()}  # what is declared may be empty
+    if rules.keep_labels is not None:
+        masks = {name: mask for name, mask in masks.items() if name in rules.keep_labels}
     if rules.remap_labels == "foreground":
         return CaseLabel(np.any([np.zeros(image.shape, bool), *masks.values()], axis=0).astype(np.uint8), None)
     if rules.remap_labels is not None:
@@ -122,6 +128,19 @@ def _named_masks(label: Segments, image: Volume, rules: ReadingRules) -> CaseLab
             " foreground or null here, labels gives the order of their numbers"
         )
     return CaseLabel(None, masks) if masks else CaseLabel(np.zeros(image.shape, np.uint8), None)
+
+
+def _chosen(label: LabelMap, rules: ReadingRules) -> np.ndarray:
+    """The label map with new numbers, of the wanted labels alone."""
+    label_map = _remapped(label.array, rules.remap_labels)
+    if rules.keep_labels is None:
+        return label_map
+    names = [value for value in rules.keep_labels if isinstance(value, str)]
+    if names:
+        raise LabelError(
+            f"{label.origin}: its labels have numbers, and nothing names them {', '.join(names)}; give keep_labels numbers"
+        )
+    return keep_labels(label_map, [value for value in rules.keep_labels if isinstance(value, int)])
 
 
 def _remapped(label_map: np.ndarray, rule: dict[int, int] | Literal["foreground"] | None) -> np.ndarray:
@@ -136,7 +155,7 @@ def _repairs(source: VolumeSource, image: Volume, rules: ReadingRules) -> tuple[
     """What reading an integer label map set right."""
     header = read_header(source, rules.spatial_units)
     repaired = []
-    if header.dtype.kind == "f":
+    if header.dtype.kind == "f" and rules.mask_threshold is None:
         repaired.append(f"label map stored as {header.dtype}, rounded to whole numbers")
     stored, wanted = axis_codes(header.affine), axis_codes(image.affine)
     if stored != wanted:

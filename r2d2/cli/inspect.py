@@ -55,9 +55,7 @@ def inspect(
     from r2d2.cli.progress import stages
 
     with stages() as report, opened_source(source, report) as (folder, unpacked):
-        found = inspect_source(
-            folder, recipe, series=series, spatial_units=spatial_units.value, progress=report
-        )
+        found = inspect_source(folder, recipe, series=series, spatial_units=spatial_units.value, progress=report)
     if json:
         _echo_json(found, unpacked)
     else:

@@ -164,9 +164,7 @@ def test_the_same_voxels_meet_in_any_order_and_unit(target, unit):
     array = np.arange(60).reshape(3, 4, 5)
     other = nib.Nifti1Image(array.astype(np.int16), affine).as_reoriented(np.array(list(zip(*target, strict=True))))
     stored = np.diag([unit, unit, unit, 1]) @ other.affine
-    np.testing.assert_array_equal(
-        place_on_grid(np.asarray(other.dataobj), stored, (3, 4, 5), affine, fill=None), array
-    )
+    np.testing.assert_array_equal(place_on_grid(np.asarray(other.dataobj), stored, (3, 4, 5), affine, fill=None), array)
 
 
 @pytest.mark.parametrize(("spacing", "is_same"), [(1.00005, True), (1.0005, False), (1.002, False)])

@@ -137,6 +137,25 @@ def test_a_label_map_as_it_should_be_needs_no_repair(tmp_path: Path, image: Volu
     assert found.repaired == () and found.combinations == {} and found.masks is None
 
 
+def test_labels_that_are_not_kept_are_background_after_renumbering(tmp_path: Path, image: Volume) -> None:
+    array = np.random.default_rng(2).choice([0, 1, 2, 4], SHAPE).astype(np.uint8)
+    source = nifti(tmp_path / "label.nii", array)
+    found = read_case_label(source, image, ReadingRules(keep_labels=(2, 9), remap_labels={1: 9})).label_map
+    np.testing.assert_array_equal(found, np.array([0, 9, 2, 0, 0])[array])
+    with pytest.raises(LabelError, match="nothing names them liver; give keep_labels numbers"):
+        read_case_label(source, image, ReadingRules(keep_labels=("liver",)))
+
+
+def test_a_mask_of_fractions_has_a_threshold(tmp_path: Path, image: Volume) -> None:
+    array = np.random.default_rng(3).random(SHAPE).astype(np.float32)
+    source = nifti(tmp_path / "label.nii", array)
+    found = read_case_label(source, image, ReadingRules(mask_threshold=0.25))
+    np.testing.assert_array_equal(found.label_map, array >= 0.25)
+    assert found.repaired == ()
+    with pytest.raises(LabelError, match=r"soft edges preparation\.mask_threshold=0\.5"):
+        read_case_label(source, image, ReadingRules())
+
+
 # ---- masks ---------------------------------------------------------------------------------------------
 
 
@@ -189,6 +208,16 @@ def test_masks_become_composite_integers(series: Path, tmp_path: Path, write) ->
         found.numbered({"liver": (1,), "tumour": (2,)})
     with pytest.raises(LabelError, match="segments tumour have no region"):
         found.numbered({"liver": (1,)})
+
+
+def test_masks_are_kept_by_name(series: Path, tmp_path: Path) -> None:
+    masks = {"liver": box(1), "tumour": box(2)}
+    source = CaseSource("a", (VolumeSource(tuple(sorted(series.iterdir()))),), None)
+    image = read_case_image(source, ReadingRules())
+    label = VolumeSource((write_seg(tmp_path / "label.dcm", series, masks),))
+    found = read_case_label(label, image, ReadingRules(keep_labels=("tumour",)))
+    assert list(found.masks) == ["tumour"]
+    np.testing.assert_array_equal(found.masks["tumour"], masks["tumour"])
 
 
 def test_a_segment_without_a_voxel_is_passed_over(series: Path, tmp_path: Path) -> None:
