@@ -52,7 +52,8 @@ pictures; set preparation.mask_threshold=128, or declare labels if they are clas
     if _are_instances([{value for value in counts if value} for counts in cases], len(pooled)):
         return (
             f"label maps hold {len(pooled)} values up to {max(pooled)}, others in each case: numbers of instances, not"
-            " classes; set preparation.remap_labels=foreground to make them one label, or declare labels if they are classes"
+            " classes; set preparation.remap_labels=foreground to make them one label, or declare labels if they are"
+            " classes"
         )
     return None
 
@@ -61,15 +62,15 @@ def mask_hint(values: Sequence[int]) -> str | None:
     """Return a sentence on a number of undeclared values that is more than one would train on; None where it is not.
 
     >>> mask_hint(range(250))
-    '249 label values are found and none is declared; if they number instances, set preparation.remap_labels=foreground, if only \
-some matter, name these in preparation.keep_labels'
+    '249 label values are found and none is declared; for numbers of instances set \
+preparation.remap_labels=foreground, to train on some alone preparation.keep_labels'
     """
     count = sum(value > 0 for value in values)
     if count < MANY_VALUES:
         return None
     return (
-        f"{count} label values are found and none is declared; if they number instances, set preparation.remap_labels=foreground,"
-        " if only some matter, name these in preparation.keep_labels"
+        f"{count} label values are found and none is declared; for numbers of instances set"
+        " preparation.remap_labels=foreground, to train on some alone preparation.keep_labels"
     )
 
 

@@ -138,7 +138,8 @@ def _chosen(label: LabelMap, rules: ReadingRules) -> np.ndarray:
     names = [value for value in rules.keep_labels if isinstance(value, str)]
     if names:
         raise LabelError(
-            f"{label.origin}: its labels have numbers, and nothing names them {', '.join(names)}; give keep_labels numbers"
+            f"{label.origin}: its labels have numbers, and nothing names them {', '.join(names)}; give keep_labels"
+            " numbers"
         )
     return keep_labels(label_map, [value for value in rules.keep_labels if isinstance(value, int)])
 
