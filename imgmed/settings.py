@@ -9,8 +9,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from imgmed.errors import UnknownRecipeError
+from imgmed.intensity_settings import NormalisationKind
 from imgmed.operations import Operation
-from imgmed.operations.intensity import NormalisationKind
 from imgmed.selection import SliceSelection
 
 __all__ = ["AUTO", "PreparationSettings"]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from imgmed.errors import SourceNotFoundError, UnsupportedFormatError
 from imgmed.formats import archive, dicom, folders, itk, nifti, pictures
-from imgmed.formats.header import MAX_VALUES, VolumeHeader
+from imgmed.formats.header import VolumeHeader
 from imgmed.formats.units import SpatialUnits
-from imgmed.volume import Volume
+from imgmed.volume import MAX_VALUES, Volume
 
 if TYPE_CHECKING:
     from imgmed.study import VolumeSource

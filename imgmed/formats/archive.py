@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from imgmed.errors import SourceNotFoundError, UnreadableFileError
-from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, PICTURE_AFFINE, VolumeHeader, check_size, damaged
-from imgmed.volume import Volume
+from imgmed.formats.header import DEFLATE_RATIO, PICTURE_AFFINE, VolumeHeader, check_size, damaged
+from imgmed.volume import MAX_VALUES, Volume
 
 __all__ = ["read", "read_header"]
 

@@ -22,10 +22,10 @@ from imgmed.errors import (
 )
 from imgmed.formats import dicom_frames, dicom_voxels
 from imgmed.formats.dicom_geometry import Slice, normal_of, sorted_slices, stack_affine
-from imgmed.formats.header import MAX_VALUES, VolumeHeader, check_size, damaged, stored_bytes
+from imgmed.formats.header import VolumeHeader, check_size, damaged, stored_bytes
 from imgmed.formats.quiet import quiet
 from imgmed.formats.units import SpatialUnits
-from imgmed.volume import Volume
+from imgmed.volume import MAX_VALUES, Volume
 
 if TYPE_CHECKING:
     from pydicom import Dataset

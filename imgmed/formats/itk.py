@@ -16,9 +16,9 @@ from uuid import uuid4
 import numpy as np
 
 from imgmed.errors import InvalidVolumeError, UnreadableFileError, UnsupportedFormatError
-from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, VolumeHeader, check_size, damaged, stored_bytes
+from imgmed.formats.header import DEFLATE_RATIO, VolumeHeader, check_size, damaged, stored_bytes
 from imgmed.formats.units import MILLIMETRES, SpatialUnits, Unit, in_mm, unit_of_name
-from imgmed.volume import Volume, storable
+from imgmed.volume import MAX_VALUES, Volume, storable
 from r2d2_base.files import check_free_space, no_space_named
 
 if TYPE_CHECKING:

@@ -12,12 +12,11 @@ import numpy as np
 
 from imgmed.errors import PairMismatchError
 from imgmed.formats import dicom, dicom_segments, files_of, pictures, read_volume, rtstruct
-from imgmed.formats.header import MAX_VALUES
 from imgmed.formats.quiet import quiet
 from imgmed.formats.units import SpatialUnits
 from imgmed.geometry import place_on_grid
 from imgmed.labels import above_threshold, to_label_map
-from imgmed.volume import Volume
+from imgmed.volume import MAX_VALUES, Volume
 
 if TYPE_CHECKING:
     from imgmed.study import VolumeSource

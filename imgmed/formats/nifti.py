@@ -18,10 +18,10 @@ from nibabel.volumeutils import apply_read_scaling, array_from_file
 from nibabel.wrapstruct import WrapStructError
 
 from imgmed.errors import InvalidVolumeError, UnreadableFileError
-from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, VolumeHeader, check_size, damaged
+from imgmed.formats.header import DEFLATE_RATIO, VolumeHeader, check_size, damaged
 from imgmed.formats.quiet import quiet
 from imgmed.formats.units import MILLIMETRES, SpatialUnits, Unit, in_mm
-from imgmed.volume import Volume, storable
+from imgmed.volume import MAX_VALUES, Volume, storable
 from r2d2_base.files import write_bytes
 
 __all__ = ["SUFFIXES", "read", "read_header", "write"]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imgmed.errors import InvalidVolumeError, UnreadableFileError, UnsupportedFormatError
-from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, PICTURE_AFFINE, VolumeHeader, check_size, damaged
+from imgmed.formats.header import DEFLATE_RATIO, PICTURE_AFFINE, VolumeHeader, check_size, damaged
 from imgmed.formats.quiet import quiet
 from imgmed.formats.units import SpatialUnits
-from imgmed.volume import Volume
+from imgmed.volume import MAX_VALUES, Volume
 
 if TYPE_CHECKING:
     from PIL.Image import Image
