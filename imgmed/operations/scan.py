@@ -56,7 +56,7 @@ def apply_operations(scan: Scan, operations: Sequence[Step]) -> Scan:
     Raises:
         InvalidVolumeError: an operation cannot be applied, or would make more voxels than a volume may have.
 
-    >>> from imgmed.operations import Resample
+    >>> from imgmed.operations import Clip, Resample
     >>> scan = Scan(Volume(np.zeros((4, 4, 6)), np.eye(4)))
     >>> apply_operations(scan, [Resample(spacing_mm=(2, 2, 2)), Clip(bounds=((0, 1),))]).image.shape
     (2, 2, 3)
