@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from imgmed.errors import SourceNotFoundError, UnsupportedFormatError
 from imgmed.formats import archive, dicom, folders, itk, nifti, pictures
+from imgmed.formats.dicom_file import is_dicom
 from imgmed.formats.header import VolumeHeader
 from imgmed.formats.units import SpatialUnits
 from imgmed.volume import MAX_VALUES, Volume
@@ -169,7 +170,7 @@ def _format_of(path: Path) -> VolumeFormat:
     for form in FORMATS:
         if path.name.lower().endswith(form.SUFFIXES):
             return form
-    if path.is_file() and dicom.is_dicom(path):  # often named by a number, without suffix
+    if path.is_file() and is_dicom(path):  # often named by a number, without suffix
         return dicom
     raise UnsupportedFormatError(f"{path}: not a volume format known here; use {_choice(FORMATS)}")
 

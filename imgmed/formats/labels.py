@@ -12,6 +12,7 @@ import numpy as np
 
 from imgmed.errors import PairMismatchError
 from imgmed.formats import dicom, dicom_segments, files_of, pictures, read_volume, rtstruct
+from imgmed.formats.dicom_file import is_dicom
 from imgmed.formats.quiet import quiet
 from imgmed.formats.units import SpatialUnits
 from imgmed.geometry import place_on_grid
@@ -87,7 +88,7 @@ def read_label(
 
 def _dicom_kind(files: tuple[Path, ...]) -> str | None:
     """What a single DICOM file is; None for anything else."""
-    if len(files) > 1 or not (files[0].name.lower().endswith(dicom.SUFFIXES) or dicom.is_dicom(files[0])):
+    if len(files) > 1 or not (files[0].name.lower().endswith(dicom.SUFFIXES) or is_dicom(files[0])):
         return None
     series = dicom.find_series(files)
     return series[0].kind if series else None
