@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
 from imgmed.errors import SourceNotFoundError, UnreadableFileError, UnsafeArchiveError, UnsupportedFormatError
+from r2d2_base.errors import NotWritableError
 from r2d2_base.files import check_free_space, staged_folder
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
@@ -108,11 +109,11 @@ def unpack(
     archive, folder = Path(archive), Path(folder)
     if not archive.is_file():
         raise SourceNotFoundError(f"no such archive: {archive}")
-    with _long_names_named(archive), _members_of(archive) as members:
+    with _members_of(archive) as members:
         files, skipped = _resolved(members)
         total = sum(member.size for member in files.values())
         check_free_space(folder, total + PER_MEMBER * len(members) + free_bytes_margin)
-        with staged_folder(folder) as staging:
+        with staged_folder(folder) as staging, _long_names_named(archive):
             _write(files, staging, archive, total, Watcher(progress, stop))
             for member in members:
                 if member.kind == "folder":
@@ -134,9 +135,19 @@ def opened_source(
         yield source, None
         return
     stem = next(source.name[: -len(end)] for end in sorted(SUFFIXES, key=len, reverse=True) if _ends(source, end))
-    with tempfile.TemporaryDirectory(prefix="r2d2-") as place:
+    with _temporary_folder(source) as place:
         unpacked = unpack(source, Path(place) / (stem or "archive"), progress=progress, stop=stop)
         yield unpacked.folder, unpacked
+
+
+def _temporary_folder(archive: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="r2d2-")
+    except OSError as error:
+        raise NotWritableError(
+            f"{archive} cannot be unpacked for a look: no folder for temporary files can be written"
+            f" ({(error.strerror or str(error)).lower()}); set TMPDIR"
+        ) from error
 
 
 def _ends(path: Path, suffix: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from imgmed.errors import InvalidVolumeError, UnreadableFileError, UnsupportedFo
 from imgmed.formats.header import DEFLATE_RATIO, VolumeHeader, check_size, damaged, stored_bytes
 from imgmed.formats.units import MILLIMETRES, SpatialUnits, Unit, in_mm, unit_of_name
 from imgmed.volume import MAX_VALUES, Volume, storable
-from r2d2_base.files import check_free_space, no_space_named
+from r2d2_base.files import check_free_space, writing
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -91,7 +90,7 @@ def write(path: Path, volume: Volume, like: Path | None) -> None:
     image.SetOrigin(affine[:3, 3].tolist())
     beside = path.with_name(f".{uuid4().hex[:8]}.partial{path.suffix.lower()}")
     try:
-        with no_space_named(path):
+        with writing(path, beside):
             without_noise(lambda: SimpleITK.WriteImage(image, str(beside), True), path, OSError)
             _check_written(beside, path, array.nbytes)
             beside.replace(path)
@@ -240,7 +239,7 @@ def _last_line(error: RuntimeError) -> str:
 @contextmanager
 def _captured_stderr(lines: list[str]) -> Iterator[None]:
     """Collect what is written to the process's standard error, C++ included, as lines without blanks."""
-    with _lock, tempfile.TemporaryFile() as caught:
+    with _lock, os.fdopen(os.memfd_create("stderr"), "w+b") as caught:
         kept = os.dup(STDERR)
         try:
             os.dup2(caught.fileno(), STDERR)
