@@ -39,13 +39,12 @@ if TYPE_CHECKING:
     from imgmed.formats.labels import read_label
     from imgmed.inspection import Inspection, inspect_source
     from imgmed.intensity import IntensityStatistics, Normalisation
-    from imgmed.labels import class_indices, remap_labels, values_of_classes
+    from imgmed.labels import remap_labels
     from imgmed.operations import Scan, apply_operations
     from imgmed.phantom import write_phantom_study
     from imgmed.preparation.prepare import prepare_dataset
     from imgmed.presets import preset_names, read_preset
     from imgmed.recipes import read_study
-    from imgmed.resampling import fit_slices
     from imgmed.scan import PreparedScan, ScanPreparation, prepare_case, prepare_scan
     from imgmed.selection import SliceSelection, select_slices
     from imgmed.settings import PreparationSettings
@@ -80,10 +79,8 @@ __all__ = [
     "apply_draw",
     "apply_operations",
     "case_stem",
-    "class_indices",
     "convert_folder",
     "draw_sample",
-    "fit_slices",
     "has_known_suffix",
     "inspect_source",
     "known_suffixes",
@@ -101,7 +98,6 @@ __all__ = [
     "select_slices",
     "split_cases",
     "unpack",
-    "values_of_classes",
     "with_neighbours",
     "write_phantom_study",
     "write_volume",
@@ -133,10 +129,8 @@ _HOMES = {
     "apply_draw": "augmentation.apply",
     "apply_operations": "operations",
     "case_stem": "formats",
-    "class_indices": "labels",
     "convert_folder": "conversion",
     "draw_sample": "augmentation.draw",
-    "fit_slices": "resampling",
     "has_known_suffix": "formats",
     "inspect_source": "inspection",
     "known_suffixes": "formats",
@@ -154,7 +148,6 @@ _HOMES = {
     "select_slices": "selection",
     "split_cases": "splits",
     "unpack": "archives",
-    "values_of_classes": "labels",
     "with_neighbours": "slices",
     "write_phantom_study": "phantom",
     "write_volume": "formats",

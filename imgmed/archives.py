@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import lzma
 import re
 import stat
@@ -13,16 +12,17 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
 from imgmed.errors import SourceNotFoundError, UnreadableFileError, UnsafeArchiveError, UnsupportedFormatError
+from r2d2_base.errors import NotWritableError
 from r2d2_base.files import check_free_space, staged_folder
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
-__all__ = ["SUFFIXES", "Unpacked", "is_archive", "opened_source", "unpack"]
+__all__ = ["DAMAGED", "SUFFIXES", "Unpacked", "is_archive", "opened_source", "unpack"]
 
 ZIP = ".zip"
 TARS = (".tar", ".tar.gz", ".tgz")
@@ -34,8 +34,10 @@ MOST_LINKS = 40  # followed from one member, as many as Linux follows
 BLOCK = 512  # of a tar file; two empty ones mark its end
 DRIVE = re.compile("[A-Za-z]:/")
 ENCRYPTED = 0x1
-DAMAGED = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile)
-DAMAGED_HEADERS = (struct.error, UnicodeDecodeError, OverflowError)
+DAMAGED: tuple[type[Exception], ...] = (  # OSError: a place before the file's beginning, or a disk that fails
+    EOFError, OSError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile,
+    struct.error, UnicodeDecodeError, OverflowError, IndexError,
+)  # fmt: skip
 Kind = Literal["file", "folder", "link", "other"]
 
 
@@ -107,11 +109,11 @@ def unpack(
     archive, folder = Path(archive), Path(folder)
     if not archive.is_file():
         raise SourceNotFoundError(f"no such archive: {archive}")
-    with _damage_named(archive), _members_of(archive) as members:
+    with _members_of(archive) as members:
         files, skipped = _resolved(members)
         total = sum(member.size for member in files.values())
         check_free_space(folder, total + PER_MEMBER * len(members) + free_bytes_margin)
-        with staged_folder(folder) as staging:
+        with staged_folder(folder) as staging, _long_names_named(archive):
             _write(files, staging, archive, total, Watcher(progress, stop))
             for member in members:
                 if member.kind == "folder":
@@ -133,9 +135,19 @@ def opened_source(
         yield source, None
         return
     stem = next(source.name[: -len(end)] for end in sorted(SUFFIXES, key=len, reverse=True) if _ends(source, end))
-    with tempfile.TemporaryDirectory(prefix="r2d2-") as place:
+    with _temporary_folder(source) as place:
         unpacked = unpack(source, Path(place) / (stem or "archive"), progress=progress, stop=stop)
         yield unpacked.folder, unpacked
+
+
+def _temporary_folder(archive: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="r2d2-")
+    except OSError as error:
+        raise NotWritableError(
+            f"{archive} cannot be unpacked for a look: no folder for temporary files can be written"
+            f" ({(error.strerror or str(error)).lower()}); set TMPDIR"
+        ) from error
 
 
 def _ends(path: Path, suffix: str) -> bool:
@@ -143,16 +155,27 @@ def _ends(path: Path, suffix: str) -> bool:
 
 
 @contextmanager
-def _damage_named(archive: Path) -> Iterator[None]:
+def _reading(archive: Path) -> Iterator[None]:
+    """Turn whatever reading an archive ends in into errors that name it; any of its bytes may be wrong."""
     try:
         yield
-    except (*DAMAGED, *DAMAGED_HEADERS) as error:
+    except (SourceNotFoundError, UnreadableFileError, UnsafeArchiveError, UnsupportedFormatError):
+        raise
+    except NotImplementedError as error:
+        raise UnsupportedFormatError(f"{archive}: {error}; pack it again with deflate") from error
+    except (PermissionError, IsADirectoryError) as error:
+        raise UnreadableFileError(f"{archive}: cannot be read ({error.strerror})") from error
+    except DAMAGED as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UnreadableFileError(
             f"{archive}: truncated or damaged ({reason}); copy or download it again from its source"
         ) from error
-    except NotImplementedError as error:
-        raise UnsupportedFormatError(f"{archive}: {error}; pack it again with deflate") from error
+
+
+@contextmanager
+def _long_names_named(archive: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
@@ -161,16 +184,19 @@ def _damage_named(archive: Path) -> Iterator[None]:
 
 @contextmanager
 def _members_of(archive: Path) -> Iterator[list[_Member]]:
-    if _ends(archive, ZIP):
-        with zipfile.ZipFile(archive) as opened:
-            yield [_zip_member(opened, info, archive) for info in opened.infolist()]
-    elif is_archive(archive):
-        with tarfile.open(archive, "r:*") as opened:
-            infos = opened.getmembers()
-            _check_end(opened)
-            yield [_tar_member(opened, info, archive) for info in infos]
-    else:
+    if not is_archive(archive):
         raise UnsupportedFormatError(f"{archive}: no archive known here; use {' or '.join(SUFFIXES)}")
+    with ExitStack() as stack:
+        with _reading(archive):
+            if _ends(archive, ZIP):
+                packed = stack.enter_context(zipfile.ZipFile(archive))
+                members = [_zip_member(packed, info, archive) for info in packed.infolist()]
+            else:
+                tape = stack.enter_context(tarfile.open(archive, "r:*"))
+                infos = tape.getmembers()
+                _check_end(tape)
+                members = [_tar_member(tape, info, archive) for info in infos]
+        yield members
 
 
 def _zip_member(opened: zipfile.ZipFile, info: zipfile.ZipInfo, archive: Path) -> _Member:
@@ -270,22 +296,35 @@ def _write(files: Mapping[str, _Member], folder: Path, archive: Path, total: int
         _make_folder((folder / name).parent, archive)
         if (folder / name).is_dir():
             raise _both(name, archive)
-        stream = member.open()
-        if stream is None:
-            raise tarfile.ReadError(f"member {name!r} has no content")
-        with stream, (folder / name).open("xb") as out:
-            written = 0
-            while chunk := stream.read(CHUNK):
-                written += len(chunk)
-                if written > member.size:
+        with (folder / name).open("xb") as out:
+            for chunk in _content(name, member, archive):
+                out.write(chunk)
+                done += len(chunk)
+                watcher.report("unpacking", done, total)
+
+
+def _content(name: str, member: _Member, archive: Path) -> Iterator[bytes]:
+    """What a member holds, a part at a time; refused where it is not as long as it says."""
+    read = 0
+    with ExitStack() as stack:
+        with _reading(archive):
+            opened = member.open()
+            if opened is None:
+                raise tarfile.ReadError(f"member {name!r} has no content")
+            stream = stack.enter_context(opened)
+        while True:
+            with _reading(archive):
+                chunk = stream.read(CHUNK)
+                read += len(chunk)
+                if read > member.size:
                     raise UnsafeArchiveError(
                         f"{archive}: member {name!r} holds more than the {member.size} bytes it says"
                     )
-                out.write(chunk)
-                watcher.report("unpacking", done + written, total)
-        if written < member.size:
-            raise tarfile.ReadError(f"member {name!r} has {written} of {member.size} bytes")
-        done += member.size
+                if not chunk and read < member.size:
+                    raise tarfile.ReadError(f"member {name!r} has {read} of {member.size} bytes")
+            if not chunk:
+                return
+            yield chunk
 
 
 def _make_folder(folder: Path, archive: Path) -> None:

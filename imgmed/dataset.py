@@ -19,7 +19,8 @@ from imgmed.errors import (
     UnknownFoldError,
 )
 from imgmed.formats import write_volume
-from imgmed.intensity import Bounds, IntensityStatistics, Normalisation, NormalisationKind
+from imgmed.intensity import IntensityStatistics, Normalisation
+from imgmed.intensity_settings import Bounds, NormalisationKind
 from imgmed.labels import class_values
 from imgmed.npy import write_npy
 from imgmed.scan import ScanPreparation

@@ -16,16 +16,15 @@ __all__ = [
     "canonical_affine",
     "canonical_shape",
     "canonical_spacing",
-    "describe_affine",
     "from_canonical",
-    "is_same_affine",
     "orientation_of",
     "place_on_grid",
     "to_canonical",
 ]
 
-AFFINE_TOLERANCE = 1e-3
-LATTICE_TOLERANCE = 0.02  # voxels, at the farthest corner: what rounded numbers in headers amount to
+LATTICE_TOLERANCE = 0.05  # voxels, at the farthest corner: what rounded numbers in headers amount to
+SPACING_TOLERANCE = 1e-3  # of a spacing, below which a difference is told as one of direction or of place
+OTHER_UNITS = (1e-3, 1e3)  # between headers of the same voxels, of which one names no unit or a wrong one
 CODES = ("LR", "PA", "IS")
 
 
@@ -121,12 +120,6 @@ def canonical_spacing(affine: np.ndarray) -> tuple[float, float, float]:
     return r, a, s
 
 
-def is_same_affine(first: np.ndarray, second: np.ndarray) -> bool:
-    """Tell whether two affines agree in every entry to a thousandth of the smallest voxel spacing."""
-    smallest = np.linalg.norm(np.asarray(first)[:3, :3], axis=0).min()
-    return bool(np.abs(np.asarray(first) - np.asarray(second)).max() <= AFFINE_TOLERANCE * smallest)
-
-
 def place_on_grid(
     array: np.ndarray,
     affine: np.ndarray,
@@ -142,18 +135,21 @@ def place_on_grid(
         shape: number of voxels of the target along its three axes; it may be cut out of the array, reach
             beyond it, and have its axes in another order or direction.
         target_affine: (4, 4) of the target.
-        fill: value of target voxels outside `array`; None: both must cover exactly the same voxels.
+        fill: value of target voxels outside `array`; None: both must cover exactly the same voxels. Their headers may
+            then count in units that differ by a thousand: the target's is believed.
 
     Returns:
         (*shape, ...) of the same type; a view of `array` where it covers the target exactly.
 
     Raises:
-        PairMismatchError: the voxel centres differ by more than 2 % of a voxel; says how. Or, without `fill`,
-            other voxels are covered.
+        PairMismatchError: the voxel centres differ by more than 5 % of a voxel somewhere; says how. Or, without
+            `fill`, other voxels are covered.
 
     >>> place_on_grid(np.array([1, 2]).reshape(2, 1, 1), np.diag([-1.0, 1, 1, 1]), (3, 1, 1), np.eye(4)).ravel()
     array([1, 0, 0])
     """
+    if fill is None:
+        affine = _in_unit_of(target_affine, affine)
     axes, signs, offsets = _lattice_change(array.shape[:3], affine, target_affine)
     turned = np.transpose(array, (*axes, *range(3, array.ndim)))
     turned = turned[tuple(slice(None, None, sign) for sign in signs)]
@@ -179,6 +175,14 @@ def place_on_grid(
     return placed
 
 
+def _in_unit_of(target_affine: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """`affine`, or what it is in the unit of the other one, where voxels are a thousand times as long in all of it."""
+    volumes = [abs(np.linalg.det(np.asarray(matrix, np.float64)[:3, :3])) for matrix in (target_affine, affine)]
+    ratio = (volumes[0] / volumes[1]) ** (1 / 3)
+    unit = next((unit for unit in OTHER_UNITS if abs(ratio / unit - 1) <= SPACING_TOLERANCE), 1.0)
+    return np.asarray(affine, np.float64) * [[unit], [unit], [unit], [1.0]]
+
+
 def _lattice_change(
     shape: tuple[int, ...], affine: np.ndarray, target_affine: np.ndarray
 ) -> tuple[list[int], list[int], list[int]]:
@@ -190,40 +194,31 @@ def _lattice_change(
     is_turn = (turn.sum(axis=0) == 1).all() and (turn.sum(axis=1) == 1).all()
     off = np.abs((change - whole)[:3] @ np.vstack([corners, np.ones(corners.shape[1])])).max()
     if not is_turn or off > LATTICE_TOLERANCE:
-        raise PairMismatchError(_difference(change, affine, target_affine))
+        raise PairMismatchError(_difference(change, affine, target_affine, off))
     axes = [int(axis) for axis in turn.argmax(axis=1)]
     signs = [int(whole[target, axis]) for target, axis in enumerate(axes)]
     return axes, signs, [int(offset) for offset in whole[:3, 3]]
 
 
-def _difference(change: np.ndarray, affine: np.ndarray, target_affine: np.ndarray) -> str:
+def _difference(change: np.ndarray, affine: np.ndarray, target_affine: np.ndarray, off: float) -> str:
     """How two lattices differ, in words: spacing, direction or a part of a voxel."""
     order = np.abs(change[:3, :3]).argmax(axis=1)
     spacing = np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)[order]
     wanted = np.linalg.norm(np.asarray(target_affine)[:3, :3], axis=0)
-    if not np.allclose(spacing, wanted, rtol=AFFINE_TOLERANCE):
+    if not np.allclose(spacing, wanted, rtol=SPACING_TOLERANCE):
         return f"voxels of {_listed(spacing)} mm against {_listed(wanted)} mm"
     directions = [np.asarray(matrix)[:3, :3] for matrix in (affine, target_affine)]
     units = [matrix / np.linalg.norm(matrix, axis=0) for matrix in directions]
     angles = np.degrees(np.arccos(np.clip(np.abs((units[0][:, order] * units[1]).sum(axis=0)), 0, 1)))
     if angles.max() > 0.01:
-        return f"axes turned by {angles.max():.3g} degrees"
+        far = f", which puts a corner {off:.2g} voxels off (at most {LATTICE_TOLERANCE:g} is rounding)"
+        return f"axes turned by {angles.max():.3g} degrees{far if off < 1 else ''}"
     shift = change[:3, 3] - np.rint(change[:3, 3])
     return f"voxel centres shifted by {_listed(shift)} voxels (whole voxels left aside)"
 
 
 def _listed(values: np.ndarray) -> str:
     return "(" + ", ".join(f"{value + 0.0:.4g}" for value in values) + ")"
-
-
-def describe_affine(affine: np.ndarray) -> str:
-    """Return an affine in one short line.
-
-    >>> describe_affine(np.diag([1.0, 1.0, 3.0, 1.0]))
-    '[[1 0 0 0] [0 1 0 0] [0 0 3 0]]'
-    """
-    rows = (" ".join(f"{value:.6g}" for value in row) for row in np.asarray(affine)[:3] + 0.0)
-    return "[" + " ".join(f"[{row}]" for row in rows) + "]"
 
 
 def _reversal(flips: tuple[bool, bool, bool]) -> tuple[slice, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from imgmed.errors import ImgMedError, PairMismatchError
-from imgmed.formats import VolumeHeader, read_header
+from imgmed.formats import SpatialUnits, VolumeHeader, read_header
 from imgmed.geometry import axis_codes
 from imgmed.preparation.patients import join_patients
 from imgmed.privacy import Redaction
@@ -88,6 +88,7 @@ def inspect_source(
     recipe: str = AUTO,
     *,
     series: str | None = None,
+    spatial_units: SpatialUnits = "header",
     progress: Progress | None = None,
     stop: StopRequest | None = None,
 ) -> Inspection:
@@ -97,6 +98,7 @@ def inspect_source(
         source: a folder, or a single .npz file.
         recipe: "auto" or the name of a recipe.
         series: regular expression for the description of DICOM series, see `read_study`.
+        spatial_units: what sizes in headers count in, see `read_volume`.
         progress: called with ("inspecting", done, total).
         stop: ends the work where it is made.
 
@@ -110,7 +112,7 @@ def inspect_source(
     cases = []
     watcher.report("inspecting", 0, len(study.sources))
     for done, one in enumerate(study.sources, start=1):
-        case, faults = _inspect_case(one, study, hide)
+        case, faults = _inspect_case(one, study, hide, spatial_units)
         cases.append(case)
         problems += faults
         watcher.report("inspecting", done, len(study.sources))
@@ -146,7 +148,9 @@ def _patients_of(study: Study) -> tuple[dict[str, str], tuple[str, ...]]:
     return join_patients({case.case_id: case.patient or case.case_id for case in study.sources}, headers)
 
 
-def _inspect_case(source: CaseSource, study: Study, hide: Redaction) -> tuple[InspectedCase, list[str]]:
+def _inspect_case(
+    source: CaseSource, study: Study, hide: Redaction, spatial_units: SpatialUnits
+) -> tuple[InspectedCase, list[str]]:
     shown: dict[str, Any] = {
         "case_id": hide.apply(source.case_id),
         "patient": None if source.patient is None else hide.apply(source.patient),
@@ -156,7 +160,7 @@ def _inspect_case(source: CaseSource, study: Study, hide: Redaction) -> tuple[In
         "split": source.split,
     }
     try:
-        headers = [read_header(image) for image in source.images]
+        headers = [read_header(image, spatial_units) for image in source.images]
         _check_together(source, headers, study.channels)
     except ImgMedError as error:
         return InspectedCase(**shown), [str(error)]
@@ -170,7 +174,7 @@ def _inspect_case(source: CaseSource, study: Study, hide: Redaction) -> tuple[In
         channels=sum(header.channels for header in headers),
         dtype=str(first.dtype),
     )
-    return case, _label_faults(source, first)
+    return case, _label_faults(source, first, spatial_units)
 
 
 def _check_together(source: CaseSource, headers: Sequence[VolumeHeader], channels: Sequence[str] | None) -> None:
@@ -187,13 +191,13 @@ def _check_together(source: CaseSource, headers: Sequence[VolumeHeader], channel
         )
 
 
-def _label_faults(source: CaseSource, image: VolumeHeader) -> list[str]:
+def _label_faults(source: CaseSource, image: VolumeHeader, spatial_units: SpatialUnits) -> list[str]:
     """What the header of the label map tells; DICOM labels and .npz entries are left for when they are read."""
     label = source.label
     if label is None or label.entry is not None or is_dicom(label.path):
         return []
     try:
-        shape = read_header(label).shape
+        shape = read_header(label, spatial_units).shape
     except ImgMedError as error:
         return [str(error)]
     if sorted(shape) == sorted(image.shape):  # the axes of a label map may come in another order

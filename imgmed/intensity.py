@@ -8,13 +8,11 @@ from typing import Self, get_args
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from imgmed.operations.intensity import Bounds, NormalisationKind
+from imgmed.intensity_settings import Bounds, NormalisationKind
 
 __all__ = [
-    "Bounds",
     "IntensityStatistics",
     "Normalisation",
-    "NormalisationKind",
     "clip_channels",
     "percentile_bounds",
     "rescale_channels",

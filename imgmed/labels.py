@@ -11,25 +11,27 @@ from imgmed.errors import LabelError
 
 __all__ = [
     "BACKGROUND",
+    "above_threshold",
     "check_declared",
-    "class_indices",
     "class_values",
     "combine",
     "compose",
     "count_labels",
+    "keep_labels",
     "label_dtype",
     "labels_from_values",
     "number_segments",
     "parse_labels",
-    "parse_labels_and_regions",
     "parse_regions",
     "remap_labels",
     "to_label_map",
-    "values_of_classes",
+    "whole_tolerance",
 ]
 
 BACKGROUND = "background"
-INTEGER_TOLERANCE = 1e-4
+WHOLE_WITHIN = 1e-4  # how far a label may be off a whole number ...
+WHOLE_WITHIN_OF_LARGEST = 1e-5  # ... or this part of the largest label, if that is more ...
+WHOLE_WITHIN_AT_MOST = 0.2  # ... but not beyond this
 LARGEST_LABEL = 65535
 MOST_LISTED = 12
 
@@ -38,7 +40,7 @@ def to_label_map(array: np.ndarray, origin: str) -> np.ndarray:
     """Return an array of labels as uint8, or uint16 where a value exceeds 255.
 
     Args:
-        array: (i, j, k) of any real type; values may miss whole numbers by 1e-4.
+        array: (i, j, k) of any real type; values may miss whole numbers by `whole_tolerance`.
         origin: the file, for messages.
 
     Raises:
@@ -47,10 +49,7 @@ def to_label_map(array: np.ndarray, origin: str) -> np.ndarray:
     >>> to_label_map(np.array([[[0.0, 2.00001]]]), "a.nii").tolist()
     [[[0, 2]]]
     """
-    if array.ndim == 4 and array.shape[3] == 1:
-        array = array[..., 0]
-    if array.ndim != 3:
-        raise LabelError(f"{origin}: a label map has 3 axes; received shape {array.shape}")
+    array = _one_a_voxel(array, origin)
     if array.dtype.kind == "f":
         array = _rounded(array, origin)
     low, high = array.min(), array.max()
@@ -59,18 +58,53 @@ def to_label_map(array: np.ndarray, origin: str) -> np.ndarray:
     return array.astype(label_dtype([int(high)]), copy=False)
 
 
+def _one_a_voxel(array: np.ndarray, origin: str) -> np.ndarray:
+    """The array with three axes."""
+    if array.ndim == 4 and array.shape[3] == 1:
+        return array[..., 0]
+    if array.ndim == 4:
+        raise LabelError(
+            f"{origin}: a label map has one number a voxel; received {array.shape[3]} (colours, or a mask a channel?)"
+        )
+    if array.ndim != 3:
+        raise LabelError(f"{origin}: a label map has 3 axes; received shape {array.shape}")
+    return array
+
+
+def whole_tolerance(largest: float) -> float:
+    """Return how far the labels of a map may be off whole numbers, which rounding in files explains.
+
+    Programs that keep whole numbers as 16-bit integers with a scale factor (nibabel does, where a float array is
+    saved with the header of an int16 scan) round them to half a step of the range, largest / 131070, and their
+    factors are float32, exact to 6e-8: together below 1e-5 of the largest label. Interpolation and probabilities
+    leave more than 1e-4 somewhere.
+
+    Args:
+        largest: the largest label of the map.
+
+    >>> [whole_tolerance(largest) for largest in (3, 117, 60000)]
+    [0.0001, 0.00117, 0.2]
+    """
+    return min(WHOLE_WITHIN_AT_MOST, max(WHOLE_WITHIN, round(WHOLE_WITHIN_OF_LARGEST * abs(largest), 12)))
+
+
 def _rounded(array: np.ndarray, origin: str) -> np.ndarray:
-    bad = array.size - int(np.isfinite(array).sum())
-    if bad:
-        raise LabelError(f"{origin}: {bad} NaN or infinite voxels in a label map; every voxel needs a whole number")
+    _check_finite(array, origin)
     whole = np.rint(array)
-    off = np.abs(array - whole) > INTEGER_TOLERANCE
+    off = np.abs(array - whole) > whole_tolerance(float(whole.max()))
     if off.any():
         raise LabelError(
             f"{origin}: labels must be whole numbers; {int(off.sum())} voxels are not, such as"
-            f" {_listed(np.unique(array[off]).tolist())}; was this label map resampled with interpolation?"
+            f" {_listed(np.unique(array[off]).tolist())}; resample it without interpolation,"
+            " or give masks with soft edges preparation.mask_threshold=0.5"
         )
     return whole
+
+
+def _check_finite(array: np.ndarray, origin: str) -> None:
+    bad = array.size - int(np.isfinite(array).sum())
+    if bad:
+        raise LabelError(f"{origin}: {bad} NaN or infinite voxels in a label map; every voxel needs a whole number")
 
 
 def label_dtype(values: Sequence[int]) -> np.dtype:
@@ -100,9 +134,12 @@ def check_declared(found: Sequence[int], labels: Mapping[str, int], origin: str)
     unknown = sorted(set(found) - set(labels.values()))
     if unknown:
         declared = ", ".join(f"{value} {name}" for name, value in sorted(labels.items(), key=lambda item: item[1]))
+        keep = "keep the declared ones alone (preparation.keep_labels),"
+        if len(unknown) > MOST_LISTED:
+            keep = "give a mask with soft edges a preparation.mask_threshold,"
         raise LabelError(
             f"{origin}: label values {_listed(unknown)} are not declared; found {_listed(sorted(found))},"
-            f" declared {declared}; declare them or correct the label map"
+            f" declared {declared}; declare them, {keep} or correct the label map"
         )
 
 
@@ -181,28 +218,6 @@ def parse_regions(declared: Any, labels: Mapping[str, int], origin: str) -> dict
     return regions
 
 
-def parse_labels_and_regions(declared: Any, origin: str) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
-    """Return labels and regions from nnU-Net's form, in which a name has one value or a list of them.
-
-    A value that occurs in regions only becomes the label "label_n".
-
-    Raises:
-        LabelError: as `parse_labels` and `parse_regions` do.
-
-    >>> parse_labels_and_regions({"background": 0, "whole": [1, 2], "core": 2}, "dataset.json")
-    ({'background': 0, 'label_1': 1, 'core': 2}, {'whole': (1, 2)})
-    """
-    if not isinstance(declared, Mapping):
-        return parse_labels(declared, origin), {}
-    regions = {name: entry for name, entry in declared.items() if isinstance(entry, list | tuple)}
-    single = {name: entry for name, entry in declared.items() if name not in regions}
-    labels = parse_labels(single or {BACKGROUND: 0}, origin)
-    named = set(labels.values())
-    values = {value for entry in regions.values() for value in entry if type(value) is int and value > 0}
-    labels = parse_labels(labels | {f"label_{value}": value for value in sorted(values - named)}, origin)
-    return labels, parse_regions(regions, labels, origin)
-
-
 def remap_labels(
     array: np.ndarray, mapping: Mapping[int, int], others: Literal["refuse", "keep", "background"] = "refuse"
 ) -> np.ndarray:
@@ -234,9 +249,47 @@ def remap_labels(
         )
     kept = {value: value for value in unlisted} if others == "keep" else {}
     new = {0: 0} | kept | {value: mapping[value] for value in found if value in mapping}
-    table = np.zeros(max(new) + 1, label_dtype(list(new.values())))
+    table = np.zeros(max([*new, *found]) + 1, label_dtype(list(new.values())))
     table[list(new)] = list(new.values())
     return table[array]
+
+
+def keep_labels(label_map: np.ndarray, values: Iterable[int]) -> np.ndarray:
+    """Return a label map with some labels alone; all others become background.
+
+    Args:
+        label_map: unsigned integers, any shape; not changed.
+        values: labels to keep; those that do not occur are passed over.
+
+    Returns:
+        uint8 or uint16, the same shape.
+
+    >>> keep_labels(np.array([0, 1, 2, 300], np.uint16), [1, 300]).tolist()
+    [0, 1, 0, 300]
+    """
+    return remap_labels(label_map, {value: value for value in values}, others="background")
+
+
+def above_threshold(array: np.ndarray, threshold: float, origin: str) -> np.ndarray:
+    """Return a mask as a label map: 1 from the threshold on, else 0.
+
+    Args:
+        array: (i, j, k) or (i, j, k, 1), real numbers: a mask with soft edges, or probabilities.
+        threshold: lowest value that belongs to the structure.
+        origin: the file, for messages.
+
+    Returns:
+        uint8 (i, j, k).
+
+    Raises:
+        LabelError: NaN, infinite voxels, or several numbers a voxel.
+
+    >>> above_threshold(np.array([[[0, 90, 128, 255]]]), 128, "mask.png").tolist()
+    [[[0, 0, 1, 1]]]
+    """
+    array = _one_a_voxel(array, origin)
+    _check_finite(array, origin)
+    return (array >= threshold).astype(np.uint8)
 
 
 def number_segments(
@@ -356,42 +409,6 @@ def class_values(labels: Mapping[str, int]) -> tuple[int, ...]:
     (0, 2, 4)
     """
     return tuple(sorted(labels.values()))
-
-
-def class_indices(label_map: np.ndarray, values: Sequence[int]) -> np.ndarray:
-    """Number the labels as classes: the value `values[n]` becomes n.
-
-    Args:
-        label_map: unsigned integers, any shape, holding only `values`.
-        values: ascending label values.
-
-    Returns:
-        int32 of the same shape, 0 to len(values) - 1.
-
-    Raises:
-        LabelError: the map holds another value.
-
-    >>> class_indices(np.array([0, 4, 2], np.uint8), (0, 2, 4)).tolist()
-    [0, 2, 1]
-    """
-    table = np.full(max(values) + 1, -1, np.int32)
-    table[list(values)] = np.arange(len(values))
-    if label_map.size and (label_map.max() >= len(table) or label_map.min() < 0):
-        raise LabelError(f"label values must be among {_listed(values)}; found {label_map.max()}")
-    classes = table[label_map]
-    if classes.size and classes.min() < 0:
-        found = np.unique(label_map[classes < 0]).tolist()
-        raise LabelError(f"label values must be among {_listed(values)}; found {_listed(found)}")
-    return classes
-
-
-def values_of_classes(classes: np.ndarray, values: Sequence[int]) -> np.ndarray:
-    """Undo `class_indices`: class n becomes `values[n]`, as uint8 or uint16.
-
-    >>> values_of_classes(np.array([0, 2, 1]), (0, 2, 4)).tolist()
-    [0, 4, 2]
-    """
-    return np.array(values, label_dtype(values))[classes]
 
 
 def _listed(values: Sequence[float]) -> str:

@@ -1,4 +1,4 @@
-"""Resampling along the axes of an array, and centred padding or cropping.
+"""Resampling along the axes of an array.
 
 Voxels are boxes: resampling to another number of voxels keeps the field of view, so output voxel x has its centre
 at input position (x + 0.5) * input_size / output_size - 0.5. The axes are handled one after the other: growing
@@ -9,20 +9,16 @@ on a few at a time by matrix products, so that memory holds the input, the outpu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from imgmed.axis_map import AxisMap, Block, Maps, Order, weight_blocks
 
 __all__ = [
-    "Fit",
-    "fit_slices",
     "resample",
     "resample_images",
     "resample_label_map",
     "resample_labels",
-    "resample_scores",
     "resampled_size",
 ]
 
@@ -126,19 +122,6 @@ def resample_images(slices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return slices if slices.shape[1:3] == tuple(size) else resample(slices, _in_plane(slices.shape, size), 3)
 
 
-def resample_scores(slices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resample scores (such as logits) to `size`: linear where a direction grows, averaged where it shrinks.
-
-    Args:
-        slices: (slices, height, width, classes) float32.
-        size: new (height, width).
-
-    Returns:
-        (slices, *size, classes) float32; `slices` itself if nothing changes. The input's range is kept.
-    """
-    return slices if slices.shape[1:3] == tuple(size) else resample(slices, _in_plane(slices.shape, size), 1)
-
-
 def resample_labels(slices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resample label maps (slices, height, width) to (height, width) `size`, see `resample_label_map`.
 
@@ -146,44 +129,6 @@ def resample_labels(slices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         (slices, *size) of the same type; `slices` itself if nothing changes.
     """
     return slices if slices.shape[1:3] == tuple(size) else resample_label_map(slices, _in_plane(slices.shape, size))
-
-
-class Fit(NamedTuple):
-    """Slices padded or cropped around their centre: `array`, and `before`, the (height, width) offsets.
-
-    A positive offset counts padded rows or columns before the content, a negative one cropped ones.
-    """
-
-    array: np.ndarray
-    before: tuple[int, int]
-
-
-def fit_slices(slices: np.ndarray, size: tuple[int, int], fill: float = 0) -> Fit:
-    """Pad with `fill` or crop, centred, to `size`.
-
-    Args:
-        slices: (slices, height, width, ...), any type; not changed.
-        size: wanted (height, width).
-        fill: value of the padding.
-
-    Returns:
-        The new array (slices, *size, ...) and where the content went. `fit_slices(fitted, old_size)` takes
-        padding off again exactly.
-
-    >>> fit_slices(np.ones((1, 3, 5)), (4, 4)).array[0].sum(axis=1).tolist()
-    [0.0, 4.0, 4.0, 4.0]
-    """
-    result = np.full((len(slices), *size, *slices.shape[3:]), fill, slices.dtype)
-    before, sources, targets = [], [], []
-    for old, new in zip(slices.shape[1:3], size, strict=True):
-        # The centre index is size // 2 in both arrays: padding and cropping are inverse to each other.
-        shift = new // 2 - old // 2
-        kept = slice(max(0, -shift), min(old, new - shift))
-        before.append(shift)
-        sources.append(kept)
-        targets.append(slice(kept.start + shift, kept.stop + shift))
-    result[:, targets[0], targets[1]] = slices[:, sources[0], sources[1]]
-    return Fit(result, (before[0], before[1]))
 
 
 def _in_plane(shape: tuple[int, ...], size: tuple[int, int]) -> Maps:

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from imgmed.errors import InvalidVolumeError
-from imgmed.intensity import Bounds
+from imgmed.intensity_settings import Bounds
 from imgmed.operations import Operation, Scan, apply_operations, geometry_after, select_channels
 from imgmed.slices import SliceGrid
 from imgmed.volume import Volume

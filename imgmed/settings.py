@@ -9,8 +9,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from imgmed.errors import UnknownRecipeError
+from imgmed.intensity_settings import NormalisationKind
 from imgmed.operations import Operation
-from imgmed.operations.intensity import NormalisationKind
 from imgmed.selection import SliceSelection
 
 __all__ = ["AUTO", "PreparationSettings"]
@@ -34,6 +34,11 @@ class PreparationSettings(BaseModel):
         default=None,
         description="Regular expression on the description of DICOM series, where a patient has several; null: any.",
     )
+    spatial_units: Literal["header", "mm", "um", "m"] = Field(
+        default="header",
+        description="What sizes in NIfTI, NRRD and MetaImage headers count in: header, as each file says; or mm, um"
+        " (micrometres), m (metres), whatever the files say.",
+    )
     channels: tuple[str | int, ...] | None = Field(
         default=None, description="Channels to keep, in order, by name or by number from 0; null: all."
     )
@@ -45,6 +50,16 @@ class PreparationSettings(BaseModel):
         default=None,
         description="{value in the files: wanted value}, to merge or renumber labels, others stay; foreground: every"
         " value above 0 becomes 1 (instance numbers, masks of 255); null: as they are.",
+    )
+    keep_labels: tuple[str | int, ...] | None = Field(
+        default=None,
+        description="Labels to keep, by name or number, after remap_labels; all others become background. null: all.",
+    )
+    mask_threshold: float | None = Field(
+        default=None,
+        allow_inf_nan=False,
+        description="For masks with soft edges (128 of 0 to 255) and probabilities (0.5): values from this on are"
+        " label 1, all others background; null: values are labels.",
     )
     regions: dict[str, tuple[int, ...]] | None = Field(
         default=None, description="{name: label values that make it up}, such as liver: [1, 2]; null: from the source."
@@ -143,6 +158,21 @@ class PreparationSettings(BaseModel):
         if isinstance(mapping, dict) and not all(0 <= value <= 65535 for pair in mapping.items() for value in pair):
             raise ValueError(f"remap_labels takes and gives values from 0 to 65535; received {mapping}")
         return mapping
+
+    @field_validator("keep_labels")
+    @classmethod
+    def _check_kept(cls, kept: tuple[str | int, ...] | None) -> tuple[str | int, ...] | None:
+        if kept is not None and (not kept or any(isinstance(label, int) and not 0 < label <= 65535 for label in kept)):
+            raise ValueError(
+                f"keep_labels takes names, or numbers from 1 to 65535, at least one; received {list(kept)}"
+            )
+        return kept
+
+    @model_validator(mode="after")
+    def _check_threshold(self) -> Self:
+        if self.mask_threshold is not None and (self.remap_labels is not None or self.keep_labels is not None):
+            raise ValueError("mask_threshold makes one label of a mask; leave out remap_labels and keep_labels")
+        return self
 
     @field_validator("spacing_mm")
     @classmethod

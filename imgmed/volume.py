@@ -9,7 +9,10 @@ import numpy as np
 
 from imgmed.errors import InvalidVolumeError
 
-__all__ = ["Volume", "storable"]
+__all__ = ["MAX_VALUES", "Volume", "storable"]
+
+MAX_VALUES = 2**31
+"""Most values (voxels times channels) that a volume may have unless the caller allows more: 8.6 GB as float32."""
 
 
 @dataclass(frozen=True, eq=False)

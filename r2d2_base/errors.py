@@ -9,6 +9,7 @@ __all__ = [
     "CancelledError",
     "ConfigurationError",
     "NoSpaceError",
+    "NotWritableError",
     "OutputExistsError",
     "ProcessLostError",
     "R2D2Error",
@@ -55,6 +56,10 @@ class OutputExistsError(R2D2Error, FileExistsError):
 
 class BusyFolderError(R2D2Error, BlockingIOError):
     """A folder that another process is writing."""
+
+
+class NotWritableError(R2D2Error, OSError):
+    """A file or folder that cannot be written: a read-only file system, no permission, a name that does not do."""
 
 
 class NoSpaceError(R2D2Error, OSError):

@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
 
-from r2d2_base.errors import BusyFolderError, CancelledError, NoSpaceError, OutputExistsError
+from r2d2_base.errors import (
+    BusyFolderError,
+    CancelledError,
+    NoSpaceError,
+    NotWritableError,
+    OutputExistsError,
+    R2D2Error,
+)
 
 __all__ = [
     "NO_LOCKS",
@@ -24,7 +31,6 @@ __all__ = [
     "check_absent",
     "check_free_space",
     "locked_folder",
-    "no_space_named",
     "read_json",
     "remove_unfinished",
     "resumable_folder",
@@ -34,9 +40,13 @@ __all__ = [
     "write_bytes",
     "write_json",
     "write_whole",
+    "writing",
 ]
 
+LONGEST_KEPT = 40  # letters of a name that the name of its unfinished file begins with: that may be no longer either
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+NO_FOLDER = (errno.ENOTDIR, errno.EEXIST)  # on the way, where a folder is due
+NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENAMETOOLONG, errno.EIO, *NO_FOLDER)
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -45,6 +55,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
     Raises:
         NoSpaceError: the disk filled up; what stood at `path` before is still there.
+        NotWritableError: a read-only file system, no permission, a name that does not do.
     """
     write_whole(Path(path), lambda stream: write_all(stream, data))
 
@@ -104,11 +115,12 @@ def staged_folder(out: Path) -> Iterator[Path]:
     Raises:
         OutputExistsError: `out` is not free.
         NoSpaceError: the disk filled up meanwhile.
+        NotWritableError: nothing can be written there.
     """
     out = Path(out).absolute()
     check_absent(out)
     staging = out.parent / f".{out.name}.{uuid4().hex[:8]}.partial"
-    with _parents_made(staging), no_space_named(out), _removed_after_errors(staging):
+    with writing(out, staging), _parents_made(staging), _removed_after_errors(staging):
         staging.mkdir()
         yield staging
         _move_into_place(staging, out)
@@ -125,10 +137,11 @@ def resumable_folder(out: Path) -> Iterator[Path]:
     Raises:
         BusyFolderError: another process is filling the same sibling.
         NoSpaceError: the disk filled up meanwhile.
+        NotWritableError: nothing can be written there.
     """
     out = Path(out).absolute()
     staging = _unfinished(out)
-    with _parents_made(staging, is_resumable=True), no_space_named(out):
+    with writing(out, staging), _parents_made(staging, is_resumable=True):
         staging.mkdir(exist_ok=True)
         with locked_folder(staging, out), _removed_after_errors(staging, is_resumable=True):
             _remove_half_written(staging)
@@ -257,19 +270,40 @@ def _move_into_place(staging: Path, out: Path) -> None:
 
 
 @contextmanager
-def no_space_named(path: Path) -> Iterator[None]:
-    """Turn the system's "no space left" into NoSpaceError naming `path`."""
+def writing(path: Path, beside: Path | None = None) -> Iterator[None]:
+    """Say in one line, naming `path`, that the system does not let it be written; other errors pass.
+
+    Args:
+        path: the file or folder.
+        beside: under which name it is written first.
+
+    Raises:
+        NoSpaceError: the disk is full.
+        NotWritableError: a read-only file system, no permission, a name that does not do.
+    """
     try:
         yield
-    except NoSpaceError:
+    except R2D2Error:
         raise
     except OSError as error:
-        if error.errno not in NO_SPACE:
-            raise
-        raise NoSpaceError(
-            f"no room left on the disk while writing {path}; what was written is removed again;"
-            " make room or choose a folder on another disk"
-        ) from error
+        if error.errno in NO_SPACE:
+            raise NoSpaceError(
+                f"no room left on the disk while writing {path}; what was written is removed again;"
+                " make room or choose a folder on another disk"
+            ) from error
+        if error.errno in NOT_WRITABLE and _is_about(error, (path, *(() if beside is None else (beside,)))):
+            reason = (error.strerror or type(error).__name__).lower()
+            reason = f"{error.filename} is no folder" if error.errno in NO_FOLDER and error.filename else reason
+            raise NotWritableError(f"{path} cannot be written ({reason}); choose another place") from error
+        raise
+
+
+def _is_about(error: OSError, paths: tuple[Path, ...]) -> bool:
+    """Whether an error names no file, or one on the way to, or within, one of `paths`."""
+    if not isinstance(error.filename, str | bytes | os.PathLike):
+        return True
+    named = Path(os.fsdecode(error.filename)).absolute()
+    return any(path.absolute().is_relative_to(named) or named.is_relative_to(path.absolute()) for path in paths)
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
@@ -281,10 +315,11 @@ def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
 
     Raises:
         NoSpaceError: the disk filled up; what stood at `path` before is still there.
+        NotWritableError: a read-only file system, no permission, a name that does not do.
     """
-    beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
+    beside = path.with_name(f".{path.name[:LONGEST_KEPT]}.{uuid4().hex[:8]}.partial")
     try:
-        with no_space_named(path):
+        with writing(path, beside):
             with beside.open("xb") as stream:
                 write(stream)
             beside.replace(path)

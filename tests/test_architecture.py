@@ -36,10 +36,6 @@ MUST_NOT_IMPORT = {
 }
 ONLY_IMPORTER_OF_HOROVOD = "dist_training/ranks/communicator.py"
 KNOWN_CIRCLES = {
-    ("imgmed.formats.dicom_voxels", "imgmed.formats.dicom"),
-    ("imgmed.operations.intensity", "imgmed.intensity"),
-    ("imgmed.operations.scan", "imgmed.intensity"),
-    ("imgmed.operations.scan", "imgmed.operations"),
     ("imgmed.settings", "imgmed.recipes"),
     ("r2d2.img", "r2d2.cli"),
 }

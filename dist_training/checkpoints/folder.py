@@ -17,7 +17,7 @@ import numpy as np
 from dist_training.checkpoints.archive import Checkpoint, Snapshot, read_checkpoint
 from dist_training.checkpoints.progress import TrainingProgress
 from dist_training.errors import CheckpointError, DamagedCheckpointError
-from r2d2_base.files import no_space_named
+from r2d2_base.files import writing
 
 __all__ = [
     "checkpoint_path",
@@ -134,7 +134,7 @@ def _written_beside(path: Path, snapshot: Snapshot) -> Iterator[Path]:
     """Have a snapshot on the disk under another name; after what is done with it there, it takes the right one."""
     beside = _beside(path)
     try:
-        with no_space_named(path):
+        with writing(path, beside):
             with beside.open("wb") as file:
                 snapshot.write(file)
             yield beside

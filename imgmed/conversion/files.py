@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from imgmed.errors import UnreadableFileError, UnsupportedFormatError
+from imgmed.formats.pictures import undivided_pages
 
 __all__ = ["JPEG_SUFFIXES", "PICTURE_SUFFIXES", "PictureFormat", "encode_picture", "is_picture", "read_picture"]
 
@@ -82,7 +83,7 @@ def encode_picture(array: np.ndarray, form: PictureFormat, quality: int = 95) ->
 
 
 def _check_kind(image: Image.Image, path: Path) -> None:
-    pages = getattr(image, "n_frames", 1)
+    pages = max(getattr(image, "n_frames", 1), undivided_pages(image))
     if pages != 1:
         raise UnsupportedFormatError(f"{path}: holds {pages} pictures; save each in a file of its own")
     raw = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))

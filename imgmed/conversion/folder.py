@@ -15,7 +15,7 @@ from imgmed.conversion.volumes import SliceConversion
 from imgmed.errors import ConversionError, SourceNotFoundError, UnreadableFileError
 from imgmed.parallel import map_in_processes
 from r2d2_base.errors import NoSpaceError, R2D2Error
-from r2d2_base.files import sha256_of, write_bytes
+from r2d2_base.files import sha256_of, write_bytes, writing
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
 __all__ = ["Conversion", "ConversionSummary", "convert_folder"]
@@ -116,7 +116,8 @@ def convert_source(job: _Job) -> Record:
         raise UnreadableFileError(f"{job.source}: cannot be read ({(error.strerror or str(error)).lower()})") from error
     detail, pictures = job.conversion.convert(job.source)
     target = job.folder / job.claim
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     sizes = {}
     for ending, data in pictures:
         write_bytes(target.with_name(target.name + ending), data)

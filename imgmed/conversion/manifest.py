@@ -18,7 +18,7 @@ from typing import Any
 
 from imgmed.errors import ConversionError, SchemaVersionError
 from r2d2_base.errors import OutputExistsError
-from r2d2_base.files import locked_folder, no_space_named, sha256_of, write_bytes
+from r2d2_base.files import locked_folder, sha256_of, write_bytes, writing
 
 __all__ = ["MANIFEST_NAME", "Manifest", "Record", "open_manifest"]
 
@@ -72,7 +72,7 @@ class Manifest:
         for name in set(before.pictures if before else ()) - set(record.pictures):
             (self.folder / name).unlink(missing_ok=True)
         path = self.folder / MANIFEST_NAME
-        with no_space_named(path), path.open("ab") as stream:
+        with writing(path), path.open("ab") as stream:
             stream.write(_line(asdict(record)))
         self.records[record.claim] = record
 
@@ -103,7 +103,8 @@ def open_manifest(folder: Path, settings: Mapping[str, Any], sources: Path) -> I
     header = {"schema_version": SCHEMA_VERSION, "sources": str(sources.absolute()), "settings": dict(settings)}
     if folder.exists() and not folder.is_dir():
         raise OutputExistsError(f"{folder} exists and is no folder; choose another name")
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with locked_folder(folder, folder, PATIENCE_S) as lock:
         manifest = Manifest(folder, header, _read(folder, header), lock)
         _remove_partial_files(folder)

@@ -19,7 +19,7 @@ from imgmed.conversion.pictures import Converted, Size, check_size, to_pixels
 from imgmed.errors import InvalidVolumeError, LabelError
 from imgmed.formats import case_stem, has_known_suffix, known_suffixes, read_volume
 from imgmed.intensity import percentile_bounds
-from imgmed.labels import INTEGER_TOLERANCE, to_label_map
+from imgmed.labels import WHOLE_WITHIN, to_label_map
 from imgmed.resampling import resample_images, resample_labels
 from imgmed.selection import evenly_spread
 from imgmed.slices import SliceGrid
@@ -249,4 +249,4 @@ def _check_values(stacks: Sequence[np.ndarray], offset: int, bits: int, origin: 
 
 
 def _is_whole(plane: np.ndarray) -> bool:
-    return bool((np.abs(plane - np.rint(plane)) <= INTEGER_TOLERANCE).all())
+    return bool((np.abs(plane - np.rint(plane)) <= WHOLE_WITHIN).all())

@@ -1,7 +1,8 @@
 """Volume formats, found by the suffix of a file's name.
 
-A format is a module with `SUFFIXES`, `read(files, max_values) -> Volume` and `read_header(files) -> VolumeHeader`,
-and with `write(path, volume, like)` where it can be written; to add one, write the module and name it in `FORMATS`.
+A format is a module with `SUFFIXES`, `read(files, max_values, spatial_units) -> Volume` and
+`read_header(files, spatial_units) -> VolumeHeader`, and with `write(path, volume, like)` where it can be written;
+to add one, write the module and name it in `FORMATS`.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from imgmed.errors import SourceNotFoundError, UnsupportedFormatError
 from imgmed.formats import archive, dicom, folders, itk, nifti, pictures
-from imgmed.formats.header import MAX_VALUES, VolumeHeader
-from imgmed.volume import Volume
+from imgmed.formats.dicom_file import is_dicom
+from imgmed.formats.header import VolumeHeader
+from imgmed.formats.units import SpatialUnits
+from imgmed.volume import MAX_VALUES, Volume
 
 if TYPE_CHECKING:
     from imgmed.study import VolumeSource
 
 __all__ = [
+    "SpatialUnits",
     "VolumeHeader",
     "case_stem",
     "files_of",
@@ -35,10 +39,10 @@ class VolumeFormat(Protocol):
 
     SUFFIXES: tuple[str, ...]
 
-    def read(self, files: tuple[Path, ...], max_values: int) -> Volume:
+    def read(self, files: tuple[Path, ...], max_values: int, spatial_units: SpatialUnits) -> Volume:
         """Return the volume that `files` make."""
 
-    def read_header(self, files: tuple[Path, ...]) -> VolumeHeader:
+    def read_header(self, files: tuple[Path, ...], spatial_units: SpatialUnits) -> VolumeHeader:
         """Return what is known of it without reading voxels."""
 
 
@@ -78,7 +82,9 @@ def case_stem(path: Path) -> str:
     return name
 
 
-def read_volume(source: Path | str | VolumeSource, max_values: int = MAX_VALUES) -> Volume:
+def read_volume(
+    source: Path | str | VolumeSource, max_values: int = MAX_VALUES, spatial_units: SpatialUnits = "header"
+) -> Volume:
     """Read a volume of any known format.
 
     Args:
@@ -86,9 +92,12 @@ def read_volume(source: Path | str | VolumeSource, max_values: int = MAX_VALUES)
             (in the natural order of their names); or the files of one volume.
         max_values: most voxels times channels that are read; a header that asks for more is refused before
             memory is taken, as is one that asks for more than its file can hold.
+        spatial_units: what the sizes in NIfTI, NRRD and MetaImage headers count in: "header" as each says, by its
+            unit code or field, and millimetres where it says nothing; "mm", "um" or "m" whatever it says.
 
     Returns:
-        The volume in the file's own voxel order and number type, (i, j, k) or (i, j, k, channels). Pictures
+        The volume in the file's own voxel order and number type, (i, j, k) or (i, j, k, channels), placed in
+        millimetres. Pictures
         are (rows, columns, pages) with 1 mm between pixels, by convention: they have no place in a patient.
 
     Raises:
@@ -96,19 +105,21 @@ def read_volume(source: Path | str | VolumeSource, max_values: int = MAX_VALUES)
         SourceLayoutError: a folder that holds no volume, or several.
         UnsupportedFormatError: no format has this suffix, or the file holds what cannot be read.
         UnreadableFileError: the file is truncated, damaged or of another format.
-        InvalidVolumeError: its shape, number type or affine cannot be used; or slices are missing, tilted ...
+        InvalidVolumeError: its shape, number type or affine cannot be used; or slices are missing, tilted ...; or its
+            unit makes voxels above 50 mm or below 1 micrometre.
     """
     files, entry = files_of(source)
     if entry is not None:
         return archive.read(files[0], entry, max_values)
-    return _format_of(files[0]).read(files, max_values)
+    return _format_of(files[0]).read(files, max_values, spatial_units)
 
 
-def read_header(source: Path | str | VolumeSource) -> VolumeHeader:
+def read_header(source: Path | str | VolumeSource, spatial_units: SpatialUnits = "header") -> VolumeHeader:
     """Read shape, number type, affine and other facts of a volume, without its voxels.
 
     Args:
         source: as for `read_volume`.
+        spatial_units: as for `read_volume`.
 
     Raises:
         Exceptions of `read_volume` that do not depend on voxels.
@@ -116,7 +127,7 @@ def read_header(source: Path | str | VolumeSource) -> VolumeHeader:
     files, entry = files_of(source)
     if entry is not None:
         return archive.read_header(files[0], entry)
-    return _format_of(files[0]).read_header(files)
+    return _format_of(files[0]).read_header(files, spatial_units)
 
 
 def write_volume(path: Path | str, volume: Volume, like: Path | str | None = None) -> None:
@@ -126,7 +137,8 @@ def write_volume(path: Path | str, volume: Volume, like: Path | str | None = Non
         path: target ending in .nii, .nii.gz, .mha or .nrrd; its folder must exist.
         volume: whole numbers without negatives are stored in the smallest unsigned type that holds them (a
             label map: uint8), other whole numbers as they are, real numbers as float32.
-        like: a file of the same format whose header (NIfTI: units, codes, qform and sform) is taken over.
+        like: a file of the same format whose header (NIfTI: units, codes, qform and sform) is taken over; numbers
+            are then in its unit.
 
     Raises:
         UnsupportedFormatError: no format that can be written has this suffix.
@@ -158,7 +170,7 @@ def _format_of(path: Path) -> VolumeFormat:
     for form in FORMATS:
         if path.name.lower().endswith(form.SUFFIXES):
             return form
-    if path.is_file() and dicom.is_dicom(path):  # often named by a number, without suffix
+    if path.is_file() and is_dicom(path):  # often named by a number, without suffix
         return dicom
     raise UnsupportedFormatError(f"{path}: not a volume format known here; use {_choice(FORMATS)}")
 

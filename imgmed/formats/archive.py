@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from imgmed.errors import SourceNotFoundError, UnreadableFileError
-from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, PICTURE_AFFINE, VolumeHeader, check_size, damaged
-from imgmed.volume import Volume
+from imgmed.archives import DAMAGED
+from imgmed.errors import ImgMedError, SourceNotFoundError
+from imgmed.formats.header import DEFLATE_RATIO, PICTURE_AFFINE, VolumeHeader, check_size, damaged
+from imgmed.volume import MAX_VALUES, Volume
 
-__all__ = ["read", "read_header"]
+__all__ = ["DAMAGED_NPZ", "read", "read_header"]
 
-DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError)
+DAMAGED_NPZ: tuple[type[Exception], ...] = (*DAMAGED, ValueError, KeyError, TypeError, RuntimeError, SyntaxError)
+"""Whatever zipfile and NumPy raise where bytes of an .npz are wrong."""
 
 
 def read(path: Path, entry: str, max_values: int = MAX_VALUES) -> Volume:
@@ -27,8 +29,8 @@ def read(path: Path, entry: str, max_values: int = MAX_VALUES) -> Volume:
     name, _, number = entry.rpartition("/")
     try:
         samples = _samples(path, name, path.stat().st_mtime_ns, max_values)
-    except DAMAGED as error:
-        if isinstance(error, SourceNotFoundError | UnreadableFileError):
+    except DAMAGED_NPZ as error:
+        if isinstance(error, ImgMedError):
             raise
         raise damaged(path, error) from error
     if not number.isdecimal() or int(number) >= len(samples) or samples.ndim not in (3, 4):

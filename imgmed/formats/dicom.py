@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,34 +12,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imgmed.errors import (
-    ImgMedError,
     SourceLayoutError,
     SourceNotFoundError,
     UnreadableFileError,
     UnsupportedFormatError,
 )
 from imgmed.formats import dicom_frames, dicom_voxels
+from imgmed.formats.dicom_file import checked_header, is_dicom, read_file
 from imgmed.formats.dicom_geometry import Slice, normal_of, sorted_slices, stack_affine
-from imgmed.formats.header import MAX_VALUES, VolumeHeader, check_size, damaged, stored_bytes
+from imgmed.formats.header import VolumeHeader, check_size, damaged, stored_bytes
 from imgmed.formats.quiet import quiet
-from imgmed.volume import Volume
+from imgmed.formats.units import SpatialUnits
+from imgmed.volume import MAX_VALUES, Volume
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
     from imgmed.study import VolumeSource
 
-__all__ = ["SUFFIXES", "DicomSeries", "PatientIdentity", "find_series", "is_dicom", "read", "read_header"]
+__all__ = ["SUFFIXES", "DicomSeries", "PatientIdentity", "find_series", "read", "read_header"]
 
 SUFFIXES: tuple[str, ...] = (".dcm",)
-PREAMBLE = 128
 DIRECTORY = "1.2.840.10008.1.3.10"
 SEGMENTATION = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
-FAILURES: tuple[type[Exception], ...] = (
-    OSError, ValueError, TypeError, AttributeError, KeyError, IndexError, EOFError, NotImplementedError, RuntimeError,
-    AssertionError, struct.error,
-)  # fmt: skip
 IDENTITY = ("PatientName", "PatientID", "PatientBirthDate")
 TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality", "SeriesDescription",
@@ -103,15 +97,6 @@ class DicomSeries:
         return VolumeSource(self.files)
 
 
-def is_dicom(path: Path) -> bool:
-    """Tell whether a file begins like a DICOM file ("DICM" after 128 bytes)."""
-    try:
-        with path.open("rb") as stream:
-            return stream.read(PREAMBLE + 4)[PREAMBLE:] == b"DICM"
-    except OSError as error:
-        raise UnreadableFileError(f"{path}: cannot be read ({error.strerror})") from error
-
-
 @quiet("pydicom")
 def find_series(source: Path | str | Sequence[Path]) -> tuple[DicomSeries, ...]:
     """Find the DICOM series in a folder and its subfolders, or among files; only headers are read.
@@ -148,13 +133,13 @@ def find_series(source: Path | str | Sequence[Path]) -> tuple[DicomSeries, ...]:
 
 
 @quiet("pydicom")
-def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
+def read(files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: SpatialUnits = "header") -> Volume:
     """Return a series (one file a slice), or one multi-frame file, as (columns, rows, slices), in RAS millimetres.
 
     Slices are put in order by their positions. Rescale slope and intercept of each slice are applied (CT: HU);
     the number type is int16 where that holds every possible value, else a larger one or float32. Colour gives
     channels. One picture without a place in the patient (a chest X-ray) is (rows, columns, 1), placed like any
-    picture but for its spacing.
+    picture but for its spacing. DICOM is in millimetres always: `spatial_units` changes nothing.
 
     Raises:
         UnreadableFileError: a file is truncated, damaged or no DICOM.
@@ -172,7 +157,7 @@ def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
 
 
 @quiet("pydicom")
-def read_header(files: tuple[Path, ...]) -> VolumeHeader:
+def read_header(files: tuple[Path, ...], spatial_units: SpatialUnits = "header") -> VolumeHeader:
     """Return shape, number type, affine and facts of a series or multi-frame file from its headers."""
     if _is_multi_frame(files):
         return dicom_frames.read_header(files[0])
@@ -217,33 +202,15 @@ def _files_below(root: Path) -> Iterator[Path]:
 
 def _read_dataset(path: Path) -> Dataset:
     """The tags that are used here; pixels are left aside."""
-    import pydicom
-    from pydicom.errors import InvalidDicomError
     from pydicom.uid import UID
 
     with checked_header(path):
-        try:
-            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
-        except InvalidDicomError as error:
-            raise UnreadableFileError(
-                f"{path}: not a DICOM file; was it renamed, or its copying interrupted?"
-            ) from error
+        dataset = read_file(path, TAGS)
         for tag in TAGS:
             dataset.get(tag)  # values are converted on first use; a broken one shows here
         if "Image Storage" in UID(_sop_class(dataset)).name and not dataset.get("Rows"):
             raise damaged(path, "an image whose header ends early")
         return dataset
-
-
-@contextmanager
-def checked_header(path: Path) -> Iterator[None]:
-    """Turn whatever pydicom raises on a broken header into one error; its message could name the patient."""
-    try:
-        yield
-    except (ImgMedError, MemoryError):
-        raise
-    except Exception as error:  # of many kinds, as any byte of the file may be wrong
-        raise damaged(path, f"its DICOM header: {type(error).__name__}") from None
 
 
 def _kind_of(dataset: Dataset) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgmed.errors import UnsupportedFormatError
+from imgmed.formats.dicom_file import checked_header, read_file
 from imgmed.formats.header import VolumeHeader, check_size
 from imgmed.formats.itk import LPS_TO_RAS
 from imgmed.volume import Volume
@@ -55,9 +56,13 @@ def place_frames(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.
 
 def _opened(path: Path) -> Any:
     import highdicom as hd
+    from pydicom.errors import InvalidDicomError
 
     try:
         return hd.imread(path, lazy_frame_retrieval=True)
+    except InvalidDicomError:  # without the usual beginning
+        with checked_header(path):
+            return hd.Image.from_dataset(read_file(path))
     except REFUSALS as error:
         raise _refused(path, error) from error
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgmed.errors import PairMismatchError, UnsupportedFormatError
-from imgmed.formats.dicom import checked_header
+from imgmed.formats.dicom_file import checked_header, read_file
 from imgmed.formats.dicom_frames import REFUSALS, place_frames
 from imgmed.formats.header import check_size, damaged
 from imgmed.geometry import place_on_grid
@@ -49,7 +49,7 @@ def _opened(path: Path) -> Any:
     import highdicom as hd
 
     with checked_header(path):
-        return hd.seg.segread(path)
+        return hd.seg.Segmentation.from_dataset(read_file(path), copy=False)
 
 
 def _segment(segmentation: hd.seg.Segmentation, number: int, path: Path) -> tuple[np.ndarray, np.ndarray]:

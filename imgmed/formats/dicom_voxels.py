@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from imgmed.errors import UnsupportedFormatError
+from imgmed.formats.dicom_file import FAILURES, read_file
 from imgmed.formats.dicom_geometry import Slice
 from imgmed.formats.header import damaged
 
@@ -58,12 +59,8 @@ def read_slices(slices: list[Slice]) -> np.ndarray:
 
 
 def _by_pydicom(one: Slice) -> np.ndarray:
-    import pydicom
-
-    from imgmed.formats.dicom import FAILURES
-
     try:
-        pixels = pydicom.dcmread(one.path).pixel_array
+        pixels = read_file(one.path).pixel_array
     except FAILURES as error:
         raise damaged(one.path, error) from error
     if (one.slope, one.intercept) == (1.0, 0.0):

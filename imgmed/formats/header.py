@@ -11,14 +11,11 @@ import numpy as np
 
 from imgmed.errors import InvalidVolumeError, UnreadableFileError
 
-__all__ = ["DEFLATE_RATIO", "MAX_VALUES", "PICTURE_AFFINE", "VolumeHeader", "check_size", "damaged", "stored_bytes"]
+__all__ = ["DEFLATE_RATIO", "PICTURE_AFFINE", "VolumeHeader", "check_size", "damaged", "stored_bytes"]
 
 PICTURE_AFFINE = np.array([[0.0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 """(row, column, page) -> millimetres of pictures, which say nothing about patients: as ITK places them, one pixel a
 millimetre, columns to the patient's left and rows to the back, so that the radiological view shows them upright."""
-
-MAX_VALUES = 2**31
-"""Most values (voxels times channels) that a volume may have unless the caller allows more: 8.6 GB as float32."""
 
 DEFLATE_RATIO = 1032
 """Deflate (gzip, zlib, PNG) makes at most 1032 bytes of one (258 bytes from two bits): zlib's technical notes."""
@@ -65,7 +62,7 @@ def check_size(
         InvalidVolumeError: an axis without values, or more values than allowed.
         UnreadableFileError: more bytes than the file can hold.
 
-    >>> check_size("a.mha", (512, 512, 100), 2, 1000, MAX_VALUES)
+    >>> check_size("a.mha", (512, 512, 100), 2, 1000, 2**31)
     Traceback (most recent call last):
         ...
     imgmed.errors.UnreadableFileError: a.mha: truncated or damaged (its header asks for 512 x 512 x 100 values, \

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,9 +15,10 @@ from uuid import uuid4
 import numpy as np
 
 from imgmed.errors import InvalidVolumeError, UnreadableFileError, UnsupportedFormatError
-from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, VolumeHeader, check_size, damaged, stored_bytes
-from imgmed.volume import Volume, storable
-from r2d2_base.files import check_free_space, no_space_named
+from imgmed.formats.header import DEFLATE_RATIO, VolumeHeader, check_size, damaged, stored_bytes
+from imgmed.formats.units import MILLIMETRES, SpatialUnits, Unit, in_mm, unit_of_name
+from imgmed.volume import MAX_VALUES, Volume, storable
+from r2d2_base.files import check_free_space, writing
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -35,13 +35,18 @@ MOST_HEADER = 2**16
 COMPRESSED = re.compile(rb"^(?:CompressedData *= *True|encoding: *(?:gzip|gz)) *\r?$", re.IGNORECASE | re.MULTILINE)
 BIG_ENDIAN = re.compile(rb"^(?:\w*ByteOrderMSB *= *True|endian: *big)", re.IGNORECASE | re.MULTILINE)
 DATA_FILE = re.compile(rb"^(?:ElementDataFile *=|data ?file:) *(\S.*?) *\r?$", re.IGNORECASE | re.MULTILINE)
+NRRD_UNITS = re.compile(rb"^(space units|units): *(.*?) *\r?$", re.IGNORECASE | re.MULTILINE)
+END_OF_HEADER = re.compile(rb"\r?\n\r?\n")
+QUOTED = re.compile(r'"([^"]*)"')
+META_UNITS = "ITK_VoxelUnits"
 _lock = threading.Lock()
 T = TypeVar("T")
 
 
-def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
+def read(files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: SpatialUnits = "header") -> Volume:
     """Return the volume in a MetaImage or NRRD file.
 
+    Places are in millimetres whatever unit the header is in.
     Vector voxels, and a fourth axis, are channels; a picture of two axes becomes one slice.
 
     Raises:
@@ -52,7 +57,7 @@ def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
 
     path = files[0]
     reader = _reader_with_header(path)
-    header = _header_of(reader, path)
+    header = _header_of(reader, path, spatial_units)
     folder = path.parent.iterdir() if path.name.lower().endswith(DETACHED) else (path,)
     stored = stored_bytes(file for file in folder if file.is_file())
     sizes = (*header.shape, header.channels)
@@ -63,9 +68,9 @@ def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
     return Volume(_channels_last(stored_order, image.GetDimension(), header), header.affine, path)
 
 
-def read_header(files: tuple[Path, ...]) -> VolumeHeader:
+def read_header(files: tuple[Path, ...], spatial_units: SpatialUnits = "header") -> VolumeHeader:
     """Return shape, number type and affine without reading voxels."""
-    return _header_of(_reader_with_header(files[0]), files[0])
+    return _header_of(_reader_with_header(files[0]), files[0], spatial_units)
 
 
 def write(path: Path, volume: Volume, like: Path | None) -> None:
@@ -85,7 +90,7 @@ def write(path: Path, volume: Volume, like: Path | None) -> None:
     image.SetOrigin(affine[:3, 3].tolist())
     beside = path.with_name(f".{uuid4().hex[:8]}.partial{path.suffix.lower()}")
     try:
-        with no_space_named(path):
+        with writing(path, beside):
             without_noise(lambda: SimpleITK.WriteImage(image, str(beside), True), path, OSError)
             _check_written(beside, path, array.nbytes)
             beside.replace(path)
@@ -116,7 +121,7 @@ def _reader_with_header(path: Path) -> SimpleITK.ImageFileReader:
     return reader
 
 
-def _header_of(reader: SimpleITK.ImageFileReader, path: Path) -> VolumeHeader:
+def _header_of(reader: SimpleITK.ImageFileReader, path: Path, spatial_units: SpatialUnits) -> VolumeHeader:
     import SimpleITK
 
     axes, size = reader.GetDimension(), reader.GetSize()
@@ -134,8 +139,27 @@ def _header_of(reader: SimpleITK.ImageFileReader, path: Path) -> VolumeHeader:
     name = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
     i, j, k = (*size, 1)[:3] if axes == 2 else size[:3]
     channels = size[3] if axes == 4 else components
-    kind = "MetaImage" if path.name.lower().endswith(META_SUFFIXES) else "NRRD"
-    return VolumeHeader((i, j, k), channels, _dtype_named(name, path), LPS_TO_RAS @ affine, {"format": kind})
+    unit = _unit(reader, path)
+    facts = {"format": "MetaImage" if path.name.lower().endswith(META_SUFFIXES) else "NRRD"}
+    facts |= {} if unit is MILLIMETRES else {"units": unit.name}
+    affine = in_mm(LPS_TO_RAS @ affine, (i, j, k), unit, spatial_units, path)
+    return VolumeHeader((i, j, k), channels, _dtype_named(name, path), affine, facts)
+
+
+def _unit(reader: SimpleITK.ImageFileReader, path: Path) -> Unit:
+    """The unit of length that a header states, millimetres where it states none; ITK leaves NRRD's aside."""
+    field, names = "DistanceUnits", []
+    if reader.HasMetaDataKey(META_UNITS):
+        names = [reader.GetMetaData(META_UNITS)]
+    elif not path.name.lower().endswith(META_SUFFIXES):
+        with path.open("rb") as stream:
+            stated = NRRD_UNITS.search(END_OF_HEADER.split(stream.read(MOST_HEADER))[0])
+        if stated:
+            field, names = stated[1].decode(), QUOTED.findall(stated[2].decode("utf-8", "replace"))
+    units = {unit for name in names if (unit := unit_of_name(name, field)) is not None}
+    if len(units) > 1:
+        raise InvalidVolumeError(f"{path}: its axes are in several units ({', '.join(names)}); write it in one of them")
+    return next(iter(units), MILLIMETRES)
 
 
 def _dtype_named(name: str, path: Path) -> np.dtype:
@@ -215,7 +239,7 @@ def _last_line(error: RuntimeError) -> str:
 @contextmanager
 def _captured_stderr(lines: list[str]) -> Iterator[None]:
     """Collect what is written to the process's standard error, C++ included, as lines without blanks."""
-    with _lock, tempfile.TemporaryFile() as caught:
+    with _lock, os.fdopen(os.memfd_create("stderr"), "w+b") as caught:
         kept = os.dup(STDERR)
         try:
             os.dup2(caught.fileno(), STDERR)

@@ -12,11 +12,12 @@ import numpy as np
 
 from imgmed.errors import PairMismatchError
 from imgmed.formats import dicom, dicom_segments, files_of, pictures, read_volume, rtstruct
-from imgmed.formats.header import MAX_VALUES
+from imgmed.formats.dicom_file import is_dicom
 from imgmed.formats.quiet import quiet
-from imgmed.geometry import is_same_affine, place_on_grid
-from imgmed.labels import to_label_map
-from imgmed.volume import Volume
+from imgmed.formats.units import SpatialUnits
+from imgmed.geometry import place_on_grid
+from imgmed.labels import above_threshold, to_label_map
+from imgmed.volume import MAX_VALUES, Volume
 
 if TYPE_CHECKING:
     from imgmed.study import VolumeSource
@@ -41,7 +42,13 @@ class Segments:
 
 
 @quiet("pydicom")
-def read_label(source: Path | str | VolumeSource, image: Volume, max_values: int = MAX_VALUES) -> LabelMap | Segments:
+def read_label(
+    source: Path | str | VolumeSource,
+    image: Volume,
+    max_values: int = MAX_VALUES,
+    spatial_units: SpatialUnits = "header",
+    mask_threshold: float | None = None,
+) -> LabelMap | Segments:
     """Read the labels of a scan, put on its voxel grid without interpolation.
 
     A label map may have its axes in another order or direction than the scan, but must cover the same voxels.
@@ -52,6 +59,8 @@ def read_label(source: Path | str | VolumeSource, image: Volume, max_values: int
             not its colours), a DICOM SEG (fractional ones: from 0.5 on) or a DICOM RTSTRUCT.
         image: the scan, as `read_volume` gave it.
         max_values: as for `read_volume`.
+        spatial_units: as for `read_volume`.
+        mask_threshold: for masks with soft edges and probabilities: values from this on are label 1, others 0.
 
     Returns:
         Integers for label maps, named masks for SEG and RTSTRUCT.
@@ -73,28 +82,30 @@ def read_label(source: Path | str | VolumeSource, image: Volume, max_values: int
     if entry is None and files[0].name.lower().endswith(pictures.SUFFIXES):
         label = pictures.read_indices(files, max_values)
     else:
-        label = read_volume(source, max_values)
-    return LabelMap(_on_grid_of(image, label), label.origin)
+        label = read_volume(source, max_values, spatial_units)
+    return LabelMap(_on_grid_of(image, label, mask_threshold), label.origin)
 
 
 def _dicom_kind(files: tuple[Path, ...]) -> str | None:
     """What a single DICOM file is; None for anything else."""
-    if len(files) > 1 or not (files[0].name.lower().endswith(dicom.SUFFIXES) or dicom.is_dicom(files[0])):
+    if len(files) > 1 or not (files[0].name.lower().endswith(dicom.SUFFIXES) or is_dicom(files[0])):
         return None
     series = dicom.find_series(files)
     return series[0].kind if series else None
 
 
-def _on_grid_of(image: Volume, label: Volume) -> np.ndarray:
-    array = to_label_map(label.array, label.origin)
-    if label.shape == image.shape and is_same_affine(image.affine, label.affine):
-        return array
+def _on_grid_of(image: Volume, label: Volume, mask_threshold: float | None) -> np.ndarray:
+    if mask_threshold is None:
+        array = to_label_map(label.array, label.origin)
+    else:
+        array = above_threshold(label.array, mask_threshold, label.origin)
     try:
         return place_on_grid(array, label.affine, image.shape, image.affine, fill=None)
     except PairMismatchError as error:
+        has_no_place = (label.affine == np.eye(4)).all()  # what is written without the affine of its scan
+        advice = "write it with the affine of its scan" if has_no_place else "resample the label map onto the image"
         raise PairMismatchError(
-            f"{image.origin}: image and its label {label.origin} must lie on the same voxel grid: {error}; resample"
-            " the label map onto the image, or copy the image's header if only the header is wrong"
+            f"{image.origin}: image and its label {label.origin} must lie on the same voxel grid: {error}; {advice}"
         ) from error
 
 

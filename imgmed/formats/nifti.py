@@ -18,9 +18,10 @@ from nibabel.volumeutils import apply_read_scaling, array_from_file
 from nibabel.wrapstruct import WrapStructError
 
 from imgmed.errors import InvalidVolumeError, UnreadableFileError
-from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, VolumeHeader, check_size, damaged
+from imgmed.formats.header import DEFLATE_RATIO, VolumeHeader, check_size, damaged
 from imgmed.formats.quiet import quiet
-from imgmed.volume import Volume, storable
+from imgmed.formats.units import MILLIMETRES, SpatialUnits, Unit, in_mm
+from imgmed.volume import MAX_VALUES, Volume, storable
 from r2d2_base.files import write_bytes
 
 __all__ = ["SUFFIXES", "read", "read_header", "write"]
@@ -29,17 +30,21 @@ SUFFIXES: tuple[str, ...] = (".nii.gz", ".nii")
 GZIP_MAGIC = b"\x1f\x8b"
 NIFTI1_HEADER_SIZE = 348
 NIFTI2_HEADER_SIZE = 540
+LARGEST_NIFTI1_AXIS = 2**15 - 1
+UNITS = {1: Unit("metre (xyzt_units 1)", 1e3), 3: Unit("micron (xyzt_units 3)", 1e-3)}  # 2, and 0 for none: mm
+SPATIAL_BITS = 7  # of xyzt_units; the others are the unit of time
+SAME_PLACE = 1e-6
 MOST_PADDING = 2**20  # bytes that may follow the voxels; more is no NIfTI file but a trap
 DAMAGED: tuple[Any, ...] = (EOFError, zlib.error, isal_zlib.error, gzip.BadGzipFile, OSError, ValueError)
 NOT_NIFTI = (ImageFileError, HeaderDataError, WrapStructError, ValueError)
 
 
-def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
+def read(files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: SpatialUnits = "header") -> Volume:
     """Return the volume in a .nii or .nii.gz file, checksum of the compression included.
 
-    Scale factors are applied; the number type is the stored one where there are none. A fourth axis is taken
-    as channels; (i, j, k, 1, c) loses its empty time axis; two axes become one slice. No more is decompressed
-    than the header says.
+    Places are in millimetres whatever unit the header is in. Scale factors are applied; the number type is the stored
+    one where there are none. A fourth axis is taken as channels; (i, j, k, 1, c) loses its empty time axis; two axes
+    become one slice. No more is decompressed than the header says.
 
     Raises:
         UnreadableFileError: truncated, damaged or no NIfTI file.
@@ -54,37 +59,57 @@ def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
         array = array_from_file(shape, dtype, stream, offset=header.get_data_offset(), mmap=False)
         if len(stream.read(MOST_PADDING + 1)) > MOST_PADDING:  # reading to the end checks the checksum
             raise ValueError(f"it goes on for more than {MOST_PADDING} bytes after the {array.nbytes} of its header")
-    affine, slope, inter = _place_and_scale(header, path)
+    slope, inter = _scale(header, path)
+    affine = in_mm(_place(header, path), shape[:3], _unit(header), spatial_units, path)
     return Volume(apply_read_scaling(array, slope, inter), affine, path)
 
 
-def read_header(files: tuple[Path, ...]) -> VolumeHeader:
+def read_header(files: tuple[Path, ...], spatial_units: SpatialUnits = "header") -> VolumeHeader:
     """Return shape, number type and affine; of a compressed file only the first bytes are decompressed."""
     path = files[0]
     with _opened(path) as (stream, _):
         header = _header_from(stream, path)
     i, j, k, *channels = _axes(header, path)
-    affine, slope, inter = _place_and_scale(header, path)
+    slope, inter = _scale(header, path)
+    unit = _unit(header)
+    affine = in_mm(_place(header, path), (i, j, k), unit, spatial_units, path)
     dtype = apply_read_scaling(np.ones(1, header.get_data_dtype()), slope, inter).dtype
-    name = "NIfTI-2" if isinstance(header, nib.Nifti2Header) else "NIfTI-1"
-    return VolumeHeader((i, j, k), channels[0] if channels else 1, dtype, affine, {"format": name})
+    facts = {"format": "NIfTI-2" if isinstance(header, nib.Nifti2Header) else "NIfTI-1"}
+    facts |= {} if unit is MILLIMETRES else {"units": unit.name}
+    return VolumeHeader((i, j, k), channels[0] if channels else 1, dtype, affine, facts)
 
 
 def write(path: Path, volume: Volume, like: Path | None) -> None:
-    """Store `volume` at `path` (see `imgmed.write_volume`); compressed bytes carry no time stamp."""
+    """Store `volume` at `path` (see `imgmed.write_volume`); compressed bytes carry no time stamp.
+
+    NIfTI-1; NIfTI-2 where an axis is too long for it. With `like` numbers are in its unit, and where `volume` lies
+    where `like` does, they are its very numbers.
+    """
     array = storable(volume.array)
     header = _header_like(like)
-    image = nib.Nifti1Image(array, volume.affine, header=header)
+    kind = nib.Nifti1Image if max(array.shape) <= LARGEST_NIFTI1_AXIS else nib.Nifti2Image
+    affine = volume.affine if header is None else _in_unit_of(header, volume)
+    image = kind(array, affine, header=header)
     image.header.set_data_dtype(array.dtype)
-    if header is None or not np.allclose(image.header.get_best_affine(), volume.affine, rtol=0, atol=1e-6):
-        image.set_sform(volume.affine, code=1)
-        image.set_qform(volume.affine, code=1, strip_shears=True)
+    if header is None or not np.allclose(image.header.get_best_affine(), affine, rtol=0, atol=1e-6):
+        image.set_sform(affine, code=1)
+        image.set_qform(affine, code=1, strip_shears=True)
         if header is None:
             image.header.set_xyzt_units("mm")
     data = image.to_bytes()
     if path.name.lower().endswith(".gz"):
         data = gzip.compress(data, compresslevel=6, mtime=0)
     write_bytes(path, data)
+
+
+def _in_unit_of(header: nib.Nifti1Header, volume: Volume) -> np.ndarray:
+    """The affine of `volume` in the numbers of a header: in its unit, unless they were read as millimetres."""
+    stored = header.get_best_affine()
+    if np.allclose(stored, volume.affine, rtol=SAME_PLACE, atol=SAME_PLACE):
+        return stored
+    affine = volume.affine.copy()
+    affine[:3] /= _unit(header).mm
+    return stored if np.allclose(stored, affine, rtol=SAME_PLACE, atol=SAME_PLACE) else affine
 
 
 @contextmanager
@@ -128,14 +153,30 @@ def _header_from(stream: Any, path: Path) -> nib.Nifti1Header | nib.Nifti2Header
         ) from error
 
 
-def _place_and_scale(header: nib.Nifti1Header, path: Path) -> tuple[np.ndarray, float, float]:
-    """Affine, scale factor and offset of a header."""
+def _scale(header: nib.Nifti1Header, path: Path) -> tuple[float, float]:
+    """Scale factor and offset of a header."""
+    if header.get_data_dtype().kind not in "iuf":
+        return 1.0, 0.0
     try:
         with quiet("nibabel.global"):
-            slope, inter = (None, None) if header.get_data_dtype().kind not in "iuf" else header.get_slope_inter()
-            return header.get_best_affine(), 1.0 if slope is None else slope, 0.0 if inter is None else inter
+            slope, inter = header.get_slope_inter()
     except NOT_NIFTI as error:
-        raise InvalidVolumeError(f"{path}: its scale factors or its place are not usable ({_reason(error)})") from error
+        raise InvalidVolumeError(f"{path}: its scale factors are not usable ({_reason(error)})") from error
+    return 1.0 if slope is None else slope, 0.0 if inter is None else inter
+
+
+def _place(header: nib.Nifti1Header, path: Path) -> np.ndarray:
+    """Affine of a header, in its own unit."""
+    try:
+        with quiet("nibabel.global"):
+            return header.get_best_affine()
+    except NOT_NIFTI as error:
+        raise InvalidVolumeError(f"{path}: its place is not usable ({_reason(error)})") from error
+
+
+def _unit(header: nib.Nifti1Header) -> Unit:
+    """The unit of length that a header states; millimetres where it states none, or one that NIfTI does not know."""
+    return UNITS.get(int(header["xyzt_units"]) & SPATIAL_BITS, MILLIMETRES)
 
 
 def _axes(header: nib.Nifti1Header, path: Path) -> tuple[int, ...]:
@@ -152,13 +193,12 @@ def _axes(header: nib.Nifti1Header, path: Path) -> tuple[int, ...]:
     return shape
 
 
-def _header_like(like: Path | None) -> nib.Nifti1Header | None:
+def _header_like(like: Path | None) -> nib.Nifti1Header | nib.Nifti2Header | None:
     """Header of `like` without what belongs to its voxels: scaling, display range, intent and extensions."""
     if like is None or not like.name.lower().endswith(SUFFIXES):
         return None
     with _opened(like) as (stream, _):
-        found = _header_from(stream, like)
-    header = nib.Nifti1Header.from_header(found, check=False)
+        header = _header_from(stream, like)
     header["cal_max"] = header["cal_min"] = 0
     header.set_intent("none")
     return header

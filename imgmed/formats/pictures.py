@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from imgmed.errors import InvalidVolumeError, UnreadableFileError, UnsupportedFormatError
-from imgmed.formats.header import DEFLATE_RATIO, MAX_VALUES, PICTURE_AFFINE, VolumeHeader, check_size, damaged
+from imgmed.formats.header import DEFLATE_RATIO, PICTURE_AFFINE, VolumeHeader, check_size, damaged
 from imgmed.formats.quiet import quiet
-from imgmed.volume import Volume
+from imgmed.formats.units import SpatialUnits
+from imgmed.volume import MAX_VALUES, Volume
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.TiffImagePlugin import TiffImageFile
 
-__all__ = ["LOSSY", "SUFFIXES", "read", "read_header", "read_indices"]
+__all__ = ["LOSSY", "SUFFIXES", "read", "read_header", "read_indices", "undivided_pages"]
 
 LOSSY = (".jpg", ".jpeg")
 TIFF = (".tif", ".tiff")
@@ -31,16 +34,19 @@ MODES = {
 # Grey levels of 2 and 4 bits, and the number by which Pillow multiplies them; labels are wanted as they are stored
 STRETCHED = {"L;2": 85, "L;4": 17}
 WITH_ALPHA = ("LA", "RGBA")
+IMAGEJ = re.compile(r"\AImageJ=.*?^images=(\d+)", re.DOTALL | re.MULTILINE)
+DESCRIPTION, BITS_PER_SAMPLE, SAMPLES_PER_PIXEL = 270, 258, 277  # tags of TIFF
 FAILURES = (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError)
 
 
-def read(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
+def read(files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: SpatialUnits = "header") -> Volume:
     """Return pictures as one volume, (rows, columns, pages) or (rows, columns, pages, channels).
 
     A sequence of pictures, and the pages of a TIFF, are the third axis. 8 and 16 bits, 32-bit integers and
     floats are kept as they are; black-and-white becomes 0 and 1; a palette is expanded to its colours; an alpha
     channel is dropped where it is the same everywhere, otherwise kept as the last channel. Turning marks of
-    cameras (EXIF) are not followed, so that a picture meets its label map as stored.
+    cameras (EXIF) are not followed, so that a picture meets its label map as stored. No size is taken
+    from a picture: `spatial_units` changes nothing.
 
     Returns:
         Affine: PICTURE_AFFINE. Pictures say nothing about patients; one pixel counts as 1 mm.
@@ -72,7 +78,7 @@ def read_indices(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volum
     return Volume(array, PICTURE_AFFINE, files[0])
 
 
-def read_header(files: tuple[Path, ...]) -> VolumeHeader:
+def read_header(files: tuple[Path, ...], spatial_units: SpatialUnits = "header") -> VolumeHeader:
     """Return shape and number type without decoding pixels; a constant alpha channel still counts as a channel."""
     (rows, columns, pages), mode, dtype, channels = _header(files, False)
     kind = FORMATS[files[0].suffix.lower()]
@@ -99,16 +105,14 @@ def _stack(files: tuple[Path, ...], max_values: int, keep_indices: bool) -> np.n
     page = 0
     for path in files:
         with _opened(path) as image:
-            pages = _pages(image, path)
-            for frame in range(pages):
-                image.seek(frame)
-                found = (image.height, image.width), _expanded_mode(image, keep_indices, path)
+            for frame in _frames(image, path):
+                found = (frame.height, frame.width), _expanded_mode(frame, keep_indices, path)
                 if found != (shape[:2], mode) or page >= shape[2]:
                     raise InvalidVolumeError(
                         f"{path}: pictures of one stack need one size and kind; received {found[0][0]} x {found[0][1]}"
                         f" {found[1]} after {shape[0]} x {shape[1]} {mode} in {files[0].name}"
                     )
-                pixels = _pixels(image, mode, path, keep_indices)
+                pixels = _pixels(frame, mode, path, keep_indices)
                 stack[:, :, page] = pixels.reshape(*shape[:2], channels)
                 page += 1
     return stack[..., 0] if channels == 1 else stack
@@ -150,7 +154,58 @@ def _pages(image: Image, path: Path) -> int:
     frames = int(getattr(image, "n_frames", 1))
     if frames > 1 and image.format == "PNG":
         raise UnsupportedFormatError(f"{path}: an animated PNG of {frames} frames; save them as a multi-page TIFF")
-    return frames if image.format == "TIFF" else 1
+    if image.format != "TIFF":
+        return 1
+    return _undivided_pages(cast("TiffImageFile", image), path) if frames == 1 else frames
+
+
+def undivided_pages(image: Image) -> int:
+    """Return how many pictures a TIFF says to hold behind a single directory, as ImageJ writes large stacks; else 1."""
+    tags = getattr(image, "tag_v2", {})
+    said = IMAGEJ.search(str(tags.get(DESCRIPTION, ""))) if getattr(image, "n_frames", 1) == 1 else None
+    return int(said[1]) if said else 1
+
+
+def _undivided_pages(image: TiffImageFile, path: Path) -> int:
+    """The same, where they can be found one after the other."""
+    pages = undivided_pages(image)
+    if pages > 1 and not (_is_one_block(image) and path.stat().st_size >= image.tile[0][2] + pages * _block(image)):
+        raise UnsupportedFormatError(
+            f"{path}: an ImageJ stack of {pages} pictures, of which only the first can be found; save it again as a"
+            " TIFF with a directory for each picture"
+        )
+    return pages
+
+
+def _is_one_block(image: TiffImageFile) -> bool:
+    """Whether the pixels of a TIFF lie in one part, as they are."""
+    row, first = _block(image) // image.height, image.tile[0].offset
+    return all(
+        part.codec_name == "raw" and part.extents is not None and part.offset == first + part.extents[1] * row
+        for part in image.tile
+    )
+
+
+def _block(image: TiffImageFile) -> int:
+    """Bytes of a picture of a TIFF without compression."""
+    bits = max(image.tag_v2.get(BITS_PER_SAMPLE, (1,))) * int(image.tag_v2.get(SAMPLES_PER_PIXEL, 1))
+    return image.height * (-(-image.width * bits // 8))
+
+
+def _frames(image: Image, path: Path) -> Iterator[Image]:
+    """The pages of a file, one after the other."""
+    pages = _pages(image, path)
+    if pages == getattr(image, "n_frames", 1) or image.format != "TIFF":
+        for page in range(pages):
+            image.seek(page)
+            yield image
+        return
+    size = _block(cast("TiffImageFile", image))
+    for page in range(pages):
+        with _opened(path) as opened:
+            shifted = cast("TiffImageFile", opened)
+            shifted.tile = [tile._replace(offset=tile.offset + page * size) for tile in shifted.tile]
+            yield shifted
 
 
 def _expanded_mode(image: Image, keep_indices: bool, path: Path) -> str:

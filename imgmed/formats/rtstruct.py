@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgmed.errors import PairMismatchError, UnsupportedFormatError
-from imgmed.formats.dicom import checked_header
+from imgmed.formats.dicom_file import checked_header, read_file
 from imgmed.formats.itk import LPS_TO_RAS
 from imgmed.volume import Volume
 
@@ -34,11 +34,9 @@ def read_structures(path: Path, image: Volume) -> Iterator[tuple[str, np.ndarray
         UnreadableFileError: truncated or damaged.
         PairMismatchError: contours between the slices of `image`, or outside it.
     """
-    import pydicom
-
     _require_rt_utils()
     with checked_header(path):
-        dataset = pydicom.dcmread(path)
+        dataset = read_file(path)
         names = {int(roi.ROINumber): str(roi.ROIName) for roi in dataset.StructureSetROISequence}
         contours = {int(roi.ReferencedROINumber): _points_of(roi) for roi in dataset.ROIContourSequence}
     to_voxels = np.linalg.inv(image.affine) @ LPS_TO_RAS

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from imgmed.operations.step import Step
 
 if TYPE_CHECKING:  # settings hold these models, and the command line shows settings without NumPy
     from imgmed.axis_map import Maps
     from imgmed.operations.scan import Scan
+    from imgmed.volume import Volume
 
 __all__ = ["Centre", "Crop", "CropToContent", "Reorient", "Resample", "Resize"]
 
@@ -19,11 +22,7 @@ Extent = tuple[float, float]
 Order = Literal[1, 3]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Reorient(_Frozen):
+class Reorient(Step):
     """Turn the array so that its axes run in named directions; no value changes.
 
     >>> import numpy as np
@@ -49,15 +48,21 @@ class Reorient(_Frozen):
             )
         return axes
 
+    def geometry(self, volume: Volume) -> Volume:
+        """Return the volume in the new voxel order (a view)."""
+        from imgmed.operations.maps import turned
+
+        return turned(volume, self.axes)
+
     def apply(self, scan: Scan) -> Scan:
         """Return the scan in the new voxel order (views)."""
-        from imgmed.operations import maps
+        from imgmed.operations.maps import turned
 
-        label = None if scan.label is None else maps.turned(scan.label, self.axes)
-        return replace(scan, image=maps.turned(scan.image, self.axes), label=label)
+        label = None if scan.label is None else turned(scan.label, self.axes)
+        return replace(scan, image=turned(scan.image, self.axes), label=label)
 
 
-class Resample(_Frozen):
+class Resample(Step):
     """Resample to a spacing: interpolated where an axis grows, averaged where it shrinks.
 
     The field of view is kept, so the spacing is met to within half a voxel over the whole axis.
@@ -76,20 +81,26 @@ class Resample(_Frozen):
     )
     order: Order = Field(default=3, description="How images grow: 1 linearly, 3 by cubic convolution.")
 
-    def axis_maps(self, scan: Scan) -> Maps:
+    def axis_maps(self, image: Volume) -> Maps:
         """Return how each array axis of the scan is resampled."""
-        from imgmed.operations import maps
+        from imgmed.operations.maps import resampled
 
-        return maps.resampled(scan.image, self.spacing_mm)
+        return resampled(image, self.spacing_mm)
+
+    def geometry(self, volume: Volume) -> Volume:
+        """Return what becomes of shape and place."""
+        from imgmed.operations.maps import placed
+
+        return placed(volume, self.axis_maps(volume))
 
     def apply(self, scan: Scan) -> Scan:
         """Return the scan with the new spacing; the image is float32."""
         from imgmed.operations.scan import moved
 
-        return moved(scan, self.axis_maps(scan), self.order)
+        return moved(scan, self.axis_maps(scan.image), self.order)
 
 
-class Resize(_Frozen):
+class Resize(Step):
     """Resample to a number of voxels, keeping the field of view (and not the proportions).
 
     >>> import numpy as np
@@ -106,20 +117,26 @@ class Resize(_Frozen):
     )
     order: Order = Field(default=3, description="How images grow: 1 linearly, 3 by cubic convolution.")
 
-    def axis_maps(self, scan: Scan) -> Maps:
+    def axis_maps(self, image: Volume) -> Maps:
         """Return how each array axis of the scan is resampled."""
-        from imgmed.operations import maps
+        from imgmed.operations.maps import resized
 
-        return maps.resized(scan.image, self.size)
+        return resized(image, self.size)
+
+    def geometry(self, volume: Volume) -> Volume:
+        """Return what becomes of shape and place."""
+        from imgmed.operations.maps import placed
+
+        return placed(volume, self.axis_maps(volume))
 
     def apply(self, scan: Scan) -> Scan:
         """Return the scan with the new number of voxels; the image is float32."""
         from imgmed.operations.scan import moved
 
-        return moved(scan, self.axis_maps(scan), self.order)
+        return moved(scan, self.axis_maps(scan.image), self.order)
 
 
-class Crop(_Frozen):
+class Crop(Step):
     """Cut out a box, given in voxels or in world millimetres; what reaches beyond the scan is ignored.
 
     >>> import numpy as np
@@ -153,22 +170,28 @@ class Crop(_Frozen):
                 raise ValueError(f"the lower end of a box may not exceed its upper end; received {start}, {end}")
         return self
 
-    def axis_maps(self, scan: Scan) -> Maps:
+    def axis_maps(self, image: Volume) -> Maps:
         """Return how each array axis of the scan is cut."""
-        from imgmed.operations import maps
+        from imgmed.operations.maps import in_box_mm, in_voxels
 
         if self.mm is not None:
-            return maps.in_box_mm(scan.image, self.mm)
-        return maps.in_voxels(scan.image, self.voxels or (None, None, None))
+            return in_box_mm(image, self.mm)
+        return in_voxels(image, self.voxels or (None, None, None))
+
+    def geometry(self, volume: Volume) -> Volume:
+        """Return what becomes of shape and place."""
+        from imgmed.operations.maps import placed
+
+        return placed(volume, self.axis_maps(volume))
 
     def apply(self, scan: Scan) -> Scan:
         """Return the part of the scan in the box (views); raises InvalidVolumeError where there is none."""
         from imgmed.operations.scan import moved
 
-        return moved(scan, self.axis_maps(scan))
+        return moved(scan, self.axis_maps(scan.image))
 
 
-class CropToContent(_Frozen):
+class CropToContent(Step):
     """Cut away what surrounds the content: voxels of no channel above a threshold, or all 0.
 
     >>> import numpy as np
@@ -183,20 +206,20 @@ class CropToContent(_Frozen):
     above: float | None = Field(default=None, description="Content is brighter than this; null: any value but 0.")
     margin_mm: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="What is kept around it.")
 
-    def axis_maps(self, scan: Scan) -> Maps:
+    def axis_maps(self, image: Volume) -> Maps:
         """Return how each array axis of the scan is cut; a scan without content is kept whole."""
-        from imgmed.operations import maps
+        from imgmed.operations.maps import content
 
-        return maps.content(scan.image, self.above, self.margin_mm)
+        return content(image, self.above, self.margin_mm)
 
     def apply(self, scan: Scan) -> Scan:
         """Return the scan without its empty surroundings (views)."""
         from imgmed.operations.scan import moved
 
-        return moved(scan, self.axis_maps(scan))
+        return moved(scan, self.axis_maps(scan.image))
 
 
-class Centre(_Frozen):
+class Centre(Step):
     """Crop or pad around the centre to a number of voxels.
 
     >>> import numpy as np
@@ -215,14 +238,20 @@ class Centre(_Frozen):
         default=None, description="Intensity of the padding; null: the lowest of each channel. Labels are padded by 0."
     )
 
-    def axis_maps(self, scan: Scan) -> Maps:
+    def axis_maps(self, image: Volume) -> Maps:
         """Return how each array axis of the scan is cut or padded."""
-        from imgmed.operations import maps
+        from imgmed.operations.maps import centred
 
-        return maps.centred(scan.image, self.size)
+        return centred(image, self.size)
+
+    def geometry(self, volume: Volume) -> Volume:
+        """Return what becomes of shape and place."""
+        from imgmed.operations.maps import placed
+
+        return placed(volume, self.axis_maps(volume))
 
     def apply(self, scan: Scan) -> Scan:
         """Return the scan with the new number of voxels, none of them moved."""
         from imgmed.operations.scan import moved
 
-        return moved(scan, self.axis_maps(scan), fill=self.fill)
+        return moved(scan, self.axis_maps(scan.image), fill=self.fill)

@@ -1,13 +1,15 @@
-"""Operations on intensities: windows and ranges; label maps pass through. Names of intensity settings."""
+"""Operations on intensities: windows and ranges; label maps pass through."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from imgmed.errors import InvalidVolumeError
+from imgmed.intensity_settings import Bounds
+from imgmed.operations.step import Step
 
 if TYPE_CHECKING:  # settings hold these models, and the command line shows settings without NumPy
     import numpy as np
@@ -15,14 +17,12 @@ if TYPE_CHECKING:  # settings hold these models, and the command line shows sett
     from imgmed.operations.scan import Scan
     from imgmed.volume import Volume
 
-__all__ = ["Bounds", "Clip", "NormalisationKind", "Rescale"]
+__all__ = ["Clip", "Rescale"]
 
-Bounds = tuple[tuple[float, float], ...]
-NormalisationKind = Literal["none", "zscore_case", "zscore_nonzero", "zscore_dataset", "min_max"]
 DEFAULT_PERCENTILES = (0.5, 99.5)
 
 
-class Clip(BaseModel):
+class Clip(Step):
     """Limit intensities: to fixed bounds (a window), or to percentiles of each case itself.
 
     >>> import numpy as np
@@ -33,8 +33,6 @@ class Clip(BaseModel):
     >>> scan.image.array.tolist(), scan.bounds
     ([[[-200.0, 40.0, 250.0]]], ((-200.0, 250.0),))
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     op: Literal["clip"] = "clip"
     bounds: Bounds | None = Field(
@@ -78,7 +76,7 @@ class Clip(BaseModel):
         return replace(scan, image=replace(scan.image, array=clipped), bounds=bounds)
 
 
-class Rescale(BaseModel):
+class Rescale(Step):
     """Map intensities linearly, so that one range becomes another; nothing is cut off.
 
     >>> import numpy as np
@@ -88,8 +86,6 @@ class Rescale(BaseModel):
     >>> Rescale(low=-1, high=1).apply(scan).image.array.tolist()
     [[[-1.0, 0.0, 1.0]]]
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     op: Literal["rescale"] = "rescale"
     low: float = Field(default=0.0, allow_inf_nan=False, description="What the lower bound becomes.")

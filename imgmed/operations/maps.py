@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import ceil, floor
+from math import ceil, floor, prod
 
 import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
@@ -13,13 +13,15 @@ from imgmed.axis_map import AxisMap, Maps
 from imgmed.errors import InvalidVolumeError
 from imgmed.geometry import orientation_of
 from imgmed.resampling import resampled_size
-from imgmed.volume import Volume
+from imgmed.volume import MAX_VALUES, Volume
 
-__all__ = ["KEPT_WITHIN", "centred", "content", "in_box_mm", "in_voxels", "resampled", "resized", "turned"]
+__all__ = ["KEPT_WITHIN", "centred", "content", "in_box_mm", "in_voxels", "placed", "resampled", "resized", "turned"]
 
 KEPT_WITHIN = 0.01  # spacings this close to the wanted one (relative) are not resampled
 EDGE = 1e-6  # of a voxel: a box that ends on a voxel's centre holds it
 CONTENT_VOXELS = 2**22  # compared at a time
+LARGEST_GROWTH = 100  # voxels that one voxel becomes along an axis: a spacing so far from the wanted one is wrong
+VANISHED = 8  # voxels of which one would be left
 
 Extent = tuple[float, float]
 
@@ -37,7 +39,28 @@ def resampled(volume: Volume, spacing_mm: Sequence[float | None]) -> Maps:
         size if new is None or abs(old / new - 1) <= KEPT_WITHIN else resampled_size(size, old, new)
         for size, old, new in zip(volume.shape, volume.spacing_mm, _by_array_axis(volume, spacing_mm), strict=True)
     ]
-    return _covering(volume, sizes)
+    maps = _covering(volume, sizes)
+    steps = [axis.step for axis in maps if axis.old > 1 and axis.old != axis.new]
+    has_vanished = any(axis.new == 1 and axis.old >= VANISHED for axis in maps)
+    if has_vanished or (steps and min(steps) < 1 / LARGEST_GROWTH):
+        new_mm = [old * axis.step for old, axis in zip(volume.spacing_mm, maps, strict=True)]
+        raise _absurd(volume, sizes, new_mm, "the spacings are too far apart")
+    return maps
+
+
+def placed(volume: Volume, maps: Maps) -> Volume:
+    """Return shape and place of what maps make of a volume, with voxels that take no memory.
+
+    Raises:
+        InvalidVolumeError: more voxels than a volume may have; names its voxels and the new ones.
+    """
+    shape = (maps[0].new, maps[1].new, maps[2].new)
+    change = np.diag([*(axis.step for axis in maps), 1.0])
+    change[:3, 3] = [axis.start for axis in maps]
+    after = Volume(np.broadcast_to(np.float32(0), shape), volume.affine @ change, volume.path)
+    if prod(shape) * volume.channels > MAX_VALUES:
+        raise _absurd(volume, shape, after.spacing_mm, f"at most {MAX_VALUES} values are allowed")
+    return after
 
 
 def resized(volume: Volume, size: Sequence[int | None]) -> Maps:
@@ -77,6 +100,17 @@ def content(volume: Volume, above: float | None, margin_mm: float) -> Maps:
     margins = [ceil(margin_mm / spacing - EDGE) for spacing in volume.spacing_mm]
     extents = _content(volume.array, above)
     return _boxed(volume, [(low - by, high + by) for (low, high), by in zip(extents, margins, strict=True)])
+
+
+def _absurd(volume: Volume, shape: Sequence[int], spacing_mm: Sequence[float], why: str) -> InvalidVolumeError:
+    before, after = (
+        f"{' x '.join(map(str, sizes))} voxels of {' x '.join(f'{value:.4g}' for value in sizes_mm)} mm"
+        for sizes, sizes_mm in ((volume.shape, volume.spacing_mm), (shape, spacing_mm))
+    )
+    return InvalidVolumeError(
+        f"{volume.origin}: {before} would become {after} ({why}); correct the spacing in its header, or what it is"
+        " resampled to"
+    )
 
 
 def _by_array_axis(volume: Volume, values: Sequence) -> list:

@@ -10,8 +10,9 @@ import numpy as np
 
 from imgmed.axis_map import Maps, Order
 from imgmed.errors import PairMismatchError
-from imgmed.intensity import Bounds
-from imgmed.operations import Clip, CropToContent, Operation, Reorient, Rescale
+from imgmed.intensity_settings import Bounds
+from imgmed.operations.maps import placed
+from imgmed.operations.step import Step
 from imgmed.resampling import resample, resample_label_map
 from imgmed.volume import Volume
 
@@ -45,14 +46,17 @@ class Scan:
             )
 
 
-def apply_operations(scan: Scan, operations: Sequence[Operation]) -> Scan:
+def apply_operations(scan: Scan, operations: Sequence[Step]) -> Scan:
     """Apply operations one after the other.
 
     Args:
         scan: it is not changed; where nothing is computed the result shares its arrays.
         operations: in this order.
 
-    >>> from imgmed.operations import Resample
+    Raises:
+        InvalidVolumeError: an operation cannot be applied, or would make more voxels than a volume may have.
+
+    >>> from imgmed.operations import Clip, Resample
     >>> scan = Scan(Volume(np.zeros((4, 4, 6)), np.eye(4)))
     >>> apply_operations(scan, [Resample(spacing_mm=(2, 2, 2)), Clip(bounds=((0, 1),))]).image.shape
     (2, 2, 3)
@@ -64,12 +68,15 @@ def apply_operations(scan: Scan, operations: Sequence[Operation]) -> Scan:
 
 
 def geometry_after(
-    shape: tuple[int, int, int], affine: np.ndarray, operations: Sequence[Operation], path: Path | None = None
+    shape: tuple[int, int, int], affine: np.ndarray, operations: Sequence[Step], path: Path | None = None
 ) -> tuple[tuple[int, int, int], np.ndarray]:
     """Return the voxels and the affine that a scan will have after some operations, without its voxels.
 
     `path` is the scan's file, for messages. A crop to the content depends on voxels: it counts as if it kept
     everything (the largest possible shape).
+
+    Raises:
+        InvalidVolumeError: as `apply_operations`.
 
     >>> from imgmed.operations import Resample
     >>> geometry_after((4, 4, 6), np.eye(4), [Resample(spacing_mm=(2, 2, 2))])[0]
@@ -77,14 +84,7 @@ def geometry_after(
     """
     volume = Volume(np.broadcast_to(np.float32(0), shape), affine, path)
     for operation in operations:
-        if isinstance(operation, Reorient):
-            volume = operation.apply(Scan(volume)).image
-        elif not isinstance(operation, Clip | Rescale | CropToContent):
-            maps = operation.axis_maps(Scan(volume))
-            change = np.diag([*(axis.step for axis in maps), 1.0])
-            change[:3, 3] = [axis.start for axis in maps]
-            size = tuple(axis.new for axis in maps)
-            volume = Volume(np.broadcast_to(np.float32(0), size), volume.affine @ change, path)
+        volume = operation.geometry(volume)
     return volume.shape, volume.affine
 
 
@@ -99,9 +99,7 @@ def moved(scan: Scan, maps: Maps, order: Order = 1, fill: float | None = None) -
     """
     if all(axis.is_copy and axis.start == 0 and axis.old == axis.new for axis in maps):
         return scan
-    change = np.diag([*(axis.step for axis in maps), 1.0])
-    change[:3, 3] = [axis.start for axis in maps]
-    affine = scan.image.affine @ change
+    affine = placed(scan.image, maps).affine
     array = scan.image.array
     channels = array if array.ndim == 4 else array[..., np.newaxis]
     limits = np.array(scan.bounds) if scan.bounds is not None and order == 3 else None

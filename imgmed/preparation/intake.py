@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from imgmed.errors import PatientKeyError, UnknownChannelError
+from imgmed.errors import LabelError, PatientKeyError, UnknownChannelError
+from imgmed.labels import BACKGROUND
 from imgmed.preparation.reading import ReadingRules
 from imgmed.privacy import Pseudonyms, Redaction, read_patient_key
 from imgmed.privacy.identities import has_dicom, identities_of_study
@@ -28,12 +29,14 @@ class Intake:
         rules: what is taken of their files.
         patients: {case_id: patient} where a pattern or the layout names one.
         pseudonyms: hides patients; None: there are no names to hide, or they may be kept.
+        regions: {name: label values} of the user, or of the study where its labels keep their numbers.
     """
 
     study: Study
     rules: ReadingRules
     patients: Mapping[str, str]
     pseudonyms: Pseudonyms | None
+    regions: Mapping[str, tuple[int, ...]] | None = None
 
     @cached_property
     def redaction(self) -> Redaction:
@@ -62,17 +65,26 @@ def take_in(
     """
     study = read_study(root, settings.recipe, series=settings.series)
     patients = _patients(study, settings)
+    is_renumbered = settings.remap_labels is not None or settings.mask_threshold is not None
+    labels = settings.labels or (_renumbered(study, settings) if is_renumbered else study.labels)
+    kept = _kept_labels(labels, settings.keep_labels)
+    regions = settings.regions
+    if regions is None and study.regions is not None and not is_renumbered:
+        regions = {name: values for name, values in study.regions.items() if kept is None or set(values) <= set(kept)}
     rules = ReadingRules(
         declared_channels=study.channels,
         channel_indices=_channel_indices(study.channels, settings.channels),
         remap_labels=settings.remap_labels,
-        labels=settings.labels or (None if settings.remap_labels else study.labels),
+        keep_labels=kept,
+        mask_threshold=settings.mask_threshold,
+        spatial_units=settings.spatial_units,
+        labels=labels if labels is None or kept is None else _only(labels, kept),
     )
     # What a pattern finds in a case's name is no secret: the name stays.
     are_named = has_dicom(study) or (bool(patients) and settings.patient_pattern is None)
     hides = settings.patient_ids == "hashed" and are_named
     pseudonyms = _pseudonyms(root, key_file, (root, *apart_from)) if hides else None
-    return Intake(study, rules, patients, pseudonyms)
+    return Intake(study, rules, patients, pseudonyms, regions)
 
 
 def _patients(study: Study, settings: PreparationSettings) -> dict[str, str]:
@@ -92,6 +104,27 @@ def _channel_indices(names: tuple[str, ...] | None, wanted: tuple[str | int, ...
             " channels can also be given by number, from 0"
         )
     return tuple(name if isinstance(name, int) else known[name.casefold()] for name in wanted)
+
+
+def _renumbered(study: Study, settings: PreparationSettings) -> dict[str, int] | None:
+    """The study's labels with new numbers: known where one label is what lies above the threshold of a mask."""
+    named = [name for name, value in (study.labels or {}).items() if value]
+    return {BACKGROUND: 0, named[0]: 1} if settings.mask_threshold is not None and len(named) == 1 else None
+
+
+def _kept_labels(labels: Mapping[str, int] | None, kept: tuple[str | int, ...] | None) -> tuple[str | int, ...] | None:
+    """The labels to keep, by number where they are declared; names of masks (DICOM) are told when these are read."""
+    if kept is None or labels is None:
+        return kept
+    unknown = [label for label in kept if label not in labels and label not in labels.values()]
+    if unknown:
+        declared = ", ".join(f"{value} {name}" for name, value in labels.items() if value)
+        raise LabelError(f"keep_labels: no label {', '.join(map(str, unknown))}; declared are {declared}")
+    return tuple(labels[label] if isinstance(label, str) else label for label in kept)
+
+
+def _only(labels: Mapping[str, int], kept: tuple[str | int, ...]) -> dict[str, int]:
+    return {name: value for name, value in labels.items() if value == 0 or value in kept}
 
 
 def _pseudonyms(root: Path, key_file: Path | None, data: Sequence[Path]) -> Pseudonyms:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from imgmed.errors import LabelError
 from imgmed.fingerprint.measures import CaseMeasures, LabelMeasures
 from imgmed.labels import labels_from_values, number_segments, parse_regions
+from imgmed.mask_values import mask_fault, mask_hint
 from imgmed.preparation.survey import SurveyRecord
 
 __all__ = ["Labelling", "labelling_of"]
@@ -23,11 +24,13 @@ class Labelling:
         labels: {name: value}, background included.
         regions: {name: values} of labels that overlap or belong together.
         segments: {name: values} that named masks are composed by; {} where the sources hold integers.
+        hints: sentences on labels that nobody declared.
     """
 
     labels: Mapping[str, int]
     regions: Mapping[str, tuple[int, ...]]
     segments: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    hints: tuple[str, ...] = ()
 
     def completed(self, record: SurveyRecord) -> CaseMeasures:
         """The measures of a case with an entry for each label, also for those that it lacks."""
@@ -61,7 +64,7 @@ def labelling_of(
 
     Raises:
         LabelError: some cases hold integers and others named masks, masks that are not declared, regions of
-            values that are no labels, or nothing is labelled at all.
+            values that are no labels, values that nobody declared and that are no classes, or nothing is labelled.
     """
     categories = sorted({record.category for record in records if record.category is not None})
     if categories:
@@ -82,5 +85,10 @@ def labelling_of(
     values = sorted({value for record in numbered for value in record.label_counts})
     if numbered and not any(values):
         raise LabelError("every label map is background only; there is nothing to learn")
-    labels = dict(declared) if declared is not None else labels_from_values(values)
-    return Labelling(labels, parse_regions(regions or {}, labels, "regions"))
+    if declared is not None:
+        return Labelling(dict(declared), parse_regions(regions or {}, declared, "regions"))
+    fault = mask_fault([record.label_counts for record in numbered])
+    if fault is not None:
+        raise LabelError(fault)
+    labels, hint = labels_from_values(values), mask_hint(values)
+    return Labelling(labels, parse_regions(regions or {}, labels, "regions"), hints=() if hint is None else (hint,))

@@ -8,8 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
+from imgmed.errors import InvalidVolumeError
 from imgmed.geometry import canonical_shape, canonical_spacing, orientation_of
-from imgmed.intensity import Bounds, NormalisationKind
+from imgmed.intensity_settings import Bounds, NormalisationKind
 from imgmed.operations import Clip, Operation, Resample
 from imgmed.operations.maps import KEPT_WITHIN
 from imgmed.scan import ScanPreparation, grid_for
@@ -49,12 +50,21 @@ class MeasuredCase(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """How a study is prepared: the steps, the kind of normalisation, a sentence of reason for each choice."""
+    """How a study is prepared.
+
+    Args:
+        scan_preparation: the steps.
+        normalisation: its kind.
+        reasons: a sentence for each choice.
+        fingerprint: numbers of the training cases.
+        misfits: {index of a case: why the steps cannot be applied to it}; with any, the plan is a draft.
+    """
 
     scan_preparation: ScanPreparation
     normalisation: NormalisationKind
     reasons: dict[str, str]
     fingerprint: dict[str, list[float] | float | int]
+    misfits: dict[int, str]
 
 
 def derive_plan(
@@ -68,7 +78,7 @@ def derive_plan(
 
     Args:
         train: the training cases; all numbers come from them alone.
-        everyone: all cases, only to recognise CT by its air.
+        everyone: all cases, to recognise CT by its air, and those whose size after the steps would be absurd.
         channels: channel names, which may declare CT.
         settings: choices already made by the user.
         channel_indices: which channels of the source these are; None: all.
@@ -92,7 +102,9 @@ def derive_plan(
         neighbours=settings.neighbours,
         slice_size=(1, 1),
     )
-    size = slice_size_for([_grid_shape(case, preparation) for case in train])
+    misfits = _misfits(everyone, preparation)
+    fitting = [case for case in train if case not in [everyone[number] for number in misfits]]
+    size = slice_size_for([_grid_shape(case, preparation) for case in fitting] or [(1, 1, 1)])
     return Plan(
         scan_preparation=preparation.model_copy(update={"slice_size": size}),
         normalisation=kind,
@@ -103,7 +115,19 @@ def derive_plan(
             "normalisation": kind_reason,
         },
         fingerprint=_summary(shapes, spacings),
+        misfits=misfits,
     )
+
+
+def _misfits(cases: Sequence[MeasuredCase], preparation: ScanPreparation) -> dict[int, str]:
+    """Why the steps cannot be applied to some cases, found without their voxels."""
+    found = {}
+    for number, case in enumerate(cases):
+        try:
+            grid_for(case.placeholder, preparation)
+        except InvalidVolumeError as error:
+            found[number] = str(error)
+    return found
 
 
 def slice_size_for(stack_shapes: Sequence[tuple[int, int, int]]) -> tuple[int, int]:

@@ -202,14 +202,6 @@ def _has_splits(dataset: PreparedDataset, path: Path | None) -> bool:
     return all(given[part] == sorted(getattr(kept, part)) for part in PARTS) and given["folds"] in ([], folds)
 
 
-def _source_digest(source: Path) -> str:
-    content = [str(source)]
-    if is_archive(source):
-        status = source.stat()
-        content += [str(status.st_size), str(status.st_mtime_ns)]
-    return hashlib.sha256("\n".join(content).encode()).hexdigest()
-
-
 def _start(folder: Path, previous: PreparedDataset | None) -> None:
     """Take over what the earlier dataset holds; which of it still fits is found out case by case."""
     for path in folder.iterdir():
@@ -244,15 +236,57 @@ class _Work:
     watcher: Watcher
 
 
+@dataclass(frozen=True)
+class _Draft:
+    """What is decided before the arrays are made: names and numbers of labels, division, steps, what is to be said."""
+
+    surveyed: Sequence[SurveyedCase]
+    labelling: Labelling
+    splits: Splits
+    plan: Plan
+    duplicates: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
 def _prepare(work: _Work) -> None:
-    settings, intake = work.settings, work.intake
+    settings = work.settings
     surveyed, skipped = _survey(work)
-    surveyed, joined = _with_patients(surveyed, settings)
-    labelling = labelling_of(
-        [case.record for case in surveyed],
-        intake.rules.labels,
-        intake.study.regions if settings.regions is None else settings.regions,
+    draft = _draft(work, surveyed)
+    while draft.plan.misfits:
+        misfits = draft.plan.misfits
+        left = [case for number, case in enumerate(draft.surveyed) if number not in misfits]
+        if settings.on_error == "stop" or not left:
+            raise InvalidCasesError(tuple(misfits.values()), len(draft.surveyed))
+        skipped = (*skipped, *map(work.intake.redaction.apply, misfits.values()))
+        draft = _draft(work, left)
+    labelling, splits, preparation = draft.labelling, draft.splits, draft.plan.scan_preparation
+    check_free_space(work.folder, _bytes_needed(draft.surveyed, preparation, labelling.labels))
+    rules = CaseRules(
+        reading=work.intake.rules,
+        preparation=preparation,
+        labelling=labelling,
+        selection=settings.slices,
+        seed=settings.seed,
     )
+    cases = write_cases(draft.surveyed, rules, work.folder, workers=work.workers, watcher=work.watcher)
+    _remove_others(work.folder, cases)
+    fingerprint = build_fingerprint(
+        {case.case_id: labelling.completed(case.record) for case in draft.surveyed},
+        channels=preparation.channels,
+        labels=labelling.labels,
+        splits=splits,
+        duplicates=draft.duplicates,
+    )
+    write_fingerprint(work.folder, fingerprint)
+    cases, splits, added = _with_copies(work, cases, splits)
+    description = _describe(work, draft.plan, labelling, rules, cases, splits, (*draft.warnings, *added), skipped)
+    write_description(work.folder, description, cases, splits)
+
+
+def _draft(work: _Work, surveyed: Sequence[SurveyedCase]) -> _Draft:
+    settings, intake = work.settings, work.intake
+    surveyed, joined = _with_patients(surveyed, settings)
+    labelling = labelling_of([case.record for case in surveyed], intake.rules.labels, intake.regions)
     duplicates = find_duplicates(intake, surveyed, labelling, work.watcher)
     sentences = describe_duplicates(duplicates, surveyed)
     if duplicates and settings.on_duplicate == "stop":
@@ -260,27 +294,7 @@ def _prepare(work: _Work) -> None:
     splits = _splits(work, surveyed, labelling, duplicates)
     train = [case for case in surveyed if case.case_id in set(splits.train)]
     plan = derive_plan(train, surveyed, _channels(work, surveyed), settings, intake.rules.channel_indices)
-    check_free_space(work.folder, _bytes_needed(surveyed, plan.scan_preparation, labelling.labels))
-    rules = CaseRules(
-        reading=intake.rules,
-        preparation=plan.scan_preparation,
-        labelling=labelling,
-        selection=settings.slices,
-        seed=settings.seed,
-    )
-    cases = write_cases(surveyed, rules, work.folder, workers=work.workers, watcher=work.watcher)
-    _remove_others(work.folder, cases)
-    fingerprint = build_fingerprint(
-        {case.case_id: labelling.completed(case.record) for case in surveyed},
-        channels=plan.scan_preparation.channels,
-        labels=labelling.labels,
-        splits=splits,
-        duplicates=sentences,
-    )
-    write_fingerprint(work.folder, fingerprint)
-    cases, splits, added = _with_copies(work, cases, splits)
-    description = _describe(work, plan, labelling, rules, cases, splits, (*sentences, *joined, *added), skipped)
-    write_description(work.folder, description, cases, splits)
+    return _Draft(surveyed, labelling, splits, plan, sentences, (*sentences, *joined, *labelling.hints))
 
 
 def _with_copies(work: _Work, cases: list[Case], splits: Splits) -> tuple[list[Case], Splits, tuple[str, ...]]:

@@ -10,10 +10,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from imgmed.errors import InvalidVolumeError, LabelError, PairMismatchError
-from imgmed.formats import read_header, read_volume
-from imgmed.formats.labels import Segments, read_label
-from imgmed.geometry import axis_codes, describe_affine, is_same_affine
-from imgmed.labels import combine, compose, remap_labels
+from imgmed.formats import SpatialUnits, read_header, read_volume
+from imgmed.formats.labels import LabelMap, Segments, read_label
+from imgmed.geometry import axis_codes, place_on_grid
+from imgmed.labels import combine, compose, keep_labels, remap_labels
 from imgmed.scan import channel_array
 from imgmed.study import CaseSource, VolumeSource
 from imgmed.volume import Volume
@@ -31,6 +31,11 @@ class ReadingRules(BaseModel):
     remap_labels: dict[int, int] | Literal["foreground"] | None = Field(
         default=None, description='{value in the files: wanted value}; "foreground": all above 0 become 1.'
     )
+    keep_labels: tuple[int | str, ...] | None = Field(
+        default=None, description="Numbers, or names of masks, that are kept; others become background. null: all."
+    )
+    mask_threshold: float | None = Field(default=None, description="Values from this on are label 1, others 0.")
+    spatial_units: SpatialUnits = Field(default="header", description="What sizes in headers count in.")
     labels: dict[str, int] | None = Field(default=None, description="Declared labels; null: whatever is found.")
 
 
@@ -41,10 +46,8 @@ def read_case_image(source: CaseSource, rules: ReadingRules) -> Volume:
         PairMismatchError: the volumes do not lie on the same grid.
         InvalidVolumeError: NaN or infinite voxels, or another number of channels than declared.
     """
-    volumes = [read_volume(image) for image in source.images]
-    for other in volumes[1:]:
-        _check_same_grid(volumes[0], other)
-    arrays = [channel_array(volume) for volume in volumes]
+    volumes = [read_volume(image, spatial_units=rules.spatial_units) for image in source.images]
+    arrays = [channel_array(volumes[0]), *(_on_first(volumes[0], other) for other in volumes[1:])]
     array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=3)
     declared = rules.declared_channels
     if declared is not None and array.shape[3] != len(declared):
@@ -60,22 +63,15 @@ def read_case_image(source: CaseSource, rules: ReadingRules) -> Volume:
     return Volume(array, volumes[0].affine, volumes[0].path)
 
 
-def _check_same_grid(first: Volume, other: Volume) -> None:
-    if first.shape != other.shape:
+def _on_first(first: Volume, other: Volume) -> np.ndarray:
+    """A further channel in the voxel order of the first, which may be stored otherwise."""
+    try:
+        return place_on_grid(channel_array(other), other.affine, first.shape, first.affine, fill=None)
+    except PairMismatchError as error:
         raise PairMismatchError(
-            f"{first.origin}: shape {_times(first.shape)}, but its other channel {other.origin} has"
-            f" {_times(other.shape)}; both must lie on the same voxel grid"
-        )
-    if not is_same_affine(first.affine, other.affine):
-        raise PairMismatchError(
-            f"{first.origin}: affine {describe_affine(first.affine)}, but its other channel {other.origin} has"
-            f" {describe_affine(other.affine)}; both must lie on the same voxel grid (register and resample one onto"
-            " the other, or copy the header if only the header is wrong)"
-        )
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(size) for size in shape)
+            f"{other.origin}: a channel must lie on the voxels of the first one, {first.origin}: {error}; resample it"
+            " onto that one"
+        ) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,15 +109,17 @@ def read_case_label(source: VolumeSource, image: Volume, rules: ReadingRules) ->
         PairMismatchError: image and label do not lie on the same voxels.
         LabelError: not a map of whole numbers, or a value that `rules.remap_labels` does not know.
     """
-    label = read_label(source, image)
+    label = read_label(source, image, spatial_units=rules.spatial_units, mask_threshold=rules.mask_threshold)
     if isinstance(label, Segments):
         return _named_masks(label, image, rules)
-    return CaseLabel(_remapped(label.array, rules.remap_labels), None, _repairs(source, image))
+    return CaseLabel(_chosen(label, rules), None, _repairs(source, image, rules))
 
 
 def _named_masks(label: Segments, image: Volume, rules: ReadingRules) -> CaseLabel:
     """Masks as they are, or all together as 1 where foreground is all that is wanted."""
     masks = {name: mask for name, mask in label.masks.items() if mask.any()}  # what is declared may be empty
+    if rules.keep_labels is not None:
+        masks = {name: mask for name, mask in masks.items() if name in rules.keep_labels}
     if rules.remap_labels == "foreground":
         return CaseLabel(np.any([np.zeros(image.shape, bool), *masks.values()], axis=0).astype(np.uint8), None)
     if rules.remap_labels is not None:
@@ -132,6 +130,20 @@ def _named_masks(label: Segments, image: Volume, rules: ReadingRules) -> CaseLab
     return CaseLabel(None, masks) if masks else CaseLabel(np.zeros(image.shape, np.uint8), None)
 
 
+def _chosen(label: LabelMap, rules: ReadingRules) -> np.ndarray:
+    """The label map with new numbers, of the wanted labels alone."""
+    label_map = _remapped(label.array, rules.remap_labels)
+    if rules.keep_labels is None:
+        return label_map
+    names = [value for value in rules.keep_labels if isinstance(value, str)]
+    if names:
+        raise LabelError(
+            f"{label.origin}: its labels have numbers, and nothing names them {', '.join(names)}; give keep_labels"
+            " numbers"
+        )
+    return keep_labels(label_map, [value for value in rules.keep_labels if isinstance(value, int)])
+
+
 def _remapped(label_map: np.ndarray, rule: dict[int, int] | Literal["foreground"] | None) -> np.ndarray:
     if rule is None:
         return label_map
@@ -140,12 +152,13 @@ def _remapped(label_map: np.ndarray, rule: dict[int, int] | Literal["foreground"
     return remap_labels(label_map, rule, others="keep")
 
 
-def _repairs(source: VolumeSource, image: Volume) -> tuple[str, ...]:
+def _repairs(source: VolumeSource, image: Volume, rules: ReadingRules) -> tuple[str, ...]:
     """What reading an integer label map set right."""
-    header = read_header(source)
+    header = read_header(source, rules.spatial_units)
     repaired = []
-    if header.dtype.kind == "f":
+    if header.dtype.kind == "f" and rules.mask_threshold is None:
         repaired.append(f"label map stored as {header.dtype}, rounded to whole numbers")
-    if not is_same_affine(image.affine, header.affine):
-        repaired.append(f"label map stored as {axis_codes(header.affine)}, turned to {axis_codes(image.affine)}")
+    stored, wanted = axis_codes(header.affine), axis_codes(image.affine)
+    if stored != wanted:
+        repaired.append(f"label map stored as {stored}, turned to {wanted}")
     return tuple(repaired)

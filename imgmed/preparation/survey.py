@@ -35,7 +35,7 @@ from r2d2_base.progress import UNWATCHED, Watcher
 __all__ = ["SURVEY", "SurveyRecord", "SurveyedCase", "is_surveyed", "name_problems", "survey_study"]
 
 SURVEY = "survey"
-RECORD_VERSION = 2
+RECORD_VERSION = 3
 FOREGROUND_SAMPLE = 10_000  # labelled voxels per case from which dataset-wide percentiles are taken
 
 
@@ -240,7 +240,7 @@ def _new_record(task: _Task) -> SurveyRecord:
             image,
             label_map,
             names,
-            dtype=str(read_header(source.images[0]).dtype),
+            dtype=str(read_header(source.images[0], rules.spatial_units).dtype),
             repaired=() if label is None else label.repaired,
         ),
         signature=signature_of(image),

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from imgmed.errors import SourceLayoutError, UnreadableFileError
+from imgmed.formats.archive import DAMAGED_NPZ
 from imgmed.recipes.layout import BY_INDEX, Recipe, Request
 from imgmed.recipes.names import SPLITS
 from imgmed.recipes.tree import Tree
@@ -22,7 +23,6 @@ IMAGES = ("images", "image", "x")
 MASKS = ("masks", "mask", "segmentations", "label_maps", "labels", "y")
 CLASSES = ("labels", "label", "y")
 HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0}
-FAILURES = (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
                         version = np.lib.format.read_magic(stream)
                         read = HEADER_READERS.get(version, np.lib.format.read_array_header_2_0)
                         shapes[member.removesuffix(".npy")] = read(stream)[0]
-    except FAILURES as error:
+    except DAMAGED_NPZ as error:
         raise UnreadableFileError(f"{path}: no .npz that can be read ({error}); copy or download it again") from error
     return shapes
 
@@ -125,7 +125,7 @@ def _categories(path: Path, name: str) -> list[str]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             classes = arrays[name].reshape(-1)
-    except FAILURES as error:
+    except DAMAGED_NPZ as error:
         raise UnreadableFileError(f"{path}: array {name} cannot be read ({error})") from error
     return [str(value) for value in classes.tolist()]
 

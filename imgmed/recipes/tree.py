@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from imgmed.formats import case_stem, dicom, known_suffixes
+from imgmed.formats import case_stem, dicom, dicom_file, known_suffixes
 
 __all__ = ["Tree", "is_dicom", "natural_key", "walk"]
 
@@ -148,7 +148,7 @@ def is_dicom(path: Path) -> bool:
     if suffix not in ("", ".ima", ".dicom") and not suffix[1:].isdecimal():
         return False
     try:
-        return dicom.is_dicom(path)
+        return dicom_file.is_dicom(path)
     except OSError:
         return False
 

@@ -6,6 +6,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,10 +25,22 @@ HEADINGS = ("case", "patient", "image", "label", "shape", "spacing mm", "axes", 
 RECIPES = "auto, msd, nnunet, npz, kits, lits, brats, lasc2013, pairs, patients or classification"
 
 
+class SpatialUnits(StrEnum):
+    """What sizes in headers count in."""
+
+    header = "header"
+    mm = "mm"
+    um = "um"
+    m = "m"
+
+
 def inspect(
     source: Path = typer.Argument(help="Folder of the study, an .npz, or an archive (.zip, .tar, .tar.gz, .tgz)."),
     recipe: str = typer.Option("auto", help=f"Layout of the source: {RECIPES}."),
     series: str = typer.Option(None, help="Which DICOM series, where a patient has several: part of its description."),
+    spatial_units: SpatialUnits = typer.Option(
+        SpatialUnits.header, help="What sizes in NIfTI, NRRD and MetaImage headers count in: header, as each file says."
+    ),
     json: bool = typer.Option(False, "--json", help="Print JSON."),
     everything: bool = typer.Option(False, "--all", help="Print every case and file, however many there are."),
 ) -> None:
@@ -42,7 +55,7 @@ def inspect(
     from r2d2.cli.progress import stages
 
     with stages() as report, opened_source(source, report) as (folder, unpacked):
-        found = inspect_source(folder, recipe, series=series, progress=report)
+        found = inspect_source(folder, recipe, series=series, spatial_units=spatial_units.value, progress=report)
     if json:
         _echo_json(found, unpacked)
     else:

@@ -26,7 +26,8 @@ from imgmed import (
     with_neighbours,
     write_volume,
 )
-from imgmed.formats.dicom import find_series, is_dicom
+from imgmed.formats.dicom import find_series
+from imgmed.formats.dicom_file import is_dicom
 from imgmed.recipes.names import label_name
 from imgmed.study import VolumeSource
 from r2d2.errors import PredictionError

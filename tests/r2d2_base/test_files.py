@@ -8,7 +8,7 @@ import pytest
 
 from imgmed import npy
 from r2d2_base import files
-from r2d2_base.errors import NoSpaceError, OutputExistsError, R2D2Error
+from r2d2_base.errors import NoSpaceError, NotWritableError, OutputExistsError, R2D2Error
 
 FULL = Path("/dev/full")
 
@@ -107,3 +107,32 @@ def test_other_system_errors_keep_their_kind(tmp_path: Path):
         raise PermissionError("no")
     with pytest.raises(FileNotFoundError):
         files.write_bytes(tmp_path / "missing" / "a", b"1")
+
+
+SYSTEM = Path("/sys")
+
+
+@pytest.mark.skipif(not SYSTEM.is_dir(), reason="the system has no /sys, where not even root can write")
+@pytest.mark.parametrize("place", [SYSTEM / "r2d2", SYSTEM / "r2d2" / "deeper", Path("/dev/null/r2d2")])
+@pytest.mark.parametrize("folder", [files.staged_folder, files.resumable_folder])
+def test_a_place_that_cannot_be_written_is_named_in_one_line(folder, place):
+    said = rf"{place} cannot be written \(.+\); choose another place"
+    with pytest.raises(NotWritableError, match=said) as caught, folder(place):
+        pass
+    assert isinstance(caught.value, OSError) and "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not SYSTEM.is_dir(), reason="the system has no /sys, where not even root can write")
+def test_files_that_cannot_be_written_are_named_and_longest_names_can(tmp_path: Path):
+    for path in (SYSTEM / "r2d2", tmp_path / ("n" * 256)):
+        with pytest.raises(NotWritableError, match=f"{path} cannot be written"):
+            files.write_bytes(path, b"1")
+    files.write_bytes(tmp_path / ("n" * 255), b"1")
+    assert entries(tmp_path) == ["n" * 255]
+
+
+def test_an_error_about_another_file_keeps_its_kind(tmp_path: Path):
+    unreadable = tmp_path / "source" / "scan.nii"
+    with pytest.raises(PermissionError) as caught, files.staged_folder(tmp_path / "out"):
+        raise PermissionError(errno.EACCES, "permission denied", str(unreadable))
+    assert not isinstance(caught.value, R2D2Error)

@@ -12,7 +12,14 @@ import pydicom
 import pytest
 import SimpleITK
 from pydicom.dataset import Dataset
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless, generate_uid
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
 
 from imgmed.errors import (
     InvalidVolumeError,
@@ -44,6 +51,33 @@ def test_files_in_any_order_without_suffix_are_put_in_place(tmp_path: Path):
     volume = read_volume(tmp_path / "a b é")
     np.testing.assert_array_equal(volume.array, stored())
     np.testing.assert_allclose(volume.affine, AFFINE, atol=1e-9)
+
+
+@pytest.mark.parametrize("kept", ["no meta", "meta"])
+@pytest.mark.parametrize("implicit", [False, True])
+def test_files_without_the_preamble_are_read(tmp_path: Path, kept, implicit):
+    """As old archives write them: the data set alone, or after the file meta group."""
+    write_series(tmp_path / "series", stored(), AFFINE, names="{}".format)
+    for path in (tmp_path / "series").iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+        data, length = path.read_bytes(), pydicom.dcmread(path).file_meta.FileMetaInformationGroupLength
+        path.write_bytes(data[132 + 12 + length if kept == "no meta" else 132 :])
+    volume = read_volume(tmp_path / "series")
+    np.testing.assert_array_equal(volume.array, stored())
+    np.testing.assert_allclose(volume.affine, AFFINE, atol=1e-9)
+    lone = next((tmp_path / "series").iterdir())
+    assert read_header(lone).shape == (9, 8, 1), "found by its content, without a suffix"
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x00", b"\x08\x00\x05\x00CS" + b"x" * 500, b"\x02\x00" * 300])
+def test_what_only_begins_like_dicom_is_named(tmp_path: Path, content):
+    (tmp_path / "a.dcm").write_bytes(content)
+    for use in (read_volume, find_series):
+        with pytest.raises((UnreadableFileError, UnsupportedFormatError), match=r"a\.dcm") as caught:
+            use(tmp_path / "a.dcm")
+        assert "\n" not in str(caught.value)
 
 
 def test_oblique_series_agree_with_simpleitk(tmp_path: Path):
@@ -362,6 +396,8 @@ def test_multi_frame_images_agree_with_the_series_they_came_from(tmp_path: Path)
         assert volume.array[i, j, k] == series.array[index] / 4
     assert header.shape == volume.shape and header.facts["frames"] == "6"
     np.testing.assert_allclose(header.affine, volume.affine)
+    (tmp_path / "bare.dcm").write_bytes((tmp_path / "map.dcm").read_bytes()[132:])
+    np.testing.assert_array_equal(read_volume(tmp_path / "bare.dcm").array, volume.array)
 
 
 def test_an_enhanced_file_of_one_frame_keeps_its_place(tmp_path: Path):

@@ -87,6 +87,12 @@ def test_segments_meet_an_image_of_another_orientation(series: Path, tmp_path: P
     check(read_label(path, Volume(np.asarray(turned.dataobj), turned.affine)), expected)
 
 
+def test_segments_without_the_usual_beginning_of_a_dicom_file(series: Path, tmp_path: Path):
+    path = write_seg(tmp_path / "seg.dcm", series, boxes())
+    path.write_bytes(path.read_bytes()[132:])
+    check(read_label(path, read_volume(series)), boxes())
+
+
 def test_slices_without_a_frame_are_background(series: Path, tmp_path: Path):
     path = write_seg(tmp_path / "seg.dcm", series, boxes(), slices=slice(1, 4))
     assert pydicom.dcmread(path).NumberOfFrames < 6

@@ -1,5 +1,6 @@
 """Headers that ask for more than their files can hold, bombs, and pictures within an .npz."""
 
+import contextlib
 import gzip
 import struct
 import tracemalloc
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from imgmed import inspect_source
 from imgmed.errors import ImgMedError, InvalidVolumeError, SourceNotFoundError, UnreadableFileError
 from imgmed.formats import read_header, read_volume
 from imgmed.study import VolumeSource
@@ -146,3 +148,16 @@ def test_an_npz_never_runs_code_and_asks_for_no_more_than_it_holds(tmp_path: Pat
     for name in ("objects", "broken", "absurd"):
         with pytest.raises(UnreadableFileError, match=rf"{name}\.npz: truncated or damaged"):
             read_volume(VolumeSource((tmp_path / f"{name}.npz",), "a/0"))
+
+
+@pytest.mark.parametrize("change", [lambda byte: byte ^ 1, lambda byte: 255])
+def test_a_changed_byte_anywhere_in_an_npz_never_gives_another_error_than_ours(tmp_path: Path, change):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, images=np.arange(36, dtype=np.uint8).reshape(4, 3, 3))
+    data = path.read_bytes()
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([change(data[place])]) + data[place + 1 :])
+        with contextlib.suppress(ImgMedError):
+            read_volume(VolumeSource((path,), "images/1"))
+        with contextlib.suppress(ImgMedError):
+            inspect_source(path)

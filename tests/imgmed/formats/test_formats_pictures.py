@@ -10,6 +10,7 @@ import pytest
 import SimpleITK
 from PIL import Image
 
+from imgmed.conversion.files import read_picture
 from imgmed.errors import InvalidVolumeError, LabelError, SourceLayoutError, UnreadableFileError, UnsupportedFormatError
 from imgmed.formats import read_header, read_volume
 from imgmed.formats.labels import read_label
@@ -115,7 +116,7 @@ def test_grey_written_as_rgb_is_a_label_map_and_colours_are_not(tmp_path: Path):
     image = read_volume(save(tmp_path / "a.png", GREY))
     grey = read_label(save(tmp_path / "b.png", np.dstack([GREY] * 3)), image)
     np.testing.assert_array_equal(grey.array[:, :, 0], GREY)
-    with pytest.raises(LabelError, match=r"c\.png.*3 axes"):
+    with pytest.raises(LabelError, match=r"c\.png.*one number a voxel; received 3 \(colours"):
         read_label(save(tmp_path / "c.png", RGB), image)
 
 
@@ -209,3 +210,42 @@ def test_labels_of_few_bits_keep_their_numbers(tmp_path: Path, bits, row, labels
     path = png_claiming(tmp_path / "a.png", 4, 2, bits, row * 2)
     label_map = read_label(path, Volume(np.zeros((2, 4, 1)), read_volume(path).affine))
     assert label_map.array[..., 0].tolist() == [labels, labels]
+
+
+def write_imagej(path: Path, pages: np.ndarray, order: str = ">", said: int | None = None) -> Path:
+    """A TIFF 6.0 file put together by hand: one directory, then the pixels of every page (n, rows, columns[, 3])."""
+    said = len(pages) if said is None else said
+    description = f"ImageJ=1.53t\nimages={said}\nslices={said}\nloop=false\n\0".encode()
+    samples, bits = 3 if pages.ndim == 4 else 1, 8 * pages.itemsize
+    kind = {"u": 1, "i": 2, "f": 3}[pages.dtype.kind]
+    start = 8 + 2 + 10 * 12 + 4
+    entries = [
+        (256, 4, 1, pages.shape[2]), (257, 4, 1, pages.shape[1]), (258, 4, 1, bits), (259, 4, 1, 1),
+        (262, 4, 1, 2 if samples == 3 else 1), (270, 2, len(description), start),
+        (273, 4, 1, start + len(description)), (277, 4, 1, samples), (279, 4, 1, pages[0].nbytes), (339, 4, 1, kind),
+    ]  # fmt: skip
+    directory = b"".join(struct.pack(f"{order}HHII", *entry) for entry in entries)
+    head = (b"MM" if order == ">" else b"II") + struct.pack(f"{order}HI", 42, 8) + struct.pack(f"{order}H", 10)
+    pixels = pages.astype(pages.dtype.newbyteorder(order)).tobytes()
+    path.write_bytes(head + directory + bytes(4) + description + pixels)
+    return path
+
+
+@pytest.mark.parametrize("order", [">", "<"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, "RGB"])
+def test_an_imagej_stack_behind_one_directory_is_read_whole(tmp_path: Path, dtype, order):
+    shape, kind = ((4, 5, 7, 3), np.uint8) if dtype == "RGB" else ((4, 5, 7), dtype)
+    pages = RNG.integers(0, 250, shape).astype(kind)
+    path = write_imagej(tmp_path / "a.tif", pages, order)
+    np.testing.assert_array_equal(read_volume(path).array, np.moveaxis(pages, 0, 2))
+    assert read_header(path).shape == (5, 7, 4)
+    if kind == np.uint8 and dtype != "RGB":
+        image = Volume(np.zeros((5, 7, 4)), read_header(path).affine)
+        np.testing.assert_array_equal(read_label(path, image).array, np.moveaxis(pages, 0, 2))
+
+
+def test_an_imagej_stack_that_lacks_pictures_is_refused(tmp_path: Path):
+    path = write_imagej(tmp_path / "a.tif", RNG.integers(0, 250, (3, 5, 7)).astype(np.uint8), said=5)
+    for use in (read_volume, read_header, read_picture):
+        with pytest.raises(UnsupportedFormatError, match=r"a\.tif: .*5 pictures"):
+            use(path)

@@ -61,6 +61,18 @@ def test_numbers_are_stored_in_the_smallest_type_that_holds_them(tmp_path: Path,
     np.testing.assert_array_equal(np.asarray(image.dataobj), array)
 
 
+def test_an_axis_too_long_for_nifti_1_is_written_as_nifti_2(tmp_path: Path):
+    array = np.zeros((33000, 2, 1), np.uint8)
+    array[32999, 1] = 5
+    write_volume(tmp_path / "a.nii.gz", Volume(array, AFFINE))
+    image = nib.load(tmp_path / "a.nii.gz")
+    assert isinstance(image, nib.Nifti2Image) and image.header.get_xyzt_units()[0] == "mm"
+    np.testing.assert_array_equal(np.asarray(image.dataobj), array)
+    np.testing.assert_allclose(image.affine, AFFINE, rtol=1e-12)
+    write_volume(tmp_path / "b.nii.gz", Volume(array, AFFINE), like=tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(nib.load(tmp_path / "b.nii.gz").affine, image.affine)
+
+
 def test_scale_factors_are_applied(tmp_path: Path):
     image = nib.Nifti1Image(np.array([1.0, 2.0, 4.0]).reshape(3, 1, 1), np.eye(4))
     image.set_data_dtype(np.int16)  # nibabel then stores scaled integers

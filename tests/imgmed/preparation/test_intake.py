@@ -1,5 +1,6 @@
 """A study taken in: rules of reading, patients by layout or pattern, and when they are hidden."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from imgmed import PreparationSettings
-from imgmed.errors import PatientKeyError, SourceLayoutError, UnknownChannelError
+from imgmed.errors import LabelError, PatientKeyError, SourceLayoutError, UnknownChannelError
 from imgmed.preparation.intake import take_in
 from imgmed.privacy.pseudonyms import Pseudonyms
 from tests.dicom_files import write_series
@@ -123,3 +124,32 @@ def test_declared_labels_are_left_aside_where_values_are_remapped(study) -> None
     assert labels(labels={"all": 1}) == {"background": 0, "all": 1}
     assert labels(remap_labels={2: 1}) is None
     assert labels(remap_labels={2: 1}, labels={"all": 1}) == {"background": 0, "all": 1}
+
+
+@pytest.fixture
+def named(tmp_path: Path) -> Path:
+    """Label maps of three labels, with names and regions, as nnU-Net declares them."""
+    for name in ("a", "b", "c"):
+        nifti(tmp_path / "nn" / f"imagesTr/{name}_0000.nii", tmp_path / "nn" / f"labelsTr/{name}.nii")
+    labels = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "rim": 1}
+    index = {"channel_names": {"0": "MR"}, "labels": labels, "numTraining": 3, "file_ending": ".nii"}
+    (tmp_path / "nn/dataset.json").write_text(json.dumps(index))
+    return tmp_path / "nn"
+
+
+def test_labels_to_keep_are_named_or_numbered_and_regions_that_lose_a_part_go(named: Path) -> None:
+    found = take_in(named, PreparationSettings(keep_labels=("label_2", 3)), None)
+    assert found.rules.keep_labels == (2, 3)
+    assert found.rules.labels == {"background": 0, "label_2": 2, "label_3": 3}
+    assert found.regions == {"core": (2, 3)}
+    with pytest.raises(LabelError, match="keep_labels: no label rim of it; declared are 1 rim, 2 label_2, 3 label_3"):
+        take_in(named, PreparationSettings(keep_labels=("rim of it",)), None)
+
+
+def test_one_named_label_gives_its_name_to_what_lies_above_a_threshold(named: Path) -> None:
+    found = take_in(named, PreparationSettings(mask_threshold=0.5), None)
+    assert (found.rules.labels, found.regions) == (None, None)
+    index = json.loads((named / "dataset.json").read_text()) | {"labels": {"background": 0, "polyp": 255}}
+    (named / "dataset.json").write_text(json.dumps(index))
+    found = take_in(named, PreparationSettings(mask_threshold=0.5), None)
+    assert found.rules.labels == {"background": 0, "polyp": 1}

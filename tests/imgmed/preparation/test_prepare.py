@@ -325,6 +325,13 @@ class TestBadInput:
             ({"spacing_mm": (1, 0, 1)}, "three positive numbers"),
             ({"labels": {"a": 1, "b": 1}}, "a value of its own"),
             ({"slice_axis": 3}, "slice_axis"),
+            ({"keep_labels": ()}, "at least one; received"),
+            ({"keep_labels": (0, 1)}, "numbers from 1 to 65535"),
+            (
+                {"mask_threshold": 1, "remap_labels": "foreground"},
+                "mask_threshold makes one label of a mask; leave out",
+            ),
+            ({"spatial_units": "inch"}, "spatial_units"),
             ({"colour": 1}, "colour"),
         ],
     )

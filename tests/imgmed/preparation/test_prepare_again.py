@@ -12,7 +12,6 @@ from imgmed.errors import (
     DuplicateCasesError,
     InvalidCasesError,
     InvalidSplitsError,
-    InvalidVolumeError,
     LabelError,
     LeakError,
     PatientKeyError,
@@ -332,8 +331,10 @@ class TestPlaces:
 
     def test_a_crop_that_misses_a_scan_names_it(self, study, out) -> None:
         crop = {"op": "crop", "mm": [[900, 950], None, None]}
-        with pytest.raises(InvalidVolumeError, match=r"imagesTr/\w\.nii\.gz: the box to crop to holds no voxel"):
+        said = r"imagesTr/\w\.nii\.gz: the box to crop to holds no voxel"
+        with pytest.raises(InvalidCasesError, match=said) as caught:
             prepare_dataset(study.folder, out, PreparationSettings(operations=(crop,)))
+        assert len(caught.value.problems) == 5
 
 
 def test_cases_that_are_called_alike_once_names_are_hidden_are_named(study, out) -> None:

@@ -65,13 +65,41 @@ def test_another_number_of_channels_than_declared_is_refused(tmp_path: Path) -> 
         read_case_image(source, ReadingRules(declared_channels=("T1", "T2")))
 
 
-def test_channels_must_share_their_grid(tmp_path: Path) -> None:
-    first = nifti(tmp_path / "a.nii", volume_of(0))
-    with pytest.raises(PairMismatchError, match=r"shape 5 x 4 x 3, but its other channel .*b\.nii has 5 x 4 x 2"):
-        read_case_image(case(first, nifti(tmp_path / "b.nii", volume_of(0, (5, 4, 2)))), ReadingRules())
-    moved = AFFINE + np.eye(4)[:, [3, 3, 3, 0]]
-    with pytest.raises(PairMismatchError, match=r"affine .*, but its other channel .*c\.nii has"):
-        read_case_image(case(first, nifti(tmp_path / "c.nii", volume_of(0), moved)), ReadingRules())
+def test_a_channel_stored_in_another_order_is_turned(tmp_path: Path) -> None:
+    """nibabel reorients; a few micrometres are what rounded headers differ by."""
+    array = volume_of(1)
+    stored = nib.Nifti1Image(array, AFFINE).as_reoriented([[1, -1], [0, 1], [2, -1]])
+    shifted = stored.affine + 0.005 * np.eye(4)[:, [3, 3, 3, 0]]
+    nib.save(nib.Nifti1Image(np.asarray(stored.dataobj), shifted), tmp_path / "b.nii")
+    other = VolumeSource((tmp_path / "b.nii",))
+    found = read_case_image(case(nifti(tmp_path / "a.nii", volume_of(0)), other), ReadingRules())
+    np.testing.assert_array_equal(found.array[..., 1], array)
+    np.testing.assert_array_equal(found.affine, AFFINE)
+
+
+@pytest.mark.parametrize("role", ["channel", "label"])
+def test_channels_and_labels_must_share_the_grid_of_the_first(tmp_path: Path, role: str) -> None:
+    """Mirrored data of the same affine values but for a sign: no advice to copy a header, which would mirror it."""
+    first = nifti(tmp_path / "a.nii", np.zeros(SHAPE, np.uint8))
+    for name, shape, affine, said in (
+        ("b.nii", (5, 4, 2), AFFINE, r"other voxels: 5 x 4 x 2 beginning at voxel \(0, 0, 0\) of 5 x 4 x 3"),
+        ("c.nii", SHAPE, AFFINE + np.eye(4)[:, [3, 3, 3, 0]] / 2, r"shifted by \(-0\.5, 0, 0\) voxels"),
+        ("d.nii", SHAPE, AFFINE * [-1, 1, 1, 1], r"other voxels: 5 x 4 x 3 beginning at voxel \(-4, 0, 0\)"),
+    ):
+        other = nifti(tmp_path / name, np.zeros(shape, np.uint8), affine)
+        with pytest.raises(PairMismatchError, match=rf"(?s)a\.nii.*{said}|{name}.*a\.nii.*{said}") as caught:
+            if role == "channel":
+                read_case_image(case(first, other), ReadingRules())
+            else:
+                read_case_label(other, read_case_image(case(first), ReadingRules()), ReadingRules())
+        assert name in str(caught.value) and "resample" in str(caught.value) and "header" not in str(caught.value)
+
+
+def test_a_label_map_written_without_an_affine_is_told_so(tmp_path: Path) -> None:
+    image = read_case_image(case(nifti(tmp_path / "a.nii", volume_of(0))), ReadingRules())
+    label = nifti(tmp_path / "b.nii", np.zeros(SHAPE, np.uint8), np.eye(4))
+    with pytest.raises(PairMismatchError, match="write it with the affine of its scan"):
+        read_case_label(label, image, ReadingRules())
 
 
 # ---- label maps ----------------------------------------------------------------------------------------
@@ -107,6 +135,25 @@ def test_what_was_set_right_is_told(tmp_path: Path, image: Volume) -> None:
 def test_a_label_map_as_it_should_be_needs_no_repair(tmp_path: Path, image: Volume) -> None:
     found = read_case_label(nifti(tmp_path / "label.nii", np.ones(SHAPE, np.uint8)), image, ReadingRules())
     assert found.repaired == () and found.combinations == {} and found.masks is None
+
+
+def test_labels_that_are_not_kept_are_background_after_renumbering(tmp_path: Path, image: Volume) -> None:
+    array = np.random.default_rng(2).choice([0, 1, 2, 4], SHAPE).astype(np.uint8)
+    source = nifti(tmp_path / "label.nii", array)
+    found = read_case_label(source, image, ReadingRules(keep_labels=(2, 9), remap_labels={1: 9})).label_map
+    np.testing.assert_array_equal(found, np.array([0, 9, 2, 0, 0])[array])
+    with pytest.raises(LabelError, match="nothing names them liver; give keep_labels numbers"):
+        read_case_label(source, image, ReadingRules(keep_labels=("liver",)))
+
+
+def test_a_mask_of_fractions_has_a_threshold(tmp_path: Path, image: Volume) -> None:
+    array = np.random.default_rng(3).random(SHAPE).astype(np.float32)
+    source = nifti(tmp_path / "label.nii", array)
+    found = read_case_label(source, image, ReadingRules(mask_threshold=0.25))
+    np.testing.assert_array_equal(found.label_map, array >= 0.25)
+    assert found.repaired == ()
+    with pytest.raises(LabelError, match=r"soft edges preparation\.mask_threshold=0\.5"):
+        read_case_label(source, image, ReadingRules())
 
 
 # ---- masks ---------------------------------------------------------------------------------------------
@@ -161,6 +208,16 @@ def test_masks_become_composite_integers(series: Path, tmp_path: Path, write) ->
         found.numbered({"liver": (1,), "tumour": (2,)})
     with pytest.raises(LabelError, match="segments tumour have no region"):
         found.numbered({"liver": (1,)})
+
+
+def test_masks_are_kept_by_name(series: Path, tmp_path: Path) -> None:
+    masks = {"liver": box(1), "tumour": box(2)}
+    source = CaseSource("a", (VolumeSource(tuple(sorted(series.iterdir()))),), None)
+    image = read_case_image(source, ReadingRules())
+    label = VolumeSource((write_seg(tmp_path / "label.dcm", series, masks),))
+    found = read_case_label(label, image, ReadingRules(keep_labels=("tumour",)))
+    assert list(found.masks) == ["tumour"]
+    np.testing.assert_array_equal(found.masks["tumour"], masks["tumour"])
 
 
 def test_a_segment_without_a_voxel_is_passed_over(series: Path, tmp_path: Path) -> None:
