@@ -41,7 +41,7 @@ HOROVOD_ENVIRONMENT = env -u MFLAGS -u MAKELEVEL MAKEFLAGS="-j$$(nproc)" \
 	HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 \
 	HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1
 
-.PHONY: help install counting install-tests demo test lint peers compare-peers clean FORCE
+.PHONY: help install counting install-tests docs demo test lint peers compare-peers clean FORCE
 
 help: ## show this text
 	@echo "make TARGET, where TARGET is one of"
@@ -68,6 +68,9 @@ peers: $(PEERS)/stamps/checked ## install MONAI, TorchIO, nnU-Net ... in .venv-p
 
 compare-peers: peers $(COUNTING) ## compare SegEval with MONAI, scikit-learn ... as installed, and record what they say for the test suite
 	@PYTHONPATH="$(CURDIR)" $(PEERS)/bin/python -m tests.segeval.peers.record $(COMPARE_ARGS)
+
+docs: install ## write docs/settings.md from the code
+	$(VENV_PYTHON) -m r2d2.settings_page
 
 clean: ## remove caches and build leftovers; .venv and .venv-peers stay (rm -rf removes them)
 	rm -rf build $(COUNTING) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 import numpy as np
@@ -356,7 +357,7 @@ def _read_versioned(path: Path) -> dict[str, Any]:
     if not isinstance(content, Mapping) or "schema_version" not in content:
         raise NotADatasetError(
             f"{path.parent} is not a prepared dataset ({path.name} has no schema_version);"
-            f" if it is a study, run 'r2d2 prepare {path.parent} --out FOLDER' first"
+            f" if it is a study, run 'r2d2 prepare {quote(str(path.parent))} --out FOLDER' first"
         )
     if content["schema_version"] != SCHEMA_VERSION:
         raise SchemaVersionError(

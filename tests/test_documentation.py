@@ -14,6 +14,7 @@ import yaml
 from imgmed import prepare_dataset, write_phantom_study
 from r2d2.cli import app
 from r2d2.config import configure
+from r2d2.settings_page import settings_page
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((REPOSITORY / "docs").glob("*.md"))
@@ -96,6 +97,11 @@ def test_options_and_settings_in_the_text_exist(page: Path) -> None:
     assert configure(
         {}, assignments=re.findall(rf"`((?:preparation|training|augmentation)\.[a-z_]+=(?:{values}))`", text)
     )
+
+
+def test_the_page_of_settings_is_what_the_code_has() -> None:
+    page = (REPOSITORY / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert page == settings_page(), "make docs writes it"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from shlex import quote
 
 from dist_training.architectures import NetworkSettings
 from dist_training.errors import WorkerLostError
@@ -138,11 +139,11 @@ def _explain(
     if communicator.world_size > 1 and "Horovod" in text:
         return WorkerLostError(
             f"another worker of this job died, so rank {communicator.rank} stopped; logs: {folder.logs}; "
-            f"go on from the last checkpoint with: r2d2 train --run-dir {folder.path} --resume"
+            f"go on from the last checkpoint with: r2d2 train --run-dir {quote(str(folder.path))} --resume"
         )
     if "No space left on device" in text or getattr(error, "errno", None) in NO_SPACE:
         return NoSpaceError(
             f"no room left on the disk for the run in {folder.path}; free some space, then go on "
-            f"with: r2d2 train --run-dir {folder.path} --resume"
+            f"with: r2d2 train --run-dir {quote(str(folder.path))} --resume"
         )
     return error

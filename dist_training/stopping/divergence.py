@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -82,7 +83,7 @@ def diverged(
     where = (
         f"train again with {advice}"
         if checkpoint is None
-        else f"the last good checkpoint is {checkpoint}: r2d2 train --run-dir {run_dir} --resume, with {advice}"
+        else f"the last good checkpoint is {checkpoint}: r2d2 train --run-dir {quote(str(run_dir))} --resume, with {advice}"
     )
     return DivergenceError(f"{what} in epoch {epoch}, step {step}{first}; {where}")
 

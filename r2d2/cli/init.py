@@ -10,15 +10,18 @@ __all__ = ["init"]
 
 
 def init(
+    settings: list[str] = typer.Argument(
+        None, metavar="KEY=VALUE", help="Settings to begin with, like network.architecture=fcn."
+    ),
     dataset: Path = typer.Option(None, help="Prepared dataset: take the settings proposed for it."),
     out: Path = typer.Option(Path("r2d2.yaml"), help="File to write; it must not exist yet."),
 ) -> None:
     """Write a commented r2d2.yaml, which 'r2d2 train' in this folder then uses.
 
-    Example: r2d2 init --dataset work/hippocampus
+    Example: r2d2 init --dataset work/hippocampus network.architecture=fcn
     """
     from imgmed import PreparedDataset
-    from r2d2.config import Configuration, commented_yaml
+    from r2d2.config import Configuration, commented_yaml, configure
     from r2d2.proposal import propose_here
     from r2d2_base.errors import OutputExistsError
     from r2d2_base.files import write_bytes
@@ -29,6 +32,8 @@ def init(
     if dataset is not None:
         proposal = propose_here(PreparedDataset.read(dataset))
         configuration, reasons = proposal.configuration, proposal.reasons
+    if settings:
+        configuration = configure(configuration.model_dump(mode="json"), assignments=settings)
     if configuration.dataset is not None:
         configuration = configuration.model_copy(update={"dataset": configuration.dataset.absolute()})
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from dist_training.architectures import CustomSettings, FCNSettings
 from imgmed import AugmentationSettings
+from r2d2.cli import app
 from r2d2.config import Configuration, commented_yaml, configure, read_layer
 from r2d2_base.errors import ConfigurationError
 
@@ -187,3 +189,12 @@ def test_augmentation_survives_the_runs_own_file(tmp_path: Path) -> None:
 def test_faults_within_lists_name_the_keys_that_are_valid_there(word: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         configure({}, assignments=[word])
+
+
+def test_init_begins_with_the_settings_that_are_typed(tmp_path: Path) -> None:
+    out = tmp_path / "r2d2.yaml"
+    words = ["init", "--out", str(out), "network.architecture=fcn", "training.epochs=3"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    written = configure(read_layer(out))
+    assert (written.network.architecture, written.training.epochs) == ("fcn", 3)
+    assert "width" in out.read_text()
