@@ -20,7 +20,16 @@ from imgmed.operations import Operation
 from imgmed.selection import SliceSelection
 from r2d2_base.errors import ConfigurationError
 
-__all__ = ["FILE_NAME", "WEIGHT_FILES", "Configuration", "commented_yaml", "configure", "laid_over", "read_layer"]
+__all__ = [
+    "FILE_NAME",
+    "WEIGHT_FILES",
+    "Configuration",
+    "commented_yaml",
+    "configure",
+    "find_layer",
+    "laid_over",
+    "read_layer",
+]
 
 FILE_NAME = "r2d2.yaml"
 _ARCHITECTURE, _DEFAULT = "network.architecture", UNetSettings().architecture
@@ -99,6 +108,17 @@ def read_layer(path: Path) -> dict[str, Any]:
             if isinstance(section, dict) and isinstance(section.get(key), str) and section[key] != "imagenet":
                 section[key] = str((path.parent / section[key]).absolute())
     return layer
+
+
+def find_layer(config: Path | None) -> tuple[Path | None, dict[str, Any]]:
+    """Read ``--config``, else r2d2.yaml of the working folder, else nothing.
+
+    Returns:
+        The file, if any, and its content.
+    """
+    here = Path(FILE_NAME)
+    path = config or (here if here.exists() else None)
+    return path, read_layer(path) if path else {}
 
 
 def configure(

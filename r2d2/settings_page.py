@@ -22,8 +22,8 @@ _HEAD = """# All settings
 
     r2d2 train --dataset work/hippocampus training.epochs=10 network.base_filters=32
 
-Settings stand in `r2d2.yaml` (`r2d2 init` writes a commented one), and on the command line as `key=value`. This page is
-written from the code (`make docs`). What is proposed for a dataset lies below the file, the file below the command line.
+Settings stand in `r2d2.yaml` (`r2d2 init` writes a commented one), and on the command line as `key=value`. What is
+proposed for a dataset lies below the file, the file below the command line. `make docs` writes this page from the code.
 """
 
 

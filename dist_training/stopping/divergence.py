@@ -83,7 +83,8 @@ def diverged(
     where = (
         f"train again with {advice}"
         if checkpoint is None
-        else f"the last good checkpoint is {checkpoint}: r2d2 train --run-dir {quote(str(run_dir))} --resume, with {advice}"
+        else f"the last good checkpoint is {checkpoint}: "
+        f"r2d2 train --run-dir {quote(str(run_dir))} --resume, with {advice}"
     )
     return DivergenceError(f"{what} in epoch {epoch}, step {step}{first}; {where}")
 

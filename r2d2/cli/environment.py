@@ -1,19 +1,12 @@
-"""The one place where the command line reads and sets environment variables."""
+"""The one place where the command line sets environment variables."""
 
 from __future__ import annotations
 
 import logging
 import os
 import warnings
-from pathlib import Path
 
-__all__ = ["patient_key_file", "quiet_tensorflow"]
-
-
-def patient_key_file() -> Path:
-    """Give where this user's key for pseudonyms lies: r2d2/patient_key in the folder of configurations."""
-    folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(folder) / "r2d2" / "patient_key"
+__all__ = ["quiet_tensorflow"]
 
 
 def quiet_tensorflow(is_verbose: bool) -> None:

@@ -35,43 +35,29 @@ def prepare(
 
     Example: r2d2 prepare Task04_Hippocampus --out work/hippocampus
     """
-    from r2d2.cli.environment import patient_key_file
     from r2d2.cli.progress import stages
-    from r2d2.config import configure
+    from r2d2.tasks.preparation import PrepareSettings
     from r2d2.tasks.preparation import prepare as prepare_study
-    from r2d2.tasks.preparation import preset_layer
-    from r2d2.tasks.resolution import find_layer
-    from r2d2_base.errors import ConfigurationError
-    from r2d2_base.machine import whole_cores
 
-    ours = ("preparation.", "augmentation.", "augmentation=")
-    foreign = [word for word in settings or [] if not word.startswith(ours)]
-    if foreign:
-        raise ConfigurationError(
-            f"{', '.join(foreign)}: 'prepare' takes preparation and augmentation settings only, like preparation.seed=3"
-        )
-    path, content = find_layer(config)
-    layer: dict[str, Any] = {key: content[key] for key in ("preparation", "augmentation") if key in content}
-    if preset is not None:
-        layer = preset_layer(preset, layer)
-    options = {"preparation.recipe": recipe, "preparation.augment_to": augment_to}
-    configuration = configure(layer, options=options, assignments=settings or [], origin=str(path or ""))
+    asked = PrepareSettings(
+        source=source,
+        out=out,
+        settings=tuple(settings or ()),
+        config=config,
+        recipe=recipe,
+        preset=preset,
+        augment_to=augment_to,
+        workers=workers,
+        patient_key=patient_key,
+    )
     try:
         with stages() as report:
-            prepared = prepare_study(
-                source,
-                out,
-                configuration.preparation,
-                configuration.augmentation,
-                workers=workers or whole_cores(),
-                key_file=patient_key or patient_key_file(),
-                progress=report,
-            )
+            prepared = prepare_study(asked, progress=report)
     except KeyboardInterrupt:
         typer.echo("r2d2: interrupted; the same command goes on where it stopped", err=True)
         raise typer.Exit(130) from None
     dataset, description = prepared.dataset, prepared.dataset.description
-    if not prepared.changed:
+    if not prepared.is_changed:
         typer.echo(f"{out} holds all {len(dataset.cases)} cases of {source} already; nothing to do", err=True)
         if any(word.startswith("augmentation") for word in settings or []):
             typer.echo(

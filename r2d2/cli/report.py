@@ -22,32 +22,12 @@ def report(
     Example: r2d2 report --dataset work/hippocampus --prediction work/predictions --evaluation work/evaluation
     --out work/report.html
     """
-    from imgmed import PreparedDataset
-    from r2d2.proposal import propose_here
-    from r2d2.report import build_dataset_report
-    from r2d2.tasks.evaluation import REPORT
-    from r2d2.tasks.reporting import report_on_dataset, report_on_evaluation
-    from r2d2_base.errors import ConfigurationError
+    from r2d2.tasks.reporting import ReportSettings
+    from r2d2.tasks.reporting import report as write_report
 
-    if evaluation is None:
-        if any(path is not None for path in (run_dir, prediction, images)):
-            raise ConfigurationError("--run-dir, --prediction and --images belong to an evaluation; give --evaluation")
-        if dataset is None:
-            raise ConfigurationError("give --dataset, --evaluation or both, to say what to report on")
-        prepared = PreparedDataset.read(dataset)
-        path = build_dataset_report(prepared, out or dataset / "dataset.html", propose_here(prepared))
-    elif dataset is not None:
-        if images is not None:
-            raise ConfigurationError("--dataset has the scans already; give either it or --images")
-        path = report_on_dataset(
-            PreparedDataset.read(dataset),
-            evaluation=evaluation,
-            prediction=prediction,
-            out=out or evaluation / REPORT,
-            run_dir=run_dir,
+    path = write_report(
+        ReportSettings(
+            dataset=dataset, evaluation=evaluation, prediction=prediction, images=images, out=out, run_dir=run_dir
         )
-    else:
-        path = report_on_evaluation(
-            evaluation=evaluation, prediction=prediction, images=images, out=out or evaluation / REPORT, run_dir=run_dir
-        )
+    )
     typer.echo(f"wrote {path}", err=True)

@@ -2,33 +2,120 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from imgmed import AugmentationSettings, PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 from imgmed.presets import read_preset
-from r2d2.config import FILE_NAME, Configuration, commented_yaml
+from r2d2.config import FILE_NAME, Configuration, commented_yaml, configure, find_layer
 from r2d2.proposal import propose_here
+from r2d2_base.errors import ConfigurationError
 from r2d2_base.files import write_bytes
+from r2d2_base.machine import whole_cores
 from r2d2_base.progress import Progress, StopRequest
 
-__all__ = ["PHANTOM_FOLDER", "Prepared", "phantom_dataset", "prepare", "preset_layer"]
+__all__ = [
+    "PHANTOM_FOLDER",
+    "PreparationResult",
+    "PrepareSettings",
+    "phantom_dataset",
+    "prepare",
+    "prepare_with_report",
+    "preset_layer",
+]
 
 PHANTOM_FOLDER = Path("r2d2-phantom")
 REPORT = "dataset.html"
+_SECTIONS = ("preparation.", "augmentation.", "augmentation=")
+
+
+class PrepareSettings(BaseModel):
+    """What a preparation is told; what is left out is derived from the data.
+
+    >>> PrepareSettings(source="Task04_Hippocampus", out="work/hippocampus", settings=["preparation.seed=3"]).preset
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Path = Field(description="folder or archive of the study")
+    out: Path = Field(description="folder for the prepared dataset; an unfinished or older one is continued")
+    settings: tuple[str, ...] = Field(default=(), description="key=value words, like preparation.seed=3")
+    config: Path | None = Field(default=None, description="configuration file; none: r2d2.yaml where there is one")
+    recipe: str | None = Field(default=None, description="layout of the source; none: recognised")
+    preset: str | None = Field(default=None, description="settings of a published use case; none: no preset")
+    augment_to: int | None = Field(default=None, ge=1, description="training slices with augmented copies; none: as is")
+    workers: int | None = Field(default=None, ge=1, description="processes; none: one for each core")
+    patient_key: Path | None = Field(default=None, description="key file that hides names; none: this user's own")
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A prepared dataset, and whether anything had to be done for it."""
+class PreparationResult:
+    """A prepared dataset.
+
+    Attributes:
+        dataset: what was prepared.
+        is_changed: whether anything had to be done for it.
+        report: HTML file.
+    """
 
     dataset: PreparedDataset
-    changed: bool
+    is_changed: bool
+    report: Path
 
 
 def prepare(
+    settings: PrepareSettings, *, progress: Progress | None = None, stop: StopRequest | None = None
+) -> PreparationResult:
+    """Turn a study into a patient-split dataset of slices, with a report and with settings that suit it.
+
+    Args:
+        settings: what to prepare, and how.
+        progress: told of each stage.
+        stop: ends the work where it is made; the same call then goes on where it was.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        ConfigurationError: faults of the configuration file or the words, all listed.
+        ImgMedError: what is wrong with the source; all of its cases are listed.
+        CancelledError: ``stop`` was made.
+    """
+    foreign = [word for word in settings.settings if not word.startswith(_SECTIONS)]
+    if foreign:
+        raise ConfigurationError(
+            f"{', '.join(foreign)}: 'prepare' takes preparation and augmentation settings only, like preparation.seed=3"
+        )
+    path, content = find_layer(settings.config)
+    layer: dict[str, Any] = {key: content[key] for key in ("preparation", "augmentation") if key in content}
+    if settings.preset is not None:
+        layer = preset_layer(settings.preset, layer)
+    options = {"preparation.recipe": settings.recipe, "preparation.augment_to": settings.augment_to}
+    configuration = configure(layer, options=options, assignments=settings.settings, origin=str(path or ""))
+    return prepare_with_report(
+        settings.source,
+        settings.out,
+        configuration.preparation,
+        configuration.augmentation,
+        workers=settings.workers or whole_cores(),
+        key_file=settings.patient_key or own_patient_key(),
+        progress=progress,
+        stop=stop,
+    )
+
+
+def own_patient_key() -> Path:
+    """Give where this user's key for pseudonyms lies: r2d2/patient_key in the folder of configurations."""
+    folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(folder) / "r2d2" / "patient_key"
+
+
+def prepare_with_report(
     source: Path,
     out: Path,
     settings: PreparationSettings,
@@ -38,7 +125,7 @@ def prepare(
     key_file: Path | None = None,
     progress: Progress | None = None,
     stop: StopRequest | None = None,
-) -> Prepared:
+) -> PreparationResult:
     """Prepare a study, with its report (dataset.html) and the settings that suit it (r2d2.yaml) in its folder.
 
     Args:
@@ -76,7 +163,7 @@ def prepare(
         progress=progress,
         stop=stop,
     )
-    return Prepared(dataset, changed=bool(finished))
+    return PreparationResult(dataset, bool(finished), out / REPORT)
 
 
 def preset_layer(name: str, layer: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,4 +207,4 @@ def phantom_dataset(folder: Path, progress: Progress | None = None, seed: int = 
         return PreparedDataset.read(prepared)
     if not study.exists():
         write_phantom_study(study, seed=seed, progress=progress)
-    return prepare(study, prepared, PreparationSettings(seed=seed), progress=progress).dataset
+    return prepare_with_report(study, prepared, PreparationSettings(seed=seed), progress=progress).dataset

@@ -1,18 +1,89 @@
-"""Which files a report of an evaluation is made from."""
+"""Reporting as one call: a dataset, or an evaluation, as one HTML page."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from imgmed import PreparedDataset, case_stem, has_known_suffix
 from r2d2.prediction.predict import read_manifest
 from r2d2.report import build_report
 from r2d2_base.errors import ConfigurationError
+from r2d2_base.progress import Progress, StopRequest, Watcher
 
-__all__ = ["find_images", "report_on_dataset", "report_on_evaluation"]
+__all__ = ["ReportSettings", "find_images", "report", "report_on_dataset", "report_on_evaluation"]
 
 _FIRST_CHANNEL = "_0000"
+
+
+class ReportSettings(BaseModel):
+    """What is reported on: a dataset alone, or an evaluation with what it was made from.
+
+    >>> ReportSettings(dataset="work/hippocampus").evaluation is None
+    True
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: Path | None = Field(default=None, description="prepared dataset; alone: what is in it and what is odd")
+    evaluation: Path | None = Field(default=None, description="folder of an evaluation")
+    prediction: Path | None = Field(default=None, description="folder of label maps; none: as evaluated")
+    images: Path | None = Field(default=None, description="folder of the scans, named like the label maps")
+    out: Path | None = Field(default=None, description="HTML file; none: in the folder that is reported on")
+    run_dir: Path | None = Field(default=None, description="run folder for the curves; none: that of the model")
+
+
+def report(settings: ReportSettings, *, progress: Progress | None = None, stop: StopRequest | None = None) -> Path:
+    """Draw a dataset: its splits, odd cases and distributions; or an evaluation: scores, worst cases, curves.
+
+    Args:
+        settings: what to report on.
+        progress: told when the page is begun and written.
+        stop: looked at before the page is begun.
+
+    Returns:
+        The HTML file.
+
+    Raises:
+        ConfigurationError: settings that contradict each other.
+        R2D2Error: nothing to report on there.
+    """
+    from r2d2.proposal import propose_here
+    from r2d2.report import build_dataset_report
+    from r2d2.tasks.evaluation import REPORT
+
+    watcher = Watcher(progress, stop)
+    watcher.report("reporting", 0, 1)
+    asked, evaluation = settings, settings.evaluation
+    if evaluation is None:
+        if any(path is not None for path in (asked.run_dir, asked.prediction, asked.images)):
+            raise ConfigurationError("--run-dir, --prediction and --images belong to an evaluation; give --evaluation")
+        if asked.dataset is None:
+            raise ConfigurationError("give --dataset, --evaluation or both, to say what to report on")
+        prepared = PreparedDataset.read(asked.dataset)
+        path = build_dataset_report(prepared, asked.out or asked.dataset / "dataset.html", propose_here(prepared))
+    elif asked.dataset is not None:
+        if asked.images is not None:
+            raise ConfigurationError("--dataset has the scans already; give either it or --images")
+        path = report_on_dataset(
+            PreparedDataset.read(asked.dataset),
+            evaluation=evaluation,
+            prediction=asked.prediction,
+            out=asked.out or evaluation / REPORT,
+            run_dir=asked.run_dir,
+        )
+    else:
+        path = report_on_evaluation(
+            evaluation=evaluation,
+            prediction=asked.prediction,
+            images=asked.images,
+            out=asked.out or evaluation / REPORT,
+            run_dir=asked.run_dir,
+        )
+    watcher.report("reporting", 1, 1)
+    return path
 
 
 def report_on_dataset(

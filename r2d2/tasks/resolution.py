@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from imgmed import PreparedDataset
-from r2d2.config import FILE_NAME, Configuration, configure, laid_over, read_layer
+from r2d2.config import FILE_NAME, Configuration, configure, find_layer, laid_over, read_layer
 from r2d2.proposal import propose_here
 from r2d2.tasks.preparation import PHANTOM_FOLDER, phantom_dataset
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.progress import Progress
 
-__all__ = ["Resolved", "find_layer", "resolve"]
+__all__ = ["Resolved", "resolve"]
 
 _OF_A_RUN = ("dataset", "run_dir", "preparation")
 _MOST_NAMED = 6
@@ -33,17 +33,6 @@ class Resolved:
     configuration: Configuration
     origin: str
     is_phantom: bool
-
-
-def find_layer(config: Path | None) -> tuple[Path | None, dict[str, Any]]:
-    """Read ``--config``, else r2d2.yaml of the working folder, else nothing.
-
-    Returns:
-        The file, if any, and its content.
-    """
-    here = Path(FILE_NAME)
-    path = config or (here if here.exists() else None)
-    return path, read_layer(path) if path else {}
 
 
 def resolve(

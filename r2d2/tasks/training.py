@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dist_training.record.run_folder import RunEnd, RunFolder
 from dist_training.record.states import State, StoppedBy
-from r2d2.config import Configuration, configure
+from r2d2.config import Configuration, configure, find_layer
 from r2d2.launching.hosts import check_hosts, placed_workers
 from r2d2.launching.plan import RunPlan, open_run, plan_run, remarks
 from r2d2.tasks.preparation import PHANTOM_FOLDER
-from r2d2.tasks.resolution import Resolved, find_layer, resolve
+from r2d2.tasks.resolution import Resolved, resolve
 from r2d2_base.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ import SimpleITK
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 from imgmed.errors import InvalidCasesError, LabelError, PatientKeyError
 from imgmed.inspection import inspect_source
-from r2d2.tasks.preparation import prepare
 from r2d2_base.errors import OutputExistsError
 from tests.dicom_files import write_series
 from tests.hospital import (
@@ -57,7 +56,9 @@ class Prepared:
         self.source = folder / "Doe, Jane" / f"incoming_{kind}"
         self.scans = write_study(self.source, kind)
         self.out = folder / kind
-        self.dataset = prepare(self.source, self.out, PreparationSettings(series="THORAX"), key_file=key).dataset
+        self.dataset = prepare_with_report(
+            self.source, self.out, PreparationSettings(series="THORAX"), key_file=key
+        ).dataset
 
     def case_of(self, scan: Scan) -> str:
         """The case that was made from a scan, known by its bytes."""

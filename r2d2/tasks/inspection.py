@@ -1,0 +1,72 @@
+"""Looking at a study as one call: what would be read, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from imgmed.archives import Unpacked, opened_source
+from imgmed.inspection import Inspection, inspect_source
+from r2d2_base.progress import Progress, StopRequest
+
+__all__ = ["InspectSettings", "InspectionResult", "inspect"]
+
+
+class InspectSettings(BaseModel):
+    """What is looked at.
+
+    >>> InspectSettings(source="Task04_Hippocampus").recipe
+    'auto'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Path = Field(description="folder of the study, an .npz, or an archive")
+    recipe: str = Field(default="auto", description="layout of the source, or auto")
+    series: str | None = Field(default=None, description="which DICOM series: part of its description; none: any")
+    spatial_units: Literal["header", "mm", "um", "m"] = Field(default="header", description="what headers count in")
+
+
+@dataclass(frozen=True)
+class InspectionResult:
+    """What was seen.
+
+    Attributes:
+        inspection: layout, cases, what is wrong, what is left over.
+        unpacked: what an archive held besides; None where the source is none.
+    """
+
+    inspection: Inspection
+    unpacked: Unpacked | None
+
+
+def inspect(
+    settings: InspectSettings, *, progress: Progress | None = None, stop: StopRequest | None = None
+) -> InspectionResult:
+    """Read what ``prepare`` would read of a source, but only the headers of its volumes; nothing is written.
+
+    Args:
+        settings: what to look at.
+        progress: told of each stage.
+        stop: ends the work where it is made.
+
+    Returns:
+        What was seen; problems of single cases are listed there.
+
+    Raises:
+        ImgMedError: no study can be recognised.
+        CancelledError: ``stop`` was made.
+    """
+    with opened_source(settings.source, progress, stop) as (folder, unpacked):
+        inspection = inspect_source(
+            folder,
+            settings.recipe,
+            series=settings.series,
+            spatial_units=settings.spatial_units,
+            progress=progress,
+            stop=stop,
+        )
+    return InspectionResult(inspection, unpacked)
