@@ -18,6 +18,7 @@ import SimpleITK
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 from imgmed.errors import InvalidCasesError, LabelError, PatientKeyError
 from imgmed.inspection import inspect_source
+from r2d2.tasks.preparation import prepare_with_report
 from r2d2_base.errors import OutputExistsError
 from tests.dicom_files import write_series
 from tests.hospital import (
