@@ -68,7 +68,7 @@ def votes(communicator: Communicator, out: Path) -> list[dict]:
                 os.kill(os.getpid(), signal.SIGUSR1)
             summed = communicator.sum_array(control.votes().astype(np.float32))
             answers.append(asdict(agreed(summed)))
-    return [*answers, {"reason": control.shared_reason(communicator)}]
+    return [*answers, {"reason": control.shared_stop(communicator).reason}]
 
 
 def main(communicator: Communicator, dataset: str, out: str) -> dict[str, Any]:
