@@ -104,7 +104,7 @@ def left_alone(
 ) -> tuple[RunFolder, subprocess.CompletedProcess[str]]:
     """A run of two workers that nothing disturbs, as those that are stopped, killed and resumed should end."""
     folder = RunFolder(tmp_path_factory.mktemp("alone") / "run")
-    return folder, run(train(small_dataset, folder.path, *ON_TWO), folder.path.parent, timeout=600)
+    return folder, run(train(small_dataset, folder.path, *ON_TWO), folder.path.parent)
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""One rank of a test job: train each job of jobs.json and write the weights this rank ends with."""
+"""One rank of a test job: train each job of jobs.json and write the weights this rank ends with.
+
+A job that names a run goes on with it, if it was begun.
+"""
 
 import json
 from pathlib import Path
@@ -23,15 +26,15 @@ def main(communicator: Communicator, folder: str) -> None:
         dataset = PreparedDataset.read(Path(job["dataset"]))
         network = TypeAdapter(NetworkSettings).validate_python(job["network"])
         training = TrainingSettings(**job["training"])
-        folder = RunFolder(out / f"run-{number}")
-        folder.create()
-        events: list[Event] = []
+        run_folder = RunFolder(Path(job.get("run", out / f"run-{number}")))
+        run_folder.create()
+        events: list[dict] = []
         log = EventLog(None, (events.append,))
         augmentation = AugmentationSettings.model_validate(job.get("augmentation", "none"))
         settings = training.resolved(communicator.world_size)
         transfer = TransferSettings.model_validate(job.get("transfer", {}))
-        run = TrainingRun(dataset, network, settings, folder, communicator, log, augmentation, transfer)
-        run.execute(Control(None), is_resumed=False)
+        run = TrainingRun(dataset, network, settings, run_folder, communicator, log, augmentation, transfer)
+        run.execute(Control(None), is_resumed="run" in job)
         weights = {f"{i:04d} {w.path}": w.numpy() for i, w in enumerate(run.learner.model.weights)}
         slots = {f"slot {i:04d}": v.numpy() for i, v in enumerate(run.learner.optimizer.variables)}
         losses = np.array([event.loss for event in events if event.event == "step"])

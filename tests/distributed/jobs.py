@@ -19,8 +19,10 @@ BIN = Path(sys.executable).parent
 R2D2 = str(BIN / "r2d2")
 TINY = ["network.depth=1", "network.base_filters=4", "training.batch_size_per_worker=4"]
 ENDLESS = "training.epochs=100000"
-EPOCHS = 25
-"""Of the run that is left alone: enough to stop others midway, a tenth of a second each."""
+EPOCHS = 60
+"""Of the run that is left alone: enough to stop others again and again, a tenth of a second each."""
+PATIENCE_S = 300
+"""For what must come, on a machine of any speed."""
 ON_TWO = ("--workers", "2", "--threads", "1", f"training.epochs={EPOCHS}")
 
 Start = Callable[[list[str]], subprocess.Popen[str]]
@@ -40,26 +42,37 @@ def horovodrun(workers: int, *command: str) -> list[str]:
     return [str(BIN / "horovodrun"), "-np", str(workers), *command]
 
 
-def run(command: list[str], cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def run(command: list[str], cwd: Path, timeout: float = 2 * PATIENCE_S) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
 
 
-def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+def wait_for(condition: Callable[[], Any], what: str) -> Any:
     """Wait until a condition holds and give its value."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         if value := condition():
             return value
-        time.sleep(0.1)
-    raise AssertionError(f"waited {seconds} s in vain for {what}")
+        time.sleep(0.02)
+    raise AssertionError(f"waited in vain for {what}")
 
 
-def epochs_done(folder: RunFolder) -> int:
-    return sum(isinstance(event, EpochEnded) for event in read_events(folder.events))
+def events_of(folder: RunFolder, kind: str) -> list[dict[str, Any]]:
+    return [event for event in read_events(folder.events) if event["event"] == kind]
 
 
-def wait_for_epochs(folder: RunFolder, count: int) -> None:
-    wait_for(lambda: epochs_done(folder) >= count, 180, f"{count} epochs")
+def parts_started(folder: RunFolder) -> int:
+    """How often a run was begun or gone on with."""
+    return sum(event["state"] == "running" for event in events_of(folder, "state"))
+
+
+def wait_for_a_checkpoint(folder: RunFolder, part: int = 1) -> None:
+    """Wait until a checkpoint is written since the run went on for the so-manieth time."""
+
+    def is_written() -> bool:
+        words = [event.get("state", event["event"]) for event in read_events(folder.events)]
+        return words.count("running") == part and "checkpoint" in words[len(words) - words[::-1].index("running") :]
+
+    wait_for(is_written, f"a checkpoint of part {part}")
 
 
 def exit_state(folder: RunFolder) -> RunEnd:
@@ -79,6 +92,20 @@ def worker_processes(parent: int) -> list[psutil.Process]:
         if rank is not None and command and "python" in Path(command[0]).name and "r2d2" in " ".join(command):
             found[int(rank)] = process
     return [found[rank] for rank in sorted(found)]
+
+
+def workers_of(job: subprocess.Popen[str], count: int) -> list[psutil.Process]:
+    """The processes of a job that train, by rank, as soon as all are there."""
+    return wait_for(lambda: len(found := worker_processes(job.pid)) == count and found, f"{count} workers")
+
+
+def wait_for_the_end(processes: list[psutil.Process]) -> None:
+    wait_for(lambda: not any(process.is_running() for process in processes), "the workers' end")
+
+
+def said(folder: Path) -> str:
+    """What the job that was started last in a folder has said; see ``start``."""
+    return (folder / "stderr.txt").read_text() + (folder / "stdout.txt").read_text()
 
 
 def start(command: list[str], cwd: Path) -> subprocess.Popen[str]:

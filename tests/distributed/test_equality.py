@@ -164,6 +164,21 @@ def test_accumulation_instead_of_workers_changes_nothing(alone: dict[str, dict[s
         assert largest_difference(alone[name], alone[f"{name}, in parts"]) < 1e-9, name
 
 
+def test_a_run_goes_on_with_another_number_of_workers(
+    jobs: dict[str, Job],
+    alone: dict[str, dict[str, np.ndarray]],
+    pool_of: Callable[[int], WorkerPool],
+    dump_weights: DumpWeights,
+    tmp_path: Path,
+) -> None:
+    """Two workers take the first step, one takes the rest."""
+    job = {**jobs["unet, adam"], "run": str(tmp_path / "run")}
+    (begun,) = dump_weights(pool_of(2), [with_settings(job, max_minutes=1e-6)])
+    ((ended,),) = dump_weights(pool_of(1), [job])
+    assert (len(begun[0]["losses"]), len(ended["losses"])) == (1, 2 * 6 - 1)
+    assert largest_difference(alone["unet, adam"], ended) < 1e-9
+
+
 def test_training_changes_the_weights(alone: dict[str, dict[str, np.ndarray]]) -> None:
     """Guards the tests above: equality of weights that never moved, or were drawn alike, would prove nothing."""
     for name in STILL:

@@ -1,4 +1,4 @@
-"""A run that is killed and stopped at random moments, again and again, ends as one that was left alone: bit for bit.
+"""A run that is stopped and killed, again and again, ends as one that was left alone: bit for bit.
 
 The short version runs with the others; the long one is for people (see CONTRIBUTING):
 
@@ -22,14 +22,30 @@ from dist_training.checkpoints import read_latest_checkpoint
 from dist_training.record.events import Running, StepTaken, read_events
 from dist_training.record.run_folder import RunFolder
 from imgmed import PreparedDataset
-from tests.distributed.jobs import EPOCHS, Start, horovodrun, resume, run, train, wait_for, worker_processes
+from tests.distributed.jobs import (
+    EPOCHS,
+    ON_TWO,
+    PATIENCE_S,
+    Start,
+    events_of,
+    exit_state,
+    horovodrun,
+    parts_started,
+    resume,
+    run,
+    said,
+    train,
+    wait_for,
+    wait_for_a_checkpoint,
+    wait_for_the_end,
+    workers_of,
+)
 
 pytestmark = pytest.mark.distributed
 
 Fault = Callable[[subprocess.Popen[str], list[psutil.Process]], None]
 WORKERS = 2
 STEPS_PER_EPOCH = 3  # 21 slices, 4 for each of 2 workers
-END_SECONDS = 240
 
 
 def kill_rank(rank: int) -> Fault:
@@ -80,10 +96,6 @@ def last_step(folder: RunFolder) -> int:
     return max((event.step for event in read_events(folder.events) if isinstance(event, StepTaken)), default=0)
 
 
-def parts_started(folder: RunFolder) -> int:
-    return sum(isinstance(event, Running) for event in read_events(folder.events))
-
-
 def run_with_faults(
     dataset: PreparedDataset,
     folder: RunFolder,
@@ -97,16 +109,14 @@ def run_with_faults(
     share = epochs * STEPS_PER_EPOCH // (len(faults) + 1)
     for number, name in enumerate(faults):
         job = start_job(resumption(folder) if folder.config.exists() else command(dataset, folder, epochs))
-        wait_for(lambda part=number + 1: parts_started(folder) == part, END_SECONDS, f"part {number + 1} of the run")
+        wait_for(lambda part=number + 1: parts_started(folder) == part, f"part {number + 1} of the run")
         strike = number * share + chance.randrange(1, share)
-        wait_for(lambda step=strike: last_step(folder) >= step, END_SECONDS, f"step {strike}")
+        wait_for(lambda step=strike: last_step(folder) >= step, f"step {strike}")
         time.sleep(chance.uniform(0, 0.1))
-        workers = worker_processes(job.pid)
-        assert len(workers) == WORKERS, f"the run was over before {name}"
+        workers = workers_of(job, WORKERS)
         FAULTS[name](job, workers)
-        job.wait(END_SECONDS)
-        # Those that outlive their launcher would be writing the run folder still.
-        wait_for(lambda left=workers: not any(worker.is_running() for worker in left), END_SECONDS, f"end after {name}")
+        job.wait(PATIENCE_S)
+        wait_for_the_end(workers)  # those that outlive their launcher would be writing the run folder still
 
 
 def assert_same_end(alone: RunFolder, folder: RunFolder) -> None:
@@ -119,26 +129,80 @@ def assert_same_end(alone: RunFolder, folder: RunFolder) -> None:
         np.testing.assert_array_equal(left_alone, resumed)
 
 
-def check_faults(
-    dataset: PreparedDataset, alone: RunFolder, folder: RunFolder, start_job: Start, faults: list[str], epochs: int
-) -> None:
-    run_with_faults(dataset, folder, start_job, faults=faults, epochs=epochs, chance=random.Random(epochs))
-    done = run(resumption(folder), folder.path.parent, timeout=600)
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert parts_started(folder) == len(faults) + 1
-    assert_same_end(alone, folder)
-
-
-def test_three_kills_change_nothing(
+def test_what_stops_and_kills_a_run_changes_nothing(
     small_dataset: PreparedDataset,
     tmp_path: Path,
     start_job: Start,
     left_alone: tuple[RunFolder, subprocess.CompletedProcess[str]],
 ) -> None:
-    alone, done = left_alone
-    assert done.returncode == 0, done.stderr[-3000:]
-    faults = ["SIGKILL of worker 1", "SIGUSR1 of the workers", "SIGKILL of all"]
-    check_faults(small_dataset, alone, RunFolder(tmp_path / "faults"), start_job, faults, EPOCHS)
+    """Each part begins with true processes, goes on from the last checkpoint, and says how to go on after it."""
+    folder = RunFolder(tmp_path / "run")
+    ctrl_c(start_job(train(small_dataset, folder.path, *ON_TWO)), folder)
+    for number, strike in enumerate((kill_rank_0, sigusr1, kill_all_at_once), start=2):
+        job = start_job(resumption(folder))
+        wait_for_a_checkpoint(folder, part=number)
+        strike(job, folder, workers_of(job, WORKERS))
+    lose_two_workers(start_job(resume(folder, "--max-restarts", "2")), folder, parts=4)
+    resumed = [event["resumed_at_step"] for event in events_of(folder, "state") if event["state"] == "running"]
+    assert resumed[0] == 0
+    assert len(resumed) == 7
+    assert resumed == sorted(set(resumed))
+    assert_same_end(left_alone[0], folder)
+
+
+def ctrl_c(job: subprocess.Popen[str], folder: RunFolder) -> None:
+    """Of ``r2d2 train``: it stops the run from inside."""
+    wait_for_a_checkpoint(folder)
+    job.send_signal(signal.SIGINT)
+    assert job.wait(PATIENCE_S) == 130
+    assert exit_state(folder) == {**exit_state(folder), "state": "stopped_early", "reason": "signal SIGINT"}
+    assert 1 <= len(events_of(folder, "epoch")) < EPOCHS
+    text = said(folder.path.parent)
+    assert "stopping after this step, with a checkpoint" in text
+    assert "--resume" in text
+
+
+def kill_rank_0(job: subprocess.Popen[str], folder: RunFolder, workers: list[psutil.Process]) -> None:
+    """Under a horovodrun that was typed: the other worker says why it ends."""
+    workers[0].kill()
+    assert job.wait(PATIENCE_S) == 1
+    wait_for_the_end(workers)
+    text = said(folder.path.parent)
+    assert "another worker of this job died" in text
+    assert "--resume" in text
+    assert exit_state(folder)["state"] == "failed"
+
+
+def sigusr1(job: subprocess.Popen[str], folder: RunFolder, workers: list[psutil.Process]) -> None:
+    """Of a batch system: a horovodrun that was typed dies of it, but its workers then get SIGTERM, and five seconds."""
+    job.send_signal(signal.SIGUSR1)
+    assert job.wait(PATIENCE_S) == -signal.SIGUSR1
+    wait_for_the_end(workers)
+    assert exit_state(folder) == {**exit_state(folder), "state": "stopped_early", "reason": "signal SIGTERM"}
+    assert events_of(folder, "checkpoint")[-1]["step"] == events_of(folder, "step")[-1]["step"]
+
+
+def kill_all_at_once(job: subprocess.Popen[str], folder: RunFolder, workers: list[psutil.Process]) -> None:
+    kill_all(job, workers)
+    wait_for_the_end(workers)
+
+
+def lose_two_workers(job: subprocess.Popen[str], folder: RunFolder, parts: int) -> None:
+    """Of ``r2d2 train``, which starts all again by itself, twice, and completes."""
+    for number, rank in ((1, 1), (2, 0)):
+        wait_for_a_checkpoint(folder, part=parts + number)
+        workers_of(job, WORKERS)[rank].kill()
+        wait_for(lambda number=number: len(events_of(folder, "restart")) == number, "the restart")
+    assert job.wait(PATIENCE_S) == 0
+    restarts = events_of(folder, "restart")
+    assert [(event["number"], event["of"]) for event in restarts] == [(1, 2), (2, 2)]
+    for rank, event in zip((1, 0), restarts, strict=True):
+        assert f"rank {rank} was ended by SIGKILL: by someone, or by the system for lack of memory" in event["reason"]
+    text = said(folder.path.parent)
+    assert "restart 2 of 2 from the last checkpoint" in text
+    assert "going on from step" in text
+    assert "Traceback" not in text
+    assert exit_state(folder)["state"] == "completed"
 
 
 @pytest.mark.long
@@ -151,6 +215,10 @@ def test_many_faults_of_every_kind_change_nothing(
     random.Random(count).shuffle(faults)
     epochs = 25 * (count + 1)
     alone, folder = RunFolder(tmp_path / "alone"), RunFolder(tmp_path / "faults")
-    done = run(command(small_dataset, alone, epochs), tmp_path, timeout=600)
+    done = run(command(small_dataset, alone, epochs), tmp_path)
     assert done.returncode == 0, done.stdout[-3000:]
-    check_faults(small_dataset, alone, folder, start_job, faults, epochs)
+    run_with_faults(small_dataset, folder, start_job, faults=faults, epochs=epochs, chance=random.Random(epochs))
+    done = run(resumption(folder), tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert parts_started(folder) == len(faults) + 1
+    assert_same_end(alone, folder)
