@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from dist_training.architectures import NetworkSettings
 from dist_training.learning.transfer import TransferSettings
 from dist_training.ranks.communicator import Communicator
-from dist_training.record.events import Event, EventLog
+from dist_training.record.events import EventLog
 from dist_training.record.run_folder import RunFolder
 from dist_training.run.training_run import TrainingRun
 from dist_training.settings import TrainingSettings

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from dist_training.record.events import EpochEnded, read_events
+from dist_training.record.events import read_events
 from dist_training.record.run_folder import RunEnd, RunFolder
 from imgmed import PreparedDataset
 
@@ -56,20 +56,20 @@ def wait_for(condition: Callable[[], Any], what: str) -> Any:
     raise AssertionError(f"waited in vain for {what}")
 
 
-def events_of(folder: RunFolder, kind: str) -> list[dict[str, Any]]:
-    return [event for event in read_events(folder.events) if event["event"] == kind]
+def events_of(folder: RunFolder, kind: str) -> list[Any]:
+    return [event for event in read_events(folder.events) if event.event == kind]
 
 
 def parts_started(folder: RunFolder) -> int:
     """How often a run was begun or gone on with."""
-    return sum(event["state"] == "running" for event in events_of(folder, "state"))
+    return sum(event.state == "running" for event in events_of(folder, "state"))
 
 
 def wait_for_a_checkpoint(folder: RunFolder, part: int = 1) -> None:
     """Wait until a checkpoint is written since the run went on for the so-manieth time."""
 
     def is_written() -> bool:
-        words = [event.get("state", event["event"]) for event in read_events(folder.events)]
+        words = [getattr(event, "state", event.event) for event in read_events(folder.events)]
         return words.count("running") == part and "checkpoint" in words[len(words) - words[::-1].index("running") :]
 
     wait_for(is_written, f"a checkpoint of part {part}")

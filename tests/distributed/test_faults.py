@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from dist_training.checkpoints import read_latest_checkpoint
-from dist_training.record.events import Running, StepTaken, read_events
+from dist_training.record.events import StepTaken, read_events
 from dist_training.record.run_folder import RunFolder
 from imgmed import PreparedDataset
 from tests.distributed.jobs import (
@@ -143,7 +143,7 @@ def test_what_stops_and_kills_a_run_changes_nothing(
         wait_for_a_checkpoint(folder, part=number)
         strike(job, folder, workers_of(job, WORKERS))
     lose_two_workers(start_job(resume(folder, "--max-restarts", "2")), folder, parts=4)
-    resumed = [event["resumed_at_step"] for event in events_of(folder, "state") if event["state"] == "running"]
+    resumed = [event.resumed_at_step for event in events_of(folder, "state") if event.state == "running"]
     assert resumed[0] == 0
     assert len(resumed) == 7
     assert resumed == sorted(set(resumed))
@@ -155,7 +155,8 @@ def ctrl_c(job: subprocess.Popen[str], folder: RunFolder) -> None:
     wait_for_a_checkpoint(folder)
     job.send_signal(signal.SIGINT)
     assert job.wait(PATIENCE_S) == 130
-    assert exit_state(folder) == {**exit_state(folder), "state": "stopped_early", "reason": "signal SIGINT"}
+    end = exit_state(folder)
+    assert (end.state, end.stopped_by, end.reason) == ("stopped_early", "signal", "signal SIGINT")
     assert 1 <= len(events_of(folder, "epoch")) < EPOCHS
     text = said(folder.path.parent)
     assert "stopping after this step, with a checkpoint" in text
@@ -170,7 +171,7 @@ def kill_rank_0(job: subprocess.Popen[str], folder: RunFolder, workers: list[psu
     text = said(folder.path.parent)
     assert "another worker of this job died" in text
     assert "--resume" in text
-    assert exit_state(folder)["state"] == "failed"
+    assert exit_state(folder).state == "failed"
 
 
 def sigusr1(job: subprocess.Popen[str], folder: RunFolder, workers: list[psutil.Process]) -> None:
@@ -178,8 +179,9 @@ def sigusr1(job: subprocess.Popen[str], folder: RunFolder, workers: list[psutil.
     job.send_signal(signal.SIGUSR1)
     assert job.wait(PATIENCE_S) == -signal.SIGUSR1
     wait_for_the_end(workers)
-    assert exit_state(folder) == {**exit_state(folder), "state": "stopped_early", "reason": "signal SIGTERM"}
-    assert events_of(folder, "checkpoint")[-1]["step"] == events_of(folder, "step")[-1]["step"]
+    end = exit_state(folder)
+    assert (end.state, end.stopped_by, end.reason) == ("stopped_early", "signal", "signal SIGTERM")
+    assert events_of(folder, "checkpoint")[-1].step == events_of(folder, "step")[-1].step
 
 
 def kill_all_at_once(job: subprocess.Popen[str], folder: RunFolder, workers: list[psutil.Process]) -> None:
@@ -195,14 +197,14 @@ def lose_two_workers(job: subprocess.Popen[str], folder: RunFolder, parts: int) 
         wait_for(lambda number=number: len(events_of(folder, "restart")) == number, "the restart")
     assert job.wait(PATIENCE_S) == 0
     restarts = events_of(folder, "restart")
-    assert [(event["number"], event["of"]) for event in restarts] == [(1, 2), (2, 2)]
+    assert [(event.number, event.of) for event in restarts] == [(1, 2), (2, 2)]
     for rank, event in zip((1, 0), restarts, strict=True):
-        assert f"rank {rank} was ended by SIGKILL: by someone, or by the system for lack of memory" in event["reason"]
+        assert f"rank {rank} was ended by SIGKILL: by someone, or by the system for lack of memory" in event.reason
     text = said(folder.path.parent)
     assert "restart 2 of 2 from the last checkpoint" in text
     assert "going on from step" in text
     assert "Traceback" not in text
-    assert exit_state(folder)["state"] == "completed"
+    assert exit_state(folder).state == "completed"
 
 
 @pytest.mark.long

@@ -73,7 +73,7 @@ def test_a_second_ctrl_c_ends_the_job_at_once(small_dataset: PreparedDataset, tm
     wait_for(lambda: "Ctrl-C again ends it at once" in said(tmp_path), "the answer to the first")
     job.send_signal(signal.SIGINT)
     assert job.wait(PATIENCE_S) == 130
-    assert exit_state(folder)["state"] == "cancelled"
+    assert exit_state(folder).state == "cancelled"
     assert not any(worker.is_running() for worker in workers)
 
 
@@ -94,13 +94,13 @@ def test_one_process_is_started_again_once_and_not_resumed_beside_itself(
         (child,) = psutil.Process(job.pid).children()
         child.kill()
     assert job.wait(PATIENCE_S) == 1
-    assert [(event["number"], event["of"]) for event in events_of(folder, "restart")] == [(1, 1)]
+    assert [(event.number, event.of) for event in events_of(folder, "restart")] == [(1, 1)]
     text = said(tmp_path)
     assert "restart 1 of 1 from the last checkpoint" in text
     assert "was ended by SIGKILL: by someone, or by the system for lack of memory" in text
     assert "--resume" in text
     assert "Traceback" not in text
-    assert exit_state(folder)["state"] == "failed"
+    assert exit_state(folder).state == "failed"
     assert weights(folder)
 
 
@@ -113,7 +113,7 @@ def test_ctrl_c_while_the_workers_start_is_not_lost(
     wait_for(lambda: (folder.logs / "launcher.log").exists(), "the launcher")
     job.send_signal(signal.SIGINT)
     assert job.wait(PATIENCE_S) == 130
-    assert exit_state(folder)["state"] == "stopped_early"
+    assert exit_state(folder).state == "stopped_early"
 
 
 def test_under_a_typed_horovodrun_one_rank_speaks(small_dataset: PreparedDataset, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_one_worker_needs_no_horovod_and_is_not_resumed_with_what_its_checkpoint
     folder = RunFolder(tmp_path / "run")
     done = run([*command, *train(small_dataset, folder.path, "training.epochs=1")[1:]], tmp_path)
     assert done.returncode == 0, done.stderr
-    assert exit_state(folder)["state"] == "completed"
+    assert exit_state(folder).state == "completed"
     before, configuration = weights(folder), folder.config.read_text()
     for words, difference in (
         (["training.optimizer=sgd"], "optimizer was 'adam', now 'sgd'"),
@@ -158,10 +158,11 @@ def test_without_any_configuration_it_trains_on_the_phantom_says_so_once_and_sto
     command = [R2D2, "train"]
     job = start_job(command if workers == 1 else horovodrun(workers, *command))
     folder = RunFolder(tmp_path / "runs" / "phantom-1")
-    wait_for(lambda: any(event["event"] == "step" for event in read_events(folder.events)), "a step")
+    wait_for(lambda: any(event.event == "step" for event in read_events(folder.events)), "a step")
     job.send_signal(signal.SIGTERM)
     job.wait(PATIENCE_S)
-    assert exit_state(folder) == {**exit_state(folder), "state": "stopped_early", "reason": "signal SIGTERM"}
+    end = exit_state(folder)
+    assert (end.state, end.stopped_by, end.reason) == ("stopped_early", "signal", "signal SIGTERM")
     assert weights(folder)
     assert said(tmp_path).count("training on the generated phantom study") == 1
     assert (tmp_path / "r2d2-phantom" / "dataset" / "dataset.json").is_file()

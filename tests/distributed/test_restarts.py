@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from dist_training.checkpoints import read_latest_checkpoint
-from dist_training.run_folder import RunFolder
+from dist_training.record.run_folder import RunFolder
 from imgmed import PreparedDataset
 from tests.distributed.jobs import (
     ENDLESS,
@@ -55,8 +55,9 @@ def test_sigusr1_of_a_batch_system_stops_with_a_checkpoint(
         process.send_signal(signal.SIGUSR1)
     assert job.wait(PATIENCE_S) == 130
     wait_for_the_end(workers)
-    assert exit_state(folder) == {**exit_state(folder), "state": "stopped_early", "reason": "signal SIGUSR1"}
-    assert events_of(folder, "checkpoint")[-1]["step"] == events_of(folder, "step")[-1]["step"]
+    end = exit_state(folder)
+    assert (end.state, end.stopped_by, end.reason) == ("stopped_early", "signal", "signal SIGUSR1")
+    assert events_of(folder, "checkpoint")[-1].step == events_of(folder, "step")[-1].step
 
 
 def test_named_hosts_run_the_workers_that_control_then_stops_and_one_goes_on(
@@ -72,7 +73,8 @@ def test_named_hosts_run_the_workers_that_control_then_stops_and_one_goes_on(
     asked = run([R2D2, "control", str(folder.path), "stop", "--reason", "seen enough"], tmp_path)
     assert asked.returncode == 0, asked.stderr
     assert job.wait(PATIENCE_S) == 0
-    assert exit_state(folder) == {**exit_state(folder), "state": "stopped_early", "reason": "seen enough"}
+    end = exit_state(folder)
+    assert (end.state, end.stopped_by, end.reason) == ("stopped_early", "request", "seen enough")
     again = run([R2D2, "control", str(folder.path), "stop"], tmp_path)
     assert again.returncode == 2
     assert "is not running" in again.stderr
@@ -80,5 +82,5 @@ def test_named_hosts_run_the_workers_that_control_then_stops_and_one_goes_on(
     alone = run(resume(folder, "--workers", "1", f"training.epochs={epochs}"), tmp_path)
     assert alone.returncode == 0, alone.stderr
     assert json.loads(folder.environment.read_text())["world_size"] == 1
-    assert exit_state(folder)["state"] == "completed"
+    assert exit_state(folder).state == "completed"
     assert read_latest_checkpoint(folder.checkpoints).progress.epoch == epochs  # type: ignore[union-attr]
