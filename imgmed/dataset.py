@@ -19,7 +19,8 @@ from imgmed.errors import (
     UnknownCaseError,
     UnknownFoldError,
 )
-from imgmed.formats import write_volume
+from imgmed.fingerprint.words import PICTURES, SCANS, Words
+from imgmed.formats import is_picture, write_volume
 from imgmed.intensity import IntensityStatistics, Normalisation
 from imgmed.intensity_settings import Bounds, NormalisationKind
 from imgmed.labels import class_values
@@ -105,6 +106,11 @@ class Case(BaseModel):
         return tuple(self.sha256[path] for image in self.images for path in image.files)
 
     @property
+    def is_picture(self) -> bool:
+        """Whether the images are pictures: without a size in millimetres and a place in a patient."""
+        return all(is_picture(path) for image in self.images for path in image.files)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Voxels along i, j, k of the source."""
         return self.grid.shape
@@ -153,6 +159,11 @@ class PreparedDataset:
     description: DatasetDescription
     cases: dict[str, Case]
     splits: Splits
+
+    @property
+    def words(self) -> Words:
+        """How sizes, axes and amounts of this dataset are called: a scan's way, or where all are pictures theirs."""
+        return PICTURES if all(case.is_picture for case in self.cases.values()) else SCANS
 
     @classmethod
     def read(cls, folder: Path | str) -> PreparedDataset:

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from imgmed.fingerprint.measures import CaseMeasures
+from imgmed.fingerprint.words import SCANS, Words
 
 __all__ = ["FEWEST_CASES", "OUTSIDE", "OddKind", "Oddity", "Outlier", "find_oddities", "outliers"]
 
@@ -25,7 +26,6 @@ FACTORS = {"spacing": 1.5, "shape": 2.0, "label_volume": 3.0, "intensity": 20.0}
 OFFSET = 0.5  # the darkest intensities are odd from this part of the usual spread away from the usual ones
 RARE = 0.05  # what happens in at most this part of the cases is odd where it happens
 OUTSIDE = 0.1  # part of a label in the air around the body that edges and coarseness do not explain
-AXES = ("left-right", "back-front", "foot-head")
 
 
 class Oddity(BaseModel):
@@ -82,25 +82,28 @@ def outliers(values: Mapping[str, float], least_factor: float) -> dict[str, Outl
     }
 
 
-def find_oddities(measures: Mapping[str, CaseMeasures], channels: Sequence[str]) -> tuple[Oddity, ...]:
+def find_oddities(
+    measures: Mapping[str, CaseMeasures], channels: Sequence[str], words: Words = SCANS
+) -> tuple[Oddity, ...]:
     """Return what is odd about cases, in the order of the cases.
 
     Args:
         measures: of every case of a study; the channels of all are the same.
         channels: their names.
+        words: how quantities are called.
     """
-    found = [*_geometry(measures), *_intensities(measures, channels), *_labels(measures)]
+    found = [*_geometry(measures, words), *_intensities(measures, channels), *_labels(measures, words)]
     order = {case_id: place for place, case_id in enumerate(measures)}
     return tuple(sorted(found, key=lambda oddity: order[oddity.case_id]))
 
 
-def _geometry(measures: Mapping[str, CaseMeasures]) -> Iterator[Oddity]:
+def _geometry(measures: Mapping[str, CaseMeasures], words: Words) -> Iterator[Oddity]:
     quantities: tuple[tuple[OddKind, str, Callable[[CaseMeasures], Sequence[float]]], ...] = (
         ("spacing", "spacing in mm along", lambda case: case.canonical_spacing_mm),
-        ("shape", "voxels along", lambda case: case.canonical_shape),
+        ("shape", f"{words.element} along", lambda case: case.canonical_shape),
     )
-    for kind, noun, read in quantities:
-        for axis, name in enumerate(AXES):
+    for kind, noun, read in quantities if words.is_placed else quantities[1:]:
+        for axis, name in enumerate(words.axes):
             values = {case_id: float(read(case)[axis]) for case_id, case in measures.items()}
             yield from _far(kind, f"{noun} {name}", values, "wrong header, or another protocol?")
 
@@ -147,7 +150,7 @@ def _offsets(darkest: Mapping[str, float], spreads: Mapping[str, float], channel
             )
 
 
-def _labels(measures: Mapping[str, CaseMeasures]) -> Iterator[Oddity]:
+def _labels(measures: Mapping[str, CaseMeasures], words: Words) -> Iterator[Oddity]:
     labelled = {case_id: case for case_id, case in measures.items() if case.labels}
     empty = {case_id for case_id, case in labelled.items() if not any(one.voxels for one in case.labels.values())}
     for case_id in sorted(empty):
@@ -161,10 +164,11 @@ def _labels(measures: Mapping[str, CaseMeasures]) -> Iterator[Oddity]:
     for name in dict.fromkeys(name for case in labelled.values() for name in case.labels):
         having = {case_id: case for case_id, case in labelled.items() if case.labels[name].voxels}
         yield from _absences(name, [case_id for case_id in labelled if case_id not in having], len(labelled), empty)
-        volumes = {case_id: case.labels[name].volume_ml for case_id, case in having.items()}
-        yield from _far("label_volume", f"volume of {name} in ml", volumes, "a part missing, or a wrong label?")
-        yield from _at_the_border(name, having)
-        yield from _outside(name, having)
+        extents = {case_id: case.labels[name].volume_ml * words.per_ml for case_id, case in having.items()}
+        subject = f"{words.extent} of {name} in {words.unit}"
+        yield from _far("label_volume", subject, extents, "a part missing, or a wrong label?")
+        yield from _at_the_border(name, having, words)
+        yield from _outside(name, having) if words.is_placed else ()
 
 
 def _absences(name: str, lacking: Sequence[str], count: int, empty: set[str]) -> Iterator[Oddity]:
@@ -181,7 +185,7 @@ def _absences(name: str, lacking: Sequence[str], count: int, empty: set[str]) ->
             )
 
 
-def _at_the_border(name: str, having: Mapping[str, CaseMeasures]) -> Iterator[Oddity]:
+def _at_the_border(name: str, having: Mapping[str, CaseMeasures], words: Words) -> Iterator[Oddity]:
     touching = {case_id: case.labels[name].border for case_id, case in having.items() if case.labels[name].border}
     if len(touching) > RARE * len(having):
         return  # the images are cropped like that
@@ -190,7 +194,7 @@ def _at_the_border(name: str, having: Mapping[str, CaseMeasures]) -> Iterator[Od
             case_id=case_id,
             kind="label_border",
             subject=f"label {name}",
-            found=f"touches the border of the image ({', '.join(faces)})",
+            found=f"touches the border of the image ({', '.join(words.faces_named(faces))})",
             rule=f"in {len(having) - len(touching)} of {len(having)} cases it does not; cut off?",
         )
 

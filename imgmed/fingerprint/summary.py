@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from imgmed.errors import NotADatasetError
 from imgmed.fingerprint.measures import CaseMeasures
 from imgmed.fingerprint.oddities import FEWEST_CASES, OUTSIDE, Oddity, find_oddities
+from imgmed.fingerprint.words import SCANS, Words
 from imgmed.splits import Splits
 from r2d2_base.files import read_json, write_json
 
@@ -121,6 +122,7 @@ def build_fingerprint(
     labels: Mapping[str, int],
     splits: Splits,
     duplicates: Sequence[str] = (),
+    words: Words = SCANS,
 ) -> Fingerprint:
     """Put the measures of all cases together and find the odd ones.
 
@@ -130,6 +132,7 @@ def build_fingerprint(
         labels: {name: value}, those that the measures were taken of; the background may be among them.
         splits: which cases are trained on; the shares of the labels come from these alone.
         duplicates: a sentence for each pair of cases found to have the same content.
+        words: how quantities are called in sentences.
 
     Returns:
         The fingerprint; it holds no patient identifier.
@@ -139,8 +142,8 @@ def build_fingerprint(
     trained = [measures[case_id] for case_id in splits.train if case_id in measures]
     summaries = {name: _summarise_label(name, value, cases, trained) for name, value in foreground.items()}
     return Fingerprint(
-        odd=find_oddities(measures, channels),
-        remarks=tuple(_remarks(measures, channels, summaries)),
+        odd=find_oddities(measures, channels, words),
+        remarks=tuple(_remarks(measures, channels, summaries, words)),
         duplicates=tuple(duplicates),
         shape=_three(cases, lambda case: case.canonical_shape),
         spacing_mm=_three(cases, lambda case: case.canonical_spacing_mm),
@@ -214,7 +217,7 @@ def _summarise_label(
 
 
 def _remarks(
-    measures: Mapping[str, CaseMeasures], channels: Sequence[str], labels: Mapping[str, LabelSummary]
+    measures: Mapping[str, CaseMeasures], channels: Sequence[str], labels: Mapping[str, LabelSummary], words: Words
 ) -> Iterable[str]:
     cases = list(measures.values())
     if len(cases) < FEWEST_CASES:
@@ -234,10 +237,10 @@ def _remarks(
         elif label.cases < labelled:
             yield f"{name} is in {label.cases} of {labelled} cases"
         if label.border_cases:
-            faces = ", ".join(f"{face} {count}" for face, count in label.border_faces.items())
+            faces = ", ".join(f"{words.faces[face]} {count}" for face, count in label.border_faces.items())
             yield (
                 f"{name} touches the border of the image in {label.border_cases} of {label.cases} cases ({faces}):"
-                " usual where images are cropped; there its volume is a part of the whole"
+                f" usual where images are cropped; there its {words.extent} is a part of the whole"
             )
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "case_stem",
     "files_of",
     "has_known_suffix",
+    "is_picture",
     "known_suffixes",
     "read_header",
     "read_volume",
@@ -67,6 +68,15 @@ def has_known_suffix(path: Path) -> bool:
     """
     name = Path(path).name
     return not name.startswith(".") and name.lower().endswith(known_suffixes())
+
+
+def is_picture(path: Path | str) -> bool:
+    """Tell whether a file holds pictures, which have no size in millimetres and no place in a patient, by its name.
+
+    >>> is_picture("photos/a.JPG"), is_picture("set.npz"), is_picture("scan.nii.gz")
+    (True, True, False)
+    """
+    return str(path).lower().endswith((*pictures.SUFFIXES, ".npz"))
 
 
 def case_stem(path: Path) -> str:

@@ -21,6 +21,7 @@ __all__ = ["MeasuredCase", "Plan", "choose_slice_axis", "derive_plan", "slice_si
 
 NEARLY_EQUAL = 1.5  # spacings within this factor of the largest do not decide the slice axis
 SIZE_MULTIPLE = 16
+PAGES = 2  # the axis across the pictures of a stack
 AIR_HU = -500.0
 PERCENTILES = (0.5, 99.5)
 SET = "set by the user"
@@ -29,7 +30,8 @@ AXIS_NAMES = ("left-right", "back-front", "foot-head")
 
 class MeasuredCase(Protocol):
     """What a plan asks of a case: voxels along i, j, k; a volume of that shape and place without memory; affine;
-    lowest intensity of each channel; a sample of the labelled intensities (n, channels).
+    whether it is a picture, without a size in millimetres and a place in a patient; lowest intensity of each channel;
+    a sample of the labelled intensities (n, channels).
     """
 
     @property
@@ -40,6 +42,9 @@ class MeasuredCase(Protocol):
 
     @property
     def affine(self) -> np.ndarray: ...  # noqa: D102
+
+    @property
+    def is_picture(self) -> bool: ...  # noqa: D102
 
     @property
     def lowest(self) -> tuple[float, ...]: ...  # noqa: D102
@@ -85,13 +90,14 @@ def derive_plan(
     """
     shapes = np.array([canonical_shape(case.shape, orientation_of(case.affine)) for case in train])
     spacings = np.array([canonical_spacing(case.affine) for case in train])
-    axis, axis_reason = _slice_axis(shapes, spacings, settings)
+    are_pictures = all(case.is_picture for case in everyone)
+    axis, axis_reason = _slice_axis(shapes, spacings, settings, are_pictures)
     kind, kind_reason = _normalisation_kind(everyone, channels, settings)
     if settings.operations is not None:
         operations: tuple[Operation, ...] = settings.operations
         reasons = {"operations": SET}
     else:
-        resampling, spacing_reason = _resampling(spacings, axis, settings)
+        resampling, spacing_reason = _resampling(spacings, axis, settings, are_pictures)
         clip, clip_reason = _clip(kind, train)
         operations, reasons = (resampling, clip), {"spacing_mm": spacing_reason, "clipping": clip_reason}
     preparation = ScanPreparation(
@@ -159,14 +165,19 @@ def choose_slice_axis(shape: Sequence[float], spacing_mm: Sequence[float]) -> in
     return min(coarse, key=lambda axis: (shape[axis], -axis))
 
 
-def _slice_axis(shapes: np.ndarray, spacings: np.ndarray, settings: PreparationSettings) -> tuple[int, str]:
+def _slice_axis(
+    shapes: np.ndarray, spacings: np.ndarray, settings: PreparationSettings, are_pictures: bool
+) -> tuple[int, str]:
     if settings.slice_axis is not None:
         return settings.slice_axis, SET
+    if are_pictures:
+        is_single = bool((shapes[:, PAGES] == 1).all())
+        return PAGES, "every case is a single picture" if is_single else "slices are the pictures of a stack"
     shape, spacing = np.median(shapes, axis=0), np.median(spacings, axis=0)
     axis = choose_slice_axis(shape.tolist(), spacing.tolist())
     others = [spacing[other] for other in range(3) if other != axis]
     if (shapes[:, axis] == 1).all():
-        return axis, "every case is a single picture"
+        return axis, "every case is a single slice"
     if spacing[axis] > NEARLY_EQUAL * max(others):
         why = f"the spacing is largest there by far ({spacing[axis]:.3g} mm, others {_joined(others)} mm)"
     else:
@@ -177,7 +188,9 @@ def _slice_axis(shapes: np.ndarray, spacings: np.ndarray, settings: PreparationS
     return axis, f"slices are cut across {AXIS_NAMES[axis]}: {why}"
 
 
-def _resampling(spacings: np.ndarray, axis: int, settings: PreparationSettings) -> tuple[Resample, str]:
+def _resampling(
+    spacings: np.ndarray, axis: int, settings: PreparationSettings, are_pictures: bool
+) -> tuple[Resample, str]:
     """Resampling in the plane of the slices."""
     plane = [other for other in range(3) if other != axis]
     wanted: list[float | None] = [None, None, None]
@@ -189,6 +202,8 @@ def _resampling(spacings: np.ndarray, axis: int, settings: PreparationSettings) 
     height, width = (float(value) for value in np.median(in_plane, axis=0))
     wanted[plane[0]], wanted[plane[1]] = height, width
     resampling = Resample(spacing_mm=(wanted[0], wanted[1], wanted[2]))
+    if are_pictures:
+        return resampling, "pictures have no size in millimetres: their pixels are kept"
     if bool((np.abs(in_plane / (height, width) - 1) <= KEPT_WITHIN).all()):
         return resampling, (
             f"all training cases have {height:.4g} x {width:.4g} mm within 1 %: they are not resampled, other scans are"

@@ -29,6 +29,7 @@ from imgmed.dataset import (
 )
 from imgmed.errors import DuplicateCasesError, InvalidCasesError, LeakError, SourceNotFoundError
 from imgmed.fingerprint import build_fingerprint, write_fingerprint
+from imgmed.fingerprint.words import PICTURES, SCANS
 from imgmed.intensity import Normalisation
 from imgmed.labels import label_dtype
 from imgmed.preparation.casework import JOURNAL, CaseRules, write_cases, write_entry
@@ -276,6 +277,7 @@ def _prepare(work: _Work) -> None:
         labels=labelling.labels,
         splits=splits,
         duplicates=draft.duplicates,
+        words=PICTURES if all(case.is_picture for case in draft.surveyed) else SCANS,
     )
     write_fingerprint(work.folder, fingerprint)
     cases, splits, added = _with_copies(work, cases, splits)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from imgmed.dataset import SourceFiles
 from imgmed.errors import ImgMedError
 from imgmed.fingerprint.measures import CaseMeasures, labelled_box, measure_case
-from imgmed.formats import read_header
+from imgmed.formats import is_picture, read_header
 from imgmed.labels import check_declared, count_labels, labels_from_values, number_segments
 from imgmed.npy import write_npy
 from imgmed.parallel import map_in_order
@@ -92,6 +92,11 @@ class SurveyedCase:
     def affine(self) -> np.ndarray:
         """Voxel index -> RAS millimetres, (4, 4)."""
         return np.array(self.record.affine)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether the images are pictures: without a size in millimetres and a place in a patient."""
+        return all(is_picture(image.path) for image in self.source.images)
 
     @property
     def placeholder(self) -> Volume:

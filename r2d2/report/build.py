@@ -43,6 +43,7 @@ def build_report(
     reference: Mapping[str, Path] | None = None,
     images: Mapping[str, ImageOf] | None = None,
     run_dir: Path | None = None,
+    are_pictures: bool | None = None,
 ) -> Path:
     """Write an evaluation as one HTML file that holds its pictures and needs nothing else.
 
@@ -54,6 +55,8 @@ def build_report(
         reference: reference label map of each case; for others the path that the evaluation names is taken.
         images: image of each case, its file or a function that gives it; those without one are drawn as label maps.
         run_dir: run folder for the training curves and the provenance; None leaves them out.
+        are_pictures: whether the cases are pictures, without a place in a patient; None: the formats of the
+            references tell.
 
     Returns:
         `out`.
@@ -64,7 +67,7 @@ def build_report(
         ReportWriteError: the file cannot be written; nothing is left of it.
     """
     evaluation = read_evaluation(evaluation_dir)
-    files = _Files(prediction_dir, reference or {}, images or {})
+    files = _Files(prediction_dir, reference or {}, images or {}, are_pictures)
     body = [
         headline(evaluation),
         warning_box(evaluation.warnings),
@@ -90,6 +93,7 @@ class _Files:
     prediction_dir: Path | None
     references: Mapping[str, Path]
     images: Mapping[str, ImageOf]
+    are_pictures: bool | None
 
     def read(self, case: EvaluatedCase, labels: Mapping[str, Label], ignore_label: int | None) -> tuple[Overlay, str]:
         """Read the slice to be shown; and why it has no scan, where one was given that does not serve."""
@@ -102,12 +106,12 @@ class _Files:
         image = self.images.get(case.case_id)
         if image is None:
             why = f"No scan of case {case.case_id} was given." if self.images else ""
-            return read_overlay(None, reference, prediction, labels, ignore_label), why
+            return read_overlay(None, reference, prediction, labels, ignore_label, self.are_pictures), why
         try:
             scan = image if isinstance(image, Path) else image()
-            return read_overlay(scan, reference, prediction, labels, ignore_label), ""
+            return read_overlay(scan, reference, prediction, labels, ignore_label, self.are_pictures), ""
         except (ImgMedError, OverlayError) as error:
-            overlay = read_overlay(None, reference, prediction, labels, ignore_label)
+            overlay = read_overlay(None, reference, prediction, labels, ignore_label, self.are_pictures)
             return overlay, f"The scan of case {case.case_id} is not drawn: {error}."
 
 

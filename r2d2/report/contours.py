@@ -40,7 +40,7 @@ def draw_overlay(overlay: Overlay, labels: Mapping[str, Label], alt: str, captio
     """
     masks = {name: _masks_of(overlay, label) for name, label in labels.items()}
     names = _names_to_draw(masks)
-    rows, columns = overlay.image.shape
+    rows, columns = overlay.image.shape[:2]
     window = frame_structures(overlay, sorted({value for label in labels.values() for value in _integers(label)}))
     height_mm, width_mm = rows * overlay.spacing_mm[0], columns * overlay.spacing_mm[1]
     panel_height = min(3.9, max(2.0, 3.0 * height_mm / width_mm))
@@ -146,15 +146,18 @@ def frame_structures(overlay: Overlay, values: list[int]) -> tuple[float, float,
 
 
 def show_slice(axes: Axes, overlay: Overlay) -> None:
-    """Draw the image of a slice in grey, at its size in mm."""
-    rows, columns = overlay.image.shape
+    """Draw the image of a slice in grey, or a picture in its colours, at its size in mm."""
+    rows, columns = overlay.image.shape[:2]
     finite = overlay.image[np.isfinite(overlay.image)]
-    low, high = np.percentile(finite, [1, 99.5]) if finite.size else (0.0, 1.0)
+    is_coloured = overlay.image.ndim == 3
+    ends = [0, 100] if is_coloured else [1, 99.5]
+    low, high = np.percentile(finite, ends) if finite.size else (0.0, 1.0)
+    high = max(high, low + 1e-6)
     axes.imshow(
-        overlay.image,
+        np.clip((overlay.image - low) / (high - low), 0, 1) if is_coloured else overlay.image,
         cmap="gray",
         vmin=float(low),
-        vmax=float(max(high, low + 1e-6)),
+        vmax=float(high),
         origin="lower",
         extent=(0, columns * overlay.spacing_mm[1], 0, rows * overlay.spacing_mm[0]),
         aspect="equal",

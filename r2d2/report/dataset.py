@@ -12,6 +12,7 @@ import yaml
 from imgmed import PreparedDataset
 from imgmed.fingerprint import Fingerprint, read_fingerprint
 from imgmed.fingerprint.oddities import Oddity
+from imgmed.fingerprint.words import Words
 from r2d2.proposal import Proposal, propose
 from r2d2.report.build import write_page
 from r2d2.report.dataset_pictures import draw_case, draw_geometry, draw_intensities, draw_volumes
@@ -61,8 +62,8 @@ def build_dataset_report(dataset: PreparedDataset, out: Path, proposal: Proposal
         splits_section(dataset, fingerprint),
         _odd_section(dataset, fingerprint),
         _typical_section(dataset, fingerprint),
-        _distributions_section(fingerprint),
-        labels_section(fingerprint),
+        _distributions_section(fingerprint, dataset.words),
+        labels_section(fingerprint, dataset.words),
         _proposal_section(dataset, proposal or propose(dataset)),
         duplicates_section(fingerprint),
         repaired_section(fingerprint),
@@ -157,20 +158,26 @@ def _typical_section(dataset: PreparedDataset, fingerprint: Fingerprint) -> Html
     note = (
         "The slice on which most is labelled, as it is stored: resampled and clipped, first channel. Radiological"
         " orientation: the patient's right (R) is on the left; the frame is shown enlarged."
+        if dataset.words.is_placed
+        else "The picture on which most is labelled, as it is stored, with the frame enlarged beside it."
     )
     return section("Typical cases", paragraph(note, "note"), figures(pictures, "wide"))
 
 
-def _distributions_section(fingerprint: Fingerprint) -> Html:
+def _distributions_section(fingerprint: Fingerprint, words: Words) -> Html:
     spacing = fingerprint.spacing_mm
     same = [f"{axis.median:.4g}" for axis in spacing if axis.maximum <= 1.01 * axis.minimum]
-    words = (
+    said = (
         f"All cases have a spacing of {' x '.join(same)} mm (left-right, back-front, foot-head), within 1 %."
-        if len(same) == 3
+        if len(same) == 3 and words.is_placed
         else ""
     )
-    pictures = [*draw_geometry(fingerprint), *draw_intensities(fingerprint), *draw_volumes(fingerprint)]
-    return section("Distributions", *([paragraph(words)] if words else []), figures(pictures))
+    pictures = [
+        *draw_geometry(fingerprint, words),
+        *draw_intensities(fingerprint),
+        *draw_volumes(fingerprint, words),
+    ]
+    return section("Distributions", *([paragraph(said)] if said else []), figures(pictures))
 
 
 def _proposal_section(dataset: PreparedDataset, proposal: Proposal) -> Html:

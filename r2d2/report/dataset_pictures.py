@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from imgmed import PreparedDataset
 from imgmed.fingerprint import Fingerprint
 from imgmed.fingerprint.measures import PERCENTILES
-from imgmed.fingerprint.oddities import AXES
+from imgmed.fingerprint.words import Words
 from r2d2.report.contours import LABEL_COLOURS, frame_structures, letter_edges, outline, show_slice
 from r2d2.report.formatting import plural
 from r2d2.report.overlay import EDGES, PLANES, Overlay
@@ -31,14 +31,16 @@ _USUAL, _ODD = COLOURS[0], COLOURS[1]
 def read_slice(dataset: PreparedDataset, case_id: str) -> Overlay:
     """Read the slice of a case on which most is labelled; the middle one where nothing is.
 
-    It is turned to the radiological convention: the patient's right at the left edge, the front at the top.
+    It is turned to the radiological convention: the patient's right at the left edge, the front at the top. Pictures
+    stand as they are.
 
     Args:
         dataset: the prepared dataset; only its arrays are read.
         case_id: the case.
 
     Returns:
-        The slice's first channel with its labels as the reference, and an empty prediction.
+        The slice's first channel, or the colours of a picture, with its labels as the reference, and an empty
+        prediction.
     """
     image, grid = dataset.image(case_id), dataset.grid(case_id)
     has_labels = dataset.case(case_id).label is not None
@@ -48,15 +50,17 @@ def read_slice(dataset: PreparedDataset, case_id: str) -> Overlay:
     _, across_mm, up_mm = grid.stack_spacing_mm
     across, up = (axis for axis in range(3) if axis != grid.slice_axis)
     reference = labels[position][::-1].T.astype(np.int64)
+    case = dataset.case(case_id)
+    shown = np.asarray(image[position, ..., :3] if case.is_picture and image.shape[3] >= 3 else image[position, ..., 0])
     return Overlay(
-        image=np.asarray(image[position, ..., 0])[::-1].T.astype(np.float32),
+        image=np.swapaxes(shown[::-1], 0, 1).astype(np.float32),
         reference=reference,
         prediction=np.zeros_like(reference),
         spacing_mm=(up_mm, across_mm),
-        plane=PLANES[grid.slice_axis],
+        plane="page" if case.is_picture else PLANES[grid.slice_axis],
         position=position + 1,
         slices=len(areas),
-        edges=(*EDGES[across], *EDGES[up]),
+        edges=("", "", "", "") if case.is_picture else (*EDGES[across], *EDGES[up]),
     )
 
 
@@ -74,7 +78,7 @@ def draw_case(dataset: PreparedDataset, case_id: str, words: str) -> Picture:
     overlay = read_slice(dataset, case_id)
     areas = {name: int(np.count_nonzero(overlay.reference == value)) for name, value in dataset.labels.items() if value}
     names = sorted((name for name, area in areas.items() if area), key=lambda name: -areas[name])
-    rows, columns = overlay.image.shape
+    rows, columns = overlay.image.shape[:2]
     ratio = rows * overlay.spacing_mm[0] / (columns * overlay.spacing_mm[1])
     figure = new_figure(6.0, min(3.6, max(1.6, 2.9 * ratio)) + 0.6)
     whole, part = figure.subplots(1, 2)
@@ -91,19 +95,19 @@ def draw_case(dataset: PreparedDataset, case_id: str, words: str) -> Picture:
         outline(part, overlay, overlay.reference == dataset.labels[name], colours[name], is_reference=True)
     _legend(figure, names, colours)
     shown = ", ".join(names[:MOST_NAMED]) or "no label"
-    place = f"{overlay.plane.capitalize()} slice {overlay.position} of {overlay.slices}."
-    alt = f"{place} Case {case_id} with the contours of {shown}. {words}"
-    return encode(figure, alt, f"{case_id}: {words} {place}")
+    place = f"{overlay.place}." if overlay.place else ""
+    alt = f"{place} Case {case_id} with the contours of {shown}. {words}".strip()
+    return encode(figure, alt, f"{case_id}: {words} {place}".rstrip())
 
 
-def draw_geometry(fingerprint: Fingerprint) -> tuple[Picture, ...]:
+def draw_geometry(fingerprint: Fingerprint, words: Words) -> tuple[Picture, ...]:
     """Draw spacing and size over the cases; what is the same in all cases is not drawn."""
     odd = {(oddity.case_id, oddity.kind) for oddity in fingerprint.odd}
     pictures = []
-    for kind, title in (("spacing", "Spacing, mm"), ("shape", "Size, voxels")):
+    for kind, title in (("spacing", "Spacing, mm"), ("shape", f"Size, {words.element}")):
         columns: dict[str, list[float]] = {}
         marks: dict[str, list[float]] = {}
-        for axis, name in enumerate(AXES):
+        for axis, name in enumerate(words.axes):
             values = {
                 case_id: float((case.canonical_spacing_mm if kind == "spacing" else case.canonical_shape)[axis])
                 for case_id, case in fingerprint.cases.items()
@@ -129,14 +133,14 @@ def draw_intensities(fingerprint: Fingerprint) -> tuple[Picture, ...]:
     return tuple(pictures)
 
 
-def draw_volumes(fingerprint: Fingerprint) -> tuple[Picture, ...]:
-    """Draw the volumes of the labels over the cases that have them."""
+def draw_volumes(fingerprint: Fingerprint, words: Words) -> tuple[Picture, ...]:
+    """Draw the volumes of the labels, of pictures their areas, over the cases that have them."""
     odd = {(oddity.case_id, oddity.kind) for oddity in fingerprint.odd}
     columns: dict[str, list[float]] = {}
     marks: dict[str, list[float]] = {}
     for name in fingerprint.labels:
         volumes = {
-            case_id: case.labels[name].volume_ml
+            case_id: case.labels[name].volume_ml * words.per_ml
             for case_id, case in fingerprint.cases.items()
             if name in case.labels and case.labels[name].voxels
         }
@@ -145,7 +149,11 @@ def draw_volumes(fingerprint: Fingerprint) -> tuple[Picture, ...]:
             marks[name] = [value for case_id, value in volumes.items() if (case_id, "label_volume") in odd]
     names = list(columns)
     return tuple(
-        _boxes({name: columns[name] for name in names[start : start + MOST_BOXES]}, marks, "Label volume, ml")
+        _boxes(
+            {name: columns[name] for name in names[start : start + MOST_BOXES]},
+            marks,
+            f"Label {words.extent}, {words.unit}",
+        )
         for start in range(0, len(names), MOST_BOXES)
     )
 

@@ -8,6 +8,7 @@ from html import escape
 
 from imgmed import PreparedDataset
 from imgmed.fingerprint import Distribution, Fingerprint
+from imgmed.fingerprint.words import Words
 from r2d2.report.formatting import MISSING, millilitres, plural
 from r2d2.report.page import Cell, Html, paragraph, section, table
 
@@ -62,28 +63,29 @@ def overview_section(dataset: PreparedDataset, fingerprint: Fingerprint) -> Html
     description = dataset.description
     preparation = dataset.scan_preparation
     height, width = preparation.slice_size
+    words = dataset.words
     rows = [
         ["Task", description.task],
         ["Layout of the source", description.recipe],
         ["Channels", ", ".join(dataset.channels)],
-        ["Size, voxels", _three(fingerprint.shape)],
-        ["Spacing, mm", _three(fingerprint.spacing_mm)],
-        ["Orientation of the files", _counts(fingerprint.orientations)],
-        ["Type of the voxels", _counts(fingerprint.dtypes)],
+        [f"Size, {words.element}", _three(fingerprint.shape)],
+        *([["Spacing, mm", _three(fingerprint.spacing_mm)]] if words.is_placed else []),
+        *([["Orientation of the files", _counts(fingerprint.orientations)]] if words.is_placed else []),
+        [f"Type of the {words.element}", _counts(fingerprint.dtypes)],
         [
             "Prepared slices",
-            f"across {('left-right', 'back-front', 'foot-head')[preparation.slice_axis]},"
-            f" up to {height} x {width} pixels",
+            f"across {words.axes[preparation.slice_axis]}, up to {height} x {width} pixels",
         ],
         ["Normalisation", description.normalisation],
     ]
-    note = "Sizes and spacings along left-right, back-front, foot-head: median, and smallest to largest."
+    sizes = "Sizes and spacings" if words.is_placed else "Sizes"
+    note = f"{sizes} along {', '.join(words.axes)}: median, and smallest to largest."
     return section("Overview", table(["What", "Value"], rows, caption=note, text_columns=(0, 1)))
 
 
 def splits_section(dataset: PreparedDataset, fingerprint: Fingerprint) -> Html:
     """Tabulate what each part of the split holds."""
-    names = list(fingerprint.labels)[:MOST_LABEL_COLUMNS]
+    names, words = list(fingerprint.labels)[:MOST_LABEL_COLUMNS], dataset.words
     rows = []
     for part in ("train", "validation", "test"):
         case_ids = getattr(dataset.splits, part)
@@ -103,10 +105,11 @@ def splits_section(dataset: PreparedDataset, fingerprint: Fingerprint) -> Html:
             having = [label for label in found if label is not None and label.voxels]
             row += [
                 str(len(having)),
-                millilitres(sum(label.volume_ml for label in having) / len(having)) if having else MISSING,
+                _extent(sum(label.volume_ml for label in having) / len(having), words) if having else MISSING,
             ]
         rows.append(row)
-    headers = ["Part", "patients", "cases", "slices", "labelled", *(word for _ in names for word in ("cases", "ml"))]
+    headers = ["Part", "patients", "cases", "slices", "labelled"]
+    headers += [word for _ in names for word in ("cases", words.unit)]
     folds = len(dataset.splits.folds)
     return section(
         "Splits",
@@ -114,21 +117,21 @@ def splits_section(dataset: PreparedDataset, fingerprint: Fingerprint) -> Html:
             headers,
             rows,
             caption="No patient is in two parts. Labelled: slices from the first to the last labelled one of each"
-            " case. For each label: cases that have it, and its mean volume in them.",
+            f" case. For each label: cases that have it, and its mean {words.extent} in them.",
             groups=[("", 5), *((name, 2) for name in names)],
         ),
         paragraph(f"{plural(folds, 'fold')} over all but the test cases.", "note") if folds else Html(""),
     )
 
 
-def labels_section(fingerprint: Fingerprint) -> Html:
+def labels_section(fingerprint: Fingerprint, words: Words) -> Html:
     """Tabulate how much of each label there is."""
     if not fingerprint.labels:
         return Html("")
     rows = []
     for name, label in fingerprint.labels.items():
         volume = label.volume_ml
-        faces = ", ".join(f"{face} {count}" for face, count in label.border_faces.items())
+        faces = ", ".join(f"{words.faces[face]} {count}" for face, count in label.border_faces.items())
         rows.append(
             [
                 name,
@@ -136,24 +139,26 @@ def labels_section(fingerprint: Fingerprint) -> Html:
                 f"{label.cases} of {len(fingerprint.cases)}",
                 f"{100 * label.training_share:.3g} %",
                 *(
-                    (millilitres(volume.minimum), millilitres(volume.median), millilitres(volume.maximum))
+                    (_extent(volume.minimum, words), _extent(volume.median, words), _extent(volume.maximum, words))
                     if volume
                     else (MISSING,) * 3
                 ),
                 f"{label.border_cases}" + (f" ({faces})" if faces else ""),
-                str(label.outside_cases),
+                *([str(label.outside_cases)] if words.is_placed else []),
             ]
         )
-    headers = ["Label", "value", "cases", "of voxels", "smallest", "median", "largest", "at the border", "outside"]
+    headers = ["Label", "value", "cases", f"of {words.element}", "smallest", "median", "largest", "at the border"]
+    headers += ["outside"] if words.is_placed else []
+    outside = " Outside: cases with more than a tenth of it in the air around the body." if words.is_placed else ""
     return section(
         "Labels",
         table(
             headers,
             rows,
-            caption="Of voxels: its share of all voxels of the training cases. Volumes in ml, over the cases that"
-            " have it. At the border: cases in which it touches the edge of the image, which is usual where images"
-            " are cropped. Outside: cases with more than a tenth of it in the air around the body.",
-            groups=[("", 4), ("Volume, ml", 3), ("Cases", 2)],
+            caption=f"Of {words.element}: its share of all {words.element} of the training cases."
+            f" {words.extent.capitalize()}s in {words.unit}, over the cases that have it. At the border: cases in which"
+            f" it touches the edge of the image, which is usual where images are cropped.{outside}",
+            groups=[("", 4), (_extent_heading(words), 3), ("Cases", 2 if words.is_placed else 1)],
         ),
     )
 
@@ -180,6 +185,7 @@ def cases_section(dataset: PreparedDataset, fingerprint: Fingerprint) -> Html:
     """Tabulate every case, the odd ones first."""
     parts = {case_id: part for part in ("train", "validation", "test") for case_id in getattr(dataset.splits, part)}
     names, channels = list(fingerprint.labels)[:MOST_LABEL_COLUMNS], list(fingerprint.channels)
+    words = dataset.words
     odd = fingerprint.odd_cases
     rows: list[list[Cell]] = []
     ordered = [*odd, *(case_id for case_id in fingerprint.cases if case_id not in odd)]
@@ -191,17 +197,18 @@ def cases_section(dataset: PreparedDataset, fingerprint: Fingerprint) -> Html:
             Html(f"{escape(case_id)}{mark}"),
             parts.get(case_id, MISSING),
             " x ".join(str(size) for size in case.shape),
-            " x ".join(f"{value:.3g}" for value in case.spacing_mm),
-            case.orientation,
+            *([" x ".join(f"{value:.3g}" for value in case.spacing_mm), case.orientation] if words.is_placed else []),
         ]
         for channel in case.channels:
             row += [f"{channel.minimum:.4g}", f"{channel.median:.4g}", f"{channel.maximum:.4g}"]
-        row += [millilitres(case.labels[name].volume_ml) if name in case.labels else MISSING for name in names]
+        row += [_extent(case.labels[name].volume_ml, words) if name in case.labels else MISSING for name in names]
         rows.append(row)
-    groups = [("", 5), *((f"Intensity of {name}", 3) for name in channels)]
+    about = ["Case", "part", words.element, *(["spacing, mm", "axes"] if words.is_placed else [])]
+    groups = [("", len(about)), *((f"Intensity of {name}", 3) for name in channels)]
     if names:
-        groups.append(("Volume, ml", len(names)))
-    headers = ["Case", "part", "voxels", "spacing, mm", "axes", *("min", "median", "max") * len(channels), *names]
+        groups.append((_extent_heading(words), len(names)))
+    headers = [*about, *("min", "median", "max") * len(channels), *names]
+    axes = "axes i, j, k and their directions" if words.is_placed else "rows, columns, pages"
     left_out = len(fingerprint.cases) - len(rows)
     more = f" {left_out:,} more are in fingerprint.json." if left_out else ""
     return section(
@@ -209,11 +216,20 @@ def cases_section(dataset: PreparedDataset, fingerprint: Fingerprint) -> Html:
         table(
             headers,
             rows,
-            caption=f"As in the source files: axes i, j, k and their directions.{more}",
-            text_columns=(0, 1, 2, 3, 4),
+            caption=f"As in the source files: {axes}.{more}",
+            text_columns=tuple(range(len(about))),
             groups=groups,
         ),
     )
+
+
+def _extent(volume_ml: float, words: Words) -> str:
+    """How much of a label there is, in the unit that images of this kind have."""
+    return millilitres(volume_ml) if words.is_placed else f"{round(volume_ml * words.per_ml):,}"
+
+
+def _extent_heading(words: Words) -> str:
+    return f"{words.extent.capitalize()}, {words.unit}"
 
 
 def _three(axes: tuple[Distribution, Distribution, Distribution]) -> str:

@@ -34,7 +34,8 @@ class Overlay:
     """One slice of a case, turned as it is drawn: rows from bottom to top, columns from left to right.
 
     Attributes:
-        image: float32 (rows, columns); the first channel, or without a scan the reference in greys.
+        image: float32 (rows, columns), the first channel, or without a scan the reference in greys; (rows, columns, 3)
+            red, green and blue of a picture.
         reference: integers (rows, columns).
         prediction: integers (rows, columns).
         spacing_mm: size of a pixel, (rows, columns).
@@ -58,7 +59,8 @@ class Overlay:
     @property
     def place(self) -> str:
         """Which slice this is, in words; empty for an image of one."""
-        return "" if self.slices == 1 else f"{self.plane.capitalize()} slice {self.position} of {self.slices}"
+        noun = "Page" if self.plane == "page" else f"{self.plane.capitalize()} slice"
+        return "" if self.slices == 1 else f"{noun} {self.position} of {self.slices}"
 
 
 def read_overlay(
@@ -67,6 +69,7 @@ def read_overlay(
     prediction: Path | None,
     labels: Mapping[str, Label] | None = None,
     ignore_label: int | None = None,
+    is_picture: bool | None = None,
 ) -> Overlay:
     """Read the slice with the most wrong voxels; where none is wrong, the one on which most is labelled.
 
@@ -75,13 +78,15 @@ def read_overlay(
     Pictures are drawn as they are.
 
     Args:
-        image: the scan, or its file; of several channels the first is taken, of a colour picture the mean. None:
-            the reference is drawn in greys.
+        image: the scan, or its file; of several channels the first is taken, of a picture its colours. None: the
+            reference is drawn in greys.
         reference: its label map.
         prediction: the predicted label map; None: there is none, which is drawn as an empty one.
         labels: integers of each label or region; a voxel is wrong that belongs to other ones. None: every integer
             is a label.
         ignore_label: integer of the reference whose voxels are not judged.
+        is_picture: whether the label maps are those of pictures, whatever they are stored as; None: the reference's
+            format tells.
 
     Returns:
         The slice.
@@ -99,7 +104,7 @@ def read_overlay(
     if ignore_label is not None:
         guess = np.where(truth == ignore_label, 0, guess)
         truth = np.where(truth == ignore_label, 0, truth)
-    is_picture = reference.name.lower().endswith(PICTURES)
+    is_picture = reference.name.lower().endswith(PICTURES) if is_picture is None else is_picture
     scan = None if image is None else _read_scan(image, truth.shape, None if is_picture else truth_map.affine)
     arrays = [truth, guess, *([scan] if scan is not None else [])]
     spacing = truth_map.spacing_mm
@@ -114,7 +119,7 @@ def read_overlay(
         plane, edges, size_mm = PLANES[axis], (*EDGES[across], *EDGES[up]), (spacing[up], spacing[across])
     position = _worst_slice(arrays[0], arrays[1], axis, labels)
     planes = [np.take(array, position, axis=axis)[::-1] for array in arrays]
-    planes = planes if is_picture else [plane_array.T for plane_array in planes]
+    planes = planes if is_picture else [np.swapaxes(plane_array, 0, 1) for plane_array in planes]
     return Overlay(
         image=planes[2].astype(np.float32) if scan is not None else _in_greys(planes[0]),
         reference=planes[0].astype(np.int64),
@@ -145,9 +150,9 @@ def _read_scan(image: Path | Volume, shape: tuple[int, ...], affine: np.ndarray 
     volume = image if isinstance(image, Volume) else read_volume(image)
     array = volume.array
     if array.ndim == 4:
-        array = array[..., :3].mean(axis=-1) if affine is None and array.shape[3] >= 3 else array[..., 0]
-    if array.shape != shape:
-        raise OverlayError(f"{volume.origin} has shape {array.shape}, its label maps {shape}")
+        array = array[..., :3] if affine is None and array.shape[3] >= 3 else array[..., 0]
+    if array.shape[:3] != shape:
+        raise OverlayError(f"{volume.origin} has shape {array.shape[:3]}, its label maps {shape}")
     if affine is not None:
         ends = np.array([[i, j, k, 1.0] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])])
         shift_mm = np.linalg.norm((ends @ (volume.affine - affine).T)[:, :3], axis=1).max()

@@ -115,6 +115,7 @@ def report_on_dataset(
         reference={case_id: dataset.reference(case_id) for case_id in labelled},
         images={case_id: partial(dataset.restored_image, case_id) for case_id in labelled},
         run_dir=_run_dir(prediction) if run_dir is None else run_dir,
+        are_pictures=not dataset.words.is_placed,
     )
 
 

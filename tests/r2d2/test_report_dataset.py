@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 from imgmed.errors import NotADatasetError
@@ -216,3 +217,40 @@ def test_the_command_writes_it(
     assert code == 2 and "somewhere: no summary.json here" in message
     code, message = said("--run-dir", "somewhere")
     assert code == 2 and "belong to an evaluation" in message
+
+
+def write_photos(folder: Path) -> Path:
+    """Six photographs of a red field in a green one, whose label touches the left edge of one of them."""
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True)
+    for number in range(6):
+        label = np.zeros((24, 32), np.uint8)
+        label[8:12, (0 if number == 5 else 6) : 10 + number] = 1
+        photo = np.where(label[..., np.newaxis] > 0, (200, 40, 40), (30, 150 + number, 60)).astype(np.uint8)
+        Image.fromarray(photo).save(folder / "images" / f"p{number}.png")
+        Image.fromarray(label).save(folder / "labels" / f"p{number}.png")
+    return folder
+
+
+def test_photographs_have_pixels_colours_and_no_patient(tmp_path: Path):
+    settings = PreparationSettings(normalisation="none", operations=())
+    dataset = prepare_dataset(write_photos(tmp_path / "photos"), tmp_path / "out", settings)
+    fingerprint = read_fingerprint(dataset.folder)
+    touching = next(remark for remark in fingerprint.remarks if "touches" in remark)
+    assert "in 1 of 6 cases (left edge 1)" in touching and "its area is a part" in touching
+    overlay = read_slice(dataset, "p0")
+    assert (overlay.edges, overlay.place) == (("", "", "", ""), "")
+    photo = np.asarray(Image.open(tmp_path / "photos/images/p0.png"))
+    np.testing.assert_array_equal(overlay.image, photo[::-1])
+    page = Page(build_dataset_report(dataset, tmp_path / "report.html"))
+    for word in ("Area, pixels", "Size, pixels", "left edge 1"):
+        assert word in page.words
+    for word in (" mm", " ml", "Radiological", "Axial", "left-right", "Orientation", "Spacing"):
+        assert word not in page.words.split("Proposed settings")[0], word
+    assert [attributes["alt"] for attributes in page.all("img") if "slice" in attributes.get("alt", "")] == []
+
+
+def test_reasons_of_a_plan_for_pictures_name_no_millimetres(tmp_path: Path):
+    dataset = prepare_dataset(write_photos(tmp_path / "photos"), tmp_path / "out")
+    assert dataset.description.reasons["spacing_mm"] == ("pictures have no size in millimetres: their pixels are kept")
+    assert dataset.scan_preparation.slice_axis == 2

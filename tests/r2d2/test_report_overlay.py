@@ -11,6 +11,7 @@ from matplotlib.image import imread
 from nibabel.orientations import axcodes2ornt, ornt_transform
 from PIL import Image
 
+from imgmed import read_volume, write_volume
 from r2d2.report.contours import draw_overlay
 from r2d2.report.overlay import OverlayError, error_counts, read_overlay
 
@@ -130,7 +131,14 @@ def test_pictures_are_drawn_as_they_are(tmp_path):
     overlay = read_overlay(*(tmp_path / f"{name}.png" for name in ("image", "reference", "prediction")))
     assert (overlay.edges, overlay.slices, overlay.place) == (("", "", "", ""), 1, "")
     assert np.argwhere(overlay.reference).tolist() == [[4, 6]]  # rows run from bottom to top
-    assert overlay.image[4, 0] == 60
+    assert overlay.image.shape == (5, 7, 3) and overlay.image[4, 0].tolist() == [30, 60, 90]
+    for name in ("reference", "prediction"):  # a prepared dataset keeps label maps of pictures as NIfTI
+        write_volume(tmp_path / f"{name}.nii.gz", read_volume(tmp_path / f"{name}.png"))
+    paths = (tmp_path / "image.png", tmp_path / "reference.nii.gz", tmp_path / "prediction.nii.gz")
+    stored = read_overlay(*paths, is_picture=True)
+    np.testing.assert_array_equal(stored.image, overlay.image)
+    np.testing.assert_array_equal(stored.reference, overlay.reference)
+    assert stored.edges == overlay.edges
 
 
 def test_a_scan_that_lies_elsewhere_is_refused(tmp_path):

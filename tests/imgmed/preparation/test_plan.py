@@ -15,6 +15,7 @@ class Measured:
     affine: np.ndarray
     lowest: tuple[float, ...]
     foreground: np.ndarray
+    is_picture: bool = False
 
     @property
     def placeholder(self) -> Volume:
