@@ -138,6 +138,10 @@ class DatasetDescription(BaseModel):
         default=None, description="How the augmented copies vary; null: there are none."
     )
     labels: dict[str, int] = Field(description="{name: value}, ascending, background included.")
+    ignore_label: int | None = Field(
+        default=None,
+        description="Value of voxels that count nowhere: not in the loss, the statistics, the scores.",
+    )
     regions: dict[str, tuple[int, ...]] = Field(
         default_factory=dict, description="{name: values that make it up}, for labels that overlap or belong together."
     )

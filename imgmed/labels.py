@@ -254,6 +254,19 @@ def remap_labels(
     return table[array]
 
 
+def without_ignored(label_map: np.ndarray, ignore_label: int | None) -> np.ndarray:
+    """Return a label map in which voxels that count nowhere are background.
+
+    Args:
+        label_map: integers, any shape.
+        ignore_label: value of these voxels; None: there are none.
+
+    >>> without_ignored(np.array([0, 1, 9]), 9).tolist()
+    [0, 1, 0]
+    """
+    return label_map if ignore_label is None else np.where(label_map == ignore_label, 0, label_map)
+
+
 def keep_labels(label_map: np.ndarray, values: Iterable[int]) -> np.ndarray:
     """Return a label map with some labels alone; all others become background.
 

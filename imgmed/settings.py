@@ -61,6 +61,13 @@ class PreparationSettings(BaseModel):
         description="For masks with soft edges (128 of 0 to 255) and probabilities (0.5): values from this on are"
         " label 1, all others background; null: values are labels.",
     )
+    ignore_label: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Label value of voxels that count nowhere: not in the loss, the statistics, the scores;"
+        " null: from the source (nnU-Net's ignore).",
+    )
     regions: dict[str, tuple[int, ...]] | None = Field(
         default=None, description="{name: label values that make it up}, such as liver: [1, 2]; null: from the source."
     )

@@ -74,6 +74,7 @@ class Study:
         channels: their names in order; None: to be found in the data.
         labels: {name: value}; None: to be found in the data.
         problems: sentences about files that make no case; preparation reports them with those about unusable cases.
+        ignore_label: value of voxels that count nowhere, which is among no labels; None: all count.
         regions: {name: values} where labels overlap, such as {"liver": (1, 2)}; None: each label is its own region.
         task: "segmentation", or "classification", where each case has a category and no label map.
         unused: files that belong to no case (documents and tables aside).
@@ -95,6 +96,7 @@ class Study:
     reason: str = ""
     notes: tuple[str, ...] = ()
     patients: tuple[str, ...] = ()
+    ignore_label: int | None = None
 
 
 def duplicate_problems(sources: Sequence[CaseSource]) -> tuple[str, ...]:

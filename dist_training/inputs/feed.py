@@ -156,8 +156,11 @@ class SliceFeed:
             [np.tile(numbers, 2 * self._neighbours + 1) for numbers in self._normalisation.statistics_of_case(case)]
             for case in map(dataset.case_statistics, self.case_ids)
         ]
-        self._class_of_value = np.zeros(max(dataset.class_values) + 1, dtype=np.int32)
+        ignored = dataset.description.ignore_label
+        self._class_of_value = np.zeros(max(*dataset.class_values, ignored or 0) + 1, dtype=np.int32)
         self._class_of_value[list(dataset.class_values)] = np.arange(len(dataset.class_values), dtype=np.int32)
+        if ignored is not None:
+            self._class_of_value[ignored] = IGNORED
         numbers = [_slice_numbers(dataset, case_id, slices) for case_id in self.case_ids]
         self._case_of_slice = np.repeat(np.arange(len(numbers)), [len(part) for part in numbers])
         self._number_in_case = np.concatenate([np.empty(0, np.int64), *numbers])

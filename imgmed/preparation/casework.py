@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from imgmed.dataset import Case, case_files, write_arrays, write_reference
 from imgmed.intensity import IntensityStatistics
-from imgmed.labels import count_labels, label_dtype
+from imgmed.labels import count_labels, label_dtype, without_ignored
 from imgmed.parallel import map_in_order
 from imgmed.preparation.labelling import Labelling
 from imgmed.preparation.reading import ReadingRules, read_case_image, read_case_label
@@ -123,13 +123,14 @@ def _new_case(task: _Task) -> Case:
     label_map = None
     if source.label is not None:
         numbered = read_case_label(source.label, image, rules.reading).numbered(rules.labelling.segments)
-        dtype = label_dtype(list(rules.labelling.labels.values()))
+        dtype = label_dtype([*rules.labelling.labels.values(), rules.reading.ignore_label or 0])
         label_map = Volume(numbered.astype(dtype, copy=False), image.affine, source.label.path)
         write_reference(task.folder, record.case_id, label_map)
     scan = prepare_case(image, label_map, rules.preparation)
     write_arrays(task.folder, record.case_id, scan.image, scan.label)
     slices = len(scan.image)
-    chosen = select_slices(slices if scan.label is None else scan.label, rules.selection, rules.seed, record.case_id)
+    labelled = None if scan.label is None else without_ignored(scan.label, rules.reading.ignore_label)
+    chosen = select_slices(slices if labelled is None else labelled, rules.selection, rules.seed, record.case_id)
     return Case(
         case_id=record.case_id,
         patient_id=record.patient_id,
@@ -138,7 +139,7 @@ def _new_case(task: _Task) -> Case:
         sha256=record.sha256,
         grid=scan.grid,
         spacing_mm=image.spacing_mm,
-        slice_range=labelled_slices(scan.label),
+        slice_range=labelled_slices(labelled),
         label_counts=_named_counts(label_map, rules.labelling),
         clip_bounds=scan.bounds,
         intensity=IntensityStatistics.of(scan.image),

@@ -66,6 +66,7 @@ def take_in(
     study = read_study(root, settings.recipe, series=settings.series)
     patients = _patients(study, settings)
     is_renumbered = settings.remap_labels is not None or settings.mask_threshold is not None
+    ignored = study.ignore_label if settings.ignore_label is None else settings.ignore_label
     labels = settings.labels or (_renumbered(study, settings) if is_renumbered else study.labels)
     kept = _kept_labels(labels, settings.keep_labels)
     regions = settings.regions
@@ -77,6 +78,7 @@ def take_in(
         remap_labels=settings.remap_labels,
         keep_labels=kept,
         mask_threshold=settings.mask_threshold,
+        ignore_label=ignored,
         spatial_units=settings.spatial_units,
         labels=labels if labels is None or kept is None else _only(labels, kept),
     )

@@ -421,6 +421,7 @@ def _describe(
         augmentation=work.augmentation,
         channels=plan.scan_preparation.channels,
         labels=dict(labelling.labels),
+        ignore_label=rules.reading.ignore_label,
         regions=dict(labelling.regions),
         scan_preparation=plan.scan_preparation,
         normalisation=plan.normalisation,

@@ -35,6 +35,7 @@ class ReadingRules(BaseModel):
         default=None, description="Numbers, or names of masks, that are kept; others become background. null: all."
     )
     mask_threshold: float | None = Field(default=None, description="Values from this on are label 1, others 0.")
+    ignore_label: int | None = Field(default=None, description="Value of voxels that count nowhere; null: none.")
     spatial_units: SpatialUnits = Field(default="header", description="What sizes in headers count in.")
     labels: dict[str, int] | None = Field(default=None, description="Declared labels; null: whatever is found.")
 
@@ -131,8 +132,15 @@ def _named_masks(label: Segments, image: Volume, rules: ReadingRules) -> CaseLab
 
 
 def _chosen(label: LabelMap, rules: ReadingRules) -> np.ndarray:
-    """The label map with new numbers, of the wanted labels alone."""
-    label_map = _remapped(label.array, rules.remap_labels)
+    """The label map with new numbers, of the wanted labels alone; what counts nowhere stays as it is."""
+    label_map = _kept(_remapped(label.array, rules.remap_labels), label, rules)
+    if rules.ignore_label is None or label_map is label.array:
+        return label_map
+    dtype = np.result_type(label_map.dtype, np.min_scalar_type(rules.ignore_label))
+    return np.where(label.array == rules.ignore_label, dtype.type(rules.ignore_label), label_map)
+
+
+def _kept(label_map: np.ndarray, label: LabelMap, rules: ReadingRules) -> np.ndarray:
     if rules.keep_labels is None:
         return label_map
     names = [value for value in rules.keep_labels if isinstance(value, str)]

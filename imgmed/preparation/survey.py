@@ -18,7 +18,7 @@ from imgmed.dataset import SourceFiles
 from imgmed.errors import ImgMedError
 from imgmed.fingerprint.measures import CaseMeasures, labelled_box, measure_case
 from imgmed.formats import is_picture, read_header
-from imgmed.labels import check_declared, count_labels, labels_from_values, number_segments
+from imgmed.labels import check_declared, count_labels, labels_from_values, number_segments, without_ignored
 from imgmed.npy import write_npy
 from imgmed.parallel import map_in_order
 from imgmed.preparation.intake import Intake
@@ -217,7 +217,8 @@ def _new_record(task: _Task) -> SurveyRecord:
     image = read_case_image(source, rules)
     label = None if source.label is None else read_case_label(source.label, image, rules)
     names, label_map = _named(label, rules)
-    counts = {} if label is None or label.label_map is None else count_labels(label.label_map)
+    label_map = None if label_map is None else without_ignored(label_map, rules.ignore_label)
+    counts = {} if label is None or label.label_map is None or label_map is None else count_labels(label_map)
     if counts and rules.labels is not None:
         check_declared(list(counts), rules.labels, str(source.label))
     sha256 = {path: sha256_of(path) for path in source.files}
@@ -294,7 +295,8 @@ def _named(label: CaseLabel | None, rules: ReadingRules) -> tuple[dict[str, int]
     if label is None:
         return {}, None
     if label.label_map is not None:
-        found = rules.labels or labels_from_values(list(count_labels(label.label_map)))
+        counted = without_ignored(label.label_map, rules.ignore_label)
+        found = rules.labels or labels_from_values(list(count_labels(counted)))
         return dict(found), label.label_map
     names, segments = number_segments({"": set(label.combinations)})
     return names, label.numbered(segments)

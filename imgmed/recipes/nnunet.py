@@ -82,6 +82,9 @@ def _find(tree: Tree, request: Request) -> Study | None:
     else:
         sources, problems = pair_folders(tree, [(IMAGES, LABELS)])
     labels, regions = parse_regions(index.get("labels"), str(path))
+    labels, ignored = _without_ignored(labels, path)
+    if regions is not None:
+        regions = {name: values for name, values in regions.items() if name != IGNORE}
     channels = channel_names(index, path)
     problems += _channel_problems(sources, channels)
     return Study(
@@ -94,14 +97,27 @@ def _find(tree: Tree, request: Request) -> Study | None:
         problems=problems,
         regions=regions,
         reason=f"{INDEX} of nnU-Net",
-        notes=_notes(labels),
+        notes=_notes(ignored),
+        ignore_label=ignored,
     )
 
 
-def _notes(labels: Mapping[str, int]) -> tuple[str, ...]:
-    if IGNORE not in labels:
+def _without_ignored(labels: Mapping[str, int], path: Path) -> tuple[dict[str, int], int | None]:
+    """Take nnU-Net's label "ignore" out of the labels: what it marks counts nowhere."""
+    ignored = labels.get(IGNORE)
+    if ignored is not None and ignored <= max((value for name, value in labels.items() if name != IGNORE), default=0):
+        raise LabelError(
+            f"{path}: label {IGNORE!r} must have the highest number; received {ignored}; renumber the labels"
+        )
+    return {name: value for name, value in labels.items() if name != IGNORE}, ignored
+
+
+def _notes(ignored: int | None) -> tuple[str, ...]:
+    if ignored is None:
         return ()
-    return (f"label {IGNORE!r} ({labels[IGNORE]}) marks voxels to leave out in nnU-Net; it is read as any label",)
+    return (
+        f"label {IGNORE!r} ({ignored}) marks voxels that count nowhere: not in the loss, the statistics, the scores",
+    )
 
 
 def _listed_cases(source: Path, entries: Mapping[str, Any]) -> tuple[tuple[CaseSource, ...], tuple[str, ...]]:
