@@ -13,7 +13,11 @@ import numpy as np
 
 from dist_training.keras_kit.model_state import values
 
-__all__ = ["Share", "loss_trackers", "results_of_all", "share_of", "weighted_means"]
+__all__ = ["Results", "Share", "loss_trackers", "numbers_in", "results_of_all", "share_of", "weighted_means"]
+
+
+Results = dict[str, Any]
+"""{name: number, or array of numbers}."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +28,14 @@ class Share:
         samples: how many.
         states: of each metric of the model, the arrays that it keeps.
         results: of each metric that keeps no sums, its results by name; those of others do not matter.
-        logged: {name: value} of all metrics, as Keras has them in its logs.
+        logged: {name: value} of all metrics, as Keras has them in its logs; some, as F1Score, give an array.
         steps: float64 (steps, trackers, 2), samples and loss of each step by each tracker of a loss.
     """
 
     samples: float
     states: list[list[np.ndarray]]
-    results: list[dict[str, float]]
-    logged: dict[str, float]
+    results: list[Results]
+    logged: Results
     steps: np.ndarray
 
 
@@ -46,13 +50,13 @@ def share_of(model: Any, steps: np.ndarray) -> Share:
     return Share(
         _sample_count(metrics),
         [values(metric.variables) for metric in metrics],
-        [{} if _keeps_sums(metric) else _numbers({metric.name: metric.result()}) for metric in metrics],
-        _numbers(model.get_metrics_result()),
+        [{} if _keeps_sums(metric) else numbers_in({metric.name: metric.result()}) for metric in metrics],
+        numbers_in(model.get_metrics_result()),
         steps,
     )
 
 
-def results_of_all(model: Any, shares: Sequence[Share], *, is_loss_summed: bool) -> dict[str, float]:
+def results_of_all(model: Any, shares: Sequence[Share], *, is_loss_summed: bool) -> Results:
     """Ask a model's metrics for their results over what several ranks have seen; they are left as they were.
 
     Exact for a metric whose variables are sums over samples, as Keras declares them (``aggregation="sum"`` is the
@@ -82,7 +86,7 @@ def results_of_all(model: Any, shares: Sequence[Share], *, is_loss_summed: bool)
                 means = weighted_means(results, [share.samples for share in shares])
                 answers.append((metric, means[metric.name] if [*means] == [metric.name] else means))
         with _answering(answers):
-            return _numbers(model.get_metrics_result())
+            return numbers_in(model.get_metrics_result())
     finally:
         for metric, arrays in zip(metrics, before, strict=True):
             _put(metric, arrays)
@@ -95,7 +99,7 @@ def loss_trackers(model: Any) -> list[Any]:
     return [*own, *(metric for metric in parts if all(metric is not one for one in own))]
 
 
-def weighted_means(results: Sequence[Mapping[str, float]], samples: Sequence[float]) -> dict[str, float]:
+def weighted_means(results: Sequence[Mapping[str, Any]], samples: Sequence[float]) -> Results:
     """Average what ranks report, weighted by their numbers of samples.
 
     Args:
@@ -108,11 +112,12 @@ def weighted_means(results: Sequence[Mapping[str, float]], samples: Sequence[flo
     >>> weighted_means([{"loss": 1.0}, {"loss": 4.0}], [2, 1])
     {'loss': 2.0}
     """
-    means = {}
+    means: Results = {}
     for name in {name: None for one in results for name in one}:
         pairs = [(one[name], weight) for one, weight in zip(results, samples, strict=True) if name in one]
         counted = [(value, weight) for value, weight in pairs if weight] or [(value, 1) for value, _ in pairs]
-        means[name] = math.fsum(value * weight for value, weight in counted) / sum(weight for _, weight in counted)
+        found, weights = zip(*counted, strict=True)
+        means[name] = _number_or_array(np.average(found, axis=0, weights=weights))
     return means
 
 
@@ -174,12 +179,20 @@ def _sample_count(metrics: Sequence[Any]) -> float:
     return next((float(keras.ops.convert_to_numpy(metric.count)) for metric in means), 0.0)
 
 
-def _numbers(results: Mapping[str, Any]) -> dict[str, float]:
+def _number_or_array(value: Any) -> Any:
+    """Give a float, or an array where a metric gives several numbers; None for what is none."""
+    array = np.asarray(keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else value)
+    if array.dtype.kind not in "biuf":
+        return None
+    return float(array) if array.ndim == 0 else array.astype(np.float64)
+
+
+def numbers_in(results: Mapping[str, Any]) -> Results:
     """Flatten results as Keras does for its logs; what is no number is left out."""
-    found: dict[str, float] = {}
+    found: Results = {}
     for name, value in results.items():
         if isinstance(value, Mapping):
-            found.update(_numbers(value))
-        elif np.ndim(value) == 0:
-            found[name] = float(value)
+            found.update(numbers_in(value))
+        elif (number := _number_or_array(value)) is not None:
+            found[name] = number
     return found

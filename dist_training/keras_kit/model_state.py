@@ -22,6 +22,9 @@ __all__ = [
     "values",
 ]
 
+_BOOKKEEPING = "_self_"
+"""What TensorFlow notes of an object begins with."""
+
 NO_WEIGHTS = "the model has no weights yet; start it with keras.Input, or call model.build(input_shape)"
 
 
@@ -44,7 +47,8 @@ def optimizers_of(model: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for layer in model._flatten_layers():
         prefix = "" if layer is model else f"{layer.name}."
-        for name, value in vars(layer).items():
+        attributes = {name: value for name, value in vars(layer).items() if not name.startswith(_BOOKKEEPING)}
+        for name, value in attributes.items():
             found.update((f"{prefix}{path}", one) for path, one in _optimizers_in(value, name))
     inner = {id(one) for optimizer in found.values() for one in _inside(optimizer)}
     made_of = {id(one._variables) for one in found.values() if is_distributed(one)}

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from dist_training.keras_kit.lockstep import RankCallback
-from dist_training.keras_kit.metric_states import Share, loss_trackers, results_of_all, share_of, weighted_means
+from dist_training.keras_kit.metric_states import (
+    Results,
+    Share,
+    loss_trackers,
+    numbers_in,
+    results_of_all,
+    share_of,
+    weighted_means,
+)
 from dist_training.keras_kit.model_state import optimizers_of, values
 from dist_training.ranks.communicator import Communicator
 from dist_training.ranks.distributed_optimizer import sums_over_ranks
@@ -72,8 +79,7 @@ class MetricReductionCallback(RankCallback):
         if "training" not in self._shares:
             self._note("training")
         if logs is not None and self._communicator.world_size > 1:
-            numbers = {name: float(value) for name, value in logs.items() if isinstance(value, Real)}
-            logs.update(self._over_all(self._communicator.gather_objects((numbers, self._shares))))
+            logs.update(self._over_all(self._communicator.gather_objects((numbers_in(logs), self._shares))))
         self.lockstep.after_epoch(self)
 
     def _note_step(self) -> None:
@@ -87,8 +93,8 @@ class MetricReductionCallback(RankCallback):
             steps = np.stack([steps[..., 0], steps[..., 1] / steps[..., 0]], axis=-1)
         self._shares[part], self._totals = share_of(self.model, steps), []
 
-    def _over_all(self, ranks: Sequence[tuple[Mapping[str, float], Mapping[str, Share]]]) -> dict[str, float]:
-        found: dict[str, float] = {}
+    def _over_all(self, ranks: Sequence[tuple[Results, Mapping[str, Share]]]) -> Results:
+        found: Results = {}
         for part, prefix in PARTS.items():
             reports = [
                 (
@@ -102,24 +108,22 @@ class MetricReductionCallback(RankCallback):
                 found |= self._over_reports(prefix, [logs for logs, _ in reports], [share for _, share in reports])
         return found
 
-    def _over_reports(
-        self, prefix: str, logs: Sequence[Mapping[str, float]], shares: Sequence[Share]
-    ) -> dict[str, float]:
+    def _over_reports(self, prefix: str, logs: Sequence[Results], shares: Sequence[Share]) -> Results:
         """Give the numbers of a part of the epoch over the ranks that had one."""
         means = weighted_means(logs, [share.samples for share in shares])
         if self._has_summed_loss:
-            sums = {name: math.fsum(one[name] for one in logs if name in one) for name in means}
-            means |= {name: value for name, value in sums.items() if name.removeprefix(prefix).endswith("loss")}
+            losses = [name for name in means if name.removeprefix(prefix).endswith("loss")]
+            means |= {name: math.fsum(one[name] for one in logs if name in one) for name in losses}
         results = results_of_all(self.model, shares, is_loss_summed=self._has_summed_loss)
         return means | {
             f"{prefix}{name}": value for name, value in results.items() if _is_given(name, prefix, logs, shares)
         }
 
 
-def _is_given(name: str, prefix: str, logs: Sequence[Mapping[str, float]], shares: Sequence[Share]) -> bool:
+def _is_given(name: str, prefix: str, logs: Sequence[Results], shares: Sequence[Share]) -> bool:
     """Tell whether a number in the logs is a metric's result on every rank: a step of the user's own may log others."""
     logged = [(one.get(f"{prefix}{name}"), share.logged.get(name)) for one, share in zip(logs, shares, strict=True)]
     return all(
-        given is not None and result is not None and np.isclose(given, result, rtol=1e-5, equal_nan=True)
+        given is not None and result is not None and np.allclose(given, result, rtol=1e-5, equal_nan=True)
         for given, result in logged
     )
