@@ -1,9 +1,9 @@
-from .keras_kit.callbacks import BroadcastCallback as BroadcastCallback
-from .keras_kit.callbacks import CheckpointCallback as CheckpointCallback
-from .keras_kit.callbacks import LearningRateWarmupCallback as LearningRateWarmupCallback
-from .keras_kit.callbacks import MetricReductionCallback as MetricReductionCallback
-from .keras_kit.callbacks import StopCallback as StopCallback
+from .keras_kit.broadcast import BroadcastCallback as BroadcastCallback
+from .keras_kit.checkpoint import CheckpointCallback as CheckpointCallback
 from .keras_kit.metrics import SegmentationScores as SegmentationScores
+from .keras_kit.reduction import MetricReductionCallback as MetricReductionCallback
+from .keras_kit.stop import StopCallback as StopCallback
+from .keras_kit.warmup import LearningRateWarmupCallback as LearningRateWarmupCallback
 from .ranks.communicator import Communicator as Communicator
 from .ranks.communicator import join_job as join_job
 from .ranks.devices import configure_devices as configure_devices

@@ -13,6 +13,7 @@ __all__ = [
     "HorovodMissingError",
     "ModelError",
     "OutOfMemoryError",
+    "RanksApartError",
     "RunFolderError",
     "TensorFlowMissingError",
     "TooManyWorkersError",
@@ -75,6 +76,10 @@ class ControlError(DistTrainingError, ValueError):
 
 class OutOfMemoryError(DistTrainingError, MemoryError):
     """A step that needs more memory than the device or the host has."""
+
+
+class RanksApartError(DistTrainingError, RuntimeError):
+    """Ranks of one job that no longer train together: one has stopped, or learns at another rate."""
 
 
 class WorkersDifferError(DistTrainingError, RuntimeError):

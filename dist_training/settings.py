@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from dist_training.own_code import is_own_name
 from dist_training.schedules import LearningRateScaling, Schedule, learning_rate_at, scaled_learning_rate
 
 __all__ = ["WHOLE_BATCH_LOSSES", "Compression", "LossName", "OptimizerName", "Precision", "TrainingSettings"]
@@ -93,10 +94,14 @@ class TrainingSettings(BaseModel):
     warmup_epochs: float = Field(
         default=0.5, ge=0, description="epochs over which the rate rises, step by step, to its scaled value"
     )
-    loss: LossName = Field(
+    loss: str = Field(
         default="dice_cross_entropy",
         description="dice_cross_entropy (their sum), cross_entropy, dice (soft, per sample), batch_dice (over the "
-        "whole batch), batch_dice_cross_entropy, focal, dice_focal, tversky or tversky_cross_entropy",
+        "whole batch), batch_dice_cross_entropy, focal, dice_focal, tversky or tversky_cross_entropy; or "
+        "module:function, one of your own",
+    )
+    loss_options: dict[str, Any] = Field(
+        default_factory=dict, description="further arguments of a loss of your own, by name"
     )
     focal_gamma: float = Field(default=2.0, ge=0, description="how much less the focal loss counts easy pixels")
     tversky_alpha: float = Field(default=0.3, ge=0, description="weight of false positives in the tversky loss")
@@ -153,9 +158,28 @@ class TrainingSettings(BaseModel):
             )
         return self
 
+    @field_validator("loss")
+    @classmethod
+    def _loss_is_known(cls, value: str) -> str:
+        if value not in get_args(LossName) and not is_own_name(value):
+            raise ValueError(
+                f"loss must be one of {', '.join(get_args(LossName))}, or module:function like my_losses:tversky; "
+                f"received {value!r:.60}"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _options_have_a_loss(self) -> TrainingSettings:
+        if self.loss_options and not is_own_name(self.loss):
+            raise ValueError(
+                f"loss_options are those of a loss of your own (module:function); received some with loss {self.loss}"
+            )
+        return self
+
     @model_validator(mode="after")
     def _weights_have_a_cross_entropy(self) -> TrainingSettings:
-        if self.class_weights is not None and self.loss in ("dice", "batch_dice", "tversky"):
+        has_weights = any(term in self.loss for term in ("cross_entropy", "focal"))
+        if self.class_weights is not None and (is_own_name(self.loss) or not has_weights):
             raise ValueError(
                 f"class_weights weigh the cross-entropy, which loss {self.loss} does not have; "
                 "use loss dice_cross_entropy or cross_entropy, or class_weights null"

@@ -16,8 +16,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from r2d2_base.machine import (
+    Machine,
+    examine_machine,
+    format_bytes,
+    format_cores,
+    own_name_fault,
+    own_name_remedy,
+)
+
 from .dependencies import HOROVOD_REQUIREMENT, Package, examine_packages, installed_version
-from .machine import Machine, examine_machine, format_bytes, format_cores
 
 __all__ = ["Diagnosis", "Framework", "Package", "Remedy", "examine", "render"]
 
@@ -97,6 +105,7 @@ class Diagnosis:
     compiler: str | None
     make: str | None
     machine: Machine
+    name_fault: str | None = None
 
     @property
     def is_ready_to_train(self) -> bool:
@@ -107,7 +116,7 @@ class Diagnosis:
     @property
     def is_ready_for_workers(self) -> bool:
         """Whether several workers can train here together."""
-        return self.is_ready_to_train and self.is_horovod_whole
+        return self.is_ready_to_train and self.is_horovod_whole and self.name_fault is None
 
     @property
     def is_horovod_whole(self) -> bool:
@@ -155,6 +164,7 @@ def examine(folder: Path | None = None, with_frameworks: bool = True, time_limit
         compiler=find_command("c++"),
         make=find_command("make"),
         machine=examine_machine(Path.cwd() if folder is None else folder),
+        name_fault=own_name_fault(),
     )
 
 
@@ -227,6 +237,8 @@ def list_remedies(diagnosis: Diagnosis) -> Iterator[Remedy]:
     cmake = shlex.quote(str(Path(diagnosis.python_path).parent / "cmake"))
     wanting = [item for item in diagnosis.packages if not item.is_satisfied]
     faults = [item.name for item in diagnosis.frameworks if item.error is not None]
+    if diagnosis.name_fault is not None:
+        yield Remedy(f"{diagnosis.name_fault}, so that several workers would crash (as root)", own_name_remedy())
     is_absent = any(item.group == "workers" for item in wanting)
     # where TensorFlow does not start, an installed Horovod cannot either, and may be sound
     needs_horovod = is_absent or (not diagnosis.is_horovod_whole and "TensorFlow" not in faults)
@@ -294,7 +306,7 @@ def render(diagnosis: Diagnosis) -> str:
         ],
         ["", "Packages", *map(render_package, diagnosis.packages)],
         ["", "Frameworks", *render_frameworks(diagnosis)],
-        ["", "Machine", *render_machine(diagnosis.machine)],
+        ["", "Machine", *render_machine(diagnosis.machine), *render_name(diagnosis.name_fault)],
         render_remedies(diagnosis.remedies),
         [
             "",
@@ -338,6 +350,12 @@ def render_machine(machine: Machine) -> Iterator[str]:
     yield f"  memory  {format_bytes(machine.memory_bytes)}, {format_bytes(machine.memory_free_bytes)} free"
     yield f"  disk    {format_bytes(machine.disk_free_bytes)} free in {machine.disk_folder}"
     yield from (f"  GPU     {gpu}" for gpu in machine.gpus or ("none found (nvidia-smi)",))
+
+
+def render_name(fault: str | None) -> Iterator[str]:
+    """What is wrong with the host's own name, if anything."""
+    if fault is not None:
+        yield f"  fault   {fault}"
 
 
 def render_remedies(remedies: tuple[Remedy, ...]) -> list[str]:

@@ -7,11 +7,20 @@ import math
 import os
 import platform
 import shutil
+import socket
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-__all__ = ["CgroupLimits", "Machine", "examine_machine", "read_cgroup_limits"]
+__all__ = [
+    "CgroupLimits",
+    "Machine",
+    "examine_machine",
+    "own_name_fault",
+    "own_name_remedy",
+    "read_cgroup_limits",
+]
 
 # version 1 has no word for "no limit" on memory, only a number close to 2**63
 UNLIMITED_BYTES = 2**60
@@ -173,6 +182,38 @@ def read_text(path: Path) -> str | None:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
+
+
+def own_name_fault(name: str | None = None) -> str | None:
+    """Why workers on this host would not find it by its own name: Gloo, which connects them, crashes then.
+
+    Args:
+        name: the host's name; None asks the system.
+
+    Returns:
+        A clause without an end; None where the name leads to an address of this host.
+
+    Example:
+        >>> own_name_fault("localhost") is None
+        True
+        >>> own_name_fault("nowhere.invalid")
+        "this host's own name, nowhere.invalid, does not resolve"
+    """
+    name = socket.gethostname() if name is None else name
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return f"this host's own name, {name}, does not resolve"
+    for family, kind, _, _, address in found:
+        with suppress(OSError), socket.socket(family, kind) as test:
+            test.bind(address)
+            return None
+    return f"this host's own name, {name}, leads to {found[0][4][0]}, which is no address of this host"
+
+
+def own_name_remedy() -> str:
+    """The command that makes this host's own name resolve, for root."""
+    return f'echo "127.0.1.1 {socket.gethostname()}" >> /etc/hosts'
 
 
 def list_gpus() -> tuple[str, ...]:

@@ -1,18 +1,12 @@
 """A network of the user's own: any Keras model that a function of theirs builds."""
 
-import importlib
-import inspect
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import keras
 
 from dist_training.architectures.settings import CustomSettings
+from dist_training.own_code import find_function
 from r2d2_base.errors import ConfigurationError
 
-__all__ = ["build", "import_module_of", "search_working_folder"]
+__all__ = ["build"]
 
 
 def build(settings: CustomSettings, input_channels: int, num_outputs: int, seed: int) -> keras.Model:
@@ -36,8 +30,7 @@ def build(settings: CustomSettings, input_channels: int, num_outputs: int, seed:
     Raises:
         ConfigurationError: there is no such module or function, it takes other arguments, or gives something else.
     """
-    function = _find(settings)
-    _check_arguments(function, settings)
+    function = find_function(settings.build, "network", ("input_channels", "num_outputs"), settings.options)
     keras.utils.set_random_seed(seed)
     model = function(input_channels, num_outputs, **settings.options)
     if not isinstance(model, keras.Model):
@@ -49,54 +42,6 @@ def build(settings: CustomSettings, input_channels: int, num_outputs: int, seed:
     model = _with_precise_logits(model)
     _check_readable(model, settings.build)
     return model
-
-
-def import_module_of(settings: CustomSettings) -> Any:
-    """Import the user's module, from the Python path or else from the working folder.
-
-    Raises:
-        ConfigurationError: there is no such module; an error of its own keeps its traceback.
-    """
-    name, _ = settings.function
-    here = search_working_folder()
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # it is there, and imports another that is not
-        raise ConfigurationError(
-            f"the network {settings.build} is in the module {name}, which is neither in the working folder ({here}) "
-            f"nor on the Python path; run where {error.name}.py lies, or name its folder in PYTHONPATH"
-        ) from None
-
-
-def search_working_folder() -> str:
-    """Let modules be imported from the working folder too, and give it."""
-    here = str(Path.cwd())
-    if here not in sys.path:  # last, so that a file of the working folder never stands in for an installed package
-        sys.path.append(here)
-    return here
-
-
-def _find(settings: CustomSettings) -> Callable[..., Any]:
-    module, (_, name) = import_module_of(settings), settings.function
-    function = getattr(module, name, None)
-    if not callable(function):
-        names = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
-        raise ConfigurationError(
-            f"{module.__file__} has no function {name}; its functions: {', '.join(names) or 'none'}"
-        )
-    return function
-
-
-def _check_arguments(function: Callable[..., Any], settings: CustomSettings) -> None:
-    try:
-        inspect.signature(function).bind(1, 1, **settings.options)
-    except TypeError as error:
-        raise ConfigurationError(
-            f"{settings.build} is called as {settings.function[1]}(input_channels, num_outputs, **options) with the "
-            f"options {settings.options}, which it does not take: {error}"
-        ) from None
 
 
 def _check_activation(model: keras.Model, name: str) -> None:

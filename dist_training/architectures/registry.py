@@ -21,6 +21,7 @@ from dist_training.architectures.settings import (
     UNetSettings,
 )
 from dist_training.errors import WeightsError, WeightsNotFoundError
+from dist_training.own_code import import_module_of
 from r2d2_base.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def build_network(settings: BaseModel, input_channels: int, num_outputs: int, se
     Returns:
         A Keras model from images (N, H, W, input_channels) of any height and width to logits
         (N, H, W, num_outputs), in Keras's global dtype policy. With deep supervision it gives a list of logits, those
-        of the image's size first: ``prediction_network(model)`` gives these only.
+        of the image's size first: ``prediction_network(model)`` gives these only. Keras's image data format is
+        channels_last from here on, also where a keras.json says otherwise.
 
     Raises:
         ConfigurationError: a number is out of its range, no registered architecture has such settings, or a network of
@@ -78,6 +80,7 @@ def build_network(settings: BaseModel, input_channels: int, num_outputs: int, se
     for architecture in ARCHITECTURES.values():
         if isinstance(settings, architecture.settings):
             module = importlib.import_module(architecture.module)
+            _take_channels_last()
             model: keras.Model = module.build(settings, input_channels, num_outputs, seed)
             return model
     raise ConfigurationError(
@@ -114,6 +117,7 @@ def read_network(path: Path | str, network: BaseModel | None = None) -> "keras.M
         raise WeightsNotFoundError(f"{path}: no such file; give a .keras file of a training")
     for architecture in ARCHITECTURES.values():  # makes their layers known to Keras
         importlib.import_module(architecture.module)
+    _take_channels_last()
     missing = _import_layers_of(network)
     try:
         model: keras.Model = keras.saving.load_model(path, compile=False)
@@ -122,14 +126,19 @@ def read_network(path: Path | str, network: BaseModel | None = None) -> "keras.M
     return model
 
 
+def _take_channels_last() -> None:
+    """Overrule a keras.json for this process: all networks here have the channels last, those of users' own too."""
+    import keras
+
+    keras.config.set_image_data_format("channels_last")
+
+
 def _import_layers_of(network: BaseModel | None) -> str | None:
     """Make the user's own layers known to Keras; where their module is missing, say so, since it may not matter."""
     if not isinstance(network, CustomSettings):
         return None
-    from dist_training.architectures.custom import import_module_of
-
     try:
-        import_module_of(network)
+        import_module_of(network.build, "network")
     except ConfigurationError as error:
         return str(error)
     return None

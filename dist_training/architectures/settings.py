@@ -1,11 +1,13 @@
 """What may be chosen about each network: validated, frozen, and importable without loading Keras."""
 
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from dist_training.own_code import is_own_name
+
 __all__ = [
+    "ArchitectureSettings",
     "CustomSettings",
     "FCNSettings",
     "LivermaskUNetSettings",
@@ -19,14 +21,23 @@ __all__ = [
 NormalisationKind = Literal["group", "instance", "batch", "none"]
 
 
-class UNetSettings(BaseModel):
+class ArchitectureSettings(BaseModel):
+    """What the settings of all networks are: frozen, and refusing keys that they do not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @property
+    def size_multiple(self) -> int:
+        """Heights and widths that are multiples of this many pixels need no padding inside the network."""
+        return 1
+
+
+class UNetSettings(ArchitectureSettings):
     """Choices for Dist-U-Net, the U-Net of Ronneberger et al. (2015) with ``same`` padding.
 
     >>> UNetSettings(depth=3).size_multiple
     8
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: Literal["unet"] = "unet"
     depth: int = Field(default=4, ge=1, le=7, description="number of poolings")
@@ -52,7 +63,7 @@ class UNetSettings(BaseModel):
         return int(2**self.depth)
 
 
-class FCNSettings(BaseModel):
+class FCNSettings(ArchitectureSettings):
     """Choices for Dist-FCN, the fully convolutional networks of Long et al. (2015) on a VGG trunk.
 
     The default trunk is ``vgg19``: two, two, four, four and four convolutions, as the R2D2 paper describes its
@@ -63,8 +74,6 @@ class FCNSettings(BaseModel):
     >>> FCNSettings(trunk="vgg16").size_multiple
     32
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: Literal["fcn"] = "fcn"
     trunk: Literal["vgg16", "vgg19"] = Field(default="vgg19", description="which VGG network is the trunk")
@@ -96,7 +105,7 @@ class FCNSettings(BaseModel):
         return self
 
 
-class ResNetUNetSettings(BaseModel):
+class ResNetUNetSettings(ArchitectureSettings):
     """Choices for a U-Net whose contracting path is a ResNet (He et al. 2016).
 
     Group normalisation is the default; encoder weights were learned with batch normalisation and bring it along.
@@ -104,8 +113,6 @@ class ResNetUNetSettings(BaseModel):
     >>> ResNetUNetSettings(encoder_weights="imagenet", encoder="resnet50").normalisation
     'batch'
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: Literal["unet_resnet"] = "unet_resnet"
     encoder: Literal["resnet34", "resnet50"] = Field(default="resnet34", description="which ResNet is the encoder")
@@ -160,14 +167,12 @@ class ResNetUNetSettings(BaseModel):
         return 32
 
 
-class LivermaskUNetSettings(BaseModel):
+class LivermaskUNetSettings(ArchitectureSettings):
     """Choices for the U-Nets of livermask (github.com/gpauloski/livermask), which segment livers and their tumours.
 
     >>> LivermaskUNetSettings(variant="full").filters
     (64, 128, 256, 512, 1024)
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: Literal["livermask_unet"] = "livermask_unet"
     variant: Literal["full", "half"] = Field(
@@ -200,7 +205,7 @@ class LivermaskUNetSettings(BaseModel):
         return int(2 ** (len(self.filters) - 1))
 
 
-class ResidualUNetSettings(BaseModel):
+class ResidualUNetSettings(ArchitectureSettings):
     """Choices for a residual U-Net with deep supervision, in the style of nnU-Net (Isensee et al. 2024).
 
     The defaults suit a small machine. nnU-Net's own "ResEnc" networks for slices are about
@@ -209,8 +214,6 @@ class ResidualUNetSettings(BaseModel):
     >>> ResidualUNetSettings(blocks=(1, 2, 2), base_filters=8, max_filters=20).filters
     (8, 16, 20)
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: Literal["residual_unet"] = "residual_unet"
     blocks: tuple[Annotated[int, Field(ge=1)], ...] = Field(
@@ -257,14 +260,12 @@ class ResidualUNetSettings(BaseModel):
         return int(2 ** (len(self.blocks) - 1))
 
 
-class CustomSettings(BaseModel):
+class CustomSettings(ArchitectureSettings):
     """A network of the user's own: a function that builds any Keras model.
 
-    >>> CustomSettings(build="my_module:build_network", options={"filters": 8}).function
-    ('my_module', 'build_network')
+    >>> CustomSettings(build="my_module:build_network", options={"filters": 8}).options
+    {'filters': 8}
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: Literal["custom"] = "custom"
     build: str = Field(
@@ -276,20 +277,9 @@ class CustomSettings(BaseModel):
     @field_validator("build")
     @classmethod
     def _names_a_function(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", value):
+        if not is_own_name(value):
             raise ValueError(f"build must be module:function, like my_module:build_network; received {value!r:.60}")
         return value
-
-    @property
-    def function(self) -> tuple[str, str]:
-        """The module and the function."""
-        module, _, name = self.build.partition(":")
-        return module, name
-
-    @property
-    def size_multiple(self) -> int:
-        """Any size is tried as it is: what the network cannot take, ``check_sizes`` tells."""
-        return 1
 
 
 NetworkSettings = Annotated[

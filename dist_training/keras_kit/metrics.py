@@ -158,6 +158,17 @@ class SegmentationScores(keras.metrics.Metric):
             )
         return counts[:-1].reshape(self.num_classes, self.num_classes)
 
+    def assign_state(self, arrays: Sequence[np.ndarray]) -> None:
+        """Go on from what the variables of several metrics of this kind hold in sum, such as of all workers.
+
+        Args:
+            arrays: two of int64 (num_classes * num_classes + 1,), in the order of ``variables``: counts modulo and by
+                2**30, which may now exceed what the former holds.
+        """
+        low, high = (np.asarray(array, np.int64) for array in arrays)
+        self._low.assign((low % _BASE).astype(np.int32))
+        self._high.assign((high + low // _BASE).astype(np.int32))
+
     def assign_confusion(self, confusion: np.ndarray) -> None:
         """Go on from these counts, such as the sum over all workers.
 

@@ -16,6 +16,7 @@ from dist_training.inputs.augmentation import DeviceAugmentation
 from dist_training.inputs.feed import Batch, SliceFeed
 from dist_training.learning.step import StepOutcome, TrainingStep, build_predict
 from dist_training.learning.transfer import TransferSettings, freeze_stages, rate_factors
+from dist_training.losses import build_loss
 from dist_training.optimizers import averaged_weights, build_optimizer
 from dist_training.ranks.communicator import Communicator
 from dist_training.ranks.distributed_optimizer import DistributedOptimizer
@@ -51,7 +52,7 @@ class Learner:
         transfer: TransferSettings,
     ) -> None:
         keras.config.set_dtype_policy(settings.dtype)
-        self._settings, self._communicator, self._transfer = settings, communicator, transfer
+        self._settings, self._transfer = settings, transfer
         self._batch_shape, self.outputs = feed.batch_shape, outputs
         on_device = feed.sends_draws
         self._augmentation = (
@@ -79,6 +80,17 @@ class Learner:
         self.optimizer = DistributedOptimizer(
             optimizer, communicator=communicator, reduction="sum", compression=settings.compression
         )
+        self._loss = build_loss(
+            settings.loss,
+            outputs.num_outputs,
+            class_weights=settings.class_weights,
+            focal_gamma=settings.focal_gamma,
+            tversky_alpha=settings.tversky_alpha,
+            tversky_beta=settings.tversky_beta,
+            regions=outputs.loss_regions,
+            communicator=communicator,
+            options=settings.loss_options,
+        )
         self.predict = build_predict(self.network, outputs)
         self._resting: tuple[str, ...] | None = None
         self._step: TrainingStep | None = None
@@ -97,10 +109,9 @@ class Learner:
         self._resting = resting
         self._step = TrainingStep(
             self.model,
-            self.outputs,
+            self._loss,
             self.optimizer,
             self._settings,
-            self._communicator,
             self._batch_shape,
             self._augmentation,
         )

@@ -12,12 +12,12 @@ from dist_training.architectures.dropout import sample_seeds
 from dist_training.inference.outputs import NetworkOutputs
 from dist_training.inputs.augmentation import DeviceAugmentation
 from dist_training.inputs.feed import Batch, rank_share
-from dist_training.losses import build_loss
+from dist_training.losses import Loss, OwnLoss
 from dist_training.optimizers import momentum_correction
-from dist_training.ranks.communicator import Communicator
 from dist_training.ranks.synchronised import sample_weights
 from dist_training.settings import TrainingSettings
 from dist_training.stopping.control import VOTES
+from r2d2_base.errors import ConfigurationError
 
 __all__ = ["StepOutcome", "TrainingStep", "build_predict"]
 
@@ -40,10 +40,9 @@ class TrainingStep:
 
     Args:
         model: the network.
-        outputs: what its logits mean.
+        loss: of its logits.
         optimizer: a built `DistributedOptimizer` that sums over the ranks.
-        settings: loss, precision and accumulation.
-        communicator: the ranks.
+        settings: precision and accumulation.
         input_shape: (height, width, channels) of every batch.
         augmentation: what is done to a batch before the network sees it; None: nothing.
     """
@@ -51,10 +50,9 @@ class TrainingStep:
     def __init__(
         self,
         model: Any,
-        outputs: NetworkOutputs,
+        loss: Loss | OwnLoss,
         optimizer: Any,
         settings: TrainingSettings,
-        communicator: Communicator,
         input_shape: tuple[int, int, int],
         augmentation: DeviceAugmentation | None = None,
     ) -> None:
@@ -62,16 +60,7 @@ class TrainingStep:
         self._dtype = np.dtype(settings.array_dtype)
         self._parts = settings.accumulation_steps
         self._has_correction = settings.momentum_correction
-        self._loss = build_loss(
-            settings.loss,
-            outputs.num_outputs,
-            class_weights=settings.class_weights,
-            focal_gamma=settings.focal_gamma,
-            tversky_alpha=settings.tversky_alpha,
-            tversky_beta=settings.tversky_beta,
-            regions=outputs.loss_regions,
-            communicator=communicator,
-        )
+        self._loss = loss
         self._whole, self._part, self._apply = self._compiled(input_shape)
 
     def __call__(self, batch: Batch, *, learning_rate: float, votes: np.ndarray) -> StepOutcome:
@@ -136,7 +125,13 @@ class TrainingStep:
             loss = self._loss(self._model(images, training=True), classes, weights, inverse_count)
             loss += self._added_losses(tf.reduce_sum(weights) * inverse_count, loss.dtype)
             scaled = self._optimizer.scale_loss(loss)
-        return loss, tape.gradient(scaled, variables)
+        gradients = tape.gradient(scaled, variables)
+        if all(gradient is None for gradient in gradients):
+            raise ConfigurationError(
+                "the loss does not change with the network's weights: argmax and rounding, for one, have no slope; use "
+                "probabilities"
+            )
+        return loss, gradients
 
     def _added_losses(self, share: Any, dtype: Any) -> Any:
         """Give the part that these samples have in what the network adds to the loss: regularisers, ``add_loss``.

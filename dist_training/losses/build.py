@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import get_args
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, get_args
 
 import numpy as np
 
-from dist_training.losses.loss import Loss
+from dist_training.losses.loss import Loss, Term
+from dist_training.losses.overlap import area_loss
+from dist_training.losses.own import OwnLoss, build_own_loss
+from dist_training.losses.pixelwise import pixelwise_loss
+from dist_training.own_code import is_own_name
 from dist_training.ranks.communicator import Communicator
-from dist_training.settings import WHOLE_BATCH_LOSSES, LossName
+from dist_training.settings import LossName
 from r2d2_base.errors import ConfigurationError
 
 __all__ = ["build_loss"]
 
-_CROSS_ENTROPY = frozenset({"cross_entropy", "dice_cross_entropy", "batch_dice_cross_entropy", "tversky_cross_entropy"})
-_FOCAL = frozenset({"focal", "dice_focal"})
-_TVERSKY = frozenset({"tversky", "tversky_cross_entropy"})
-_DICE = frozenset({"dice", "dice_cross_entropy", "dice_focal", *WHOLE_BATCH_LOSSES})
+DICE = (0.5, 0.5)
+"""Weights of false positives and false negatives that make Tversky's index the Dice."""
 
 
 def build_loss(
@@ -30,14 +33,16 @@ def build_loss(
     tversky_beta: float = 0.7,
     regions: np.ndarray | None = None,
     communicator: Communicator | None = None,
-) -> Loss:
+    options: Mapping[str, Any] | None = None,
+) -> Loss | OwnLoss:
     """Build a loss by name.
 
     Without ``regions``, one output is a binary task (the logit of a sigmoid for class 1), several are a softmax over
     classes of which 0 is the background. With them, each output is the logit of a sigmoid for one region.
 
     Args:
-        name: one of ``LossName``; a name of two terms is their sum, each with weight 1.
+        name: one of ``LossName``; a name of two terms is their sum, each with weight 1. Or module:function, see
+            ``build_own_loss``; of what follows only ``regions`` and ``options`` matter to it.
         num_outputs: channels of the logits, at least 1.
         class_weights: a positive weight for each class, background included, of the pixels in the cross-entropy
             (for the focal loss the paper's alpha); None: all 1.
@@ -46,6 +51,7 @@ def build_loss(
         tversky_beta: weight of false negatives, at least 0; alpha = beta = 1/2 makes Tversky's index the Dice.
         regions: bool (classes, num_outputs), which regions each class belongs to, background first; None: none.
         communicator: the ranks, over which a whole-batch loss sums; None: there is one.
+        options: further arguments of a loss of the user's own.
 
     Returns:
         The loss.
@@ -58,6 +64,8 @@ def build_loss(
     >>> print(f"{float(loss(ops.zeros((1, 1, 2, 2)), ops.array([[[0, 1]]]), ops.ones(1), 1.0)):.4f}")  # ln 2
     0.6931
     """
+    if is_own_name(name):
+        return build_own_loss(name, options or {}, num_outputs, regions)
     if name not in get_args(LossName):
         raise ConfigurationError(f"loss must be one of {', '.join(get_args(LossName))}; received {name!r}")
     if num_outputs < 1:
@@ -70,17 +78,34 @@ def build_loss(
             f"class_weights must be one number for each of {num_classes} classes, background included; "
             f"received {len(class_weights)}"
         )
-    gammas = {**dict.fromkeys(_CROSS_ENTROPY, 0.0), **dict.fromkeys(_FOCAL, focal_gamma)}
-    overlaps = {**dict.fromkeys(_DICE, (0.5, 0.5)), **dict.fromkeys(_TVERSKY, (tversky_alpha, tversky_beta))}
+    terms, batch_overlap = _parts(name, focal_gamma, (tversky_alpha, tversky_beta))
     return Loss(
         num_outputs=num_outputs,
-        gamma=gammas.get(name),
-        overlap=overlaps.get(name),
-        is_whole_batch=name in WHOLE_BATCH_LOSSES,
+        terms=terms,
+        batch_overlap=batch_overlap,
         class_weights=None if class_weights is None else tuple(class_weights),
         regions=regions,
         communicator=communicator,
     )
+
+
+def _parts(
+    name: str, gamma: float, tversky_weights: tuple[float, float]
+) -> tuple[tuple[Term, ...], tuple[float, float] | None]:
+    """Give what each name stands for: terms of a sample, and the weights of one of the whole batch."""
+    cross_entropy, focal = (partial(pixelwise_loss, gamma=power) for power in (0.0, gamma))
+    dice, tversky = (partial(area_loss, alpha=a, beta=b) for a, b in (DICE, tversky_weights))
+    return {
+        "dice_cross_entropy": ((cross_entropy, dice), None),
+        "cross_entropy": ((cross_entropy,), None),
+        "dice": ((dice,), None),
+        "batch_dice": ((), DICE),
+        "batch_dice_cross_entropy": ((cross_entropy,), DICE),
+        "focal": ((focal,), None),
+        "dice_focal": ((focal, dice), None),
+        "tversky": ((tversky,), None),
+        "tversky_cross_entropy": ((cross_entropy, tversky), None),
+    }[name]
 
 
 def _check_numbers(name: str, gamma: float, alpha: float, beta: float) -> None:
@@ -88,7 +113,7 @@ def _check_numbers(name: str, gamma: float, alpha: float, beta: float) -> None:
     for what, number in numbers.items():
         if not number >= 0:
             raise ConfigurationError(f"{what} must be at least 0; received {number}")
-    if name in _TVERSKY and alpha == beta == 0:
+    if "tversky" in name and alpha == beta == 0:
         raise ConfigurationError(
             "tversky_alpha and tversky_beta must not both be 0: no mistake would cost anything; use 0.3 and 0.7"
         )

@@ -1,8 +1,8 @@
-"""A loss of one or two terms, whose parts on the ranks add up to the loss of the step."""
+"""A loss made of terms, whose parts on the ranks add up to the loss of the step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,13 @@ import numpy as np
 
 from dist_training.losses.comparison import Comparison, compare_classes, compare_regions
 from dist_training.losses.overlap import areas, overlap_loss
-from dist_training.losses.pixelwise import pixelwise_loss
-from dist_training.losses.supervision import classes_at, level_weights
+from dist_training.losses.supervision import as_levels, classes_at, level_weights
 from dist_training.ranks.communicator import Communicator
 
-__all__ = ["Loss"]
+__all__ = ["Loss", "Term"]
+
+Term = Callable[[Comparison], Any]
+"""From N samples to a number for each, (N,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,18 +30,17 @@ class Loss:
 
     Attributes:
         num_outputs: channels of the logits.
-        gamma: of the pixel-wise term, 0 for the cross-entropy; None: there is none.
-        overlap: weights of false positives and false negatives in the term of areas; None: there is none.
-        is_whole_batch: whether areas are summed over the whole batch before they are compared.
-        class_weights: weights of the pixels by class in the pixel-wise term; None: all 1.
+        terms: what is added up for each sample.
+        batch_overlap: weights of false positives and false negatives in the term that compares areas summed over the
+            whole batch; None: there is none.
+        class_weights: weights of the pixels by class in the pixel-wise terms; None: all 1.
         regions: bool (classes, num_outputs) where each output is a region's; None: outputs are classes.
         communicator: the ranks; None: there is one.
     """
 
     num_outputs: int
-    gamma: float | None
-    overlap: tuple[float, float] | None
-    is_whole_batch: bool = False
+    terms: tuple[Term, ...]
+    batch_overlap: tuple[float, float] | None = None
     class_weights: tuple[float, ...] | None = None
     regions: np.ndarray | None = None
     communicator: Communicator | None = None
@@ -58,14 +59,14 @@ class Loss:
         """
         from keras import ops
 
-        levels = [self._compare(logits, classes) for logits in _as_list(outputs)]
+        levels = [self._compare(logits, classes) for logits in as_levels(outputs)]
         shares = level_weights(len(levels))
         dtype = levels[0].probabilities.dtype
         # Not cast(): that takes a Python number through float32 first.
         weights, inverse_count = (ops.convert_to_tensor(value, dtype=dtype) for value in (weights, inverse_count))
         part = ops.sum(self._per_sample(levels, shares) * weights) * inverse_count
-        if self.is_whole_batch:
-            part = part + self._whole_batch(levels, shares, weights)
+        if self.batch_overlap is not None:
+            part = part + self._whole_batch(levels, shares, weights, self.batch_overlap)
         return part
 
     def _compare(self, logits: Any, classes: Any) -> Comparison:
@@ -78,13 +79,13 @@ class Loss:
         """Give (N,): the terms that need no other sample, averaged over the resolutions; 0 where there is none."""
         total: Any = 0.0
         for level, share in zip(levels, shares, strict=True):
-            if self.gamma is not None:
-                total = total + share * pixelwise_loss(level, self.gamma)
-            if self.overlap is not None and not self.is_whole_batch:
-                total = total + share * overlap_loss(areas(level), *self.overlap)
+            for term in self.terms:
+                total = total + share * term(level)
         return total
 
-    def _whole_batch(self, levels: Sequence[Comparison], shares: Sequence[float], weights: Any) -> Any:
+    def _whole_batch(
+        self, levels: Sequence[Comparison], shares: Sequence[float], weights: Any, overlap: tuple[float, float]
+    ) -> Any:
         """Give this rank's share of the term of areas; all resolutions travel in one exchange."""
         from keras import ops
 
@@ -92,9 +93,5 @@ class Loss:
         world_size = 1
         if self.communicator is not None:
             sums, world_size = self.communicator.sum_tensor(sums), self.communicator.world_size
-        losses = overlap_loss(sums, *self.overlap)  # type: ignore[misc]  # whole-batch losses have areas
+        losses = overlap_loss(sums, *overlap)
         return ops.sum(losses * ops.convert_to_tensor(shares, dtype=losses.dtype)) / world_size
-
-
-def _as_list(outputs: Any) -> list[Any]:
-    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]

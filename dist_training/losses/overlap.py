@@ -6,7 +6,7 @@ from typing import Any
 
 from dist_training.losses.comparison import Comparison
 
-__all__ = ["DICE_SMOOTHING_PIXELS", "areas", "overlap_loss"]
+__all__ = ["DICE_SMOOTHING_PIXELS", "area_loss", "areas", "overlap_loss"]
 
 DICE_SMOOTHING_PIXELS = 1.0
 """Added to numerator and denominator of the soft Dice; see ``overlap_loss``."""
@@ -30,6 +30,11 @@ def areas(comparison: Comparison) -> Any:
     if comparison.decisions == 1:
         return sums
     return ops.reshape(sums, (ops.shape(sums)[0] // comparison.decisions, comparison.figures, 3))
+
+
+def area_loss(comparison: Comparison, alpha: float, beta: float) -> Any:
+    """``overlap_loss`` of each of N samples by itself, (N,)."""
+    return overlap_loss(areas(comparison), alpha, beta)
 
 
 def overlap_loss(sums: Any, alpha: float, beta: float) -> Any:

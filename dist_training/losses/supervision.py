@@ -6,9 +6,14 @@ from typing import Any
 
 from r2d2_base.errors import ConfigurationError
 
-__all__ = ["classes_at", "level_weights"]
+__all__ = ["as_levels", "classes_at", "level_weights"]
 
 _IGNORED = -1
+
+
+def as_levels(outputs: Any) -> list[Any]:
+    """Give the logits of each resolution, finest first; a network without deep supervision has one."""
+    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
 def level_weights(levels: int) -> list[float]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dist_training.errors import HorovodMissingError
+from dist_training.ranks.launched import check_job, launched_world_size
 from r2d2_base.errors import ConfigurationError
 
 __all__ = [
@@ -18,16 +19,11 @@ __all__ = [
     "build_communicator",
     "has_horovod",
     "join_job",
-    "launched_rank",
-    "launched_world_size",
 ]
 
 # Horovod's background thread wakes once per cycle. A training step has a single reduction, so waking more
 # often only takes the core from the network (measured: see benchmarks/README.md).
 CYCLE_TIME_MS = "5"
-
-_SIZES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE")
-_RANKS = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK")
 
 
 class Communicator(Protocol):
@@ -143,10 +139,12 @@ def build_communicator(world_size: int) -> Communicator:
 
     Raises:
         HorovodMissingError: for more than one worker, where Horovod is not installed.
-        ConfigurationError: Horovod finds other workers than were announced, each of which would train for itself.
+        ConfigurationError: the job is not there any more, this host cannot be found by its own name, or Horovod finds
+            other workers than were announced, each of which would train for itself.
     """
     if world_size == 1:
         return SoloCommunicator()
+    check_job(world_size)
     communicator = HorovodCommunicator()
     if communicator.world_size != world_size:
         raise ConfigurationError(
@@ -163,19 +161,9 @@ def join_job() -> Communicator:
 
     Raises:
         HorovodMissingError: for more than one worker, where Horovod is not installed.
-        ConfigurationError: Horovod finds other workers than were announced.
+        ConfigurationError: see ``build_communicator``.
 
     >>> join_job().world_size
     1
     """
     return build_communicator(launched_world_size() or 1)
-
-
-def launched_world_size() -> int | None:
-    """Give the number of workers of the job that a launcher started this process in; None without a launcher."""
-    return next((int(os.environ[name]) for name in _SIZES if name in os.environ), None)
-
-
-def launched_rank() -> int:
-    """Give this process's rank in the launcher's job; 0 without one."""
-    return next((int(os.environ[name]) for name in _RANKS if name in os.environ), 0)

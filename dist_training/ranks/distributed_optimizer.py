@@ -11,7 +11,7 @@ from dist_training.ranks.gradients import sum_over_ranks
 from dist_training.settings import Compression
 from r2d2_base.errors import ConfigurationError
 
-__all__ = ["DistributedOptimizer", "Reduction", "is_distributed", "load_model"]
+__all__ = ["DistributedOptimizer", "Reduction", "is_distributed", "load_model", "sums_over_ranks"]
 
 Reduction = Literal["average", "sum"]
 
@@ -77,6 +77,16 @@ def is_distributed(optimizer: Any) -> bool:
     return isinstance(optimizer, _Distributed)
 
 
+def sums_over_ranks(optimizer: Any) -> bool:
+    """Tell whether an optimizer is distributed with ``reduction="sum"``: the ranks' losses add up to that of the step.
+
+    >>> import keras
+    >>> sums_over_ranks(DistributedOptimizer(keras.optimizers.SGD(), reduction="sum"))
+    True
+    """
+    return isinstance(optimizer, _Distributed) and optimizer._exchange.reduction == "sum"
+
+
 def load_model(path: str | Path, *, custom_objects: dict[str, Any] | None = None, **options: Any) -> Any:
     """Load a compiled model to train it further on several ranks.
 
@@ -132,6 +142,7 @@ class _Exchange:
 
     def __init__(self, communicator: Communicator, reduction: Reduction, compression: Compression, passes: int) -> None:
         self.communicator, self.compression, self.passes = communicator, compression, passes
+        self.reduction = reduction
         self.divisor = communicator.world_size * passes if reduction == "average" else 1
         # By the variable, as those that learn may change. Of TensorFlow, so that Keras neither counts them among the
         # optimizer's variables nor saves them.

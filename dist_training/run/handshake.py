@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,18 +45,18 @@ class WorkerFacts:
     dataset: Mapping[str, str] = field(default_factory=dict)
 
 
-def worker_facts(read_configuration: Callable[[], tuple[Mapping[str, Any], Path, str | None]]) -> WorkerFacts:
+def worker_facts(read_configuration: Callable[[], tuple[Mapping[str, Any], Path, Sequence[str]]]) -> WorkerFacts:
     """Collect the facts of this worker; what it lacks becomes its fault, so that it can be told to the others.
 
     Args:
-        read_configuration: gives the configuration as JSON has it, the folder of the prepared dataset, and the name of
-            the user's own module that builds the network; None where a network of ours is trained.
+        read_configuration: gives the configuration as JSON has it, the folder of the prepared dataset, and the names of
+            the user's own modules, of a network or a loss.
     """
     host = platform.node()
     try:
-        configuration, folder, own_module = read_configuration()
+        configuration, folder, own_modules = read_configuration()
         data = dataset_facts(folder)
-        code = code_facts(PACKAGES if own_module is None else (*PACKAGES, own_module))
+        code = code_facts((*PACKAGES, *own_modules))
     except (R2D2Error, OSError, ValueError) as error:
         return WorkerFacts(host, fault=" ".join(str(error).split()))
     return WorkerFacts(host, None, code, configuration_facts(configuration), data)

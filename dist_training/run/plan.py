@@ -37,6 +37,7 @@ _UNCHANGEABLE = {
     "momentum",
     "ema_momentum",
     "loss",
+    "loss_options",
     "focal_gamma",
     "tversky_alpha",
     "tversky_beta",

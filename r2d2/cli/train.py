@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from dist_training.ranks.communicator import launched_rank, launched_world_size
+from dist_training.ranks.launched import launched_rank, launched_world_size
 from r2d2.cli.environment import quiet_tensorflow
 from r2d2_base.errors import ConfigurationError, R2D2Error
 

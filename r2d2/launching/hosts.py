@@ -10,10 +10,14 @@ from dataclasses import dataclass
 import psutil
 
 from r2d2.errors import LaunchError
+from r2d2_base.machine import own_name_fault
 
 __all__ = ["Host", "check_hosts", "parse_hosts", "placed_workers"]
 
 ANSWER_SECONDS = 5.0
+_IS_LOST = 96
+_FINDS_ITSELF = f'! command -v getent >/dev/null || getent ahosts "$(uname -n)" >/dev/null || exit {_IS_LOST}'
+"""Asks a host for its own name, without which its workers would crash; nothing where it has no way to tell."""
 
 
 @dataclass(frozen=True)
@@ -120,16 +124,22 @@ def _fault(name: str) -> str | None:
     except OSError as error:
         return f"its name does not resolve ({error.strerror or error})"
     if address in _own_addresses():
-        return None
+        return own_name_fault()
     options = ("-o", "BatchMode=yes", "-o", f"ConnectTimeout={ANSWER_SECONDS:.0f}")
     try:
         done = subprocess.run(
-            ["ssh", *options, name, "true"], capture_output=True, text=True, timeout=1.5 * ANSWER_SECONDS, check=False
+            ["ssh", *options, name, _FINDS_ITSELF],
+            capture_output=True,
+            text=True,
+            timeout=1.5 * ANSWER_SECONDS,
+            check=False,
         )
     except FileNotFoundError:
         return "ssh is not installed here"
     except subprocess.TimeoutExpired:
         return f"ssh gave no answer within {1.5 * ANSWER_SECONDS:.0f} s"
+    if done.returncode == _IS_LOST:
+        return "its own name does not resolve there, so that workers would crash (it belongs into its /etc/hosts)"
     words = done.stderr.strip().splitlines()
     return None if done.returncode == 0 else (words[-1] if words else f"ssh ended with exit code {done.returncode}")
 

@@ -11,6 +11,7 @@ from dist_training.checkpoints import read_latest_checkpoint
 from dist_training.errors import HorovodMissingError
 from dist_training.inference.model_card import read_start_card
 from dist_training.ranks.communicator import has_horovod
+from dist_training.ranks.launched import check_own_name
 from dist_training.record.run_folder import RunFolder
 from dist_training.run.plan import (
     check_checkpoint,
@@ -68,11 +69,14 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
     Raises:
         ImgMedError: no readable dataset.
         DistTrainingError: too many workers, a run folder in use, a checkpoint that does not fit, no Horovod.
+        ConfigurationError: settings that do not go together, or a host whose own name does not resolve.
     """
     if world_size > 1 and not has_horovod():
         raise HorovodMissingError(
             f"{world_size} workers need Horovod, which is not installed; run 'make install', or train with --workers 1"
         )
+    if world_size > 1 and configuration.hosts is None:
+        check_own_name()
     check_tensorflow()
     dataset = dataset_of(configuration)
     configuration = _with_absolute_start(configuration)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dist_training.architectures import CustomSettings
 from dist_training.errors import WorkersDifferError
+from dist_training.own_code import is_own_name, module_of, search_working_folder
 from dist_training.record.run_folder import RunEnd
 from r2d2.launching.plan import RunPlan, dataset_of
 from r2d2_base.machine import whole_cores
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from dist_training.ranks.communicator import Communicator
     from dist_training.record.events import Listener
     from dist_training.run.training_run import RunResult
+    from r2d2.config import Configuration
     from r2d2_base.progress import StopRequest
 
 __all__ = ["agree_on_plan", "join", "run_training"]
@@ -50,21 +52,16 @@ def agree_on_plan(communicator: Communicator, read_plan: Callable[[], RunPlan]) 
     Raises:
         WorkersDifferError: on every rank, naming who lacks what or differs where; rank 0 records it in exit.json.
     """
-    from dist_training.architectures.custom import search_working_folder
     from dist_training.run.handshake import check_workers_agree, worker_facts
 
     if communicator.world_size == 1:
         return read_plan()
     plans: list[RunPlan] = []
 
-    def read() -> tuple[dict[str, Any], Path, str | None]:
+    def read() -> tuple[dict[str, Any], Path, list[str]]:
         plans.append(read_plan())
         configuration = plans[0].configuration
-        own_module = None
-        if isinstance(configuration.network, CustomSettings):
-            search_working_folder()
-            own_module = configuration.network.function[0].partition(".")[0]
-        return configuration.model_dump(mode="json"), Path(configuration.dataset or ""), own_module
+        return configuration.model_dump(mode="json"), Path(configuration.dataset or ""), _own_modules(configuration)
 
     try:
         check_workers_agree(communicator, worker_facts(read))
@@ -74,6 +71,16 @@ def agree_on_plan(communicator: Communicator, read_plan: Callable[[], RunPlan]) 
                 plans[0].folder.write_exit(RunEnd(state="failed", reason=str(error), exit_code=error.exit_code))
         raise
     return plans[0]
+
+
+def _own_modules(configuration: Configuration) -> list[str]:
+    """Name the modules, or packages, that a network and a loss of the user's own are from; they can be found then."""
+    network, loss = configuration.network, configuration.training.loss
+    names = [network.build] if isinstance(network, CustomSettings) else []
+    names += [loss] if is_own_name(loss) else []
+    if names:
+        search_working_folder()
+    return [module_of(name).partition(".")[0] for name in names]
 
 
 def run_training(

@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dist_training.errors import CheckpointError
-from dist_training.keras_kit.callbacks import (
+from dist_training import (
     BroadcastCallback,
     CheckpointCallback,
+    DistributedOptimizer,
     LearningRateWarmupCallback,
     StopCallback,
 )
-from dist_training.ranks.distributed_optimizer import DistributedOptimizer
+from dist_training.checkpoints import TrainingProgress
+from dist_training.checkpoints.archive import Snapshot
+from dist_training.checkpoints.folder import write_alone
+from dist_training.errors import CheckpointError
 from r2d2_base.errors import ConfigurationError
 
 X = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
@@ -113,8 +116,69 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 def test_intervals_are_positive(tmp_path: Path, number: int) -> None:
     with pytest.raises(ConfigurationError, match="every_epochs must be at least 1"):
         CheckpointCallback(tmp_path / "last.npz", every_epochs=number)
-    with pytest.raises(ConfigurationError, match="every_steps must be at least 1"):
-        StopCallback(every_steps=number)
+
+
+class TwoNets(keras.Model):
+    """Two networks that learn by turns, as those of a GAN, each by an optimizer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        keras.utils.set_random_seed(0)
+        self.first = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
+        self.second = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        self.others: dict[str, Any] = {}
+        self.build((None, 3))
+
+    def call(self, x: Any) -> Any:
+        return self.second(self.first(x))
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        x, y = data
+        for net, optimizer in ((self.first, self.others["first"]), (self.second, self.optimizer)):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean((self(x) - y) ** 2)
+            gradients = tape.gradient(loss, net.trainable_variables)
+            optimizer.apply_gradients(zip(gradients, net.trainable_variables, strict=True))
+        return {"loss": loss}
+
+
+def two_nets(*, is_other_distributed: bool = True) -> TwoNets:
+    model, adam = TwoNets(), keras.optimizers.Adam(0.01)
+    model.compile(DistributedOptimizer(keras.optimizers.SGD(0.1, momentum=0.9)), jit_compile=False)
+    model.others["first"] = DistributedOptimizer(adam) if is_other_distributed else adam
+    return model
+
+
+def fit_two_nets(path: Path, epochs: int) -> TwoNets:
+    model, checkpoint = two_nets(), CheckpointCallback(path)
+    first = checkpoint.restore(model)
+    model.fit(X, Y, batch_size=4, shuffle=False, initial_epoch=first, epochs=epochs, verbose=0, callbacks=[checkpoint])
+    return model
+
+
+def test_a_model_with_two_optimizers_in_two_parts_is_the_one_in_one(tmp_path: Path) -> None:
+    whole = fit_two_nets(tmp_path / "whole.npz", 4)
+    fit_two_nets(tmp_path / "parts.npz", 2)
+    parts = fit_two_nets(tmp_path / "parts.npz", 4)
+    for one, other in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert int(parts.others["first"].iterations) == int(parts.optimizer.iterations) == 8
+
+
+def test_a_checkpoint_without_an_optimizer_of_the_model_is_refused(tmp_path: Path) -> None:
+    """One that knew the compiled optimizer only, which is what commit f74575b wrote; it fits a model of that one."""
+    path, plain = tmp_path / "last.npz", fit(1)
+    slots = [variable.numpy() for variable in plain.optimizer.variables]
+    write_alone(path, Snapshot(TrainingProgress(1), {}, {"draws": [2]}, plain.get_weights(), slots))
+    model = build_model()
+    assert CheckpointCallback(path).restore(model) == 1
+    for one, other in zip(model.optimizer.variables, slots, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other)
+    with pytest.raises(CheckpointError, match="is of the compiled optimizer alone, without others"):
+        CheckpointCallback(path).restore(two_nets())
+    fit_two_nets(path.with_name("two.npz"), 1)
+    with pytest.raises(CheckpointError, match="is of another set of optimizers"):
+        CheckpointCallback(path.with_name("two.npz")).restore(build_model())
 
 
 def test_a_second_ctrl_c_interrupts_at_once() -> None:

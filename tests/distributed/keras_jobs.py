@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dist_training.keras_kit.callbacks import (
+from dist_training import (
     BroadcastCallback,
     CheckpointCallback,
     LearningRateWarmupCallback,

@@ -82,8 +82,9 @@ def work(lines: TextIO) -> None:
     """Do jobs until no more lines come; the rank's end of it."""
     import keras
 
-    from dist_training.ranks.communicator import build_communicator, launched_rank, launched_world_size
+    from dist_training.ranks.communicator import build_communicator
     from dist_training.ranks.devices import configure_devices
+    from dist_training.ranks.launched import launched_rank, launched_world_size
 
     print(launched_rank(), file=lines, flush=True)
     path, policy, floatx = list(sys.path), keras.config.dtype_policy(), keras.config.floatx()
