@@ -85,7 +85,7 @@ def logs_on(
 
 
 def test_ratios_of_sums_are_those_of_all_samples() -> None:
-    """Of three ranks the last has none of the positives, so that its own precision, recall and F1 are 0 or undefined."""
+    """Of three ranks the last has none of the positives: its own precision, recall and F1 are 0 or undefined."""
     x = np.array([0.9, 0.2, 0.7, 0.6, 0.1, 0.3, 0.2, 0.4], np.float32).reshape(8, 1)
     y = np.array([1, 1, 1, 0, 0, 0, 0, 0], np.float32).reshape(8, 1)
 
