@@ -80,6 +80,8 @@ class Study:
         reason: what the layout was recognised by.
         notes: sentences worth knowing that are no problems.
         patients: what the layout takes for patients' names, also where a folder makes no case.
+        left_out: sentences about labelled cases that the source itself leaves out, such as a list that lacks them.
+        folds: (training, validation) cases of each fold where the source itself has folds.
     """
 
     name: str
@@ -95,6 +97,8 @@ class Study:
     reason: str = ""
     notes: tuple[str, ...] = ()
     patients: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    folds: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
 
 
 def duplicate_problems(sources: Sequence[CaseSource]) -> tuple[str, ...]:

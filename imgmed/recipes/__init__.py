@@ -15,7 +15,7 @@ from pathlib import Path
 from imgmed.archives import is_archive
 from imgmed.errors import SourceLayoutError, SourceNotFoundError, UnknownRecipeError
 from imgmed.recipes import brats, classification, kits, lasc2013, lits, msd, nnunet, npz, pairs, patients
-from imgmed.recipes.layout import Recipe, Request
+from imgmed.recipes.layout import Labels, Recipe, Request
 from imgmed.recipes.tree import Tree, walk
 from imgmed.settings import AUTO
 from imgmed.study import Study
@@ -58,7 +58,9 @@ def check_recipe(name: str) -> None:
         raise UnknownRecipeError(f"unknown recipe {name!r}; use {', '.join((AUTO, *recipe_names()))}")
 
 
-def read_study(source: Path | str, recipe: str = AUTO, *, series: str | None = None) -> Study:
+def read_study(
+    source: Path | str, recipe: str = AUTO, *, series: str | None = None, labels: Labels = "required"
+) -> Study:
     """Find the cases of a source folder; volumes are not read, of DICOM only headers.
 
     A folder that holds nothing but another folder is entered. Hidden files and those of operating systems are
@@ -68,6 +70,8 @@ def read_study(source: Path | str, recipe: str = AUTO, *, series: str | None = N
         source: the folder, or a single .npz file.
         recipe: "auto" or the name of a recipe.
         series: regular expression searched in the descriptions of DICOM series, for patients with several.
+        labels: "required": a case is an image with its label; "none": every image is a case, without a label and named
+            as it would be with one. Label maps beside the images are then among the `unused` files.
 
     Raises:
         SourceNotFoundError: no such folder.
@@ -77,7 +81,7 @@ def read_study(source: Path | str, recipe: str = AUTO, *, series: str | None = N
     """
     check_recipe(recipe)
     tree = _tree_of(Path(source))
-    request = Request(is_named=recipe != AUTO, series=_checked(series))
+    request = Request(is_named=recipe != AUTO, series=_checked(series), labels=labels)
     candidates = [one for one in RECIPES if recipe in (AUTO, one.name)]
     place = tree
     for _ in range(MOST_WRAPPERS + 1):
@@ -88,7 +92,8 @@ def read_study(source: Path | str, recipe: str = AUTO, *, series: str | None = N
             break
         place = place.within(place.folders[0])
     looked_for = "; ".join(f"{one.name}: {one.layout}" for one in candidates)
-    raise SourceLayoutError(f"no image/label pairs in {tree.root}; looked for {looked_for}")
+    missing = "scans" if request.is_unlabelled else "image/label pairs"
+    raise SourceLayoutError(f"no {missing} in {tree.root}; looked for {looked_for}")
 
 
 def _tree_of(source: Path) -> Tree:

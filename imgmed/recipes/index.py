@@ -1,17 +1,18 @@
-"""dataset.json: the index in which the Medical Segmentation Decathlon and nnU-Net describe a study."""
+"""dataset.json: the index in which the Medical Segmentation Decathlon, MONAI and nnU-Net describe a study."""
 
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from imgmed.errors import SourceLayoutError
 from imgmed.recipes.tree import Tree
 from r2d2_base.files import read_json
 
-__all__ = ["INDEX", "channel_names", "has_index", "outside_problem", "read_index", "within"]
+__all__ = ["INDEX", "channel_names", "has_index", "located", "read_index"]
 
 INDEX = "dataset.json"
 
@@ -54,18 +55,30 @@ def channel_names(index: Mapping[str, Any], path: Path) -> tuple[str, ...] | Non
     return tuple(str(declared[key]) for key in sorted(declared, key=int))
 
 
-def outside_problem(source: Path, entry: str) -> str | None:
-    """Return a sentence if a path that an index names leaves the source folder."""
-    normal = os.path.normpath(entry)
-    if Path(normal).is_absolute() or os.pardir in Path(normal).parts[:1]:
-        return f"{source / INDEX}: {entry!r} lies outside the source folder; only paths within it are read"
-    return None
+def located(tree: Tree, entry: str) -> Path | str:
+    """Return the file below the root that an entry of the index means, or a sentence if it leaves the root.
 
+    An absolute path may lead into the root. Names meet in either form of Unicode, and with Windows' backslashes. The
+    file need not exist.
 
-def within(source: Path, entry: str) -> Path:
-    """Return the path that an entry of the index means.
-
-    >>> within(Path("study"), "./imagesTr/a.nii.gz").as_posix()
-    'study/imagesTr/a.nii.gz'
+    >>> tree = Tree(Path("study"), ("imagesTr/a.nii.gz",))
+    >>> located(tree, "./imagesTr/a.nii.gz").as_posix(), located(tree, "imagesTr\\\\a.nii.gz").as_posix()
+    ('study/imagesTr/a.nii.gz', 'study/imagesTr/a.nii.gz')
     """
-    return source / os.path.normpath(entry)
+    name = os.path.normpath(entry if "/" in entry else entry.replace("\\", "/"))
+    if PurePosixPath(name).is_absolute():
+        name = _below_root(tree.root, Path(name)) or name
+    if PurePosixPath(name).is_absolute() or os.pardir in PurePosixPath(name).parts[:1]:
+        return (
+            f"{tree.path(INDEX)}: {entry!r} lies outside the source folder; only files within it are read, named from"
+            " there on"
+        )
+    return tree.path(tree.spellings.get(unicodedata.normalize("NFC", name), name))
+
+
+def _below_root(root: Path, path: Path) -> str | None:
+    """An absolute path from the root on; None where it leads elsewhere."""
+    for start, target in ((root.absolute(), path), (root.resolve(), path), (root.resolve(), path.resolve())):
+        if target.is_relative_to(start):
+            return target.relative_to(start).as_posix()
+    return None

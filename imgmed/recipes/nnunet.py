@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from imgmed.errors import LabelError
-from imgmed.formats import case_stem
 from imgmed.labels import BACKGROUND, parse_labels
-from imgmed.recipes.index import INDEX, channel_names, has_index, outside_problem, read_index, within
-from imgmed.recipes.layout import BY_INDEX, Recipe, Request
+from imgmed.recipes.index import INDEX, channel_names, has_index, located, read_index
+from imgmed.recipes.layout import BY_INDEX, CaseList, Recipe, Request
+from imgmed.recipes.listed import TRAINING, listed_cases
 from imgmed.recipes.names import channel_number
-from imgmed.recipes.pairs import pair_folders
+from imgmed.recipes.pairing import pair_folders, scans_in_folders
 from imgmed.recipes.tree import Tree
 from imgmed.study import CaseSource, Study, VolumeSource, duplicate_problems
 
 __all__ = ["RECIPE", "is_nnunet", "parse_regions"]
 
-IMAGES, LABELS = "imagesTr", "labelsTr"
+IMAGES, LABELS, TEST_IMAGES = "imagesTr", "labelsTr", "imagesTs"
 IGNORE = "ignore"
 
 
@@ -26,13 +26,13 @@ def is_nnunet(tree: Tree, index: Mapping[str, Any]) -> bool:
     """Tell whether a dataset.json is nnU-Net's: by its own keys, or (version 1) by the channel numbers of the files."""
     if any(key in index for key in ("channel_names", "file_ending", "dataset")):
         return "dataset" in index or any(name.startswith(f"{IMAGES}/") for name in tree.files)
-    listed = index.get("training")
+    listed = index.get(TRAINING)
     first = listed[0] if isinstance(listed, list) and listed else None
     image = first.get("image") if isinstance(first, Mapping) else None
-    if not isinstance(image, str) or outside_problem(tree.root, image) or within(tree.root, image).exists():
+    path = located(tree, image) if isinstance(image, str) else ""
+    if isinstance(path, str) or path.exists():
         return False
-    wanted = case_stem(Path(image))
-    return any(channel_number(case_stem(Path(name))) == (wanted, 0) for name in tree.volumes)
+    return any(channel_number(stem) == (tree.stem_of(path), 0) for stem in tree.stems.values())
 
 
 def parse_regions(declared: Any, origin: str) -> tuple[dict[str, int], dict[str, tuple[int, ...]] | None]:
@@ -70,32 +70,37 @@ def parse_regions(declared: Any, origin: str) -> tuple[dict[str, int], dict[str,
 
 
 def _find(tree: Tree, request: Request) -> Study | None:
-    del request  # nothing to choose
     if not has_index(tree):
         return None
     path = tree.path(INDEX)
     index = read_index(path)
     if not is_nnunet(tree, index):
         return None
-    if isinstance(index.get("dataset"), Mapping):
-        sources, problems = _listed_cases(tree.root, index["dataset"])
-    else:
-        sources, problems = pair_folders(tree, [(IMAGES, LABELS)])
+    cases = _cases(tree, index, request)
     labels, regions = parse_regions(index.get("labels"), str(path))
     channels = channel_names(index, path)
-    problems += _channel_problems(sources, channels)
     return Study(
         name=str(index.get("name") or tree.root.resolve().name),
         root=tree.root,
         recipe=RECIPE.name,
-        sources=sources,
+        sources=cases.sources,
         channels=channels,
         labels=labels,
-        problems=problems,
+        problems=(*cases.problems, *_channel_problems(cases.sources, channels)),
         regions=regions,
         reason=f"{INDEX} of nnU-Net",
-        notes=_notes(labels),
+        notes=(*cases.notes, *_notes(labels)),
     )
+
+
+def _cases(tree: Tree, index: Mapping[str, Any], request: Request) -> CaseList:
+    if isinstance(index.get("dataset"), Mapping):
+        return _named_cases(tree, index["dataset"], request)
+    if request.is_unlabelled:
+        return scans_in_folders(tree, [folder for folder in tree.folders if folder in (IMAGES, TEST_IMAGES)])
+    if TRAINING in index:
+        return listed_cases(tree, index, request)
+    return pair_folders(tree, [(IMAGES, LABELS)])
 
 
 def _notes(labels: Mapping[str, int]) -> tuple[str, ...]:
@@ -104,30 +109,36 @@ def _notes(labels: Mapping[str, int]) -> tuple[str, ...]:
     return (f"label {IGNORE!r} ({labels[IGNORE]}) marks voxels to leave out in nnU-Net; it is read as any label",)
 
 
-def _listed_cases(source: Path, entries: Mapping[str, Any]) -> tuple[tuple[CaseSource, ...], tuple[str, ...]]:
+def _named_cases(tree: Tree, entries: Mapping[str, Any], request: Request) -> CaseList:
     """Cases of the key "dataset" (nnU-Net 2.1): {case: {"images": [...], "label": ...}}."""
     cases, problems = [], []
     for case_id, entry in entries.items():
-        names = _names_in(entry)
-        if names is None:
-            problems.append(f'{source / INDEX}: case {case_id!r} needs "images" (a list) and "label"')
+        files = _files_of(entry, request)
+        if files is None:
+            problems.append(f'{tree.path(INDEX)}: case {case_id!r} needs "images" (a list) and "label"')
             continue
-        faults = [fault for name in names if (fault := outside_problem(source, name)) is not None]
-        missing = [name for name in names if not faults and not within(source, name).is_file()]
+        places = [located(tree, name) for name in files]
+        faults = [place for place in places if isinstance(place, str)]
+        paths = [place for place in places if not isinstance(place, str)]
+        faults += [
+            f"{tree.path(INDEX)}: case {case_id!r} names {tree.relative(path)!r}, which is missing"
+            for path in paths
+            if not path.is_file()
+        ]
         problems += faults
-        problems += [f"{source / INDEX}: case {case_id!r} names {name!r}, which is missing" for name in missing]
-        if not faults and not missing:
-            *images, label = (VolumeSource((within(source, name),)) for name in names)
+        if not faults:
+            volumes = [VolumeSource((path,)) for path in paths]
+            images, label = (volumes, None) if request.is_unlabelled else (volumes[:-1], volumes[-1])
             cases.append(CaseSource(PurePosixPath(case_id).name, tuple(images), label))
-    return tuple(cases), (*problems, *duplicate_problems(cases))
+    return CaseList(tuple(cases), (*problems, *duplicate_problems(cases)))
 
 
-def _names_in(entry: Any) -> list[str] | None:
-    """The images and, last, the label of an entry; None if it is no such entry."""
+def _files_of(entry: Any, request: Request) -> list[str] | None:
+    """The images and, last, the label of an entry where it is wanted; None if it is no such entry."""
     images = entry.get("images") if isinstance(entry, Mapping) else None
     if not isinstance(images, list) or not images:
         return None
-    names = [*images, entry.get("label")]
+    names = images if request.is_unlabelled else [*images, entry.get("label")]
     return names if all(isinstance(name, str) for name in names) else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ SILENT_STEMS = frozenset({"readme", "license", "licence", "copying", "citation",
 DOCUMENTS = (".cff", ".docx", ".htm", ".html", ".log", ".md", ".pdf", ".rst", ".sh", ".txt")
 TABLES = (".bval", ".bvec", ".csv", ".json", ".md5", ".sha256", ".tsv", ".xls", ".xlsx", ".xml", ".yaml", ".yml")
 SILENT_SUFFIXES = frozenset((*DOCUMENTS, *TABLES))
+VOLUME_SUFFIXES = known_suffixes()
 COMPANIONS = {".raw": (".mhd", ".nhdr"), ".zraw": (".mhd",), ".gz": (".nhdr",), ".bin": (".nhdr",)}
 
 
@@ -40,17 +42,29 @@ class Tree:
 
     @cached_property
     def stems(self) -> dict[str, str]:
-        """Every file's path without the suffix of a volume: "case_1/imaging.nii.gz" has "case_1/imaging"."""
-        suffixes = known_suffixes()
-        return {
-            name: next((name[: -len(end)] for end in suffixes if name.lower().endswith(end)), name)
-            for name in self.files
-        }
+        """Every file's path without the suffix of a volume, in composed Unicode ("é" as one character), by which
+        names meet wherever they were written: "case_1/imaging.nii.gz" has "case_1/imaging".
+        """
+        return {name: _without_suffix(name) for name in self.files}
+
+    def relative(self, path: Path) -> str:
+        """Return the path of a file from the root on, with forward slashes."""
+        return path.relative_to(self.root).as_posix()
+
+    def stem_of(self, path: Path) -> str:
+        """Return what `stems` has for a file, or would have for one that is not there."""
+        name = self.relative(path)
+        return self.stems.get(name) or _without_suffix(name)
+
+    @cached_property
+    def spellings(self) -> dict[str, str]:
+        """{path in composed Unicode: as the disk has it} of every file."""
+        return {unicodedata.normalize("NFC", name): name for name in self.files}
 
     @cached_property
     def volumes(self) -> tuple[str, ...]:
         """The files whose names end like a volume or a picture; DICOM is not among them."""
-        suffixes = tuple(end for end in known_suffixes() if end not in dicom.SUFFIXES)
+        suffixes = tuple(end for end in VOLUME_SUFFIXES if end not in dicom.SUFFIXES)
         return tuple(name for name in self.files if name.lower().endswith(suffixes))
 
     @cached_property
@@ -121,6 +135,11 @@ def _files_of(folder: Path, prefix: str, parents: tuple[Path, ...]) -> Iterator[
                 yield from _files_of(Path(entry.path), f"{prefix}{entry.name}/", (*parents, place))
         elif entry.is_file():
             yield f"{prefix}{entry.name}"
+
+
+def _without_suffix(name: str) -> str:
+    stem = next((name[: -len(end)] for end in VOLUME_SUFFIXES if name.lower().endswith(end)), name)
+    return unicodedata.normalize("NFC", stem)
 
 
 def natural_key(text: str) -> tuple[object, ...]:

@@ -113,12 +113,13 @@ def test_msd_entries_that_make_no_case_are_all_named(tmp_path: Path):
             pair,
         ],
     )
-    problems = "\n".join(read_study(tmp_path).problems)
+    study = read_study(tmp_path)
+    problems = "\n".join(study.problems)
     assert "a.nii.gz: image without a label" in problems
     assert "b.nii.gz: label without an image" in problems
     assert "'imagesTr/x.nii.gz' and 'labelsTr/x.nii.gz', which are both missing" in problems
     assert 'needs "image" and "label"; received \'imagesTr/c.nii.gz\'' in problems
-    assert "c.nii.gz: same case name as" in problems
+    assert case_ids(study) == ["c"] and "lists 1 of its 2 entries twice" in study.notes[0]
 
 
 def test_no_such_folder(tmp_path: Path):
@@ -173,6 +174,8 @@ def test_unusable_modality_and_labels(tmp_path: Path):
     write_index(tmp_path, labels={"1": "a"}, modality={"x": "MRI"}, training=training)
     with pytest.raises(SourceLayoutError, match="modality"):
         read_study(tmp_path)
-    write_index(tmp_path, training=training)
+    write_index(tmp_path, training=training, labels=["liver"])
     with pytest.raises(LabelError, match=r"dataset\.json: labels must be like"):
         read_study(tmp_path)
+    write_index(tmp_path, training=training)
+    assert read_study(tmp_path).labels is None  # MONAI's lists declare none
