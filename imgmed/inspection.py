@@ -16,9 +16,9 @@ from imgmed.geometry import axis_codes
 from imgmed.preparation.patients import join_patients
 from imgmed.privacy import Redaction
 from imgmed.privacy.identities import identities_of_case, identities_of_study
+from imgmed.recipe_names import AUTO
 from imgmed.recipes import read_study
 from imgmed.recipes.tree import is_dicom
-from imgmed.settings import AUTO
 from imgmed.study import CaseSource, Study, VolumeSource
 from r2d2_base.progress import Progress, StopRequest, Watcher
 

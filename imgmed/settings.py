@@ -11,11 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from imgmed.errors import UnknownRecipeError
 from imgmed.intensity_settings import NormalisationKind
 from imgmed.operations import Operation
+from imgmed.recipe_names import AUTO, check_recipe
 from imgmed.selection import SliceSelection
 
-__all__ = ["AUTO", "PreparationSettings"]
-
-AUTO = "auto"
+__all__ = ["PreparationSettings"]
 
 
 class PreparationSettings(BaseModel):
@@ -124,8 +123,6 @@ class PreparationSettings(BaseModel):
     @field_validator("recipe")
     @classmethod
     def _check_recipe(cls, recipe: str) -> str:
-        from imgmed.recipes import check_recipe  # here: the command line shows these settings without nibabel
-
         try:
             check_recipe(recipe)
         except UnknownRecipeError as error:

@@ -41,9 +41,9 @@ from imgmed.preparation.survey import SURVEY, SurveyedCase, is_surveyed, survey_
 from imgmed.privacy import Pseudonyms, read_patient_key
 from imgmed.scan import ScanPreparation, grid_for
 from imgmed.settings import PreparationSettings
-from imgmed.splits import Splits, extend_splits, fixed_splits, read_splits
+from imgmed.splits import PARTS, Splits, extend_splits, fixed_splits, read_splits
 from imgmed.splits.duplicates import Duplicate
-from imgmed.splits.given import PARTS, parse_splits
+from imgmed.splits.given import parse_splits
 from r2d2_base.errors import OutputExistsError
 from r2d2_base.files import check_free_space, remove_unfinished, resumable_folder
 from r2d2_base.progress import Progress, StopRequest, Watcher

@@ -12,9 +12,20 @@ from imgmed.recipes.names import split_of
 from imgmed.recipes.tree import Tree
 from imgmed.study import CaseSource, Study, VolumeSource
 
-__all__ = ["BY_CONTENT", "BY_FOLDERS", "BY_INDEX", "BY_NAMES", "CaseList", "Labels", "Layout", "Recipe", "Request"]
+__all__ = [
+    "BY_CONTENT",
+    "BY_FOLDERS",
+    "BY_INDEX",
+    "BY_NAMES",
+    "BY_STANDARD",
+    "CaseList",
+    "Labels",
+    "Layout",
+    "Recipe",
+    "Request",
+]
 
-BY_INDEX, BY_NAMES, BY_FOLDERS, BY_CONTENT = 1, 2, 3, 4
+BY_INDEX, BY_STANDARD, BY_NAMES, BY_FOLDERS, BY_CONTENT = 1, 2, 3, 4, 5
 Labels = Literal["required", "none"]
 
 
@@ -57,8 +68,9 @@ class Recipe:
     Args:
         name: what users type after --recipe.
         layout: how such a folder looks, in a few words.
-        rank: how much a match says: BY_INDEX (a file that lists the cases), BY_NAMES (names of one challenge),
-            BY_FOLDERS (names of folders), BY_CONTENT (what lies in the folders). The lowest that matches is taken.
+        rank: how much a match says: BY_INDEX (a file that lists the cases), BY_STANDARD (names of BIDS), BY_NAMES
+            (names of one challenge), BY_FOLDERS (names of folders), BY_CONTENT (what lies in the folders). The lowest
+            that matches is taken.
         find: (tree, request) -> the study, or None where the folder does not look like this.
     """
 

@@ -13,6 +13,7 @@ from imgmed.recipes.index import INDEX, located
 from imgmed.recipes.layout import CaseList, Request
 from imgmed.recipes.names import channel_number, common_name, distinct_names
 from imgmed.recipes.tree import Tree
+from imgmed.recipes.unlisted import count_notes, test_cases, unlisted_cases
 from imgmed.study import CaseSource, VolumeSource
 
 __all__ = ["TRAINING", "listed_cases"]
@@ -83,7 +84,20 @@ def listed_cases(tree: Tree, index: Mapping[str, Any], request: Request) -> Case
         for name, entry in zip(names, kept, strict=True)
     )
     folds = _folds({name: entry.fold for name, entry in zip(names, kept, strict=True) if entry.part == "train"})
-    return CaseList(sources, tuple(problems), tuple(notes), folds=folds)
+    if request.is_unlabelled:
+        return CaseList(sources, tuple(problems), tuple(notes), folds=folds)
+    notes += count_notes(index, sources)
+    mentioned = _mentioned(tree, index)
+    left_out = (*unlisted_cases(tree, mentioned), *test_cases(tree, mentioned))
+    return CaseList(sources, tuple(problems), tuple(notes), left_out, folds)
+
+
+def _mentioned(tree: Tree, index: Mapping[str, Any]) -> set[Path]:
+    """Every file that a labelled entry of the lists names."""
+    entries = [_written(item) for name in LISTS for item in _items(tree, index, name)]
+    labelled = [(images, label) for images, label, _ in entries if images is not None and label is not None]
+    places = [located(tree, name) for images, label in labelled for name in (*images, label)]
+    return {file for place in places if not isinstance(place, str) for file in _files(tree, place)}
 
 
 def _folds(numbers: Mapping[str, int | None]) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:

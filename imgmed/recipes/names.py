@@ -21,7 +21,8 @@ __all__ = [
 ]
 
 LABEL_WORDS = (
-    *("segmentations", "segmentation", "segm", "seg", "labelmap", "labels", "label", "masks", "mask", "gt"),
+    *("segmentations", "segmentation", "segm", "dseg", "seg", "labelmap", "labels", "label", "masks", "mask", "msk"),
+    *("gt", "structures"),
     *("groundtruth", "ground_truth", "annotations", "annotation", "rois", "roi", "contours", "contour"),
 )
 IMAGE_WORDS = ("image", "images", "img", "imaging", "scan", "volume", "vol", "data", "ct", "mr", "mri", "pet", "pt")

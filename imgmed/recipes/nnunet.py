@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,6 +15,7 @@ from imgmed.recipes.listed import TRAINING, listed_cases
 from imgmed.recipes.names import channel_number
 from imgmed.recipes.pairing import pair_folders, scans_in_folders
 from imgmed.recipes.tree import Tree
+from imgmed.recipes.unlisted import count_notes, test_cases
 from imgmed.study import CaseSource, Study, VolumeSource, duplicate_problems
 
 __all__ = ["RECIPE", "is_nnunet", "parse_regions"]
@@ -90,6 +92,8 @@ def _find(tree: Tree, request: Request) -> Study | None:
         regions=regions,
         reason=f"{INDEX} of nnU-Net",
         notes=(*cases.notes, *_notes(labels)),
+        left_out=cases.left_out,
+        folds=cases.folds,
     )
 
 
@@ -100,7 +104,8 @@ def _cases(tree: Tree, index: Mapping[str, Any], request: Request) -> CaseList:
         return scans_in_folders(tree, [folder for folder in tree.folders if folder in (IMAGES, TEST_IMAGES)])
     if TRAINING in index:
         return listed_cases(tree, index, request)
-    return pair_folders(tree, [(IMAGES, LABELS)])
+    cases = pair_folders(tree, [(IMAGES, LABELS)])
+    return replace(cases, notes=count_notes(index, cases.sources), left_out=test_cases(tree))
 
 
 def _notes(labels: Mapping[str, int]) -> tuple[str, ...]:

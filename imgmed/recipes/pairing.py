@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from imgmed.errors import SourceLayoutError
-from imgmed.formats import case_stem, known_suffixes
+from imgmed.formats import case_stem
 from imgmed.recipes.channels import group_channels
 from imgmed.recipes.contents import dicom_pieces
 from imgmed.recipes.layout import CaseList
@@ -23,7 +23,7 @@ from imgmed.recipes.names import (
 from imgmed.recipes.tree import Tree
 from imgmed.study import CaseSource, VolumeSource
 
-__all__ = ["folder_pairs", "image_folders", "pair_folders", "scans_in_folders"]
+__all__ = ["folder_pairs", "has_volumes", "image_folders", "pair_folders", "scans_in_folders"]
 
 FOLDERS = (
     ("images", "labels"),
@@ -66,6 +66,12 @@ def image_folders(tree: Tree) -> tuple[str, ...]:
     return tuple(folder for folder in folders if not any(folder.startswith(f"{other}/") for other in folders))
 
 
+def has_volumes(tree: Tree, folders: Sequence[str]) -> bool:
+    """Tell whether anything that can be read lies below one of the folders."""
+    readable = tree.volume_names | tree.dicom_names
+    return any(name in readable for folder in folders for name in tree.below(folder))
+
+
 def pair_folders(tree: Tree, folders: Sequence[tuple[str, str]]) -> CaseList:
     """Pair the volumes of image and label folders by the stems of their names.
 
@@ -99,9 +105,7 @@ def pair_folders(tree: Tree, folders: Sequence[tuple[str, str]]) -> CaseList:
                 problems.append(f"{label}: label without an image; expected {expected}")
     if not sources and not problems:
         where = " and ".join(str(tree.path(folder)) for folder in folders[0])
-        raise SourceLayoutError(
-            f"no image/label pairs in {where}: neither holds a volume or picture ({', '.join(known_suffixes())})"
-        )
+        raise SourceLayoutError(f"no image/label pairs in {where}: neither holds a volume or a picture")
     return CaseList(_named(sources), tuple(problems))
 
 

@@ -8,7 +8,7 @@ from imgmed.errors import LabelError
 from imgmed.labels import parse_labels
 from imgmed.recipes.layout import BY_CONTENT, BY_FOLDERS, CaseList, Recipe, Request
 from imgmed.recipes.matching import flat_folders, match_in_folder, scans_in_folder
-from imgmed.recipes.pairing import folder_pairs, image_folders, pair_folders, scans_in_folders
+from imgmed.recipes.pairing import folder_pairs, has_volumes, image_folders, pair_folders, scans_in_folders
 from imgmed.recipes.scans import has_scans_in_folders
 from imgmed.recipes.tree import Tree
 from imgmed.study import Study, duplicate_problems
@@ -43,7 +43,7 @@ def _find_folders(tree: Tree, request: Request) -> Study | None:
     if not folders:
         return None
     may_be_patients = any("/" in images for images, _ in folders) or bool(tree.dicom)
-    if may_be_patients and not any(_has_volumes(tree, pair) for pair in folders):
+    if may_be_patients and not any(has_volumes(tree, pair) for pair in folders):
         return None
     cases = pair_folders(tree, folders)
     if may_be_patients and not cases.sources:
@@ -52,7 +52,7 @@ def _find_folders(tree: Tree, request: Request) -> Study | None:
 
 
 def _find_image_folders(tree: Tree) -> Study | None:
-    folders = [folder for folder in image_folders(tree) if _has_volumes(tree, (folder,))]
+    folders = [folder for folder in image_folders(tree) if has_volumes(tree, (folder,))]
     cases = scans_in_folders(tree, folders)
     if not cases.sources or (len(cases.sources) == len(folders) and any("/" in folder for folder in folders)):
         return None  # such as p1/image/mr.nii: folders of a patient
@@ -90,11 +90,6 @@ def _study(tree: Tree, cases: CaseList, reason: str) -> Study:
         problems=(*cases.problems, *duplicate_problems(cases.sources)),
         reason=reason,
     )
-
-
-def _has_volumes(tree: Tree, folders: Sequence[str]) -> bool:
-    readable = tree.volume_names | tree.dicom_names
-    return any(name in readable for folder in folders for name in tree.below(folder))
 
 
 RECIPES = (

@@ -2,9 +2,6 @@
 
 from imgmed.splits.division import (
     FEWEST_PATIENTS,
-    PARTS,
-    Fold,
-    Splits,
     extend_splits,
     fixed_splits,
     patients_of,
@@ -12,6 +9,7 @@ from imgmed.splits.division import (
     split_cases,
 )
 from imgmed.splits.leaks import check_no_leak, group_cases
+from imgmed.splits.parts import PARTS, Fold, Splits
 
 __all__ = [
     "FEWEST_PATIENTS",

@@ -7,20 +7,16 @@ import re
 from collections import Counter
 from collections.abc import Container, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, field_serializer
+from typing import TypeVar
 
 from imgmed.errors import InvalidSplitsError, SourceLayoutError, TooFewPatientsError
-from imgmed.splits.given import PARTS, parse_splits
+from imgmed.splits.given import parse_splits
 from imgmed.splits.leaks import Pairs, check_no_leak, check_parts, group_cases
+from imgmed.splits.parts import PARTS, Fold, Splits
 from imgmed.splits.stratification import distribute
 
 __all__ = [
     "FEWEST_PATIENTS",
-    "PARTS",
-    "Fold",
-    "Splits",
     "extend_splits",
     "fixed_splits",
     "patients_of",
@@ -33,38 +29,6 @@ SEAT_ORDER = ("test", "validation", "train")  # in which groups without rare lab
 RARE_ORDER = ("train", "test", "validation")  # which part sees a label of fewer than three groups
 
 Place = TypeVar("Place", bound=Hashable)
-
-
-class Fold(NamedTuple):
-    """Case identifiers of one division of the non-test cases: `train, validation = fold`."""
-
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-
-
-class Splits(BaseModel):
-    """Case identifiers of each part, sorted. No patient is in two of train, validation and test."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    train: tuple[str, ...] = Field(description="Cases that a network learns from.")
-    validation: tuple[str, ...] = Field(description="Cases that choose the best network.")
-    test: tuple[str, ...] = Field(description="Cases that are only ever predicted.")
-    folds: tuple[Fold, ...] = Field(description="Divisions of all cases outside the test part.")
-
-    @field_serializer("folds")
-    def _name_parts(self, folds: tuple[Fold, ...]) -> list[dict[str, tuple[str, ...]]]:
-        return [fold._asdict() for fold in folds]
-
-    @property
-    def part_of(self) -> dict[str, str]:
-        """{case_id: "train", "validation" or "test"}."""
-        return {case_id: part for part in PARTS for case_id in getattr(self, part)}
-
-    @property
-    def fold_of(self) -> dict[str, int]:
-        """{case_id: index of the fold that holds it out}."""
-        return {case_id: index for index, fold in enumerate(self.folds) for case_id in fold.validation}
 
 
 def patients_of(case_ids: Sequence[str], pattern: str | None) -> dict[str, str]:

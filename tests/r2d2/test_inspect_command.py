@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from imgmed.recipes import recipe_names
+from imgmed.recipe_names import RECIPE_NAMES
 from r2d2.cli import app, main
 from r2d2.cli import inspect as command
 
@@ -134,7 +134,7 @@ def test_names_cannot_command_the_terminal(tmp_path: Path) -> None:
 
 
 def test_the_help_names_every_recipe() -> None:
-    *others, last = recipe_names()
+    *others, last = RECIPE_NAMES
     assert f"auto, {', '.join(others)} or {last}" == command.RECIPES
 
 

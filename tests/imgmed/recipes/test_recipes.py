@@ -130,22 +130,44 @@ def test_no_such_folder(tmp_path: Path):
         read_study(tmp_path / "file")
 
 
-def test_no_pairs_says_which_layouts_were_looked_for(tmp_path: Path):
-    with pytest.raises(SourceLayoutError) as caught:
-        read_study(tmp_path)
-    message = str(caught.value)
-    assert message.startswith(f"no image/label pairs in {tmp_path}; looked for")
-    for word in ("msd", "dataset.json", "pairs", "images/", "labels/", "imagesTr/"):
-        assert word in message
+def test_a_folder_without_pairs_is_told_in_a_line(tmp_path: Path):
+    def message(**options: str) -> str:
+        with pytest.raises(SourceLayoutError) as caught:
+            read_study(tmp_path, **options)
+        return str(caught.value)
+
+    assert message() == f"no image/label pairs in {tmp_path}: the folder is empty"
+    touch(tmp_path, "notes/readme.txt", "notes/b.txt")
+    assert message().startswith(f"no image/label pairs in {tmp_path}: of its 2 files none is DICOM or ends in .nii.gz,")
+    touch(tmp_path, "a/x.nii", "b/y.nii")
+    assert "2 files can be read, none of them named like a label map (_seg ...). 'r2d2 inspect --lay" in message()
+    assert message(recipe="lits").endswith(
+        "The layout lits is volume-0.nii and segmentation-0.nii, in one or several folders (LiTS)"
+    )
     touch(tmp_path, "images/readme.txt", "labels/readme.txt")
-    with pytest.raises(SourceLayoutError, match=r"no image/label pairs .*\.nii\.gz.*\.nii"):
+    assert len(message()) < 300
+
+
+def test_links_to_nothing_are_left_out_with_the_reason(tmp_path: Path):
+    touch(tmp_path, "images/a.nii", "labels/a.nii", "images/c.nii")
+    for name in ("images/b.nii", "labels/b.nii", "labels/c.nii"):
+        (tmp_path / name).symlink_to(".git/annex/objects/x")
+    study = read_study(tmp_path)
+    assert case_ids(study) == ["a"] and "c.nii: image without a label" in study.problems[0]
+    assert [line.partition("; fetch")[0] for line in study.left_out] == [
+        f"{tmp_path}/images: b.nii is a link to nothing",
+        f"{tmp_path}/labels: b.nii, c.nii are links to nothing",
+    ]
+    for name in ("images/a.nii", "images/c.nii", "labels/a.nii"):
+        (tmp_path / name).unlink()
+    with pytest.raises(SourceLayoutError, match="its 3 scans are links to nothing; fetch the files"):
         read_study(tmp_path)
 
 
 def test_an_asked_for_recipe_must_fit(tmp_path: Path):
     touch(tmp_path, "images/a.nii", "labels/a.nii")
     assert read_study(tmp_path, "pairs").recipe == "pairs"
-    with pytest.raises(SourceLayoutError, match="looked for msd"):
+    with pytest.raises(SourceLayoutError, match="The layout msd is a"):
         read_study(tmp_path, "msd")
     with pytest.raises(UnknownRecipeError, match=r"unknown recipe 'dicom'; use auto, msd, nnunet, .*pairs, patients"):
         read_study(tmp_path, "dicom")
