@@ -89,8 +89,15 @@ class PreparationSettings(BaseModel):
         description="Mean and standard deviation of each case (zscore_case), of its non-zero voxels (zscore_nonzero)"
         " or of all training cases (zscore_dataset), min_max, or none.",
     )
-    validation_fraction: float = Field(default=0.1, gt=0, lt=1, description="Part of the patients kept for validation.")
-    test_fraction: float = Field(default=0.2, gt=0, lt=1, description="Part of the patients kept for the test.")
+    validation_fraction: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Part of the patients kept for validation; 0: none.",
+    )
+    test_fraction: float = Field(
+        default=0.2, ge=0, lt=1, description="Part of the patients kept for the test; 0: none."
+    )
     folds: int = Field(
         default=5, ge=2, description="Cross-validation folds over the patients that are not test patients."
     )
@@ -100,7 +107,7 @@ class PreparationSettings(BaseModel):
     )
     source_splits: Literal["keep", "ignore"] = Field(
         default="keep",
-        description="Where the source divides its cases itself (train/, val/, test/): as it does, or not.",
+        description="Where the source divides its cases itself (folders, lists, folds): as it does, or not.",
     )
     patient_pattern: str | None = Field(
         default=None,

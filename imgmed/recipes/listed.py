@@ -83,7 +83,8 @@ def listed_cases(tree: Tree, index: Mapping[str, Any], request: Request) -> Case
         )
         for name, entry in zip(names, kept, strict=True)
     )
-    folds = _folds({name: entry.fold for name, entry in zip(names, kept, strict=True) if entry.part == "train"})
+    numbers = {name: entry.fold for name, entry in zip(names, kept, strict=True) if entry.part == "train"}
+    folds = () if any(entry.part == "validation" for entry in kept) else _folds(numbers)
     if request.is_unlabelled:
         return CaseList(sources, tuple(problems), tuple(notes), folds=folds)
     notes += count_notes(index, sources)
