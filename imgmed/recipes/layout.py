@@ -59,6 +59,7 @@ class CaseList:
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     folds: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
+    channels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

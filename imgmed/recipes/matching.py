@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from imgmed.recipes.channels import group_channels
 from imgmed.recipes.layout import CaseList
 from imgmed.recipes.names import SPLITS, LabelName, is_image_word, label_name, split_of, without_image_word
+from imgmed.recipes.partners import contrast_groups
 from imgmed.recipes.tree import Tree
 from imgmed.study import CaseSource, VolumeSource
 
@@ -24,26 +25,33 @@ def flat_folders(tree: Tree) -> list[str]:
 def match_in_folder(tree: Tree, folder: str) -> CaseList:
     """Pair the volumes that lie directly in one folder of the tree; nothing if it holds no pair."""
     stems = _volumes_in(tree, folder)
-    pairs, doubts = match_names(list(stems))
-    if not pairs and not doubts:
+    bases = {named.base: stem for stem in stems if (named := label_name(stem)) is not None and not named.rest}
+    groups, channels = contrast_groups([stem for stem in stems if label_name(stem) is None], bases)
+    cases = [(base, images, bases[base]) for base, images in groups.items() if base in bases]
+    taken = {stem for _, images, label in cases for stem in (*images, label)}
+    pairs, doubts = match_names([stem for stem in stems if stem not in taken])
+    cases += [(image, [image], label) for image, label in pairs.items()]
+    if not cases and not doubts:
         return CaseList()
     sources = [
-        _case(tree, folder, image, (tree.path(stems[image]),), tree.path(stems[label]))
-        for image, label in pairs.items()
+        _case(tree, folder, name, [tree.path(stems[image]) for image in images], tree.path(stems[label]))
+        for name, images, label in cases
     ]
-    return CaseList(tuple(sources), tuple(f"{tree.path(stems[stem])}: {doubt}" for stem, doubt in doubts.items()))
+    problems = tuple(f"{tree.path(stems[stem])}: {doubt}" for stem, doubt in doubts.items())
+    return CaseList(tuple(sources), problems, channels=channels or None)
 
 
 def scans_in_folder(tree: Tree, folder: str) -> CaseList:
     """Return the images that lie directly in one folder as cases without labels, called as with them."""
     stems = _volumes_in(tree, folder)
-    images = [stem for stem in stems if label_name(stem) is None]
-    volumes = {stem: VolumeSource((tree.path(stems[stem]),)) for stem in images}
+    volumes = {stem: VolumeSource((tree.path(stems[stem]),)) for stem in stems if label_name(stem) is None}
     grouped, problems = group_channels(volumes, ())
-    sources = [
-        _case(tree, folder, stem, tuple(volume.path for volume in group), None) for stem, group in grouped.items()
-    ]
-    return CaseList(tuple(sources), tuple(problems))
+    groups, channels = contrast_groups([stem for stem in grouped if len(grouped[stem]) == 1], ())
+    members = {image for images in groups.values() for image in images}
+    cases = {stem: files for stem, files in grouped.items() if stem not in members}
+    cases |= {case: tuple(volumes[image] for image in images) for case, images in groups.items()}
+    sources = [_case(tree, folder, stem, [file.path for file in files], None) for stem, files in cases.items()]
+    return CaseList(tuple(sources), tuple(problems), channels=channels or None)
 
 
 def _volumes_in(tree: Tree, folder: str) -> dict[str, str]:

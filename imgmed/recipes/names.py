@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 __all__ = [
+    "CONTRASTS",
     "LabelName",
     "channel_number",
     "common_name",
@@ -26,6 +27,10 @@ LABEL_WORDS = (
     *("groundtruth", "ground_truth", "annotations", "annotation", "rois", "roi", "contours", "contour"),
 )
 IMAGE_WORDS = ("image", "images", "img", "imaging", "scan", "volume", "vol", "data", "ct", "mr", "mri", "pet", "pt")
+CONTRASTS = (
+    *("t1", "t1w", "t1n", "t1c", "t1ce", "t1gd", "t1post", "t2", "t2w", "t2f", "flair", "pd", "dwi", "adc", "swi"),
+    *("ct", "cta", "mr", "mri", "pet", "spect", "us"),
+)
 PLAIN_WORDS = frozenset((*IMAGE_WORDS, *(part for word in LABEL_WORDS for part in word.split("_"))))
 SPLITS = {
     "train": "train",

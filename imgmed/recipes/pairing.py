@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -12,18 +11,12 @@ from imgmed.formats import case_stem
 from imgmed.recipes.channels import group_channels
 from imgmed.recipes.contents import dicom_pieces
 from imgmed.recipes.layout import CaseList
-from imgmed.recipes.names import (
-    SPLITS,
-    distinct_names,
-    label_name,
-    plain_name,
-    split_of,
-    without_image_word,
-)
+from imgmed.recipes.names import SPLITS, distinct_names, split_of
+from imgmed.recipes.partners import Partner, contrast_groups, partners_of
 from imgmed.recipes.tree import Tree
 from imgmed.study import CaseSource, VolumeSource
 
-__all__ = ["folder_pairs", "has_volumes", "image_folders", "pair_folders", "scans_in_folders"]
+__all__ = ["folder_pairs", "has_volumes", "image_folders", "only_channels", "pair_folders", "scans_in_folders"]
 
 FOLDERS = (
     ("images", "labels"),
@@ -86,41 +79,71 @@ def pair_folders(tree: Tree, folders: Sequence[tuple[str, str]]) -> CaseList:
     """
     sources: list[CaseSource] = []
     problems: list[str] = []
+    channels: set[tuple[str, ...]] = set()
     for images, labels in folders:
         image_files, image_problems = _volumes_below(tree, images)
         label_files, label_problems = _volumes_below(tree, labels)
-        problems += [*image_problems, *label_problems]
         grouped, gaps = group_channels(image_files, label_files)
-        problems += gaps
-        partners = _partners(grouped, label_files)
+        problems += [*image_problems, *label_problems, *gaps]
+        partners = partners_of(grouped, label_files)
+        grouped, names = _with_contrasts(grouped, partners, label_files)
+        channels |= {names}
+        partners |= {} if not names else partners_of([key for key in grouped if key not in partners], label_files)
+        used = {label for partner in partners.values() for label in partner.labels}
         for key, volumes in grouped.items():
             if key in partners:
-                sources.append(_case(images, key, volumes, label_files[partners[key]], len(folders) > 1))
+                sources.append(_case(images, key, volumes, _label(partners[key], label_files), len(folders) > 1))
             else:
                 expected = f"{tree.path(labels) / key}{_suffix_of(volumes[0])}"
                 problems.append(f"{volumes[0]}: image without a label; expected {expected}")
         for key, label in label_files.items():
-            if key not in partners.values():
+            if key not in used:
                 expected = f"{tree.path(images) / key}{_suffix_of(label)}"
                 problems.append(f"{label}: label without an image; expected {expected}")
     if not sources and not problems:
         where = " and ".join(str(tree.path(folder)) for folder in folders[0])
         raise SourceLayoutError(f"no image/label pairs in {where}: neither holds a volume or a picture")
-    return CaseList(_named(sources), tuple(problems))
+    return CaseList(_named(sources), tuple(problems), channels=only_channels(channels))
+
+
+def _with_contrasts(
+    grouped: Mapping[str, tuple[VolumeSource, ...]], partners: Mapping[str, Partner], labels: Collection[str]
+) -> tuple[dict[str, tuple[VolumeSource, ...]], tuple[str, ...]]:
+    """The volumes with those of several contrasts of one case gathered, and the names of these contrasts."""
+    alone = [key for key, volumes in grouped.items() if key not in partners and len(volumes) == 1]
+    groups, names = contrast_groups(alone, labels)
+    members = {image for group in groups.values() for image in group}
+    gathered = {case: tuple(grouped[image][0] for image in group) for case, group in groups.items()}
+    return {key: volumes for key, volumes in grouped.items() if key not in members} | gathered, names
+
+
+def _label(partner: Partner, files: Volumes) -> VolumeSource:
+    if not partner.structures:
+        return files[partner.labels[0]]
+    return VolumeSource(tuple(files[label].path for label in partner.labels), structures=partner.structures)
+
+
+def only_channels(channels: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
+    """Return the names of channels that all folders have; None where they differ or have none."""
+    names = set(channels)
+    return (names.pop() or None) if len(names) == 1 else None
 
 
 def scans_in_folders(tree: Tree, folders: Sequence[str]) -> CaseList:
     """Return every image in the folders as a case without a label, called as `pair_folders` would call it."""
     sources: list[CaseSource] = []
     problems: list[str] = []
+    channels: set[tuple[str, ...]] = set()
     for folder in folders:
         volumes, faults = _volumes_below(tree, folder)
         problems += faults
-        grouped, gaps = group_channels(volumes, {})
+        grouped, gaps = group_channels(volumes, ())
         problems += gaps
+        grouped, names = _with_contrasts(grouped, {}, ())
+        channels |= {names}
         for key, files in grouped.items():
             sources.append(_case(folder, key, files, None, len(folders) > 1))
-    return CaseList(_named(sources), tuple(problems))
+    return CaseList(_named(sources), tuple(problems), channels=only_channels(channels))
 
 
 def _volumes_below(tree: Tree, folder: str) -> tuple[Volumes, list[str]]:
@@ -149,57 +172,6 @@ def _volumes_below(tree: Tree, folder: str) -> tuple[Volumes, list[str]]:
             listed = ", ".join(map(str, pieces))
             problems.append(f"{files[0].parent}: {len(pieces)} DICOM series: {listed}; keep one of them there")
     return volumes, problems
-
-
-def _partners(images: Iterable[str], labels: Iterable[str]) -> dict[str, str]:
-    """{image: label} by their names: equal ones first, then those that differ by a word, each meeting one other."""
-    images, labels = list(images), list(labels)
-    partners = {image: image for image in images if image in set(labels)}
-    for name_of_image, name_of_label in RULES:
-        taken = set(partners.values())
-        by_image = _unique({image: name_of_image(image) for image in images if image not in partners})
-        by_label = _unique({label: name_of_label(label) for label in labels if label not in taken})
-        partners |= {image: by_label[name] for name, image in by_image.items() if name in by_label}
-    return partners
-
-
-def _unique(names: Mapping[str, str]) -> dict[str, str]:
-    """{name: what is called so} of the names that only one has; nothing meets by no name."""
-    counts = Counter(names.values())
-    return {name: key for key, name in names.items() if name and counts[name] == 1}
-
-
-def _as_it_is(key: str) -> str:
-    return key
-
-
-def _without_label_word(key: str) -> str:
-    folder, _, stem = key.rpartition("/")
-    label = label_name(stem)
-    return key if label is None else f"{folder}/{label.base}{label.rest}".strip("/")
-
-
-def _without_image_word(key: str) -> str:
-    folder, _, stem = key.rpartition("/")
-    return f"{folder}/{without_image_word(stem)}".strip("/")
-
-
-def _plain(key: str) -> str:
-    folder, _, stem = key.rpartition("/")
-    return f"{folder}/{plain_name(stem)}".strip("/").lower()
-
-
-def _folder_or_name(key: str) -> str:
-    return key.rpartition("/")[0] or key
-
-
-RULES = (
-    (_as_it_is, _without_label_word),
-    (_without_image_word, _as_it_is),
-    (_without_image_word, _without_label_word),
-    (_plain, _plain),
-    (_folder_or_name, _folder_or_name),
-)
 
 
 def _case(

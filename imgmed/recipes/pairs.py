@@ -8,7 +8,14 @@ from imgmed.errors import LabelError
 from imgmed.labels import parse_labels
 from imgmed.recipes.layout import BY_CONTENT, BY_FOLDERS, CaseList, Recipe, Request
 from imgmed.recipes.matching import flat_folders, match_in_folder, scans_in_folder
-from imgmed.recipes.pairing import folder_pairs, has_volumes, image_folders, pair_folders, scans_in_folders
+from imgmed.recipes.pairing import (
+    folder_pairs,
+    has_volumes,
+    image_folders,
+    only_channels,
+    pair_folders,
+    scans_in_folders,
+)
 from imgmed.recipes.scans import has_scans_in_folders
 from imgmed.recipes.tree import Tree
 from imgmed.study import Study, duplicate_problems
@@ -77,6 +84,7 @@ def _joined(lists: Sequence[CaseList]) -> CaseList:
     return CaseList(
         tuple(source for cases in lists for source in cases.sources),
         tuple(problem for cases in lists for problem in cases.problems),
+        channels=only_channels([cases.channels or () for cases in lists if cases.sources]),
     )
 
 
@@ -86,6 +94,7 @@ def _study(tree: Tree, cases: CaseList, reason: str) -> Study:
         root=tree.root,
         recipe=NAME,
         sources=cases.sources,
+        channels=cases.channels,
         labels=label_names(tree),
         problems=(*cases.problems, *duplicate_problems(cases.sources)),
         reason=reason,

@@ -8,13 +8,25 @@ from dataclasses import dataclass
 
 from imgmed.recipes.contents import Piece
 from imgmed.recipes.names import SPLITS, split_of
+from imgmed.recipes.structures import shared_structures, structure_name
 from imgmed.recipes.tree import Tree
 from imgmed.study import CaseSource, VolumeSource
 
-__all__ = ["PatientCase", "Place", "channel_name", "odd_problem", "patient_folders", "source_of", "usual_channels"]
+__all__ = [
+    "PatientCase",
+    "Place",
+    "channel_name",
+    "listed_pieces",
+    "odd_problem",
+    "patient_folders",
+    "source_of",
+    "usual_channels",
+    "with_labels",
+]
 
 SEPARATORS = ("_", ".", "-", " ")
 ONE_IMAGE = ("image",)
+MOST_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -28,11 +40,11 @@ class Place:
 
 @dataclass(frozen=True)
 class PatientCase:
-    """The images of a case by name, and its label; None where labels are not wanted."""
+    """The images of a case by name, and its label maps; () where none are wanted."""
 
     place: Place
     images: dict[str, VolumeSource]
-    label: VolumeSource | None
+    labels: tuple[Piece, ...] = ()
 
 
 def patient_folders(tree: Tree) -> tuple[str, ...]:
@@ -67,13 +79,54 @@ def odd_problem(tree: Tree, case: PatientCase, channels: Sequence[str]) -> str:
     )
 
 
-def source_of(case: PatientCase) -> CaseSource:
-    """Return the case as a study holds it."""
+def with_labels(tree: Tree, cases: Sequence[PatientCase]) -> tuple[list[CaseSource], list[str]]:
+    """Return the cases as a study holds them, and a sentence for each that has several label maps.
+
+    Several files are one label map where they are masks of one structure each, as in most of the cases.
+    """
+    names = {number: _structures(case) for number, case in enumerate(cases)}
+    shared = shared_structures(names)
+    sources: list[CaseSource] = []
+    problems: list[str] = []
+    for number, case in enumerate(cases):
+        files = tuple(file for piece in case.labels for file in piece.source.files)
+        structures = tuple(name for name in names[number] if name is not None)
+        if len(structures) == len(files) and shared.issuperset(structures):
+            sources.append(source_of(case, VolumeSource(files, structures=structures)))
+        elif len(case.labels) == 1:
+            sources.append(source_of(case, case.labels[0].source))
+        else:
+            advice = "name each after its structure" if shared else "keep one of them in the folder"
+            problems.append(
+                f"{tree.path(case.place.folder)}: {len(case.labels)} label maps: {listed_pieces(case.labels)}; {advice}"
+            )
+    return sources, problems
+
+
+def _structures(case: PatientCase) -> tuple[str | None, ...]:
+    """What each label map of a case is the mask of, by its name."""
+    if any(piece.series is not None or len(piece.source.files) > 1 for piece in case.labels):
+        return (None,)
+    names = [channel_name(piece, case.place) for piece in case.labels]
+    for image in case.images:
+        if all(name.startswith(tuple(f"{image}{end}" for end in SEPARATORS)) for name in names):
+            names = [name[len(image) :].lstrip("".join(SEPARATORS)) for name in names]
+    return tuple(map(structure_name, names))
+
+
+def listed_pieces(pieces: Sequence[Piece]) -> str:
+    """Return what a folder holds as a sentence has it."""
+    shown = ", ".join(str(piece) for piece in pieces[:MOST_LISTED])
+    return shown if len(pieces) <= MOST_LISTED else f"{shown} and {len(pieces) - MOST_LISTED} more"
+
+
+def source_of(case: PatientCase, label: VolumeSource | None = None) -> CaseSource:
+    """Return a case as a study holds it."""
     place = case.place
     return CaseSource(
         case_id=place.case_id,
         images=tuple(case.images.values()),
-        label=case.label,
+        label=label,
         patient=place.patient,
         split=split_of(place.folder.split("/")[:1]),
     )

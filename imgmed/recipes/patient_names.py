@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from imgmed.recipes.names import plain_name
+from imgmed.recipes.names import CONTRASTS, plain_name
 
 __all__ = ["patients_by_name"]
 
@@ -17,24 +17,6 @@ VISITS = (
 )
 PARTS = ("slice", "slc", "frame", "phase", "run", "rep", "echo", "ed", "es", "part", "patch", "tile", "crop")
 SIDES = ("left", "right", "l", "r", "od", "os")
-CONTRASTS = (
-    "t1",
-    "t1w",
-    "t1ce",
-    "t1c",
-    "t1gd",
-    "t2",
-    "t2w",
-    "flair",
-    "dwi",
-    "adc",
-    "pd",
-    "ct",
-    "mr",
-    "mri",
-    "pet",
-    "us",
-)
 WORD = rf"(?:{'|'.join((*VISITS, *PARTS))})[-.]?\d*|{'|'.join((*SIDES, *CONTRASTS))}"
 DATE = r"(?:19|20)\d{2}[-.]?(?:0[1-9]|1[0-2])[-.]?(?:0[1-9]|[12]\d|3[01])"
 AFTER = re.compile(rf"(?P<patient>.*?[^_\- ])[_\- ]+(?:{WORD}|{DATE})(?:[_\- ].*)?", re.IGNORECASE)

@@ -12,10 +12,11 @@ from imgmed.recipes.patient_cases import (
     PatientCase,
     Place,
     channel_name,
+    listed_pieces,
     odd_problem,
     patient_folders,
-    source_of,
     usual_channels,
+    with_labels,
 )
 from imgmed.recipes.scans import has_scans_in_folders, scans_of_patients
 from imgmed.recipes.tree import Tree
@@ -23,14 +24,12 @@ from imgmed.study import Study, duplicate_problems
 
 __all__ = ["RECIPE"]
 
-MOST_LISTED = 8
-
 
 def _find(tree: Tree, request: Request) -> Study | None:
     if request.is_unlabelled:
         return _find_scans(tree, request)
     contents = {folder: contents_of(tree, folder) for folder in patient_folders(tree)}
-    if not any(one.is_complete for one in contents.values()):
+    if not any(content.is_complete for content in contents.values()):
         if not request.is_named and any(match_in_folder(tree, place).sources for place in flat_folders(tree)):
             return None
         contents = {"": contents_of(tree, "")}
@@ -38,28 +37,28 @@ def _find(tree: Tree, request: Request) -> Study | None:
             return None
     elif _is_wrapper(tree):
         return None
-    problems = [problem for one in contents.values() for problem in one.broken]
+    problems = [problem for content in contents.values() for problem in content.broken]
     cases: list[PatientCase] = []
     for folder, content in contents.items():
         for place, part in _visits(tree, folder, content):
-            found = _read_case(tree, place, part, request)
-            if isinstance(found, str):
-                problems.append(found)
-            elif found is not None:
-                cases.append(found)
+            case = _read_case(tree, place, part, request)
+            if isinstance(case, str):
+                problems.append(case)
+            elif case is not None:
+                cases.append(case)
     channels, odd = usual_channels(cases)
     problems += [odd_problem(tree, case, channels) for case in odd]
-    sources = tuple(source_of(case) for case in cases if case not in odd)
+    sources, faults = with_labels(tree, [case for case in cases if case not in odd])
     is_single = list(contents) == [""]
     reason = "the folder of one patient" if is_single else f"a folder for each of {len(contents)} patients"
     return Study(
         name=tree.root.resolve().name,
         root=tree.root,
         recipe=RECIPE.name,
-        sources=sources,
+        sources=tuple(sources),
         channels=channels if len(channels) > 1 else None,
         labels=label_names(tree),
-        problems=(*problems, *duplicate_problems(sources)),
+        problems=(*problems, *faults, *duplicate_problems(sources)),
         reason=reason,
         patients=tuple(folder.rpartition("/")[2] or tree.root.resolve().name for folder in contents),
     )
@@ -125,46 +124,39 @@ def _read_case(tree: Tree, place: Place, content: Contents, request: Request) ->
     where = tree.path(place.folder)
     images, labels = list(content.images), list(content.labels)
     if request.series is not None:
-        images = [one for one in images if one.series is None or one.is_described(request.series)]
-    if any(one.series is not None for one in labels):
-        images = [one for one in images if one.series is not None] or images
-        labels = [one for one in labels if one.series is not None]
-        referenced = {uid for one in labels for uid in one.references}
-        images = [one for one in images if one.uid in referenced] or images
-    elif any(one.series is None for one in images):
-        images = [one for one in images if one.series is None]
+        images = [image for image in images if image.series is None or image.is_described(request.series)]
+    if any(label.series is not None for label in labels):
+        images = [image for image in images if image.series is not None] or images
+        labels = [label for label in labels if label.series is not None]
+        referenced = {uid for label in labels for uid in label.references}
+        images = [image for image in images if image.uid in referenced] or images
+    elif any(image.series is None for image in images):
+        images = [image for image in images if image.series is None]
     if not images and not labels:
         return None
     if not labels:
-        return f"{where}: image without a label; found {_listed(images)}"
+        return f"{where}: image without a label; found {listed_pieces(images)}"
     if not images:
-        wanted = f" whose description matches {request.series!r}" if request.series and content.images else ""
-        return f"{where}: label without an image{wanted}; found {_listed([*labels, *content.images])}"
+        asked = f" whose description matches {request.series!r}" if request.series and content.images else ""
+        return f"{where}: label without an image{asked}; found {listed_pieces([*labels, *content.images])}"
     if len(images) > 1 and images[0].series is not None:
         return (
-            f"{where}: {len(images)} image series: {_listed(images)}; choose one by a part of its description, such as"
-            " --series 'thorax.*1 mm' (preparation.series)"
+            f"{where}: {len(images)} image series: {listed_pieces(images)}; choose one by a part of its description,"
+            " such as --series 'thorax.*1 mm' (preparation.series)"
         )
-    labels = _labels_of(images, labels)
-    if len(labels) > 1:
-        return f"{where}: {len(labels)} label maps: {_listed(labels)}; keep one of them in the folder"
-    return PatientCase(place, {channel_name(one, place): one.source for one in images}, labels[0].source)
+    named = {channel_name(image, place): image.source for image in images}
+    return PatientCase(place, named, tuple(_labels_of(images, labels)))
 
 
 def _labels_of(images: Sequence[Piece], labels: Sequence[Piece]) -> list[Piece]:
     """The label that belongs to the images, where references or names tell; otherwise all."""
     if images[0].uid:
-        ours = [one for one in labels if images[0].uid in one.references]
-        return ours or [one for one in labels if not one.references] or list(labels)
+        referring = [label for label in labels if images[0].uid in label.references]
+        return referring or [label for label in labels if not label.references] or list(labels)
     if len(labels) > 1 and len(images) == 1:
-        best = match_names([images[0].name, *(one.name for one in labels)])[0].get(images[0].name)
-        return [one for one in labels if one.name == best] or list(labels)
+        best = match_names([images[0].name, *(label.name for label in labels)])[0].get(images[0].name)
+        return [label for label in labels if label.name == best] or list(labels)
     return list(labels)
-
-
-def _listed(pieces: Sequence[Piece]) -> str:
-    shown = ", ".join(str(piece) for piece in pieces[:MOST_LISTED])
-    return shown if len(pieces) <= MOST_LISTED else f"{shown} and {len(pieces) - MOST_LISTED} more"
 
 
 RECIPE = Recipe(

@@ -68,7 +68,7 @@ def _cases_of_volumes(folder: str, volumes: Sequence[Piece]) -> Iterator[Patient
     for visit, pieces in visits.items():
         inner = visit.removeprefix(folder).strip("/").replace("/", "_")
         place = Place(visit, f"{patient}_{inner}" if inner else patient, patient)
-        yield PatientCase(place, {channel_name(piece, place): piece.source for piece in pieces}, None)
+        yield PatientCase(place, {channel_name(piece, place): piece.source for piece in pieces})
 
 
 def _cases_of_series(tree: Tree, folder: str, pieces: Sequence[Piece]) -> Iterator[PatientCase]:
@@ -80,7 +80,7 @@ def _cases_of_series(tree: Tree, folder: str, pieces: Sequence[Piece]) -> Iterat
         inner = piece.place.removeprefix(folder).strip("/").replace("/", "_")
         end = "" if len(pieces) == 1 else f"_{inner}" if inner and places[piece.place] == 1 else f"_{number}"
         place = Place(piece.place, f"{name}{end}", patient or None)
-        yield PatientCase(place, {piece.name: piece.source}, None)
+        yield PatientCase(place, {piece.name: piece.source})
 
 
 def _parts(case: PatientCase) -> Iterator[PatientCase]:
@@ -88,4 +88,4 @@ def _parts(case: PatientCase) -> Iterator[PatientCase]:
     place = case.place
     for name, source in case.images.items():
         case_id = place.case_id if len(case.images) == 1 else f"{place.case_id}_{name}"
-        yield PatientCase(Place(place.folder, case_id, place.patient), {name: source}, None)
+        yield PatientCase(Place(place.folder, case_id, place.patient), {name: source})

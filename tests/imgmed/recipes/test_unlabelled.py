@@ -7,11 +7,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_files import write_series
 
 from imgmed.errors import SourceLayoutError
 from imgmed.recipes import read_study
 from imgmed.study import Study
+from tests.dicom_files import write_series
 
 NNUNET = {"channel_names": {"0": "T1", "1": "T2"}, "labels": {"background": 0, "a": 1}, "file_ending": ".nii.gz"}
 LAYOUTS = {
