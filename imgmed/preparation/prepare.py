@@ -35,6 +35,7 @@ from imgmed.preparation.casework import JOURNAL, CaseRules, write_cases, write_e
 from imgmed.preparation.comparison import describe_duplicates, find_duplicates
 from imgmed.preparation.intake import Intake, take_in
 from imgmed.preparation.labelling import Labelling, labelling_of
+from imgmed.preparation.overlaps import mask_warnings
 from imgmed.preparation.patients import join_patients
 from imgmed.preparation.plan import Plan, derive_plan
 from imgmed.preparation.splitting import divide_cases, empty_parts
@@ -295,8 +296,9 @@ def _draft(work: _Work, surveyed: Sequence[SurveyedCase]) -> _Draft:
     splits = divide_cases(intake.study, surveyed, labelling, duplicates, settings, kept)
     train = [case for case in surveyed if case.case_id in set(splits.train)]
     plan = derive_plan(train, surveyed, _channels(work, surveyed), settings, intake.rules.channel_indices)
-    told = (*joined, *labelling.hints, *empty_parts(splits, surveyed), *_public(work, intake.study.notes))
-    return _Draft(surveyed, labelling, splits, plan, sentences, (*sentences, *told))
+    said = (*joined, *labelling.hints, *mask_warnings(surveyed), *empty_parts(splits, surveyed))
+    warnings = (*sentences, *said, *_public(work, intake.study.notes))
+    return _Draft(surveyed, labelling, splits, plan, sentences, warnings)
 
 
 def _with_copies(work: _Work, cases: list[Case], splits: Splits) -> tuple[list[Case], Splits, tuple[str, ...]]:
