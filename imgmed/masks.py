@@ -45,7 +45,7 @@ class Masks(Mapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(self._bits)
 
-    def only(self, names: Collection[str]) -> Masks:
+    def only(self, names: Collection[object]) -> Masks:
         """Return the masks of these names."""
         kept = Masks(self.shape, ())
         kept._bits = {name: bits for name, bits in self._bits.items() if name in names}

@@ -79,8 +79,7 @@ def read_label(
     if kind == "structures":
         named = rtstruct.read_structures(files[0], image)
         return Segments(Masks(image.shape, named), str(files[0]))
-    structures = () if isinstance(source, Path | str) else source.structures
-    if structures:
+    if not isinstance(source, Path | str) and source.structures:
         named = mask_files.read_structure_masks(source, image, max_values, spatial_units, mask_threshold)
         return Segments(Masks(image.shape, named), str(files[0]))
     if entry is None and mask_files.is_slicer_segmentation(files):
