@@ -9,9 +9,9 @@ from typing import Any
 
 from imgmed.errors import LabelError
 from imgmed.labels import BACKGROUND, parse_labels
-from imgmed.recipes.index import INDEX, channel_names, has_index, located, read_index
+from imgmed.recipes.index import INDEX, TRAINING, Index, channel_names, find_index, located
 from imgmed.recipes.layout import BY_INDEX, CaseList, Recipe, Request
-from imgmed.recipes.listed import TRAINING, listed_cases
+from imgmed.recipes.listed import listed_cases
 from imgmed.recipes.names import channel_number
 from imgmed.recipes.pairing import pair_folders, scans_in_folders
 from imgmed.recipes.tree import Tree
@@ -24,14 +24,15 @@ IMAGES, LABELS, TEST_IMAGES = "imagesTr", "labelsTr", "imagesTs"
 IGNORE = "ignore"
 
 
-def is_nnunet(tree: Tree, index: Mapping[str, Any]) -> bool:
+def is_nnunet(tree: Tree, index: Index) -> bool:
     """Tell whether a dataset.json is nnU-Net's: by its own keys, or (version 1) by the channel numbers of the files."""
-    if any(key in index for key in ("channel_names", "file_ending", "dataset")):
-        return "dataset" in index or any(name.startswith(f"{IMAGES}/") for name in tree.files)
-    listed = index.get(TRAINING)
+    declared = index.content
+    if any(key in declared for key in ("channel_names", "file_ending", "dataset")):
+        return "dataset" in declared or any(name.startswith(f"{IMAGES}/") for name in tree.files)
+    listed = declared.get(TRAINING)
     first = listed[0] if isinstance(listed, list) and listed else None
     image = first.get("image") if isinstance(first, Mapping) else None
-    path = located(tree, image) if isinstance(image, str) else ""
+    path = located(tree, image, index) if isinstance(image, str) else ""
     if isinstance(path, str) or path.exists():
         return False
     return any(channel_number(stem) == (tree.stem_of(path), 0) for stem in tree.stems.values())
@@ -72,37 +73,35 @@ def parse_regions(declared: Any, origin: str) -> tuple[dict[str, int], dict[str,
 
 
 def _find(tree: Tree, request: Request) -> Study | None:
-    if not has_index(tree):
+    index = find_index(tree)
+    if index is None or not is_nnunet(tree, index):
         return None
-    path = tree.path(INDEX)
-    index = read_index(path)
-    if not is_nnunet(tree, index):
-        return None
+    declared = index.content
     cases = _cases(tree, index, request)
-    labels, regions = parse_regions(index.get("labels"), str(path))
-    channels = channel_names(index, path)
+    labels, regions = parse_regions(declared.get("labels"), str(index.path))
+    channels = channel_names(index)
     return Study(
-        name=str(index.get("name") or tree.root.resolve().name),
+        name=str(declared.get("name") or tree.root.resolve().name),
         root=tree.root,
         recipe=RECIPE.name,
         sources=cases.sources,
         channels=channels,
         labels=labels,
-        problems=(*cases.problems, *_channel_problems(cases.sources, channels)),
+        problems=(*cases.problems, *_channel_problems(cases.sources, channels, index)),
         regions=regions,
-        reason=f"{INDEX} of nnU-Net",
+        reason=f"{index.name} of nnU-Net",
         notes=(*cases.notes, *_notes(labels)),
         left_out=cases.left_out,
         folds=cases.folds,
     )
 
 
-def _cases(tree: Tree, index: Mapping[str, Any], request: Request) -> CaseList:
-    if isinstance(index.get("dataset"), Mapping):
-        return _named_cases(tree, index["dataset"], request)
+def _cases(tree: Tree, index: Index, request: Request) -> CaseList:
+    if isinstance(index.content.get("dataset"), Mapping):
+        return _named_cases(tree, index, request)
     if request.is_unlabelled:
         return scans_in_folders(tree, [folder for folder in tree.folders if folder in (IMAGES, TEST_IMAGES)])
-    if TRAINING in index:
+    if TRAINING in index.content:
         return listed_cases(tree, index, request)
     cases = pair_folders(tree, [(IMAGES, LABELS)])
     return replace(cases, notes=count_notes(index, cases.sources), left_out=test_cases(tree))
@@ -114,19 +113,19 @@ def _notes(labels: Mapping[str, int]) -> tuple[str, ...]:
     return (f"label {IGNORE!r} ({labels[IGNORE]}) marks voxels to leave out in nnU-Net; it is read as any label",)
 
 
-def _named_cases(tree: Tree, entries: Mapping[str, Any], request: Request) -> CaseList:
+def _named_cases(tree: Tree, index: Index, request: Request) -> CaseList:
     """Cases of the key "dataset" (nnU-Net 2.1): {case: {"images": [...], "label": ...}}."""
     cases, problems = [], []
-    for case_id, entry in entries.items():
+    for case_id, entry in index.content["dataset"].items():
         files = _files_of(entry, request)
         if files is None:
-            problems.append(f'{tree.path(INDEX)}: case {case_id!r} needs "images" (a list) and "label"')
+            problems.append(f'{index.path}: case {case_id!r} needs "images" (a list) and "label"')
             continue
-        places = [located(tree, name) for name in files]
+        places = [located(tree, name, index) for name in files]
         faults = [place for place in places if isinstance(place, str)]
         paths = [place for place in places if not isinstance(place, str)]
         faults += [
-            f"{tree.path(INDEX)}: case {case_id!r} names {tree.relative(path)!r}, which is missing"
+            f"{index.path}: case {case_id!r} names {tree.relative(path)!r}, which is missing"
             for path in paths
             if not path.is_file()
         ]
@@ -147,12 +146,14 @@ def _files_of(entry: Any, request: Request) -> list[str] | None:
     return names if all(isinstance(name, str) for name in names) else None
 
 
-def _channel_problems(sources: tuple[CaseSource, ...], channels: tuple[str, ...] | None) -> tuple[str, ...]:
+def _channel_problems(
+    sources: tuple[CaseSource, ...], channels: tuple[str, ...] | None, index: Index
+) -> tuple[str, ...]:
     """A sentence for each case with another number of files than there are channels."""
     if channels is None:
         return ()
     return tuple(
-        f"{source.images[0]}: {len(source.images)} files, but {INDEX} declares {len(channels)} channels"
+        f"{source.images[0]}: {len(source.images)} files, but {index.name} declares {len(channels)} channels"
         f" ({', '.join(channels)})"
         for source in sources
         if len(source.images) not in (1, len(channels))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from imgmed.recipes.index import INDEX
+from imgmed.recipes.index import Index
 from imgmed.recipes.pairing import folder_pairs, has_volumes, pair_folders
 from imgmed.recipes.tree import Tree
 from imgmed.study import CaseSource, enumerated
@@ -16,13 +15,13 @@ __all__ = ["count_notes", "test_cases", "unlisted_cases"]
 TEST_FOLDERS = ("imagesTs", "labelsTs")
 
 
-def unlisted_cases(tree: Tree, mentioned: Collection[Path]) -> tuple[str, ...]:
+def unlisted_cases(tree: Tree, index: Index, mentioned: Collection[Path]) -> tuple[str, ...]:
     """Return a sentence about the labelled cases of image and label folders of which the index names no file."""
     pairs = _pairs_in(tree, folder_pairs(tree))
     names = [source.case_id for source in pairs if not set(source.files).intersection(mentioned)]
     if not names:
         return ()
-    return (f"{tree.path(INDEX)} does not list {enumerated(names)}: not used, although labelled",)
+    return (f"{index.path} does not list {enumerated(names)}: not used, although labelled",)
 
 
 def test_cases(tree: Tree, mentioned: Collection[Path] = ()) -> tuple[str, ...]:
@@ -38,13 +37,13 @@ def test_cases(tree: Tree, mentioned: Collection[Path] = ()) -> tuple[str, ...]:
     )
 
 
-def count_notes(index: Mapping[str, Any], sources: Sequence[CaseSource]) -> tuple[str, ...]:
+def count_notes(index: Index, sources: Sequence[CaseSource]) -> tuple[str, ...]:
     """Return a sentence where the number of training cases is another than the index declares."""
-    declared = index.get("numTraining")
+    declared = index.content.get("numTraining")
     count = sum(source.split in (None, "train") for source in sources)
     if type(declared) is not int or declared == count:
         return ()
-    return (f"{INDEX} declares {declared} training cases (numTraining), {count} can be read",)
+    return (f"{index.name} declares {declared} training cases (numTraining), {count} can be read",)
 
 
 def _pairs_in(tree: Tree, folders: Sequence[tuple[str, str]]) -> Iterable[CaseSource]:

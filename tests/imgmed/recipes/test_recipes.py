@@ -80,6 +80,44 @@ def test_msd_is_read_from_its_index(tmp_path: Path):
     assert case_ids(study) == ["b"] and not study.problems
 
 
+def test_a_list_of_monai_may_have_any_name_and_several_images(tmp_path: Path):
+    touch(tmp_path, *(f"data/{name}.nii.gz" for case in "ab" for name in (f"{case}_t1", f"{case}_t2", f"{case}_lab")))
+    touch(tmp_path, "kits.json")
+    entries = [{"image": [f"data/{c}_t1.nii.gz", f"data/{c}_t2.nii.gz"], "label": f"data/{c}_lab.nii.gz"} for c in "ab"]
+    content = json.dumps({"modality": "MRI", "training": entries[:1], "validation": entries[1:]})
+    (tmp_path / "datalist.json").write_bytes(content.encode("utf-16"))  # as PowerShell writes it
+    study = read_study(tmp_path)
+    assert (study.recipe, study.channels, study.labels) == ("msd", None, None)
+    assert [(s.case_id, s.split, [image.path.name for image in s.images]) for s in study.sources] == [
+        ("a", "train", ["a_t1.nii.gz", "a_t2.nii.gz"]),
+        ("b", "validation", ["b_t1.nii.gz", "b_t2.nii.gz"]),
+    ]
+    assert not study.problems
+
+
+def test_paths_of_an_index_may_be_absolute_or_of_windows(tmp_path: Path):
+    touch(tmp_path, "imagesTr/a.nii", "labelsTr/a.nii", "imagesTr/b.nii", "labelsTr/b.nii")
+    (tmp_path / "link").symlink_to(tmp_path)
+    training = [
+        {"image": str(tmp_path / "imagesTr" / "a.nii"), "label": str(tmp_path / "link" / "labelsTr" / "a.nii")},
+        {"image": "imagesTr\\b.nii", "label": ".\\labelsTr\\b.nii"},
+    ]
+    write_index(tmp_path, labels={"1": "x"}, training=training)
+    study = read_study(tmp_path)
+    assert case_ids(study) == ["a", "b"] and not study.problems
+
+
+def test_one_label_map_of_two_images_is_a_problem(tmp_path: Path):
+    touch(tmp_path, *(f"{kind}/{name}.nii" for kind in ("i", "l") for name in "abc"))
+    training = [{"image": f"i/{i}.nii", "label": f"l/{label}.nii"} for i, label in ("aa", "ba", "cc")]
+    write_index(tmp_path, labels={"1": "x"}, training=training)
+    study = read_study(tmp_path)
+    assert case_ids(study) == ["c"]
+    assert study.problems == (
+        f"{tmp_path}/l/a.nii: dataset.json lists it as the label of 2 images (a.nii, b.nii); correct the list",
+    )
+
+
 def test_nnunets_index_without_list_uses_the_folders(tmp_path: Path):
     touch(tmp_path, "imagesTr/b_0000.nii.gz", "labelsTr/b.nii.gz")
     write_index(tmp_path, channel_names={"0": "CT"}, labels={"background": 0, "core": 1}, file_ending=".nii.gz")
