@@ -56,8 +56,8 @@ def _cases_in_folders(tree: Tree, index: Index, request: Request) -> CaseList:
 
 RECIPE = Recipe(
     name="msd",
-    layout=f'a {INDEX}, or another JSON file, with lists "training", "validation", "test" of {{"image": ..., "label": ...}}'
-    " (Medical Segmentation Decathlon, MONAI)",
+    layout=f'a {INDEX}, or another JSON file, with a list "training" (and "validation", "test") of'
+    ' {"image": ..., "label": ...} (Medical Segmentation Decathlon, MONAI)',
     rank=BY_INDEX,
     find=_find,
 )
