@@ -43,15 +43,18 @@ def _find(tree: Tree, request: Request) -> Study | None:
             listed = ", ".join(f"{contrast} of {count}" for contrast, count in contrasts.items())
             notes.append(f"each label map belongs to one image ({listed} cases): other contrasts are no channels")
         chosen = with_channels(tree, cases)
-    if not chosen.cases:
+    problems += chosen.problems
+    if not chosen.cases and not (problems and any(image.is_in_own_folder for image in images)):
         return None
-    return _study(tree, chosen, [*problems, *chosen.problems], [*notes, *chosen.notes])
+    return _study(tree, images, chosen, problems, [*notes, *chosen.notes])
 
 
-def _study(tree: Tree, chosen: BidsCases, problems: Sequence[str], notes: Sequence[str]) -> Study:
+def _study(
+    tree: Tree, images: Sequence[BidsFile], chosen: BidsCases, problems: Sequence[str], notes: Sequence[str]
+) -> Study:
     are_structures = any(len(case.labels) > 1 for case in chosen.cases)
     sources = tuple(_source(tree, case, are_structures) for case in chosen.cases)
-    subjects = dict.fromkeys(case.images[0].subject for case in chosen.cases)
+    subjects = dict.fromkeys(image.subject for image in images)
     return Study(
         name=tree.root.resolve().name,
         root=tree.root,
@@ -60,7 +63,7 @@ def _study(tree: Tree, chosen: BidsCases, problems: Sequence[str], notes: Sequen
         channels=chosen.channels,
         labels=label_names(tree),
         problems=(*problems, *duplicate_problems(sources)),
-        reason=f"BIDS names of {len(subjects)} subjects, like {chosen.cases[0].images[0].name}",
+        reason=f"BIDS names of {len(subjects)} subjects, like {images[0].name}",
         notes=tuple(notes),
         patients=tuple(subjects),
         are_patients_coded=True,  # BIDS has codes for subjects, no names

@@ -67,6 +67,11 @@ class BidsFile:
         """Whether the file's own name says whose it is, not only a folder's."""
         return self.name.rpartition("/")[2].startswith(f"{self.subject}_")
 
+    @property
+    def is_in_own_folder(self) -> bool:
+        """Whether a folder on the way is the subject's."""
+        return self.subject in self.name.split("/")[:-1]
+
     def contradicts(self, label: BidsFile) -> bool:
         """Tell whether an entity that both have has another value in a label map, such as run-1 against run-2."""
         own, others = _entities(self.words), _entities(label.words)

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 from imgmed.errors import InvalidSplitsError, SourceLayoutError
 from imgmed.recipes.layout import Request
+from imgmed.recipes.patient_names import patients_by_name
 from imgmed.recipes.tree import Tree
 from imgmed.splits.given import are_parts_of_all, read_folds
 from imgmed.study import Study, enumerated, usable_name
@@ -23,7 +24,7 @@ def finished(study: Study, place: Tree, tree: Tree, request: Request) -> Study:
     names = {source.case_id: usable_name(source.case_id) for source in study.sources}
     sources = tuple(replace(source, case_id=names[source.case_id]) for source in study.sources)
     folds = tuple((_renamed(names, train), _renamed(names, held_out)) for train, held_out in study.folds)
-    study = replace(study, sources=sources, folds=folds)
+    study = _with_joined_patients(replace(study, sources=sources, folds=folds))
     if FOLDS in place.files and not request.is_unlabelled:
         study = _with_folds(study, place)
     splits = {source.split for source in study.sources}
@@ -51,6 +52,24 @@ def _noted(study: Study, sentence: str) -> Study:
 
 def _renamed(names: dict[str, str], case_ids: Sequence[str]) -> tuple[str, ...]:
     return tuple(names[case_id] for case_id in case_ids)
+
+
+def _with_joined_patients(study: Study) -> Study:
+    """The study with folders of one patient joined where their names tell it: "p1_visit1" and "p1_visit2"."""
+    names = sorted({source.patient for source in study.sources if source.patient is not None})
+    joined = {name: patient for name, patient in patients_by_name(names).items() if name != patient}
+    if not joined:
+        return study
+    sources = tuple(
+        replace(source, patient=joined.get(source.patient or "", source.patient)) for source in study.sources
+    )
+    example = next(iter(joined))
+    study = _noted(
+        study,
+        f"{len(joined)} folders count as {len(set(joined.values()))} patients by their names, such as {example} as"
+        f" {joined[example]}; preparation.patient_pattern tells patients otherwise",
+    )
+    return replace(study, sources=sources)
 
 
 def _with_folds(study: Study, place: Tree) -> Study:

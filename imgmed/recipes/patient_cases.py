@@ -19,6 +19,7 @@ __all__ = [
     "listed_pieces",
     "odd_problem",
     "patient_folders",
+    "scan_name",
     "source_of",
     "usual_channels",
     "with_labels",
@@ -61,6 +62,13 @@ def channel_name(piece: Piece, place: Place) -> str:
         if owner and start.lower() == owner.lower() and piece.name[len(owner) :].startswith(SEPARATORS):
             return piece.name[len(owner) :].lstrip("".join(SEPARATORS)) or piece.name
     return piece.name
+
+
+def scan_name(image: str, patient: str | None) -> str:
+    """Return what one of several scans of a patient is called: "p1_day1", whether its file is named so or "day1"."""
+    if patient is None or (image.lower().startswith(patient.lower()) and image[len(patient) :].startswith(SEPARATORS)):
+        return image
+    return f"{patient}_{image}"
 
 
 def usual_channels(cases: Sequence[PatientCase]) -> tuple[tuple[str, ...], list[PatientCase]]:
@@ -111,7 +119,7 @@ def _structures(case: PatientCase) -> tuple[str | None, ...]:
     for image in case.images:
         if all(name.startswith(tuple(f"{image}{end}" for end in SEPARATORS)) for name in names):
             names = [name[len(image) :].lstrip("".join(SEPARATORS)) for name in names]
-    return tuple(map(structure_name, names))
+    return tuple(None if name in case.images else name for name in map(structure_name, names))
 
 
 def listed_pieces(pieces: Sequence[Piece]) -> str:

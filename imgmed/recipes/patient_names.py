@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from imgmed.recipes.names import CONTRASTS, plain_name
 
-__all__ = ["patients_by_name"]
+__all__ = ["is_visit", "patients_by_name"]
 
 # What follows the patient in a name: when, which part, which side, which contrast
 VISITS = (
@@ -19,8 +19,18 @@ PARTS = ("slice", "slc", "frame", "phase", "run", "rep", "echo", "ed", "es", "pa
 SIDES = ("left", "right", "l", "r", "od", "os")
 WORD = rf"(?:{'|'.join((*VISITS, *PARTS))})[-.]?\d*|{'|'.join((*SIDES, *CONTRASTS))}"
 DATE = r"(?:19|20)\d{2}[-.]?(?:0[1-9]|1[0-2])[-.]?(?:0[1-9]|[12]\d|3[01])"
+VISIT = re.compile(rf"(?:{'|'.join((*VISITS, *PARTS))})[-_.]?\d*|{DATE}|\d+", re.IGNORECASE)
 AFTER = re.compile(rf"(?P<patient>.*?[^_\- ])[_\- ]+(?:{WORD}|{DATE})(?:[_\- ].*)?", re.IGNORECASE)
 SUBJECT = re.compile(r"(?:.*[_/])?(?P<patient>sub-[^_/]+)(?:_.*)?")  # BIDS
+
+
+def is_visit(name: str) -> bool:
+    """Tell whether a name says when, or which part, and not what: "visit2", "2020-01-31", "frame01", "3".
+
+    >>> is_visit("day_1"), is_visit("20200131"), is_visit("t1w")
+    (True, True, False)
+    """
+    return VISIT.fullmatch(name) is not None
 
 
 def patients_by_name(case_ids: Sequence[str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from imgmed.recipes.patient_cases import (
     listed_pieces,
     odd_problem,
     patient_folders,
+    scan_name,
     usual_channels,
     with_labels,
 )
@@ -103,7 +104,7 @@ def _visits(tree: Tree, folder: str, content: Contents) -> list[tuple[Place, Con
     pairs = _pairs_within(content)
     if len(pairs) > 1:
         return [
-            (Place(folder, f"{name}_{image.name}" if name else image.name, name or None), Contents((image, label)))
+            (Place(folder, scan_name(image.name, name or None), name or None), Contents((image, label)))
             for image, label in pairs
         ]
     own = name or tree.root.resolve().name
@@ -111,12 +112,14 @@ def _visits(tree: Tree, folder: str, content: Contents) -> list[tuple[Place, Con
 
 
 def _pairs_within(content: Contents) -> list[tuple[Piece, Piece]]:
-    """The pairs of several scans of one patient, where every name tells what belongs to what."""
+    """The pairs of several scans of one patient, where names tell of every label map what it belongs to."""
     pieces = {piece.name: piece for piece in content.pieces}
     if len(pieces) < len(content.pieces) or any(piece.series is not None for piece in content.pieces):
         return []
-    pairs, doubts = match_names(list(pieces))
-    return [] if doubts else [(pieces[image], pieces[label]) for image, label in pairs.items()]
+    pairs, _ = match_names(list(pieces))
+    if len(pairs) < len(content.labels):
+        return []
+    return [(pieces[image], pieces[label]) for image, label in pairs.items()]
 
 
 def _read_case(tree: Tree, place: Place, content: Contents, request: Request) -> PatientCase | str | None:

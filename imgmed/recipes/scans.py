@@ -15,9 +15,11 @@ from imgmed.recipes.patient_cases import (
     channel_name,
     odd_problem,
     patient_folders,
+    scan_name,
     source_of,
     usual_channels,
 )
+from imgmed.recipes.patient_names import is_visit
 from imgmed.recipes.tree import Tree
 
 __all__ = ["has_scans_in_folders", "scans_of_patients"]
@@ -59,7 +61,7 @@ def scans_of_patients(tree: Tree, request: Request) -> tuple[CaseList, tuple[str
 
 
 def _cases_of_volumes(folder: str, volumes: Sequence[Piece]) -> Iterator[PatientCase]:
-    """The volumes of a patient as one case; each folder of visits as one where these hold files of the same names."""
+    """The volumes of a patient as one case; several where folders hold files of the same names or names tell visits."""
     patient = folder.rpartition("/")[2]
     is_repeated = len({piece.name for piece in volumes}) < len(volumes)
     visits: dict[str, list[Piece]] = {}
@@ -68,7 +70,8 @@ def _cases_of_volumes(folder: str, volumes: Sequence[Piece]) -> Iterator[Patient
     for visit, pieces in visits.items():
         inner = visit.removeprefix(folder).strip("/").replace("/", "_")
         place = Place(visit, f"{patient}_{inner}" if inner else patient, patient)
-        yield PatientCase(place, {channel_name(piece, place): piece.source for piece in pieces})
+        case = PatientCase(place, {channel_name(piece, place): piece.source for piece in pieces})
+        yield from _parts(case) if len(case.images) > 1 and all(map(is_visit, case.images)) else [case]
 
 
 def _cases_of_series(tree: Tree, folder: str, pieces: Sequence[Piece]) -> Iterator[PatientCase]:
@@ -87,5 +90,5 @@ def _parts(case: PatientCase) -> Iterator[PatientCase]:
     """The images of a case as cases of their own."""
     place = case.place
     for name, source in case.images.items():
-        case_id = place.case_id if len(case.images) == 1 else f"{place.case_id}_{name}"
+        case_id = place.case_id if len(case.images) == 1 else scan_name(name, place.case_id)
         yield PatientCase(Place(place.folder, case_id, place.patient), {name: source})

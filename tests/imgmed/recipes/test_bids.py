@@ -129,6 +129,13 @@ def test_what_has_no_partner_or_several_is_said(tmp_path: Path) -> None:
     assert "sub-02_T1w.nii.gz: 2 label maps: sub-02/anat/sub-02_T1w_seg-two.nii.gz, sub-02/" in problems
 
 
+def test_label_maps_of_several_raters_are_said(tmp_path: Path) -> None:
+    write(tmp_path, "SUB/anat/SUB_T1w", *(f"derivatives/{who}/SUB/SUB_T1w_seg-{who}" for who in ("manual", "auto")))
+    study = read_study(tmp_path)
+    assert study.recipe == "bids" and not study.sources and len(study.problems) == 3
+    assert "2 label maps: derivatives/auto/sub-01/sub-01_T1w_seg-auto.nii.gz, derivatives/manual" in study.problems[0]
+
+
 def test_preprocessed_images_are_taken_where_the_label_map_names_them(tmp_path: Path) -> None:
     write(
         tmp_path,

@@ -26,6 +26,7 @@ LAYOUTS = {
     "splits": "train/x.nii test/y.nii | train/x_seg.nii test/y_seg.nii",
     "patients": "p1/ct.nii.gz p2/ct.nii.gz | {}/seg.nii.gz",
     "contrasts": "p1/p1_dwi.nii p1/p1_adc.nii p2/p2_dwi.nii p2/p2_adc.nii | {}/label.nii",
+    "scans of a patient": "p1/day1.nii p1/day2.nii p2/p2_day1.nii | p1/day1_seg.nii p1/day2_seg.nii p2/p2_day1_seg.nii",
     "visits": "p1/a/mr.nii p1/b/mr.nii p2/a/mr.nii p2/b/mr.nii | p1/a/seg.nii p1/b/seg.nii p2/a/seg.nii p2/b/seg.nii",
 }
 
