@@ -16,6 +16,7 @@ __all__ = [
     "canonical_affine",
     "canonical_shape",
     "canonical_spacing",
+    "check_same_voxels",
     "from_canonical",
     "orientation_of",
     "place_on_grid",
@@ -181,6 +182,17 @@ def _in_unit_of(target_affine: np.ndarray, affine: np.ndarray) -> np.ndarray:
     ratio = (volumes[0] / volumes[1]) ** (1 / 3)
     unit = next((unit for unit in OTHER_UNITS if abs(ratio / unit - 1) <= SPACING_TOLERANCE), 1.0)
     return np.asarray(affine, np.float64) * [[unit], [unit], [unit], [1.0]]
+
+
+def check_same_voxels(
+    shape: tuple[int, int, int], affine: np.ndarray, target_shape: tuple[int, int, int], target_affine: np.ndarray
+) -> None:
+    """Raise PairMismatchError unless two grids cover the same voxels, in whatever order of axes; says how they differ.
+
+    >>> check_same_voxels((2, 3, 4), np.eye(4), (2, 3, 4), np.eye(4))
+    """
+    nothing = np.broadcast_to(np.uint8(0), shape)  # takes no memory
+    place_on_grid(nothing, affine, target_shape, target_affine, fill=None)
 
 
 def _lattice_change(

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from imgmed.errors import ImgMedError, PairMismatchError
-from imgmed.formats import SpatialUnits, VolumeHeader, read_header
+from imgmed.errors import ImgMedError
+from imgmed.formats import SpatialUnits, read_header
 from imgmed.geometry import axis_codes
+from imgmed.header_checks import channel_faults, image_faults, label_faults
 from imgmed.preparation.patients import join_patients
 from imgmed.privacy import Redaction
 from imgmed.privacy.identities import identities_of_case, identities_of_study
+from imgmed.recipe_names import AUTO
 from imgmed.recipes import read_study
-from imgmed.recipes.tree import is_dicom
-from imgmed.settings import AUTO
 from imgmed.study import CaseSource, Study, VolumeSource
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
@@ -61,7 +61,10 @@ class InspectedCase:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A study as `prepare` would read it. Patients' names and numbers from DICOM are replaced in every text."""
+    """A study as `prepare` would read it. Patients' names and numbers from DICOM are replaced in every text.
+
+    `left_out` are sentences about labelled cases that the source itself leaves out; `folds` is how many it has.
+    """
 
     name: str
     recipe: str
@@ -75,6 +78,8 @@ class Inspection:
     splits: dict[str, int]
     categories: dict[str, int]
     problems: tuple[str, ...]
+    left_out: tuple[str, ...]
+    folds: int
     unused: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -109,13 +114,17 @@ def inspect_source(
     study = read_study(source, recipe, series=series)
     hide = Redaction(list(identities_of_study(study).values()))
     problems = list(study.problems)
+    counts: dict[str, int] = {}
     cases = []
     watcher.report("inspecting", 0, len(study.sources))
-    for done, one in enumerate(study.sources, start=1):
-        case, faults = _inspect_case(one, study, hide, spatial_units)
+    for done, case_source in enumerate(study.sources, start=1):
+        case, faults = _inspect_case(case_source, study, hide, spatial_units)
         cases.append(case)
         problems += faults
+        if case.channels is not None:
+            counts[str(case_source.images[0])] = case.channels
         watcher.report("inspecting", done, len(study.sources))
+    problems += channel_faults(counts) if study.channels is None else []
     return _inspection(study, cases, problems, hide)
 
 
@@ -134,6 +143,8 @@ def _inspection(study: Study, cases: Sequence[InspectedCase], problems: Sequence
         splits=dict(Counter(source.split for source in study.sources if source.split is not None)),
         categories=dict(sorted(Counter(source.category for source in study.sources if source.category).items())),
         problems=tuple(hide.apply(problem) for problem in problems),
+        left_out=tuple(hide.apply(sentence) for sentence in study.left_out),
+        folds=len(study.folds),
         unused=tuple(hide.apply(_relative(path, study.root)) for path in study.unused),
         notes=tuple(hide.apply(note) for note in (*study.notes, *joined)),
     )
@@ -161,7 +172,6 @@ def _inspect_case(
     }
     try:
         headers = [read_header(image, spatial_units) for image in source.images]
-        _check_together(source, headers, study.channels)
     except ImgMedError as error:
         return InspectedCase(**shown), [str(error)]
     first = headers[0]
@@ -172,37 +182,9 @@ def _inspect_case(
         spacing_mm=_spacing(first.affine) if is_placed else None,
         orientation=axis_codes(first.affine) if is_placed else None,
         channels=sum(header.channels for header in headers),
-        dtype=str(first.dtype),
+        dtype="colours" if first.dtype.names else str(first.dtype),
     )
-    return case, _label_faults(source, first, spatial_units)
-
-
-def _check_together(source: CaseSource, headers: Sequence[VolumeHeader], channels: Sequence[str] | None) -> None:
-    for image, header in zip(source.images, headers, strict=True):
-        if header.shape != headers[0].shape:
-            raise PairMismatchError(
-                f"{image}: {_times(header.shape)} voxels, but {source.images[0]} has {_times(headers[0].shape)};"
-                " the images of a case must lie on the same voxel grid"
-            )
-    count = sum(header.channels for header in headers)
-    if channels is not None and count != len(channels):
-        raise PairMismatchError(
-            f"{source.images[0]}: {count} channels, but the study has {len(channels)} ({', '.join(channels)})"
-        )
-
-
-def _label_faults(source: CaseSource, image: VolumeHeader, spatial_units: SpatialUnits) -> list[str]:
-    """What the header of the label map tells; DICOM labels and .npz entries are left for when they are read."""
-    label = source.label
-    if label is None or label.entry is not None or is_dicom(label.path):
-        return []
-    try:
-        shape = read_header(label, spatial_units).shape
-    except ImgMedError as error:
-        return [str(error)]
-    if sorted(shape) == sorted(image.shape):  # the axes of a label map may come in another order
-        return []
-    return [f"{label}: {_times(shape)} voxels, but its image {source.images[0]} has {_times(image.shape)}"]
+    return case, [*image_faults(source, headers, study.channels), *label_faults(source, first, spatial_units)]
 
 
 def _described(source: VolumeSource, root: Path) -> str:
@@ -220,7 +202,3 @@ def _relative(path: Path, root: Path) -> str:
 def _spacing(affine: np.ndarray) -> tuple[float, float, float]:
     i, j, k = np.sqrt((affine[:3, :3] ** 2).sum(axis=0)).round(6).tolist()
     return i, j, k
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(size) for size in shape)

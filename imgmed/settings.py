@@ -11,11 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from imgmed.errors import UnknownRecipeError
 from imgmed.intensity_settings import NormalisationKind
 from imgmed.operations import Operation
+from imgmed.recipe_names import AUTO, check_recipe
 from imgmed.selection import SliceSelection
 
-__all__ = ["AUTO", "PreparationSettings"]
-
-AUTO = "auto"
+__all__ = ["PreparationSettings"]
 
 
 class PreparationSettings(BaseModel):
@@ -97,8 +96,15 @@ class PreparationSettings(BaseModel):
         description="Mean and standard deviation of each case (zscore_case), of its non-zero voxels (zscore_nonzero)"
         " or of all training cases (zscore_dataset), min_max, or none.",
     )
-    validation_fraction: float = Field(default=0.1, gt=0, lt=1, description="Part of the patients kept for validation.")
-    test_fraction: float = Field(default=0.2, gt=0, lt=1, description="Part of the patients kept for the test.")
+    validation_fraction: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Part of the patients kept for validation; 0: none.",
+    )
+    test_fraction: float = Field(
+        default=0.2, ge=0, lt=1, description="Part of the patients kept for the test; 0: none."
+    )
     folds: int = Field(
         default=5, ge=2, description="Cross-validation folds over the patients that are not test patients."
     )
@@ -108,7 +114,7 @@ class PreparationSettings(BaseModel):
     )
     source_splits: Literal["keep", "ignore"] = Field(
         default="keep",
-        description="Where the source divides its cases itself (train/, val/, test/): as it does, or not.",
+        description="Where the source divides its cases itself (folders, lists, folds): as it does, or not.",
     )
     patient_pattern: str | None = Field(
         default=None,
@@ -131,8 +137,6 @@ class PreparationSettings(BaseModel):
     @field_validator("recipe")
     @classmethod
     def _check_recipe(cls, recipe: str) -> str:
-        from imgmed.recipes import check_recipe  # here: the command line shows these settings without nibabel
-
         try:
             check_recipe(recipe)
         except UnknownRecipeError as error:

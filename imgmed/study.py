@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["CaseSource", "Study", "VolumeSource", "duplicate_problems"]
+__all__ = ["CaseSource", "Study", "VolumeSource", "duplicate_problems", "enumerated", "usable_name"]
+
+LONGEST_NAME = 180  # bytes; files are called after cases, with more before and behind, and most disks end at 255
+DIGITS = 8
+MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -17,6 +23,7 @@ class VolumeSource:
     Args:
         files: one file; or all files of one DICOM series; or the pictures of one stack, in order.
         entry: which volume within the file, such as "train_images/17" of an .npz; None: the file is the volume.
+        structures: what each file is the mask of, where a label map is one file for each structure; else ().
 
     >>> str(VolumeSource((Path("a/scan.npz"),), "images/3"))
     'a/scan.npz[images/3]'
@@ -24,6 +31,7 @@ class VolumeSource:
 
     files: tuple[Path, ...]
     entry: str | None = None
+    structures: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -81,6 +89,9 @@ class Study:
         reason: what the layout was recognised by.
         notes: sentences worth knowing that are no problems.
         patients: what the layout takes for patients' names, also where a folder makes no case.
+        left_out: sentences about labelled cases that the source itself leaves out, such as a list that lacks them.
+        folds: (training, validation) cases of each fold where the source itself has folds.
+        are_patients_coded: the source names its patients by codes of its own, which need not be hidden.
     """
 
     name: str
@@ -97,6 +108,9 @@ class Study:
     notes: tuple[str, ...] = ()
     patients: tuple[str, ...] = ()
     ignore_label: int | None = None
+    left_out: tuple[str, ...] = ()
+    folds: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
+    are_patients_coded: bool = False
 
 
 def duplicate_problems(sources: Sequence[CaseSource]) -> tuple[str, ...]:
@@ -108,3 +122,28 @@ def duplicate_problems(sources: Sequence[CaseSource]) -> tuple[str, ...]:
         if first is not source:
             problems.append(f"{source.images[0]}: same case name as {first.images[0]}; names must differ")
     return tuple(problems)
+
+
+def enumerated(names: Iterable[str]) -> str:
+    """Return names as a sentence has them, the first 20 of many.
+
+    >>> enumerated(["a", "b"]), enumerated("abcdefghijklmnopqrstuvw").endswith("s, t and 3 more")
+    ('a, b', True)
+    """
+    names = list(names)
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
+
+
+def usable_name(name: str) -> str:
+    """Return a case's name in composed Unicode and, where it is too long for files to be called so, cut.
+
+    >>> usable_name("e\u0301") == "\u00e9", usable_name("x" * 200)[168:], usable_name("x" * 199)[168:]
+    (True, 'xxx-aa20c23e', 'xxx-f18029ae')
+    """
+    name = unicodedata.normalize("NFC", name)
+    encoded = name.encode(errors="surrogateescape")
+    if len(encoded) <= LONGEST_NAME:
+        return name
+    start = encoded[: LONGEST_NAME - DIGITS - 1].decode(errors="ignore")
+    return f"{start}-{hashlib.sha256(encoded).hexdigest()[:DIGITS]}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from imgmed.errors import InvalidVolumeError
 
-__all__ = ["MAX_VALUES", "Volume", "storable"]
+__all__ = ["MAX_VALUES", "Volume", "check_number_type", "storable"]
 
 MAX_VALUES = 2**31
 """Most values (voxels times channels) that a volume may have unless the caller allows more: 8.6 GB as float32."""
@@ -94,10 +94,15 @@ def _check_array(array: np.ndarray, origin: str) -> None:
         )
     if 0 in array.shape:
         raise InvalidVolumeError(f"{origin}: a volume needs voxels along every axis; received {array.shape}")
-    if array.dtype.kind not in "biuf":
+    check_number_type(array.dtype, origin)
+
+
+def check_number_type(dtype: np.dtype, origin: str) -> None:
+    """Raise InvalidVolumeError unless voxels of this type are real numbers."""
+    if dtype.kind not in "biuf":
+        kind = "colours" if dtype.names else "complex numbers" if dtype.kind == "c" else str(dtype)
         raise InvalidVolumeError(
-            f"{origin}: voxels must be real numbers; received {array.dtype} (colour and complex volumes"
-            " must be split into channels first)"
+            f"{origin}: voxels must be real numbers; received {kind}: split the volume into channels first"
         )
 
 

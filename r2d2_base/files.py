@@ -67,8 +67,11 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file; raises OSError or ValueError as Python does."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Return the content of a JSON file, in UTF-8 or UTF-16 and with or without a byte order mark (Windows writes one).
+
+    Raises OSError or ValueError as Python does.
+    """
+    return json.loads(Path(path).read_bytes())
 
 
 def sha256_of(path: Path) -> str:

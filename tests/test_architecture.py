@@ -36,7 +36,6 @@ MUST_NOT_IMPORT = {
 }
 ONLY_IMPORTER_OF_HOROVOD = "dist_training/ranks/communicator.py"
 KNOWN_CIRCLES = {
-    ("imgmed.settings", "imgmed.recipes"),
     ("r2d2.img", "r2d2.cli"),
 }
 """Imports (who, whom) that close a circle and are to go: whoever breaks one strikes it out here."""

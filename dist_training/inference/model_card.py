@@ -18,8 +18,8 @@ from r2d2_base.files import sha256_of, write_json
 
 __all__ = [
     "ModelCard",
-    "SourceCase",
     "Split",
+    "UsedCase",
     "keep_start_card",
     "read_model_card",
     "read_seen_before",
@@ -31,7 +31,7 @@ Split = Literal["train", "validation", "test"]
 _BY_WEIGHT: tuple[Split, ...] = ("test", "validation", "train")
 
 
-class SourceCase(BaseModel):
+class UsedCase(BaseModel):
     """A case that the run used, told by the content of its image files.
 
     Attributes:
@@ -84,8 +84,8 @@ class ModelCard(BaseModel):
     validation_dice_per_label: dict[str, float | None]
     epoch: int
     dataset: str
-    cases: tuple[SourceCase, ...]
-    seen_before: tuple[SourceCase, ...] = ()
+    cases: tuple[UsedCase, ...]
+    seen_before: tuple[UsedCase, ...] = ()
     versions: dict[str, str]
     model_sha256: str
 
@@ -95,7 +95,7 @@ class ModelCard(BaseModel):
         return outputs_of(self.labels, self.regions, has_regions=bool(self.regions))
 
     @property
-    def used_cases(self) -> dict[tuple[str, ...], SourceCase]:
+    def used_cases(self) -> dict[tuple[str, ...], UsedCase]:
         """All cases by their images: one that served several times as what weighs most, training before validation."""
         cases = sorted((*self.cases, *self.seen_before), key=lambda case: _BY_WEIGHT.index(case.split))
         return {case.image_sha256: case for case in cases}
@@ -111,7 +111,7 @@ def save_model(
     validation_dice: float | None,
     validation_dice_per_label: dict[str, float | None],
     outputs: NetworkOutputs | None = None,
-    seen_before: tuple[SourceCase, ...] = (),
+    seen_before: tuple[UsedCase, ...] = (),
 ) -> None:
     """Write model.keras and its card; the card comes last, so it never speaks of a file that is not there.
 
@@ -142,7 +142,7 @@ def save_model(
             validation_dice_per_label=validation_dice_per_label,
             epoch=epoch,
             dataset=dataset.name,
-            cases=_source_cases(dataset),
+            cases=_used_cases(dataset),
             seen_before=seen_before,
             versions=versions(),
             model_sha256=sha256_of(temporary),
@@ -158,7 +158,7 @@ def save_model(
         temporary_card.unlink(missing_ok=True)
 
 
-def _source_cases(dataset: PreparedDataset) -> tuple[SourceCase, ...]:
+def _used_cases(dataset: PreparedDataset) -> tuple[UsedCase, ...]:
     splits = dataset.splits
     used: dict[Split, tuple[str, ...]] = {
         "train": splits.train,
@@ -166,7 +166,7 @@ def _source_cases(dataset: PreparedDataset) -> tuple[SourceCase, ...]:
         "test": splits.test,
     }
     return tuple(
-        SourceCase(case_id=case_id, split=split, image_sha256=dataset.cases[case_id].image_sha256)
+        UsedCase(case_id=case_id, split=split, image_sha256=dataset.cases[case_id].image_sha256)
         for split, case_ids in used.items()
         for case_id in case_ids
     )
@@ -230,7 +230,7 @@ def keep_start_card(folder: RunFolder, card: ModelCard | None) -> None:
     sync(folder.start)
 
 
-def read_seen_before(folder: RunFolder) -> tuple[SourceCase, ...]:
+def read_seen_before(folder: RunFolder) -> tuple[UsedCase, ...]:
     """List the cases that the network which a run started from was trained or validated with, and its ancestors.
 
     Args:

@@ -13,7 +13,7 @@ import numpy as np
 from dist_training.architectures import NetworkSettings, check_sizes
 from dist_training.checkpoints import Checkpoint, TrainingProgress
 from dist_training.errors import DivergenceError
-from dist_training.inference.model_card import SourceCase, read_seen_before, save_model
+from dist_training.inference.model_card import UsedCase, read_seen_before, save_model
 from dist_training.inference.outputs import outputs_of
 from dist_training.inputs.augmentation import placed
 from dist_training.inputs.feed import Batch, SliceFeed, epoch_steps, prefetch
@@ -106,7 +106,7 @@ class TrainingRun:
         self.checkpoints = RunCheckpoints(folder, settings, events, is_main=self.is_main)
         self._replays: dict[int, float] = {}
         self._last_rate: float | None = None
-        self._seen_before: tuple[SourceCase, ...] = ()
+        self._seen_before: tuple[UsedCase, ...] = ()
         # A step cannot hold more slices than there are, so neither is the learning rate scaled for more.
         self.global_batch_size = min(settings.step_size(communicator.world_size), len(self.training_feed))
         self.steps_per_epoch = math.ceil(len(self.training_feed) / self.global_batch_size)

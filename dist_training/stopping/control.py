@@ -152,7 +152,7 @@ def _write(path: Path, request: Request) -> None:
 
 def _check_vacant(path: Path) -> None:
     try:
-        waiting = _parsed(path.read_text(encoding="utf-8"), path.stat().st_mtime_ns)
+        waiting = _parsed(path.read_text(encoding="utf-8-sig"), path.stat().st_mtime_ns)
     except (FileNotFoundError, ValueError):
         return
     if waiting.id not in _recorded(path.with_name("events.jsonl")):
@@ -343,7 +343,7 @@ class Control:
             if stamp == self._seen:
                 return None
             self._seen = stamp
-            request = _parsed(self._path.read_text(encoding="utf-8"), stat.st_mtime_ns)
+            request = _parsed(self._path.read_text(encoding="utf-8-sig"), stat.st_mtime_ns)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

@@ -20,6 +20,7 @@ from imgmed.errors import (
 from imgmed.formats import dicom_frames, dicom_voxels
 from imgmed.formats.dicom_file import checked_header, is_dicom, read_file
 from imgmed.formats.dicom_geometry import Slice, normal_of, sorted_slices, stack_affine
+from imgmed.formats.dicom_series import FEWEST_SLICES, joined_slices, without_copies
 from imgmed.formats.header import VolumeHeader, check_size, damaged, stored_bytes
 from imgmed.formats.quiet import quiet
 from imgmed.formats.units import SpatialUnits
@@ -102,7 +103,8 @@ def find_series(source: Path | str | Sequence[Path]) -> tuple[DicomSeries, ...]:
     """Find the DICOM series in a folder and its subfolders, or among files; only headers are read.
 
     Files count as DICOM by their content, whatever their names; others, hidden ones and directories of media
-    (DICOMDIR) are passed over. Whether a series makes a proper volume shows when it is read.
+    (DICOMDIR) are passed over, and so are copies of a file. Slices of one volume that were given a series each are
+    one series. Whether a series makes a proper volume shows when it is read.
 
     Args:
         source: a folder, a file or several files.
@@ -128,8 +130,10 @@ def find_series(source: Path | str | Sequence[Path]) -> tuple[DicomSeries, ...]:
             groups[kind, str(dataset.get("SeriesInstanceUID", "")), own].append((path, dataset))
     if broken:
         raise UnreadableFileError("\n".join(broken))
-    found = [_series_of(kind, uid, members) for (kind, uid, _), members in groups.items()]
-    return tuple(sorted(found, key=lambda series: series.files[0]))
+    images = [without_copies(members) for (kind, *_), members in groups.items() if kind == "image"]
+    series = [_series_of("image", members) for members in joined_slices(images)]
+    series += [_series_of(kind, members) for (kind, *_), members in groups.items() if kind != "image"]
+    return tuple(sorted(series, key=lambda one: one.files[0]))
 
 
 @quiet("pydicom")
@@ -229,7 +233,7 @@ def _sop_class(dataset: Dataset) -> str:
     return str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or "")
 
 
-def _series_of(kind: str, uid: str, members: list[tuple[Path, Dataset]]) -> DicomSeries:
+def _series_of(kind: str, members: list[tuple[Path, Dataset]]) -> DicomSeries:
     path, first = members[0]
     with checked_header(path):
         referenced = _referenced_series(first)
@@ -238,7 +242,7 @@ def _series_of(kind: str, uid: str, members: list[tuple[Path, Dataset]]) -> Dico
         files = tuple(one.path for one in sorted_slices([_slice_of(path, dataset) for path, dataset in members]))
     return DicomSeries(
         files=files,
-        series_uid=uid,
+        series_uid=str(first.get("SeriesInstanceUID", "")),
         study_uid=str(first.get("StudyInstanceUID", "")),
         modality=str(first.get("Modality", "")),
         description=str(first.get("SeriesDescription", "")),
@@ -276,7 +280,8 @@ def _stack(files: tuple[Path, ...], max_values: int) -> tuple[list[Slice], np.nd
     """The slices in order and their affine, after every check that needs no pixels."""
     pairs = [(path, _image_dataset(path)) for path in files]
     series = {str(dataset.get("SeriesInstanceUID", "")) for _, dataset in pairs}
-    if len(series) > 1:
+    has_a_series_each = len(series) == len(files) >= FEWEST_SLICES  # as `find_series` joins them
+    if len(series) > 1 and not has_a_series_each:
         raise SourceLayoutError(
             f"{_origin(files)}: these {len(files)} files belong to {len(series)} series; find_series tells them apart"
         )

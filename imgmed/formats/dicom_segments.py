@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imgmed.errors import PairMismatchError, UnsupportedFormatError
+from imgmed.errors import UnsupportedFormatError
 from imgmed.formats.dicom_file import checked_header, read_file
 from imgmed.formats.dicom_frames import REFUSALS, place_frames
 from imgmed.formats.header import check_size, damaged
-from imgmed.geometry import place_on_grid
+from imgmed.formats.mask_files import placed_mask
 from imgmed.volume import Volume
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def read_segments(path: Path, image: Volume, max_values: int) -> Iterator[tuple[
         names = [str(segmentation.get_segment_description(number).segment_label) for number in numbers]
     check_size(path, sizes, 1, 0, max_values, None)
     for number, name in zip(numbers, names, strict=True):
-        array, affine = _segment(segmentation, number, path)
-        yield name, _on_grid(array, affine, image, f"{path}: segment {name}")
+        array, affine = _spread(*_segment(segmentation, number, path), image)
+        yield name, placed_mask(array, affine, image, f"{path}: segment {name}")
 
 
 def _opened(path: Path) -> Any:
@@ -63,24 +63,6 @@ def _segment(segmentation: hd.seg.Segmentation, number: int, path: Path) -> tupl
         ) from error
     array, affine = place_frames(volume.array[..., 0], volume.affine)
     return array >= FRACTION, affine
-
-
-def _on_grid(mask: np.ndarray, affine: np.ndarray, image: Volume, origin: str) -> np.ndarray:
-    mask, affine = _spread(mask, affine, image)
-    try:
-        placed = place_on_grid(mask, affine, image.shape, image.affine, fill=False)
-    except PairMismatchError as error:
-        raise PairMismatchError(
-            f"{origin} and image {image.origin} must lie on the same voxel grid: {error};"
-            " name the series that it was drawn on"
-        ) from error
-    outside = int(np.count_nonzero(mask)) - int(np.count_nonzero(placed))
-    if outside:
-        raise PairMismatchError(
-            f"{origin}: {outside} of its voxels lie outside the image {image.origin}; name the series that it was"
-            " drawn on, whole"
-        )
-    return placed
 
 
 def _spread(mask: np.ndarray, affine: np.ndarray, image: Volume) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
@@ -23,7 +24,7 @@ from r2d2_base.files import check_free_space, writing
 if TYPE_CHECKING:
     import SimpleITK
 
-__all__ = ["LPS_TO_RAS", "SUFFIXES", "read", "read_header", "without_noise", "write"]
+__all__ = ["LPS_TO_RAS", "SUFFIXES", "Segment", "read", "read_header", "segments", "without_noise", "write"]
 
 META_SUFFIXES = (".mha", ".mhd")
 SUFFIXES: tuple[str, ...] = (*META_SUFFIXES, ".nrrd", ".nhdr")
@@ -39,8 +40,18 @@ NRRD_UNITS = re.compile(rb"^(space units|units): *(.*?) *\r?$", re.IGNORECASE | 
 END_OF_HEADER = re.compile(rb"\r?\n\r?\n")
 QUOTED = re.compile(r'"([^"]*)"')
 META_UNITS = "ITK_VoxelUnits"
+SEGMENT = re.compile(r"Segment(\d+)_(?:Name|LabelValue|Layer)")
 _lock = threading.Lock()
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A segment as 3D Slicer names it: one value in one layer (channel) of the file."""
+
+    name: str
+    value: int
+    layer: int
 
 
 def read(files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: SpatialUnits = "header") -> Volume:
@@ -71,6 +82,29 @@ def read(files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: S
 def read_header(files: tuple[Path, ...], spatial_units: SpatialUnits = "header") -> VolumeHeader:
     """Return shape, number type and affine without reading voxels."""
     return _header_of(_reader_with_header(files[0]), files[0], spatial_units)
+
+
+def segments(path: Path) -> tuple[Segment, ...]:
+    """Return the segments that the header of a NRRD file names as 3D Slicer does, () where it names none."""
+    reader = _reader_with_header(path)
+    keys = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys() if SEGMENT.fullmatch(key)}
+    numbers = sorted({int(found[1]) for key in keys if (found := SEGMENT.fullmatch(key)) is not None})
+    layered = any(key.endswith("_Layer") for key in keys)
+    return tuple(
+        Segment(
+            name=keys.get(f"Segment{number}_Name", "").strip() or f"segment {number + 1}",
+            value=_whole(keys.get(f"Segment{number}_LabelValue", "1"), path),
+            # before layers had numbers, each segment had a channel of its own
+            layer=_whole(keys.get(f"Segment{number}_Layer", "0"), path) if layered else number,
+        )
+        for number in numbers
+    )
+
+
+def _whole(text: str, path: Path) -> int:
+    if not text.strip().isdecimal():
+        raise UnreadableFileError(f"{path}: its header gives {text!r} where the number of a segment is due")
+    return int(text)
 
 
 def write(path: Path, volume: Volume, like: Path | None) -> None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from imgmed.errors import PairMismatchError
-from imgmed.formats import dicom, dicom_segments, files_of, pictures, read_volume, rtstruct
+from imgmed.formats import dicom, dicom_segments, files_of, mask_files, pictures, read_volume, rtstruct
 from imgmed.formats.dicom_file import is_dicom
 from imgmed.formats.quiet import quiet
 from imgmed.formats.units import SpatialUnits
 from imgmed.geometry import place_on_grid
 from imgmed.labels import above_threshold, to_label_map
+from imgmed.masks import Masks
 from imgmed.volume import MAX_VALUES, Volume
 
 if TYPE_CHECKING:
@@ -35,9 +34,9 @@ class LabelMap:
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """Named masks that may overlap: each is (i, j, k) bool on the grid of a scan; `origin` names the file."""
+    """Named masks that may overlap, on the grid of a scan, without empty ones; `origin` names the file."""
 
-    masks: Mapping[str, np.ndarray]
+    masks: Masks
     origin: str
 
 
@@ -52,18 +51,19 @@ def read_label(
     """Read the labels of a scan, put on its voxel grid without interpolation.
 
     A label map may have its axes in another order or direction than the scan, but must cover the same voxels.
-    A DICOM SEG or RTSTRUCT may cover a part; the rest is background.
+    What names its structures (SEG, RTSTRUCT, .seg.nrrd, a mask for each) may cover a part; the rest is background.
 
     Args:
         source: a label map of any format that `read_volume` knows but JPEG (a palette picture: its numbers count,
-            not its colours), a DICOM SEG (fractional ones: from 0.5 on) or a DICOM RTSTRUCT.
+            not its colours), a DICOM SEG (fractional ones: from 0.5 on), a DICOM RTSTRUCT, a segmentation of 3D
+            Slicer (.seg.nrrd), or a mask for each structure.
         image: the scan, as `read_volume` gave it.
         max_values: as for `read_volume`.
         spatial_units: as for `read_volume`.
         mask_threshold: for masks with soft edges and probabilities: values from this on are label 1, others 0.
 
     Returns:
-        Integers for label maps, named masks for SEG and RTSTRUCT.
+        Integers for label maps, named masks for all others.
 
     Raises:
         PairMismatchError: the labels do not lie on the scan's grid, or not within it; says how, or how many voxels.
@@ -75,10 +75,16 @@ def read_label(
     kind = _dicom_kind(files) if entry is None else None
     if kind == "segmentation":
         named = dicom_segments.read_segments(files[0], image, max_values)
-        return Segments(_unique(named), str(files[0]))
+        return Segments(Masks(image.shape, named), str(files[0]))
     if kind == "structures":
         named = rtstruct.read_structures(files[0], image)
-        return Segments(_unique(named), str(files[0]))
+        return Segments(Masks(image.shape, named), str(files[0]))
+    if not isinstance(source, Path | str) and source.structures:
+        named = mask_files.read_structure_masks(source, image, max_values, spatial_units, mask_threshold)
+        return Segments(Masks(image.shape, named), str(files[0]))
+    if entry is None and mask_files.is_slicer_segmentation(files):
+        named = mask_files.read_slicer_segments(files[0], image, max_values, spatial_units)
+        return Segments(Masks(image.shape, named), str(files[0]))
     if entry is None and files[0].name.lower().endswith(pictures.SUFFIXES):
         label = pictures.read_indices(files, max_values)
     else:
@@ -107,15 +113,3 @@ def _on_grid_of(image: Volume, label: Volume, mask_threshold: float | None) -> n
         raise PairMismatchError(
             f"{image.origin}: image and its label {label.origin} must lie on the same voxel grid: {error}; {advice}"
         ) from error
-
-
-def _unique(named: Iterable[tuple[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
-    """Masks by name; a name that occurs again gets a number: "lesion", "lesion (2)"."""
-    masks: dict[str, np.ndarray] = {}
-    for name, mask in named:
-        unique, number = name, 1
-        while unique in masks:
-            number += 1
-            unique = f"{name} ({number})"
-        masks[unique] = mask
-    return MappingProxyType(masks)

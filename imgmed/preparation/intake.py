@@ -83,7 +83,9 @@ def take_in(
         labels=labels if labels is None or kept is None else _only(labels, kept),
     )
     # What a pattern finds in a case's name is no secret: the name stays.
-    are_named = has_dicom(study) or (bool(patients) and settings.patient_pattern is None)
+    are_named = has_dicom(study) or (
+        bool(patients) and settings.patient_pattern is None and not study.are_patients_coded
+    )
     hides = settings.patient_ids == "hashed" and are_named
     pseudonyms = _pseudonyms(root, key_file, (root, *apart_from)) if hides else None
     return Intake(study, rules, patients, pseudonyms, regions)

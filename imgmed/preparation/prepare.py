@@ -27,7 +27,7 @@ from imgmed.dataset import (
     case_files,
     write_description,
 )
-from imgmed.errors import DuplicateCasesError, InvalidCasesError, LeakError, SourceNotFoundError
+from imgmed.errors import DuplicateCasesError, InvalidCasesError, SourceNotFoundError
 from imgmed.fingerprint import build_fingerprint, write_fingerprint
 from imgmed.fingerprint.words import PICTURES, SCANS
 from imgmed.intensity import Normalisation
@@ -36,15 +36,16 @@ from imgmed.preparation.casework import JOURNAL, CaseRules, write_cases, write_e
 from imgmed.preparation.comparison import describe_duplicates, find_duplicates
 from imgmed.preparation.intake import Intake, take_in
 from imgmed.preparation.labelling import Labelling, labelling_of
+from imgmed.preparation.overlaps import mask_warnings
 from imgmed.preparation.patients import join_patients
 from imgmed.preparation.plan import Plan, derive_plan
+from imgmed.preparation.splitting import divide_cases, empty_parts
 from imgmed.preparation.survey import SURVEY, SurveyedCase, is_surveyed, survey_study
 from imgmed.privacy import Pseudonyms, read_patient_key
 from imgmed.scan import ScanPreparation, grid_for
 from imgmed.settings import PreparationSettings
-from imgmed.splits import Splits, extend_splits, fixed_splits, read_splits
-from imgmed.splits.duplicates import Duplicate
-from imgmed.splits.given import PARTS, parse_splits
+from imgmed.splits import PARTS, Splits
+from imgmed.splits.given import parse_splits
 from r2d2_base.errors import OutputExistsError
 from r2d2_base.files import check_free_space, remove_unfinished, resumable_folder
 from r2d2_base.progress import Progress, StopRequest, Watcher
@@ -293,10 +294,13 @@ def _draft(work: _Work, surveyed: Sequence[SurveyedCase]) -> _Draft:
     sentences = describe_duplicates(duplicates, surveyed)
     if duplicates and settings.on_duplicate == "stop":
         raise DuplicateCasesError(sentences)
-    splits = _splits(work, surveyed, labelling, duplicates)
+    kept = None if work.previous is None else work.previous.original_splits
+    splits = divide_cases(intake.study, surveyed, labelling, duplicates, settings, kept)
     train = [case for case in surveyed if case.case_id in set(splits.train)]
     plan = derive_plan(train, surveyed, _channels(work, surveyed), settings, intake.rules.channel_indices)
-    return _Draft(surveyed, labelling, splits, plan, sentences, (*sentences, *joined, *labelling.hints))
+    said = (*joined, *labelling.hints, *mask_warnings(surveyed), *empty_parts(splits, surveyed))
+    warnings = (*sentences, *said, *_public(work, intake.study.notes))
+    return _Draft(surveyed, labelling, splits, plan, sentences, warnings)
 
 
 def _with_copies(work: _Work, cases: list[Case], splits: Splits) -> tuple[list[Case], Splits, tuple[str, ...]]:
@@ -330,7 +334,11 @@ def _survey(work: _Work) -> tuple[tuple[SurveyedCase, ...], tuple[str, ...]]:
     problems = (*study.problems, *found)
     if problems and (work.settings.on_error == "stop" or not surveyed):
         raise InvalidCasesError(problems, len(study.sources))
-    return surveyed, tuple(map(work.intake.redaction.apply, problems))
+    return surveyed, _public(work, (*study.left_out, *problems))
+
+
+def _public(work: _Work, sentences: Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(work.intake.redaction.apply, sentences))
 
 
 def _with_patients(
@@ -346,30 +354,6 @@ def _with_patients(
     return tuple(
         replace(case, record=case.record.model_copy(update={"patient_id": patients[case.case_id]})) for case in surveyed
     ), sentences
-
-
-def _splits(
-    work: _Work, surveyed: Sequence[SurveyedCase], labelling: Labelling, duplicates: Sequence[Duplicate]
-) -> Splits:
-    """The user's splits, those of the earlier dataset, the source's, or new ones, in this order."""
-    settings = work.settings
-    patients = {case.case_id: case.record.patient_id for case in surveyed}
-    strata = {case.case_id: labelling.values_in(case.record) for case in surveyed}
-    pairs = [duplicate.pair for duplicate in duplicates]
-    fractions = (settings.validation_fraction, settings.test_fraction)
-    if settings.splits is not None:
-        return read_splits(settings.splits, patients, settings.folds, settings.seed, strata=strata, duplicates=pairs)
-    if work.previous is not None:
-        kept = work.previous.original_splits
-        return extend_splits(kept, patients, *fractions, settings.seed, strata=strata, duplicates=pairs)
-    parts = {case.case_id: case.source.split for case in surveyed if case.source.split is not None}
-    if settings.source_splits == "ignore":
-        parts = {}
-    try:
-        return fixed_splits(parts, patients, *fractions, settings.folds, settings.seed, strata=strata, duplicates=pairs)
-    except LeakError as error:
-        advice = "the source divides its cases so; preparation.source_splits=ignore draws new splits"
-        raise LeakError(error.problems, advice) from None
 
 
 def _channels(work: _Work, surveyed: Sequence[SurveyedCase]) -> tuple[str, ...]:

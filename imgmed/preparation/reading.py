@@ -118,11 +118,9 @@ def read_case_label(source: VolumeSource, image: Volume, rules: ReadingRules) ->
 
 def _named_masks(label: Segments, image: Volume, rules: ReadingRules) -> CaseLabel:
     """Masks as they are, or all together as 1 where foreground is all that is wanted."""
-    masks = {name: mask for name, mask in label.masks.items() if mask.any()}  # what is declared may be empty
-    if rules.keep_labels is not None:
-        masks = {name: mask for name, mask in masks.items() if name in rules.keep_labels}
+    masks = label.masks if rules.keep_labels is None else label.masks.only(rules.keep_labels)
     if rules.remap_labels == "foreground":
-        return CaseLabel(np.any([np.zeros(image.shape, bool), *masks.values()], axis=0).astype(np.uint8), None)
+        return CaseLabel(masks.together().astype(np.uint8), None)
     if rules.remap_labels is not None:
         raise LabelError(
             f"{label.origin}: its labels have names ({', '.join(masks)}), not numbers; remap_labels must be"

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from imgmed.archives import is_archive
-from imgmed.errors import SourceLayoutError, SourceNotFoundError, UnknownRecipeError
-from imgmed.recipes import brats, classification, kits, lasc2013, lits, msd, nnunet, npz, pairs, patients
-from imgmed.recipes.layout import Recipe, Request
+from imgmed.errors import SourceLayoutError, SourceNotFoundError
+from imgmed.formats import known_suffixes
+from imgmed.recipe_names import AUTO, RECIPE_NAMES, check_recipe
+from imgmed.recipes import bids, brats, classification, kits, lasc2013, lits, msd, nnunet, npz, pairs, patients
+from imgmed.recipes.finishing import finished
+from imgmed.recipes.layout import Labels, Recipe, Request
+from imgmed.recipes.names import label_name
 from imgmed.recipes.tree import Tree, walk
-from imgmed.settings import AUTO
 from imgmed.study import Study
 
-__all__ = ["check_recipe", "layouts", "read_study", "recipe_names"]
+__all__ = ["layouts", "read_study"]
 
 RECIPES: tuple[Recipe, ...] = (
     msd.RECIPE,
     nnunet.RECIPE,
+    bids.RECIPE,
     npz.RECIPE,
     kits.RECIPE,
     lits.RECIPE,
@@ -34,31 +37,17 @@ RECIPES: tuple[Recipe, ...] = (
     patients.RECIPE,
     classification.RECIPE,
 )
-FEW_UNUSED = 20
 MOST_WRAPPERS = 3  # folders that hold nothing but one folder
-
-
-def recipe_names() -> tuple[str, ...]:
-    """Return the names of all recipes.
-
-    >>> recipe_names()
-    ('msd', 'nnunet', 'npz', 'kits', 'lits', 'brats', 'lasc2013', 'pairs', 'patients', 'classification')
-    """
-    return tuple(dict.fromkeys(recipe.name for recipe in RECIPES))
 
 
 def layouts() -> dict[str, str]:
     """Return {name of a recipe: how such a folder looks}."""
-    return {name: _layout_of([recipe for recipe in RECIPES if recipe.name == name]) for name in recipe_names()}
+    return {name: _layout_of([recipe for recipe in RECIPES if recipe.name == name]) for name in RECIPE_NAMES}
 
 
-def check_recipe(name: str) -> None:
-    """Raise UnknownRecipeError unless `name` is "auto" or a recipe."""
-    if name != AUTO and name not in recipe_names():
-        raise UnknownRecipeError(f"unknown recipe {name!r}; use {', '.join((AUTO, *recipe_names()))}")
-
-
-def read_study(source: Path | str, recipe: str = AUTO, *, series: str | None = None) -> Study:
+def read_study(
+    source: Path | str, recipe: str = AUTO, *, series: str | None = None, labels: Labels = "required"
+) -> Study:
     """Find the cases of a source folder; volumes are not read, of DICOM only headers.
 
     A folder that holds nothing but another folder is entered. Hidden files and those of operating systems are
@@ -68,6 +57,8 @@ def read_study(source: Path | str, recipe: str = AUTO, *, series: str | None = N
         source: the folder, or a single .npz file.
         recipe: "auto" or the name of a recipe.
         series: regular expression searched in the descriptions of DICOM series, for patients with several.
+        labels: "required": a case is an image with its label; "none": every image is a case, without a label and named
+            as it would be with one. Label maps beside the images are then among the `unused` files.
 
     Raises:
         SourceNotFoundError: no such folder.
@@ -77,18 +68,39 @@ def read_study(source: Path | str, recipe: str = AUTO, *, series: str | None = N
     """
     check_recipe(recipe)
     tree = _tree_of(Path(source))
-    request = Request(is_named=recipe != AUTO, series=_checked(series))
-    candidates = [one for one in RECIPES if recipe in (AUTO, one.name)]
+    request = Request(is_named=recipe != AUTO, series=_checked(series), labels=labels)
+    recipes = [known for known in RECIPES if recipe in (AUTO, known.name)]
     place = tree
     for _ in range(MOST_WRAPPERS + 1):
-        found = _best(place, candidates, request)
-        if found is not None:
-            return _finished(found, place, tree)
+        study = _best(place, recipes, request)
+        if study is not None:
+            return finished(study, place, tree, request)
         if len(place.folders) != 1 or any("/" not in name for name in (*place.volumes, *place.dicom)):
             break
         place = place.within(place.folders[0])
-    looked_for = "; ".join(f"{one.name}: {one.layout}" for one in candidates)
-    raise SourceLayoutError(f"no image/label pairs in {tree.root}; looked for {looked_for}")
+    raise SourceLayoutError(_nothing_found(tree, recipe, request))
+
+
+def _nothing_found(tree: Tree, recipe: str, request: Request) -> str:
+    """What a folder lacks to be read, in one or two sentences."""
+    scans = len(tree.volumes) + len(tree.dicom)
+    if not scans and tree.lost_volumes:
+        reason = f"its {len(tree.lost_volumes)} scans are links to nothing; fetch the files that they stand for"
+    elif not tree.files:
+        reason = "the folder is empty"
+    elif not scans:
+        reason = f"of its {len(tree.files)} files none is DICOM or ends in {', '.join(known_suffixes())}"
+    else:
+        count = sum(label_name(PurePosixPath(tree.stems[name]).name) is not None for name in tree.volumes)
+        named = f"{count} of them named like label maps" if count else "none of them named like a label map (_seg ...)"
+        reason = f"{scans} files can be read, {named}"
+    missing = "scans" if request.is_unlabelled else "image/label pairs"
+    sentence = f"no {missing} in {tree.root}: {reason}"
+    if not scans:
+        return sentence
+    if recipe != AUTO:
+        return f"{sentence}. The layout {recipe} is {layouts()[recipe]}"
+    return f"{sentence}. 'r2d2 inspect --layouts' shows how a folder may look"
 
 
 def _tree_of(source: Path) -> Tree:
@@ -110,38 +122,19 @@ def _checked(series: str | None) -> str | None:
     return series
 
 
-def _best(tree: Tree, candidates: Sequence[Recipe], request: Request) -> Study | None:
+def _best(tree: Tree, recipes: Sequence[Recipe], request: Request) -> Study | None:
     """The study of the recipe that says most about the tree."""
-    for rank in sorted({recipe.rank for recipe in candidates}):
-        found = [study for one in candidates if one.rank == rank and (study := one.find(tree, request)) is not None]
-        if len(found) > 1:
-            fits = "; ".join(f"{study.recipe} ({len(study.sources)} cases: {study.reason})" for study in found)
+    for rank in sorted({recipe.rank for recipe in recipes}):
+        fitting = [recipe.find(tree, request) for recipe in recipes if recipe.rank == rank]
+        studies = [study for study in fitting if study is not None]
+        if len(studies) > 1:
+            fits = "; ".join(f"{study.recipe} ({len(study.sources)} cases: {study.reason})" for study in studies)
             raise SourceLayoutError(
                 f"{tree.root} fits several layouts: {fits}; name one with --recipe (preparation.recipe)"
             )
-        if found:
-            return found[0]
+        if studies:
+            return studies[0]
     return None
-
-
-def _finished(study: Study, place: Tree, tree: Tree) -> Study:
-    """The study with what holds for every layout."""
-    used = {path for source in study.sources for path in source.files}
-    notes = list(study.notes)
-    if place is not tree:
-        notes.append(f"read from the folder {place.root.relative_to(tree.root)} within {tree.root}")
-    sources = study.sources
-    splits = {source.split for source in sources}
-    if len(splits) == 1 and splits != {None}:
-        notes.append(f"all cases lie in one split ({splits.pop()}); it is left aside, so that they can be divided")
-        sources = tuple(replace(source, split=None) for source in sources)
-    unused = place.unused(used)
-    if len(unused) > max(len(used), FEW_UNUSED):
-        notes.append(
-            f"{len(unused)} files belong to no case, {len(used)} do; does the source hold several studies, or another"
-            " layout?"
-        )
-    return replace(study, sources=sources, unused=unused, notes=tuple(notes))
 
 
 def _layout_of(recipes: Sequence[Recipe]) -> str:

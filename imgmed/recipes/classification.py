@@ -17,6 +17,8 @@ FEWEST_CLASSES = 2
 
 
 def _find(tree: Tree, request: Request) -> Study | None:
+    if request.is_unlabelled and not request.is_named:
+        return None  # folders of scans
     placed = {name: place for name in tree.volumes if (place := _place_of(name)) is not None}
     classes = sorted({category for _, category in placed.values()})
     if len(classes) < FEWEST_CLASSES or any(label_name(category) is not None for category in classes):

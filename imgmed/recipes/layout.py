@@ -6,14 +6,27 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Literal
 
 from imgmed.recipes.names import split_of
 from imgmed.recipes.tree import Tree
 from imgmed.study import CaseSource, Study, VolumeSource
 
-__all__ = ["BY_CONTENT", "BY_FOLDERS", "BY_INDEX", "BY_NAMES", "Layout", "Recipe", "Request"]
+__all__ = [
+    "BY_CONTENT",
+    "BY_FOLDERS",
+    "BY_INDEX",
+    "BY_NAMES",
+    "BY_STANDARD",
+    "CaseList",
+    "Labels",
+    "Layout",
+    "Recipe",
+    "Request",
+]
 
-BY_INDEX, BY_NAMES, BY_FOLDERS, BY_CONTENT = 1, 2, 3, 4
+BY_INDEX, BY_STANDARD, BY_NAMES, BY_FOLDERS, BY_CONTENT = 1, 2, 3, 4, 5
+Labels = Literal["required", "none"]
 
 
 @dataclass(frozen=True)
@@ -23,10 +36,30 @@ class Request:
     Args:
         is_named: the recipe was named; False: it must recognise its layout beyond doubt.
         series: regular expression searched in the descriptions of DICOM series.
+        labels: "required": a case is an image with its label; "none": every image is a case, and label maps are only
+            looked for lest they be taken for images.
     """
 
     is_named: bool = False
     series: str | None = None
+    labels: Labels = "required"
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """Whether cases are wanted without labels."""
+        return self.labels == "none"
+
+
+@dataclass(frozen=True)
+class CaseList:
+    """Cases as a recipe finds them, and what is to be said of the other files; see `Study`."""
+
+    sources: tuple[CaseSource, ...] = ()
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    folds: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
+    channels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -36,8 +69,9 @@ class Recipe:
     Args:
         name: what users type after --recipe.
         layout: how such a folder looks, in a few words.
-        rank: how much a match says: BY_INDEX (a file that lists the cases), BY_NAMES (names of one challenge),
-            BY_FOLDERS (names of folders), BY_CONTENT (what lies in the folders). The lowest that matches is taken.
+        rank: how much a match says: BY_INDEX (a file that lists the cases), BY_STANDARD (names of BIDS), BY_NAMES
+            (names of one challenge), BY_FOLDERS (names of folders), BY_CONTENT (what lies in the folders). The lowest
+            that matches is taken.
         find: (tree, request) -> the study, or None where the folder does not look like this.
     """
 
@@ -83,45 +117,42 @@ class Layout:
         return Recipe(self.name, self.description, BY_NAMES, self._find)
 
     def _find(self, tree: Tree, request: Request) -> Study | None:
-        del request  # names alone decide
         images = _grouped(tree, self.image, "channel", self._channel_rank)
-        labels = _grouped(tree, self.label, "kind", self._kind_rank)
-        common = [case for case in images if case in labels]
-        if not common:
+        labels = {} if request.is_unlabelled else _grouped(tree, self.label, "kind", self._kind_rank)
+        complete = [case for case in images if request.is_unlabelled or case in labels]
+        if not complete:
             return None
-        wanted = sorted({rank for case in common for rank in images[case]})
-        problems = [*_doubled(images), *_doubled(labels if not self.kinds else {})]
-        sources = []
-        for case, files in images.items():
-            missing = [rank for rank in wanted if rank not in files]
-            if case not in labels:
-                problems.append(_without(tree, next(iter(files.values()))[0], "image without a label", common, labels))
-            elif missing:
-                names = ", ".join(self.channels[rank][0] for rank in missing)
-                problems.append(f"{tree.path(files[min(files)][0])}: no file for {names}, which other cases have")
-            else:
-                sources.append(self._case(tree, case, [files[rank][0] for rank in wanted], labels[case]))
-        for case in labels:
-            if case not in images:
-                name = labels[case][min(labels[case])][0]
-                problems.append(_without(tree, name, "label without an image", common, images))
+        ranks = sorted({rank for case in complete for rank in images[case]})
+        problems = [*_doubled(images), *_missing_channels(tree, images, complete, ranks, self.channels)]
+        reason = f"images like {images[complete[0]][min(images[complete[0]])][0]}"
+        if not request.is_unlabelled:
+            reason += f", labels like {_first(labels[complete[0]])}"
+            problems += _doubled({} if self.kinds else labels)
+            problems += _unpaired(tree, "image without a label", images, labels, complete)
+            problems += _unpaired(tree, "label without an image", labels, images, complete)
         return Study(
             name=tree.root.resolve().name,
             root=tree.root,
             recipe=self.name,
-            sources=tuple(sources),
-            channels=tuple(self.channels[rank][0] for rank in wanted) if self.channels else None,
+            sources=tuple(
+                self._case(tree, case, [images[case][rank][0] for rank in ranks], labels.get(case))
+                for case in complete
+                if all(rank in images[case] for rank in ranks)
+            ),
+            channels=tuple(self.channels[rank][0] for rank in ranks) if self.channels else None,
             labels=None if self.labels is None else dict(self.labels),
             problems=tuple(problems),
-            reason=f"images like {images[common[0]][wanted[0]][0]}, labels like {_first(labels[common[0]])}",
+            reason=reason,
         )
 
-    def _case(self, tree: Tree, case: str, images: Sequence[str], labels: Mapping[int, Sequence[str]]) -> CaseSource:
+    def _case(
+        self, tree: Tree, case: str, images: Sequence[str], labels: Mapping[int, Sequence[str]] | None
+    ) -> CaseSource:
         patient = re.search(self.patient, case, re.IGNORECASE) if self.patient else None
         return CaseSource(
             case_id=case,
             images=tuple(VolumeSource((tree.path(name),)) for name in images),
-            label=VolumeSource((tree.path(_first(labels)),)),
+            label=None if labels is None else VolumeSource((tree.path(_first(labels)),)),
             patient=patient[1] if patient else None,
             split=split_of(PurePosixPath(images[0]).parts[:-1]),
         )
@@ -162,5 +193,27 @@ def _doubled(grouped: Grouped) -> list[str]:
     ]
 
 
-def _without(tree: Tree, name: str, what: str, common: Sequence[str], others: Grouped) -> str:
-    return f"{tree.path(name)}: {what}; other cases have one like {_first(others[common[0]])}"
+def _missing_channels(
+    tree: Tree,
+    images: Grouped,
+    complete: Sequence[str],
+    ranks: Sequence[int],
+    channels: Sequence[tuple[str, tuple[str, ...]]],
+) -> list[str]:
+    problems = []
+    for case in complete:
+        names = [channels[rank][0] for rank in ranks if rank not in images[case]]
+        if names:
+            file = tree.path(_first(images[case]))
+            problems.append(f"{file}: no file for {', '.join(names)}, which other cases have")
+    return problems
+
+
+def _unpaired(tree: Tree, what: str, files: Grouped, partners: Grouped, complete: Sequence[str]) -> list[str]:
+    """A sentence for each case of `files` that has no partner."""
+    example = _first(partners[complete[0]])
+    return [
+        f"{tree.path(_first(files[case]))}: {what}; other cases have one like {example}"
+        for case in files
+        if case not in partners
+    ]

@@ -5,39 +5,69 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from imgmed.formats import case_stem
-from imgmed.recipes.names import LabelName, is_image_word, label_name, split_of, without_image_word
+from imgmed.recipes.channels import group_channels
+from imgmed.recipes.layout import CaseList
+from imgmed.recipes.names import SPLITS, LabelName, is_image_word, label_name, split_of, without_image_word
+from imgmed.recipes.partners import contrast_groups
 from imgmed.recipes.tree import Tree
 from imgmed.study import CaseSource, VolumeSource
 
-__all__ = ["match_in_folder", "match_names"]
+__all__ = ["flat_folders", "match_in_folder", "match_names", "scans_in_folder"]
 
 SEPARATORS = "_.- "
 
 
-def match_in_folder(tree: Tree, folder: str) -> tuple[tuple[CaseSource, ...], tuple[str, ...]]:
-    """Pair the volumes that lie directly in one folder of the tree.
+def flat_folders(tree: Tree) -> list[str]:
+    """Return where images may lie side by side: in the root (""), or in the folders of splits directly below it."""
+    return ["", *(folder for folder in tree.folders if folder.lower() in SPLITS)]
 
-    Returns:
-        The cases, and a sentence for each file without partner; both empty if the folder has no pair.
-    """
+
+def match_in_folder(tree: Tree, folder: str) -> CaseList:
+    """Pair the volumes that lie directly in one folder of the tree; nothing if it holds no pair."""
+    stems = _volumes_in(tree, folder)
+    bases = {named.base: stem for stem in stems if (named := label_name(stem)) is not None and not named.rest}
+    groups, channels = contrast_groups([stem for stem in stems if label_name(stem) is None], bases)
+    cases = [(base, images, bases[base]) for base, images in groups.items() if base in bases]
+    taken = {stem for _, images, label in cases for stem in (*images, label)}
+    pairs, doubts = match_names([stem for stem in stems if stem not in taken])
+    cases += [(image, [image], label) for image, label in pairs.items()]
+    if not cases and not doubts:
+        return CaseList()
+    sources = [
+        _case(tree, folder, name, [tree.path(stems[image]) for image in images], tree.path(stems[label]))
+        for name, images, label in cases
+    ]
+    problems = tuple(f"{tree.path(stems[stem])}: {doubt}" for stem, doubt in doubts.items())
+    return CaseList(tuple(sources), problems, channels=channels or None)
+
+
+def scans_in_folder(tree: Tree, folder: str) -> CaseList:
+    """Return the images that lie directly in one folder as cases without labels, called as with them."""
+    stems = _volumes_in(tree, folder)
+    volumes = {stem: VolumeSource((tree.path(stems[stem]),)) for stem in stems if label_name(stem) is None}
+    grouped, problems = group_channels(volumes, ())
+    groups, channels = contrast_groups([stem for stem in grouped if len(grouped[stem]) == 1], ())
+    members = {image for images in groups.values() for image in images}
+    cases = {stem: files for stem, files in grouped.items() if stem not in members}
+    cases |= {case: tuple(volumes[image] for image in images) for case, images in groups.items()}
+    sources = [_case(tree, folder, stem, [file.path for file in files], None) for stem, files in cases.items()]
+    return CaseList(tuple(sources), tuple(problems), channels=channels or None)
+
+
+def _volumes_in(tree: Tree, folder: str) -> dict[str, str]:
+    """{stem: path from the root} of the volumes directly in a folder."""
     place = folder or "."
     names = [name for name in tree.volumes if PurePosixPath(name).parent.as_posix() == place]
-    stems = {case_stem(Path(name)): name for name in names}
-    pairs, doubts = match_names(list(stems))
-    if not pairs and not doubts:
-        return (), ()
-    sources = [
-        CaseSource(
-            case_id=_case_name(image, tree.path(stems[image]).parent),
-            images=(VolumeSource((tree.path(stems[image]),)),),
-            label=VolumeSource((tree.path(stems[label]),)),
-            split=split_of((folder,)),
-        )
-        for image, label in pairs.items()
-    ]
-    problems = [f"{tree.path(stems[stem])}: {doubt}" for stem, doubt in doubts.items()]
-    return tuple(sources), tuple(problems)
+    return {PurePosixPath(tree.stems[name]).name: name for name in names}
+
+
+def _case(tree: Tree, folder: str, stem: str, images: Sequence[Path], label: Path | None) -> CaseSource:
+    return CaseSource(
+        case_id=_case_name(stem, tree.path(folder)),
+        images=tuple(VolumeSource((image,)) for image in images),
+        label=None if label is None else VolumeSource((label,)),
+        split=split_of((folder,)),
+    )
 
 
 def match_names(stems: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:

@@ -1,87 +1,54 @@
-"""The layout of the Medical Segmentation Decathlon: a dataset.json that lists the pairs."""
+"""The layout of the Medical Segmentation Decathlon and of MONAI: a dataset.json that lists the pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 from imgmed.errors import SourceLayoutError
-from imgmed.formats import case_stem
 from imgmed.labels import parse_labels
-from imgmed.recipes.index import INDEX, channel_names, has_index, outside_problem, read_index, within
-from imgmed.recipes.layout import BY_INDEX, Recipe, Request
+from imgmed.recipes.index import INDEX, Index, channel_names, find_index
+from imgmed.recipes.layout import BY_INDEX, CaseList, Recipe, Request
+from imgmed.recipes.listed import TRAINING, listed_cases
 from imgmed.recipes.nnunet import is_nnunet
-from imgmed.recipes.pairs import folder_pairs, pair_folders
+from imgmed.recipes.pairing import folder_pairs, image_folders, pair_folders, scans_in_folders
 from imgmed.recipes.tree import Tree
-from imgmed.study import CaseSource, Study, VolumeSource, duplicate_problems
+from imgmed.study import Study
 
 __all__ = ["RECIPE"]
 
 
 def _find(tree: Tree, request: Request) -> Study | None:
-    del request  # nothing to choose
-    if not has_index(tree):
+    index = find_index(tree)
+    if index is None or is_nnunet(tree, index):
         return None
-    path = tree.path(INDEX)
-    index = read_index(path)
-    if is_nnunet(tree, index):
-        return None
-    if "training" in index:
-        sources, problems = _listed_cases(tree.root, index["training"])
-    else:
-        sources, problems = _cases_in_folders(tree)
-    if not sources and not problems:
-        raise SourceLayoutError(f'no image/label pairs: "training" in {path} lists no case')
+    declared, path = index.content, index.path
+    is_listed = TRAINING in declared
+    cases = listed_cases(tree, index, request) if is_listed else _cases_in_folders(tree, index, request)
+    if not cases.sources and not cases.problems:
+        raise SourceLayoutError(f'no image/label pairs: "{TRAINING}" in {path} lists no case')
+    channels = channel_names(index)
+    if isinstance(declared.get("modality"), str) and any(len(source.images) > 1 for source in cases.sources):
+        channels = None  # one word for all images names none of them
     return Study(
-        name=str(index.get("name") or tree.root.resolve().name),
+        name=str(declared.get("name") or tree.root.resolve().name),
         root=tree.root,
         recipe=RECIPE.name,
-        sources=sources,
-        channels=channel_names(index, path),
-        labels=parse_labels(index.get("labels"), str(path)),
-        problems=problems,
-        reason=f'{INDEX} with a "training" list' if "training" in index else f"{INDEX} and folders of pairs",
+        sources=cases.sources,
+        channels=channels,
+        labels=None if declared.get("labels") is None else parse_labels(declared["labels"], str(path)),
+        problems=cases.problems,
+        reason=f'{index.name} with a "{TRAINING}" list' if is_listed else f"{index.name} and folders of pairs",
+        notes=cases.notes,
+        left_out=cases.left_out,
+        folds=cases.folds,
     )
 
 
-def _listed_cases(source: Path, entries: Any) -> tuple[tuple[CaseSource, ...], tuple[str, ...]]:
-    if not isinstance(entries, list):
-        raise SourceLayoutError(f'{source / INDEX}: "training" must be a list of {{"image": ..., "label": ...}}')
-    cases, problems = [], []
-    for entry in entries:
-        if not isinstance(entry, Mapping) or not all(isinstance(entry.get(key), str) for key in ("image", "label")):
-            problems.append(f'{source / INDEX}: a training case needs "image" and "label"; received {entry!r}')
-            continue
-        problem = _entry_problem(source, entry["image"], entry["label"])
-        if problem:
-            problems.append(problem)
-            continue
-        image, label = within(source, entry["image"]), within(source, entry["label"])
-        cases.append(CaseSource(case_stem(image), (VolumeSource((image,)),), VolumeSource((label,))))
-    return tuple(cases), (*problems, *duplicate_problems(cases))
-
-
-def _entry_problem(source: Path, image: str, label: str) -> str | None:
-    for entry in (image, label):
-        problem = outside_problem(source, entry)
-        if problem:
-            return problem
-    image_path, label_path = within(source, image), within(source, label)
-    if image_path.is_file() and label_path.is_file():
-        return None
-    if image_path.is_file():
-        return f"{image_path}: image without a label; {INDEX} names {label!r}, which is missing"
-    if label_path.is_file():
-        return f"{label_path}: label without an image; {INDEX} names {image!r}, which is missing"
-    return f"{source / INDEX}: names {image!r} and {label!r}, which are both missing"
-
-
-def _cases_in_folders(tree: Tree) -> tuple[tuple[CaseSource, ...], tuple[str, ...]]:
-    folders = folder_pairs(tree)
-    if not folders:
+def _cases_in_folders(tree: Tree, index: Index, request: Request) -> CaseList:
+    folders, images = folder_pairs(tree), image_folders(tree)
+    if request.is_unlabelled and images:
+        return scans_in_folders(tree, images)
+    if request.is_unlabelled or not folders:
         raise SourceLayoutError(
-            f'no image/label pairs in {tree.root}: {INDEX} has no "training" list, and there are no folders'
+            f'no image/label pairs in {tree.root}: {index.name} has no "{TRAINING}" list, and there are no folders'
             " imagesTr/ and labelsTr/"
         )
     return pair_folders(tree, folders)
@@ -89,8 +56,8 @@ def _cases_in_folders(tree: Tree) -> tuple[tuple[CaseSource, ...], tuple[str, ..
 
 RECIPE = Recipe(
     name="msd",
-    layout=f'a {INDEX} with "modality", "labels" and "training": a list of {{"image": ..., "label": ...}}'
-    " (Medical Segmentation Decathlon)",
+    layout=f'a {INDEX}, or another JSON file, with a list "training" (and "validation", "test") of'
+    ' {"image": ..., "label": ...} (Medical Segmentation Decathlon, MONAI)',
     rank=BY_INDEX,
     find=_find,
 )

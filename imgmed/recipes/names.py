@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
-__all__ = ["LabelName", "channel_number", "is_image_word", "label_name", "split_of", "without_image_word"]
+__all__ = [
+    "CONTRASTS",
+    "LabelName",
+    "channel_number",
+    "common_name",
+    "distinct_names",
+    "is_image_word",
+    "label_name",
+    "plain_name",
+    "split_of",
+    "without_image_word",
+]
 
 LABEL_WORDS = (
-    *("segmentations", "segmentation", "segm", "seg", "labelmap", "labels", "label", "masks", "mask", "gt"),
+    *("segmentations", "segmentation", "segm", "dseg", "seg", "labelmap", "labels", "label", "masks", "mask", "msk"),
+    *("gt", "structures"),
     *("groundtruth", "ground_truth", "annotations", "annotation", "rois", "roi", "contours", "contour"),
 )
 IMAGE_WORDS = ("image", "images", "img", "imaging", "scan", "volume", "vol", "data", "ct", "mr", "mri", "pet", "pt")
+CONTRASTS = (
+    *("t1", "t1w", "t1n", "t1c", "t1ce", "t1gd", "t1post", "t2", "t2w", "t2f", "flair", "pd", "dwi", "adc", "swi"),
+    *("ct", "cta", "mr", "mri", "pet", "spect", "us"),
+)
+PLAIN_WORDS = frozenset((*IMAGE_WORDS, *(part for word in LABEL_WORDS for part in word.split("_"))))
 SPLITS = {
     "train": "train",
     "training": "train",
@@ -57,6 +76,16 @@ def without_image_word(stem: str) -> str:
     return (found["base"] or "") if found else stem
 
 
+def plain_name(stem: str) -> str:
+    """Return what is left of a name without words for "image" and "label", in small letters.
+
+    >>> plain_name("img1"), plain_name("Mask_1"), plain_name("ISIC_07_segmentation"), plain_name("ISIC_07")
+    ('1', '1', 'isic_07', 'isic_07')
+    """
+    words = [word for word in re.split(r"[_.\- ]+|(?<=[^\W\d])(?=\d)", stem.lower()) if word]
+    return "_".join(word for word in words if word not in PLAIN_WORDS)
+
+
 def is_image_word(name: str) -> bool:
     """Tell whether a name is nothing but a word for "image".
 
@@ -83,3 +112,32 @@ def channel_number(stem: str) -> tuple[str, int] | None:
     """
     found = _CHANNEL.fullmatch(stem)
     return (found["base"], int(found["number"])) if found else None
+
+
+def common_name(paths: Sequence[str]) -> str:
+    """Return what the paths of several images of one case have in common, up to a separator; else the first path.
+
+    >>> common_name(["d/p1_t1", "d/p1_t2"]), common_name(["p1/t1", "p1/t2"]), common_name(["a", "b"])
+    ('d/p1', 'p1', 'a')
+    """
+    if len(paths) == 1:
+        return paths[0]
+    pieces = [re.split(r"([/_.\- ])", path) for path in paths]
+    shared = []
+    for column in zip(*pieces, strict=False):
+        if len(set(column)) > 1:
+            break
+        shared.append(column[0])
+    return "".join(shared).rstrip("/_.- ") or paths[0]
+
+
+def distinct_names(paths: Sequence[str]) -> list[str]:
+    """Name cases by the last part of their paths, or by all of it where that repeats.
+
+    >>> distinct_names(["a/x", "b/x", "b/y"]), distinct_names(["case_0/ct", "case_1/ct"])
+    (['a_x', 'b_x', 'y'], ['case_0_ct', 'case_1_ct'])
+    """
+    last = Counter(PurePosixPath(path).name for path in paths)
+    return [
+        name if last[name] == 1 else path.replace("/", "_") for path in paths for name in (PurePosixPath(path).name,)
+    ]

@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Any
 
 from imgmed.errors import LabelError
-from imgmed.formats import case_stem
 from imgmed.labels import BACKGROUND, parse_labels
-from imgmed.recipes.index import INDEX, channel_names, has_index, outside_problem, read_index, within
-from imgmed.recipes.layout import BY_INDEX, Recipe, Request
+from imgmed.recipes.index import INDEX, TRAINING, Index, channel_names, find_index, located
+from imgmed.recipes.layout import BY_INDEX, CaseList, Recipe, Request
+from imgmed.recipes.listed import listed_cases
 from imgmed.recipes.names import channel_number
-from imgmed.recipes.pairs import pair_folders
+from imgmed.recipes.pairing import pair_folders, scans_in_folders
 from imgmed.recipes.tree import Tree
+from imgmed.recipes.unlisted import count_notes, test_cases
 from imgmed.study import CaseSource, Study, VolumeSource, duplicate_problems
 
 __all__ = ["RECIPE", "is_nnunet", "parse_regions"]
 
-IMAGES, LABELS = "imagesTr", "labelsTr"
+IMAGES, LABELS, TEST_IMAGES = "imagesTr", "labelsTr", "imagesTs"
 IGNORE = "ignore"
 
 
-def is_nnunet(tree: Tree, index: Mapping[str, Any]) -> bool:
+def is_nnunet(tree: Tree, index: Index) -> bool:
     """Tell whether a dataset.json is nnU-Net's: by its own keys, or (version 1) by the channel numbers of the files."""
-    if any(key in index for key in ("channel_names", "file_ending", "dataset")):
-        return "dataset" in index or any(name.startswith(f"{IMAGES}/") for name in tree.files)
-    listed = index.get("training")
+    declared = index.content
+    if any(key in declared for key in ("channel_names", "file_ending", "dataset")):
+        return "dataset" in declared or any(name.startswith(f"{IMAGES}/") for name in tree.files)
+    listed = declared.get(TRAINING)
     first = listed[0] if isinstance(listed, list) and listed else None
     image = first.get("image") if isinstance(first, Mapping) else None
-    if not isinstance(image, str) or outside_problem(tree.root, image) or within(tree.root, image).exists():
+    path = located(tree, image, index) if isinstance(image, str) else ""
+    if isinstance(path, str) or path.exists():
         return False
-    wanted = case_stem(Path(image))
-    return any(channel_number(case_stem(Path(name))) == (wanted, 0) for name in tree.volumes)
+    return any(channel_number(stem) == (tree.stem_of(path), 0) for stem in tree.stems.values())
 
 
 def parse_regions(declared: Any, origin: str) -> tuple[dict[str, int], dict[str, tuple[int, ...]] | None]:
@@ -70,36 +73,42 @@ def parse_regions(declared: Any, origin: str) -> tuple[dict[str, int], dict[str,
 
 
 def _find(tree: Tree, request: Request) -> Study | None:
-    del request  # nothing to choose
-    if not has_index(tree):
+    index = find_index(tree)
+    if index is None or not is_nnunet(tree, index):
         return None
-    path = tree.path(INDEX)
-    index = read_index(path)
-    if not is_nnunet(tree, index):
-        return None
-    if isinstance(index.get("dataset"), Mapping):
-        sources, problems = _listed_cases(tree.root, index["dataset"])
-    else:
-        sources, problems = pair_folders(tree, [(IMAGES, LABELS)])
-    labels, regions = parse_regions(index.get("labels"), str(path))
-    labels, ignored = _without_ignored(labels, path)
+    declared = index.content
+    cases = _cases(tree, index, request)
+    labels, regions = parse_regions(declared.get("labels"), str(index.path))
+    labels, ignored = _without_ignored(labels, index.path)
     if regions is not None:
         regions = {name: values for name, values in regions.items() if name != IGNORE}
-    channels = channel_names(index, path)
-    problems += _channel_problems(sources, channels)
+    channels = channel_names(index)
     return Study(
-        name=str(index.get("name") or tree.root.resolve().name),
+        name=str(declared.get("name") or tree.root.resolve().name),
         root=tree.root,
         recipe=RECIPE.name,
-        sources=sources,
+        sources=cases.sources,
         channels=channels,
         labels=labels,
-        problems=problems,
+        problems=(*cases.problems, *_channel_problems(cases.sources, channels, index)),
         regions=regions,
-        reason=f"{INDEX} of nnU-Net",
-        notes=_notes(ignored),
+        reason=f"{index.name} of nnU-Net",
+        notes=(*cases.notes, *_notes(ignored)),
+        left_out=cases.left_out,
+        folds=cases.folds,
         ignore_label=ignored,
     )
+
+
+def _cases(tree: Tree, index: Index, request: Request) -> CaseList:
+    if isinstance(index.content.get("dataset"), Mapping):
+        return _named_cases(tree, index, request)
+    if request.is_unlabelled:
+        return scans_in_folders(tree, [folder for folder in tree.folders if folder in (IMAGES, TEST_IMAGES)])
+    if TRAINING in index.content:
+        return listed_cases(tree, index, request)
+    cases = pair_folders(tree, [(IMAGES, LABELS)])
+    return replace(cases, notes=count_notes(index, cases.sources), left_out=test_cases(tree))
 
 
 def _without_ignored(labels: Mapping[str, int], path: Path) -> tuple[dict[str, int], int | None]:
@@ -120,39 +129,47 @@ def _notes(ignored: int | None) -> tuple[str, ...]:
     )
 
 
-def _listed_cases(source: Path, entries: Mapping[str, Any]) -> tuple[tuple[CaseSource, ...], tuple[str, ...]]:
+def _named_cases(tree: Tree, index: Index, request: Request) -> CaseList:
     """Cases of the key "dataset" (nnU-Net 2.1): {case: {"images": [...], "label": ...}}."""
     cases, problems = [], []
-    for case_id, entry in entries.items():
-        names = _names_in(entry)
-        if names is None:
-            problems.append(f'{source / INDEX}: case {case_id!r} needs "images" (a list) and "label"')
+    for case_id, entry in index.content["dataset"].items():
+        files = _files_of(entry, request)
+        if files is None:
+            problems.append(f'{index.path}: case {case_id!r} needs "images" (a list) and "label"')
             continue
-        faults = [fault for name in names if (fault := outside_problem(source, name)) is not None]
-        missing = [name for name in names if not faults and not within(source, name).is_file()]
+        places = [located(tree, name, index) for name in files]
+        faults = [place for place in places if isinstance(place, str)]
+        paths = [place for place in places if not isinstance(place, str)]
+        faults += [
+            f"{index.path}: case {case_id!r} names {tree.relative(path)!r}, which is missing"
+            for path in paths
+            if not path.is_file()
+        ]
         problems += faults
-        problems += [f"{source / INDEX}: case {case_id!r} names {name!r}, which is missing" for name in missing]
-        if not faults and not missing:
-            *images, label = (VolumeSource((within(source, name),)) for name in names)
+        if not faults:
+            volumes = [VolumeSource((path,)) for path in paths]
+            images, label = (volumes, None) if request.is_unlabelled else (volumes[:-1], volumes[-1])
             cases.append(CaseSource(PurePosixPath(case_id).name, tuple(images), label))
-    return tuple(cases), (*problems, *duplicate_problems(cases))
+    return CaseList(tuple(cases), (*problems, *duplicate_problems(cases)))
 
 
-def _names_in(entry: Any) -> list[str] | None:
-    """The images and, last, the label of an entry; None if it is no such entry."""
+def _files_of(entry: Any, request: Request) -> list[str] | None:
+    """The images and, last, the label of an entry where it is wanted; None if it is no such entry."""
     images = entry.get("images") if isinstance(entry, Mapping) else None
     if not isinstance(images, list) or not images:
         return None
-    names = [*images, entry.get("label")]
+    names = images if request.is_unlabelled else [*images, entry.get("label")]
     return names if all(isinstance(name, str) for name in names) else None
 
 
-def _channel_problems(sources: tuple[CaseSource, ...], channels: tuple[str, ...] | None) -> tuple[str, ...]:
+def _channel_problems(
+    sources: tuple[CaseSource, ...], channels: tuple[str, ...] | None, index: Index
+) -> tuple[str, ...]:
     """A sentence for each case with another number of files than there are channels."""
     if channels is None:
         return ()
     return tuple(
-        f"{source.images[0]}: {len(source.images)} files, but {INDEX} declares {len(channels)} channels"
+        f"{source.images[0]}: {len(source.images)} files, but {index.name} declares {len(channels)} channels"
         f" ({', '.join(channels)})"
         for source in sources
         if len(source.images) not in (1, len(channels))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,25 +37,23 @@ class _Part:
 
 
 def _find(tree: Tree, request: Request) -> Study | None:
-    del request  # nothing to choose
     files = [name for name in tree.files if "/" not in name and name.lower().endswith(SUFFIX)]
-    found = {name: parts for name in files if (parts := _parts_of(_shapes(tree.path(name)), tree.path(name)))}
-    if not found:
+    parts_of = {name: parts for name in files if (parts := _parts_of(tree.path(name), request))}
+    if not parts_of:
         return None
-    if len(found) > 1:
+    if len(parts_of) > 1:
         raise SourceLayoutError(
-            f"{tree.root}: {len(found)} .npz files with images ({', '.join(found)}); name one of them as the source"
+            f"{tree.root}: {len(parts_of)} .npz files with images ({', '.join(parts_of)}); name one of them as the"
+            " source"
         )
-    name, parts = next(iter(found.items()))
+    name, parts = next(iter(parts_of.items()))
     path = tree.path(name)
-    is_segmentation = parts[0].masks is not None
-    sources = [case for part in parts for case in _cases(path, part)]
     return Study(
         name=path.stem,
         root=tree.root,
         recipe=RECIPE.name,
-        sources=tuple(sources),
-        task="segmentation" if is_segmentation else "classification",
+        sources=tuple(case for part in parts for case in _cases(path, part)),
+        task="segmentation" if parts[0].classes is None else "classification",
         reason=f"{name} with arrays {' and '.join(part.images for part in parts)}",
     )
 
@@ -76,13 +74,17 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _parts_of(shapes: Mapping[str, tuple[int, ...]], path: Path) -> list[_Part]:
+def _parts_of(path: Path, request: Request) -> list[_Part]:
     """The parts that the names and shapes of the arrays make; images are (samples, rows, columns, ...)."""
+    shapes = _shapes(path)
     parts = []
     for name, shape in shapes.items():
         prefix, _, noun = name.rpartition("_")
         split = SPLITS.get(prefix.lower())
         if noun.lower() not in IMAGES or len(shape) < 3 or (prefix and split is None):
+            continue
+        if request.is_unlabelled:
+            parts.append(_Part(split, shape[0], name, None, None))
             continue
         start = f"{prefix}_" if prefix else ""
         beside = {word: found for word in (*MASKS, *CLASSES) if (found := shapes.get(start + word)) is not None}

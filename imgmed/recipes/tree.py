@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ SILENT_STEMS = frozenset({"readme", "license", "licence", "copying", "citation",
 DOCUMENTS = (".cff", ".docx", ".htm", ".html", ".log", ".md", ".pdf", ".rst", ".sh", ".txt")
 TABLES = (".bval", ".bvec", ".csv", ".json", ".md5", ".sha256", ".tsv", ".xls", ".xlsx", ".xml", ".yaml", ".yml")
 SILENT_SUFFIXES = frozenset((*DOCUMENTS, *TABLES))
+VOLUME_SUFFIXES = known_suffixes()
 COMPANIONS = {".raw": (".mhd", ".nhdr"), ".zraw": (".mhd",), ".gz": (".nhdr",), ".bin": (".nhdr",)}
 
 
@@ -29,10 +31,12 @@ class Tree:
     Args:
         root: the folder.
         files: paths below it with forward slashes, in natural order; hidden and system files are left out.
+        lost: links to files that are not there, likewise.
     """
 
     root: Path
     files: tuple[str, ...]
+    lost: tuple[str, ...] = ()
 
     def path(self, name: str) -> Path:
         """Return where a file of the tree lies."""
@@ -40,18 +44,35 @@ class Tree:
 
     @cached_property
     def stems(self) -> dict[str, str]:
-        """Every file's path without the suffix of a volume: "case_1/imaging.nii.gz" has "case_1/imaging"."""
-        suffixes = known_suffixes()
-        return {
-            name: next((name[: -len(end)] for end in suffixes if name.lower().endswith(end)), name)
-            for name in self.files
-        }
+        """Every file's path without the suffix of a volume, in composed Unicode ("é" as one character), by which
+        names meet wherever they were written: "case_1/imaging.nii.gz" has "case_1/imaging".
+        """
+        return {name: _without_suffix(name) for name in self.files}
+
+    def relative(self, path: Path) -> str:
+        """Return the path of a file from the root on, with forward slashes."""
+        return path.relative_to(self.root).as_posix()
+
+    def stem_of(self, path: Path) -> str:
+        """Return what `stems` has for a file, or would have for one that is not there."""
+        name = self.relative(path)
+        return self.stems.get(name) or _without_suffix(name)
+
+    @cached_property
+    def spellings(self) -> dict[str, str]:
+        """{path in composed Unicode: as the disk has it} of every file."""
+        return {unicodedata.normalize("NFC", name): name for name in self.files}
 
     @cached_property
     def volumes(self) -> tuple[str, ...]:
         """The files whose names end like a volume or a picture; DICOM is not among them."""
-        suffixes = tuple(end for end in known_suffixes() if end not in dicom.SUFFIXES)
+        suffixes = tuple(end for end in VOLUME_SUFFIXES if end not in dicom.SUFFIXES)
         return tuple(name for name in self.files if name.lower().endswith(suffixes))
+
+    @cached_property
+    def lost_volumes(self) -> tuple[str, ...]:
+        """The links to nothing whose names end like a volume, a picture or DICOM."""
+        return tuple(name for name in self.lost if name.lower().endswith(VOLUME_SUFFIXES))
 
     @cached_property
     def dicom(self) -> tuple[str, ...]:
@@ -90,7 +111,9 @@ class Tree:
 
     def within(self, folder: str) -> Tree:
         """Return the tree whose root is a folder of this one."""
-        return Tree(self.root / folder, tuple(name[len(folder) + 1 :] for name in self.below(folder)))
+        start = f"{folder}/"
+        lost = tuple(name.removeprefix(start) for name in self.lost if name.startswith(start))
+        return Tree(self.root / folder, tuple(name.removeprefix(start) for name in self.below(folder)), lost)
 
     def unused(self, used: set[Path]) -> tuple[Path, ...]:
         """Return the files that no case uses, without documents, tables and the second files of volumes."""
@@ -105,11 +128,16 @@ def walk(root: Path) -> Tree:
     >>> walk(Path("imgmed/recipes")).files[:1]
     ('__init__.py',)
     """
-    found = sorted(_files_of(Path(root), "", (Path(root).resolve(),)), key=natural_key)
-    return Tree(Path(root), tuple(found))
+    found = sorted(_files_of(Path(root), "", (Path(root).resolve(),)), key=lambda entry: natural_key(entry[0]))
+    return Tree(
+        Path(root),
+        tuple(name for name, is_there in found if is_there),
+        tuple(name for name, is_there in found if not is_there),
+    )
 
 
-def _files_of(folder: Path, prefix: str, parents: tuple[Path, ...]) -> Iterator[str]:
+def _files_of(folder: Path, prefix: str, parents: tuple[Path, ...]) -> Iterator[tuple[str, bool]]:
+    """Every file below a folder, and whether it is there: False for a link to nothing."""
     with os.scandir(folder) as entries:
         listed = sorted(entries, key=lambda entry: entry.name)
     for entry in listed:
@@ -119,8 +147,13 @@ def _files_of(folder: Path, prefix: str, parents: tuple[Path, ...]) -> Iterator[
             place = Path(entry.path).resolve() if entry.is_symlink() else parents[-1] / entry.name
             if place not in parents:
                 yield from _files_of(Path(entry.path), f"{prefix}{entry.name}/", (*parents, place))
-        elif entry.is_file():
-            yield f"{prefix}{entry.name}"
+        elif entry.is_file() or entry.is_symlink():
+            yield f"{prefix}{entry.name}", entry.is_file()
+
+
+def _without_suffix(name: str) -> str:
+    stem = next((name[: -len(end)] for end in VOLUME_SUFFIXES if name.lower().endswith(end)), name)
+    return unicodedata.normalize("NFC", stem)
 
 
 def natural_key(text: str) -> tuple[object, ...]:

@@ -2,16 +2,15 @@
 
 from imgmed.splits.division import (
     FEWEST_PATIENTS,
-    PARTS,
-    Fold,
-    Splits,
     extend_splits,
     fixed_splits,
+    folded_splits,
     patients_of,
     read_splits,
     split_cases,
 )
 from imgmed.splits.leaks import check_no_leak, group_cases
+from imgmed.splits.parts import PARTS, Fold, Splits
 
 __all__ = [
     "FEWEST_PATIENTS",
@@ -21,6 +20,7 @@ __all__ = [
     "check_no_leak",
     "extend_splits",
     "fixed_splits",
+    "folded_splits",
     "group_cases",
     "patients_of",
     "read_splits",

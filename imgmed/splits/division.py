@@ -7,22 +7,19 @@ import re
 from collections import Counter
 from collections.abc import Container, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, field_serializer
+from typing import TypeVar
 
 from imgmed.errors import InvalidSplitsError, SourceLayoutError, TooFewPatientsError
-from imgmed.splits.given import PARTS, parse_splits
+from imgmed.splits.given import parse_splits
 from imgmed.splits.leaks import Pairs, check_no_leak, check_parts, group_cases
+from imgmed.splits.parts import PARTS, Fold, Splits
 from imgmed.splits.stratification import distribute
 
 __all__ = [
     "FEWEST_PATIENTS",
-    "PARTS",
-    "Fold",
-    "Splits",
     "extend_splits",
     "fixed_splits",
+    "folded_splits",
     "patients_of",
     "read_splits",
     "split_cases",
@@ -33,38 +30,6 @@ SEAT_ORDER = ("test", "validation", "train")  # in which groups without rare lab
 RARE_ORDER = ("train", "test", "validation")  # which part sees a label of fewer than three groups
 
 Place = TypeVar("Place", bound=Hashable)
-
-
-class Fold(NamedTuple):
-    """Case identifiers of one division of the non-test cases: `train, validation = fold`."""
-
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-
-
-class Splits(BaseModel):
-    """Case identifiers of each part, sorted. No patient is in two of train, validation and test."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    train: tuple[str, ...] = Field(description="Cases that a network learns from.")
-    validation: tuple[str, ...] = Field(description="Cases that choose the best network.")
-    test: tuple[str, ...] = Field(description="Cases that are only ever predicted.")
-    folds: tuple[Fold, ...] = Field(description="Divisions of all cases outside the test part.")
-
-    @field_serializer("folds")
-    def _name_parts(self, folds: tuple[Fold, ...]) -> list[dict[str, tuple[str, ...]]]:
-        return [fold._asdict() for fold in folds]
-
-    @property
-    def part_of(self) -> dict[str, str]:
-        """{case_id: "train", "validation" or "test"}."""
-        return {case_id: part for part in PARTS for case_id in getattr(self, part)}
-
-    @property
-    def fold_of(self) -> dict[str, int]:
-        """{case_id: index of the fold that holds it out}."""
-        return {case_id: index for index, fold in enumerate(self.folds) for case_id in fold.validation}
 
 
 def patients_of(case_ids: Sequence[str], pattern: str | None) -> dict[str, str]:
@@ -103,19 +68,17 @@ def split_cases(
 
     Groups (see `group_cases`) are ordered by the SHA-256 of seed and name, and labels that not all of them have
     are spread over the parts and over the folds (see `imgmed.splits.stratification`). Every part gets at least one
-    group; with fewer groups than `folds` outside the test part there are as many folds as such groups.
+    group, unless its fraction is 0; fewer than 3 groups are all trained on. With fewer groups than `folds` outside the
+    test part there are as many folds as such groups, and none for a single one.
 
     Args:
         patients: {case_id: patient_id}.
-        validation_fraction: wanted part of the groups, 0 to 1.
+        validation_fraction: wanted part of the groups, 0 to 1; 0: no validation part.
         test_fraction: the same for the test.
         folds: number of folds, at least 2.
         seed: decides the order.
         strata: {case_id: label values found in it}; a case that is missing has none.
         duplicates: pairs of cases with the same image content; they stay together.
-
-    Raises:
-        TooFewPatientsError: fewer than 3 groups.
 
     >>> splits = split_cases({name: name for name in "abcd"}, 0.1, 0.2, folds=5, seed=0)
     >>> len(splits.train), len(splits.validation), len(splits.test), len(splits.folds)
@@ -140,7 +103,7 @@ def fixed_splits(
     """Divide cases of which the source itself assigns some or all; the folds are drawn over all but the test.
 
     Cases without a part are distributed as `extend_splits` does. A validation or test part that would stay empty is
-    drawn out of the training part.
+    drawn out of the training part, unless its fraction is 0 or there are fewer than 3 groups.
 
     Args:
         parts: {case_id: "train", "validation" or "test"}, as the source divides them.
@@ -149,7 +112,7 @@ def fixed_splits(
     Raises:
         InvalidSplitsError: a part of another name.
         LeakError: a patient, or copies of one image, assigned to two parts.
-        TooFewPatientsError: fewer than 3 groups.
+        TooFewPatientsError: nothing to train on would be left.
 
     >>> splits = fixed_splits({"a": "test", "b": "train", "c": "train"}, {n: n for n in "abc"}, 0.1, 0.2, 2, 0)
     >>> splits.test, len(splits.train), len(splits.validation)
@@ -159,7 +122,6 @@ def fixed_splits(
     if strange:
         raise InvalidSplitsError(f"a case belongs to {', '.join(PARTS)}; received {', '.join(map(repr, strange))}")
     draw = _Draw(patients, duplicates, seed, strata)
-    draw.check_enough()
     given = {case_id: part for case_id, part in parts.items() if case_id in patients}
     check_parts(given, patients, duplicates)
     placed = draw.parts(draw.settled(given), validation_fraction, test_fraction)
@@ -175,6 +137,7 @@ def extend_splits(
     test_fraction: float,
     seed: int,
     *,
+    folds: int = 0,
     strata: Mapping[str, frozenset[int]] | None = None,
     duplicates: Pairs = (),
 ) -> Splits:
@@ -187,6 +150,7 @@ def extend_splits(
     Args:
         existing: the splits so far.
         patients: {case_id: patient_id} of all cases there are now; the other arguments are those of `split_cases`.
+        folds: number of folds where there were none, as there was one patient alone.
 
     Raises:
         LeakError: a group of cases lies in two parts, or two folds, of the existing splits.
@@ -201,10 +165,53 @@ def extend_splits(
     check_no_leak(kept, patients, duplicates)
     draw = _Draw(patients, duplicates, seed, strata)
     placed = draw.parts(draw.settled(kept.part_of), validation_fraction, test_fraction)
-    count = len(kept.folds)
+    count = len(kept.folds) or draw.fold_count(placed, folds)
     extended = draw.splits(placed, draw.folds(placed, draw.settled(kept.fold_of), count), count)
     _check_none_emptied(existing, extended)
     return extended
+
+
+def folded_splits(
+    given: Sequence[tuple[Sequence[str], Sequence[str]]],
+    test: Container[str],
+    patients: Mapping[str, str],
+    folds: int,
+    seed: int,
+    *,
+    strata: Mapping[str, frozenset[int]] | None = None,
+    duplicates: Pairs = (),
+) -> Splits:
+    """Divide cases by the folds of the source itself: the first one gives the training and validation parts.
+
+    Args:
+        given: (training, validation) cases of each fold; a lone one divides the cases, and folds are drawn.
+        test: cases that the source keeps for the test.
+        patients: {case_id: patient_id}, all cases; those that no fold names are left aside. The other arguments are
+            those of `split_cases`.
+
+    Raises:
+        LeakError: a patient, or copies of one image, on both sides of a fold.
+        TooFewPatientsError: a fold that trains on no case, or holds none out.
+
+    >>> splits = folded_splits([("a", "b"), ("b", "a")], "c", {name: name for name in "abc"}, 5, 0)
+    >>> splits.train, splits.validation, splits.test, len(splits.folds)
+    (('a',), ('b',), ('c',), 2)
+    """
+    sides = [tuple(tuple(sorted(case for case in side if case in patients)) for side in fold) for fold in given]
+    for number, fold in enumerate(sides):
+        if not all(fold):
+            raise TooFewPatientsError(f"fold {number} of the source is left without cases to train on or to hold out")
+    train, validation = sides[0]
+    kept = tuple(sorted(case for case in patients if case in test))
+    splits = Splits(train=train, validation=validation, test=kept, folds=tuple(Fold(*fold) for fold in sides))
+    check_no_leak(splits, patients, duplicates)
+    if len(sides) > 1:
+        return splits
+    named = {case: patients[case] for case in (*train, *validation, *kept)}
+    draw = _Draw(named, [pair for pair in duplicates if set(pair) <= named.keys()], seed, strata)
+    placed = draw.settled(splits.part_of)
+    count = draw.fold_count(placed, folds)
+    return draw.splits(placed, draw.folds(placed, {}, count), count)
 
 
 def read_splits(
@@ -257,24 +264,18 @@ class _Draw:
             if case_id in self.groups:
                 self.labels[self.groups[case_id]] |= found
 
-    def check_enough(self) -> None:
-        """Raise TooFewPatientsError where not every part can have a group."""
-        if len(self.order) < FEWEST_PATIENTS:
-            raise TooFewPatientsError(
-                f"at least {FEWEST_PATIENTS} patients are needed, one each to train, validate and test;"
-                f" received {len(self.order)} ({', '.join(self.order)})"
-                + (", as copies of the same images count as one" if len(self.order) < self.patients else "")
-            )
-
     def settled(self, places: Mapping[str, Place]) -> dict[str, Place]:
         """{group: place} of {case_id: place}."""
         return {self.groups[case_id]: place for case_id, place in places.items()}
 
     def sizes(self, validation_fraction: float, test_fraction: float) -> dict[str, int]:
-        """{part: wanted number of groups}, at least one each."""
+        """{part: wanted number of groups}, at least one where its fraction is not 0; few groups are all trained on."""
         count = len(self.order)
-        test = min(max(1, round(test_fraction * count)), count - 2)
-        validation = min(max(1, round(validation_fraction * count)), count - test - 1)
+        if count < FEWEST_PATIENTS:
+            return {"test": 0, "validation": 0, "train": count}
+        fewest = {"test": int(test_fraction > 0), "validation": int(validation_fraction > 0)}
+        test = min(max(fewest["test"], round(test_fraction * count)), count - 1 - fewest["validation"])
+        validation = min(max(fewest["validation"], round(validation_fraction * count)), count - test - 1)
         return {"test": test, "validation": validation, "train": count - test - validation}
 
     def parts(self, settled: Mapping[str, str], validation_fraction: float, test_fraction: float) -> dict[str, str]:
@@ -289,16 +290,17 @@ class _Draw:
         self, parts: Mapping[str, str], validation_fraction: float, test_fraction: float
     ) -> dict[str, str]:
         """The same, where a validation or test part without groups is drawn out of the training part."""
-        empty = [part for part in SEAT_ORDER if part not in parts.values()]
+        wanted = self.sizes(validation_fraction, test_fraction)
+        empty = [part for part in SEAT_ORDER if part not in parts.values() and wanted[part]]
         train = [group for group in self.order if parts[group] == "train"]
-        if not empty:
+        if train and not empty:
             return dict(parts)
         if len(train) <= len(empty):
+            none_in = f" and none in {', '.join(empty)}" if empty else ""
             raise TooFewPatientsError(
-                f"the given parts leave {len(train)} patients to train on and none in {', '.join(empty)};"
-                " assign at least one to each part, or none at all"
+                f"the given parts leave {len(train)} patients to train on{none_in}; assign at least one to each part or"
+                " none at all, or set the fraction of a part that you can do without to 0"
             )
-        wanted = self.sizes(validation_fraction, test_fraction)
         seats = [part for part in empty for _ in range(wanted[part])][: len(train) - 1]
         seats += ["train"] * (len(train) - len(seats))
         settled = {group: part for group, part in parts.items() if part != "train"}
@@ -306,7 +308,8 @@ class _Draw:
 
     def fold_count(self, parts: Mapping[str, str], wanted: int) -> int:
         """The wanted number of folds, or fewer where there are not as many groups outside the test part."""
-        return min(wanted, sum(part != "test" for part in parts.values()))
+        others = sum(part != "test" for part in parts.values())
+        return min(wanted, others) if others > 1 else 0
 
     def folds(self, parts: Mapping[str, str], settled: Mapping[str, int], count: int) -> dict[str, int]:
         """{group: index of the fold that holds it out} of all groups outside the test part."""

@@ -8,16 +8,49 @@ from pathlib import Path
 from typing import Any
 
 from imgmed.errors import InvalidSplitsError, SourceNotFoundError
+from imgmed.splits.parts import PARTS
+from imgmed.study import usable_name
 from r2d2_base.files import read_json
 
-__all__ = ["PARTS", "parse_splits"]
+__all__ = ["are_parts_of_all", "parse_splits", "read_folds"]
 
-PARTS = ("train", "validation", "test")
 SIDES = ("train", "validation")
+NNUNETS_SIDES = ("train", "val")
 FORM = (
     '{"train": [case, ...], "validation": [...], "test": [...]},'
-    ' optionally with "folds": [{"train": [...], "validation": [...]}, ...]'
+    ' optionally with "folds": [{"train": [...], "validation": [...]}, ...]; or nnU-Net\'s list of folds'
 )
+FoldCases = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def read_folds(path: Path) -> tuple[FoldCases, ...]:
+    """Return (training, validation) cases of each fold of nnU-Net's splits_final.json.
+
+    Raises:
+        InvalidSplitsError: no list of {"train": [...], "val": [...]}, or a case on both sides of a fold.
+    """
+    content = _read(path)
+    if not isinstance(content, list) or not content:
+        raise InvalidSplitsError(f'{path}: expected a list of folds, {{"train": [case, ...], "val": [...]}} each')
+    folds = []
+    for number, entry in enumerate(content):
+        sides = _named_lists(entry, NNUNETS_SIDES, path)
+        both = set(sides["train"]) & set(sides["val"])
+        if both:
+            raise InvalidSplitsError(f"{path}: fold {number} trains on and holds out {', '.join(sorted(both))}")
+        folds.append((tuple(sorted(set(sides["train"]))), tuple(sorted(set(sides["val"])))))
+    return tuple(folds)
+
+
+def are_parts_of_all(folds: Sequence[FoldCases], case_ids: Collection[str]) -> bool:
+    """Tell whether folds hold out every case once and train on all others, as a cross-validation does.
+
+    >>> are_parts_of_all([(("a",), ("b",)), (("b",), ("a",))], "ab"), are_parts_of_all([(("a",), ("b",))], "ab")
+    (True, False)
+    """
+    held_out = Counter(case_id for _, side in folds for case_id in side)
+    is_once = len(folds) > 1 and held_out.keys() == set(case_ids) and max(held_out.values(), default=0) == 1
+    return is_once and all({*train, *side} == set(case_ids) for train, side in folds)
 
 
 def parse_splits(path: Path, case_ids: Collection[str]) -> dict[str, Any]:
@@ -31,12 +64,9 @@ def parse_splits(path: Path, case_ids: Collection[str]) -> dict[str, Any]:
         SourceNotFoundError: no such file.
         InvalidSplitsError: another form, or cases unknown, missing or named twice; all of them are listed.
     """
-    if not path.is_file():
-        raise SourceNotFoundError(f"splits file {path} does not exist; it holds {FORM}")
-    try:
-        content = read_json(path)
-    except (OSError, ValueError) as error:
-        raise InvalidSplitsError(f"{path}: no readable JSON ({error}); it must hold {FORM}") from error
+    content = _read(path)
+    if isinstance(content, list) and content:
+        content = _as_parts(read_folds(path))
     parts = _named_lists(content, PARTS, path, also=("folds", "schema_version"))
     folds = content.get("folds", [])
     if not isinstance(folds, list):
@@ -52,6 +82,25 @@ def parse_splits(path: Path, case_ids: Collection[str]) -> dict[str, Any]:
     return sorted_parts | {"folds": [(sorted(side["train"]), sorted(side["validation"])) for side in sides]}
 
 
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise SourceNotFoundError(f"splits file {path} does not exist; it holds {FORM}")
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        raise InvalidSplitsError(f"{path}: no readable JSON ({error}); it must hold {FORM}") from error
+
+
+def _as_parts(folds: Sequence[FoldCases]) -> dict[str, Any]:
+    """nnU-Net's folds in our form: the first one divides the cases, and nothing is kept for the test."""
+    named = {case_id for fold in folds for side in fold for case_id in side}
+    train, validation = folds[0]
+    parts: dict[str, Any] = {"train": list(train), "validation": list(validation), "test": []}
+    if are_parts_of_all(folds, named):
+        parts["folds"] = [{"train": list(train), "validation": list(held_out)} for train, held_out in folds]
+    return parts
+
+
 def _named_lists(content: Any, names: Sequence[str], path: Path, also: Sequence[str] = ()) -> dict[str, list[str]]:
     """Return the lists of strings under `names`; nothing but those and `also` may be there."""
     if not isinstance(content, dict) or not set(names) <= content.keys() <= {*names, *also}:
@@ -62,7 +111,7 @@ def _named_lists(content: Any, names: Sequence[str], path: Path, also: Sequence[
     for name in names:
         if not isinstance(content[name], list) or not all(isinstance(case, str) for case in content[name]):
             raise InvalidSplitsError(f"{path}: {name} must be a list of case names; a splits file holds {FORM}")
-    return {name: content[name] for name in names}
+    return {name: [usable_name(case) for case in content[name]] for name in names}
 
 
 def _part_problems(parts: dict[str, list[str]], case_ids: Collection[str]) -> list[str]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from imgmed.errors import LeakError, UnknownCaseError
-
-if TYPE_CHECKING:
-    from imgmed.splits.division import Splits
+from imgmed.splits.parts import Splits
 
 __all__ = ["Pairs", "check_no_leak", "check_parts", "group_cases"]
 
@@ -58,7 +55,6 @@ def check_no_leak(splits: Splits, patients: Mapping[str, str], duplicates: Pairs
     Raises:
         LeakError: names the cases, their patients and the parts or folds they are in.
 
-    >>> from imgmed.splits.division import Splits
     >>> splits = Splits(train=("a1",), validation=("b",), test=("a2",), folds=())
     >>> check_no_leak(splits, {"a1": "a", "a2": "a", "b": "b"})
     Traceback (most recent call last):

@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from r2d2.cli import compare, control, convert, demo, doctor, evaluate, init, inspect, predict, prepare, report, train
+from r2d2.cli import (
+    compare,
+    control,
+    convert,
+    demo,
+    doctor,
+    evaluate,
+    init,
+    inspect,
+    predict,
+    prepare,
+    presets,
+    report,
+    train,
+)
 from r2d2_base.errors import R2D2Error
 
 __all__ = ["app", "main"]
@@ -24,6 +38,7 @@ app.command("demo")(demo.demo)
 app.command("init")(init.init)
 app.command("inspect")(inspect.inspect)
 app.command("prepare")(prepare.prepare)
+app.command("presets")(presets.presets)
 app.command("train", epilog=train.EXAMPLE)(train.train)
 app.command("control", epilog=control.EXAMPLE)(control.control)
 app.command("worker", hidden=True)(train.worker)

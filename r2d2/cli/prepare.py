@@ -18,7 +18,7 @@ def prepare(
     settings: list[str] = typer.Argument(None, metavar="KEY=VALUE", help="Settings, like preparation.seed=3."),
     out: Path = typer.Option(..., help="Folder for the prepared dataset; an unfinished or older one is continued."),
     recipe: str = typer.Option(None, help="Layout of the source, where it is not recognised; see 'r2d2 inspect'."),
-    preset: str = typer.Option(None, help="Settings of a published use case, such as kits23 or brats_t1_70."),
+    preset: str = typer.Option(None, help="Settings of a published use case; 'r2d2 presets' lists them."),
     workers: int = typer.Option(None, min=1, help="Processes; by default one for each core."),
     augment_to: int = typer.Option(
         None, min=1, help="Enlarge the training part to this many slices by augmented copies."

@@ -50,7 +50,7 @@ def read_scores(path: Path | str) -> ScoreTable:
     if not file.is_file():
         raise EvaluationNotFoundError(f"{path}: no {_SUMMARY} here; evaluate first")
     try:
-        summary = json.loads(file.read_text(encoding="utf-8"))
+        summary = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
         raise EvaluationFormatError(f"{file}: not JSON ({error}); evaluate again") from error
     if isinstance(summary, dict) and "r2d2" in summary:

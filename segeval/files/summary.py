@@ -166,7 +166,7 @@ def read_evaluation(out: Path | str) -> Evaluation:
             raise EvaluationNotFoundError(f"{out}: no {name} here; evaluate first")
     path = out / _SUMMARY
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = json.loads(path.read_bytes())
         version = summary["r2d2"]["schema_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise EvaluationFormatError(

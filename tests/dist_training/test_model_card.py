@@ -12,7 +12,7 @@ import pytest
 from dist_training.architectures import UNetSettings, build_network, read_network
 from dist_training.errors import ModelError
 from dist_training.inference.model_card import (
-    SourceCase,
+    UsedCase,
     keep_start_card,
     read_model_card,
     read_seen_before,
@@ -46,7 +46,7 @@ def run(saved: Path, tmp_path: Path) -> Path:
 
 
 def save(
-    dataset: PreparedDataset, folder: RunFolder, seed: int, seen_before: tuple[SourceCase, ...] = ()
+    dataset: PreparedDataset, folder: RunFolder, seed: int, seen_before: tuple[UsedCase, ...] = ()
 ) -> list[np.ndarray]:
     model = build_network(NETWORK, 1, 3, seed=seed)
     save_model(
@@ -106,8 +106,8 @@ def test_what_a_network_has_seen_goes_on_from_card_to_card(dataset: PreparedData
     """Grandparent, parent, child: what trained or validated the first two; of several uses, what weighs most."""
     (train, *_), (validation, *_), (test, *_) = (getattr(dataset.splits, name) for name in SPLITS)
     images = {case_id: dataset.case(case_id).image_sha256 for case_id in (train, validation, test)}
-    elsewhere = SourceCase(case_id="far", split="validation", image_sha256=("f" * 64,))
-    trained = SourceCase(case_id="as it was called there", split="train", image_sha256=images[test])
+    elsewhere = UsedCase(case_id="far", split="validation", image_sha256=("f" * 64,))
+    trained = UsedCase(case_id="as it was called there", split="train", image_sha256=images[test])
     save(dataset, RunFolder(run), seed=3, seen_before=(elsewhere, trained))
     parent = read_model_card(run)[1]
     child = RunFolder(tmp_path)

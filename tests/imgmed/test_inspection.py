@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from imgmed import read_volume
+from imgmed import prepare_dataset, read_volume
+from imgmed.errors import InvalidCasesError
 from imgmed.inspection import Inspection, inspect_source
 from imgmed.privacy import Redaction
 from tests.dicom_files import write_series
@@ -25,7 +26,7 @@ def nifti(path: Path, shape: tuple[int, ...] = (4, 3, 2), affine: np.ndarray | N
 
 def pair(root: Path, name: str, **image: object) -> None:
     nifti(root / "images" / f"{name}.nii.gz", **image)  # type: ignore[arg-type]
-    nifti(root / "labels" / f"{name}.nii.gz")
+    nifti(root / "labels" / f"{name}.nii.gz", affine=image.get("affine"))  # type: ignore[arg-type]
 
 
 def test_headers_are_told(tmp_path: Path) -> None:
@@ -55,16 +56,49 @@ def test_nothing_is_written_and_no_voxels_are_needed(tmp_path: Path) -> None:
 
 
 def test_faults_of_headers_are_problems(tmp_path: Path) -> None:
-    pair(tmp_path, "good")
-    pair(tmp_path, "turned", shape=(2, 4, 3))
-    pair(tmp_path, "other", shape=(4, 3, 5))
-    pair(tmp_path, "broken")
-    (tmp_path / "images/broken.nii.gz").write_bytes(b"no scan")
-    found = inspect_source(tmp_path)
-    problems = "\n".join(found.problems)
-    assert len(found.problems) == 2 and "images/broken.nii.gz" in problems
-    assert "labels/other.nii.gz: 4 x 3 x 2 voxels, but its image" in problems
+    """Each is what `prepare` refuses, and what it takes is no problem."""
+    root = tmp_path / "study"
+    pair(root, "good")
+    pair(root, "turned", shape=(2, 4, 3))
+    nifti(
+        root / "images/turned.nii.gz",
+        (2, 4, 3),
+        np.eye(4)[[1, 2, 0, 3]],
+    )
+    pair(root, "other", shape=(4, 3, 5))
+    pair(root, "broken")
+    (root / "images/broken.nii.gz").write_bytes(b"no scan")
+    pair(root, "shifted")
+    nifti(root / "labels/shifted.nii.gz", affine=np.eye(4) + 0.3 * np.eye(4, k=3))
+    pair(root, "four axes")
+    nifti(root / "labels/four axes.nii.gz", (4, 3, 2, 2))
+    pair(root, "colour")
+    colours = np.zeros((4, 3, 2), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.save(nib.Nifti1Image(colours, np.eye(4)), root / "images/colour.nii.gz")
+    pair(root, "two channels", shape=(4, 3, 2, 2))
+    found = inspect_source(root)
+    problems = dict(sorted(problem.removeprefix(f"{root}/").split(": ", 1) for problem in found.problems))
+    assert list(problems) == [
+        "images/broken.nii.gz",
+        "images/colour.nii.gz",
+        "images/two channels.nii.gz",
+        "labels/four axes.nii.gz",
+        "labels/other.nii.gz",
+        "labels/shifted.nii.gz",
+    ]
+    assert "received colours" in problems["images/colour.nii.gz"]
+    assert problems["images/two channels.nii.gz"] == (
+        "2 channels, but 6 other cases have 1; all cases need the same channels"
+    )
+    assert problems["labels/four axes.nii.gz"] == "a label map has 3 axes; its header has a fourth of 2"
+    assert "they cover other voxels: 4 x 3 x 2 beginning" in problems["labels/other.nii.gz"]
+    assert "centres shifted by (0.3, 0, 0) voxels" in problems["labels/shifted.nii.gz"]
     assert {case.case_id: case.shape for case in found.cases}["broken"] is None
+    with pytest.raises(InvalidCasesError) as refused:
+        prepare_dataset(root, tmp_path / "out")
+    assert {problem.split(": ")[0] for problem in refused.value.problems} >= {
+        f"{root}/images/{name}.nii.gz" for name in ("broken", "colour", "two channels", "other", "shifted")
+    }
 
 
 def test_channels_are_counted_and_compared(tmp_path: Path) -> None:
@@ -75,9 +109,22 @@ def test_channels_are_counted_and_compared(tmp_path: Path) -> None:
     nifti(tmp_path / "b" / "t2.nii", shape=(4, 3, 7))
     found = inspect_source(tmp_path)
     assert found.channels == ("t1", "t2") and found.cases[0].channels == 2
-    assert "b/t2.nii: 4 x 3 x 7 voxels" in found.problems[0]
+    assert "b/t2.nii: a channel must lie on the voxels of the first one" in found.problems[0]
     nifti(tmp_path / "b" / "t2.nii", shape=(4, 3, 2, 2))
     assert "3 channels, but the study has 2 (t1, t2)" in inspect_source(tmp_path).problems[0]
+
+
+def test_masks_of_structures_may_cover_a_part(tmp_path: Path) -> None:
+    place = np.array([[1.0, 0, 0, 1], [0, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]])
+    for patient in ("p1", "p2"):
+        nifti(tmp_path / patient / "ct.nii")
+        nifti(tmp_path / patient / "masks" / "liver.nii")
+        nifti(tmp_path / patient / "masks" / "spleen.nii", (2, 2, 1), place)
+    assert not inspect_source(tmp_path).problems
+    nifti(tmp_path / "p2" / "masks" / "spleen.nii", (2, 2, 1), place * 1.5)
+    assert (
+        "p2/masks/spleen.nii: a label map must lie on the voxels of its image" in inspect_source(tmp_path).problems[0]
+    )
 
 
 def test_pictures_have_no_place(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from imgmed.recipes import recipe_names
+from imgmed.recipe_names import RECIPE_NAMES
 from r2d2.cli import app, main
 from r2d2.cli import inspect as command
 
@@ -39,20 +38,27 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     return int(left.value.code or 0)
 
 
+@pytest.fixture(autouse=True)
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 def test_plain_text_of_a_clean_study(tmp_path: Path) -> None:
     root = write_study(tmp_path / "study", 23)
     (root / "images" / "odd.xyz").write_text("")
     done = run(root)
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[:3] == [
+    assert lines[:8] == [
         "study: layout pairs (folders images/ and labels/)",
         "23 cases of 23 patients for segmentation",
-        "shape: 4 x 3 x 2",
+        "each case: shape 4 x 3 x 2, spacing mm 1 x 2 x 3, axes RAS, channels 1, type uint8",
+        "case",
+        "Fälle 0",
+        "    image images/Fälle 0.nii.gz",
+        "    label labels/Fälle 0.nii.gz",
+        "Fälle 1",
     ]
-    row = next(line for line in lines if line.startswith("Fälle 2 "))
-    assert row.split("  ")[1:3] == ["images/Fälle 2.nii.gz", "labels/Fälle 2.nii.gz"] or "images/Fälle 2.nii.gz" in row
-    assert "4 x 3 x 2" in row and "1 x 2 x 3" in row and "RAS" in row and "uint8" in row
     assert "... and 3 more cases; --all shows every one" in lines and "1 unused file:" in lines
     assert "Fälle 22" not in done.stdout and "Fälle 22" in run(root, "--all").stdout
 
@@ -105,12 +111,6 @@ def test_an_archive_is_looked_into_and_leaves_nothing(tmp_path: Path, monkeypatc
     assert list(temporary.iterdir()) == []
 
 
-def test_what_cannot_be_recognised_is_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
-    assert run_main(monkeypatch, tmp_path) == 2
-    message = capsys.readouterr().err
-    assert message.count("\n") == 1 and message.startswith(f"r2d2: no image/label pairs in {tmp_path}")
-
-
 def test_names_that_are_no_text_are_shown_with_their_bytes(tmp_path: Path) -> None:
     root = write_study(tmp_path / "s", 1)
     for kind in ("images", "labels"):
@@ -133,28 +133,28 @@ def test_names_cannot_command_the_terminal(tmp_path: Path) -> None:
     assert json.loads(run(root, "--json").stdout)["cases"][0]["case_id"] == "a\x1b[31m\nb\x9b"
 
 
-def test_the_help_names_every_recipe() -> None:
-    *others, last = recipe_names()
+def test_everything_fits_80_columns_but_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for number, name in enumerate(("patient with a long name 1", "p2", "p3")):
+        for kind, shape in (("the scan of the abdomen", (4, 3, 2 + number)), ("the scan_seg", (4, 3, 9))):
+            path = tmp_path / "study of many words" / name / f"visit of {kind}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(np.ones(shape, np.float32), np.diag([1.25, 0.75, 2.5 + number, 1])), path)
+    done = run(tmp_path)
+    assert done.exit_code == 2 and "3 problems:" in done.stdout and "2-4" in done.stdout
+    long = [line for line in done.stdout.splitlines() if len(line) > 80]
+    assert all(len(line.split()) == 1 or line.lstrip().startswith(("image ", "label ")) for line in long), long
+    monkeypatch.setenv("COLUMNS", "200")
+    assert len(run(tmp_path).stdout.splitlines()) < len(done.stdout.splitlines())
+
+
+def test_layouts_are_shown_without_a_source() -> None:
+    done = run("--layouts")
+    assert done.exit_code == 0 and all(f"{name}: " in done.stdout for name in RECIPE_NAMES)
+    *others, last = RECIPE_NAMES
     assert f"auto, {', '.join(others)} or {last}" == command.RECIPES
 
 
-def test_a_terminal_gets_a_table(tmp_path: Path) -> None:
-    """A real terminal, through a pseudo-terminal."""
-    import pty
-
-    root = write_study(tmp_path / "s", 2)
-    leader, follower = pty.openpty()
-    arguments = [sys.executable, "-m", "r2d2", "inspect", str(root)]
-    environment = os.environ | {"COLUMNS": "160", "TERM": "xterm"}
-    done = subprocess.run(arguments, stdout=follower, stderr=subprocess.PIPE, env=environment, check=False)
-    os.close(follower)
-    text = b""
-    while True:
-        try:
-            chunk = os.read(leader, 4096)
-        except OSError:
-            break
-        text += chunk
-    os.close(leader)
-    assert done.returncode == 0, done.stderr
-    assert "│" in text.decode() and "images/Fälle 1.nii.gz" in text.decode()
+def test_an_empty_folder_is_one_short_line(tmp_path: Path, monkeypatch, capsys) -> None:
+    assert run_main(monkeypatch, tmp_path) == 2
+    assert capsys.readouterr().err == f"r2d2: no image/label pairs in {tmp_path}: the folder is empty\n"

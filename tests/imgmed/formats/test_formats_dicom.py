@@ -3,6 +3,7 @@
 import locale
 import pickle
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -285,6 +286,42 @@ def test_several_time_points_in_a_series_are_refused(tmp_path: Path):
         write_series(tmp_path, stored(4), AFFINE, series_uid=uid, names=lambda k, t=time: f"{t}_{k}")
     with pytest.raises(InvalidVolumeError, match=r"12 slices at 4 positions, 3 at each: several volumes"):
         read_volume(tmp_path)
+
+
+def test_copies_of_files_are_passed_over(tmp_path: Path):
+    """The same bytes, or a header that another program changed: the image is the same."""
+    paths = write_series(tmp_path / "ct", stored(), AFFINE)
+    for path in paths:
+        shutil.copy(path, path.with_name(f"{path.name} (1)"))
+    changed = pydicom.dcmread(paths[2])
+    changed.InstitutionName = "elsewhere"
+    changed.save_as(tmp_path / "ct" / "copy of IM0002")
+    (series,) = find_series(tmp_path)
+    assert [path.name for path in series.files] == [path.name for path in paths]
+    np.testing.assert_array_equal(read_volume(tmp_path / "ct").array, stored())
+    changed.PixelData = bytes(len(changed.PixelData))
+    changed.save_as(tmp_path / "ct" / "copy of IM0002")
+    with pytest.raises(InvalidVolumeError, match="lies at the same position as"):
+        read_volume(tmp_path / "ct")
+
+
+def test_slices_that_have_a_series_each_are_one(tmp_path: Path):
+    def own_series(k: int, dataset: Dataset) -> None:
+        dataset.SeriesInstanceUID, dataset.StudyInstanceUID = generate_uid(), generate_uid()
+
+    def turned(k: int, dataset: Dataset) -> None:
+        own_series(k, dataset)
+        dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+
+    write_series(tmp_path / "ct", stored(), AFFINE, change=own_series, names="{}.dcm".format)
+    write_series(tmp_path / "ct", stored(1), AFFINE, change=turned, names="scout{}.dcm".format)
+    write_series(tmp_path / "ct", stored(4), AFFINE, change=own_series, names="b{}.dcm".format, description="other")
+    series = find_series(tmp_path)
+    assert [len(one.files) for one in series] == [6, 4, 1]
+    for one, array in zip(series, (stored(), stored(4)), strict=False):
+        volume = read_volume(one.source)
+        np.testing.assert_array_equal(volume.array, array)
+        np.testing.assert_allclose(volume.affine, AFFINE, atol=1e-9)
 
 
 def test_a_tilted_gantry_is_refused_with_its_angle(tmp_path: Path):

@@ -16,7 +16,6 @@ from imgmed.errors import (
     SchemaVersionError,
     SourceLayoutError,
     SourceNotFoundError,
-    TooFewPatientsError,
     UnknownCaseError,
 )
 from r2d2_base.errors import OutputExistsError
@@ -275,15 +274,7 @@ class TestBadInput:
             save_nifti(builder.label_path(name), np.zeros((12, 10, 6), np.uint8), builder.affine)
         assert "background only" in refused(builder, out, LabelError)
 
-    def test_too_few_patients(self, builder, out):
-        builder.fill("ab").index()
-        assert "at least 3 patients" in refused(builder, out, TooFewPatientsError)
-        builder.fill(["p1_a", "p1_b", "p2_a"]).index()
-        builder.image_path("a").unlink(), builder.image_path("b").unlink()
-        builder.index()
-        assert "received 2 (p" in refused(builder, out, TooFewPatientsError, patient_pattern="^(p[0-9])")
-
-    def test_unpaired_files_are_told_before_too_few_patients(self, builder, out):
+    def test_unpaired_files_are_told_first(self, builder, out):
         builder.fill("abc").index()
         builder.label_path("b").unlink()
         assert "b.nii.gz: image without a label" in refused(builder, out)

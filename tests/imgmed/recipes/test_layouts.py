@@ -10,7 +10,8 @@ from PIL import Image
 
 from imgmed.errors import LabelError, SourceLayoutError, SourceNotFoundError, UnreadableFileError
 from imgmed.formats import read_volume
-from imgmed.recipes import layouts, read_study, recipe_names
+from imgmed.recipe_names import RECIPE_NAMES
+from imgmed.recipes import RECIPES, layouts, read_study
 from imgmed.recipes.matching import match_names
 from imgmed.recipes.names import label_name, split_of
 from imgmed.recipes.nnunet import parse_regions
@@ -426,9 +427,9 @@ def test_splits_are_whole_names(folders: str, split: str | None) -> None:
 
 
 def test_every_layout_is_described() -> None:
-    assert set(layouts()) == set(recipe_names()) and all(layouts().values())
+    assert list(RECIPE_NAMES) == list(dict.fromkeys(recipe.name for recipe in RECIPES)) and all(layouts().values())
     page = (Path(__file__).parents[3] / "docs" / "layouts.md").read_text()
-    assert all(f"`{name}`" in page for name in recipe_names())
+    assert all(f"`{name}`" in page for name in RECIPE_NAMES)
 
 
 def test_archives_and_other_files_are_no_sources(tmp_path: Path) -> None:

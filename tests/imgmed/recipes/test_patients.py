@@ -94,6 +94,21 @@ def test_visits_are_cases_of_one_patient(tmp_path: Path) -> None:
     ]
 
 
+def test_folders_that_are_named_after_a_patient_and_a_visit(tmp_path: Path) -> None:
+    for folder in ("p1_visit1", "p1_visit2", "p2_visit1", "p3_2020-01-31", "p3_2021-01-31", "p4"):
+        nifti(tmp_path / folder / "mr.nii", tmp_path / folder / "label.nii")
+    study = read_study(tmp_path)
+    assert {case.case_id: case.patient for case in study.sources} == {
+        "p1_visit1": "p1",
+        "p1_visit2": "p1",
+        "p2_visit1": "p2_visit1",
+        "p3_2020-01-31": "p3",
+        "p3_2021-01-31": "p3",
+        "p4": "p4",
+    }
+    assert "4 folders count as 2 patients by their names, such as p1_visit1 as p1" in study.notes[0]
+
+
 def test_scans_of_one_patient_that_are_named_in_pairs(tmp_path: Path) -> None:
     for patient in ("p1", "p2"):
         nifti(*(tmp_path / patient / f"{name}.nii" for name in ("day1", "day1_seg", "day2", "day2_seg")))
@@ -102,6 +117,10 @@ def test_scans_of_one_patient_that_are_named_in_pairs(tmp_path: Path) -> None:
         (f"{patient}_{day}", patient) for patient in ("p1", "p2") for day in ("day1", "day2")
     ]
     assert study.sources[3].label.path == tmp_path / "p2" / "day2_seg.nii" and not study.problems
+    for patient in ("p1", "p2"):  # as ACDC has the whole series beside two of its frames
+        nifti(tmp_path / patient / "4d.nii")
+    again = read_study(tmp_path)
+    assert again.sources == study.sources and [path.name for path in again.unused] == ["4d.nii"] * 2
 
 
 def test_splits_and_folders_for_labels(tmp_path: Path) -> None:

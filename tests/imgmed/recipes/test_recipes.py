@@ -80,6 +80,44 @@ def test_msd_is_read_from_its_index(tmp_path: Path):
     assert case_ids(study) == ["b"] and not study.problems
 
 
+def test_a_list_of_monai_may_have_any_name_and_several_images(tmp_path: Path):
+    touch(tmp_path, *(f"data/{name}.nii.gz" for case in "ab" for name in (f"{case}_t1", f"{case}_t2", f"{case}_lab")))
+    touch(tmp_path, "kits.json")
+    entries = [{"image": [f"data/{c}_t1.nii.gz", f"data/{c}_t2.nii.gz"], "label": f"data/{c}_lab.nii.gz"} for c in "ab"]
+    content = json.dumps({"modality": "MRI", "training": entries[:1], "validation": entries[1:]})
+    (tmp_path / "datalist.json").write_bytes(content.encode("utf-16"))  # as PowerShell writes it
+    study = read_study(tmp_path)
+    assert (study.recipe, study.channels, study.labels) == ("msd", None, None)
+    assert [(s.case_id, s.split, [image.path.name for image in s.images]) for s in study.sources] == [
+        ("a", "train", ["a_t1.nii.gz", "a_t2.nii.gz"]),
+        ("b", "validation", ["b_t1.nii.gz", "b_t2.nii.gz"]),
+    ]
+    assert not study.problems
+
+
+def test_paths_of_an_index_may_be_absolute_or_of_windows(tmp_path: Path):
+    touch(tmp_path, "imagesTr/a.nii", "labelsTr/a.nii", "imagesTr/b.nii", "labelsTr/b.nii")
+    (tmp_path / "link").symlink_to(tmp_path)
+    training = [
+        {"image": str(tmp_path / "imagesTr" / "a.nii"), "label": str(tmp_path / "link" / "labelsTr" / "a.nii")},
+        {"image": "imagesTr\\b.nii", "label": ".\\labelsTr\\b.nii"},
+    ]
+    write_index(tmp_path, labels={"1": "x"}, training=training)
+    study = read_study(tmp_path)
+    assert case_ids(study) == ["a", "b"] and not study.problems
+
+
+def test_one_label_map_of_two_images_is_a_problem(tmp_path: Path):
+    touch(tmp_path, *(f"{kind}/{name}.nii" for kind in ("i", "l") for name in "abc"))
+    training = [{"image": f"i/{i}.nii", "label": f"l/{label}.nii"} for i, label in ("aa", "ba", "cc")]
+    write_index(tmp_path, labels={"1": "x"}, training=training)
+    study = read_study(tmp_path)
+    assert case_ids(study) == ["c"]
+    assert study.problems == (
+        f"{tmp_path}/l/a.nii: dataset.json lists it as the label of 2 images (a.nii, b.nii); correct the list",
+    )
+
+
 def test_nnunets_index_without_list_uses_the_folders(tmp_path: Path):
     touch(tmp_path, "imagesTr/b_0000.nii.gz", "labelsTr/b.nii.gz")
     write_index(tmp_path, channel_names={"0": "CT"}, labels={"background": 0, "core": 1}, file_ending=".nii.gz")
@@ -113,12 +151,13 @@ def test_msd_entries_that_make_no_case_are_all_named(tmp_path: Path):
             pair,
         ],
     )
-    problems = "\n".join(read_study(tmp_path).problems)
+    study = read_study(tmp_path)
+    problems = "\n".join(study.problems)
     assert "a.nii.gz: image without a label" in problems
     assert "b.nii.gz: label without an image" in problems
     assert "'imagesTr/x.nii.gz' and 'labelsTr/x.nii.gz', which are both missing" in problems
     assert 'needs "image" and "label"; received \'imagesTr/c.nii.gz\'' in problems
-    assert "c.nii.gz: same case name as" in problems
+    assert case_ids(study) == ["c"] and "lists 1 of its 2 entries twice" in study.notes[0]
 
 
 def test_no_such_folder(tmp_path: Path):
@@ -129,22 +168,44 @@ def test_no_such_folder(tmp_path: Path):
         read_study(tmp_path / "file")
 
 
-def test_no_pairs_says_which_layouts_were_looked_for(tmp_path: Path):
-    with pytest.raises(SourceLayoutError) as caught:
-        read_study(tmp_path)
-    message = str(caught.value)
-    assert message.startswith(f"no image/label pairs in {tmp_path}; looked for")
-    for word in ("msd", "dataset.json", "pairs", "images/", "labels/", "imagesTr/"):
-        assert word in message
+def test_a_folder_without_pairs_is_told_in_a_line(tmp_path: Path):
+    def message(**options: str) -> str:
+        with pytest.raises(SourceLayoutError) as caught:
+            read_study(tmp_path, **options)
+        return str(caught.value)
+
+    assert message() == f"no image/label pairs in {tmp_path}: the folder is empty"
+    touch(tmp_path, "notes/readme.txt", "notes/b.txt")
+    assert message().startswith(f"no image/label pairs in {tmp_path}: of its 2 files none is DICOM or ends in .nii.gz,")
+    touch(tmp_path, "a/x.nii", "b/y.nii")
+    assert "2 files can be read, none of them named like a label map (_seg ...). 'r2d2 inspect --lay" in message()
+    assert message(recipe="lits").endswith(
+        "The layout lits is volume-0.nii and segmentation-0.nii, in one or several folders (LiTS)"
+    )
     touch(tmp_path, "images/readme.txt", "labels/readme.txt")
-    with pytest.raises(SourceLayoutError, match=r"no image/label pairs .*\.nii\.gz.*\.nii"):
+    assert len(message()) < 300
+
+
+def test_links_to_nothing_are_left_out_with_the_reason(tmp_path: Path):
+    touch(tmp_path, "images/a.nii", "labels/a.nii", "images/c.nii")
+    for name in ("images/b.nii", "labels/b.nii", "labels/c.nii"):
+        (tmp_path / name).symlink_to(".git/annex/objects/x")
+    study = read_study(tmp_path)
+    assert case_ids(study) == ["a"] and "c.nii: image without a label" in study.problems[0]
+    assert [line.partition("; fetch")[0] for line in study.left_out] == [
+        f"{tmp_path}/images: b.nii is a link to nothing",
+        f"{tmp_path}/labels: b.nii, c.nii are links to nothing",
+    ]
+    for name in ("images/a.nii", "images/c.nii", "labels/a.nii"):
+        (tmp_path / name).unlink()
+    with pytest.raises(SourceLayoutError, match="its 3 scans are links to nothing; fetch the files"):
         read_study(tmp_path)
 
 
 def test_an_asked_for_recipe_must_fit(tmp_path: Path):
     touch(tmp_path, "images/a.nii", "labels/a.nii")
     assert read_study(tmp_path, "pairs").recipe == "pairs"
-    with pytest.raises(SourceLayoutError, match="looked for msd"):
+    with pytest.raises(SourceLayoutError, match="The layout msd is a"):
         read_study(tmp_path, "msd")
     with pytest.raises(UnknownRecipeError, match=r"unknown recipe 'dicom'; use auto, msd, nnunet, .*pairs, patients"):
         read_study(tmp_path, "dicom")
@@ -173,6 +234,8 @@ def test_unusable_modality_and_labels(tmp_path: Path):
     write_index(tmp_path, labels={"1": "a"}, modality={"x": "MRI"}, training=training)
     with pytest.raises(SourceLayoutError, match="modality"):
         read_study(tmp_path)
-    write_index(tmp_path, training=training)
+    write_index(tmp_path, training=training, labels=["liver"])
     with pytest.raises(LabelError, match=r"dataset\.json: labels must be like"):
         read_study(tmp_path)
+    write_index(tmp_path, training=training)
+    assert read_study(tmp_path).labels is None  # MONAI's lists declare none

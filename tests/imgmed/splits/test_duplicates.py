@@ -334,3 +334,17 @@ def test_label_maps_are_compared_in_the_patient():
 )
 def test_the_sentence_for_a_user(duplicate, expected):
     assert expected in describe(duplicate, {"a": ["1.nii", "2.nii"], "b": ["3.nii"]})
+
+
+def test_an_inverted_picture_between_the_same_background_and_marker_is_no_copy():
+    """The few bright voxels of a marker make r = 1, and the grey levels of all others run the other way."""
+    picture = np.zeros((20, 20, 20))
+    picture[:, :, 10:] = np.random.default_rng(0).permutation(4000).reshape(20, 20, 10) / 40 + 100
+    other = np.where(picture > 0, 300 - picture, 0)
+    for array in (picture, other):
+        array[:4, :5, 19] = 1e6
+    assert np.corrcoef(picture.ravel(), other.ravel())[0, 1] > 0.9999
+    volumes = {"a": volume(picture), "b": volume(other), "c": volume(picture * 2 + 5)}
+    assert [
+        (found.first, found.second) for found in confirm(volumes.__getitem__, itertools.combinations("abc", 2))
+    ] == [("a", "c")]

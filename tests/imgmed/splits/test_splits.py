@@ -19,6 +19,7 @@ from imgmed.splits import (
     check_no_leak,
     extend_splits,
     fixed_splits,
+    folded_splits,
     group_cases,
     patients_of,
     read_splits,
@@ -82,14 +83,26 @@ def test_the_seed_decides():
     assert len({split_cases(patients, 0.1, 0.2, 5, seed).test for seed in range(5)}) == 5
 
 
-def test_two_patients_are_too_few():
-    with pytest.raises(TooFewPatientsError, match=r"at least 3 patients.*received 2"):
-        split_cases({"a1": "a", "a2": "a", "b1": "b"}, 0.1, 0.2, 5, 0)
+def test_fewer_than_three_patients_are_all_trained_on():
+    splits = split_cases({"a1": "a", "a2": "a", "b1": "b"}, 0.1, 0.2, 5, 0)
+    assert (splits.train, splits.validation, splits.test) == (("a1", "a2", "b1"), (), ())
+    assert sorted(fold.validation for fold in splits.folds) == [("a1", "a2"), ("b1",)]
+    copies = split_cases({name: name for name in "abc"}, 0.1, 0.2, 5, 0, duplicates=[("b", "a")])
+    assert copies.train == ("a", "b", "c") and len(copies.folds) == 2
+    alone = split_cases({"a": "a"}, 0.1, 0.2, 5, 0)
+    assert (alone.train, alone.folds) == (("a",), ())
+    grown = extend_splits(alone, {name: name for name in "abcdefghij"}, 0.1, 0.2, 0, folds=5)
+    assert (len(grown.train), len(grown.validation), len(grown.test), len(grown.folds)) == (7, 1, 2, 5)
 
 
-def test_three_patients_of_which_two_share_an_image_are_too_few():
-    with pytest.raises(TooFewPatientsError, match=r"received 2 \(a, c\), as copies of the same images count as one"):
-        split_cases({name: name for name in "abc"}, 0.1, 0.2, 5, 0, duplicates=[("b", "a")])
+@pytest.mark.parametrize(
+    ("validation", "test", "sizes"), [(0, 0, (10, 0, 0)), (0, 0.2, (8, 0, 2)), (0.1, 0, (9, 1, 0)), (0.9, 0, (1, 9, 0))]
+)
+def test_a_fraction_of_0_keeps_nobody(validation, test, sizes):
+    patients = {f"c{n}": f"c{n}" for n in range(10)}
+    splits = split_cases(patients, validation, test, 5, 0)
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == sizes
+    assert fixed_splits(dict.fromkeys(patients, "train"), patients, validation, test, 5, 0) == splits
 
 
 def test_patients_come_from_the_pattern():
@@ -154,7 +167,8 @@ def check_whole(splits: Splits, patients: dict, pairs: list) -> None:
         assert sorted(case for part in parts for case in part) == sorted(patients)
         for members in components(patients, pairs):
             assert sum(bool(members & set(part)) for part in parts) == 1
-    assert sorted(case for fold in splits.folds for case in fold.validation) == sorted(splits.train + splits.validation)
+    held_out = sorted(case for fold in splits.folds for case in fold.validation)
+    assert held_out == (sorted(splits.train + splits.validation) if splits.folds else [])
 
 
 @given(studies(), fractions, fractions, st.integers(2, 6), st.integers(0, 50), st.randoms())
@@ -163,18 +177,14 @@ def test_stratified_splits_are_whole_sized_and_independent_of_order(study, valid
     count = len(components(patients, pairs))
     shuffled = list(patients)
     random.shuffle(shuffled)
-    if count < 3:
-        with pytest.raises(TooFewPatientsError):
-            split_cases(patients, validation, test, folds, seed, strata=strata, duplicates=pairs)
-        return
     splits = split_cases(patients, validation, test, folds, seed, strata=strata, duplicates=pairs)
     check_whole(splits, patients, pairs)
     groups = group_cases(patients, pairs)
     sizes = [len({groups[case] for case in part}) for part in (splits.test, splits.validation)]
-    if sizes[0] + sizes[1] + 1 < count:  # otherwise every part's least group decides
+    if count > 2 and sizes[0] + sizes[1] + 1 < count:  # otherwise every part's least group decides
         assert abs(sizes[0] - test * count) <= 1 and abs(sizes[1] - validation * count) <= 1
     held = [len({groups[case] for case in fold.validation}) for fold in splits.folds]
-    assert max(held) - min(held) <= 1
+    assert max(held, default=0) - min(held, default=0) <= 1
     again = split_cases(
         {case: patients[case] for case in shuffled},
         validation,
@@ -362,8 +372,31 @@ def test_only_three_names_of_parts():
 
 
 def test_an_assignment_without_training_cases_is_an_error():
-    with pytest.raises(TooFewPatientsError, match="leave 0 patients to train on"):
-        fixed_splits(dict.fromkeys("abc", "test"), {name: name for name in "abc"}, 0.1, 0.2, 2, 0)
+    for fraction in (0, 0.1):
+        with pytest.raises(TooFewPatientsError, match="leave 0 patients to train on"):
+            fixed_splits(dict.fromkeys("abc", "test"), {name: name for name in "abc"}, fraction, 0.2, 2, 0)
+
+
+def test_one_training_patient_leaves_nobody_to_validate():
+    patients = {name: name for name in "abc"}
+    with pytest.raises(TooFewPatientsError, match="leave 1 patients to train on and none in validation; assign"):
+        fixed_splits({"a": "train", "b": "test", "c": "test"}, patients, 0.1, 0.2, 2, 0)
+    splits = fixed_splits({"a": "train", "b": "test", "c": "test"}, patients, 0, 0.2, 2, 0)
+    assert (splits.train, splits.validation, splits.test, splits.folds) == (("a",), (), ("b", "c"), ())
+
+
+def test_folds_of_the_source_are_kept():
+    patients = {name: name for name in "abcdef"}
+    given = [(("a", "b"), ("c", "d")), (("c", "d"), ("a", "b"))]
+    splits = folded_splits(given, "e", patients, 5, 0)
+    assert (splits.train, splits.validation, splits.test) == (("a", "b"), ("c", "d"), ("e",))
+    assert splits.folds == (Fold(("a", "b"), ("c", "d")), Fold(("c", "d"), ("a", "b")))
+    lone = folded_splits(given[:1], "", patients, 5, 0)
+    assert (lone.train, lone.validation, lone.test, len(lone.folds)) == (("a", "b"), ("c", "d"), (), 4)
+    with pytest.raises(LeakError, match="patient p: a in train, c in validation"):
+        folded_splits(given, "e", {**patients, "a": "p", "c": "p"}, 5, 0)
+    with pytest.raises(TooFewPatientsError, match="fold 0 of the source is left without cases"):
+        folded_splits(given, "e", {name: name for name in "cdef"}, 5, 0)
 
 
 # --- given in a file ----------------------------------------------------------------------------------------------
@@ -434,6 +467,15 @@ def test_all_faults_of_given_splits_are_listed_together(give):
 def test_faults_of_given_folds_are_listed(give, folds, fault):
     with pytest.raises(InvalidSplitsError, match=fault):
         read_splits(give(GIVEN | {"folds": folds}), NAMES, 2, 0)
+
+
+def test_a_list_of_nnunets_folds_is_taken(give):
+    folds = [{"train": ["a", "b"], "val": ["c", "d"]}, {"train": ["c", "d"], "val": ["a", "b"]}]
+    splits = read_splits(give(folds), {name: name for name in "abcd"}, 5, 0)
+    assert (splits.train, splits.validation, splits.test) == (("a", "b"), ("c", "d"), ())
+    assert splits.folds == (Fold(("a", "b"), ("c", "d")), Fold(("c", "d"), ("a", "b")))
+    with pytest.raises(InvalidSplitsError, match="fold 0 trains on and holds out b"):
+        read_splits(give([{"train": ["a", "b"], "val": ["b"]}]), NAMES, 2, 0)
 
 
 @pytest.mark.parametrize(
