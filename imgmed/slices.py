@@ -19,7 +19,7 @@ from imgmed.geometry import (
 )
 from imgmed.resampling import resample, resample_label_map
 
-__all__ = ["Affine", "SliceGrid", "with_neighbours"]
+__all__ = ["Affine", "SliceGrid", "centred_start", "centred_window", "with_neighbours"]
 
 Row = tuple[float, float, float, float]
 Affine = tuple[Row, Row, Row, Row]
@@ -221,6 +221,25 @@ def with_neighbours(stack: np.ndarray, indices: np.ndarray, neighbours: int) -> 
     for offset, column in enumerate(places.T):
         result[..., offset * channels : (offset + 1) * channels] = stack[column]
     return result
+
+
+def centred_start(size: int, canvas: int) -> int:
+    """Return where an axis of `size` pixels begins in the middle of `canvas` pixels: what is odd comes after it.
+
+    >>> centred_start(3, 6), centred_start(6, 6)
+    (1, 0)
+    """
+    return (canvas - size) // 2
+
+
+def centred_window(size: tuple[int, ...], canvas: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return where a slice of (height, width) `size` lies in the middle of a canvas that is no smaller.
+
+    >>> centred_window((3, 4), (6, 4))
+    (slice(1, 4, None), slice(0, 4, None))
+    """
+    top, left = map(centred_start, size, canvas)
+    return slice(top, top + size[0]), slice(left, left + size[1])
 
 
 def _without(triple: tuple, axis: int) -> tuple:

@@ -9,6 +9,7 @@ import numpy as np
 
 from imgmed import AugmentationSettings
 from imgmed.augmentation.draw import Draw, elastic_basis
+from imgmed.slices import centred_window
 
 __all__ = ["DeviceAugmentation", "draw_arrays", "draw_shapes", "placed"]
 
@@ -69,7 +70,7 @@ def draw_arrays(
     arrays = [np.zeros((max(1, len(draws)), *shape), dtype) for shape in draw_shapes(settings, input_shape)]
     for number, (draw, size) in enumerate(draws):
         arrays[0][number] = draw.matrix
-        arrays[1][number] = [[(outer - inner) // 2 for outer, inner in zip(canvas, size, strict=True)], size]
+        arrays[1][number] = [[part.start for part in centred_window(size, canvas)], size]
         arrays[2][number] = draw.gamma, draw.contrast, draw.brightness
         if draw.elastic is not None:
             arrays[3][number] = draw.elastic

@@ -14,7 +14,8 @@ from dist_training.inputs.augmentation import draw_arrays
 from imgmed import AugmentationSettings, PreparedDataset
 from imgmed.augmentation.apply import OUTSIDE, apply_draw
 from imgmed.augmentation.draw import Draw, draw_sample
-from imgmed.slices import with_neighbours
+from imgmed.network_input import NetworkInput
+from imgmed.slices import centred_window
 
 __all__ = ["IGNORED", "Batch", "SliceFeed", "Step", "epoch_permutation", "epoch_steps", "prefetch", "rank_share"]
 
@@ -23,6 +24,9 @@ IGNORED = OUTSIDE
 
 _DROPOUT = int.from_bytes(b"drop", "big")
 """Sets these seeds apart from others made of the same numbers."""
+
+
+_Statistics = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -147,15 +151,12 @@ class SliceFeed:
         self._dtype = np.dtype(dtype)
         self._augmentation = None if augmentation is None or augmentation.is_neutral else augmentation
         self._seed = seed
-        self._normalisation = dataset.normalisation(tuple(normalisation_case_ids))
+        preparation, normalisation = dataset.scan_preparation, dataset.normalisation(tuple(normalisation_case_ids))
+        self._input = NetworkInput(normalisation, preparation.neighbours, preparation.slice_size)
         self._images = [dataset.image(case_id).view(np.ndarray) for case_id in self.case_ids]
         self._label_maps = [dataset.label_map(case_id).view(np.ndarray) for case_id in self.case_ids]
-        self._neighbours = dataset.scan_preparation.neighbours
-        self.channels = dataset.scan_preparation.input_channels
-        self._statistics = [
-            [np.tile(numbers, 2 * self._neighbours + 1) for numbers in self._normalisation.statistics_of_case(case)]
-            for case in map(dataset.case_statistics, self.case_ids)
-        ]
+        self.channels = preparation.input_channels
+        self._statistics = [normalisation.statistics_of_case(dataset.case_statistics(one)) for one in self.case_ids]
         ignored = dataset.description.ignore_label
         self._class_of_value = np.zeros(max(*dataset.class_values, ignored or 0) + 1, dtype=np.int32)
         self._class_of_value[list(dataset.class_values)] = np.arange(len(dataset.class_values), dtype=np.int32)
@@ -164,7 +165,8 @@ class SliceFeed:
         numbers = [_slice_numbers(dataset, case_id, slices) for case_id in self.case_ids]
         self._case_of_slice = np.repeat(np.arange(len(numbers)), [len(part) for part in numbers])
         self._number_in_case = np.concatenate([np.empty(0, np.int64), *numbers])
-        self.slice_size = _common_size([dataset.scan_preparation.slice_size, *(i.shape[1:3] for i in self._images)])
+        # one shape for every batch, so that nothing is compiled twice
+        self.slice_size = self._input.canvas_of([image.shape[1:3] for image in self._images])
 
     def __len__(self) -> int:
         """Give the number of slices."""
@@ -206,26 +208,26 @@ class SliceFeed:
         seeds = np.zeros(count, dtype=np.uint32)
         draws: list[tuple[Draw, tuple[int, ...]]] = []
         for position, index in enumerate(step.indices.tolist()):
-            image, class_map = self._slice(index)
+            shown, class_map = self._slice(index)
             seeds[position] = np.random.SeedSequence([_DROPOUT, self._seed, step.epoch, index]).generate_state(1)[0]
             if settings is not None:
                 draws.append((self._draw(settings, step.epoch, index, class_map.shape), class_map.shape))
             if settings is None or self.sends_draws:
-                window = _centred(class_map.shape, self.slice_size)
-                images[position][window], classes[position][window] = image, class_map
+                images[position] = self._input.centred(*shown, self.slice_size)[0]
+                classes[position][centred_window(class_map.shape, self.slice_size)] = class_map
             else:
+                image = self._input.slices(*shown)[0]
                 images[position], classes[position] = apply_draw(image, class_map, draws[-1][0], settings)
         if settings is None or not self.sends_draws:
             return Batch(images, classes, weights, seeds, step.global_count)
         sent = draw_arrays(draws, settings, self.slice_size, self.input_shape, self._dtype)
         return Batch(images, classes, weights, seeds, step.global_count, sent)
 
-    def _slice(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Give a slice, normalised, with its neighbours as channels (height, width, channels), and its classes."""
+    def _slice(self, index: int) -> tuple[tuple[np.ndarray, np.ndarray, _Statistics], np.ndarray]:
+        """Give what `NetworkInput` makes a slice's image of, and the slice's classes (height, width)."""
         case, number = self._case_of_slice[index], self._number_in_case[index]
-        image = with_neighbours(self._images[case], np.array([number]), self._neighbours)[0]
-        normalised = self._normalisation.apply(image, *self._statistics[case])
-        return normalised, self._class_of_value[self._label_maps[case][number]]
+        shown = self._images[case], np.array([number]), self._statistics[case]
+        return shown, self._class_of_value[self._label_maps[case][number]]
 
     def _draw(self, settings: AugmentationSettings, epoch: int, index: int, size: tuple[int, ...]) -> Draw:
         height, width = size
@@ -239,17 +241,6 @@ def _slice_numbers(dataset: PreparedDataset, case_id: str, slices: Literal["all"
     """Number the slices of a case that a feed takes."""
     chosen = dataset.case(case_id).training_slices if slices == "training" else None
     return np.arange(dataset.image(case_id).shape[0]) if chosen is None else np.array(chosen, dtype=np.int64)
-
-
-def _centred(part: tuple[int, ...], whole: tuple[int, int]) -> tuple[slice, ...]:
-    """Give the window of a slice in the middle of a canvas that is no smaller."""
-    starts = [(outer - inner) // 2 for outer, inner in zip(whole, part, strict=True)]
-    return tuple(slice(start, start + inner) for start, inner in zip(starts, part, strict=True))
-
-
-def _common_size(sizes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
-    """Give the smallest size that holds all: one shape for every batch, so nothing is compiled twice."""
-    return max(size[0] for size in sizes), max(size[1] for size in sizes)
 
 
 def prefetch(feed: SliceFeed, steps: Sequence[Step], ahead: int = 2) -> Iterator[Batch]:

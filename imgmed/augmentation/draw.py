@@ -10,6 +10,7 @@ from math import ceil, cos, floor, radians, sin
 import numpy as np
 
 from imgmed.augmentation.settings import AugmentationSettings
+from imgmed.slices import centred_start
 
 __all__ = ["Draw", "draw_sample", "elastic_basis"]
 
@@ -152,7 +153,7 @@ def _between(uniform: float, bounds: tuple[float, float]) -> float:
 
 def _first_pixel(size: int, canvas: int, uniform: float) -> int:
     """Where the output begins, in pixels of the slice: anywhere in a larger slice, so that a smaller one is centred."""
-    return floor(uniform * (size - canvas + 1)) if size > canvas else -((canvas - size) // 2)
+    return floor(uniform * (size - canvas + 1)) if size > canvas else -centred_start(size, canvas)
 
 
 def _matrix(
