@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -14,7 +15,15 @@ from imgmed.operations import Operation, Scan, apply_operations, geometry_after,
 from imgmed.slices import SliceGrid
 from imgmed.volume import Volume
 
-__all__ = ["PreparedScan", "ScanPreparation", "channel_array", "grid_for", "prepare_case", "prepare_scan"]
+__all__ = [
+    "PreparedScan",
+    "ScanPreparation",
+    "channel_array",
+    "channel_choice",
+    "grid_for",
+    "prepare_case",
+    "prepare_scan",
+]
 
 EXACT = ("u1", "i1", "u2", "i2", "b1", "f4")  # types whose every value is a float32
 
@@ -33,6 +42,11 @@ class ScanPreparation(BaseModel):
         default=None,
         description="Which channels of the source these are, 0-based: a scan that has all of the source's channels"
         " is reduced to them. null: the source has no others.",
+    )
+    source_channels: tuple[str, ...] | None = Field(
+        default=None,
+        description="Names of all channels of the source, where channel_indices choose among them. null: they do not,"
+        " or an earlier version did not record the names.",
     )
     operations: tuple[Operation, ...] = Field(default=(), description="What is done to the volume, in this order.")
     slice_axis: int = Field(
@@ -55,6 +69,11 @@ class ScanPreparation(BaseModel):
             raise ValueError(
                 f"channel_indices need one number from 0 on for each of the channels {', '.join(self.channels)};"
                 f" received {indices}"
+            )
+        source = self.source_channels
+        if source is not None and (indices is None or max(indices) >= len(source)):
+            raise ValueError(
+                f"source_channels need channel_indices below their number, {len(source)}; received {indices}"
             )
         return self
 
@@ -79,28 +98,75 @@ class PreparedScan:
     label: np.ndarray | None = None
 
 
-def prepare_scan(volume: Volume, preparation: ScanPreparation) -> PreparedScan:
-    """Turn a volume into a stack of slices: reorient, apply the operations; no padding, no z-scores.
+def prepare_scan(volume: Volume, preparation: ScanPreparation, names: Sequence[str] | None = None) -> PreparedScan:
+    """Turn a volume into a stack of slices: choose channels, reorient, apply the operations; no padding, no z-scores.
 
     Args:
         volume: (i, j, k) or (i, j, k, channels), any orientation; it is not changed.
         preparation: the steps and their numbers.
+        names: of the volume's channels; None: they are those of the source that `preparation` was derived from.
 
     Raises:
-        InvalidVolumeError: another number of channels, NaN or infinite voxels, or a scan that an operation refuses.
+        InvalidVolumeError: other channels, NaN or infinite voxels, or a scan that an operation refuses.
 
     >>> preparation = ScanPreparation(channels=("MRI",), slice_axis=2, slice_size=(16, 16))
     >>> prepare_scan(Volume(np.zeros((4, 5, 6)), np.eye(4)), preparation).image.shape
     (6, 4, 5, 1)
     """
-    return prepare_case(volume, None, preparation)
+    chosen = channel_choice(preparation, volume.channels, names, str(volume.origin))
+    return prepare_case(select_channels(volume, chosen), None, preparation)
+
+
+def channel_choice(
+    preparation: ScanPreparation, count: int, names: Sequence[str] | None = None, origin: str = "the volume"
+) -> tuple[int, ...]:
+    """Return which channels of a scan are wanted, 0-based, in the order of `preparation.channels`.
+
+    Args:
+        preparation: says which.
+        count: channels that the scan has.
+        names: what they are called, upper or lower case; None: it has all channels of the source, in its order.
+        origin: what messages call the scan.
+
+    Raises:
+        InvalidVolumeError: a wanted channel is not there, or nothing tells which it is.
+
+    >>> preparation = ScanPreparation(channels=("T1", "T2"), slice_axis=2, slice_size=(16, 16))
+    >>> channel_choice(preparation, 2), channel_choice(preparation, 3, ("flair", "t2", "t1"))
+    ((0, 1), (2, 1))
+    """
+    wanted, indices, source = preparation.channels, preparation.channel_indices, preparation.source_channels
+    if names is not None:
+        if len(names) != count:
+            raise InvalidVolumeError(f"{origin}: {_counted(count)}, but names for {len(names)} ({', '.join(names)})")
+        places = {name.casefold(): place for place, name in enumerate(names)}
+        missing = [name for name in wanted if name.casefold() not in places]
+        if missing:
+            raise InvalidVolumeError(f"{origin}: no channel {', '.join(missing)} among {', '.join(names)}")
+        return tuple(places[name.casefold()] for name in wanted)
+    if indices is None:
+        if count != len(wanted):
+            raise InvalidVolumeError(f"{origin}: {_counted(count)}; needed: {len(wanted)} ({', '.join(wanted)})")
+        return tuple(range(count))
+    is_whole = count > max(indices) if source is None else count == len(source)
+    if not is_whole:
+        every = "" if source is None else f" of {len(source)} ({', '.join(source)})"
+        raise InvalidVolumeError(
+            f"{origin}: {_counted(count)}; needed: {', '.join(wanted)}, number {', '.join(map(str, indices))} from 0 on"
+            f"{every}; name the channels that it has, where they are not all"
+        )
+    return indices
+
+
+def _counted(count: int) -> str:
+    return f"{count} channel" if count == 1 else f"{count} channels"
 
 
 def prepare_case(image: Volume, label: Volume | None, preparation: ScanPreparation) -> PreparedScan:
     """Turn an image and its label map into stacks of slices that stay aligned, see `prepare_scan`.
 
     Args:
-        image: (i, j, k) or (i, j, k, channels), any orientation; it is not changed.
+        image: (i, j, k) or (i, j, k, channels), of the wanted channels alone, any orientation; it is not changed.
         label: (i, j, k) whole numbers on the same voxels; values are never invented.
         preparation: the steps and their numbers.
 
@@ -109,7 +175,10 @@ def prepare_case(image: Volume, label: Volume | None, preparation: ScanPreparati
     >>> prepare_case(image, label, preparation).label.shape
     (4, 5, 6)
     """
-    chosen = _checked(_chosen(image, preparation))
+    wanted = preparation.channels
+    if image.channels != len(wanted):
+        raise InvalidVolumeError(f"{image.origin}: {_counted(image.channels)}; needed: {len(wanted)} ({', '.join(wanted)})")
+    chosen = _checked(image)
     start = SliceGrid.of(image.shape, image.affine, preparation.slice_axis)
     scan = Scan(
         Volume(start.to_stack(chosen), start.stack_affine, image.path),
@@ -150,21 +219,6 @@ def _checked(volume: Volume) -> np.ndarray:
             f"{volume.origin}: {bad} NaN or infinite voxels; replace them, for example by the background's intensity"
         )
     return image
-
-
-def _chosen(volume: Volume, preparation: ScanPreparation) -> Volume:
-    """The volume with the wanted channels alone."""
-    wanted, indices = preparation.channels, preparation.channel_indices
-    if volume.channels == len(wanted):
-        return volume
-    if indices is not None and volume.channels > max(indices):
-        return select_channels(volume, indices)
-    listed = ", ".join(wanted)
-    which = "" if indices is None else f", or all of the source's, of which {listed} are number {indices} from 0 on,"
-    raise InvalidVolumeError(
-        f"{volume.origin}: {len(wanted)} channels ({listed}){which} are expected; received {volume.channels};"
-        " channels are the last of four axes"
-    )
 
 
 def _in_stack_order(scan: Scan, start: SliceGrid) -> tuple[SliceGrid, Scan]:

@@ -38,6 +38,11 @@ class PreparationSettings(BaseModel):
         description="What sizes in NIfTI, NRRD and MetaImage headers count in: header, as each file says; or mm, um"
         " (micrometres), m (metres), whatever the files say.",
     )
+    channel_names: tuple[str, ...] | None = Field(
+        default=None,
+        description="Names of the source's channels in their order, such as those of a 4D file; null: as the source names"
+        " them.",
+    )
     channels: tuple[str | int, ...] | None = Field(
         default=None, description="Channels to keep, in order, by name or by number from 0; null: all."
     )
@@ -160,6 +165,13 @@ class PreparationSettings(BaseModel):
                 f"channels must be names or numbers from 0, at least one and none twice; received {list(channels)}"
             )
         return channels
+
+    @field_validator("channel_names")
+    @classmethod
+    def _check_channel_names(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names is not None and (not names or len({name.casefold() for name in names}) < len(names)):
+            raise ValueError(f"channel_names must be at least one name, none twice; received {list(names)}")
+        return names
 
     @field_validator("remap_labels")
     @classmethod

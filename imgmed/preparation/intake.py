@@ -72,9 +72,10 @@ def take_in(
     regions = settings.regions
     if regions is None and study.regions is not None and not is_renumbered:
         regions = {name: values for name, values in study.regions.items() if kept is None or set(values) <= set(kept)}
+    channels = settings.channel_names or study.channels
     rules = ReadingRules(
-        declared_channels=study.channels,
-        channel_indices=_channel_indices(study.channels, settings.channels),
+        declared_channels=channels,
+        channel_indices=_channel_indices(channels, settings.channels),
         remap_labels=settings.remap_labels,
         keep_labels=kept,
         mask_threshold=settings.mask_threshold,
@@ -105,7 +106,7 @@ def _channel_indices(names: tuple[str, ...] | None, wanted: tuple[str | int, ...
     if unknown:
         raise UnknownChannelError(
             f"no channel {', '.join(map(repr, unknown))}; the study names {', '.join(names or ()) or 'none'};"
-            " channels can also be given by number, from 0"
+            " channels can also be given by number, from 0, and be named by channel_names"
         )
     return tuple(name if isinstance(name, int) else known[name.casefold()] for name in wanted)
 

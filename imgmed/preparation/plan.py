@@ -78,6 +78,7 @@ def derive_plan(
     channels: tuple[str, ...],
     settings: PreparationSettings,
     channel_indices: tuple[int, ...] | None = None,
+    source_channels: tuple[str, ...] | None = None,
 ) -> Plan:
     """Choose slice axis, operations, slice size and normalisation.
 
@@ -87,6 +88,7 @@ def derive_plan(
         channels: channel names, which may declare CT.
         settings: choices already made by the user.
         channel_indices: which channels of the source these are; None: all.
+        source_channels: names of all of them, where some are chosen.
     """
     shapes = np.array([canonical_shape(case.shape, orientation_of(case.affine)) for case in train])
     spacings = np.array([canonical_spacing(case.affine) for case in train])
@@ -103,6 +105,7 @@ def derive_plan(
     preparation = ScanPreparation(
         channels=channels,
         channel_indices=channel_indices,
+        source_channels=source_channels,
         operations=operations,
         slice_axis=axis,
         neighbours=settings.neighbours,

@@ -297,7 +297,9 @@ def _draft(work: _Work, surveyed: Sequence[SurveyedCase]) -> _Draft:
     kept = None if work.previous is None else work.previous.original_splits
     splits = divide_cases(intake.study, surveyed, labelling, duplicates, settings, kept)
     train = [case for case in surveyed if case.case_id in set(splits.train)]
-    plan = derive_plan(train, surveyed, _channels(work, surveyed), settings, intake.rules.channel_indices)
+    indices, source_channels = intake.rules.channel_indices, _source_channels(work, surveyed)
+    channels = source_channels if indices is None else tuple(source_channels[index] for index in indices)
+    plan = derive_plan(train, surveyed, channels, settings, indices, None if indices is None else source_channels)
     said = (*joined, *labelling.hints, *mask_warnings(surveyed), *empty_parts(splits, surveyed))
     warnings = (*sentences, *said, *_public(work, intake.study.notes))
     return _Draft(surveyed, labelling, splits, plan, sentences, warnings)
@@ -356,13 +358,12 @@ def _with_patients(
     ), sentences
 
 
-def _channels(work: _Work, surveyed: Sequence[SurveyedCase]) -> tuple[str, ...]:
-    """Names of the channels that are kept."""
-    names, kept = work.intake.rules.declared_channels, work.intake.rules.channel_indices
+def _source_channels(work: _Work, surveyed: Sequence[SurveyedCase]) -> tuple[str, ...]:
+    """Names of all channels of the source."""
+    names, count = work.intake.rules.declared_channels, surveyed[0].record.source_channels
     if names is not None:
-        return names if kept is None else tuple(names[index] for index in kept)
-    count = surveyed[0].channels
-    return ("image",) if count == 1 else tuple(f"channel_{number}" for number in kept or range(count))
+        return names
+    return ("image",) if count == 1 else tuple(f"channel_{number}" for number in range(count))
 
 
 def _bytes_needed(cases: Sequence[SurveyedCase], preparation: ScanPreparation, labels: Mapping[str, int]) -> int:

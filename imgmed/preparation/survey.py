@@ -55,6 +55,7 @@ class SurveyRecord(BaseModel):
     shape: tuple[int, int, int]
     affine: Affine
     channels: int
+    source_channels: int = Field(description="Channels of the source, of which `channels` are kept.")
     lowest: tuple[float, ...] = Field(description="Smallest intensity of each channel.")
     label_counts: dict[int, int] = Field(description="Voxels of each value; empty where masks are named.")
     combinations: tuple[tuple[tuple[str, ...], int], ...] = Field(
@@ -236,6 +237,7 @@ def _new_record(task: _Task) -> SurveyRecord:
         shape=image.shape,
         affine=image.affine.tolist(),
         channels=image.channels,
+        source_channels=_source_channels(source, image, rules),
         lowest=tuple(float(image.array[..., channel].min()) for channel in range(image.channels)),
         label_counts=counts,
         combinations=tuple(
@@ -326,13 +328,20 @@ def name_problems(cases: Sequence[SurveyedCase]) -> list[str]:
     ]
 
 
+def _source_channels(source: CaseSource, image: Volume, rules: ReadingRules) -> int:
+    """Channels of a case's files, of which `image` has the kept ones."""
+    if rules.channel_indices is None:
+        return image.channels
+    return sum(read_header(one).channels for one in source.images)
+
+
 def _channel_problems(cases: Sequence[SurveyedCase]) -> list[str]:
     """One sentence for each case whose number of channels is not the most frequent one."""
-    counts = [case.channels for case in cases]
+    counts = [case.record.source_channels for case in cases]
     usual = max(sorted(set(counts)), key=counts.count, default=0)
     return [
-        f"{case.source.images[0]}: {case.channels} channels, but {counts.count(usual)} other cases have"
+        f"{case.source.images[0]}: {count} channels, but {counts.count(usual)} other cases have"
         f" {usual}; all cases need the same channels"
-        for case in cases
-        if case.channels != usual
+        for case, count in zip(cases, counts, strict=True)
+        if count != usual
     ]

@@ -84,7 +84,7 @@ def test_the_scan_is_not_changed():
 
 def test_other_channels_and_bad_voxels_are_refused(tmp_path):
     volume = Volume(np.zeros((4, 4, 4, 2)), np.eye(4), tmp_path / "scan.nii")
-    with pytest.raises(InvalidVolumeError, match=r"scan\.nii: 1 channels \(MRI\) are expected; received 2"):
+    with pytest.raises(InvalidVolumeError, match=r"scan\.nii: 2 channels; needed: 1 \(MRI\)"):
         prepare_scan(volume, preparation())
     bad = np.zeros((4, 4, 4))
     bad[0, 0, 0] = np.inf
@@ -140,14 +140,37 @@ def test_an_isotropic_recipe_and_its_way_back(axis):
 
 def test_channels_are_chosen_from_a_scan_that_has_all_of_the_sources():
     array = np.random.default_rng(0).normal(size=(4, 4, 4, 4)).astype(np.float32)
-    rule = preparation(channels=("T1", "T2"), channel_indices=(1, 3), operations=())
-    every = prepare_scan(Volume(array, np.eye(4)), rule).image
-    np.testing.assert_array_equal(every, prepare_scan(Volume(array[..., [1, 3]], np.eye(4)), rule).image)
-    np.testing.assert_array_equal(every[..., 0], array[..., 1].transpose(2, 0, 1))
-    with pytest.raises(InvalidVolumeError, match="number \\(1, 3\\) from 0 on, are expected; received 3"):
-        prepare_scan(Volume(array[..., :3], np.eye(4)), rule)
+    every = Volume(array, np.eye(4))
+    some = {"channels": ("T2", "T1"), "channel_indices": (3, 1), "operations": ()}
+    rule = preparation(**some, source_channels=("FLAIR", "T1", "T1c", "T2"))
+    stacks = array.transpose(3, 2, 0, 1)
+    np.testing.assert_array_equal(prepare_scan(every, rule).image, stacks[[3, 1]].transpose(1, 2, 3, 0))
+    np.testing.assert_array_equal(prepare_scan(every, preparation(**some)).image, prepare_scan(every, rule).image)
+    pair = Volume(array[..., [1, 3]], np.eye(4))
+    np.testing.assert_array_equal(prepare_scan(pair, rule, ("t1", "t2")).image, prepare_scan(every, rule).image)
+    for part, said in ((array[..., :3], "3 channels"), (array[..., [3, 1]], "2 channels")):
+        with pytest.raises(InvalidVolumeError, match=rf"{said}; needed: T2, T1, number 3, 1 from 0 on of 4 \(FLAIR"):
+            prepare_scan(Volume(part, np.eye(4)), rule)
+    with pytest.raises(InvalidVolumeError, match="no channel T2 among T1, FLAIR"):
+        prepare_scan(pair, rule, ("T1", "FLAIR"))
+    with pytest.raises(InvalidVolumeError, match=r"2 channels, but names for 1 \(T1\)"):
+        prepare_scan(pair, rule, ("T1",))
+
+
+def test_both_channels_turned_round_are_turned_round_in_a_new_scan():
+    """The order asked for counts, however many there are."""
+    array = np.random.default_rng(0).normal(size=(4, 4, 4, 2)).astype(np.float32)
+    rule = preparation(channels=("b", "a"), channel_indices=(1, 0), source_channels=("a", "b"), operations=())
+    np.testing.assert_array_equal(
+        prepare_scan(Volume(array, np.eye(4)), rule).image, array[..., ::-1].transpose(2, 0, 1, 3)
+    )
+
+
+def test_channels_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="channel_indices need one number"):
         preparation(channel_indices=(1, 2))
+    with pytest.raises(ValueError, match="source_channels need channel_indices below their number, 1"):
+        preparation(channel_indices=(1,), source_channels=("MRI",))
 
 
 def test_integers_and_floats_are_prepared_alike():

@@ -215,8 +215,24 @@ class TestChoices:
         builder.index(modality={"0": "FLAIR", "1": "T1w", "2": "T2w"})
         dataset = prepare_dataset(builder.folder, out, PreparationSettings(channels=("t2w", 0)))
         assert dataset.channels == ("T2w", "FLAIR") and dataset.scan_preparation.channel_indices == (2, 0)
+        assert dataset.scan_preparation.source_channels == ("FLAIR", "T1w", "T2w")
         image = dataset.image("a")
         np.testing.assert_allclose(image[..., 0], 100 * image[..., 1], rtol=1e-5)
+
+    def test_channels_of_a_file_get_names_and_all_cases_have_the_same(self, builder, out) -> None:
+        for number, name in enumerate("abcd"):
+            image, label = builder.arrays(number)
+            builder.add(name, np.stack([image, 10 * image, 100 * image][: 2 if name == "d" else 3], axis=3), label)
+        named = PreparationSettings(channel_names=("FLAIR", "T1", "T2"), channels=("t1",))
+        with pytest.raises(InvalidCasesError, match=r"d\.nii\.gz: 2 channels, but the study declares 3 \(FLAIR, T1, T2\)"):
+            prepare_dataset(builder.folder, out, named)
+        with pytest.raises(InvalidCasesError, match=r"d\.nii\.gz: 2 channels, but 3 other cases have 3"):
+            prepare_dataset(builder.folder, out, PreparationSettings(channels=(1,)))
+        dataset = prepare_dataset(builder.folder, out, named.model_copy(update={"on_error": "skip"}))
+        assert dataset.channels == ("T1",) and sorted(dataset.cases) == ["a", "b", "c"]
+        image = np.asarray(nib.load(builder.image_path("a")).dataobj)[..., 1]
+        assert dataset.case_statistics("a").highest[0] <= image.max() and dataset.case_statistics("a").mean[0] > 10
+        assert dataset.scan_preparation.source_channels == ("FLAIR", "T1", "T2")
 
     def test_labels_merged_and_grouped(self, study, out) -> None:
         settings = PreparationSettings(remap_labels={2: 1}, labels={"box": 1})

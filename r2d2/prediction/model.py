@@ -1,0 +1,55 @@
+"""Which model is meant: a path now, a name of the zoo later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dist_training.errors import ModelError
+from dist_training.record.run_folder import RunFolder
+
+__all__ = ["resolve_model"]
+
+WORKS = "give a run folder of 'r2d2 train', or a model.keras with its model.json beside it"
+MOST_NAMED = 3
+
+
+def resolve_model(name: str | Path) -> Path:
+    """Find the model that a user names.
+
+    Args:
+        name: a run folder or another one that holds model.keras and model.json, or either of these files; a network of
+            another name is named by its file, beside which lies its card: other.keras, other.json.
+
+    Returns:
+        The folder, or the file of a network of another name: what `read_model_card` takes.
+
+    Raises:
+        ModelError: there is no such model; says what is there, and what works.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return _in_folder(path)
+    if not path.exists():
+        raise ModelError(f"no such model: {path}; {WORKS}")
+    network = path.with_suffix(".keras")
+    if path.suffix not in (".keras", ".json") or not network.is_file():
+        raise ModelError(f"{path} is no model; {WORKS}")
+    return network.parent if network.name == RunFolder(network.parent).model.name else network
+
+
+def _in_folder(folder: Path) -> Path:
+    run = RunFolder(folder)
+    if run.model.is_file():
+        return folder
+    below = sorted(path.parent for path in folder.glob(f"*/{run.model.name}"))
+    if below:
+        shown = ", ".join(map(str, below[:MOST_NAMED])) + (" ..." if len(below) > MOST_NAMED else "")
+        kind = "is a cross-validation, with a model for each fold" if _are_folds(below) else "holds no model itself"
+        raise ModelError(f"{folder} {kind}; name one of {shown}" if len(below) > 1 else f"{folder} {kind}; name {shown}")
+    if run.holds_run():
+        raise ModelError(f"{folder} holds no model yet: its run has written none; train it with 'r2d2 train --resume'")
+    raise ModelError(f"{folder} holds no trained network ({run.model.name} is missing); {WORKS}")
+
+
+def _are_folds(folders: list[Path]) -> bool:
+    return all(folder.name.startswith("fold-") for folder in folders)

@@ -1,0 +1,81 @@
+"""A trained network applied to one scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dist_training.architectures import read_network
+from dist_training.inference.model_card import Split, read_model_card
+from dist_training.run.plan import check_tensorflow
+from imgmed import SliceGrid
+from imgmed.network_input import NetworkInput
+from imgmed.slices import centred_window
+from r2d2.prediction.model import resolve_model
+from r2d2_base.progress import UNWATCHED, Watcher
+
+__all__ = ["Predictor"]
+
+PIXELS_AT_A_TIME = 2**19
+
+
+class Predictor:
+    """A trained network with all that its card says about scans.
+
+    Args:
+        model: what `resolve_model` takes.
+
+    Raises:
+        ModelError: there is no such network, or it is damaged.
+    """
+
+    def __init__(self, model: str | Path) -> None:
+        check_tensorflow()
+        self.path, self.card = read_model_card(resolve_model(model))
+        self._network, self._outputs = read_network(self.path, self.card.network), self.card.outputs
+        preparation = self.card.scan_preparation
+        self._input = NetworkInput(self.card.normalisation, preparation.neighbours, preparation.slice_size)
+        self._used_cases = self.card.used_cases
+
+    def split_of(self, image_sha256: Sequence[str]) -> Split | None:
+        """Tell what the model's training, or that of the networks it started from, used a scan for, by its content."""
+        case = self._used_cases.get(tuple(image_sha256))
+        return None if case is None else case.split
+
+    def predict(self, image: np.ndarray, grid: SliceGrid, watcher: Watcher = UNWATCHED) -> np.ndarray:
+        """Segment a prepared scan.
+
+        Args:
+            image: float32 (slices, height, width, channels), clipped but not normalised.
+            grid: where the slices lie in the scan.
+            watcher: may ask the work to end, between some slices and the next.
+
+        Returns:
+            Label values in the scan's own voxel order and shape (i, j, k), the smallest unsigned type that fits.
+        """
+        is_resampled = grid.is_resampled
+        parts = [scores if is_resampled else self._decide(scores) for scores in self._scores(image, watcher)]
+        stack = np.concatenate(parts)
+        classes = self._decide(grid.restore(stack, order=1)) if is_resampled else grid.restore(stack, order=0)
+        return np.array(self.card.class_values, dtype=np.min_scalar_type(max(self.card.class_values)))[classes]
+
+    def _scores(self, image: np.ndarray, watcher: Watcher) -> Iterator[np.ndarray]:
+        """Yield class scores (n, height, width, outputs) for a few slices at a time, padding cut off again."""
+        size = image.shape[1:3]
+        canvas, statistics = self._input.canvas_of([size]), self._input.normalisation.statistics(image)
+        rows, columns = centred_window(size, canvas)
+        count = max(1, PIXELS_AT_A_TIME // (canvas[0] * canvas[1]))
+        for start in range(0, image.shape[0], count):
+            watcher.check()
+            indices = np.arange(start, min(start + count, image.shape[0]))
+            inputs = self._input.centred(image, indices, statistics, canvas)
+            logits = np.asarray(self._network.predict_on_batch(inputs), dtype=np.float32)
+            # between voxels, probabilities are what may be averaged
+            yield self._outputs.probabilities(logits[:, rows, columns])
+
+    def _decide(self, probabilities: np.ndarray) -> np.ndarray:
+        """Turn (..., outputs) into class indices."""
+        classes = self._outputs.decode_probabilities(probabilities)
+        return classes.astype(np.min_scalar_type(len(self.card.class_values)))
