@@ -31,6 +31,7 @@ __all__ = [
     "UnreadableFileError",
     "UnsafeArchiveError",
     "UnsupportedFormatError",
+    "WrongChannelsError",
 ]
 
 
@@ -75,6 +76,10 @@ class UnsafeArchiveError(ImgMedError, ValueError):
 
 class InvalidVolumeError(ImgMedError, ValueError):
     """A volume whose shape, values or affine break a rule."""
+
+
+class WrongChannelsError(InvalidVolumeError):
+    """A volume that lacks wanted channels, or does not tell which of its channels these are."""
 
 
 class PairMismatchError(ImgMedError, ValueError):

@@ -35,9 +35,7 @@ class NetworkInput:
     neighbours: int
     slice_size: Size
 
-    def slices(
-        self, stack: np.ndarray, indices: np.ndarray, statistics: tuple[np.ndarray, np.ndarray]
-    ) -> np.ndarray:
+    def slices(self, stack: np.ndarray, indices: np.ndarray, statistics: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         """Return slices of a scan with their neighbours as channels, normalised.
 
         Args:

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from imgmed.errors import InvalidVolumeError
+from imgmed.errors import InvalidVolumeError, WrongChannelsError
 from imgmed.intensity_settings import Bounds
 from imgmed.operations import Operation, Scan, apply_operations, geometry_after, select_channels
 from imgmed.slices import SliceGrid
@@ -107,7 +107,8 @@ def prepare_scan(volume: Volume, preparation: ScanPreparation, names: Sequence[s
         names: of the volume's channels; None: they are those of the source that `preparation` was derived from.
 
     Raises:
-        InvalidVolumeError: other channels, NaN or infinite voxels, or a scan that an operation refuses.
+        WrongChannelsError: other channels.
+        InvalidVolumeError: NaN or infinite voxels, or a scan that an operation refuses.
 
     >>> preparation = ScanPreparation(channels=("MRI",), slice_axis=2, slice_size=(16, 16))
     >>> prepare_scan(Volume(np.zeros((4, 5, 6)), np.eye(4)), preparation).image.shape
@@ -129,7 +130,7 @@ def channel_choice(
         origin: what messages call the scan.
 
     Raises:
-        InvalidVolumeError: a wanted channel is not there, or nothing tells which it is.
+        WrongChannelsError: a wanted channel is not there, or nothing tells which it is.
 
     >>> preparation = ScanPreparation(channels=("T1", "T2"), slice_axis=2, slice_size=(16, 16))
     >>> channel_choice(preparation, 2), channel_choice(preparation, 3, ("flair", "t2", "t1"))
@@ -138,24 +139,28 @@ def channel_choice(
     wanted, indices, source = preparation.channels, preparation.channel_indices, preparation.source_channels
     if names is not None:
         if len(names) != count:
-            raise InvalidVolumeError(f"{origin}: {_counted(count)}, but names for {len(names)} ({', '.join(names)})")
+            raise WrongChannelsError(f"{origin}: {_counted(count)}, but names for {len(names)} ({', '.join(names)})")
         places = {name.casefold(): place for place, name in enumerate(names)}
         missing = [name for name in wanted if name.casefold() not in places]
         if missing:
-            raise InvalidVolumeError(f"{origin}: no channel {', '.join(missing)} among {', '.join(names)}")
+            raise WrongChannelsError(f"{origin}: no channel {', '.join(missing)} among {', '.join(names)}")
         return tuple(places[name.casefold()] for name in wanted)
     if indices is None:
         if count != len(wanted):
-            raise InvalidVolumeError(f"{origin}: {_counted(count)}; needed: {len(wanted)} ({', '.join(wanted)})")
+            raise _wrong_count(origin, count, wanted)
         return tuple(range(count))
     is_whole = count > max(indices) if source is None else count == len(source)
     if not is_whole:
         every = "" if source is None else f" of {len(source)} ({', '.join(source)})"
-        raise InvalidVolumeError(
+        raise WrongChannelsError(
             f"{origin}: {_counted(count)}; needed: {', '.join(wanted)}, number {', '.join(map(str, indices))} from 0 on"
             f"{every}; name the channels that it has, where they are not all"
         )
     return indices
+
+
+def _wrong_count(origin: str, count: int, wanted: Sequence[str]) -> WrongChannelsError:
+    return WrongChannelsError(f"{origin}: {_counted(count)}; needed: {len(wanted)} ({', '.join(wanted)})")
 
 
 def _counted(count: int) -> str:
@@ -177,7 +182,7 @@ def prepare_case(image: Volume, label: Volume | None, preparation: ScanPreparati
     """
     wanted = preparation.channels
     if image.channels != len(wanted):
-        raise InvalidVolumeError(f"{image.origin}: {_counted(image.channels)}; needed: {len(wanted)} ({', '.join(wanted)})")
+        raise _wrong_count(image.origin, image.channels, wanted)
     chosen = _checked(image)
     start = SliceGrid.of(image.shape, image.affine, preparation.slice_axis)
     scan = Scan(

@@ -40,8 +40,8 @@ class PreparationSettings(BaseModel):
     )
     channel_names: tuple[str, ...] | None = Field(
         default=None,
-        description="Names of the source's channels in their order, such as those of a 4D file; null: as the source names"
-        " them.",
+        description="Names of the source's channels in their order, such as those of a 4D file; null: as the source"
+        " names them.",
     )
     channels: tuple[str | int, ...] | None = Field(
         default=None, description="Channels to keep, in order, by name or by number from 0; null: all."

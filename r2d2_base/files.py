@@ -130,12 +130,17 @@ def staged_folder(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def resumable_folder(out: Path) -> Iterator[Path]:
+def resumable_folder(out: Path, is_of_use: Callable[[Path], bool] | None = None) -> Iterator[Path]:
     """Give an unfinished sibling of `out` to fill, as an interrupted run left it; at the end it becomes `out`.
 
     After an error the sibling is removed again; after an interruption (Ctrl-C, a kill, a request to stop) it stays
     for the next run, without half-written files. A folder that stands at `out` is there until the new one
     takes its place in one step. The sibling is locked against a second process.
+
+    Args:
+        out: the folder.
+        is_of_use: tells of the sibling, after an error or an interruption alike, whether it stays for the next run;
+            None: after an interruption.
 
     Raises:
         BusyFolderError: another process is filling the same sibling.
@@ -144,9 +149,13 @@ def resumable_folder(out: Path) -> Iterator[Path]:
     """
     out = Path(out).absolute()
     staging = _unfinished(out)
-    with writing(out, staging), _parents_made(staging, is_resumable=True):
+
+    def is_kept(error: BaseException) -> bool:
+        return _is_interruption(error) if is_of_use is None else is_of_use(staging)
+
+    with writing(out, staging), _parents_made(staging):
         staging.mkdir(exist_ok=True)
-        with locked_folder(staging, out), _removed_after_errors(staging, is_resumable=True):
+        with locked_folder(staging, out), _removed_after_errors(staging, is_kept):
             _remove_half_written(staging)
             yield staging
             _take_the_place(staging, out)
@@ -201,26 +210,27 @@ def _has_locked(descriptor: int) -> bool:
 
 
 @contextmanager
-def _parents_made(path: Path, is_resumable: bool = False) -> Iterator[None]:
+def _parents_made(path: Path) -> Iterator[None]:
     """Make the parents of `path`; after an error those that were missing are removed again, where they are empty."""
     missing = [parent for parent in path.parents if not parent.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
-    except BaseException as error:
-        if not (is_resumable and _is_interruption(error)):
-            for parent in missing:
-                with suppress(OSError):
-                    parent.rmdir()
+    except BaseException:
+        for parent in missing:
+            with suppress(OSError):
+                parent.rmdir()
         raise
 
 
 @contextmanager
-def _removed_after_errors(folder: Path, is_resumable: bool = False) -> Iterator[None]:
+def _removed_after_errors(
+    folder: Path, is_kept: Callable[[BaseException], bool] = lambda error: False
+) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if not (is_resumable and _is_interruption(error)):
+        if not is_kept(error):
             shutil.rmtree(folder, ignore_errors=True)
         raise
 

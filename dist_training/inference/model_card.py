@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,6 +60,7 @@ class ModelCard(BaseModel):
         regions: where each output is a region's, {name: label values} in the order of the outputs; else empty.
         scan_preparation: how a scan becomes slices.
         normalisation: how the slices' intensities are normalised.
+        series: regular expression that chose among a patient's DICOM series; None: nothing was to be chosen.
         validation_dice: mean foreground Dice of these weights on the validation cases.
         epoch: 1-based epoch of these weights.
         dataset: name of the prepared dataset.
@@ -80,6 +82,7 @@ class ModelCard(BaseModel):
     regions: dict[str, tuple[int, ...]] = {}
     scan_preparation: ScanPreparation
     normalisation: Normalisation
+    series: str | None = None
     validation_dice: float | None
     validation_dice_per_label: dict[str, float | None]
     epoch: int
@@ -94,11 +97,31 @@ class ModelCard(BaseModel):
         """What the channels of the logits mean."""
         return outputs_of(self.labels, self.regions, has_regions=bool(self.regions))
 
+    def split_of(self, image_sha256: Sequence[str]) -> Split | None:
+        """Tell what training, or that of the networks it started from, used a scan for, by its content.
+
+        A scan is known by all files of a case, or by some of them, such as the one channel that is given; of several
+        cases the one counts that weighs most.
+
+        Args:
+            image_sha256: SHA-256 of each of its files.
+
+        Returns:
+            None: it was not used.
+        """
+        files = set(image_sha256)
+        matches = [case for digests, case in self.used_cases.items() if _is_part(files, set(digests))]
+        return max((case.split for case in matches), key=_BY_WEIGHT.index, default=None)
+
     @property
     def used_cases(self) -> dict[tuple[str, ...], UsedCase]:
         """All cases by their images: one that served several times as what weighs most, training before validation."""
         cases = sorted((*self.cases, *self.seen_before), key=lambda case: _BY_WEIGHT.index(case.split))
         return {case.image_sha256: case for case in cases}
+
+
+def _is_part(some: set[str], others: set[str]) -> bool:
+    return bool(some & others) and (some <= others or others <= some)
 
 
 def save_model(
@@ -138,6 +161,7 @@ def save_model(
             regions={} if outputs is None else outputs.region_values(dataset.class_values),
             scan_preparation=dataset.scan_preparation,
             normalisation=dataset.normalisation(dataset.splits.train),
+            series=dataset.description.settings.series,
             validation_dice=validation_dice,
             validation_dice_per_label=validation_dice_per_label,
             epoch=epoch,

@@ -58,7 +58,7 @@ def demo(
             )
         )
     _head(3, "predict: volumes that the network has not seen")
-    from r2d2.prediction.predict import predict_dataset
+    from r2d2.tasks.prediction import predict_dataset
 
     with stages() as reporter:
         predict_dataset(run, dataset, dataset.splits.test, predictions, reporter)

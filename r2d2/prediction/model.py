@@ -45,7 +45,7 @@ def _in_folder(folder: Path) -> Path:
     if below:
         shown = ", ".join(map(str, below[:MOST_NAMED])) + (" ..." if len(below) > MOST_NAMED else "")
         kind = "is a cross-validation, with a model for each fold" if _are_folds(below) else "holds no model itself"
-        raise ModelError(f"{folder} {kind}; name one of {shown}" if len(below) > 1 else f"{folder} {kind}; name {shown}")
+        raise ModelError(f"{folder} {kind}; name {'one of ' if len(below) > 1 else ''}{shown}")
     if run.holds_run():
         raise ModelError(f"{folder} holds no model yet: its run has written none; train it with 'r2d2 train --resume'")
     raise ModelError(f"{folder} holds no trained network ({run.model.name} is missing); {WORKS}")

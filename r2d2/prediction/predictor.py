@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dist_training.architectures import read_network
-from dist_training.inference.model_card import Split, read_model_card
+from dist_training.inference.model_card import read_model_card
 from dist_training.run.plan import check_tensorflow
 from imgmed import SliceGrid
 from imgmed.network_input import NetworkInput
@@ -22,7 +24,7 @@ PIXELS_AT_A_TIME = 2**19
 
 
 class Predictor:
-    """A trained network with all that its card says about scans.
+    """A trained network with all that its card says about scans; the network itself is read when it is first used.
 
     Args:
         model: what `resolve_model` takes.
@@ -34,15 +36,13 @@ class Predictor:
     def __init__(self, model: str | Path) -> None:
         check_tensorflow()
         self.path, self.card = read_model_card(resolve_model(model))
-        self._network, self._outputs = read_network(self.path, self.card.network), self.card.outputs
+        self._outputs = self.card.outputs
         preparation = self.card.scan_preparation
         self._input = NetworkInput(self.card.normalisation, preparation.neighbours, preparation.slice_size)
-        self._used_cases = self.card.used_cases
 
-    def split_of(self, image_sha256: Sequence[str]) -> Split | None:
-        """Tell what the model's training, or that of the networks it started from, used a scan for, by its content."""
-        case = self._used_cases.get(tuple(image_sha256))
-        return None if case is None else case.split
+    @cached_property
+    def _network(self) -> Any:
+        return read_network(self.path, self.card.network)
 
     def predict(self, image: np.ndarray, grid: SliceGrid, watcher: Watcher = UNWATCHED) -> np.ndarray:
         """Segment a prepared scan.

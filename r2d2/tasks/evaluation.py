@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dist_training.inference.model_card import Split
 from imgmed import PreparedDataset
-from r2d2.prediction.predict import PredictionManifest, prediction_name, read_manifest
+from r2d2.prediction.manifest import PredictionManifest, prediction_name, read_manifest
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.progress import Progress, StopRequest
 from segeval import (

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from imgmed import PreparedDataset, case_stem, has_known_suffix
-from r2d2.prediction.predict import read_manifest
+from r2d2.prediction.manifest import read_manifest
 from r2d2.report import build_report
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.progress import Progress, StopRequest, Watcher

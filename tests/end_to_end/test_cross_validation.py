@@ -8,7 +8,7 @@ import pytest
 
 from dist_training.inference.model_card import read_model_card
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
-from r2d2.prediction.predict import read_manifest
+from r2d2.prediction.manifest import read_manifest
 from segeval import read_evaluation
 
 pytestmark = pytest.mark.end_to_end

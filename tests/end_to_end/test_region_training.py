@@ -14,7 +14,7 @@ from dist_training.record.run_folder import RunFolder
 from dist_training.run.train import train
 from dist_training.settings import TrainingSettings
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
-from r2d2.prediction.predict import predict_scans
+from r2d2.tasks.prediction import predict_scans
 
 pytestmark = pytest.mark.end_to_end
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from r2d2.prediction.predict import Predictor, find_scans, predict_dataset, predict_scans, read_manifest
 from scipy.ndimage import map_coordinates
 
 from dist_training.architectures import UNetSettings, build_network, read_network
@@ -15,7 +16,6 @@ from dist_training.record.run_folder import RunFolder
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 from imgmed.errors import InvalidVolumeError
 from r2d2.errors import PredictionError
-from r2d2.prediction.predict import Predictor, find_scans, predict_dataset, predict_scans, read_manifest
 
 UPRIGHT = np.diag([1.0, 1.0, 3.0, 1.0])
 CLEAR = 1e-4  # by how much a class must win to be compared: rounding decides below

@@ -30,7 +30,8 @@ def record(
     return SurveyRecord(
         stamp="", case_id=case_id, patient_id=case_id, header_patient=None, images=(file,),
         label=None if category is not None else file, category=category, sha256={f"{case_id}.nii": ""},
-        shape=(2, 3, 4), affine=np.eye(4).tolist(), channels=1, source_channels=1, lowest=(0.0,), label_counts=dict(counts or {}),
+        shape=(2, 3, 4), affine=np.eye(4).tolist(), channels=1, source_channels=1, lowest=(0.0,),
+        label_counts=dict(counts or {}),
         combinations=tuple((combinations or {}).items()),
         measures=measure_case(IMAGE, label_map, names, dtype="float32"), signature=signature_of(IMAGE),
     )  # fmt: skip

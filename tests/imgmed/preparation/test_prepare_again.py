@@ -224,7 +224,9 @@ class TestChoices:
             image, label = builder.arrays(number)
             builder.add(name, np.stack([image, 10 * image, 100 * image][: 2 if name == "d" else 3], axis=3), label)
         named = PreparationSettings(channel_names=("FLAIR", "T1", "T2"), channels=("t1",))
-        with pytest.raises(InvalidCasesError, match=r"d\.nii\.gz: 2 channels, but the study declares 3 \(FLAIR, T1, T2\)"):
+        with pytest.raises(
+            InvalidCasesError, match=r"d\.nii\.gz: 2 channels, but the study declares 3 \(FLAIR, T1, T2\)"
+        ):
             prepare_dataset(builder.folder, out, named)
         with pytest.raises(InvalidCasesError, match=r"d\.nii\.gz: 2 channels, but 3 other cases have 3"):
             prepare_dataset(builder.folder, out, PreparationSettings(channels=(1,)))

@@ -1,0 +1,89 @@
+"""A scan that was found, checked by its header and read as the model needs it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from imgmed import PreparedScan, ScanPreparation, Volume, prepare_case, read_header
+from imgmed.errors import UnsupportedFormatError, WrongChannelsError
+from imgmed.preparation.reading import ReadingRules, read_case_image
+from imgmed.recipes.tree import is_dicom
+from imgmed.scan import channel_choice, grid_for
+from imgmed.study import CaseSource
+from r2d2.errors import PredictionError
+from r2d2.prediction.scans import FoundScan
+
+__all__ = ["CheckedScan", "NoScanError", "check_scan", "read_scan"]
+
+_NO_NAME = re.compile(r"image|channel_\d+")  # what stands for channels that nobody named
+
+
+class NoScanError(PredictionError):
+    """DICOM that a search found and that is no scan, such as a report as a picture."""
+
+
+@dataclass(frozen=True)
+class CheckedScan:
+    """A scan whose headers suit a model.
+
+    Attributes:
+        scan: its files.
+        channels: which of its channels the model takes, 0-based, in the model's order.
+    """
+
+    scan: FoundScan
+    channels: tuple[int, ...]
+
+
+def check_scan(scan: FoundScan, preparation: ScanPreparation, names: Sequence[str] | None = None) -> CheckedScan:
+    """Look at the headers of a scan: its channels, and the size that it would have as the network's slices.
+
+    Args:
+        scan: what was found.
+        preparation: the model's.
+        names: of the scan's channels as the user names them; None: as the layout does, if it does.
+
+    Raises:
+        NoScanError: it is DICOM that was not named, and an image of another kind.
+        ImgMedError: the files cannot be read, or do not suit.
+    """
+    is_found_dicom = not scan.is_named and is_dicom(scan.images[0].path)
+    try:
+        headers = [read_header(image) for image in scan.images]
+        count = sum(header.channels for header in headers)
+        channels = channel_choice(preparation, count, names or _names_of(scan, preparation, count), scan.shown)
+    except UnsupportedFormatError as error:
+        raise (NoScanError(str(error)) if is_found_dicom else error) from error
+    except WrongChannelsError as error:
+        if is_found_dicom:
+            raise NoScanError(str(error)) from error
+        raise WrongChannelsError(f"{error} (--channels says what the channels are)") from error
+    place = Volume(np.broadcast_to(np.float32(0), headers[0].shape), headers[0].affine, scan.images[0].path)
+    grid_for(place, preparation)
+    return CheckedScan(scan, channels)
+
+
+def _names_of(scan: FoundScan, preparation: ScanPreparation, count: int) -> tuple[str, ...] | None:
+    """The names that the layout gives to the channels, where both it and the model name theirs."""
+    names = scan.channels
+    if names is None or len(names) != count or any(map(_NO_NAME.fullmatch, (*names, *preparation.channels))):
+        return None
+    return names
+
+
+def read_scan(checked: CheckedScan, preparation: ScanPreparation) -> tuple[Volume, PreparedScan]:
+    """Read a scan and prepare it.
+
+    Returns:
+        The scan as it lies in its files, with the model's channels alone, and its slices.
+
+    Raises:
+        ImgMedError: the files cannot be read, or do not suit.
+    """
+    source = CaseSource(checked.scan.case_id, checked.scan.images, None)
+    volume = read_case_image(source, ReadingRules(channel_indices=checked.channels))
+    return volume, prepare_case(volume, None, preparation)

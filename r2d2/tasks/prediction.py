@@ -1,0 +1,309 @@
+"""Predicting: label maps for scans from anywhere, or for cases of a prepared dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel
+
+from dist_training.inference.model_card import ModelCard
+from imgmed import PreparedDataset, SliceGrid, Volume
+from imgmed.errors import ImgMedError
+from r2d2.errors import PredictionError
+from r2d2.prediction.manifest import PredictedCase, PredictionManifest, prediction_name
+from r2d2.prediction.predictor import Predictor
+from r2d2.prediction.reading import CheckedScan, NoScanError, check_scan, read_scan
+from r2d2.prediction.scans import FoundScans, found_scans
+from r2d2.prediction.settings import PredictionSettings
+from r2d2.prediction.writing import UnfinishedPrediction, unfinished_prediction
+from r2d2_base.files import check_absent, sha256_of
+from r2d2_base.progress import Progress, StopRequest, Watcher
+
+__all__ = ["Prediction", "predict_dataset", "predict_scans"]
+
+MAY_DIFFER = ("slice_size", "source_channels")  # between a model's preparation and a dataset's
+LEAVE_OUT = "--on-error skip leaves such scans out"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a prediction made.
+
+    Attributes:
+        folder: of the label maps and of prediction.json.
+        manifest: content of prediction.json.
+        passed_over: a line for each file that was looked at and is no scan, and why.
+        taken_over: label maps that an earlier call, which was interrupted, had made.
+    """
+
+    folder: Path
+    manifest: PredictionManifest
+    passed_over: tuple[str, ...] = ()
+    taken_over: int = 0
+
+    @property
+    def cases(self) -> tuple[PredictedCase, ...]:
+        """One entry a label map."""
+        return self.manifest.cases
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """A sentence for each scan that could not be predicted."""
+        return self.manifest.left_out
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A scan on its way through the network.
+
+    Attributes:
+        name: what messages call it.
+        entry: makes its entry in the manifest, which needs its files' digests.
+        read: gives its slices (s, h, w, c), clipped but not normalised, their grid, and the affine of its voxels.
+        like: a NIfTI file whose header the label map takes over.
+        made_from: what else the label map depends on.
+    """
+
+    name: str
+    entry: Callable[[], PredictedCase]
+    read: Callable[[], tuple[np.ndarray, SliceGrid, np.ndarray]]
+    like: Path | None
+    made_from: tuple[object, ...] = ()
+
+
+def predict_scans(
+    model: str | Path,
+    inputs: Sequence[Path],
+    out: Path,
+    settings: PredictionSettings | None = None,
+    *,
+    progress: Progress | None = None,
+    stop: StopRequest | None = None,
+) -> Prediction:
+    """Segment scans from anywhere, each in its own voxel grid.
+
+    Label maps are called as `prepare` would call the cases. What an interrupted or failed call has made is kept beside
+    ``out``, and the same call goes on from there.
+
+    Args:
+        model: what `resolve_model` takes.
+        inputs: files, folders and archives, see `found_scans`.
+        out: folder for the label maps; must not exist, or be empty.
+        settings: how scans are found and read; None: the defaults.
+        progress: told of ("checking", done, total) and ("predicting", done, total).
+        stop: ends the work where it is made.
+
+    Returns:
+        The manifest, which is also in ``out``, and what was passed over.
+
+    Raises:
+        PredictionError: no scans, or scans that cannot be predicted, all of them listed.
+        ImgMedError: a path is missing, or is no scan; a layout is ambiguous.
+        ModelError: there is no such model.
+        CancelledError: a stop was requested.
+    """
+    chosen, watcher = settings or PredictionSettings(), Watcher(progress, stop)
+    check_absent(out)
+    predictor = Predictor(model)
+    series = predictor.card.series if chosen.series is None else chosen.series
+    with found_scans(inputs, chosen.recipe, series, watcher) as found:
+        checked, faults, passed_over = _checked(found, predictor.card, chosen, watcher)
+        if faults and (chosen.on_error == "stop" or not checked):
+            raise PredictionError(_listed(faults, len(checked) + len(faults)))
+        if not checked:
+            raise PredictionError(f"no scans that suit the model: {'; '.join(passed_over)}")
+        items = [_item_of(scan, predictor) for scan in checked]
+        return _Work(predictor, out, chosen.on_error, watcher, found.told).run(items, faults, tuple(passed_over))
+
+
+def predict_dataset(
+    model: str | Path,
+    dataset: PreparedDataset,
+    case_ids: Sequence[str],
+    out: Path,
+    progress: Progress | None = None,
+    stop: StopRequest | None = None,
+) -> Prediction:
+    """Segment cases of a prepared dataset, in the voxel grid of their source files.
+
+    Args:
+        model: what `resolve_model` takes.
+        dataset: the prepared dataset; its arrays alone are read.
+        case_ids: which of its cases.
+        out: folder for the label maps, named like the scans; must not exist, or be empty.
+        progress: told of each case.
+        stop: ends the work where it is made; what is done is kept beside ``out`` for the same call.
+
+    Returns:
+        The manifest, which is also in ``out``.
+
+    Raises:
+        PredictionError: the dataset was prepared in another way than the model's.
+        CancelledError: a stop was requested.
+    """
+    check_absent(out)
+    predictor = Predictor(model)
+    _check_preparation(predictor.card, dataset)
+    items = [_item_of_case(dataset, case_id, predictor) for case_id in case_ids]
+    return _Work(predictor, out, "stop", Watcher(progress, stop)).run(items)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Scans sent through a network one by one."""
+
+    predictor: Predictor
+    out: Path
+    on_error: Literal["stop", "skip"]
+    watcher: Watcher
+    told: Callable[[object], str] = str
+
+    def run(
+        self, items: Sequence[_Item], left_out: Sequence[str] = (), passed_over: tuple[str, ...] = ()
+    ) -> Prediction:
+        cases: list[PredictedCase] = []
+        faults, made, card = list(left_out), 0, self.predictor.card
+        with unfinished_prediction(self.out, (card.model_dump_json(),)) as folder:
+            self.watcher.report("predicting", 0, len(items))
+            for number, item in enumerate(items, start=1):
+                try:
+                    case, label_map = self._predict(item, folder)
+                except (ImgMedError, OSError, MemoryError) as error:
+                    fault = self.told(_sentence(error, item.name))
+                    if self.on_error == "stop":
+                        raise PredictionError(_with_what_is_kept(fault, len(cases))) from error
+                    faults.append(fault)
+                else:
+                    if label_map is not None:
+                        folder.write(case, label_map, item.like, *item.made_from)
+                        made += 1
+                    cases.append(case)
+                self.watcher.report("predicting", number, len(items))
+            if not cases:
+                raise PredictionError(_listed(faults, len(faults)))
+            manifest = PredictionManifest(
+                model=str(self.predictor.path.absolute()),
+                model_sha256=card.model_sha256,
+                labels=card.labels,
+                cases=tuple(cases),
+                left_out=tuple(faults),
+            )
+            folder.finish(manifest)
+        return Prediction(self.out, manifest, passed_over, len(cases) - made)
+
+    def _predict(self, item: _Item, folder: UnfinishedPrediction) -> tuple[PredictedCase, Volume | None]:
+        """Give a scan's entry and its label map; None where an earlier call has made it."""
+        case = item.entry()
+        if folder.holds(case, *item.made_from):
+            return case, None
+        image, grid, affine = item.read()
+        return case, Volume(self.predictor.predict(image, grid, self.watcher), affine)
+
+
+def _checked(
+    found: FoundScans, card: ModelCard, settings: PredictionSettings, watcher: Watcher
+) -> tuple[list[CheckedScan], list[str], list[str]]:
+    """The scans whose headers suit the model, what is wrong with the others, and what is none after all."""
+    checked: list[CheckedScan] = []
+    faults, passed_over = list(found.problems), list(found.passed_over)
+    watcher.report("checking", 0, len(found.scans))
+    for number, scan in enumerate(found.scans, start=1):
+        try:
+            checked.append(check_scan(scan, card.scan_preparation, settings.channels))
+        except NoScanError as error:
+            passed_over.append(found.told(error))
+        except (ImgMedError, OSError, MemoryError) as error:
+            faults.append(found.told(_sentence(error, scan.shown)))
+        watcher.report("checking", number, len(found.scans))
+    return checked, faults, passed_over
+
+
+def _item_of(checked: CheckedScan, predictor: Predictor) -> _Item:
+    scan = checked.scan
+    path = scan.images[0].path
+
+    def entry() -> PredictedCase:
+        digests = tuple(sha256_of(file) for image in scan.images for file in image.files)
+        return PredictedCase(
+            case_id=scan.case_id,
+            file=prediction_name(scan.case_id, path),
+            source=str(Path(scan.shown).absolute()),
+            source_sha256=digests,
+            split=predictor.card.split_of(digests),
+        )
+
+    def read() -> tuple[np.ndarray, SliceGrid, np.ndarray]:
+        volume, prepared = read_scan(checked, predictor.card.scan_preparation)
+        return prepared.image, prepared.grid, volume.affine
+
+    return _Item(scan.shown, entry, read, path if _is_nifti(path) else None, checked.channels)
+
+
+def _item_of_case(dataset: PreparedDataset, case_id: str, predictor: Predictor) -> _Item:
+    case = dataset.case(case_id)
+    source = dataset.source_root / case.images[0].path
+
+    def entry() -> PredictedCase:
+        return PredictedCase(
+            case_id=case_id,
+            file=prediction_name(case_id, source),
+            source=str(source),
+            source_sha256=case.image_sha256,
+            split=predictor.card.split_of(case.image_sha256),
+        )
+
+    def read() -> tuple[np.ndarray, SliceGrid, np.ndarray]:
+        return dataset.image(case_id), case.grid, np.array(case.affine)
+
+    return _Item(case_id, entry, read, source if _is_nifti(source) and source.is_file() else None)
+
+
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def _check_preparation(card: ModelCard, dataset: PreparedDataset) -> None:
+    theirs, ours = dict(card.scan_preparation), dict(dataset.scan_preparation)
+    differing = [name for name in ours if name not in MAY_DIFFER and theirs[name] != ours[name]]
+    if differing:
+        listed = "; ".join(f"{n}: model {_shown(theirs[n])}, dataset {_shown(ours[n])}" for n in differing)
+        raise PredictionError(
+            f"{dataset.folder} was prepared in another way than the model's data ({listed}); "
+            f"predict its scans with --input {dataset.source_root} instead"
+        )
+
+
+def _shown(value: Any) -> str:
+    """A setting as text; operations as their names and parameters."""
+    if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+        return "[" + ", ".join(str(dict(operation)) for operation in value) + "]"
+    return str(value)
+
+
+def _sentence(error: Exception, scan: str) -> str:
+    """Say what is wrong with a scan."""
+    if isinstance(error, MemoryError):
+        return f"{scan}: needs more memory than there is"
+    if isinstance(error, OSError) and not isinstance(error, ImgMedError):
+        return f"{error.filename or scan}: cannot be read ({error.strerror or type(error).__name__})"
+    return str(error)
+
+
+def _listed(faults: Sequence[str], scans: int) -> str:
+    """Say what is wrong with some of several scans."""
+    if len(faults) == 1:
+        return faults[0] if scans == 1 else f"{faults[0]}; {LEAVE_OUT}"
+    lines = "\n".join(f"  {fault}" for fault in faults)
+    advice = f" ({LEAVE_OUT})" if scans > len(faults) else ""
+    return f"{len(faults)} of {scans} scans cannot be predicted{advice}:\n{lines}"
+
+
+def _with_what_is_kept(fault: str, done: int) -> str:
+    if not done:
+        return fault
+    maps = "1 label map is" if done == 1 else f"{done} label maps are"
+    return f"{fault}; {maps} kept, and the same command goes on after them ({LEAVE_OUT})"
