@@ -151,11 +151,9 @@ def channel_choice(
         return tuple(range(count))
     is_whole = count > max(indices) if source is None else count == len(source)
     if not is_whole:
-        every = "" if source is None else f" of {len(source)} ({', '.join(source)})"
-        raise WrongChannelsError(
-            f"{origin}: {_counted(count)}; needed: {', '.join(wanted)}, number {', '.join(map(str, indices))} from 0 on"
-            f"{every}; name the channels that it has, where they are not all"
-        )
+        every = f"more than {max(indices)}" if source is None else f"all {len(source)} ({', '.join(source)})"
+        numbers = ", ".join(f"{name} is number {index}" for name, index in zip(wanted, indices, strict=True))
+        raise WrongChannelsError(f"{origin}: {_counted(count)}; needed: {every}, of which {numbers} from 0 on")
     return indices
 
 

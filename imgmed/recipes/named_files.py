@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from imgmed.errors import SourceNotFoundError, UnreadableFileError, UnsupportedFormatError
+from imgmed.errors import UnreadableFileError
 from imgmed.formats import case_stem, has_known_suffix, known_suffixes
 from imgmed.formats.dicom import find_series
 from imgmed.recipes.channels import group_channels
@@ -29,26 +29,25 @@ def scans_among(files: Sequence[Path]) -> CaseList:
 
     Returns:
         Cases without labels, in the order in which their first files were named, called as the file; as the folder,
-        where a series has several files, with a number where the folder has several series. Names may repeat.
-
-    Raises:
-        SourceNotFoundError: a file is missing.
-        UnsupportedFormatError: a file is no scan that can be read.
+        where a series has several files, with a number where the folder has several series. Names may repeat. And a
+        sentence for each file that is missing, or is no scan that can be read.
     """
-    unique = list({path.absolute(): path for path in reversed(files)}.values())[::-1]
-    for path in unique:
-        if not path.is_file():
-            kind = "a link to nothing" if path.is_symlink() else "no such file or folder"
-            raise SourceNotFoundError(f"{kind}: {path}")
-        if not has_known_suffix(path) and not is_dicom(path):
-            raise UnsupportedFormatError(
-                f"{path} is no scan that can be read; such files end in {', '.join(known_suffixes())}, or are DICOM"
-            )
-    volumes = _volumes([path for path in unique if not is_dicom(path)])
-    series = _series([path for path in unique if is_dicom(path)])
+    unique = list({path.absolute(): path for path in files}.values())
+    faults = {path: fault for path in unique if (fault := _fault_of(path)) is not None}
+    sound = [path for path in unique if path not in faults]
+    volumes = _volumes([path for path in sound if not is_dicom(path)])
+    series = _series([path for path in sound if is_dicom(path)])
     order = {path: number for number, path in enumerate(unique)}
     cases = sorted((*volumes.sources, *series.sources), key=lambda case: min(order[path] for path in case.files))
-    return CaseList(tuple(cases), (*volumes.problems, *series.problems))
+    return CaseList(tuple(cases), (*faults.values(), *volumes.problems, *series.problems))
+
+
+def _fault_of(path: Path) -> str | None:
+    if not path.is_file():
+        return f"{path}: {'a link to nothing' if path.is_symlink() else 'no such file or folder'}"
+    if has_known_suffix(path) or is_dicom(path):
+        return None
+    return f"{path}: no scan that can be read; such files end in {', '.join(known_suffixes())}, or are DICOM"
 
 
 def _volumes(files: Iterable[Path]) -> CaseList:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OnError", "SplitName", "predict"]
 
-MOST_LISTED = 10
+MOST_LISTED = 20
 
 
 class SplitName(StrEnum):
@@ -99,8 +99,8 @@ def _settings(recipe: str | None, series: str | None, channels: str | None, on_e
 def _tell(prediction: Prediction) -> None:
     from r2d2.report.formatting import plural
 
-    _list("passed over", prediction.passed_over)
-    _list("left out", prediction.left_out)
+    _list("passed over", prediction.passed_over, prediction.folder)
+    _list("left out", prediction.left_out, prediction.folder)
     earlier = f", {prediction.taken_over} of them earlier" if prediction.taken_over else ""
     typer.echo(f"wrote {plural(len(prediction.cases), 'label map')}{earlier} to {prediction.folder}", err=True)
     seen = [case for case in prediction.cases if case.split in ("train", "validation")]
@@ -108,8 +108,8 @@ def _tell(prediction: Prediction) -> None:
         typer.echo(f"note: {len(seen)} of these scans served the model's training; they are marked", err=True)
 
 
-def _list(kind: str, lines: Sequence[str]) -> None:
+def _list(kind: str, lines: Sequence[str], folder: Path) -> None:
     for line in lines[:MOST_LISTED]:
         typer.echo(f"  {kind}: {line}", err=True)
     if len(lines) > MOST_LISTED:
-        typer.echo(f"  {kind}: {len(lines) - MOST_LISTED} more like these", err=True)
+        typer.echo(f"  {kind}: {len(lines) - MOST_LISTED} more, see {folder / 'prediction.json'}", err=True)

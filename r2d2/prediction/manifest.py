@@ -46,6 +46,7 @@ class PredictionManifest(BaseModel):
         labels: name to label value, background included.
         cases: one entry a label map.
         left_out: a sentence for each scan that could not be predicted; the file has the key where there are any.
+        passed_over: a line for each file that was looked at and is no scan, and why; likewise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +57,7 @@ class PredictionManifest(BaseModel):
     labels: dict[str, int]
     cases: tuple[PredictedCase, ...]
     left_out: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
 
 
 def prediction_name(case_id: str, scan: Path) -> str:
@@ -69,8 +71,8 @@ def prediction_name(case_id: str, scan: Path) -> str:
 
 def write_manifest(folder: Path, manifest: PredictionManifest) -> None:
     """Write the manifest of a folder of label maps."""
-    unused = set() if manifest.left_out else {"left_out"}
-    write_json(folder / MANIFEST, manifest.model_dump(mode="json", exclude=unused))
+    empty = {name for name in ("left_out", "passed_over") if not getattr(manifest, name)}
+    write_json(folder / MANIFEST, manifest.model_dump(mode="json", exclude=empty))
 
 
 def read_manifest(folder: Path) -> PredictionManifest | None:

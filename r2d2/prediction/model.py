@@ -42,14 +42,13 @@ def _in_folder(folder: Path) -> Path:
     if run.model.is_file():
         return folder
     below = sorted(path.parent for path in folder.glob(f"*/{run.model.name}"))
+    are_folds = any(folder.glob("fold-*/config.yaml")) or any(path.name.startswith("fold-") for path in below)
     if below:
         shown = ", ".join(map(str, below[:MOST_NAMED])) + (" ..." if len(below) > MOST_NAMED else "")
-        kind = "is a cross-validation, with a model for each fold" if _are_folds(below) else "holds no model itself"
+        kind = "is a cross-validation, with a model for each fold" if are_folds else "holds no model itself"
         raise ModelError(f"{folder} {kind}; name {'one of ' if len(below) > 1 else ''}{shown}")
+    if are_folds:
+        raise ModelError(f"{folder} is a cross-validation, and none of its folds has a model yet; train them first")
     if run.holds_run():
         raise ModelError(f"{folder} holds no model yet: its run has written none; train it with 'r2d2 train --resume'")
     raise ModelError(f"{folder} holds no trained network ({run.model.name} is missing); {WORKS}")
-
-
-def _are_folds(folders: list[Path]) -> bool:
-    return all(folder.name.startswith("fold-") for folder in folders)

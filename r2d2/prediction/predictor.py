@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -11,16 +12,19 @@ import numpy as np
 
 from dist_training.architectures import read_network
 from dist_training.inference.model_card import read_model_card
+from dist_training.run.memory import host_memory_bytes
 from dist_training.run.plan import check_tensorflow
 from imgmed import SliceGrid
 from imgmed.network_input import NetworkInput
 from imgmed.slices import centred_window
+from r2d2.errors import PredictionError
 from r2d2.prediction.model import resolve_model
 from r2d2_base.progress import UNWATCHED, Watcher
 
 __all__ = ["Predictor"]
 
 PIXELS_AT_A_TIME = 2**19
+GIB = 2**30
 
 
 class Predictor:
@@ -54,7 +58,12 @@ class Predictor:
 
         Returns:
             Label values in the scan's own voxel order and shape (i, j, k), the smallest unsigned type that fits.
+
+        Raises:
+            PredictionError: the memory cannot hold what the network makes of a single slice.
+            MemoryError: there was too little for all of it.
         """
+        self.check_memory(image.shape[1:3])
         is_resampled = grid.is_resampled
         parts = [scores if is_resampled else self._decide(scores) for scores in self._scores(image, watcher)]
         stack = np.concatenate(parts)
@@ -71,9 +80,29 @@ class Predictor:
             watcher.check()
             indices = np.arange(start, min(start + count, image.shape[0]))
             inputs = self._input.centred(image, indices, statistics, canvas)
-            logits = np.asarray(self._network.predict_on_batch(inputs), dtype=np.float32)
+            logits = np.asarray(self._run(inputs), dtype=np.float32)
             # between voxels, probabilities are what may be averaged
             yield self._outputs.probabilities(logits[:, rows, columns])
+
+    def _run(self, inputs: np.ndarray) -> Any:
+        try:
+            return self._network.predict_on_batch(inputs)
+        except Exception as error:
+            if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
+                raise MemoryError(str(error).splitlines()[0]) from error
+            raise
+
+    def check_memory(self, size: tuple[int, ...]) -> None:
+        """Refuse slices so large that TensorFlow would end the process: what goes into a convolution and comes out."""
+        height, width = self._input.canvas_of([size])
+        first = next((layer for layer in self._network.layers if hasattr(layer, "filters")), None)
+        maps = 1 if first is None else first.filters / math.prod(first.strides)
+        needed, memory = 4 * height * width * 2 * maps, host_memory_bytes()
+        if needed > memory:
+            raise PredictionError(
+                f"slices of {height} x {width} pixels, as the model sees them, need more than {needed / GIB:.0f} GiB of"
+                f" memory, and there are {memory / GIB:.0f}; is the spacing in the header right?"
+            )
 
     def _decide(self, probabilities: np.ndarray) -> np.ndarray:
         """Turn (..., outputs) into class indices."""

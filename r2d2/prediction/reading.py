@@ -23,7 +23,7 @@ _NO_NAME = re.compile(r"image|channel_\d+")  # what stands for channels that nob
 
 
 class NoScanError(PredictionError):
-    """DICOM that a search found and that is no scan, such as a report as a picture."""
+    """A DICOM image that is no scan for a model, such as a report as a picture in colour."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,20 @@ def check_scan(scan: FoundScan, preparation: ScanPreparation, names: Sequence[st
         names: of the scan's channels as the user names them; None: as the layout does, if it does.
 
     Raises:
-        NoScanError: it is DICOM that was not named, and an image of another kind.
+        NoScanError: it is a DICOM image of another kind.
         ImgMedError: the files cannot be read, or do not suit.
     """
-    is_found_dicom = not scan.is_named and is_dicom(scan.images[0].path)
+    is_dicom_file = is_dicom(scan.images[0].path)
     try:
         headers = [read_header(image) for image in scan.images]
         count = sum(header.channels for header in headers)
         channels = channel_choice(preparation, count, names or _names_of(scan, preparation, count), scan.shown)
     except UnsupportedFormatError as error:
-        raise (NoScanError(str(error)) if is_found_dicom else error) from error
+        raise (NoScanError(str(error)) if is_dicom_file else error) from error
     except WrongChannelsError as error:
-        if is_found_dicom:
+        if is_dicom_file:
             raise NoScanError(str(error)) from error
-        raise WrongChannelsError(f"{error} (--channels says what the channels are)") from error
+        raise WrongChannelsError(f"{error} (--channels names those that it has)") from error
     place = Volume(np.broadcast_to(np.float32(0), headers[0].shape), headers[0].affine, scan.images[0].path)
     grid_for(place, preparation)
     return CheckedScan(scan, channels)

@@ -10,18 +10,19 @@ from pathlib import Path
 
 from imgmed.archives import is_archive, opened_source
 from imgmed.formats import case_stem, has_known_suffix
+from imgmed.recipe_names import AUTO
 from imgmed.recipes import read_study
 from imgmed.recipes.named_files import scans_among
 from imgmed.recipes.names import label_name
 from imgmed.recipes.tree import is_dicom
-from imgmed.settings import AUTO
 from imgmed.study import CaseSource, VolumeSource
 from r2d2.errors import PredictionError
 from r2d2_base.progress import UNWATCHED, Watcher
 
-__all__ = ["FoundScan", "FoundScans", "found_scans"]
+__all__ = ["FoundScan", "FoundScans", "few", "found_scans"]
 
 ARRAYS = ".npz"
+MOST_SHOWN = 3
 MOST_PARENTS = 8  # folders that names are made of, where files are called alike
 
 
@@ -34,14 +35,12 @@ class FoundScan:
         images: one volume with all channels, or one for each channel.
         channels: names of the channels, as the layout knows them; None: it does not.
         shown: what stands for the scan in messages and in the manifest: its first file, within an archive too.
-        is_named: it was named itself, not found in a folder.
     """
 
     case_id: str
     images: tuple[VolumeSource, ...]
     channels: tuple[str, ...] | None
     shown: str
-    is_named: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -71,6 +70,16 @@ class FoundScans:
         for folder, archive in self.unpacked:
             told = told.replace(str(folder), str(archive))
         return told
+
+
+def few(lines: Sequence[str]) -> str:
+    """Return some lines as one.
+
+    >>> few(["a", "b", "c", "d", "e"])
+    'a; b; c; and 2 more'
+    """
+    more = [f"and {len(lines) - MOST_SHOWN} more"] if len(lines) > MOST_SHOWN else []
+    return "; ".join((*lines[:MOST_SHOWN], *more))
 
 
 @contextmanager
@@ -108,7 +117,7 @@ def found_scans(
             tuple(pair for part in parts for pair in part.unpacked),
         )
         if not found.scans and not found.problems:
-            raise PredictionError(f"no scans among {', '.join(map(str, inputs))} ({'; '.join(passed_over)})")
+            raise PredictionError(f"no scans among {', '.join(map(str, inputs))}: {few(passed_over)}")
         yield found
 
 
@@ -119,7 +128,7 @@ def _is_container(path: Path) -> bool:
 def _named_files(files: Sequence[Path]) -> FoundScans:
     cases = scans_among(files)
     used = {path for case in cases.sources for path in case.files}
-    scans = tuple(FoundScan(case.case_id, case.images, None, _first(case), is_named=True) for case in cases.sources)
+    scans = tuple(FoundScan(case.case_id, case.images, None, _first(case)) for case in cases.sources)
     lines = tuple(f"{path}: {_why_no_scan(path)}" for path in dict.fromkeys(files) if path not in used)
     return FoundScans(scans, () if cases.problems else lines, cases.problems)
 
@@ -151,7 +160,7 @@ def _why_no_scan(path: Path) -> str:
         return "DICOM, but no image series that is wanted"
     if not has_known_suffix(path):
         return "no format that can be read"
-    parts = (path.parent.name, case_stem(path))
+    parts = (path.parent.name.removesuffix("Tr").removesuffix("Ts"), case_stem(path))  # labelsTr
     return "named as a label map" if any(label_name(part) is not None for part in parts) else "no scan of this layout"
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from imgmed.settings import AUTO
+from imgmed.recipe_names import AUTO
 
 __all__ = ["PredictionSettings"]
 

@@ -17,7 +17,7 @@ from r2d2.errors import PredictionError
 from r2d2.prediction.manifest import PredictedCase, PredictionManifest, prediction_name
 from r2d2.prediction.predictor import Predictor
 from r2d2.prediction.reading import CheckedScan, NoScanError, check_scan, read_scan
-from r2d2.prediction.scans import FoundScans, found_scans
+from r2d2.prediction.scans import FoundScans, few, found_scans
 from r2d2.prediction.settings import PredictionSettings
 from r2d2.prediction.writing import UnfinishedPrediction, unfinished_prediction
 from r2d2_base.files import check_absent, sha256_of
@@ -36,13 +36,11 @@ class Prediction:
     Attributes:
         folder: of the label maps and of prediction.json.
         manifest: content of prediction.json.
-        passed_over: a line for each file that was looked at and is no scan, and why.
         taken_over: label maps that an earlier call, which was interrupted, had made.
     """
 
     folder: Path
     manifest: PredictionManifest
-    passed_over: tuple[str, ...] = ()
     taken_over: int = 0
 
     @property
@@ -54,6 +52,11 @@ class Prediction:
     def left_out(self) -> tuple[str, ...]:
         """A sentence for each scan that could not be predicted."""
         return self.manifest.left_out
+
+    @property
+    def passed_over(self) -> tuple[str, ...]:
+        """A line for each file that was looked at and is no scan, and why."""
+        return self.manifest.passed_over
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def predict_scans(
         stop: ends the work where it is made.
 
     Returns:
-        The manifest, which is also in ``out``, and what was passed over.
+        The manifest, which is also in ``out``.
 
     Raises:
         PredictionError: no scans, or scans that cannot be predicted, all of them listed.
@@ -115,9 +118,9 @@ def predict_scans(
         if faults and (chosen.on_error == "stop" or not checked):
             raise PredictionError(_listed(faults, len(checked) + len(faults)))
         if not checked:
-            raise PredictionError(f"no scans that suit the model: {'; '.join(passed_over)}")
+            raise PredictionError(f"no scans that suit the model: {few(passed_over)}")
         items = [_item_of(scan, predictor) for scan in checked]
-        return _Work(predictor, out, chosen.on_error, watcher, found.told).run(items, faults, tuple(passed_over))
+        return _Work(predictor, out, chosen.on_error, watcher, found.told).run(items, faults, passed_over)
 
 
 def predict_dataset(
@@ -162,9 +165,7 @@ class _Work:
     watcher: Watcher
     told: Callable[[object], str] = str
 
-    def run(
-        self, items: Sequence[_Item], left_out: Sequence[str] = (), passed_over: tuple[str, ...] = ()
-    ) -> Prediction:
+    def run(self, items: Sequence[_Item], left_out: Sequence[str] = (), passed_over: Sequence[str] = ()) -> Prediction:
         cases: list[PredictedCase] = []
         faults, made, card = list(left_out), 0, self.predictor.card
         with unfinished_prediction(self.out, (card.model_dump_json(),)) as folder:
@@ -172,7 +173,7 @@ class _Work:
             for number, item in enumerate(items, start=1):
                 try:
                     case, label_map = self._predict(item, folder)
-                except (ImgMedError, OSError, MemoryError) as error:
+                except (ImgMedError, PredictionError, OSError, MemoryError) as error:
                     fault = self.told(_sentence(error, item.name))
                     if self.on_error == "stop":
                         raise PredictionError(_with_what_is_kept(fault, len(cases))) from error
@@ -191,9 +192,10 @@ class _Work:
                 labels=card.labels,
                 cases=tuple(cases),
                 left_out=tuple(faults),
+                passed_over=tuple(passed_over),
             )
             folder.finish(manifest)
-        return Prediction(self.out, manifest, passed_over, len(cases) - made)
+        return Prediction(self.out, manifest, len(cases) - made)
 
     def _predict(self, item: _Item, folder: UnfinishedPrediction) -> tuple[PredictedCase, Volume | None]:
         """Give a scan's entry and its label map; None where an earlier call has made it."""
@@ -288,6 +290,8 @@ def _sentence(error: Exception, scan: str) -> str:
     """Say what is wrong with a scan."""
     if isinstance(error, MemoryError):
         return f"{scan}: needs more memory than there is"
+    if isinstance(error, PredictionError):
+        return f"{scan}: {error}"
     if isinstance(error, OSError) and not isinstance(error, ImgMedError):
         return f"{error.filename or scan}: cannot be read ({error.strerror or type(error).__name__})"
     return str(error)

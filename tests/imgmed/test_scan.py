@@ -149,7 +149,9 @@ def test_channels_are_chosen_from_a_scan_that_has_all_of_the_sources():
     pair = Volume(array[..., [1, 3]], np.eye(4))
     np.testing.assert_array_equal(prepare_scan(pair, rule, ("t1", "t2")).image, prepare_scan(every, rule).image)
     for part, said in ((array[..., :3], "3 channels"), (array[..., [3, 1]], "2 channels")):
-        with pytest.raises(InvalidVolumeError, match=rf"{said}; needed: T2, T1, number 3, 1 from 0 on of 4 \(FLAIR"):
+        with pytest.raises(
+            InvalidVolumeError, match=rf"{said}; needed: all 4 \(FLAIR, T1, T1c, T2\), of which T2 is number 3, T1"
+        ):
             prepare_scan(Volume(part, np.eye(4)), rule)
     with pytest.raises(InvalidVolumeError, match="no channel T2 among T1, FLAIR"):
         prepare_scan(pair, rule, ("T1", "FLAIR"))

@@ -7,15 +7,19 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from r2d2.prediction.predict import Predictor, find_scans, predict_dataset, predict_scans, read_manifest
 from scipy.ndimage import map_coordinates
 
 from dist_training.architectures import UNetSettings, build_network, read_network
 from dist_training.inference.model_card import save_model
 from dist_training.record.run_folder import RunFolder
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
-from imgmed.errors import InvalidVolumeError
 from r2d2.errors import PredictionError
+from r2d2.prediction.manifest import read_manifest
+from r2d2.prediction.predictor import Predictor
+from r2d2.prediction.settings import PredictionSettings
+from r2d2.tasks.prediction import predict_dataset, predict_scans
+from r2d2_base.errors import CancelledError
+from r2d2_base.progress import StopRequest
 
 UPRIGHT = np.diag([1.0, 1.0, 3.0, 1.0])
 CLEAR = 1e-4  # by how much a class must win to be compared: rounding decides below
@@ -201,8 +205,8 @@ def test_a_case_of_the_dataset_and_its_file_are_predicted_alike(
         one, other = (nib.load(tmp_path / out / name) for out in ("by-case", "by-file"))
         np.testing.assert_array_equal(np.asarray(one.dataobj), np.asarray(other.dataobj))
         assert np.unique(np.asarray(one.dataobj)).size > 1
-    assert read_manifest(tmp_path / "by-file") == by_file
-    assert by_file.labels == dataset.labels
+    assert read_manifest(tmp_path / "by-file") == by_file.manifest
+    assert by_file.manifest.labels == dataset.labels
 
 
 def test_what_the_network_that_it_started_from_was_trained_on_is_known_too(
@@ -213,8 +217,8 @@ def test_what_the_network_that_it_started_from_was_trained_on_is_known_too(
     seen = [("train", tested), ("validation", ("f" * 64,))]
     card["seen_before"] = [{"case_id": "a", "split": split, "image_sha256": files} for split, files in seen]
     (run / "model.json").write_text(json.dumps(card))
-    assert [Predictor(model).split_of(files) for _, files in seen] == ["test", None]
-    assert [Predictor(run).split_of(files) for _, files in seen] == ["train", "validation"]
+    assert [Predictor(model).card.split_of(files) for _, files in seen] == ["test", None]
+    assert [Predictor(run).card.split_of(files) for _, files in seen] == ["train", "validation"]
 
 
 def test_a_training_scan_is_known_by_its_content(dataset: PreparedDataset, model: Path, tmp_path: Path) -> None:
@@ -223,9 +227,9 @@ def test_a_training_scan_is_known_by_its_content(dataset: PreparedDataset, model
     (tmp_path / "scans/renamed.nii.gz").write_bytes(trained.read_bytes())
     save_scan(tmp_path / "scans/unseen.nii", (13, 15, 5), seed=7)
     stages: list[tuple[str, int, int]] = []
-    manifest = predict_scans(model, [tmp_path / "scans"], tmp_path / "out", lambda *event: stages.append(event))
-    assert [(case.case_id, case.split) for case in manifest.cases] == [("renamed", "train"), ("unseen", None)]
-    assert stages == [("predicting", number, 2) for number in range(3)]
+    done = predict_scans(model, [tmp_path / "scans"], tmp_path / "out", progress=lambda *event: stages.append(event))
+    assert [(case.case_id, case.split) for case in done.cases] == [("renamed", "train"), ("unseen", None)]
+    assert stages == [(stage, number, 2) for stage in ("checking", "predicting") for number in range(3)]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "prediction.json",
         "renamed.nii.gz",
@@ -233,20 +237,83 @@ def test_a_training_scan_is_known_by_its_content(dataset: PreparedDataset, model
     ]
 
 
-@pytest.mark.parametrize(
-    ("shape", "said"), [((13, 15, 5), "1 NaN or infinite voxels"), ((13, 15, 5, 2), "1 channels .* received 2")]
-)
-def test_a_scan_that_does_not_suit_is_refused_and_nothing_remains(
-    model: Path, tmp_path: Path, shape: tuple[int, ...], said: str
-) -> None:
-    save_scan(tmp_path / "scans/a.nii.gz", (13, 15, 5), seed=7)
-    array = save_scan(tmp_path / "scans/bad.nii.gz", shape, seed=7)
-    if len(shape) == 3:
-        array[3, 3, 3] = np.nan
-        nib.save(nib.Nifti1Image(array, UPRIGHT), tmp_path / "scans/bad.nii.gz")
-    with pytest.raises(InvalidVolumeError, match=rf"bad\.nii\.gz: {said}"):
-        predict_scans(model, [tmp_path / "scans"], tmp_path / "new/out")
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_results_so_far_are_kept_and_a_second_call_goes_on(model: Path, tmp_path: Path) -> None:
+    """A NaN shows only when voxels are read; a scan of two channels is refused before anything is predicted."""
+    scans = tmp_path / "scans"
+    arrays = {name: save_scan(scans / f"{name}.nii.gz", (13, 15, 5), seed) for seed, name in enumerate("abcd")}
+    predict_scans(model, [scans], tmp_path / "whole")
+    bad = arrays["c"].copy()
+    bad[3, 3, 3] = np.nan
+    nib.save(nib.Nifti1Image(bad, UPRIGHT), scans / "c.nii.gz")
+    with pytest.raises(
+        PredictionError, match=r"c\.nii\.gz: 1 NaN .*; 2 label maps are kept, and the same command goes on"
+    ):
+        predict_scans(model, [scans], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    save_scan(scans / "e.nii.gz", (13, 15, 5, 2), seed=5)
+    with pytest.raises(PredictionError, match=r"e\.nii\.gz: 2 channels; needed: 1 \(image\).*--on-error skip leaves"):
+        predict_scans(model, [scans], tmp_path / "out")
+    told: list[tuple[str, int, int]] = []
+    skipping = PredictionSettings(on_error="skip")
+    done = predict_scans(model, [scans], tmp_path / "out", skipping, progress=lambda *event: told.append(event))
+    assert [case.case_id for case in done.cases] == ["a", "b", "d"] and done.taken_over == 2
+    assert "e.nii.gz: 2 channels" in done.left_out[0] and "c.nii.gz: 1 NaN" in done.left_out[1]
+    assert told[-1] == ("predicting", 4, 4) and read_manifest(tmp_path / "out") == done.manifest
+    whole, out = bytes_of(tmp_path / "whole"), bytes_of(tmp_path / "out")
+    assert all(out[f"{name}.nii.gz"] == whole[f"{name}.nii.gz"] for name in "abd")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "scans", "whole"]
+
+
+def test_a_call_that_is_cancelled_is_gone_on_with(dataset: PreparedDataset, model: Path, tmp_path: Path) -> None:
+    stop, case_ids = StopRequest(), sorted(dataset.cases)
+
+    def cancel(stage: str, done: int, total: int) -> None:
+        if done == 2:
+            stop.make("enough")
+
+    with pytest.raises(CancelledError, match="enough"):
+        predict_dataset(model, dataset, case_ids, tmp_path / "out", cancel, stop)
+    done = predict_dataset(model, dataset, case_ids, tmp_path / "out")
+    assert done.taken_over == 2
+    predict_dataset(model, dataset, case_ids, tmp_path / "again")
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "again")
+
+
+def test_nothing_suits_and_nothing_remains(model: Path, tmp_path: Path) -> None:
+    save_scan(tmp_path / "scans/bad.nii.gz", (13, 15, 5, 2), seed=7)
+    (tmp_path / "scans/damaged.nii.gz").write_bytes(b"no scan")
+    for settings in (None, PredictionSettings(on_error="skip")):
+        with pytest.raises(PredictionError, match=r"2 of 2 scans cannot be predicted:\n.*bad\.nii\.gz: 2 channels"):
+            predict_scans(model, [tmp_path / "scans"], tmp_path / "new/out", settings)
     assert [path.name for path in tmp_path.iterdir()] == ["scans"]
+
+
+def test_slices_that_no_memory_holds_are_refused(model: Path, tmp_path: Path) -> None:
+    """TensorFlow would end the process: 10 m to the pixel of 1 mm."""
+    predictor = Predictor(model)
+    with pytest.raises(PredictionError, match=r"slices of 140000 x 160000 pixels.* is the spacing .* right\?"):
+        predictor.check_memory((140_000, 160_000))
+
+
+def test_cases_of_a_dataset_with_larger_slices_are_predicted(
+    dataset: PreparedDataset, model: Path, tmp_path: Path
+) -> None:
+    """What slices are padded to is no part of how a scan is prepared."""
+    study = write_study(tmp_path / "study", dataset.class_values)
+    save_scan(study / "images/d.nii.gz", (40, 16, 4), seed=9)
+    nib.save(
+        nib.Nifti1Image(np.ones((40, 16, 4), np.uint16) * dataset.class_values[1], UPRIGHT), study / "labels/d.nii.gz"
+    )
+    larger = prepare_dataset(study, tmp_path / "larger", PreparationSettings(spacing_mm=(1, 1, 3), slice_axis=2))
+    assert larger.scan_preparation.slice_size != dataset.scan_preparation.slice_size
+    predict_dataset(model, larger, ["a", "d"], tmp_path / "by-case")
+    predict_scans(model, [study / "images"], tmp_path / "by-file")
+    by_case, by_file = bytes_of(tmp_path / "by-case"), bytes_of(tmp_path / "by-file")
+    assert all(by_case[name] == by_file[name] for name in ("a.nii.gz", "d.nii.gz"))
 
 
 def test_a_dataset_prepared_in_another_way_is_refused(dataset: PreparedDataset, model: Path, tmp_path: Path) -> None:
@@ -260,43 +327,6 @@ def test_a_dataset_prepared_in_another_way_is_refused(dataset: PreparedDataset, 
     assert "dataset [{'op': 'resample', 'spacing_mm': (2.0, 2.0, None)" in message
     assert f"--input {dataset.source_root}" in message
     assert [path.name for path in tmp_path.iterdir()] == ["coarser"]
-
-
-def test_two_scans_of_one_name_are_refused(model: Path, tmp_path: Path) -> None:
-    scans = [tmp_path / "x/scan.nii", tmp_path / "y/scan.nii.gz"]
-    for path in scans:
-        save_scan(path, (4, 4, 4), seed=0)
-    with pytest.raises(PredictionError, match="both be written as scan") as caught:
-        predict_scans(model, scans, tmp_path / "out")
-    assert all(str(path) in str(caught.value) for path in scans)
-    assert not (tmp_path / "out").exists()
-
-
-def test_scans_of_folders_and_files_in_their_order(tmp_path: Path) -> None:
-    for name in ("b.nii.gz", "a.NII", ".hidden.nii", "notes.txt", "deeper/c.nii", "z.nii"):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
-    found = find_scans([tmp_path / "z.nii", tmp_path, tmp_path / "deeper/c.nii"])
-    assert [source.path.name for _, source in found] == ["z.nii", "a.NII", "b.nii.gz", "z.nii", "c.nii"]
-    assert [name for name, _ in found] == ["z", "a", "b", "z", "c"]
-
-
-@pytest.mark.parametrize(
-    ("asked", "said"),
-    [
-        ("none", "no such file or folder: .*none"),
-        ("none.nii", "no such file or folder: .*none.nii"),
-        ("empty", r"no scans in .*empty; .*\.nii\.gz, "),
-        ("scan.doc", r"scan\.doc is no scan that can be read; .*\.nii\.gz, "),
-    ],
-)
-def test_what_is_no_scan_is_refused(tmp_path: Path, asked: str, said: str) -> None:
-    (tmp_path / "empty/deeper").mkdir(parents=True)
-    (tmp_path / "empty/deeper/scan.nii").touch()
-    (tmp_path / "scan.doc").touch()
-    with pytest.raises(PredictionError, match=said):
-        find_scans([tmp_path / asked])
 
 
 def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
