@@ -17,6 +17,7 @@ __all__ = [
     "CgroupLimits",
     "Machine",
     "examine_machine",
+    "free_memory_bytes",
     "own_name_fault",
     "own_name_remedy",
     "read_cgroup_limits",
@@ -64,10 +65,7 @@ def examine_machine(folder: Path) -> Machine:
         True
     """
     limits = read_cgroup_limits(Path("/"))
-    total, free = read_memory(Path("/proc/meminfo"))
-    if limits.memory_bytes is not None and (total is None or limits.memory_bytes < total):
-        within = limits.memory_bytes - (limits.memory_used_bytes or 0)
-        total, free = limits.memory_bytes, within if free is None else min(free, within)
+    total, free = _memory(limits)
     return Machine(
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cores=os.cpu_count(),
@@ -78,6 +76,20 @@ def examine_machine(folder: Path) -> Machine:
         disk_free_bytes=free_disk(folder),
         gpus=list_gpus(),
     )
+
+
+def free_memory_bytes() -> int | None:
+    """The memory that this process may still take, within the cgroup's limit; None where it could not be found out."""
+    return _memory(read_cgroup_limits(Path("/")))[1]
+
+
+def _memory(limits: CgroupLimits) -> tuple[int | None, int | None]:
+    """Bytes of memory in all, and those that are free."""
+    total, free = read_memory(Path("/proc/meminfo"))
+    if limits.memory_bytes is not None and (total is None or limits.memory_bytes < total):
+        within = limits.memory_bytes - (limits.memory_used_bytes or 0)
+        total, free = limits.memory_bytes, within if free is None else min(free, within)
+    return total, free
 
 
 def usable_cores(cgroup_cores: float | None) -> float | None:
