@@ -112,8 +112,8 @@ class Predictor:
         needed, free = 4 * height * width * MAPS_HELD * maps, free_memory_bytes()
         if free is not None and needed > free and not has_gpu():
             raise PredictionError(
-                f"slices of {height} x {width} pixels, as the model sees them, need about {needed / GIB:.0f} GiB of memory,"
-                f" and {free / GIB:.0f} are free; is the spacing in the header right?"
+                f"slices of {height} x {width} pixels, as the model sees them, need about {needed / GIB:.0f} GiB of"
+                f" memory, and {free / GIB:.0f} are free; is the spacing in the header right?"
             )
 
     def _decide(self, probabilities: np.ndarray) -> np.ndarray:
