@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 
     from imgmed.study import VolumeSource
 
-__all__ = ["SUFFIXES", "DicomSeries", "PatientIdentity", "find_series", "read", "read_header"]
+__all__ = ["SUFFIXES", "DicomSeries", "PatientIdentity", "find_series", "is_capture", "read", "read_header"]
 
 SUFFIXES: tuple[str, ...] = (".dcm",)
 DIRECTORY = "1.2.840.10008.1.3.10"
 SEGMENTATION = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and the multi-frame kinds that begin so
 STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
 IDENTITY = ("PatientName", "PatientID", "PatientBirthDate")
 TAGS = [
@@ -96,6 +97,17 @@ class DicomSeries:
         from imgmed.study import VolumeSource
 
         return VolumeSource(self.files)
+
+
+@quiet("pydicom")
+def is_capture(path: Path) -> bool:
+    """Tell whether a DICOM image was captured from a screen or a page and has no place in the patient.
+
+    Raises:
+        UnreadableFileError: the file is damaged, or no DICOM.
+    """
+    dataset = _read_dataset(path)
+    return _sop_class(dataset).startswith(CAPTURE) and not dataset.get("ImagePositionPatient")
 
 
 @quiet("pydicom")

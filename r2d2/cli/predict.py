@@ -71,6 +71,8 @@ def predict(
     scans = [*(inputs or []), *(files or [])]
     if (dataset is None) == (not scans):
         raise PredictionError("give either --dataset (with --split) or --input, to say what to predict")
+    if dataset is not None and not (recipe is series is channels is None):
+        raise PredictionError("--recipe, --series and --channels say how --input is read; --dataset needs none of them")
     check_absent(out)
     settings = _settings(recipe, series, channels, on_error)
     try:
@@ -78,7 +80,7 @@ def predict(
             if dataset is not None:
                 prepared = PreparedDataset.read(dataset)
                 case_ids = split_case_ids(prepared, split.value)
-                prediction = predict_dataset(model, prepared, case_ids, out, report)
+                prediction = predict_dataset(model, prepared, case_ids, out, report, on_error=on_error.value)
             else:
                 prediction = predict_scans(model, scans, out, settings, progress=report)
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ import numpy as np
 
 from imgmed import PreparedScan, ScanPreparation, Volume, prepare_case, read_header
 from imgmed.errors import UnsupportedFormatError, WrongChannelsError
+from imgmed.formats.dicom import is_capture
 from imgmed.preparation.reading import ReadingRules, read_case_image
 from imgmed.recipes.tree import is_dicom
 from imgmed.scan import channel_choice, grid_for
@@ -17,13 +18,13 @@ from imgmed.study import CaseSource
 from r2d2.errors import PredictionError
 from r2d2.prediction.scans import FoundScan
 
-__all__ = ["CheckedScan", "NoScanError", "check_scan", "read_scan"]
+__all__ = ["CheckedScan", "NoScanError", "check_scan", "is_picture", "read_scan"]
 
 _NO_NAME = re.compile(r"image|channel_\d+")  # what stands for channels that nobody named
 
 
 class NoScanError(PredictionError):
-    """A DICOM image that is no scan for a model, such as a report as a picture in colour."""
+    """A DICOM picture of a study that is no scan for a model, such as a report in colour."""
 
 
 @dataclass(frozen=True)
@@ -48,23 +49,29 @@ def check_scan(scan: FoundScan, preparation: ScanPreparation, names: Sequence[st
         names: of the scan's channels as the user names them; None: as the layout does, if it does.
 
     Raises:
-        NoScanError: it is a DICOM image of another kind.
+        NoScanError: it is a picture of a study, and does not suit.
         ImgMedError: the files cannot be read, or do not suit.
     """
-    is_dicom_file = is_dicom(scan.images[0].path)
     try:
         headers = [read_header(image) for image in scan.images]
         count = sum(header.channels for header in headers)
         channels = channel_choice(preparation, count, names or _names_of(scan, preparation, count), scan.shown)
-    except UnsupportedFormatError as error:
-        raise (NoScanError(str(error)) if is_dicom_file else error) from error
-    except WrongChannelsError as error:
-        if is_dicom_file:
-            raise NoScanError(str(error)) from error
-        raise WrongChannelsError(f"{error} (--channels names those that it has)") from error
+    except (UnsupportedFormatError, WrongChannelsError) as error:
+        if is_picture(scan):
+            reason = str(error).removeprefix(f"{scan.shown}: ")
+            raise NoScanError(f"{scan.shown}: a picture of a study, such as a report ({reason})") from error
+        if isinstance(error, WrongChannelsError):
+            raise WrongChannelsError(f"{error} (--channels names those that it has)") from error
+        raise
     place = Volume(np.broadcast_to(np.float32(0), headers[0].shape), headers[0].affine, scan.images[0].path)
     grid_for(place, preparation)
     return CheckedScan(scan, channels)
+
+
+def is_picture(scan: FoundScan) -> bool:
+    """Tell whether a scan is DICOM that shows a study and has no place in the patient, as reports and screenshots."""
+    path = scan.images[0].path
+    return is_dicom(path) and is_capture(path)
 
 
 def _names_of(scan: FoundScan, preparation: ScanPreparation, count: int) -> tuple[str, ...] | None:

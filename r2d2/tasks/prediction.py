@@ -16,10 +16,11 @@ from imgmed.errors import ImgMedError
 from r2d2.errors import PredictionError
 from r2d2.prediction.manifest import PredictedCase, PredictionManifest, prediction_name
 from r2d2.prediction.predictor import Predictor
-from r2d2.prediction.reading import CheckedScan, NoScanError, check_scan, read_scan
+from r2d2.prediction.reading import CheckedScan, NoScanError, check_scan, is_picture, read_scan
 from r2d2.prediction.scans import FoundScans, few, found_scans
 from r2d2.prediction.settings import PredictionSettings
 from r2d2.prediction.writing import UnfinishedPrediction, unfinished_prediction
+from r2d2_base.errors import R2D2Error
 from r2d2_base.files import check_absent, sha256_of
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
@@ -130,6 +131,8 @@ def predict_dataset(
     out: Path,
     progress: Progress | None = None,
     stop: StopRequest | None = None,
+    *,
+    on_error: Literal["stop", "skip"] = "stop",
 ) -> Prediction:
     """Segment cases of a prepared dataset, in the voxel grid of their source files.
 
@@ -140,6 +143,7 @@ def predict_dataset(
         out: folder for the label maps, named like the scans; must not exist, or be empty.
         progress: told of each case.
         stop: ends the work where it is made; what is done is kept beside ``out`` for the same call.
+        on_error: cases whose arrays cannot be read: stop, or leave them out and name them.
 
     Returns:
         The manifest, which is also in ``out``.
@@ -152,7 +156,7 @@ def predict_dataset(
     predictor = Predictor(model)
     _check_preparation(predictor.card, dataset)
     items = [_item_of_case(dataset, case_id, predictor) for case_id in case_ids]
-    return _Work(predictor, out, "stop", Watcher(progress, stop)).run(items)
+    return _Work(predictor, out, on_error, Watcher(progress, stop)).run(items)
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,7 @@ class _Work:
                 try:
                     case, label_map = self._predict(item, folder)
                 except (ImgMedError, PredictionError, OSError, MemoryError) as error:
-                    fault = self.told(_sentence(error, item.name))
+                    fault = _sentence(error, item.name, self.told)
                     if self.on_error == "stop":
                         raise PredictionError(_with_what_is_kept(fault, len(cases))) from error
                     faults.append(fault)
@@ -211,16 +215,21 @@ def _checked(
 ) -> tuple[list[CheckedScan], list[str], list[str]]:
     """The scans whose headers suit the model, what is wrong with the others, and what is none after all."""
     checked: list[CheckedScan] = []
+    pictures: list[CheckedScan] = []
     faults, passed_over = list(found.problems), list(found.passed_over)
     watcher.report("checking", 0, len(found.scans))
     for number, scan in enumerate(found.scans, start=1):
         try:
-            checked.append(check_scan(scan, card.scan_preparation, settings.channels))
+            fitting = check_scan(scan, card.scan_preparation, settings.channels)
+            (pictures if is_picture(scan) else checked).append(fitting)
         except NoScanError as error:
             passed_over.append(found.told(error))
         except (ImgMedError, OSError, MemoryError) as error:
-            faults.append(found.told(_sentence(error, scan.shown)))
+            faults.append(_sentence(error, scan.shown, found.told))
         watcher.report("checking", number, len(found.scans))
+    if not checked:
+        return pictures, faults, passed_over
+    passed_over += [f"{one.scan.shown}: a picture of a study, such as a report" for one in pictures]
     return checked, faults, passed_over
 
 
@@ -286,15 +295,14 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def _sentence(error: Exception, scan: str) -> str:
-    """Say what is wrong with a scan."""
+def _sentence(error: Exception, scan: str, told: Callable[[object], str] = str) -> str:
+    """Say what is wrong with a scan, and with which."""
     if isinstance(error, MemoryError):
         return f"{scan}: needs more memory than there is"
-    if isinstance(error, PredictionError):
-        return f"{scan}: {error}"
-    if isinstance(error, OSError) and not isinstance(error, ImgMedError):
-        return f"{error.filename or scan}: cannot be read ({error.strerror or type(error).__name__})"
-    return str(error)
+    if isinstance(error, OSError) and not isinstance(error, R2D2Error):
+        return told(f"{error.filename or scan}: cannot be read ({error.strerror or 'input or output failed'})")
+    sentence = told(error)
+    return sentence if str(Path(scan).parent) in sentence else f"{scan}: {sentence}"
 
 
 def _listed(faults: Sequence[str], scans: int) -> str:
