@@ -5,11 +5,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from imgmed import ScanPreparation
 from imgmed.errors import WrongChannelsError
 from imgmed.study import VolumeSource
-from r2d2.prediction.reading import NoScanError, check_scan, read_scan
+from r2d2.prediction.reading import NoScanError, check_scan, is_picture, read_scan
 from r2d2.prediction.scans import FoundScan
 from tests.dicom_files import write_series
 
@@ -91,12 +93,26 @@ def test_other_channels_are_refused(
 
 
 def test_a_report_as_a_picture_in_colour_is_no_scan(tmp_path: Path) -> None:
-    def coloured(number: int, dataset: object) -> None:
+    """By its class and because it has no place in the patient; a scan in colour is one that does not suit."""
+
+    def coloured(number: int, dataset: Dataset) -> None:
         for name, value in {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}.items():
             setattr(dataset, name, value)
         dataset.BitsAllocated = dataset.BitsStored = 8
         dataset.HighBit, dataset.PixelRepresentation, dataset.PixelData = 7, 0, bytes(3 * 4 * 3)
 
-    (path,) = write_series(tmp_path, np.zeros((4, 3, 1), np.int16), np.eye(4), change=coloured)
-    with pytest.raises(NoScanError, match="3 channels; needed: 1"):
-        check_scan(FoundScan("dose", (VolumeSource((path,)),), None, str(path)), preparation("CT"))
+    def captured(number: int, dataset: Dataset) -> None:
+        coloured(number, dataset)
+        dataset.SOPClassUID = SecondaryCaptureImageStorage
+        del dataset.ImagePositionPatient
+
+    report, scan = (
+        FoundScan(name, (VolumeSource(tuple(paths)),), None, str(paths[0]))
+        for name, change in (("dose", captured), ("ct", coloured))
+        for paths in (write_series(tmp_path / name, np.zeros((4, 3, 1), np.int16), np.eye(4), change=change),)
+    )
+    with pytest.raises(NoScanError, match=r"a picture of a study, such as a report \(3 channels; needed: 1"):
+        check_scan(report, preparation("CT"))
+    with pytest.raises(WrongChannelsError, match="3 channels; needed: 1"):
+        check_scan(scan, preparation("CT"))
+    assert is_picture(report) and not is_picture(scan)
