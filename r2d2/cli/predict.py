@@ -61,28 +61,21 @@ def predict(
     Example: r2d2 predict --model work/run --dataset work/hippocampus --split test --out work/predictions
     """
     quiet_tensorflow(verbose)
-    from imgmed import PreparedDataset
     from r2d2.cli.progress import stages
-    from r2d2.errors import PredictionError
-    from r2d2.tasks.evaluation import split_case_ids
-    from r2d2.tasks.prediction import predict_dataset, predict_scans
-    from r2d2_base.files import check_absent
+    from r2d2.tasks.prediction import PredictSettings
+    from r2d2.tasks.prediction import predict as predict_all
 
-    scans = [*(inputs or []), *(files or [])]
-    if (dataset is None) == (not scans):
-        raise PredictionError("give either --dataset (with --split) or --input, to say what to predict")
-    if dataset is not None and not (recipe is series is channels is None):
-        raise PredictionError("--recipe, --series and --channels say how --input is read; --dataset needs none of them")
-    check_absent(out)
-    settings = _settings(recipe, series, channels, on_error)
+    asked = PredictSettings(
+        model=model,
+        out=out,
+        dataset=dataset,
+        split=split.value,
+        inputs=(*(inputs or []), *(files or [])),
+        scans=_settings(recipe, series, channels, on_error),
+    )
     try:
         with stages() as report:
-            if dataset is not None:
-                prepared = PreparedDataset.read(dataset)
-                case_ids = split_case_ids(prepared, split.value)
-                prediction = predict_dataset(model, prepared, case_ids, out, report, on_error=on_error.value)
-            else:
-                prediction = predict_scans(model, scans, out, settings, progress=report)
+            prediction = predict_all(asked, progress=report)
     except KeyboardInterrupt:
         typer.echo("r2d2: interrupted; the same command goes on where it stopped", err=True)
         raise typer.Exit(130) from None

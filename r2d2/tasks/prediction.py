@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
-from dist_training.inference.model_card import ModelCard
+from dist_training.inference.model_card import ModelCard, Split
 from imgmed import PreparedDataset, SliceGrid, Volume
 from imgmed.errors import ImgMedError
 from r2d2.errors import PredictionError
@@ -24,10 +24,58 @@ from r2d2_base.errors import R2D2Error
 from r2d2_base.files import check_absent, sha256_of
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
-__all__ = ["Prediction", "predict_dataset", "predict_scans"]
+__all__ = ["PredictSettings", "Prediction", "predict", "predict_dataset", "predict_scans"]
 
 MAY_DIFFER = ("slice_size", "source_channels")  # between a model's preparation and a dataset's
 LEAVE_OUT = "--on-error skip leaves such scans out"
+
+
+class PredictSettings(BaseModel):
+    """What a prediction is told: a network, and cases of a dataset or scans from anywhere.
+
+    >>> PredictSettings(model="work/run", inputs=["new/scan.nii.gz"], out="work/elsewhere").scans.on_error
+    'stop'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str | Path = Field(description="run folder of a training, or a model.keras beside its model.json")
+    out: Path = Field(description="folder for the label maps; it must not exist, or be empty")
+    dataset: Path | None = Field(default=None, description="prepared dataset whose cases are predicted")
+    split: Split = Field(default="test", description="which of the dataset's cases")
+    inputs: tuple[Path, ...] = Field(default=(), description="scans: files, folders of any layout, archives")
+    scans: PredictionSettings = Field(default_factory=PredictionSettings, description="how scans are found and read")
+
+
+def predict(
+    settings: PredictSettings, *, progress: Progress | None = None, stop: StopRequest | None = None
+) -> Prediction:
+    """Segment scans by a trained network, each in its own voxel grid.
+
+    Args:
+        settings: which network, and which scans.
+        progress: told of each scan.
+        stop: ends the work where it is made; the same call then goes on where it was.
+
+    Returns:
+        What was predicted, left out and passed over.
+
+    Raises:
+        PredictionError: settings that contradict each other, or scans that the network cannot be applied to.
+        CancelledError: ``stop`` was made.
+    """
+    if (settings.dataset is None) == (not settings.inputs):
+        raise PredictionError("give either --dataset (with --split) or --input, to say what to predict")
+    reading = settings.scans
+    if settings.dataset is None:
+        return predict_scans(settings.model, settings.inputs, settings.out, reading, progress=progress, stop=stop)
+    if reading.model_copy(update={"on_error": "stop"}) != PredictionSettings():
+        raise PredictionError("--recipe, --series and --channels say how --input is read; --dataset needs none of them")
+    dataset = PreparedDataset.read(settings.dataset)
+    case_ids = getattr(dataset.original_splits, settings.split)
+    return predict_dataset(
+        settings.model, dataset, case_ids, settings.out, progress, on_error=reading.on_error, stop=stop
+    )
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def test_no_pairs(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     line = refused("prepare", tmp_path / "empty", "--out", "out")
     assert str(tmp_path / "empty") in line
-    assert "dataset.json" in line
+    assert "the folder is empty" in line
     assert "images" in line
 
 
