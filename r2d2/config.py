@@ -19,6 +19,7 @@ from imgmed.augmentation.settings import PRESETS
 from imgmed.operations import Operation
 from imgmed.selection import SliceSelection
 from r2d2_base.errors import ConfigurationError
+from r2d2_base.faults import plain_faults, shown
 
 __all__ = [
     "FILE_NAME",
@@ -171,7 +172,7 @@ def configure(
     try:
         configuration = Configuration.model_validate(merged)
     except ValidationError as error:
-        faults.extend(_describe(fault) for fault in error.errors())
+        faults.extend(_described(error.errors()))
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         place = f" ({origin})" if origin else ""
@@ -224,27 +225,29 @@ def _set(layer: dict[str, Any], key: str, value: Any, faults: list[str]) -> None
     layer[last] = value
 
 
-def _describe(fault: Any) -> str:
-    """Say one fault of pydantic's in a user's words, with what would be valid."""
+def _described(faults: Sequence[Any]) -> list[str]:
+    """Say pydantic's faults in a user's words, with what would be valid."""
+    unknown = [
+        fault for fault in faults if fault["type"] in ("extra_forbidden", "union_tag_invalid", "union_tag_not_found")
+    ]
+    others = [fault for fault in faults if fault not in unknown]
+    wrong = [f"{_dotted(list(place))}: {sentence}" for place, sentence in plain_faults(others)]
+    return [*map(_unknown, unknown), *wrong]
+
+
+def _unknown(fault: Any) -> str:
+    """Say that a key, or the name of a kind, does not exist, and which do."""
     location = [str(part) for part in fault["loc"]]
-    if fault["type"] in ("extra_forbidden", "union_tag_invalid", "union_tag_not_found"):
-        if fault["type"] != "extra_forbidden":
-            context = fault["ctx"]
-            valid = context.get("expected_tags", "the names in docs/operations.md")
-            name = context["discriminator"].strip("'")
-            return f"{_dotted(location)}.{name}: must be one of {valid}; received {context.get('tag')!r}"
-        valid_keys = sorted(_model_at(location[:-1]).model_fields)
-        key = location[-1]
-        near = difflib.get_close_matches(key, valid_keys, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        return f"{_dotted(location)}: unknown key; {hint}valid: {', '.join(valid_keys)}"
-    if fault["type"] in ("model_type", "model_attributes_type"):
-        return (
-            f"{_dotted(location)}: must hold keys with values, like training.epochs=5; received {fault['input']!r:.60}"
-        )
-    message = fault["msg"].removeprefix("Value error, ")
-    received = "" if fault["type"] == "value_error" else f"; received {fault['input']!r:.60}"
-    return f"{_dotted(location)}: {message[0].lower()}{message[1:]}{received}"
+    if fault["type"] != "extra_forbidden":
+        context = fault["ctx"]
+        valid = context.get("expected_tags", "the names in docs/operations.md").replace("'", "")
+        name = context["discriminator"].strip("'")
+        return f"{_dotted(location)}.{name}: must be one of {valid}; received {shown(context.get('tag'))}"
+    valid_keys = sorted(_model_at(location[:-1]).model_fields)
+    key = location[-1]
+    near = difflib.get_close_matches(key, valid_keys, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{_dotted(location)}: unknown key; {hint}valid: {', '.join(valid_keys)}"
 
 
 def _model_at(location: list[str]) -> type[BaseModel]:

@@ -226,13 +226,17 @@ def convert(
 
     from imgmed.conversion import PictureConversion, SliceConversion, convert_folder
     from imgmed.errors import ConversionError
+    from r2d2_base.faults import plain_faults
 
     if workers is not None and workers < 1:
         raise ConversionError(f"workers: at least 1; received {workers}")
     try:
         conversion = SliceConversion(**settings) if kind == "slices" else PictureConversion(**settings)
     except ValidationError as error:
-        raise ConversionError("; ".join(_fault(fault) for fault in error.errors())) from error
+        faults = plain_faults(error.errors())
+        raise ConversionError(
+            "; ".join(f"{'.'.join(place)}: {said}" if place else said for place, said in faults)
+        ) from error
     with _shown(progress) as report:
         return convert_folder(
             conversion, Path(src), Path(dst), workers=workers or _cores(), progress=progress or report
@@ -248,14 +252,6 @@ def _axis(dim: int) -> int:
             " use slices= for a number of slices"
         )
     return dim
-
-
-def _fault(fault: Any) -> str:
-    """One fault of pydantic's in a user's words."""
-    message = fault["msg"].removeprefix("Value error, ")
-    if not fault["loc"]:
-        return message
-    return f"{fault['loc'][0]}: {message[0].lower()}{message[1:]}; received {fault['input']!r:.60}"
 
 
 def _cores() -> int:

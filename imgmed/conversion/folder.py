@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from imgmed.conversion.manifest import Manifest, Record, open_manifest
-from imgmed.conversion.pictures import PictureConversion
-from imgmed.conversion.volumes import SliceConversion
+from imgmed.conversion.sources import Conversion, Source, find_sources
 from imgmed.errors import ConversionError, SourceNotFoundError, UnreadableFileError
 from imgmed.parallel import map_in_processes
 from r2d2_base.errors import NoSpaceError, R2D2Error
-from r2d2_base.files import sha256_of, write_bytes, writing
+from r2d2_base.files import write_bytes, writing
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
 __all__ = ["Conversion", "ConversionSummary", "convert_folder"]
 
-Conversion = SliceConversion | PictureConversion
 BYTES_WORTH_A_WORKER = 2_000_000  # of sources: starting a process takes about as long as converting these
 
 
@@ -29,7 +26,7 @@ class ConversionSummary:
     """What a run did.
 
     Args:
-        sources: files that there are to convert.
+        sources: files and DICOM series that there are to convert.
         converted: of these, converted by this run.
         pictures: there now, of all these sources.
         gone: sources of earlier runs that are no more; their pictures are still there.
@@ -44,13 +41,12 @@ class ConversionSummary:
 @dataclass(frozen=True)
 class _Job:
     conversion: Conversion
-    root: Path
-    name: PurePosixPath
+    source: Source
     folder: Path
 
     @property
-    def source(self) -> Path:
-        return self.root / self.name
+    def name(self) -> PurePosixPath:
+        return self.source.name
 
     @property
     def claim(self) -> str:
@@ -66,7 +62,7 @@ def convert_folder(
     progress: Progress | None = None,
     stop: StopRequest | None = None,
 ) -> ConversionSummary:
-    """Convert every source in a folder and its sub-folders, whose structure is kept.
+    """Convert every source in a folder and its sub-folders, whose structure is kept; a DICOM series is one source.
 
     Pictures of a source whose content (SHA-256) is as it was, and which are all there, are left alone: a run that
     was interrupted goes on, one that was complete does nothing. Every picture is written beside and renamed. The
@@ -93,7 +89,7 @@ def convert_folder(
     source, out, watcher = Path(source), Path(out), Watcher(progress, stop)
     root = source.parent if source.is_file() else source
     _check_apart(root, out)
-    jobs = [_Job(conversion, root, name, out) for name in _find(conversion, source, root)]
+    jobs = [_Job(conversion, found, out) for found in find_sources(conversion, source, root)]
     _check_claims(jobs)
     with open_manifest(out, conversion.model_dump(mode="json"), root) as manifest:
         waiting = _waiting(jobs, manifest, workers, watcher)
@@ -111,10 +107,12 @@ def convert_folder(
 def convert_source(job: _Job) -> Record:
     """Convert one source, write its pictures, and return what the manifest notes about it."""
     try:
-        size, digest = job.source.stat().st_size, sha256_of(job.source)  # before reading: a later change is seen
+        size, digest = job.source.size, job.source.sha256  # before reading: a later change is seen
     except OSError as error:
-        raise UnreadableFileError(f"{job.source}: cannot be read ({(error.strerror or str(error)).lower()})") from error
-    detail, pictures = job.conversion.convert(job.source)
+        raise UnreadableFileError(
+            f"{job.source.origin}: cannot be read ({(error.strerror or str(error)).lower()})"
+        ) from error
+    detail, pictures = job.conversion.convert(job.source.volume)
     target = job.folder / job.claim
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -134,33 +132,6 @@ def _check_apart(root: Path, out: Path) -> None:
             f"{out} lies within the sources {root}, where its pictures would be taken for sources;"
             " choose a folder beside them"
         )
-
-
-def _find(conversion: Conversion, source: Path, root: Path) -> list[PurePosixPath]:
-    if source.is_file():
-        names = [PurePosixPath(source.name)] if conversion.accepts(source) else []
-    else:
-        names = sorted(PurePosixPath(path.relative_to(root)) for path in _walk(root) if conversion.accepts(path))
-    if not names:
-        raise SourceNotFoundError(f"{source}: no {conversion.takes} here")
-    return names
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    """Every file below `root`, links followed, no folder twice, nothing hidden."""
-    seen = set()
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    for parent, folders, names in os.walk(root, onerror=fail, followlinks=True):
-        status = Path(parent).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent) / name for name in names if not name.startswith("."))
 
 
 def _check_claims(jobs: Sequence[_Job]) -> None:
@@ -208,9 +179,9 @@ def _convert(jobs: Sequence[_Job], manifest: Manifest, workers: int, watcher: Wa
     return [problems[claim] for claim in sorted(problems)]
 
 
-def _bytes(path: Path) -> int:
+def _bytes(source: Source) -> int:
     try:
-        return path.stat().st_size
+        return source.size
     except OSError:
         return 0
 
@@ -220,4 +191,4 @@ def _problem(job: _Job, error: Exception) -> str:
     if isinstance(error, NoSpaceError) or not isinstance(error, R2D2Error | MemoryError):
         raise error
     text = str(error) if isinstance(error, R2D2Error) else f"needs too much memory ({error})"
-    return text if str(job.source) in text else f"{job.source}: {text}"
+    return text if str(job.source.origin) in text else f"{job.source.origin}: {text}"

@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from imgmed.conversion.sources import Source
 from imgmed.errors import ConversionError, SchemaVersionError
 from r2d2_base.errors import OutputExistsError
-from r2d2_base.files import locked_folder, sha256_of, write_bytes, writing
+from r2d2_base.files import locked_folder, write_bytes, writing
 
 __all__ = ["MANIFEST_NAME", "Manifest", "Record", "open_manifest"]
 
@@ -34,9 +35,9 @@ class Record:
 
     Args:
         claim: what only this source's pictures are called; the manifest holds each claim once.
-        source: path within the folder of sources.
+        source: path within the folder of sources, see `Source`.
         size: of the source, in bytes.
-        sha256: of the source.
+        sha256: of the source, see `Source`.
         detail: facts about the conversion, such as the intensities that became black and white.
         pictures: path of each picture within its folder, and its size in bytes.
     """
@@ -48,12 +49,12 @@ class Record:
     detail: Mapping[str, Any]
     pictures: Mapping[str, int]
 
-    def is_current(self, source: Path, folder: Path) -> bool:
-        """Tell whether the file at `source` is still the one that was converted, and all its pictures are there."""
+    def is_current(self, source: Source, folder: Path) -> bool:
+        """Tell whether `source` is still what was converted, and all its pictures are there."""
         return (
-            source.stat().st_size == self.size
+            source.size == self.size
             and all(_size(folder / name) == size for name, size in self.pictures.items())
-            and sha256_of(source) == self.sha256
+            and source.sha256 == self.sha256
         )
 
 

@@ -19,6 +19,7 @@ from imgmed.conversion.files import (
 )
 from imgmed.errors import LabelError
 from imgmed.resampling import resample_images, resample_labels
+from imgmed.study import VolumeSource
 
 __all__ = ["Converted", "PictureConversion", "Size", "resize_picture", "to_grey", "to_pixels"]
 
@@ -81,9 +82,9 @@ class PictureConversion(BaseModel):
         """Return the path of the result of the source `name`, both relative."""
         return str(name.with_suffix(f".{self._format_for(name)}"))
 
-    def convert(self, path: Path) -> Converted:
+    def convert(self, source: Path | VolumeSource) -> Converted:
         """Convert one picture; raises the errors of `read_picture`, and LabelError for labels in a JPEG or colours."""
-        return Converted({}, iter([("", self._encoded(path))]))
+        return Converted({}, iter([("", self._encoded(source if isinstance(source, Path) else source.path))]))
 
     def _encoded(self, path: Path) -> bytes:
         is_jpeg = is_picture(path, JPEG_SUFFIXES)

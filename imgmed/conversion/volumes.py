@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from imgmed.conversion.files import PictureFormat, encode_picture, is_picture
 from imgmed.conversion.pictures import Converted, Size, check_size, to_pixels
 from imgmed.errors import InvalidVolumeError, LabelError
 from imgmed.formats import case_stem, has_known_suffix, known_suffixes, read_volume
 from imgmed.intensity import percentile_bounds
+from imgmed.intensity_settings import WINDOWS
 from imgmed.labels import WHOLE_WITHIN, to_label_map
 from imgmed.resampling import resample_images, resample_labels
 from imgmed.selection import evenly_spread
 from imgmed.slices import SliceGrid
+from imgmed.study import VolumeSource
 from imgmed.volume import Volume
 
 __all__ = ["SliceConversion", "upright"]
@@ -60,8 +62,8 @@ class SliceConversion(BaseModel):
     bits: Literal[8, 16] = Field(default=8, description="Bits a pixel and channel; 16 for grey png.")
     window: Literal["percentiles", "values"] | tuple[float, float] | None = Field(
         default=None,
-        description="What becomes black and white: percentiles of each volume, two intensities, or values: "
-        "every number is stored as it is. null: percentiles for 8 bits, values for 16.",
+        description="What becomes black and white: percentiles of each volume, two intensities, the name of a window "
+        "for CT, or values: every number is stored as it is. null: percentiles for 8 bits, values for 16.",
     )
     percentiles: tuple[float, float] = Field(
         default=(0.5, 99.5), description="The percentiles of each volume and channel that become black and white."
@@ -70,6 +72,11 @@ class SliceConversion(BaseModel):
     size: Size | None = Field(default=None, description="(height, width) in pixels; null: one a voxel.")
     labels: bool = Field(default=False, description="The volumes are label maps: stored as they are.")
     quality: int = Field(default=95, ge=1, le=100, description="Quality of JPEG.")
+
+    @field_validator("window", mode="before")
+    @classmethod
+    def _look_up_window(cls, window: Any) -> Any:
+        return WINDOWS.get(window, window) if isinstance(window, str) else window  # type: ignore[call-overload]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -125,14 +132,14 @@ class SliceConversion(BaseModel):
         """Return what the paths of all results of the source `name` begin with, relative like it."""
         return str(name.with_name(case_stem(Path(name))))
 
-    def convert(self, path: Path) -> Converted:
+    def convert(self, source: Path | VolumeSource) -> Converted:
         """Convert one volume; pictures are made one at a time.
 
         Raises:
             ImgMedError: as `read_volume` raises; a channel that is not there; NaN or infinite voxels; numbers that
                 the chosen bits cannot hold.
         """
-        volume = read_volume(path)
+        volume = read_volume(source, spatial_units="mm")  # pictures have no size, so whatever the unit is will do
         if self.labels:
             return self._convert_labels(volume)
         stack = _stack(volume, volume.array, self.axis)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from imgmed.errors import InvalidVolumeError
-from imgmed.intensity_settings import Bounds
+from imgmed.intensity_settings import WINDOWS, Bounds, WindowName
 from imgmed.operations.step import Step
 
 if TYPE_CHECKING:  # settings hold these models, and the command line shows settings without NumPy
@@ -32,6 +32,8 @@ class Clip(Step):
     >>> scan = rule.apply(Scan(Volume(np.array([[[-1000.0, 40.0, 900.0]]]), np.eye(4))))
     >>> scan.image.array.tolist(), scan.bounds
     ([[[-200.0, 40.0, 250.0]]], ((-200.0, 250.0),))
+    >>> Clip(window="lung").bounds
+    ((-1350.0, 150.0),)
     """
 
     op: Literal["clip"] = "clip"
@@ -39,6 +41,9 @@ class Clip(Step):
         default=None,
         description="(lowest, highest) per channel, or one for all, in the units of the scan (HU for CT); null: each"
         " case's own percentiles.",
+    )
+    window: WindowName | None = Field(
+        default=None, description="Name of a window for CT, which stands for its bounds: lung, abdomen, bone ..."
     )
     percentiles: tuple[float, float] = Field(
         default=DEFAULT_PERCENTILES, description="Percentiles that are the bounds where none are given."
@@ -48,8 +53,18 @@ class Clip(Step):
         description="Whose percentiles: the scan's as the operations before left it, or as it was read.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _look_up_window(cls, given: Any) -> Any:
+        window = given.get("window") if isinstance(given, dict) else None
+        if isinstance(window, str) and window in WINDOWS and given.get("bounds") is None:
+            return given | {"bounds": (WINDOWS[window],)}  # the numbers are what is kept, and what is done
+        return given
+
     @model_validator(mode="after")
     def _check_order(self) -> Self:
+        if self.window is not None and self.bounds != (WINDOWS[self.window],):
+            raise ValueError(f"clip takes either bounds, or the window {self.window}; received both")
         low, high = self.percentiles
         if not 0 <= low < high <= 100:
             raise ValueError(f"percentiles must rise within 0 to 100; received {self.percentiles}")

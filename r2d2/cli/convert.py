@@ -68,7 +68,8 @@ def slices(
         None,
         metavar="LOW,HIGH",
         help="What becomes black and white: intensities, like -100,240; or percentiles of each volume, like 0%,100%; "
-        "or 'values': stored as they are. By default 0.5%,99.5% for 8 bits, values for 16.",
+        "or a window for CT: lung, abdomen, bone, brain ...; or 'values': stored as they are. By default 0.5%,99.5% "
+        "for 8 bits, values for 16.",
     ),
     offset: int = typer.Option(0, help="Added to intensities stored as they are: 1024 for most CT."),
     size: str = SIZE,
@@ -159,8 +160,10 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 
 def _window(text: str | None) -> dict[str, Any]:
-    """'-100,240' are intensities, '1%,99%' percentiles, 'values' is no scaling."""
-    if text in (None, "values"):
+    """'-100,240' are intensities, '1%,99%' percentiles, 'lung' is a window for CT, 'values' is no scaling."""
+    from imgmed.intensity_settings import WINDOWS
+
+    if text is None or text == "values" or text in WINDOWS:
         return {"window": text}
     numbers = _numbers("window", text.replace("%", ""), float, 2)
     return {"window": "percentiles", "percentiles": numbers} if text.count("%") == 2 else {"window": numbers}

@@ -29,6 +29,7 @@ from imgmed.errors import ConversionError, SourceNotFoundError, UnreadableFileEr
 from imgmed.parallel import map_in_processes
 from imgmed.selection import evenly_spread
 from r2d2_base.errors import BusyFolderError, OutputExistsError, ProcessLostError
+from tests.dicom_files import write_series
 
 quick = settings(max_examples=40)
 
@@ -468,6 +469,38 @@ def test_one_file_is_a_source_too(scans, tmp_path):
         summary = convert_folder(SliceConversion(slices=1, channels=(0,)), source, tmp_path / "out")
         assert (summary.sources, summary.converted, summary.pictures, summary.gone) == (1, 1, 1, ())
     assert names(tmp_path / "out") == ["case 0_z002_0000.png", "case 2_z003_0000.png"]
+
+
+def test_a_dicom_series_is_one_volume_with_one_window(tmp_path):
+    """The same scan as NIfTI gives the same pictures; a lone file is called by its own name, a broken one is listed."""
+    array = np.random.default_rng(0).integers(-900, 900, (8, 7, 5)).astype(np.int16)
+    affine = np.diag([-1.0, -1.0, 2.0, 1.0])
+    write_series(tmp_path / "in" / "p1" / "ct", array, affine, names="IM{:04d}".format)
+    for number, name in enumerate("ab"):
+        write_series(tmp_path / "in" / "p2", array[..., number : number + 2], affine, names=f"{name}{{}}.dcm".format)
+    write_series(tmp_path / "in", array[..., :1], affine, names="lone{}.dcm".format)
+    summary = convert_folder(SliceConversion(), tmp_path / "in", tmp_path / "out")
+    assert (summary.sources, summary.converted, summary.pictures) == (4, 4, 10)
+    assert {name[:-9] for name in names(tmp_path / "out")} == {"p1/ct", "p2_1", "p2_2", "lone0"}
+    (tmp_path / "volumes" / "p1").mkdir(parents=True)
+    nib.save(nib.Nifti1Image(array, affine), tmp_path / "volumes" / "p1" / "ct.nii.gz")
+    convert_folder(SliceConversion(), tmp_path / "volumes", tmp_path / "expected")
+    for name in names(tmp_path / "expected"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
+    assert convert_folder(SliceConversion(), tmp_path / "in", tmp_path / "out").converted == 0
+    (tmp_path / "in" / "p1" / "ct" / "IM0003").unlink()
+    (tmp_path / "in" / "broken.dcm").write_bytes(b"hello")
+    with pytest.raises(ConversionError, match=r"(?s)2 of 5 files .* 3 are done.*broken\.dcm: .*1 slice is missing"):
+        convert_folder(SliceConversion(), tmp_path / "in", tmp_path / "out")
+
+
+def test_the_folder_of_a_series_gives_its_name(tmp_path):
+    array = np.arange(24, dtype=np.int16).reshape(4, 3, 2)
+    write_series(tmp_path / "chest", array, np.diag([-1.0, -1.0, 2.0, 1.0]), names="{}.dcm".format)
+    convert_folder(SliceConversion(window="lung"), tmp_path / "chest", tmp_path / "out")
+    assert names(tmp_path / "out") == ["chest_z000.png", "chest_z001.png"]
+    expected = np.rint((array[..., 0].astype(float) + 1350) * 255 / 1500).astype(np.uint8)
+    np.testing.assert_array_equal(grey(tmp_path / "out" / "chest_z000.png"), expected.T)
 
 
 def test_a_line_cut_off_by_a_crash_does_not_count(scans, tmp_path):

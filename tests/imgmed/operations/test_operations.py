@@ -411,3 +411,14 @@ def test_a_clip_takes_bounds_or_percentiles_not_both(beside) -> None:
     with pytest.raises(ValidationError, match="either bounds, or percentiles"):
         Clip(bounds=((0.0, 1.0),), **beside)
     assert Clip.model_validate(Clip(bounds=((0.0, 1.0),)).model_dump()) == Clip(bounds=((0.0, 1.0),))
+
+
+@pytest.mark.parametrize(("name", "width", "level"), [("lung", 1500, -600), ("bone", 1800, 400), ("liver", 150, 30)])
+def test_windows_have_names(name, width, level):
+    """Widths and levels as Radiopaedia gives them."""
+    clip = TypeAdapter(Operation).validate_python({"op": "clip", "window": name})
+    assert clip.bounds == ((level - width / 2, level + width / 2),)
+    assert TypeAdapter(Operation).validate_python(clip.model_dump()) == clip
+    for wrong in ({"window": name, "bounds": [[0, 1]]}, {"window": "knee"}, {"window": name, "percentiles": [1, 9]}):
+        with pytest.raises(ValidationError, match=r"takes either bounds|window"):
+            Clip.model_validate(wrong)
