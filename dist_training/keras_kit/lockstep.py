@@ -201,7 +201,8 @@ class RankCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Join the others of this fit, to all of which Keras gives the same ``params``."""
-        self.lockstep = self.params.setdefault("lockstep", Lockstep(self._communicator, self.model))
+        shared = {} if self.params is None else self.params
+        self.lockstep = shared.setdefault("lockstep", Lockstep(self._communicator, self.model))
         self.lockstep.join(self)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

@@ -61,16 +61,12 @@ class OwnLoss:
         real = ops.cast(classes >= 0, dtype)[..., None]
         reference = real * ops.cast(self._reference(ops.maximum(classes, 0), logits.shape[-1]), dtype)
         values = self.function(reference, ops.cast(logits, dtype), real, **self.options)
-        shape = getattr(values, "shape", None)
-        if (
-            shape is None
-            or len(shape) != 1
-            or (None not in (shape[0], logits.shape[0]) and shape[0] != logits.shape[0])
-        ):
-            received = type(values).__name__ if shape is None else f"shape {tuple(shape)}"
+        shape, count = getattr(values, "shape", None), logits.shape[0]
+        if shape is None or len(shape) != 1 or (None not in (shape[0], count) and shape[0] != count):
+            received = "no tensor" if shape is None else f"shape {tuple(shape)}"
             raise ConfigurationError(
-                f"the loss {self.name} must give one number a sample, shape (N,); received {received} for "
-                f"N={logits.shape[0]}; average over rows, columns and outputs only"
+                f"the loss {self.name} must give one number a sample, shape (N,); received {received} for N={count}; "
+                "average over rows, columns and outputs only"
             )
         return ops.cast(values, dtype)
 

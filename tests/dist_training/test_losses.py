@@ -59,7 +59,7 @@ def assert_slopes(found: np.ndarray, expected, logits: np.ndarray) -> None:
 
 
 def test_whole_batch_losses_say_so():
-    assert {name for name in NAMES if build(name, 3).is_whole_batch} == WHOLE_BATCH_LOSSES
+    assert {name for name in NAMES if build(name, 3).batch_overlap} == WHOLE_BATCH_LOSSES
 
 
 @pytest.mark.parametrize("name", PER_SAMPLE)

@@ -12,6 +12,7 @@ from dist_training.architectures import UNetSettings, build_network
 from dist_training.inference.outputs import NetworkOutputs
 from dist_training.inputs.feed import IGNORED, Batch
 from dist_training.learning.step import StepOutcome, TrainingStep, build_predict
+from dist_training.losses import build_loss
 from dist_training.optimizers import build_optimizer
 from dist_training.ranks.communicator import SoloCommunicator
 from dist_training.ranks.distributed_optimizer import DistributedOptimizer
@@ -62,8 +63,8 @@ def make_step(
     optimizer = build_optimizer(settings)
     optimizer.build(model.trainable_variables)
     distributed = DistributedOptimizer(optimizer, communicator=SoloCommunicator(), reduction="sum")
-    outputs = NetworkOutputs.of_classes(max(2, model.output_shape[-1]))
-    return distributed, TrainingStep(model, outputs, distributed, settings, SoloCommunicator(), SHAPE)
+    loss = build_loss(settings.loss, model.output_shape[-1])
+    return distributed, TrainingStep(model, loss, distributed, settings, SHAPE)
 
 
 def take_step(

@@ -161,7 +161,7 @@ def test_unknown_keys_and_values(refused: Refused, dataset: Path) -> None:
     line = refused("train", "--dataset", dataset, "training.epoch=3", "training.loss=dise")
     assert line.startswith("r2d2: 2 faults")
     assert "did you mean epochs?" in line
-    assert "'dice'" in line
+    assert "must be one of dice_cross_entropy, cross_entropy, dice," in line
 
 
 def test_no_such_dataset(refused: Refused, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -92,6 +93,15 @@ def test_an_installed_horovod_is_not_blamed_for_a_missing_tensorflow() -> None:
     faults = tuple(Framework(name, error="ModuleNotFoundError: tensorflow") for name in ("TensorFlow", "Horovod"))
     diagnosis = dataclasses.replace(with_installed("tensorflow-cpu", None), frameworks=faults)
     assert commands(diagnosis) == ["/env/bin/python -m pip install tensorflow-cpu==2.18.1"]
+
+
+def test_a_host_that_does_not_find_itself_is_not_ready_for_workers() -> None:
+    fault = "this host's own name, my-host, does not resolve"
+    diagnosis = dataclasses.replace(HEALTHY, name_fault=fault)
+    assert diagnosis.is_ready_to_train and not diagnosis.is_ready_for_workers
+    assert commands(diagnosis) == [f'echo "127.0.1.1 {socket.gethostname()}" >> /etc/hosts']
+    assert f"  fault   {fault}" in render(diagnosis)
+    assert examine(with_frameworks=False).name_fault is None  # tests start workers on this host
 
 
 def test_without_its_launcher_horovod_is_installed_again() -> None:
@@ -190,9 +200,9 @@ def test_the_doctor_works_where_nothing_is_installed(bare_python: Path) -> None:
 def test_the_doctor_names_what_pip_brings_where_there_is_no_checkout(bare_python: Path, tmp_path: Path) -> None:
     """Installed by `pip install .` without the extra: the requirements are in the package's metadata."""
     site = Path(sysconfig.get_path("purelib", vars={"base": str(bare_python.parents[1])}))
-    (site / "r2d2").mkdir()
-    for source in ("dependencies.py", "doctor.py", "machine.py"):
-        (site / "r2d2" / source).write_text((REPOSITORY / "r2d2" / source).read_text(encoding="utf-8"))
+    for source in ("r2d2/dependencies.py", "r2d2/doctor.py", "r2d2_base/machine.py"):
+        (site / source).parent.mkdir(exist_ok=True)
+        (site / source).write_text((REPOSITORY / source).read_text(encoding="utf-8"))
     metadata = site / "r2d2-0.1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text(
