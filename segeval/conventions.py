@@ -209,8 +209,14 @@ def describe_conventions(conventions: Conventions) -> dict[str, str]:
 
 
 _SURFACES = {
-    "voxel": "border voxels: voxels of the structure with a face neighbour outside it or beyond the image, all alike",
-    "area_weighted": "elements of a surface between the voxel centres, each weighted by its area (length in 2D)",
+    "voxel": (
+        "border voxels: voxels of the structure with a face neighbour outside it or beyond the image, all alike; along"
+        " axes of the image that are one voxel long there are no neighbours"
+    ),
+    "area_weighted": (
+        "elements of a surface between the voxel centres, each weighted by its area; by its length in 2D and in"
+        " volumes of one slice"
+    ),
 }
 _HD95 = {
     "max_of_directed": "the larger of the two directed 95th percentiles",

@@ -74,7 +74,7 @@ def test_transposing_image_and_spacing_together_changes_nothing(masks, spacing, 
 
 @given(mask_pairs, st.integers(1, 3))
 def test_moving_both_structures_within_a_larger_image_changes_nothing(masks, shift):
-    assume(all(mask.any() for mask in masks))
+    assume(all(mask.any() and min(mask.shape) > 1 for mask in masks))
     spacing_mm = (0.7, 1.0, 2.5)[: masks[0].ndim]
     padded = [np.pad(mask, [(shift, 4 - shift)] * mask.ndim) for mask in masks]
     np.testing.assert_allclose(
@@ -113,8 +113,49 @@ def test_a_crop_keeps_the_diagonal_of_its_image():
 
 
 def test_a_structure_one_voxel_thick_is_all_surface():
-    plate = np.ones((5, 5, 1), bool)
+    plate = filled((5, 5, 3), np.s_[:, :, 1])
     assert segeval.surface_distances(plate, plate, (1, 1, 1)).reference_elements == 25
+
+
+SQUARES = [filled((32, 32), np.s_[start : start + 16, 8:24]) for start in (8, 12)]
+"""Contours of 60 pixels, one moved by 4: of either, 24 lie at 0 and at 4 from the other one, 4 each at 1, 2 and 3."""
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_volume_of_one_slice_is_a_picture(axis):
+    """Its voxels have no neighbours across the slice: they would all be surface, and ASSD 0.625."""
+    slices = [np.expand_dims(mask, axis) for mask in SQUARES]
+    spacing_mm = np.insert([1.0, 1.0], axis, 5.0)
+    distances = segeval.surface_distances(*slices, spacing_mm)
+    assert distances.reference_elements == distances.prediction_elements == 60
+    assert all_metrics(distances) == (4.0, 4.0, 2.0, pytest.approx(28 / 60))
+    assert segeval.masd_mm(distances) == 2.0
+    np.testing.assert_array_equal(border_voxels(slices[0]).squeeze(axis), border_voxels(SQUARES[0]))
+    thick = [np.concatenate([mask, mask], axis) for mask in slices]  # of two slices every voxel is surface
+    assert segeval.assd_mm(segeval.surface_distances(*thick, spacing_mm)) == (1 + 2 + 3 + 4) * 16 / 256
+
+
+@settings(max_examples=40)
+@given(mask_pairs, spacings, st.integers(0, 2), st.sampled_from(["voxel", "area_weighted"]))
+def test_axes_of_one_voxel_never_count(masks, spacing, axis, surface):
+    """Also where one mask is empty: the diagonal is that of the picture."""
+    assume(max(masks[0].shape) > 1 and masks[0].ndim < 3)
+    spacing_mm = spacing[: masks[0].ndim]
+    axis = min(axis, masks[0].ndim)
+    picture = segeval.surface_distances(*masks, spacing_mm, surface=surface)
+    slices = segeval.surface_distances(
+        *(np.expand_dims(mask, axis) for mask in masks), np.insert(spacing_mm, axis, 9.0), surface=surface
+    )
+    assert slices == picture
+
+
+def test_a_crop_of_one_slice_is_no_picture():
+    """Its image decides: there the slices beside it are outside."""
+    slices = [mask[..., None] for mask in SQUARES]
+    distances = segeval.surface_distances(*slices, (1, 1, 1), image_shape=(32, 32, 9))
+    assert segeval.assd_mm(distances) == (1 + 2 + 3 + 4) * 16 / 256
+    with pytest.raises(segeval.MetricArgumentError, match=r"the masks \(32, 32, 1\) are cut from; received \(32, 32\)"):
+        segeval.surface_distances(*slices, (1, 1, 1), image_shape=(32, 32))
 
 
 def test_a_structure_that_touches_the_image_border_has_a_surface_there():

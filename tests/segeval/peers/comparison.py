@@ -51,7 +51,7 @@ class Comparison:
         return " ".join((self.library, self.metric, *(value for _, value in self.choices)))
 
     def our_values(self) -> np.ndarray:
-        """What `segeval.evaluate` gives, float64, one for each pair."""
+        """What `segeval.evaluate` gives, float64, one for each pair; see DIFFERENCES for images one voxel thick."""
         return _evaluate(self.choices, self.is_comparable)[self.metric]
 
     def their_values(self, recorded: Recorded) -> np.ndarray:
@@ -95,19 +95,19 @@ def _evaluate(
         for comparison in COMPARISONS
         if comparison.choices == choices and comparison.is_comparable == is_comparable
     )
-    conventions = segeval.Conventions(metrics=metrics, **dict(choices))
     values = {metric: np.full(len(mask_pairs()), np.nan) for metric in metrics}
+    on_surface = {metric for metric in metrics if segeval.METRICS[metric].family == "surface"}
     for index, pair in enumerate(mask_pairs()):
         if is_comparable is None or is_comparable(pair):
-            case = segeval.evaluate(
-                pair.reference,
-                pair.prediction,
-                {"structure": pair.label},
-                pair.spacing_mm,
-                conventions=conventions,
-            )
-            for metric in metrics:
-                values[metric][index] = case.scores[0].values[metric]
+            parts = [(pair.in_larger_image(), on_surface), ((pair.reference, pair.prediction), set(metrics) - on_surface)]
+            if not pair.is_slice:
+                parts = [((pair.reference, pair.prediction), set(metrics))]
+            for arrays, names in parts:
+                if names:
+                    chosen = {"metrics": tuple(names), **dict(choices)}
+                    case = segeval.evaluate(*arrays, {"structure": pair.label}, pair.spacing_mm, **chosen)
+                    for metric, value in case.scores[0].values.items():
+                        values[metric][index] = value
     return values
 
 
