@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from segeval.by_value import ByValue
 from segeval.conventions import Conventions
-from segeval.evaluate import LabelScore, value_of
+from segeval.scoring import LabelScore, value_of
 from segeval.formulas import IMAGE_METRICS
-from segeval.labels import Label, class_values_of, label_integers
+from segeval.labels import Label, label_classes
 from segeval.mask_pair import MaskPair
 from segeval.metrics import METRICS
 from segeval.overlap import jaccard, long_et_al, mean_over_classes
-from segeval.regions import region_counts
+from segeval.regions import classes_within, region_counts
 from segeval.statistics.means import (
     CONFIDENCE,
     RESAMPLES,
@@ -70,14 +70,14 @@ class PooledScores(ByValue):
         labels: for each label name, the overlap metrics asked for, on the summed counts.
         classes: number of classes with an IoU, the background included.
         confusion: int64 (classes, classes), rows reference, summed over cases.
-        class_values: the integer behind each row, 0 first.
+        class_values: the integer behind each row, 0 first, or integers: those that belong to the same structures.
     """
 
     image: dict[str, MeanScore]
     labels: dict[str, dict[str, float]]
     classes: int
     confusion: NDArray[np.int64]
-    class_values: tuple[int, ...]
+    class_values: tuple[Label, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,7 +181,7 @@ def _pool(
     conventions: Conventions,
     seed: int,
 ) -> PooledScores:
-    class_values = class_values_of(labels)
+    class_values = label_classes(labels)
     confusion = confusions.sum(axis=0, dtype=np.int64)
     overlap = [name for name in conventions.metrics if METRICS[name].family == "overlap"]
     return PooledScores(
@@ -219,14 +219,14 @@ def _pooled_image_scores(confusions: NDArray[np.int64], patients: Sequence[str],
 
 def _pooled_label_scores(
     confusion: NDArray[np.int64],
-    class_values: tuple[int, ...],
+    class_values: tuple[Label, ...],
     label: Label,
     metrics: Sequence[str],
     conventions: Conventions,
 ) -> dict[str, float]:
     """Compute overlap metrics on the summed counts of a label."""
     nothing = np.zeros(0, dtype=bool)
-    counts = region_counts(confusion, class_values, label_integers(label))
+    counts = region_counts(confusion, range(len(class_values)), classes_within(label, class_values))
     pair = MaskPair(nothing, nothing, *counts, (1.0,), (0,), conventions, 0.0)
     return {name: value_of(name, pair, pair.status) for name in metrics}
 
