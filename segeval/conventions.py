@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -12,7 +12,7 @@ from segeval.empty_conventions import ON_EMPTY, EmptyPolicy
 from segeval.errors import MetricArgumentError
 from segeval.metrics import DEFAULT_METRICS, METRICS
 
-__all__ = ["Conventions", "build_conventions", "describe_conventions", "empty_policy"]
+__all__ = ["Conventions", "build_conventions", "describe_conventions", "empty_policy", "sentence_of"]
 
 
 class Conventions(BaseModel):
@@ -134,7 +134,7 @@ def build_conventions(
     try:
         return Conventions(**{**start, **choices})
     except ValidationError as error:
-        raise MetricArgumentError("; ".join(_sentence(fault) for fault in error.errors())) from None
+        raise MetricArgumentError("; ".join(sentence_of(fault) for fault in error.errors())) from None
 
 
 def empty_policy(conventions: Conventions, metric: str) -> tuple[EmptyPolicy, str]:
@@ -237,9 +237,24 @@ def _policy_words(value: float | str) -> str:
     return "no value, left out of the mean and counted" if math.isnan(number) else f"{number:g}"
 
 
-def _sentence(fault: Mapping[str, object]) -> str:
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    place = fault["loc"][0] if isinstance(fault["loc"], tuple) and fault["loc"] else ""
+def sentence_of(fault: Mapping[str, Any], names: Iterable[str] = Conventions.model_fields) -> str:
+    """Say one of pydantic's faults in a user's words.
+
+    Args:
+        fault: an entry of `ValidationError.errors()`.
+        names: the choices that there are.
+
+    Returns:
+        What the rule is and what was received, without a full stop.
+
+    Example:
+        >>> sentence_of({"type": "extra_forbidden", "loc": ("hd96",), "msg": "", "input": 1}, ["hd95", "surface"])
+        "unknown choice 'hd96'; there are hd95, surface"
+    """
+    words = [str(part) for part in fault["loc"] if part != "conventions"]
+    name = words[0] if words else ""
     if fault["type"] == "extra_forbidden":
-        return f"unknown choice {place!r}; there are {', '.join(Conventions.model_fields)}"
-    return message if message.startswith(str(place)) else f"{place}: {message}; received {fault['input']!r}"
+        return f"unknown choice {name!r}; there are {', '.join(names)}"
+    if fault["type"] == "value_error":
+        return str(fault["msg"]).removeprefix("Value error, ")
+    return f"{name}: {fault['msg'][0].lower()}{fault['msg'][1:]}; received {fault['input']!r}"

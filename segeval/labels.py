@@ -15,6 +15,8 @@ __all__ = [
     "Label",
     "check_labels",
     "label_classes",
+    "label_from_json",
+    "label_in_json",
     "label_integers",
     "label_key",
     "label_text",
@@ -153,6 +155,30 @@ def label_key(label: Label) -> str:
         ('1', '(1, 2)', '(1-250)')
     """
     return f"({label_text(label)})" if len(label_integers(label)) > _SPELT_OUT else str(label)
+
+
+def label_in_json(label: Label) -> int | str | list[int]:
+    """Give a label or region as it stands in JSON: an integer, a list, or, of very many integers, their runs.
+
+    Example:
+        >>> label_in_json(1), label_in_json((1, 2)), label_in_json(tuple(range(1, 251)))
+        (1, [1, 2], '1-250')
+    """
+    if isinstance(label, int):
+        return label
+    return list(label) if len(label) <= _SPELT_OUT else label_text(label)
+
+
+def label_from_json(entry: int | str | Sequence[int]) -> Label:
+    """Read what `label_in_json` gave.
+
+    Example:
+        >>> label_from_json(1), label_from_json([1, 2]), label_from_json("1-3")
+        (1, (1, 2), (1, 2, 3))
+    """
+    if isinstance(entry, str):
+        return parse_label(entry)
+    return int(entry) if isinstance(entry, int) else tuple(int(value) for value in entry)
 
 
 def label_integers(label: Label) -> tuple[int, ...]:

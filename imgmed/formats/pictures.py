@@ -82,7 +82,8 @@ def read_header(files: tuple[Path, ...], spatial_units: SpatialUnits = "header")
     """Return shape and number type without decoding pixels; a constant alpha channel still counts as a channel."""
     (rows, columns, pages), mode, dtype, channels = _header(files, False)
     kind = FORMATS[files[0].suffix.lower()]
-    return VolumeHeader((rows, columns, pages), channels, dtype, PICTURE_AFFINE, {"format": kind, "mode": mode})
+    axes = 2 if pages == 1 else 3
+    return VolumeHeader((rows, columns, pages), channels, dtype, PICTURE_AFFINE, {"format": kind, "mode": mode}, axes)
 
 
 def _header(files: tuple[Path, ...], keep_indices: bool) -> tuple[tuple[int, int, int], str, np.dtype, int]:
