@@ -106,6 +106,8 @@ def _stack(files: tuple[Path, ...], max_values: int, keep_indices: bool) -> np.n
     page = 0
     for path in files:
         with _opened(path) as image:
+            image.verify()  # checksums of a PNG, which decoding passes over; the file must be opened anew after it
+        with _opened(path) as image:
             for frame in _frames(image, path):
                 found = (frame.height, frame.width), _expanded_mode(frame, keep_indices, path)
                 if found != (shape[:2], mode) or page >= shape[2]:

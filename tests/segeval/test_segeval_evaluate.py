@@ -97,7 +97,7 @@ def test_shapes_types_and_spacing_are_checked():
     with pytest.raises(segeval.ShapeMismatchError):
         segeval.evaluate([0, 1], [0], {"a": 1}, (1,))
     with pytest.raises(segeval.ArrayTypeError, match="prediction"):
-        segeval.evaluate([0, 1], [0.0, 1.0], {"a": 1}, (1,))
+        segeval.evaluate([0, 1], [0.0, 0.8], {"a": 1}, (1,))
     with pytest.raises(segeval.MetricArgumentError, match="spacing_mm"):
         segeval.evaluate([0, 1], [0, 1], {"a": 1}, (1, 1))
     for ignore_label in (1.5, "9", True):

@@ -176,7 +176,7 @@ def test_masks_are_not_changed():
     [
         (([[1, 0]], [1, 0], (1, 1)), segeval.ShapeMismatchError, "same shape"),
         (([0, 2], [0, 1], (1,)), segeval.ArrayTypeError, r"values 0 to 2.*label_map == 2"),
-        (([0.0, 1.0], [0, 1], (1,)), segeval.ArrayTypeError, "received dtype float64"),
+        (([0.0, 0.9], [0, 1], (1,)), segeval.ArrayTypeError, "reference must hold integer labels; 1 voxels do not"),
         (([0, 1], [0, 1], (1, 1)), segeval.MetricArgumentError, "1 positive numbers"),
         (([0, 1], [0, 1], (0,)), segeval.MetricArgumentError, r"received \(0.0,\)"),
         (([0, 1], [0, 1], (math.inf,)), segeval.MetricArgumentError, "inf"),
