@@ -7,8 +7,8 @@ from .confusion import count_classes as count_classes
 from .conventions import Conventions as Conventions
 from .conventions import build_conventions as build_conventions
 from .conventions import describe_conventions as describe_conventions
-from .empty_conventions import EmptyPolicy as EmptyPolicy
 from .empty_conventions import ON_EMPTY as ON_EMPTY
+from .empty_conventions import EmptyPolicy as EmptyPolicy
 from .errors import ArrayTypeError as ArrayTypeError
 from .errors import ComparisonError as ComparisonError
 from .errors import EvaluationFormatError as EvaluationFormatError

@@ -17,7 +17,7 @@ from segeval.confusion import check_same_shape, confusion_matrix
 from segeval.conventions import Conventions, build_conventions, empty_policy
 from segeval.errors import MetricArgumentError
 from segeval.formulas import IMAGE_METRICS
-from segeval.labels import Label, check_labels, label_classes, label_integers, label_key
+from segeval.labels import Label, check_labels, label_classes, label_key
 from segeval.mask_pair import MaskPair
 from segeval.masks import enclosing_box
 from segeval.metrics import METRICS

@@ -164,9 +164,7 @@ def _as_plane(label_map: LabelMap) -> LabelMap:
     return replace(label_map, array=label_map.array[..., 0], spacing_mm=label_map.spacing_mm[:2])
 
 
-def _on_one_grid(
-    pair: CasePair, reference: LabelMap, prediction: LabelMap
-) -> tuple[LabelMap, LabelMap, list[str]]:
+def _on_one_grid(pair: CasePair, reference: LabelMap, prediction: LabelMap) -> tuple[LabelMap, LabelMap, list[str]]:
     """Turn a prediction onto the reference's grid, whose voxels it may hold in another order; or say what differs."""
     from imgmed.errors import PairMismatchError
     from imgmed.geometry import place_on_grid

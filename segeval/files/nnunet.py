@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["IgnoreLabel", "find_ignore_label"]
+__all__ = ["IGNORE_NAME", "IgnoreLabel", "find_ignore_label"]
 
 _INDEX = "dataset.json"
-_NAME = "ignore"
+IGNORE_NAME = "ignore"
+"""What nnU-Net calls the label of voxels without annotation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,9 @@ class IgnoreLabel:
     @property
     def sentence(self) -> str:
         """What a reader of the scores must know."""
-        return f"Voxels with the label {self.label} in the reference are not judged: {self.path} calls it “{_NAME}”."
+        return (
+            f"Voxels with the label {self.label} in the reference are not judged: {self.path} calls it “{IGNORE_NAME}”."
+        )
 
 
 def find_ignore_label(reference: Path | str, prediction: Path | str) -> IgnoreLabel | None:
@@ -53,7 +56,7 @@ def find_ignore_label(reference: Path | str, prediction: Path | str) -> IgnoreLa
     for path in _indices(Path(reference), Path(prediction)):
         try:
             labels = json.loads(path.read_text(encoding="utf-8-sig"))["labels"]
-            values = [value for name, value in labels.items() if name == _NAME]
+            values = [value for name, value in labels.items() if name == IGNORE_NAME]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue  # no such file, or one of another kind: nothing was asked of it
         value = values[0] if values else None

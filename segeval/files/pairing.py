@@ -9,7 +9,7 @@ from pathlib import Path
 from segeval.errors import EvaluationInputError
 from segeval.files.label_map import case_id_of, label_map_suffixes
 
-__all__ = ["CasePair", "find_repeated", "match_folders", "pair_folders"]
+__all__ = ["CasePair", "find_repeated", "label_maps_in", "match_folders", "pair_folders"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,31 @@ def find_repeated(pairs: Sequence[CasePair]) -> list[str]:
     return [f"case {case_id}: given more than once; each case counts once" for case_id in repeated]
 
 
+def label_maps_in(path: Path) -> dict[str, list[Path]]:
+    """Find the label maps of each case in a folder; hidden files and files of other types are passed over.
+
+    Args:
+        path: the folder, or a label map: the only case. It may be missing.
+
+    Returns:
+        Files of each case, in the order of their names. Links that lead nowhere are among them: they cannot be read,
+        which must be said.
+
+    Example:
+        >>> label_maps_in(Path("nowhere")), label_maps_in(Path("label.nii.gz"))
+        ({}, {'label': [PosixPath('label.nii.gz')]})
+    """
+    if not path.is_dir():
+        case_id = case_id_of(path)
+        return {} if case_id is None else {case_id: [path]}
+    cases: dict[str, list[Path]] = {}
+    for file in sorted(path.iterdir()):
+        case_id = case_id_of(file)
+        if case_id is not None and not file.name.startswith(".") and not file.is_dir():
+            cases.setdefault(case_id, []).append(file)
+    return cases
+
+
 def _is_one(path: Path) -> bool:
     """Whether a path is that of a label map, be it there or not, and of no folder."""
     return not path.is_dir() and (path.is_file() or case_id_of(path) is not None)
@@ -125,26 +150,17 @@ def _is_one(path: Path) -> bool:
 
 def _list_cases(path: Path, role: str, faults: list[str]) -> dict[str, Path] | None:
     """Map case to file; None, with a fault noted, where there is nothing to pair."""
-    suffixes = ", ".join(label_map_suffixes())
-    if _is_one(path):
-        case_id = case_id_of(path)
-        if case_id is None:
-            faults.append(f"{path}: a {role} must be a folder, or a label map whose name ends with one of {suffixes}")
-            return None
-        return {case_id: path}
-    if not path.is_dir():
-        faults.append(f"{path}: no such folder of {role} label maps")
-        return None
-    cases: dict[str, Path] = {}
-    for file in sorted(path.iterdir()):
-        case_id = case_id_of(file)
-        if case_id is None or file.name.startswith(".") or file.is_dir():
-            continue  # a link that leads nowhere is a case still: it cannot be read, which must be said
-        if case_id in cases:
-            faults.append(f"case {case_id}: two {role} files in {path}, {cases[case_id].name} and {file.name}")
-        else:
-            cases[case_id] = file
-    if not cases:
+    files, suffixes = label_maps_in(path), ", ".join(label_map_suffixes())
+    for case_id, others in files.items():
+        if len(others) > 1:
+            names = " and ".join(file.name for file in others)
+            faults.append(f"case {case_id}: {len(others)} {role} files in {path}, {names}")
+    if files:
+        return {case_id: others[0] for case_id, others in files.items()}
+    if path.is_dir():
         faults.append(f"{path}: no {role} label maps ({suffixes}) in this folder")
-        return None
-    return cases
+    elif path.is_file():
+        faults.append(f"{path}: a {role} must be a folder, or a label map whose name ends with one of {suffixes}")
+    else:
+        faults.append(f"{path}: no such folder of {role} label maps")
+    return None

@@ -16,8 +16,7 @@ from PIL import Image
 
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 from r2d2.cli import app, main
-from r2d2.tasks.evaluation import EvaluationSettings
-from segeval import METRICS, Conventions, read_evaluation
+from segeval import METRICS, Conventions, EvaluationSettings, read_evaluation
 
 Said = Callable[..., tuple[int, str]]
 
@@ -163,7 +162,7 @@ def test_tables_of_patients_with_faults(said: Said, folders: Path, table: str | 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("--label", "organ"), "--label must be like liver=1 or tumour=2,3; received 'organ'"),
+        (("--label", "organ"), "--label must be like liver=1, tumour=2,3 or cell=1-250; received 'organ'"),
         (("--label", "organ=one"), "--label must be like"),
         (("--label", "organ=1", "--label", "organ=2"), "names 'organ' twice"),
         (("--tolerance-mm", "organ"), "--tolerance-mm must be like 2.5"),

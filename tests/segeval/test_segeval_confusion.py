@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import segeval
-from segeval.confusion import confusion_of_labels
 from segeval.class_maps import class_indices
+from segeval.confusion import confusion_of_labels
 from tests.segeval.naive_metrics import count_pairs
 
 CLASSES = 4

@@ -219,9 +219,10 @@ def test_threads_and_processes_count_alike(pool):
 
 
 def test_one_sentence_where_it_is_not_built(tmp_path):
-    shutil.copytree(REPOSITORY / "segeval", tmp_path / "segeval", ignore=shutil.ignore_patterns("_counting*"))
+    for package in ("segeval", "r2d2_base"):
+        shutil.copytree(REPOSITORY / package, tmp_path / package, ignore=shutil.ignore_patterns("_counting*"))
     done = subprocess.run(
-        [sys.executable, "-c", "import segeval"],
+        [sys.executable, "-c", "from segeval import dice"],
         capture_output=True,
         encoding="utf-8",
         timeout=120,

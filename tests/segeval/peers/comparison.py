@@ -99,7 +99,10 @@ def _evaluate(
     on_surface = {metric for metric in metrics if segeval.METRICS[metric].family == "surface"}
     for index, pair in enumerate(mask_pairs()):
         if is_comparable is None or is_comparable(pair):
-            parts = [(pair.in_larger_image(), on_surface), ((pair.reference, pair.prediction), set(metrics) - on_surface)]
+            parts = [
+                (pair.in_larger_image(), on_surface),
+                ((pair.reference, pair.prediction), set(metrics) - on_surface),
+            ]
             if not pair.is_slice:
                 parts = [((pair.reference, pair.prediction), set(metrics))]
             for arrays, names in parts:
