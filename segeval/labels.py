@@ -1,4 +1,4 @@
-"""Which labels there are: integers with names, regions made of several, and the classes that these divide voxels into."""
+"""Which labels there are: integers with names, regions made of several, and the classes into which these divide."""
 
 from __future__ import annotations
 

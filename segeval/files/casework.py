@@ -232,7 +232,7 @@ def _undeclared(
             faults.append(
                 f"{role} {path} holds label {_listed(unknown)}, not among the declared labels"
                 f" {_listed([str(value) for value in declared])}; declare it, or let other labels be background"
-                " (other_labels)"
+                " (other_labels=background)"
             )
     return faults
 

@@ -79,10 +79,11 @@ def evaluate_folder(
         replace(pair, patient_id=patients.get(pair.case_id), note=remarks.get(pair.case_id)) for pair in pairs
     )
     warnings = []
-    if chosen.ignore_label is None and (ignored := find_ignore_label(reference, prediction)) is not None:
-        if not any(ignored.label in label_integers(label) for label in (chosen.labels or {}).values()):
-            chosen = build_settings(chosen, {"ignore_label": ignored.label})
-            warnings.append(ignored.sentence)
+    ignored = find_ignore_label(reference, prediction) if chosen.ignore_label is None else None
+    scored = {value for label in (chosen.labels or {}).values() for value in label_integers(label)}
+    if ignored is not None and ignored.label not in scored:
+        chosen = build_settings(chosen, {"ignore_label": ignored.label})
+        warnings.append(ignored.sentence)
     return _evaluate(pairs, chosen, faults, warnings, watcher)
 
 
@@ -173,9 +174,9 @@ def _with_labels(
     if len(labels) >= _MANY_LABELS:
         values = list(labels.values())
         warnings.append(
-            f"{len(labels)} labels were found, {values[0]} to {values[-1]}, and each is scored as a structure. If they"
-            f" number instances, or are grey levels of a mask, say which make a structure: cell={values[0]}-{values[-1]}"
-            " as label, or mask=128-255 with other labels as background."
+            f"{len(labels)} labels were found, {values[0]} to {values[-1]}, and each is scored as a structure."
+            f" If they number instances, the label cell={values[0]}-{values[-1]} makes one of them; if they are grey"
+            " levels of a mask, mask=128-255 with other labels as background does."
         )
     return build_settings(settings, {"labels": labels})
 

@@ -80,7 +80,7 @@ def match_folders(
     faults: list[str] = []
     reference, prediction = Path(reference), Path(prediction)
     references = _list_cases(reference, "reference", faults)
-    predictions = _list_cases(prediction, "prediction", faults)
+    predictions = _list_cases(prediction, "prediction", faults, may_miss)
     if references is None or predictions is None:
         return (), faults
     if _is_one(reference) and _is_one(prediction):
@@ -148,9 +148,12 @@ def _is_one(path: Path) -> bool:
     return not path.is_dir() and (path.is_file() or case_id_of(path) is not None)
 
 
-def _list_cases(path: Path, role: str, faults: list[str]) -> dict[str, Path] | None:
+def _list_cases(path: Path, role: str, faults: list[str], may_miss: bool = False) -> dict[str, Path] | None:
     """Map case to file; None, with a fault noted, where there is nothing to pair."""
     files, suffixes = label_maps_in(path), ", ".join(label_map_suffixes())
+    if files and not may_miss and not path.exists() and not path.is_symlink():
+        faults.append(f"{path}: no such file or folder of {role} label maps")
+        return None
     for case_id, others in files.items():
         if len(others) > 1:
             names = " and ".join(file.name for file in others)

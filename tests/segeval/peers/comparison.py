@@ -99,16 +99,14 @@ def _evaluate(
     on_surface = {metric for metric in metrics if segeval.METRICS[metric].family == "surface"}
     for index, pair in enumerate(mask_pairs()):
         if is_comparable is None or is_comparable(pair):
-            parts = [
-                (pair.in_larger_image(), on_surface),
-                ((pair.reference, pair.prediction), set(metrics) - on_surface),
-            ]
-            if not pair.is_slice:
-                parts = [((pair.reference, pair.prediction), set(metrics))]
-            for arrays, names in parts:
+            arrays = pair.reference, pair.prediction
+            parts = [(arrays, set(metrics))]
+            if pair.is_slice:
+                parts = [(arrays, set(metrics) - on_surface), (pair.in_larger_image(), on_surface)]
+            for images, names in parts:
                 if names:
                     chosen = {"metrics": tuple(names), **dict(choices)}
-                    case = segeval.evaluate(*arrays, {"structure": pair.label}, pair.spacing_mm, **chosen)
+                    case = segeval.evaluate(*images, {"structure": pair.label}, pair.spacing_mm, **chosen)
                     for metric, value in case.scores[0].values.items():
                         values[metric][index] = value
     return values
