@@ -150,7 +150,7 @@ def rounded(path, labels):
     image.header.set_data_dtype(np.int16)
     nibabel.save(image, path)
     stored = nibabel.load(path).get_fdata()
-    assert 0 < np.abs(stored - labels).max()
+    assert np.abs(stored - labels).max() > 0
     return stored
 
 
