@@ -202,9 +202,9 @@ def describe_conventions(conventions: Conventions) -> dict[str, str]:
         policy, source = empty_policy(conventions, name)
         if source != conventions.on_empty:
             words[f"{name}, convention"] = f"{conventions.on_empty} has none for it; penalise is used"
-        words[f"{name}, structure in neither"] = _policy_words(policy.both_empty)
-        words[f"{name}, not in the reference"] = _policy_words(policy.reference_empty)
-        words[f"{name}, missed"] = _policy_words(policy.prediction_empty)
+        words[f"{name}, structure in neither"] = _policy_words(name, policy.both_empty)
+        words[f"{name}, not in the reference"] = _policy_words(name, policy.reference_empty)
+        words[f"{name}, missed"] = _policy_words(name, policy.prediction_empty)
     return words
 
 
@@ -228,9 +228,9 @@ _LESION_MATCH = {
 }
 
 
-def _policy_words(value: float | str) -> str:
+def _policy_words(metric: str, value: float | str) -> str:
     if value == "worst":
-        return "the worst value: 0, or for distances the diagonal of the image in mm (norm of shape × spacing)"
+        return f"the worst value: {METRICS[metric].worst_in_words}"
     if value == "measured":
         return "as measured"
     number = float(value)

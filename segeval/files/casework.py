@@ -171,10 +171,9 @@ def _on_one_grid(pair: CasePair, reference: LabelMap, prediction: LabelMap) -> t
 
     shape, other = reference.array.shape, prediction.array.shape
     differ = f"prediction {pair.prediction} has shape {other} but reference {pair.reference} has {shape}"
+    i, j, k = _three_axes(reference.array).shape
     try:
-        turned = place_on_grid(
-            _three_axes(prediction.array), prediction.affine, _three_axes(reference.array).shape, reference.affine, None
-        )
+        turned = place_on_grid(_three_axes(prediction.array), prediction.affine, (i, j, k), reference.affine, fill=None)
     except PairMismatchError as error:
         if shape == other:
             differ = f"prediction {pair.prediction} does not lie on the voxels of reference {pair.reference}: {error}"

@@ -257,7 +257,8 @@ def _empty_values(metric: str, conventions: Conventions) -> list[str]:
     """Say what a metric is where a structure is missing, in words, as NaN is not equal to itself."""
     policy, _ = empty_policy(conventions, metric)
     values = (policy.both_empty, policy.reference_empty, policy.prediction_empty)
-    worst = 0.0 if METRICS[metric].unit == "" else "worst"
+    anywhere = METRICS[metric].worst_anywhere
+    worst = "worst" if anywhere is None else anywhere
     return [str(worst if value == "worst" else float(value) if value != "measured" else value) for value in values]
 
 

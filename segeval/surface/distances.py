@@ -114,12 +114,9 @@ def surface_distances(
     extended = extended_axes(whole)
     pictures = [mask.reshape([mask.shape[axis] for axis in extended]) for mask in (reference_mask, prediction_mask)]
     axes = axes_in_memory_order(pictures[0])
-    true, predicted, shape, window = _surfaces(
-        *(mask.transpose(axes).view(np.uint8) for mask in pictures),
-        tuple(spacing[extended[axis]] for axis in axes),
-        axes,
-        surface,
-    )
+    bits = [picture.transpose(axes).view(np.uint8) for picture in pictures]
+    spacing = tuple(spacing[extended[axis]] for axis in axes)
+    true, predicted, shape, window = _surfaces(bits[0], bits[1], spacing, axes, surface)
     to_prediction = to_reference = np.zeros(0)
     if true.points.size and predicted.points.size:
         to_prediction = nearest_mm(true.points, predicted.points, shape, window)
