@@ -39,7 +39,7 @@ class Metric:
 
     @property
     def worst_anywhere(self) -> float | None:
-        """The worst value where it is the same in every image: 0 of what is better high, `largest` of a share; or None."""
+        """The worst value where all images have the same: 0 of what is better high, `largest` of a share; else None."""
         if self.better == "higher":
             return 0.0
         return self.largest if self.unit == "" else None
@@ -53,7 +53,7 @@ class Metric:
         return "the diagonal of the image in mm (norm of shape × spacing)" if is_distance else "the volume of the image"
 
     def worst(self, pair: MaskPair) -> float:
-        """Give the worst value: by its direction 0 or `largest`, the diagonal of the image in mm, or its volume in ml."""
+        """Give the worst value by its direction: 0 or `largest`, else the diagonal or the volume of the image."""
         if self.worst_anywhere is not None:
             return self.worst_anywhere
         return pair.diagonal_mm if self.unit == "mm" else pair.image_ml

@@ -16,7 +16,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from segeval.class_maps import OtherLabels
 from segeval.conventions import Conventions, sentence_of
@@ -27,13 +26,11 @@ from segeval.surface import check_spacing
 __all__ = ["EvaluationSettings", "build_settings"]
 
 
-def _whole(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise PydanticCustomError("int_type", "Input should be an integer")
-    return int(value)
+def _as_pythons(value: Any) -> Any:
+    return int(value) if isinstance(value, np.integer) else value
 
 
-_Integer = Annotated[int, BeforeValidator(_whole)]
+_Integer = Annotated[int, Field(strict=True), BeforeValidator(_as_pythons)]
 
 
 class EvaluationSettings(BaseModel):
