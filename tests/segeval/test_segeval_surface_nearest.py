@@ -110,6 +110,17 @@ def test_whole_steps_are_the_same_to_the_last_bit_by_every_way(spacing_mm):
         np.testing.assert_array_equal(np.sqrt(squared_mm2), expected)
 
 
+@pytest.mark.parametrize("spacing_mm", [0.7, 0.3])
+def test_a_bound_that_is_the_distance_itself_is_reached(spacing_mm):
+    """(3 × 0.7)² / 0.7² is 8.999999999999998: looking two steps far, the box would hold no target at all."""
+    steps = np.arange(1, 40)
+    columns = np.full((40, 2), 255, np.uint8)
+    columns[0, 0] = 0  # the target
+    for step, bound_mm2 in zip(steps, (steps * spacing_mm) ** 2, strict=True):
+        found_mm2 = box_mm2(columns, (np.array([step]), np.array([0])), (spacing_mm,) * 2, 1, np.array([bound_mm2]))
+        assert found_mm2.tolist() == [bound_mm2]
+
+
 def test_squares_of_the_largest_box_fit():
     """Targets in one corner of 105 × 105 × 105: nothing overflows, and columns without a target are far from all."""
     shape = (105, 105, 105)

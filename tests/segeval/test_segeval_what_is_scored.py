@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import SimpleITK
 
-import segeval
+import imgmed.labels
+import segeval.class_maps
 from segeval import EvaluationInputError, MetricArgumentError
 from segeval.labels import label_classes, label_key, label_text, parse_label
 
@@ -169,6 +170,12 @@ def test_labels_rounded_by_a_file_are_whole(tmp_path, largest):
     ignored = segeval.evaluate(stored, labels, {"small": largest // 3}, (1.0, 1.0, 1.0), ignore_label=largest)
     assert ignored.confusion.sum() == labels.size - np.count_nonzero(labels == largest)
     assert segeval.confusion_of_labels(stored, stored, (0, largest // 3, largest)).trace() == labels.size
+
+
+@pytest.mark.parametrize("largest", [0, 1, 3, 10, 11, 117, 2035, 19_999, 20_000, 65_535])
+def test_preparing_and_evaluating_take_the_same_for_whole(largest):
+    """A label map that prepare accepts is one that evaluate accepts; SegEval's arrays know nothing of ImgMed."""
+    assert segeval.class_maps.whole_tolerance(largest) == imgmed.labels.whole_tolerance(largest)
 
 
 @pytest.mark.parametrize("off", [1.1e-4, 0.3, 0.5])
