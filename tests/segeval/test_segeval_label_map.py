@@ -151,17 +151,18 @@ def test_several_numbers_per_voxel_are_no_label_map(tmp_path):
         read_label_map(tmp_path / "a.nrrd")
 
 
-@pytest.mark.parametrize("suffix", [".nrrd", ".nhdr", ".mha", ".mhd"])
-@pytest.mark.parametrize("compress", [False, True], ids=["raw", "compressed"])
-@pytest.mark.parametrize("cut", [1, 4, 9, 300])
-def test_files_cut_short_are_refused(tmp_path, suffix, compress, cut):
+@pytest.mark.parametrize("suffix", ITK_SUFFIXES)
+def test_files_cut_short_are_refused(tmp_path, suffix):
     """ITK itself reads a compressed NRRD without its last eight bytes, its checksum, and says nothing."""
-    write_with_itk(tmp_path / f"a{suffix}", random_labels((16, 16, 16)), compress=compress)
-    data = max(tmp_path.iterdir(), key=lambda path: path.stat().st_size)
-    data.write_bytes(data.read_bytes()[:-cut])
-    with pytest.raises(UnreadableLabelMapError, match="truncated or damaged") as caught:
-        read_label_map(tmp_path / f"a{suffix}")
-    assert "\n" not in str(caught.value)
+    for compress in (False, True):
+        write_with_itk(tmp_path / f"a{suffix}", random_labels((16, 16, 16)), compress=compress)
+        data = max(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        whole = data.read_bytes()
+        for cut in (1, 9, 300):
+            data.write_bytes(whole[:-cut])
+            with pytest.raises(UnreadableLabelMapError, match="truncated or damaged") as caught:
+                read_label_map(tmp_path / f"a{suffix}")
+            assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii.gz"])
@@ -176,16 +177,14 @@ def test_damaged_compressed_voxels_are_refused(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", label_map_suffixes())
-@pytest.mark.parametrize(
-    "content", [b"", b"label,value\n" * 100, gzip.compress(b"not a scan")], ids=["empty", "table", "compressed text"]
-)
-def test_what_is_no_label_map_is_refused_with_its_name(tmp_path, suffix, content):
+def test_what_is_no_label_map_is_refused_with_its_name(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
-    path.write_bytes(content)
-    with pytest.raises(UnreadableLabelMapError) as caught:
-        read_label_map(path)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    for content in (b"", b"label,value\n" * 100, gzip.compress(b"not a scan")):
+        path.write_bytes(content)
+        with pytest.raises(UnreadableLabelMapError) as caught:
+            read_label_map(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

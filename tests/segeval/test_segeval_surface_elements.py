@@ -216,6 +216,7 @@ def test_metrics_weigh_by_area(masks, spacing):
     assert pooled <= hd95 + 1e-12
 
 
+@settings(max_examples=40)
 @given(mask_pairs, spacings)
 def test_symmetry(masks, spacing):
     spacing_mm = spacing[: masks[0].ndim]
@@ -223,6 +224,7 @@ def test_symmetry(masks, spacing):
     np.testing.assert_allclose(all_metrics(forward), all_metrics(backward), rtol=1e-12)
 
 
+@settings(max_examples=40)
 @given(mask_pairs, spacings)
 def test_doubling_the_spacing_doubles_distances_and_scales_areas(masks, spacing):
     axes = masks[0].ndim
@@ -232,6 +234,7 @@ def test_doubling_the_spacing_doubles_distances_and_scales_areas(masks, spacing)
     np.testing.assert_allclose(twice.reference_areas, once.reference_areas * 2 ** (axes - 1), rtol=1e-12)
 
 
+@settings(max_examples=40)
 @given(mask_pairs, st.integers(0, 3))
 def test_translation_away_from_the_border_changes_nothing(masks, shift):
     assume(all(mask.any() for mask in masks))
@@ -240,7 +243,7 @@ def test_translation_away_from_the_border_changes_nothing(masks, shift):
     np.testing.assert_array_equal(all_metrics(measure(*padded, spacing_mm)), all_metrics(measure(*masks, spacing_mm)))
 
 
-@settings(max_examples=50)
+@settings(max_examples=40)
 @given(mask_pairs, spacings, st.randoms(use_true_random=False))
 def test_transposition_changes_nothing(masks, spacing, random):
     axes = list(range(masks[0].ndim))

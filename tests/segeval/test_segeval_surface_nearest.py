@@ -73,7 +73,7 @@ same_spacings = st.tuples(st.sampled_from([0.3, 0.7, 1.0, 2.5]), st.sampled_from
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(st.one_of(mask_pairs, sparse_pairs), same_spacings, st.sampled_from([1, 9, 640]), st.sampled_from([0, 3]))
 def test_transform_of_the_box_agrees_with_the_tree(masks, spacing, columns, most_open):
     """It takes up where the search of columns gave up, or starts from nothing."""
