@@ -1,4 +1,4 @@
-"""Agreement with other libraries: with what `make compare-peers` recorded of them. Keras itself: tests/dist_training."""
+"""Agreement with other libraries: with what `make compare-peers` recorded of them. Keras: tests/dist_training."""
 
 import json
 import math
