@@ -133,10 +133,10 @@ def class_indices(
     )
     with chunks:
         for labels, indices in chunks:
-            found = classes_in(labels, table)
+            positions = classes_in(labels, table)
             if others == "refuse":
-                undeclared.update(labels[found < 0].tolist())
-            indices[...] = found.clip(0)
+                undeclared.update(labels[positions < 0].tolist())
+            indices[...] = positions.clip(0)
         if undeclared:
             raise undeclared_error(name, undeclared, classes)
         return chunks.operands[1]
