@@ -23,7 +23,10 @@ from segeval.errors import MetricArgumentError
 from segeval.labels import Label, check_labels, label_in_json
 from segeval.surface import check_spacing
 
-__all__ = ["EvaluationSettings", "build_settings"]
+__all__ = ["EvaluationSettings", "SpatialUnits", "build_settings"]
+
+SpatialUnits = Literal["header", "mm", "um", "m"]
+"""As ImgMed's readers know them."""
 
 
 def _as_pythons(value: Any) -> Any:
@@ -72,6 +75,10 @@ class EvaluationSettings(BaseModel):
         default=None,
         description="Pixel size of pictures (PNG, TIFF), between rows and between columns. By default distances of"
         " pictures are in pixels.",
+    )
+    spatial_units: SpatialUnits = Field(
+        default="header",
+        description="What sizes in NIfTI, NRRD and MetaImage headers count in: as each header says, or mm, um or m.",
     )
     seed: _Integer = Field(default=0, ge=0, description="Seed of the bootstrap over patients.")
     workers: _Integer | None = Field(

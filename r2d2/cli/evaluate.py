@@ -76,6 +76,7 @@ def evaluate(
     unit: str = typer.Option(None),
     slice_axis: int = typer.Option(None),
     spacing_mm: tuple[float, float] = typer.Option(None, metavar="ROWS COLUMNS"),
+    spatial_units: str = typer.Option(None, metavar="header|mm|um|m"),
     patients: Path = typer.Option(None, help="CSV file with case_id and patient_id; by default a case is a patient."),
     seed: int = typer.Option(None),
     workers: int = typer.Option(None),

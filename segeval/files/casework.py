@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segeval.errors import SegEvalError, UnreadableLabelMapError
+from segeval.errors import SegEvalError, ShapeMismatchError, UnreadableLabelMapError
+from segeval.files.grids import on_grid_of, same_axes
 from segeval.files.label_map import LabelMap, read_label_map
 from segeval.files.pairing import CasePair
 from segeval.labels import label_classes, label_integers
 from segeval.scoring import CaseScores, evaluate, evaluate_missing
-from segeval.settings import EvaluationSettings
+from segeval.settings import EvaluationSettings, SpatialUnits
 
-__all__ = ["SPACING_TOLERANCE", "CaseOutcome", "CaseTask", "labels_in", "score_case"]
-
-SPACING_TOLERANCE = 0.01
-"""By which share of itself a spacing may differ, where the image is too thin for its corners to tell."""
-
-_UNITS = (1.0, 1e-3, 1e3)
-"""What spacings in headers may be apart as a whole: one that names no unit, beside one in micrometres or metres."""
+__all__ = ["CaseOutcome", "CaseTask", "labels_in", "score_case"]
 
 _LISTED = 8
 """How many labels a message names."""
@@ -81,8 +76,11 @@ def score_case(task: CaseTask) -> CaseOutcome:
     reference = _read(pair.reference, "reference", settings, faults)
     prediction = None if is_missing else _read(pair.prediction, "prediction", settings, faults)
     if reference is not None and prediction is not None:
-        reference, prediction, mismatch = _on_one_grid(pair, *_same_axes(reference, prediction))
-        faults += mismatch
+        reference, prediction = same_axes(reference, prediction)
+        try:
+            prediction = on_grid_of(reference, prediction)
+        except ShapeMismatchError as error:
+            faults.append(_mismatch(pair, reference, prediction, error))
     if not faults and reference is not None and not task.is_check:
         try:
             scored = tuple(_score_units(reference, prediction, settings))
@@ -94,11 +92,12 @@ def score_case(task: CaseTask) -> CaseOutcome:
     return CaseOutcome(tuple(f"case {pair.case_id}: {fault}" for fault in faults))
 
 
-def labels_in(pair: CasePair) -> frozenset[int]:
+def labels_in(pair: CasePair, spatial_units: SpatialUnits = "header") -> frozenset[int]:
     """Collect the integers in both files of a case.
 
     Args:
         pair: the files; one that cannot be read is passed over, since scoring it names the fault.
+        spatial_units: as for `read_label_map`.
 
     Returns:
         The integers, 0 among them.
@@ -110,7 +109,7 @@ def labels_in(pair: CasePair) -> frozenset[int]:
     values: set[int] = set()
     for path in (pair.reference, pair.prediction):
         try:
-            values |= set(_count_labels(read_label_map(path).array))
+            values |= set(_count_labels(read_label_map(path, spatial_units=spatial_units).array))
         except UnreadableLabelMapError:
             continue
     return frozenset(values)
@@ -118,7 +117,7 @@ def labels_in(pair: CasePair) -> frozenset[int]:
 
 def _read(path: Path | str, role: str, settings: EvaluationSettings, faults: list[str]) -> LabelMap | None:
     try:
-        return read_label_map(path, spacing_mm=settings.spacing_mm)
+        return read_label_map(path, spacing_mm=settings.spacing_mm, spatial_units=settings.spatial_units)
     except UnreadableLabelMapError as error:
         faults.append(f"{role} {error}")
         return None
@@ -151,54 +150,12 @@ def _score(
     return evaluate(reference, prediction, labels, spacing_mm, conventions=settings.conventions, **choices)
 
 
-def _same_axes(reference: LabelMap, prediction: LabelMap) -> tuple[LabelMap, LabelMap]:
-    """Take a volume of one slice as an image of two axes where the other one is such an image."""
-    if reference.array.ndim == prediction.array.ndim:
-        return reference, prediction
-    return _as_plane(reference), _as_plane(prediction)
-
-
-def _as_plane(label_map: LabelMap) -> LabelMap:
-    if label_map.array.ndim == 2 or label_map.array.shape[2] != 1:
-        return label_map
-    return replace(label_map, array=label_map.array[..., 0], spacing_mm=label_map.spacing_mm[:2])
-
-
-def _on_one_grid(pair: CasePair, reference: LabelMap, prediction: LabelMap) -> tuple[LabelMap, LabelMap, list[str]]:
-    """Turn a prediction onto the reference's grid, whose voxels it may hold in another order; or say what differs."""
-    from imgmed.errors import PairMismatchError
-    from imgmed.geometry import place_on_grid
-
-    shape, other = reference.array.shape, prediction.array.shape
-    differ = f"prediction {pair.prediction} has shape {other} but reference {pair.reference} has {shape}"
-    i, j, k = _three_axes(reference.array).shape
-    try:
-        turned = place_on_grid(_three_axes(prediction.array), prediction.affine, (i, j, k), reference.affine, fill=None)
-    except PairMismatchError as error:
-        if shape == other:
-            differ = f"prediction {pair.prediction} does not lie on the voxels of reference {pair.reference}: {error}"
-        return reference, prediction, [f"{differ}; resample the prediction onto the reference's grid"]
-    ratios = np.array(reference.spacing_mm) / _spacing_along(reference, prediction)
-    ratios /= min(_UNITS, key=lambda unit: abs(np.log(np.median(ratios) / unit)))
-    if np.abs(ratios - 1).max() > SPACING_TOLERANCE:
-        spacings = " mm against ".join(
-            f"({', '.join(f'{value:.6g}' for value in label_map.spacing_mm)})" for label_map in (prediction, reference)
-        )
-        differ = f"prediction {pair.prediction} does not have the voxels of reference {pair.reference}: {spacings} mm"
-        return reference, prediction, [f"{differ}; resample the prediction onto the reference's grid"]
-    return reference, replace(prediction, array=turned.reshape(shape)), []
-
-
-def _three_axes(array: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
-    return array[..., None] if array.ndim == 2 else array
-
-
-def _spacing_along(reference: LabelMap, prediction: LabelMap) -> NDArray[np.float64]:
-    """Spacing of the prediction along each axis of the reference."""
-    units = [
-        label_map.affine[:3, : label_map.array.ndim] / label_map.spacing_mm for label_map in (reference, prediction)
-    ]
-    return np.array(prediction.spacing_mm)[np.abs(units[0].T @ units[1]).argmax(axis=1)]
+def _mismatch(pair: CasePair, reference: LabelMap, prediction: LabelMap, error: ShapeMismatchError) -> str:
+    shapes = prediction.array.shape, reference.array.shape
+    differs = f"does not lie on the voxels of reference {pair.reference}: {error}"
+    if sorted(shapes[0]) != sorted(shapes[1]):
+        differs = f"has shape {shapes[0]} but reference {pair.reference} has {shapes[1]}"
+    return f"prediction {pair.prediction} {differs}; resample the prediction onto the reference's grid"
 
 
 def _undeclared(

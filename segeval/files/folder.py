@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from r2d2_base.progress import UNWATCHED, Progress, StopRequest, Watcher
@@ -145,7 +146,7 @@ def find_labels(pairs: Iterable[CasePair], *, workers: int | None = None) -> dic
         >>> find_labels([])
         {}
     """
-    return _labels_in(tuple(pairs), workers, UNWATCHED)
+    return _labels_in(tuple(pairs), EvaluationSettings(workers=workers), UNWATCHED)
 
 
 def _settings(
@@ -154,10 +155,11 @@ def _settings(
     return build_settings(settings, choices if labels is None else {**choices, "labels": labels})
 
 
-def _labels_in(pairs: Sequence[CasePair], workers: int | None, watcher: Watcher) -> dict[str, int]:
+def _labels_in(pairs: Sequence[CasePair], settings: EvaluationSettings, watcher: Watcher) -> dict[str, int]:
     values: set[int] = set()
     watcher.report("find labels", 0, len(pairs))
-    for done, in_case in enumerate(map_in_order(labels_in, iter(pairs), len(pairs), workers), start=1):
+    collect = partial(labels_in, spatial_units=settings.spatial_units)
+    for done, in_case in enumerate(map_in_order(collect, iter(pairs), len(pairs), settings.workers), start=1):
         values |= in_case
         watcher.report("find labels", done, len(pairs))
     return {f"label {value}": value for value in sorted(values) if value != 0}
@@ -169,7 +171,7 @@ def _with_labels(
     """Take every label of the files where none was declared; what hardly can be labels is warned of."""
     if settings.labels is not None:
         return settings
-    labels = _labels_in(pairs, settings.workers, watcher)
+    labels = _labels_in(pairs, settings, watcher)
     labels = {name: value for name, value in labels.items() if value != settings.ignore_label} or {"foreground": 1}
     if len(labels) >= _MANY_LABELS:
         values = list(labels.values())

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from segeval.class_maps import as_integers
 from segeval.errors import ArrayTypeError, UnreadableLabelMapError
 from segeval.labels import LARGEST_LABEL
+from segeval.settings import SpatialUnits
 from segeval.surface import check_spacing
 
 __all__ = ["LabelMap", "case_id_of", "label_map_suffixes", "read_label_map"]
@@ -72,7 +73,9 @@ def case_id_of(path: Path) -> str | None:
     return None if suffix is None else path.name[: -len(suffix)]
 
 
-def read_label_map(path: Path | str, *, spacing_mm: Sequence[float] | None = None) -> LabelMap:
+def read_label_map(
+    path: Path | str, *, spacing_mm: Sequence[float] | None = None, spatial_units: SpatialUnits = "header"
+) -> LabelMap:
     """Read a label map from a NIfTI, NRRD, MetaImage, PNG or TIFF file.
 
     A volume gives the same array, affine and spacing whichever format it is stored in. Integers stored as real
@@ -83,6 +86,7 @@ def read_label_map(path: Path | str, *, spacing_mm: Sequence[float] | None = Non
         path: a file whose name ends with one of `label_map_suffixes`.
         spacing_mm: size of a picture's pixels along rows and columns, as (between rows, between columns);
             other formats state their own.
+        spatial_units: what the sizes that these state count in: "header" as each says, or "mm", "um" or "m".
 
     Returns:
         The array, its affine and its spacing.
@@ -112,8 +116,8 @@ def read_label_map(path: Path | str, *, spacing_mm: Sequence[float] | None = Non
         raise UnreadableLabelMapError(f"{path}: no such file{is_link}")
     is_picture = path.name.lower().endswith(pictures.SUFFIXES)
     try:
-        volume = pictures.read_indices((path,)) if is_picture else read_volume(path)
-        is_plane = volume.shape[2] == 1 and (is_picture or read_header(path).axes == 2)
+        volume = pictures.read_indices((path,)) if is_picture else read_volume(path, spatial_units=spatial_units)
+        is_plane = volume.shape[2] == 1 and (is_picture or read_header(path, spatial_units).axes == 2)
     except ImgMedError as error:
         raise UnreadableLabelMapError(str(error)) from error
     array, affine = _without_channels(volume.array, path), volume.affine

@@ -22,6 +22,7 @@ CHOSEN = {
     "unit": "slice",
     "slice_axis": 0,
     "spacing_mm": (0.5, 0.25),
+    "spatial_units": "mm",
     "seed": 4,
     "workers": 1,
 }

@@ -1,14 +1,17 @@
 """What is scored: regions, labels that nobody declared, voxels that are not judged, labels that files have rounded."""
 
 import json
+from typing import get_args
 
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK
 
+import imgmed.formats
 import imgmed.labels
 import segeval.class_maps
+import segeval.settings
 from segeval import EvaluationInputError, MetricArgumentError
 from segeval.labels import label_classes, label_key, label_text, parse_label
 
@@ -223,6 +226,26 @@ def test_the_thickness_of_a_single_slice_may_not_differ(tmp_path, write_label_ma
     write_label_map(tmp_path / "pred" / "a.nii.gz", mask, (1.0, 1.0, 4.0))
     with pytest.raises(EvaluationInputError, match=r"\(1, 1, 4\) mm against \(1, 1, 5\) mm"):
         segeval.evaluate_folder(tmp_path / "ref", tmp_path / "pred", {"a": 1})
+
+
+def test_sizes_are_in_mm_whatever_unit_the_header_is_in(tmp_path):
+    """Voxels of 400 × 400 × 1000 µm: a distance of two voxels is 0.8 mm, and 16 of them are 0.00256 ml."""
+    masks = np.zeros((2, 12, 12, 4), np.uint8)
+    masks[0, 2:6, 2:6, 1], masks[1, 4:8, 2:6, 1] = 1, 1
+    for folder, mask in zip(("ref", "pred"), masks, strict=True):
+        (tmp_path / folder).mkdir()
+        image = nibabel.Nifti1Image(mask, np.diag([400.0, 400.0, 1000.0, 1.0]))
+        image.header.set_xyzt_units("micron")
+        nibabel.save(image, tmp_path / folder / "a.nii.gz")
+    score = segeval.evaluate_folder(tmp_path / "ref", tmp_path / "pred").cases[0].scores[0]
+    assert (score["hausdorff_mm"], score.reference_ml) == (pytest.approx(0.8), pytest.approx(0.00256))
+    as_mm = segeval.evaluate_folder(tmp_path / "ref", tmp_path / "pred", spatial_units="mm").cases[0].scores[0]
+    assert as_mm["hausdorff_mm"] == pytest.approx(800)
+    plain = nibabel.Nifti1Image(masks[1], np.diag([0.4, 0.4, 1.0, 1.0]))  # another program's, in mm
+    nibabel.save(plain, tmp_path / "pred" / "a.nii.gz")
+    mixed = segeval.evaluate_folder(tmp_path / "ref", tmp_path / "pred").cases[0].scores[0]
+    assert mixed.values == pytest.approx(score.values, rel=1e-6)
+    assert get_args(segeval.settings.SpatialUnits) == get_args(imgmed.formats.SpatialUnits)
 
 
 # Files instead of folders ---------------------------------------------------------------------------
