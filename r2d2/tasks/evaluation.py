@@ -27,6 +27,7 @@ from segeval import (
 )
 from segeval.files.nnunet import IGNORE_NAME, find_ignore_label
 from segeval.files.pairing import label_maps_in
+from segeval.labels import label_integers
 
 __all__ = [
     "REPORT",
@@ -121,7 +122,7 @@ def evaluate_dataset(
     Args:
         dataset: the prepared dataset.
         split: "train", "validation" or "test".
-        prediction: folder of label maps, named like the scans.
+        prediction: folder of label maps, named like the scans, or one of them.
         out: folder for summary.json and cases.csv.
         settings: what is scored and how; None: the defaults.
         patients: patient of each case; None takes those of the dataset.
@@ -175,10 +176,14 @@ def evaluate_folds(
 def _pairs(
     dataset: PreparedDataset, split: Split, prediction: Path, patients: Mapping[str, str] | None
 ) -> list[CasePair]:
-    notes = _notes(read_manifest(prediction))
+    notes = _notes(_manifest_of(prediction))
     present = label_maps_in(prediction)
     pairs, faults = [], []
-    for case_id in split_case_ids(dataset, split):
+    case_ids = split_case_ids(dataset, split)
+    if prediction.is_file():
+        case_ids = tuple(case_id for case_id in case_ids if case_id in present)
+        faults += [] if case_ids else [f"{prediction}: named like no {split} case of {dataset.folder}"]
+    for case_id in case_ids:
         case = dataset.case(case_id)
         paths = present.get(case_id, [prediction / prediction_name(case_id, Path(case.images[0].path))])
         if len(paths) > 1:
@@ -202,7 +207,8 @@ def _evaluate_pairs(
     _check_out(out)
     chosen, warnings = settings or EvaluationSettings(), []
     ignored = dataset.labels.get(IGNORE_NAME)
-    if ignored is not None and chosen.ignore_label is None and chosen.labels is None:
+    scored = {value for label in (chosen.labels or {}).values() for value in label_integers(label)}
+    if ignored is not None and chosen.ignore_label is None and ignored not in scored:
         chosen = build_settings(chosen, {"ignore_label": ignored})
         warnings.append(
             f"Voxels with the label {ignored} in the reference are not judged: the dataset calls it “{IGNORE_NAME}”."
@@ -249,7 +255,7 @@ def evaluate_prediction_folder(
     chosen = settings or EvaluationSettings()
     manifest = _manifest_of(prediction)
     if chosen.labels is None and manifest is not None:
-        ignored = find_ignore_label(reference, prediction)
+        ignored = find_ignore_label(reference, prediction) if chosen.ignore_label is None else None
         ignore_label = chosen.ignore_label if ignored is None else ignored.label
         labels = {name: value for name, value in manifest.labels.items() if value != ignore_label}
         chosen = build_settings(chosen, {"labels": labels})

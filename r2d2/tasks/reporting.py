@@ -113,7 +113,7 @@ def report_on_dataset(
         out,
         title=f"{dataset.name}: evaluation",
         evaluation_dir=evaluation,
-        prediction_dir=prediction,
+        prediction_dir=_folder_of(prediction),
         reference={case_id: dataset.reference(case_id) for case_id in labelled},
         images={case_id: partial(dataset.restored_image, case_id) for case_id in labelled},
         run_dir=_run_dir(prediction) if run_dir is None else run_dir,
@@ -147,10 +147,15 @@ def report_on_evaluation(
         out,
         title="Evaluation of " + "/".join((prediction or evaluation).resolve().parts[-2:]),
         evaluation_dir=evaluation,
-        prediction_dir=None if prediction is None or prediction.is_file() else prediction,
+        prediction_dir=_folder_of(prediction),
         images={} if images is None else _images_of(evaluation, images),
         run_dir=_run_dir(prediction) if run_dir is None else run_dir,
     )
+
+
+def _folder_of(prediction: Path | None) -> Path | None:
+    """Give a folder of label maps; of a single one the evaluation names the path."""
+    return None if prediction is None or prediction.is_file() else prediction
 
 
 def _images_of(evaluation: Path, images: Path) -> dict[str, ImageOf]:

@@ -352,3 +352,11 @@ def test_the_ignore_label_of_a_dataset_is_not_judged(said: Said, tmp_path: Path)
         evaluation = read_evaluation(tmp_path / "out")
         assert (evaluation.ignore_label, list(evaluation.labels.values())) == (2, [1])
         assert evaluation.foreground["dice"].mean == evaluation.pooled.image["pixel_accuracy"].mean == 1.0
+    (case_id,) = PreparedDataset.read(tmp_path / "data").splits.test
+    one = ("--prediction", f"pred/{case_id}.nii.gz", "--label", "rest=2", "--label", "organ=1")
+    code, words = said("evaluate", "--dataset", "data", *one, "--out", "out", "--no-report")
+    assert code == 0 and "not judged" not in words, words
+    assert [case.case_id for case in read_evaluation(tmp_path / "out").cases] == [case_id]
+    (tmp_path / "pred" / "case_0.nii.gz").rename(tmp_path / "pred" / "other.nii.gz")
+    code, words = said("evaluate", "--dataset", "data", "--prediction", "pred/other.nii.gz", "--out", "out")
+    assert (code, "named like no test case" in words) == (2, True)
