@@ -163,11 +163,11 @@ class OverlapAccumulator:
         Raises:
             MetricArgumentError: the other counts something else.
         """
-        ours, theirs = (self.num_classes, self.ignore_label), (other.num_classes, other.ignore_label)
-        if ours != theirs:
+        counted, added = (self.num_classes, self.ignore_label), (other.num_classes, other.ignore_label)
+        if counted != added:
             raise MetricArgumentError(
                 "accumulators must have the same num_classes and ignore_label to be merged;"
-                f" received {ours} and {theirs}"
+                f" received {counted} and {added}"
             )
         self._confusion += other._confusion
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from segeval.class_maps import as_integers, check_class_values, class_table, classes_in, undeclared_error
 from segeval.counting import chunks_of, count_pairs
 from segeval.errors import ArrayTypeError, LabelRangeError, MetricArgumentError, ShapeMismatchError
-from segeval.labels import check_class_values, check_integers, class_table, classes_of, undeclared_error
 
 __all__ = [
     "check_counts",
@@ -30,7 +30,8 @@ def confusion_matrix(
     """Count how often each pair of reference and predicted class occurs.
 
     Args:
-        reference: class indices, integers or booleans of any shape, each in [0, num_classes) or ignore_label.
+        reference: class indices of any shape, each in [0, num_classes) or ignore_label: integers, booleans, or whole
+            numbers held as real ones.
         prediction: class indices of the same shape, each in [0, num_classes) where the reference is not
             ignored.
         num_classes: number of classes, the background included; at least 1.
@@ -42,7 +43,7 @@ def confusion_matrix(
 
     Raises:
         ShapeMismatchError: the two shapes differ (nothing is broadcast).
-        ArrayTypeError: an array is neither integer nor boolean.
+        ArrayTypeError: an array does not hold whole numbers.
         LabelRangeError: a counted voxel lies outside [0, num_classes).
         MetricArgumentError: num_classes is no integer or less than 1, or ignore_label is no integer.
 
@@ -74,9 +75,8 @@ def confusion_of_labels(
     The same as `confusion_matrix` of both maps' `class_indices`, without making those.
 
     Args:
-        reference: integers or booleans of any shape, each among class_values or ignore_label.
-        prediction: integers or booleans of the same shape, each among class_values where the reference is not
-            ignored.
+        reference: labels of any shape, each among class_values or ignore_label, held as for `confusion_matrix`.
+        prediction: labels of the same shape, each among class_values where the reference is not ignored.
         class_values: the declared labels, ascending.
         ignore_label: as for `confusion_matrix`.
 
@@ -85,7 +85,7 @@ def confusion_of_labels(
 
     Raises:
         ShapeMismatchError: the two shapes differ.
-        ArrayTypeError: an array is neither integer nor boolean.
+        ArrayTypeError: an array does not hold whole numbers.
         LabelRangeError: a counted voxel's label is not among the declared ones.
         MetricArgumentError: class_values is empty, not ascending or negative, or ignore_label is no integer.
 
@@ -240,9 +240,7 @@ def check_same_shape(reference: NDArray[np.generic], prediction: NDArray[np.gene
 def _label_maps(reference: ArrayLike, prediction: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
     arrays = np.asarray(reference), np.asarray(prediction)
     check_same_shape(*arrays)
-    for array, name in zip(arrays, ("reference", "prediction"), strict=True):
-        check_integers(array, name)
-    return arrays
+    return as_integers(arrays[0], "reference"), as_integers(arrays[1], "prediction")
 
 
 def _undeclared(
@@ -253,6 +251,6 @@ def _undeclared(
     for chunk in chunks_of(reference, prediction):
         counted = slice(None) if ignore_label is None else chunk[0] != ignore_label
         for name, labels in zip(("reference", "prediction"), chunk, strict=True):
-            found = labels[counted][classes_of(labels[counted], table) < 0]
-            if found.size:
-                yield name, found
+            undeclared = labels[counted][classes_in(labels[counted], table) < 0]
+            if undeclared.size:
+                yield name, undeclared

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -12,7 +12,7 @@ from segeval.empty_conventions import ON_EMPTY, EmptyPolicy
 from segeval.errors import MetricArgumentError
 from segeval.metrics import DEFAULT_METRICS, METRICS
 
-__all__ = ["Conventions", "build_conventions", "describe_conventions", "empty_policy"]
+__all__ = ["Conventions", "build_conventions", "describe_conventions", "empty_policy", "sentence_of"]
 
 
 class Conventions(BaseModel):
@@ -134,7 +134,7 @@ def build_conventions(
     try:
         return Conventions(**{**start, **choices})
     except ValidationError as error:
-        raise MetricArgumentError("; ".join(_sentence(fault) for fault in error.errors())) from None
+        raise MetricArgumentError("; ".join(sentence_of(fault) for fault in error.errors())) from None
 
 
 def empty_policy(conventions: Conventions, metric: str) -> tuple[EmptyPolicy, str]:
@@ -202,15 +202,21 @@ def describe_conventions(conventions: Conventions) -> dict[str, str]:
         policy, source = empty_policy(conventions, name)
         if source != conventions.on_empty:
             words[f"{name}, convention"] = f"{conventions.on_empty} has none for it; penalise is used"
-        words[f"{name}, structure in neither"] = _policy_words(policy.both_empty)
-        words[f"{name}, not in the reference"] = _policy_words(policy.reference_empty)
-        words[f"{name}, missed"] = _policy_words(policy.prediction_empty)
+        words[f"{name}, structure in neither"] = _policy_words(name, policy.both_empty)
+        words[f"{name}, not in the reference"] = _policy_words(name, policy.reference_empty)
+        words[f"{name}, missed"] = _policy_words(name, policy.prediction_empty)
     return words
 
 
 _SURFACES = {
-    "voxel": "border voxels: voxels of the structure with a face neighbour outside it or beyond the image, all alike",
-    "area_weighted": "elements of a surface between the voxel centres, each weighted by its area (length in 2D)",
+    "voxel": (
+        "border voxels: voxels of the structure with a face neighbour outside it or beyond the image, all alike; along"
+        " axes of the image that are one voxel long there are no neighbours"
+    ),
+    "area_weighted": (
+        "elements of a surface between the voxel centres, each weighted by its area; by its length in 2D and in"
+        " volumes of one slice"
+    ),
 }
 _HD95 = {
     "max_of_directed": "the larger of the two directed 95th percentiles",
@@ -222,18 +228,33 @@ _LESION_MATCH = {
 }
 
 
-def _policy_words(value: float | str) -> str:
+def _policy_words(metric: str, value: float | str) -> str:
     if value == "worst":
-        return "the worst value: 0, or for distances the diagonal of the image in mm (norm of shape × spacing)"
+        return f"the worst value: {METRICS[metric].worst_in_words}"
     if value == "measured":
         return "as measured"
     number = float(value)
     return "no value, left out of the mean and counted" if math.isnan(number) else f"{number:g}"
 
 
-def _sentence(fault: Mapping[str, object]) -> str:
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    place = fault["loc"][0] if isinstance(fault["loc"], tuple) and fault["loc"] else ""
+def sentence_of(fault: Mapping[str, Any], names: Iterable[str] = Conventions.model_fields) -> str:
+    """Say one of pydantic's faults in a user's words.
+
+    Args:
+        fault: an entry of `ValidationError.errors()`.
+        names: the choices that there are.
+
+    Returns:
+        What the rule is and what was received, without a full stop.
+
+    Example:
+        >>> sentence_of({"type": "extra_forbidden", "loc": ("hd96",), "msg": "", "input": 1}, ["hd95", "surface"])
+        "unknown choice 'hd96'; there are hd95, surface"
+    """
+    words = [str(part) for part in fault["loc"] if part != "conventions"]
+    name = words[0] if words else ""
     if fault["type"] == "extra_forbidden":
-        return f"unknown choice {place!r}; there are {', '.join(Conventions.model_fields)}"
-    return message if message.startswith(str(place)) else f"{place}: {message}; received {fault['input']!r}"
+        return f"unknown choice {name!r}; there are {', '.join(names)}"
+    if fault["type"] == "value_error":
+        return str(fault["msg"]).removeprefix("Value error, ")
+    return f"{name}: {fault['msg'][0].lower()}{fault['msg'][1:]}; received {fault['input']!r}"

@@ -94,11 +94,11 @@ def count_pairs(
     )
     is_readable = _can_be_read(reference) and _can_be_read(prediction) and _lie_alike(reference, prediction)
     all_declared = True
-    for one, other in [(reference, prediction)] if is_readable else chunks_of(reference, prediction, totals.size):
-        found = _count_pairs(_address(one), one.itemsize, _address(other), other.itemsize, one.size, *last)
-        if found == _OUT_OF_MEMORY:
+    for true, predicted in [(reference, prediction)] if is_readable else chunks_of(reference, prediction, totals.size):
+        answer = _count_pairs(_address(true), true.itemsize, _address(predicted), predicted.itemsize, true.size, *last)
+        if answer == _OUT_OF_MEMORY:
             raise MemoryError(f"no memory for the counts of {num_classes} × {num_classes} classes")
-        all_declared &= found == _ALL_DECLARED
+        all_declared &= answer == _ALL_DECLARED
     return totals, all_declared
 
 

@@ -22,9 +22,9 @@ EmptyValue = float | Literal["worst", "measured"]
 class EmptyPolicy:
     """The value of one metric in the three cases where a mask is empty.
 
-    Each is a number, NaN and inf included, or "worst": 0 for a share, the image diagonal (the norm of
-    shape × spacing) in mm for a distance; or "measured": what the definition gives without division by zero,
-    such as the volume of a structure that was missed.
+    Each is a number, NaN and inf included, or "worst": by the metric's direction 0 or 1 for a share, the image
+    diagonal (the norm of shape × spacing) in mm for a distance, the image's volume for a volume; or "measured":
+    what the definition gives without division by zero, such as the volume of a structure that was missed.
 
     Attributes:
         both_empty: neither reference nor prediction has the structure.

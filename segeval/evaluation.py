@@ -10,13 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from segeval.by_value import ByValue
 from segeval.conventions import Conventions
-from segeval.evaluate import LabelScore, value_of
 from segeval.formulas import IMAGE_METRICS
-from segeval.labels import Label, class_values_of, label_integers
+from segeval.labels import Label, label_classes
 from segeval.mask_pair import MaskPair
 from segeval.metrics import METRICS
 from segeval.overlap import jaccard, long_et_al, mean_over_classes
-from segeval.regions import region_counts
+from segeval.regions import classes_within, region_counts
+from segeval.scoring import LabelScore, value_of
+from segeval.settings import EvaluationSettings
 from segeval.statistics.means import (
     CONFIDENCE,
     RESAMPLES,
@@ -70,14 +71,14 @@ class PooledScores(ByValue):
         labels: for each label name, the overlap metrics asked for, on the summed counts.
         classes: number of classes with an IoU, the background included.
         confusion: int64 (classes, classes), rows reference, summed over cases.
-        class_values: the integer behind each row, 0 first.
+        class_values: the integer behind each row, 0 first, or integers: those that belong to the same structures.
     """
 
     image: dict[str, MeanScore]
     labels: dict[str, dict[str, float]]
     classes: int
     confusion: NDArray[np.int64]
-    class_values: tuple[int, ...]
+    class_values: tuple[Label, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,51 +86,59 @@ class Evaluation(ByValue):
     """Scores of many cases.
 
     Attributes:
-        labels: integer of each name, or the integers of a region; without the background.
+        settings: what was scored, and how every number was made.
         cases: one entry a case, in the order given.
-        conventions: how every number was made.
-        ignore_label: integer of the reference that was not judged; or None.
         means: for each metric, for each label name, the mean over cases.
         foreground: for each metric, over cases for each label, then over labels (nnU-Net's order).
         per_case: for each metric, over labels within a case, then over cases (MONAI's order).
         images: the metrics of Long et al. for each case, then over cases.
         pooled: metrics on all voxels together.
         warnings: sentences that belong beside every figure taken from here.
-        seed: seed of the bootstrap.
     """
 
-    labels: dict[str, Label]
+    settings: EvaluationSettings
     cases: tuple[EvaluatedCase, ...]
-    conventions: Conventions
-    ignore_label: int | None
     means: dict[str, dict[str, MeanScore]]
     foreground: dict[str, MeanScore]
     per_case: dict[str, MeanScore]
     images: dict[str, MeanScore]
     pooled: PooledScores
     warnings: tuple[str, ...]
-    seed: int
+
+    @property
+    def labels(self) -> dict[str, Label]:
+        """Integer of each name, or the integers of a region; without the background."""
+        return self.settings.labels or {}
+
+    @property
+    def conventions(self) -> Conventions:
+        """How every number was made."""
+        return self.settings.conventions
+
+    @property
+    def ignore_label(self) -> int | None:
+        """Integer of the reference that was not judged; or None."""
+        return self.settings.ignore_label
+
+    @property
+    def seed(self) -> int:
+        """Seed of the bootstrap."""
+        return self.settings.seed
 
 
 def build_evaluation(
-    labels: dict[str, Label],
+    settings: EvaluationSettings,
     cases: Sequence[EvaluatedCase],
     confusions: ArrayLike,
     *,
-    conventions: Conventions | None = None,
-    ignore_label: int | None = None,
-    seed: int = 0,
     warnings: Sequence[str] = (),
 ) -> Evaluation:
     """Summarise evaluated cases: averages, intervals over patients, pooled metrics and warnings.
 
     Args:
-        labels: what was scored, from `check_labels`.
+        settings: what was scored, its labels given, and how.
         cases: the cases, each with one score a label in that order.
-        confusions: int64 (cases, classes, classes), one confusion matrix a case; row 0 is the background.
-        conventions: how the scores were made; None: the defaults.
-        ignore_label: integer of the reference that was not judged.
-        seed: seed of the bootstrap.
+        confusions: int64 (cases, classes, classes), one confusion matrix a case, of the classes of `label_classes`.
         warnings: sentences known already, put first.
 
     Returns:
@@ -139,16 +148,16 @@ def build_evaluation(
         >>> values = {"dice": 0.5}
         >>> score = LabelScore(1, "lesion", "measured", values, 0.3, 0.1, 1, 0, 2, 5)
         >>> case = EvaluatedCase("a", "a", None, "ref/a.nii.gz", "pred/a.nii.gz", (score,), {})
-        >>> only_dice = Conventions(metrics=("dice",))
-        >>> build_evaluation({"lesion": 1}, [case], [[[5, 0], [2, 1]]], conventions=only_dice).foreground["dice"].mean
+        >>> settings = EvaluationSettings(labels={"lesion": 1}, conventions=Conventions(metrics=("dice",)))
+        >>> build_evaluation(settings, [case], [[[5, 0], [2, 1]]]).foreground["dice"].mean
         0.5
     """
-    chosen = conventions or Conventions()
+    labels, conventions, seed = settings.labels or {}, settings.conventions, settings.seed
     patients = [case.patient_id for case in cases]
     means: dict[str, dict[str, MeanScore]] = {}
     foreground: dict[str, MeanScore] = {}
     per_case: dict[str, MeanScore] = {}
-    for metric in chosen.metrics:
+    for metric in conventions.metrics:
         table = np.array([[score.values[metric] for score in case.scores] for case in cases], np.float64)
         table = table.reshape(len(cases), len(labels))
         means[metric] = {name: _mean(table[:, column], patients, seed) for column, name in enumerate(labels)}
@@ -156,17 +165,14 @@ def build_evaluation(
         per_case[metric] = _mean([mean_over_classes(row).mean for row in table], patients, seed)
     images = {name: _mean([case.image.get(name, np.nan) for case in cases], patients, seed) for name in IMAGE_METRICS}
     return Evaluation(
-        labels=dict(labels),
+        settings=settings,
         cases=tuple(cases),
-        conventions=chosen,
-        ignore_label=ignore_label,
         means=means,
         foreground=foreground,
         per_case=per_case,
         images=images,
-        pooled=_pool(np.asarray(confusions, np.int64), patients, labels, chosen, seed),
+        pooled=_pool(np.asarray(confusions, np.int64), patients, labels, conventions, seed),
         warnings=(*warnings, *_find_warnings(cases, labels)),
-        seed=seed,
     )
 
 
@@ -181,7 +187,7 @@ def _pool(
     conventions: Conventions,
     seed: int,
 ) -> PooledScores:
-    class_values = class_values_of(labels)
+    class_values = label_classes(labels)
     confusion = confusions.sum(axis=0, dtype=np.int64)
     overlap = [name for name in conventions.metrics if METRICS[name].family == "overlap"]
     return PooledScores(
@@ -219,14 +225,14 @@ def _pooled_image_scores(confusions: NDArray[np.int64], patients: Sequence[str],
 
 def _pooled_label_scores(
     confusion: NDArray[np.int64],
-    class_values: tuple[int, ...],
+    class_values: tuple[Label, ...],
     label: Label,
     metrics: Sequence[str],
     conventions: Conventions,
 ) -> dict[str, float]:
     """Compute overlap metrics on the summed counts of a label."""
     nothing = np.zeros(0, dtype=bool)
-    counts = region_counts(confusion, class_values, label_integers(label))
+    counts = region_counts(confusion, range(len(class_values)), classes_within(label, class_values))
     pair = MaskPair(nothing, nothing, *counts, (1.0,), (0,), conventions, 0.0)
     return {name: value_of(name, pair, pair.status) for name in metrics}
 

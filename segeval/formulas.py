@@ -79,8 +79,8 @@ def _with_numbers(matrix: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
     references = [sum(row) for row in rows]
     voxels, correct, weighted = sum(references), 0, 0
     of_classes, sensitivities, overlaps = [], [], []
-    for place, (t, column) in enumerate(zip(references, zip(*rows, strict=True), strict=True)):
-        n, p = column[place], sum(column)
+    for index, (t, column) in enumerate(zip(references, zip(*rows, strict=True), strict=True)):
+        n, p = column[index], sum(column)
         scores = [_ratio(*ratio) for ratio in _class_ratios(n, t, p, voxels)]
         of_classes.append(scores)
         correct += n

@@ -1,28 +1,27 @@
-"""Which labels there are, and label maps as class indices."""
+"""Which labels there are: integers with names, regions made of several, and the classes into which these divide."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeGuard
+from itertools import pairwise
+from typing import TypeGuard
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from segeval.errors import ArrayTypeError, LabelRangeError, MetricArgumentError
+from segeval.errors import MetricArgumentError
 
 __all__ = [
     "LARGEST_LABEL",
     "Label",
-    "check_class_values",
-    "check_integers",
     "check_labels",
-    "class_indices",
-    "class_table",
-    "class_values_of",
-    "classes_of",
+    "label_classes",
+    "label_from_json",
+    "label_in_json",
     "label_integers",
     "label_key",
-    "undeclared_error",
+    "label_text",
+    "listed_labels",
+    "parse_label",
 ]
 
 Label = int | tuple[int, ...]
@@ -31,19 +30,21 @@ Label = int | tuple[int, ...]
 LARGEST_LABEL = 65535
 """Labels are unsigned integers of at most 16 bits."""
 
-_CHUNK_VOXELS = 1 << 17
-"""Voxels looked up at a time, so that no 64-bit index of a whole volume is made."""
-
 _LISTED = 8
-"""How many offending labels a message names."""
+"""How many labels a message names."""
+
+_SPELT_OUT = 20
+"""Regions of more integers than this are written by their runs."""
 
 
-def check_labels(labels: Mapping[str, int | Collection[int]], ignore_label: int | None = None) -> dict[str, Label]:
+def check_labels(
+    labels: Mapping[str, int | str | Collection[int]], ignore_label: int | None = None
+) -> dict[str, Label]:
     """Refuse label sets that cannot be evaluated, and drop the background.
 
     Args:
-        labels: integer of each name, or several integers: a region, their union. 0 is the background, may be named,
-            and is not scored. Regions may overlap.
+        labels: integer of each name, or several integers, or text as for `parse_label`: a region, their union. 0 is
+            the background, may be named, and is not scored. Regions may overlap.
         ignore_label: integer whose voxels in the reference are not judged; it belongs to no label.
 
     Returns:
@@ -57,8 +58,8 @@ def check_labels(labels: Mapping[str, int | Collection[int]], ignore_label: int 
     Example:
         >>> check_labels({"background": 0, "posterior": 2, "anterior": 1})
         {'anterior': 1, 'posterior': 2}
-        >>> check_labels({"whole": (2, 1), "core": 2})
-        {'whole': (1, 2), 'core': 2}
+        >>> check_labels({"whole": (2, 1), "core": 2, "cell": "4-6"})
+        {'whole': (1, 2), 'core': 2, 'cell': (4, 5, 6)}
     """
     if not isinstance(labels, Mapping):
         raise MetricArgumentError(f'labels must be a mapping such as {{"liver": 1}}; received {labels!r}')
@@ -67,14 +68,12 @@ def check_labels(labels: Mapping[str, int | Collection[int]], ignore_label: int 
         faults.append(f"ignore_label must be an integer, or None; received {ignore_label!r}")
     scored: dict[str, Label] = {}
     for name, given in labels.items():
-        values = tuple(given) if isinstance(given, Collection) and not isinstance(given, str) else (given,)
-        wrong = [value for value in values if not _is_label(value) or (value == 0 and len(values) > 1)]
-        if wrong or not values:
+        region = _region(given)
+        if region is None:
             faults.append(
                 f"label {name!r} must be an integer from 0 to {LARGEST_LABEL}, or several from 1 on; received {given!r}"
             )
             continue
-        region = tuple(sorted({int(value) for value in values}))
         if ignore_label is not None and ignore_label in region:
             faults.append(f"label {name!r} must not contain ignore_label {ignore_label}; received {given!r}")
         if region != (0,):
@@ -92,6 +91,96 @@ def check_labels(labels: Mapping[str, int | Collection[int]], ignore_label: int 
     return dict(sorted(scored.items(), key=lambda item: item[1]))
 
 
+def _region(given: object) -> tuple[int, ...] | None:
+    """Give the integers of a label in ascending order; None where it is none."""
+    if isinstance(given, str):
+        try:
+            return label_integers(parse_label(given))
+        except MetricArgumentError:
+            return None
+    values = tuple(given) if isinstance(given, Collection) else (given,)
+    if not values or any(not _is_label(value) or (value == 0 and len(values) > 1) for value in values):
+        return None
+    return tuple(sorted({int(value) for value in values}))
+
+
+def parse_label(text: str) -> Label:
+    """Read a label or region from text: integers, or runs of them, between commas.
+
+    Args:
+        text: such as "1", "1,2" or "1-250,300".
+
+    Returns:
+        The integer, or a sorted tuple of several.
+
+    Raises:
+        MetricArgumentError: something other than integers from 0 to 65535 and runs upwards, or 0 among several.
+
+    Example:
+        >>> parse_label("3"), parse_label("7, 1-4")
+        (3, (1, 2, 3, 4, 7))
+    """
+    values: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = (word.strip() for word in part.partition("-"))
+        ends = (first, last if dash else first)
+        if not all(map(_is_number, ends)) or int(ends[0]) > int(ends[1]):
+            raise MetricArgumentError(
+                f"a label must be integers from 0 to {LARGEST_LABEL} like 1, or 1,2, or 1-250; received {text!r}"
+            )
+        values.update(range(int(ends[0]), int(ends[1]) + 1))
+    if 0 in values and len(values) > 1:
+        raise MetricArgumentError(f"0 is the background and part of no region; received {text!r}")
+    return tuple(sorted(values)) if len(values) > 1 else values.pop()
+
+
+def label_text(label: Label) -> str:
+    """Write a label or region as `parse_label` reads it.
+
+    Example:
+        >>> label_text(3), label_text((1, 2, 3, 7))
+        ('3', '1-3,7')
+    """
+    integers = label_integers(label)
+    starts = [integers[0], *(after for before, after in pairwise(integers) if after != before + 1)]
+    ends = [*(before for before, after in pairwise(integers) if after != before + 1), integers[-1]]
+    return ",".join(str(start) if start == end else f"{start}-{end}" for start, end in zip(starts, ends, strict=True))
+
+
+def label_key(label: Label) -> str:
+    """Write a label as nnU-Net's summary.json does; a region of very many integers, which nnU-Net has not, by its runs.
+
+    Example:
+        >>> label_key(1), label_key((1, 2)), label_key(tuple(range(1, 251)))
+        ('1', '(1, 2)', '(1-250)')
+    """
+    return f"({label_text(label)})" if len(label_integers(label)) > _SPELT_OUT else str(label)
+
+
+def label_in_json(label: Label) -> int | str | list[int]:
+    """Give a label or region as it stands in JSON: an integer, a list, or, of very many integers, their runs.
+
+    Example:
+        >>> label_in_json(1), label_in_json((1, 2)), label_in_json(tuple(range(1, 251)))
+        (1, [1, 2], '1-250')
+    """
+    if isinstance(label, int):
+        return label
+    return list(label) if len(label) <= _SPELT_OUT else label_text(label)
+
+
+def label_from_json(entry: int | str | Sequence[int]) -> Label:
+    """Read what `label_in_json` gave.
+
+    Example:
+        >>> label_from_json(1), label_from_json([1, 2]), label_from_json("1-3")
+        (1, (1, 2), (1, 2, 3))
+    """
+    if isinstance(entry, str):
+        return parse_label(entry)
+    return int(entry) if isinstance(entry, int) else tuple(int(value) for value in entry)
+
+
 def label_integers(label: Label) -> tuple[int, ...]:
     """Give the integers of a label or region.
 
@@ -102,30 +191,47 @@ def label_integers(label: Label) -> tuple[int, ...]:
     return label if isinstance(label, tuple) else (label,)
 
 
-def class_values_of(labels: Mapping[str, Label]) -> tuple[int, ...]:
-    """Collect the integers that the labels and regions are made of.
+def label_classes(labels: Mapping[str, Label]) -> tuple[Label, ...]:
+    """Divide integers into the classes of a confusion matrix: those that belong to the same structures are one.
+
+    A structure declared as 1 or 255 is one class, whichever of the two a voxel has.
 
     Args:
         labels: from `check_labels`.
 
     Returns:
-        The integers in ascending order, 0 first: the classes of a confusion matrix.
+        The classes in the order of their smallest integers, the background 0 first.
 
     Example:
-        >>> class_values_of({"whole": (1, 2), "core": 2})
-        (0, 1, 2)
+        >>> label_classes({"whole": (1, 2, 3), "core": 3})
+        (0, (1, 2), 3)
     """
-    return tuple(sorted({0, *(value for label in labels.values() for value in label_integers(label))}))
+    structures: dict[int, list[str]] = {}
+    for name, label in labels.items():
+        for value in label_integers(label):
+            structures.setdefault(value, []).append(name)
+    members: dict[tuple[str, ...], list[int]] = {}
+    for value in sorted(structures):
+        members.setdefault(tuple(structures[value]), []).append(value)
+    return (0, *(tuple(values) if len(values) > 1 else values[0] for values in members.values()))
 
 
-def label_key(label: Label) -> str:
-    """Write a label as nnU-Net's summary.json does.
+def listed_labels(values: Iterable[int] | Sequence[Label], noun: str) -> str:
+    """Name labels in a message, the first eight of many.
 
     Example:
-        >>> label_key(1), label_key((1, 2))
-        ('1', '(1, 2)')
+        >>> listed_labels([3, 7], "label"), listed_labels((0, (1, 2)), "label")
+        ('labels 3, 7', 'labels 0, 1, 2')
     """
-    return str(label)
+    shown = [integer for value in values for integer in label_integers(value)]
+    text = ", ".join(str(value) for value in shown[:_LISTED])
+    if len(shown) > _LISTED:
+        text += f" and {len(shown) - _LISTED} more"
+    return f"{noun}{'s' if len(shown) != 1 else ''} {text}"
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= len(str(LARGEST_LABEL)) and int(text) <= LARGEST_LABEL
 
 
 def _is_label(value: object) -> bool:
@@ -134,159 +240,3 @@ def _is_label(value: object) -> bool:
 
 def _is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def class_indices(label_map: ArrayLike, class_values: tuple[int, ...], name: str) -> NDArray[np.integer]:
-    """Replace each label by its position among the declared ones.
-
-    Args:
-        label_map: integers or booleans of any shape.
-        class_values: the declared labels in ascending order, 0 first.
-        name: what to call the array in a message.
-
-    Returns:
-        uint8 or uint16 of the same shape, values in [0, len(class_values)); the array itself where nothing
-        changes.
-
-    Raises:
-        ArrayTypeError: neither integer nor boolean.
-        LabelRangeError: a label is not among the declared ones; all of those are listed.
-
-    Example:
-        >>> class_indices([[0, 5], [2, 5]], (0, 2, 5), "prediction").tolist()
-        [[0, 2], [1, 2]]
-    """
-    array = np.asarray(label_map)
-    check_integers(array, name)
-    dtype = np.uint8 if len(class_values) <= 256 else np.uint16
-    if not array.size:
-        return array.astype(dtype)
-    if array.dtype.kind == "u" and class_values == tuple(range(len(class_values))) and array.max() < len(class_values):
-        return array
-    table, undeclared = class_table(class_values), set[int]()
-    chunks = np.nditer(
-        [array, np.empty_like(array, dtype=dtype)],
-        flags=["external_loop", "buffered"],
-        op_flags=[["readonly", "aligned", "nbo"], ["writeonly"]],
-        buffersize=_CHUNK_VOXELS,
-    )
-    with chunks:
-        for labels, classes in chunks:
-            found = classes_of(labels, table)
-            undeclared.update(labels[found < 0].tolist())
-            classes[...] = found
-        if undeclared:
-            raise undeclared_error(name, undeclared, class_values)
-        return chunks.operands[1]
-
-
-def class_table(class_values: Sequence[int]) -> NDArray[np.int32]:
-    """Tabulate the position of each label among the declared ones.
-
-    Args:
-        class_values: the declared labels, ascending, at least 0.
-
-    Returns:
-        int32 (largest label + 1,): the position of each, -1 for a label that is not declared.
-
-    Raises:
-        MetricArgumentError: class_values is empty, not ascending or negative.
-
-    Example:
-        >>> class_table((0, 2, 5)).tolist()
-        [0, -1, 1, -1, -1, 2]
-    """
-    values = check_class_values(class_values)
-    table = np.full(values[-1] + 1, -1, dtype=np.int32)
-    table[values] = np.arange(values.size)
-    return table
-
-
-def check_class_values(class_values: Sequence[int]) -> NDArray[np.int64]:
-    """Refuse labels that cannot be the classes of a confusion matrix.
-
-    Args:
-        class_values: the declared labels.
-
-    Returns:
-        The same as int64.
-
-    Raises:
-        MetricArgumentError: class_values is empty, not ascending or negative.
-
-    Example:
-        >>> check_class_values((0, 2, 5))
-        array([0, 2, 5])
-    """
-    values = np.asarray(class_values, dtype=np.int64)
-    if values.size == 0 or values[0] < 0 or (np.diff(values) <= 0).any():
-        raise MetricArgumentError(f"class values must be ascending integers from 0 on; received {class_values}")
-    return values
-
-
-def classes_of(labels: NDArray[Any], table: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Look the class of each label up in a table.
-
-    Args:
-        labels: integers or booleans of any shape.
-        table: from `class_table`.
-
-    Returns:
-        int32 of the same shape, -1 where the label is not declared.
-
-    Example:
-        >>> classes_of(np.array([5, 1, 2, 9, -1]), class_table((0, 2, 5))).tolist()
-        [2, -1, 1, -1, -1]
-    """
-    if labels.size == 0 or (labels.min() >= 0 and labels.max() < table.size):
-        return table[labels.astype(np.intp)]
-    inside = (labels >= 0) & (labels < table.size)
-    return np.where(inside, table[np.where(inside, labels, 0).astype(np.intp)], np.int32(-1))
-
-
-def check_integers(array: NDArray[np.generic], name: str) -> None:
-    """Refuse an array that cannot hold labels.
-
-    Args:
-        array: any array; one without voxels may have any type.
-        name: what to call it in a message.
-
-    Raises:
-        ArrayTypeError: neither integer nor boolean.
-
-    Example:
-        >>> check_integers(np.zeros(3, np.uint8), "reference")
-    """
-    if array.size and array.dtype.kind not in "iub":
-        raise ArrayTypeError(
-            f"{name} must hold integer labels or booleans; received dtype {array.dtype}"
-            + ("; take the argmax of probabilities first" if array.dtype.kind == "f" else "")
-        )
-
-
-def undeclared_error(name: str, undeclared: Collection[int], class_values: Sequence[int]) -> LabelRangeError:
-    """Make the error that names the labels found but not declared.
-
-    Args:
-        name: what to call the array.
-        undeclared: the labels that it holds and should not.
-        class_values: the declared labels.
-
-    Returns:
-        The error, to be raised.
-
-    Example:
-        >>> print(undeclared_error("prediction", {7, 3}, (0, 1)))
-        prediction holds labels 3, 7, not among the declared labels 0, 1
-    """
-    return LabelRangeError(
-        f"{name} holds {_listed(sorted(undeclared), 'label')}, not among the declared {_listed(class_values, 'label')}"
-    )
-
-
-def _listed(values: Iterable[int], noun: str) -> str:
-    shown = list(values)
-    text = ", ".join(str(value) for value in shown[:_LISTED])
-    if len(shown) > _LISTED:
-        text += f" and {len(shown) - _LISTED} more"
-    return f"{noun}{'s' if len(shown) != 1 else ''} {text}"

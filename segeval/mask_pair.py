@@ -68,6 +68,11 @@ class MaskPair:
         return math.prod(self.spacing_mm) / 1000 if len(self.spacing_mm) == 3 else math.nan
 
     @property
+    def image_ml(self) -> float:
+        """Volume of the image in ml; NaN where a voxel has none."""
+        return math.prod(self.image_shape) * self.voxel_ml
+
+    @property
     def diagonal_mm(self) -> float:
         """Diagonal of the image in mm."""
         return image_diagonal_mm(self.image_shape, self.spacing_mm)

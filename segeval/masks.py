@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from segeval.class_maps import as_integers
 from segeval.errors import ArrayTypeError
 
 __all__ = ["as_mask", "enclosing_box", "union_box"]
@@ -16,23 +17,23 @@ def as_mask(values: ArrayLike, name: str) -> NDArray[np.bool_]:
     """Take an array as a mask; refuse what is none.
 
     Args:
-        values: boolean, or integers 0 and 1, of any shape.
+        values: boolean, or 0 and 1, of any shape.
         name: what to call the array in a message.
 
     Returns:
         boolean of the same shape; the array itself where it is boolean.
 
     Raises:
-        ArrayTypeError: neither boolean nor integer with values 0 and 1.
+        ArrayTypeError: neither boolean nor with the values 0 and 1.
 
     Example:
         >>> as_mask([0, 1], "reference").tolist()
         [False, True]
     """
-    array = np.asarray(values)
+    array = as_integers(values, name)
     if array.dtype.kind == "b":
         return array
-    if array.dtype.kind not in "iu" or (array.size and (array.min() < 0 or array.max() > 1)):
+    if array.size and (array.min() < 0 or array.max() > 1):
         raise ArrayTypeError(
             f"{name} must be a mask, boolean or with the values 0 and 1; received dtype {array.dtype}"
             + (f" with values {array.min()} to {array.max()}" if array.size else "")

@@ -20,11 +20,12 @@ class Metric:
     Attributes:
         name: its name in Python, in files and on the command line.
         title: its name for people.
-        unit: "" (a share), "mm" or "ml".
-        better: "higher" or "lower".
+        unit: "" (a share, or another number without a unit), "mm" or "ml".
+        better: "higher" or "lower", which decides what the worst value is.
         family: what it is made of: "overlap", "volume", "surface" or "lesion".
         definition: what it is, in a sentence without a full stop.
         measure: its value for two structures, float.
+        largest: the worst value of what has no unit and is better low; `math.inf` where there is no bound.
     """
 
     name: str
@@ -34,12 +35,28 @@ class Metric:
     family: Literal["overlap", "volume", "surface", "lesion"]
     definition: str
     measure: Callable[[MaskPair], float]
+    largest: float = 1.0
+
+    @property
+    def worst_anywhere(self) -> float | None:
+        """The worst value where all images have the same: 0 of what is better high, `largest` of a share; else None."""
+        if self.better == "higher":
+            return 0.0
+        return self.largest if self.unit == "" else None
+
+    @property
+    def worst_in_words(self) -> str:
+        """What the worst value is."""
+        if self.worst_anywhere is not None:
+            return f"{self.worst_anywhere:g}"
+        is_distance = self.unit == "mm"
+        return "the diagonal of the image in mm (norm of shape × spacing)" if is_distance else "the volume of the image"
 
     def worst(self, pair: MaskPair) -> float:
-        """Give the worst value: 0 for a share, the diagonal of the image for a distance, else what is measured."""
-        if self.unit == "mm":
-            return pair.diagonal_mm
-        return 0.0 if self.unit == "" else self.measure(pair)
+        """Give the worst value by its direction: 0 or `largest`, else the diagonal or the volume of the image."""
+        if self.worst_anywhere is not None:
+            return self.worst_anywhere
+        return pair.diagonal_mm if self.unit == "mm" else pair.image_ml
 
 
 def _overlap(name: str, title: str, definition: str, family: Literal["overlap", "volume"] = "overlap") -> Metric:

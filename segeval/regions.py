@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from segeval.confusion import check_counts
 from segeval.errors import MetricArgumentError
+from segeval.labels import Label, label_integers
 
-__all__ = ["RegionCounts", "region_counts"]
+__all__ = ["RegionCounts", "classes_within", "region_counts"]
 
 
 class RegionCounts(NamedTuple):
@@ -64,3 +65,21 @@ def region_counts(confusion: ArrayLike, class_values: Sequence[int], region: Seq
         int(matrix[np.ix_(rows, columns)].sum()) for rows in (~inside, inside) for columns in (~inside, inside)
     )
     return RegionCounts(tp, fp, fn, tn)
+
+
+def classes_within(label: Label, classes: Sequence[Label]) -> tuple[int, ...]:
+    """Find the classes that a label or region is made of.
+
+    Args:
+        label: the integer, or those of a region.
+        classes: from `label_classes`, of labels with this one among them.
+
+    Returns:
+        Their positions.
+
+    Example:
+        >>> classes_within((1, 2, 3), (0, (1, 2), 3))
+        (1, 2)
+    """
+    members = set(label_integers(label))
+    return tuple(position for position, values in enumerate(classes) if label_integers(values)[0] in members)

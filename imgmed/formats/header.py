@@ -31,6 +31,7 @@ class VolumeHeader:
         dtype: number type that `read_volume` gives.
         affine: (4, 4) voxel index -> millimetres, axes pointing right, anterior, superior.
         facts: what else is known, such as {"format": "DICOM", "modality": "CT"}; never who the patient is.
+        axes: in the file: 2 where it is a plane, whose thickness the affine makes up.
     """
 
     shape: tuple[int, int, int]
@@ -38,6 +39,7 @@ class VolumeHeader:
     dtype: np.dtype
     affine: np.ndarray
     facts: Mapping[str, str] = field(default_factory=dict)
+    axes: int = 3
 
     @property
     def values(self) -> int:

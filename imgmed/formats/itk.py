@@ -177,7 +177,7 @@ def _header_of(reader: SimpleITK.ImageFileReader, path: Path, spatial_units: Spa
     facts = {"format": "MetaImage" if path.name.lower().endswith(META_SUFFIXES) else "NRRD"}
     facts |= {} if unit is MILLIMETRES else {"units": unit.name}
     affine = in_mm(LPS_TO_RAS @ affine, (i, j, k), unit, spatial_units, path)
-    return VolumeHeader((i, j, k), channels, _dtype_named(name, path), affine, facts)
+    return VolumeHeader((i, j, k), channels, _dtype_named(name, path), affine, facts, spaces)
 
 
 def _unit(reader: SimpleITK.ImageFileReader, path: Path) -> Unit:

@@ -76,7 +76,8 @@ def read_header(files: tuple[Path, ...], spatial_units: SpatialUnits = "header")
     dtype = apply_read_scaling(np.ones(1, header.get_data_dtype()), slope, inter).dtype
     facts = {"format": "NIfTI-2" if isinstance(header, nib.Nifti2Header) else "NIfTI-1"}
     facts |= {} if unit is MILLIMETRES else {"units": unit.name}
-    return VolumeHeader((i, j, k), channels[0] if channels else 1, dtype, affine, facts)
+    axes = min(3, len(header.get_data_shape()))
+    return VolumeHeader((i, j, k), channels[0] if channels else 1, dtype, affine, facts, axes)
 
 
 def write(path: Path, volume: Volume, like: Path | None) -> None:

@@ -82,7 +82,8 @@ def read_header(files: tuple[Path, ...], spatial_units: SpatialUnits = "header")
     """Return shape and number type without decoding pixels; a constant alpha channel still counts as a channel."""
     (rows, columns, pages), mode, dtype, channels = _header(files, False)
     kind = FORMATS[files[0].suffix.lower()]
-    return VolumeHeader((rows, columns, pages), channels, dtype, PICTURE_AFFINE, {"format": kind, "mode": mode})
+    axes = 2 if pages == 1 else 3
+    return VolumeHeader((rows, columns, pages), channels, dtype, PICTURE_AFFINE, {"format": kind, "mode": mode}, axes)
 
 
 def _header(files: tuple[Path, ...], keep_indices: bool) -> tuple[tuple[int, int, int], str, np.dtype, int]:
@@ -104,6 +105,8 @@ def _stack(files: tuple[Path, ...], max_values: int, keep_indices: bool) -> np.n
     stack = np.empty((*shape, channels), dtype)
     page = 0
     for path in files:
+        with _opened(path) as image:
+            image.verify()  # checksums of a PNG, which decoding passes over; the file must be opened anew after it
         with _opened(path) as image:
             for frame in _frames(image, path):
                 found = (frame.height, frame.width), _expanded_mode(frame, keep_indices, path)

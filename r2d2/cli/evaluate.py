@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperCommand
 
 from r2d2.cli.predict import SplitName
+from r2d2_base.errors import ConfigurationError
 
-__all__ = ["EXAMPLE", "EvaluateCommand", "evaluate"]
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from segeval import Label
+
+__all__ = ["EXAMPLE", "EvaluateCommand", "evaluate", "setting_fields"]
 
 EXAMPLE = "Example: r2d2 evaluate --reference labelsTs --prediction predictions --out evaluation --images imagesTs"
 
@@ -24,10 +30,7 @@ class EvaluateCommand(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Give the parameters, explained."""
-        from r2d2.tasks.evaluation import EvaluationSettings
-        from segeval import Conventions
-
-        fields = {**EvaluationSettings.model_fields, **Conventions.model_fields}
+        fields = setting_fields()
         for parameter in self.params:
             field = fields.get(_FIELDS.get(parameter.name or "", parameter.name or ""))
             if field is not None and getattr(parameter, "help", "") is None:
@@ -36,15 +39,30 @@ class EvaluateCommand(TyperCommand):
         return list(super().get_params(ctx))
 
 
+def setting_fields() -> dict[str, FieldInfo]:
+    """Give the fields of the settings and of their conventions, each of which is an option, by name."""
+    from segeval import Conventions, EvaluationSettings
+
+    fields = {**EvaluationSettings.model_fields, **Conventions.model_fields}
+    del fields["conventions"]
+    return fields
+
+
 def evaluate(
-    prediction: Path = typer.Option(..., help="Folder of predicted label maps: NIfTI, NRRD, MetaImage, PNG, TIFF."),
+    ctx: typer.Context,
+    prediction: Path = typer.Option(
+        ..., help="Folder of predicted label maps, or one of them: NIfTI, NRRD, MetaImage, PNG, TIFF."
+    ),
     out: Path = typer.Option(..., help="Folder for summary.json, cases.csv and report.html."),
-    reference: Path = typer.Option(None, help="Folder of reference label maps of the same names."),
+    reference: Path = typer.Option(None, help="Folder of reference label maps of the same names, or one label map."),
     dataset: Path = typer.Option(None, help="Prepared dataset whose source labels are the reference."),
     split: SplitName = typer.Option(SplitName.test, help="Which of the dataset's cases."),
-    images: Path = typer.Option(None, help="Folder of the scans, named like the label maps, for the pictures."),
+    images: Path = typer.Option(
+        None, help="Folder of the scans, named like the label maps, or the only scan, for the pictures."
+    ),
     report: bool = typer.Option(True, help="Write report.html beside the scores."),
-    label: list[str] = typer.Option(None, metavar="NAME=INTEGER"),
+    label: list[str] = typer.Option(None, metavar="NAME=INTEGERS"),
+    other_labels: str = typer.Option(None, metavar="refuse|background"),
     ignore_label: int = typer.Option(None),
     metric: list[str] = typer.Option(None, metavar="NAME|all"),
     lesions: bool = typer.Option(False, "--lesions", help="Add the lesion-wise metrics."),
@@ -58,6 +76,7 @@ def evaluate(
     unit: str = typer.Option(None),
     slice_axis: int = typer.Option(None),
     spacing_mm: tuple[float, float] = typer.Option(None, metavar="ROWS COLUMNS"),
+    spatial_units: str = typer.Option(None, metavar="header|mm|um|m"),
     patients: Path = typer.Option(None, help="CSV file with case_id and patient_id; by default a case is a patient."),
     seed: int = typer.Option(None),
     workers: int = typer.Option(None),
@@ -69,37 +88,15 @@ def evaluate(
     from imgmed import PreparedDataset
     from r2d2.cli.progress import stages
     from r2d2.cli.scores import echo_scores
-    from r2d2.tasks.evaluation import (
-        REPORT,
-        build_evaluation_settings,
-        evaluate_dataset,
-        evaluate_prediction_folder,
-        read_patients,
-    )
+    from r2d2.tasks.evaluation import REPORT, evaluate_dataset, evaluate_prediction_folder, read_patients
     from r2d2.tasks.reporting import find_images, report_on_dataset, report_on_evaluation
+    from segeval import build_settings
 
     if (dataset is None) == (reference is None):
         raise typer.BadParameter("give either --dataset (with --split) or --reference, to say what to compare with")
-    choices = {
-        "labels": _labels(label),
-        "ignore_label": ignore_label,
-        "on_missing": on_missing,
-        "unit": unit,
-        "slice_axis": slice_axis,
-        "spacing_mm": spacing_mm,
-        "seed": seed,
-        "workers": workers,
-    }
-    conventions = {
-        "metrics": _metrics(metric, lesions),
-        "on_empty": on_empty,
-        "surface": surface,
-        "hd95": hd95,
-        "tolerance_mm": _tolerance(tolerance_mm),
-        "lesion_connectivity": lesion_connectivity,
-        "lesion_match": lesion_match,
-    }
-    settings = build_evaluation_settings(_given(choices), _given(conventions))
+    read = {"label": _labels(label), "metric": _metrics(metric, lesions), "tolerance_mm": _tolerance(tolerance_mm)}
+    choices = {_FIELDS.get(name, name): value for name, value in {**ctx.params, **read}.items() if value is not None}
+    settings = build_settings(choices={name: value for name, value in choices.items() if name in setting_fields()})
     if images is not None:
         find_images(images)
     patient_ids = None if patients is None else read_patients(patients)
@@ -128,27 +125,22 @@ def evaluate(
     typer.echo(f"report: {path}", err=True)
 
 
-def _given(choices: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what was not asked for, so that it keeps its default."""
-    return {name: value for name, value in choices.items() if value is not None}
+def _labels(words: Sequence[str] | None) -> dict[str, Label] | None:
+    """Read labels and regions from NAME=1, NAME=1,2 and NAME=1-250."""
+    from segeval import MetricArgumentError, parse_label
 
-
-def _labels(words: Sequence[str] | None) -> dict[str, int | tuple[int, ...]] | None:
-    """Read labels and regions from NAME=1 and NAME=1,2."""
-    from r2d2_base.errors import ConfigurationError
-
-    labels: dict[str, int | tuple[int, ...]] = {}
+    labels: dict[str, Label] = {}
     for word in words or ():
         name, _, text = word.rpartition("=")
         try:
-            values = tuple(int(part) for part in text.split(","))
-        except ValueError:
-            values = ()
-        if not name or not values:
-            raise ConfigurationError(f"--label must be like liver=1 or tumour=2,3; received {word!r}")
+            label = parse_label(text)
+        except MetricArgumentError:
+            name = ""
+        if not name:
+            raise ConfigurationError(f"--label must be like liver=1, tumour=2,3 or cell=1-250; received {word!r}")
         if name in labels:
             raise ConfigurationError(f"--label names {name!r} twice; give all of a region's integers at once, as 1,2")
-        labels[name] = values[0] if len(values) == 1 else values
+        labels[name] = label
     return labels or None
 
 
@@ -165,8 +157,6 @@ def _metrics(names: Sequence[str] | None, with_lesions: bool) -> tuple[str, ...]
 
 def _tolerance(words: Sequence[str] | None) -> float | dict[str, float] | None:
     """Read one tolerance for all labels, or one for each name."""
-    from r2d2_base.errors import ConfigurationError
-
     if not words:
         return None
     try:

@@ -22,7 +22,7 @@ from r2d2.report.provenance import read_provenance
 from r2d2.report.scores import averages_section, headline, labels_section
 from r2d2_base.errors import R2D2Error
 from r2d2_base.files import write_bytes
-from segeval import EvaluatedCase, Evaluation, Label, SegEvalError, read_evaluation
+from segeval import EvaluatedCase, Evaluation, EvaluationSettings, SegEvalError, read_evaluation
 from segeval.files.label_map import case_id_of
 
 __all__ = ["ImageOf", "ReportWriteError", "build_report", "write_page"]
@@ -95,8 +95,9 @@ class _Files:
     images: Mapping[str, ImageOf]
     are_pictures: bool | None
 
-    def read(self, case: EvaluatedCase, labels: Mapping[str, Label], ignore_label: int | None) -> tuple[Overlay, str]:
+    def read(self, case: EvaluatedCase, settings: EvaluationSettings) -> tuple[Overlay, str]:
         """Read the slice to be shown; and why it has no scan, where one was given that does not serve."""
+        how = settings.model_dump(include={"labels", "ignore_label", "spatial_units"})
         prediction: Path | None = Path(case.prediction)
         if self.prediction_dir is not None:
             prediction = self.prediction_dir / Path(case.prediction).name
@@ -106,12 +107,12 @@ class _Files:
         image = self.images.get(case.case_id)
         if image is None:
             why = f"No scan of case {case.case_id} was given." if self.images else ""
-            return read_overlay(None, reference, prediction, labels, ignore_label, self.are_pictures), why
+            return read_overlay(None, reference, prediction, is_picture=self.are_pictures, **how), why
         try:
             scan = image if isinstance(image, Path) else image()
-            return read_overlay(scan, reference, prediction, labels, ignore_label, self.are_pictures), ""
+            return read_overlay(scan, reference, prediction, is_picture=self.are_pictures, **how), ""
         except (ImgMedError, OverlayError) as error:
-            overlay = read_overlay(None, reference, prediction, labels, ignore_label, self.are_pictures)
+            overlay = read_overlay(None, reference, prediction, is_picture=self.are_pictures, **how)
             return overlay, f"The scan of case {case.case_id} is not drawn: {error}."
 
 
@@ -126,7 +127,7 @@ def _overlays_section(evaluation: Evaluation, files: _Files) -> Html:
     has_patient = False
     for rank, case in choose_cases(evaluation):
         try:
-            overlay, failure = files.read(case, evaluation.labels, evaluation.ignore_label)
+            overlay, failure = files.read(case, evaluation.settings)
         except (SegEvalError, OverlayError) as error:
             failures.append(f"No picture of case {case.case_id}: {error}.")
             continue

@@ -131,7 +131,7 @@ class _Scale:
         values = np.concatenate([spread.values for spread in spreads])
         is_measured = np.concatenate([spread.is_measured for spread in spreads])
         finite = values[np.isfinite(values)]
-        if not metric.unit:
+        if not metric.unit and metric.better == "higher":
             return cls(*_shares(finite), None, None)
         near = values[is_measured & np.isfinite(values)]
         limit = float(near.max()) if near.size else 0.0

@@ -12,7 +12,9 @@ from imgmed import Volume, read_volume
 from imgmed.formats.pictures import SUFFIXES as PICTURES
 from imgmed.geometry import canonical_spacing, orientation_of, to_canonical
 from r2d2_base.errors import R2D2Error
-from segeval import Label, read_label_map
+from segeval import Label, ShapeMismatchError, read_label_map
+from segeval.files.grids import on_grid_of, same_axes
+from segeval.settings import SpatialUnits
 
 __all__ = ["EDGES", "PLANES", "Overlay", "OverlayError", "error_counts", "memberships", "read_overlay"]
 
@@ -70,6 +72,7 @@ def read_overlay(
     labels: Mapping[str, Label] | None = None,
     ignore_label: int | None = None,
     is_picture: bool | None = None,
+    spatial_units: SpatialUnits = "header",
 ) -> Overlay:
     """Read the slice with the most wrong voxels; where none is wrong, the one on which most is labelled.
 
@@ -87,6 +90,7 @@ def read_overlay(
         ignore_label: integer of the reference whose voxels are not judged.
         is_picture: whether the label maps are those of pictures, whatever they are stored as; None: the reference's
             format tells.
+        spatial_units: what the sizes in the label maps' headers count in.
 
     Returns:
         The slice.
@@ -96,11 +100,15 @@ def read_overlay(
         ImgMedError: the scan cannot be read.
         SegEvalError: a label map cannot be read.
     """
-    truth_map = read_label_map(reference)
+    truth_map = read_label_map(reference, spatial_units=spatial_units)
     truth = _three_axes(truth_map.array)
-    guess = np.zeros_like(truth) if prediction is None else _three_axes(read_label_map(prediction).array)
-    if truth.shape != guess.shape:
-        raise OverlayError(f"{reference} has shape {truth.shape}, its prediction {guess.shape}")
+    guess = np.zeros_like(truth)
+    if prediction is not None:
+        try:
+            maps = same_axes(truth_map, read_label_map(prediction, spatial_units=spatial_units))
+            guess = _three_axes(on_grid_of(*maps).array)
+        except ShapeMismatchError as error:
+            raise OverlayError(f"{prediction} does not lie on the voxels of {reference}: {error}") from error
     if ignore_label is not None:
         guess = np.where(truth == ignore_label, 0, guess)
         truth = np.where(truth == ignore_label, 0, truth)

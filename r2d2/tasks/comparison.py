@@ -120,7 +120,7 @@ def write_comparison(comparison: ModelComparison, out: Path) -> None:
         "schema_version": SCHEMA_VERSION,
         "evaluations": {letter: str(path) for letter, path in comparison.evaluations.items()},
         "rankings": [asdict(ranking) for ranking in comparison.rankings],
-        "comparisons": [asdict(one) for one in comparison.comparisons],
+        "comparisons": [asdict(pair) for pair in comparison.comparisons],
     }
     text = json.dumps(_plain(content), indent=4, ensure_ascii=False, allow_nan=False) + "\n"
     try:
@@ -139,8 +139,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return None if math.isnan(value) else value if math.isfinite(value) else str(value)
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def _csv(comparisons: Sequence[Comparison]) -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dist_training.inference.model_card import Split
 from imgmed import PreparedDataset
@@ -16,22 +14,23 @@ from r2d2_base.errors import ConfigurationError
 from r2d2_base.progress import Progress, StopRequest
 from segeval import (
     CasePair,
-    Conventions,
     Evaluation,
     EvaluationInputError,
+    EvaluationSettings,
     Label,
     OutputFolderError,
+    build_settings,
     check_evaluation_folder,
     evaluate_folder,
     evaluate_pairs,
     write_evaluation,
 )
-from segeval.files.label_map import case_id_of
+from segeval.files.nnunet import IGNORE_NAME, find_ignore_label
+from segeval.files.pairing import label_maps_in
+from segeval.labels import label_integers
 
 __all__ = [
     "REPORT",
-    "EvaluationSettings",
-    "build_evaluation_settings",
     "evaluate_dataset",
     "evaluate_folds",
     "evaluate_prediction_folder",
@@ -51,74 +50,6 @@ _NOTES = {
 }
 
 
-class EvaluationSettings(BaseModel):
-    """What is evaluated, and how. Every default works.
-
-    Example:
-        >>> EvaluationSettings(on_missing="worst").conventions.on_empty
-        'penalise'
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    labels: dict[str, int | tuple[int, ...]] | None = Field(
-        default=None,
-        description="NAME=1, or NAME=1,2 for a region, the union of its integers. By default the labels of the dataset"
-        " (its regions, where it has any) or of the predictions, else every integer in the files.",
-    )
-    ignore_label: int | None = Field(
-        default=None, description="Integer of the reference whose voxels are not judged. By default none."
-    )
-    conventions: Conventions = Field(default=Conventions(), description="How every number is made.")
-    on_missing: Literal["error", "worst"] = Field(
-        default="error",
-        description="A reference without a prediction: error stops; worst scores it worst on every label.",
-    )
-    unit: Literal["volume", "slice"] = Field(
-        default="volume", description="What a case is: volume, or slice, where every slice is a case of its own."
-    )
-    slice_axis: int = Field(
-        default=-1, ge=-3, le=2, description="Axis of the arrays that slices follow each other along."
-    )
-    spacing_mm: tuple[float, float] | None = Field(
-        default=None,
-        description="Pixel size of pictures (PNG, TIFF), between rows and between columns. By default distances of"
-        " pictures are in pixels.",
-    )
-    seed: int = Field(default=0, ge=0, description="Seed of the bootstrap over patients.")
-    workers: int | None = Field(
-        default=None, ge=1, description="Processes; the results do not depend on them. By default as many as help."
-    )
-
-
-def build_evaluation_settings(
-    choices: Mapping[str, Any] | None = None, conventions: Mapping[str, Any] | None = None
-) -> EvaluationSettings:
-    """Put settings together from what was asked for.
-
-    Args:
-        choices: fields of `EvaluationSettings` other than the conventions.
-        conventions: fields of `Conventions`.
-
-    Returns:
-        The settings; what was not asked for has its default.
-
-    Raises:
-        ConfigurationError: unknown fields or values; all faults in one message.
-
-    Example:
-        >>> build_evaluation_settings({"seed": -1}, {"hd95": "mean"})
-        Traceback (most recent call last):
-            ...
-        r2d2.errors.ConfigurationError: hd95: input should be 'max_of_directed' or 'pooled'; received 'mean'; \
-seed: input should be greater than or equal to 0; received -1
-    """
-    try:
-        return EvaluationSettings.model_validate({**(choices or {}), "conventions": dict(conventions or {})})
-    except ValidationError as error:
-        raise ConfigurationError("; ".join(_sentence(fault) for fault in error.errors())) from None
-
-
 def split_case_ids(dataset: PreparedDataset, split: Split) -> tuple[str, ...]:
     """Give the cases of "train", "validation" or "test", without augmented copies: those are no scans."""
     case_ids: tuple[str, ...] = getattr(dataset.original_splits, split)
@@ -135,7 +66,7 @@ def labels_to_score(dataset: PreparedDataset, ignore_label: int | None = None) -
     Returns:
         Integer, or integers, of each name, without the background.
     """
-    regions = dataset.description.regions
+    regions = {name: values for name, values in dataset.description.regions.items() if values != (ignore_label,)}
     covered = {0, ignore_label, *(value for values in regions.values() for value in values)}
     return {**regions, **{name: value for name, value in dataset.labels.items() if value not in covered}}
 
@@ -191,7 +122,7 @@ def evaluate_dataset(
     Args:
         dataset: the prepared dataset.
         split: "train", "validation" or "test".
-        prediction: folder of label maps, named like the scans.
+        prediction: folder of label maps, named like the scans, or one of them.
         out: folder for summary.json and cases.csv.
         settings: what is scored and how; None: the defaults.
         patients: patient of each case; None takes those of the dataset.
@@ -245,10 +176,14 @@ def evaluate_folds(
 def _pairs(
     dataset: PreparedDataset, split: Split, prediction: Path, patients: Mapping[str, str] | None
 ) -> list[CasePair]:
-    notes = _notes(read_manifest(prediction))
-    present = _label_maps_in(prediction)
+    notes = _notes(_manifest_of(prediction))
+    present = label_maps_in(prediction)
     pairs, faults = [], []
-    for case_id in split_case_ids(dataset, split):
+    case_ids = split_case_ids(dataset, split)
+    if prediction.is_file():
+        case_ids = tuple(case_id for case_id in case_ids if case_id in present)
+        faults += [] if case_ids else [f"{prediction}: named like no {split} case of {dataset.folder}"]
+    for case_id in case_ids:
         case = dataset.case(case_id)
         paths = present.get(case_id, [prediction / prediction_name(case_id, Path(case.images[0].path))])
         if len(paths) > 1:
@@ -270,10 +205,18 @@ def _evaluate_pairs(
     stop: StopRequest | None,
 ) -> Evaluation:
     _check_out(out)
-    chosen = settings or EvaluationSettings()
-    evaluation = evaluate_pairs(
-        pairs, **_arguments(chosen, labels_to_score(dataset, chosen.ignore_label)), progress=progress, stop=stop
-    )
+    chosen, warnings = settings or EvaluationSettings(), []
+    ignored = dataset.labels.get(IGNORE_NAME)
+    scored = {value for label in (chosen.labels or {}).values() for value in label_integers(label)}
+    if ignored is not None and chosen.ignore_label is None and ignored not in scored:
+        chosen = build_settings(chosen, {"ignore_label": ignored})
+        warnings.append(
+            f"Voxels with the label {ignored} in the reference are not judged: the dataset calls it “{IGNORE_NAME}”."
+        )
+    if chosen.labels is None:
+        chosen = build_settings(chosen, {"labels": labels_to_score(dataset, chosen.ignore_label)})
+    evaluation = evaluate_pairs(pairs, settings=chosen, progress=progress, stop=stop)
+    evaluation = replace(evaluation, warnings=(*warnings, *evaluation.warnings))
     _write(evaluation, out)
     return evaluation
 
@@ -291,9 +234,9 @@ def evaluate_prediction_folder(
     """Evaluate a folder of label maps against a folder of references of the same names.
 
     Args:
-        reference: folder of reference label maps.
-        prediction: folder of predicted label maps; where R2D2 made them, they know their labels and which of
-            their scans the model was trained on.
+        reference: folder of reference label maps, or one of them.
+        prediction: folder of predicted label maps, or one of them; where R2D2 made them, they know their labels and
+            which of their scans the model was trained on. Two files belong together whatever their names.
         out: folder for summary.json and cases.csv.
         settings: what is scored and how; None: the defaults.
         patients: patient of each case; None: each case is a patient of its own.
@@ -310,15 +253,17 @@ def evaluate_prediction_folder(
     """
     _check_out(out)
     chosen = settings or EvaluationSettings()
-    manifest = read_manifest(prediction)
-    labels: dict[str, Label] | None = None
-    if manifest is not None:
-        labels = {name: value for name, value in manifest.labels.items() if value != chosen.ignore_label}
-    _check_patients(list(_label_maps_in(reference)), patients)
+    manifest = _manifest_of(prediction)
+    if chosen.labels is None and manifest is not None:
+        ignored = find_ignore_label(reference, prediction) if chosen.ignore_label is None else None
+        ignore_label = chosen.ignore_label if ignored is None else ignored.label
+        labels = {name: value for name, value in manifest.labels.items() if value != ignore_label}
+        chosen = build_settings(chosen, {"labels": labels})
+    _check_patients(list(label_maps_in(reference)), patients)
     evaluation = evaluate_folder(
         reference,
         prediction,
-        **_arguments(chosen, labels),
+        settings=chosen,
         patient_ids=patients,
         notes=_notes(manifest),
         progress=progress,
@@ -326,12 +271,6 @@ def evaluate_prediction_folder(
     )
     _write(evaluation, out)
     return evaluation
-
-
-def _arguments(settings: EvaluationSettings, labels: Mapping[str, Label] | None) -> dict[str, Any]:
-    """Give the settings as SegEval's functions take them; labels that were asked for go before those known."""
-    arguments = {name: getattr(settings, name) for name in EvaluationSettings.model_fields}
-    return arguments if settings.labels is not None else {**arguments, "labels": labels}
 
 
 def _check_out(out: Path) -> None:
@@ -349,14 +288,13 @@ def _write(evaluation: Evaluation, out: Path) -> None:
         (out / REPORT).unlink()
 
 
-def _label_maps_in(folder: Path) -> dict[str, list[Path]]:
-    """Find the label maps of each case; none where there is no such folder, which evaluating it says."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        case_id = case_id_of(path)
-        if case_id is not None and not path.name.startswith(".") and not path.is_dir():
-            found.setdefault(case_id, []).append(path)
-    return found
+def _manifest_of(prediction: Path) -> PredictionManifest | None:
+    """Read what R2D2 knows of a folder of predictions, or of one that it made among others."""
+    if not prediction.is_file():
+        return read_manifest(prediction)
+    manifest = read_manifest(prediction.parent)
+    is_listed = manifest is not None and prediction.name in {case.file for case in manifest.cases}
+    return manifest if is_listed else None
 
 
 def _check_patients(case_ids: list[str], patients: Mapping[str, str] | None) -> None:
@@ -369,12 +307,3 @@ def _check_patients(case_ids: list[str], patients: Mapping[str, str] | None) -> 
 def _notes(manifest: PredictionManifest | None) -> dict[str, str]:
     cases = manifest.cases if manifest is not None else ()
     return {case.case_id: _NOTES[case.split] for case in cases if case.split in _NOTES}
-
-
-def _sentence(fault: Any) -> str:
-    """Say one fault of pydantic's in a user's words."""
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "value_error":
-        return str(message)
-    names = [str(part) for part in fault["loc"] if part != "conventions"]
-    return f"{names[0]}: {message[0].lower()}{message[1:]}; received {fault['input']!r}"

@@ -10,8 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from imgmed import PreparedDataset, case_stem, has_known_suffix
 from r2d2.prediction.manifest import read_manifest
 from r2d2.report import build_report
+from r2d2.report.build import ImageOf
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.progress import Progress, StopRequest, Watcher
+from segeval import read_evaluation
 
 __all__ = ["ReportSettings", "find_images", "report", "report_on_dataset", "report_on_evaluation"]
 
@@ -111,7 +113,7 @@ def report_on_dataset(
         out,
         title=f"{dataset.name}: evaluation",
         evaluation_dir=evaluation,
-        prediction_dir=prediction,
+        prediction_dir=_folder_of(prediction),
         reference={case_id: dataset.reference(case_id) for case_id in labelled},
         images={case_id: partial(dataset.restored_image, case_id) for case_id in labelled},
         run_dir=_run_dir(prediction) if run_dir is None else run_dir,
@@ -132,8 +134,8 @@ def report_on_evaluation(
     Args:
         evaluation: folder with summary.json.
         out: the HTML file.
-        prediction: folder with the label maps; None takes the paths that the evaluation names.
-        images: folder with the scans, named like the label maps; None: label maps alone are drawn.
+        prediction: folder with the label maps, or one of them; None takes the paths that the evaluation names.
+        images: folder with the scans, named like the label maps, or the only scan; None: label maps alone are drawn.
         run_dir: the run folder; None takes the one that the predictions name, if R2D2 made them.
 
     Returns:
@@ -146,10 +148,23 @@ def report_on_evaluation(
         out,
         title="Evaluation of " + "/".join((prediction or evaluation).resolve().parts[-2:]),
         evaluation_dir=evaluation,
-        prediction_dir=prediction,
-        images={} if images is None else find_images(images),
+        prediction_dir=_folder_of(prediction),
+        images={} if images is None else _images_of(evaluation, images),
         run_dir=_run_dir(prediction) if run_dir is None else run_dir,
     )
+
+
+def _folder_of(prediction: Path | None) -> Path | None:
+    """Give a folder of label maps; of a single one the evaluation names the path."""
+    return None if prediction is None or prediction.is_file() else prediction
+
+
+def _images_of(evaluation: Path, images: Path) -> dict[str, ImageOf]:
+    """Find the scan of each case; a file is that of the only case, whatever its name."""
+    if not images.is_file():
+        return dict(find_images(images))
+    cases = read_evaluation(evaluation).cases
+    return {case.case_id: images for case in cases} if len(cases) == 1 else dict(find_images(images))
 
 
 def find_images(folder: Path) -> dict[str, Path]:
@@ -157,7 +172,7 @@ def find_images(folder: Path) -> dict[str, Path]:
 
     Args:
         folder: files named like the cases (of nnU-Net's channels, `case_0000`, the first is taken), or a folder of
-            DICOM files or pictures for each case.
+            DICOM files or pictures for each case; or one file.
 
     Returns:
         Scan of each case.
@@ -165,22 +180,23 @@ def find_images(folder: Path) -> dict[str, Path]:
     Raises:
         ConfigurationError: no such folder, or nothing in it that could be a scan.
     """
-    if not folder.is_dir():
+    if not folder.is_dir() and not (folder.is_file() and has_known_suffix(folder)):
         raise ConfigurationError(f"{folder}: no such folder of scans")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    images: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else (folder,):
         if path.name.startswith(".") or not (path.is_dir() or has_known_suffix(path)):
             continue
         name = path.name if path.is_dir() else case_stem(path)
-        found.setdefault(name, path)
-        found.setdefault(name.removesuffix(_FIRST_CHANNEL), path)
-    if not found:
+        images.setdefault(name, path)
+        images.setdefault(name.removesuffix(_FIRST_CHANNEL), path)
+    if not images:
         raise ConfigurationError(f"{folder}: no scans in this folder; name them like the label maps")
-    return found
+    return images
 
 
 def _run_dir(prediction: Path | None) -> Path | None:
     """Find the run folder of the model that made predictions, where it is still there."""
-    manifest = read_manifest(prediction) if prediction is not None else None
-    folder = Path(manifest.model).parent if manifest is not None else None
-    return folder if folder is not None and folder.is_dir() else None
+    folder = prediction.parent if prediction is not None and prediction.is_file() else prediction
+    manifest = read_manifest(folder) if folder is not None else None
+    run_dir = Path(manifest.model).parent if manifest is not None else None
+    return run_dir if run_dir is not None and run_dir.is_dir() else None

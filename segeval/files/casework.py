@@ -3,61 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segeval.conventions import Conventions
-from segeval.errors import SegEvalError, UnreadableLabelMapError
-from segeval.evaluate import CaseEvaluation, evaluate, evaluate_missing
-from segeval.files.label_map import LabelMap, corner_shift, read_label_map
+from segeval.errors import SegEvalError, ShapeMismatchError, UnreadableLabelMapError
+from segeval.files.grids import on_grid_of, same_axes
+from segeval.files.label_map import LabelMap, read_label_map
 from segeval.files.pairing import CasePair
-from segeval.labels import Label, class_values_of
+from segeval.labels import label_classes, label_integers
+from segeval.scoring import CaseScores, evaluate, evaluate_missing
+from segeval.settings import EvaluationSettings, SpatialUnits
 
-__all__ = [
-    "AFFINE_TOLERANCE_VOXELS",
-    "SPACING_TOLERANCE",
-    "CaseOutcome",
-    "CaseTask",
-    "ScoringOptions",
-    "labels_in",
-    "score_case",
-]
-
-AFFINE_TOLERANCE_VOXELS = 0.05
-"""How far apart, in units of the smallest spacing, two affines may put a corner of the image."""
-
-SPACING_TOLERANCE = 0.01
-"""By which share of itself a spacing may differ, where the image is too thin for its corners to tell."""
+__all__ = ["CaseOutcome", "CaseTask", "labels_in", "score_case"]
 
 _LISTED = 8
 """How many labels a message names."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScoringOptions:
-    """What is asked of every case.
-
-    Attributes:
-        labels: from `check_labels`.
-        ignore_label: integer of the reference that is not judged; or None.
-        conventions: how the numbers are made.
-        on_missing: "error", or "worst": a prediction without a file is scored worst on every label.
-        unit: what a score is of, a "volume" or a "slice" of it.
-        slice_axis: the axis that slices follow each other along.
-        spacing_mm: pixel size of pictures; or None.
-    """
-
-    labels: dict[str, Label]
-    ignore_label: int | None
-    conventions: Conventions
-    on_missing: Literal["error", "worst"]
-    unit: Literal["volume", "slice"]
-    slice_axis: int
-    spacing_mm: tuple[float, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +29,12 @@ class CaseTask:
 
     Attributes:
         pair: its files.
-        options: what is asked of it.
+        settings: what is scored and how; its labels are known.
         is_check: only look for faults: nothing will be reported but those.
     """
 
     pair: CasePair
-    options: ScoringOptions
+    settings: EvaluationSettings
     is_check: bool = False
 
 
@@ -88,7 +51,7 @@ class CaseOutcome:
     """
 
     faults: tuple[str, ...]
-    scored: tuple[tuple[int | None, CaseEvaluation], ...] = ()
+    scored: tuple[tuple[int | None, CaseScores], ...] = ()
     has_spacing: bool = True
     is_sheared: bool = False
 
@@ -103,34 +66,38 @@ def score_case(task: CaseTask) -> CaseOutcome:
         The scores, or all faults of this case.
 
     Example:
-        >>> options = ScoringOptions({"a": 1}, None, Conventions(), "error", "volume", -1, None)
-        >>> score_case(CaseTask(CasePair("a", Path("r/a.nii"), Path("p/a.nii")), options)).faults
+        >>> settings = EvaluationSettings(labels={"a": 1})
+        >>> score_case(CaseTask(CasePair("a", Path("r/a.nii"), Path("p/a.nii")), settings)).faults
         ('case a: reference r/a.nii: no such file', 'case a: prediction p/a.nii: no such file')
     """
-    pair, options = task.pair, task.options
+    pair, settings = task.pair, task.settings
     faults: list[str] = []
-    is_missing = options.on_missing == "worst" and not Path(pair.prediction).exists()
-    reference = _read(pair.reference, "reference", options, faults)
-    prediction = None if is_missing else _read(pair.prediction, "prediction", options, faults)
+    is_missing = settings.on_missing == "worst" and not Path(pair.prediction).exists()
+    reference = _read(pair.reference, "reference", settings, faults)
+    prediction = None if is_missing else _read(pair.prediction, "prediction", settings, faults)
     if reference is not None and prediction is not None:
-        reference, prediction = _same_axes(reference, prediction)
-        faults += _compare_grids(pair, reference, prediction)
+        reference, prediction = same_axes(reference, prediction)
+        try:
+            prediction = on_grid_of(reference, prediction)
+        except ShapeMismatchError as error:
+            faults.append(_mismatch(pair, reference, prediction, error))
     if not faults and reference is not None and not task.is_check:
         try:
-            scored = tuple(_score_units(reference, prediction, options))
+            scored = tuple(_score_units(reference, prediction, settings))
             return CaseOutcome((), scored, reference.has_spacing, reference.is_sheared)
         except SegEvalError as error:
-            faults = _undeclared(pair, reference, prediction, options) or [str(error)]
+            faults = _undeclared(pair, reference, prediction, settings) or [str(error)]
     else:
-        faults += _undeclared(pair, reference, prediction, options)
+        faults += _undeclared(pair, reference, prediction, settings)
     return CaseOutcome(tuple(f"case {pair.case_id}: {fault}" for fault in faults))
 
 
-def labels_in(pair: CasePair) -> frozenset[int]:
+def labels_in(pair: CasePair, spatial_units: SpatialUnits = "header") -> frozenset[int]:
     """Collect the integers in both files of a case.
 
     Args:
         pair: the files; one that cannot be read is passed over, since scoring it names the fault.
+        spatial_units: as for `read_label_map`.
 
     Returns:
         The integers, 0 among them.
@@ -139,98 +106,68 @@ def labels_in(pair: CasePair) -> frozenset[int]:
         >>> labels_in(CasePair("a", Path("r/a.nii"), Path("p/a.nii")))
         frozenset()
     """
-    found: set[int] = set()
+    values: set[int] = set()
     for path in (pair.reference, pair.prediction):
         try:
-            found |= set(_count_labels(read_label_map(path).array))
+            values |= set(_count_labels(read_label_map(path, spatial_units=spatial_units).array))
         except UnreadableLabelMapError:
             continue
-    return frozenset(found)
+    return frozenset(values)
 
 
-def _read(path: Path | str, role: str, options: ScoringOptions, faults: list[str]) -> LabelMap | None:
+def _read(path: Path | str, role: str, settings: EvaluationSettings, faults: list[str]) -> LabelMap | None:
     try:
-        return read_label_map(path, spacing_mm=options.spacing_mm)
+        return read_label_map(path, spacing_mm=settings.spacing_mm, spatial_units=settings.spatial_units)
     except UnreadableLabelMapError as error:
         faults.append(f"{role} {error}")
         return None
 
 
 def _score_units(
-    reference: LabelMap, prediction: LabelMap | None, options: ScoringOptions
-) -> Iterator[tuple[int | None, CaseEvaluation]]:
+    reference: LabelMap, prediction: LabelMap | None, settings: EvaluationSettings
+) -> Iterator[tuple[int | None, CaseScores]]:
     """Score the whole image, or each slice of a volume; an image of two axes is one slice already."""
     predicted = None if prediction is None else prediction.array
-    if options.unit == "volume" or reference.array.ndim == 2:
-        yield None, _score(reference.array, predicted, reference.spacing_mm, options)
+    if settings.unit == "volume" or reference.array.ndim == 2:
+        yield None, _score(reference.array, predicted, reference.spacing_mm, settings)
         return
-    axis = options.slice_axis % reference.array.ndim
+    axis = settings.slice_axis % reference.array.ndim
     spacing = reference.spacing_mm[:axis] + reference.spacing_mm[axis + 1 :]
     for index in range(reference.array.shape[axis]):
         plane = (slice(None),) * axis + (index,)
-        yield index, _score(reference.array[plane], None if predicted is None else predicted[plane], spacing, options)
+        yield index, _score(reference.array[plane], None if predicted is None else predicted[plane], spacing, settings)
 
 
 def _score(
     reference: NDArray[np.unsignedinteger],
     prediction: NDArray[np.unsignedinteger] | None,
     spacing_mm: tuple[float, ...],
-    options: ScoringOptions,
-) -> CaseEvaluation:
-    labels, ignore_label, conventions = options.labels, options.ignore_label, options.conventions
+    settings: EvaluationSettings,
+) -> CaseScores:
+    labels, choices = settings.labels or {}, settings.model_dump(include={"ignore_label", "other_labels"})
     if prediction is None:
-        return evaluate_missing(reference, labels, spacing_mm, ignore_label=ignore_label, conventions=conventions)
-    return evaluate(reference, prediction, labels, spacing_mm, ignore_label=ignore_label, conventions=conventions)
+        return evaluate_missing(reference, labels, spacing_mm, conventions=settings.conventions, **choices)
+    return evaluate(reference, prediction, labels, spacing_mm, conventions=settings.conventions, **choices)
 
 
-def _same_axes(reference: LabelMap, prediction: LabelMap) -> tuple[LabelMap, LabelMap]:
-    """Take a volume of one slice as an image of two axes where the other one is such an image."""
-    if reference.array.ndim == prediction.array.ndim:
-        return reference, prediction
-    return _as_plane(reference), _as_plane(prediction)
-
-
-def _as_plane(label_map: LabelMap) -> LabelMap:
-    if label_map.array.ndim == 2 or label_map.array.shape[2] != 1:
-        return label_map
-    return replace(label_map, array=label_map.array[..., 0], spacing_mm=label_map.spacing_mm[:2])
-
-
-def _compare_grids(pair: CasePair, reference: LabelMap, prediction: LabelMap) -> list[str]:
-    if reference.array.shape != prediction.array.shape:
-        return [
-            f"prediction {pair.prediction} has shape {prediction.array.shape} but reference "
-            f"{pair.reference} has {reference.array.shape}; resample the prediction onto the reference's grid"
-        ]
-    spacings = np.array([reference.spacing_mm, prediction.spacing_mm])
-    difference = float((np.abs(spacings[1] - spacings[0]) / spacings[0]).max())
-    if difference > SPACING_TOLERANCE:
-        return [
-            f"prediction {pair.prediction} has spacing {_written(prediction)} mm but reference {pair.reference} has"
-            f" {_written(reference)}, which differs by {difference:.2g} of it, more than {SPACING_TOLERANCE:g};"
-            " resample the prediction onto the reference's grid, or write it with the affine of its image"
-        ]
-    shift = corner_shift(reference, prediction)
-    if shift > AFFINE_TOLERANCE_VOXELS:
-        return [
-            f"the affines of prediction {pair.prediction} and reference {pair.reference} put a corner of the "
-            f"image {shift:.3g} voxels apart, more than {AFFINE_TOLERANCE_VOXELS:g}; resample the prediction "
-            "onto the reference's grid, or write it with the affine of its image"
-        ]
-    return []
-
-
-def _written(label_map: LabelMap) -> str:
-    return f"({', '.join(f'{value:.6g}' for value in label_map.spacing_mm)})"
+def _mismatch(pair: CasePair, reference: LabelMap, prediction: LabelMap, error: ShapeMismatchError) -> str:
+    shapes = prediction.array.shape, reference.array.shape
+    differs = f"does not lie on the voxels of reference {pair.reference}: {error}"
+    if sorted(shapes[0]) != sorted(shapes[1]):
+        differs = f"has shape {shapes[0]} but reference {pair.reference} has {shapes[1]}"
+    return f"prediction {pair.prediction} {differs}; resample the prediction onto the reference's grid"
 
 
 def _undeclared(
-    pair: CasePair, reference: LabelMap | None, prediction: LabelMap | None, options: ScoringOptions
+    pair: CasePair, reference: LabelMap | None, prediction: LabelMap | None, settings: EvaluationSettings
 ) -> list[str]:
     """Say which labels of either file are not declared, and how many voxels have each."""
-    declared = class_values_of(options.labels)
+    if settings.other_labels == "background":
+        return []
+    ignore_label = settings.ignore_label
+    declared = sorted(value for label in label_classes(settings.labels or {}) for value in label_integers(label))
     faults = []
-    judged = None if reference is None or options.ignore_label is None else reference.array != options.ignore_label
+    judged = None if reference is None or ignore_label is None else reference.array != ignore_label
     for role, path, label_map in (
         ("reference", pair.reference, reference),
         ("prediction", pair.prediction, prediction),
@@ -241,7 +178,7 @@ def _undeclared(
         if judged is not None and judged.shape == array.shape:
             array = np.where(judged, array, 0)
         counts = _count_labels(array)
-        known = {*declared, options.ignore_label} if role == "reference" else {*declared}
+        known = {*declared, ignore_label} if role == "reference" else {*declared}
         unknown = [
             f"{value} ({count} voxel{'s' if count != 1 else ''})"
             for value, count in counts.items()
@@ -250,7 +187,8 @@ def _undeclared(
         if unknown:
             faults.append(
                 f"{role} {path} holds label {_listed(unknown)}, not among the declared labels"
-                f" {_listed([str(value) for value in declared])}"
+                f" {_listed([str(value) for value in declared])}; declare it, or let other labels be background"
+                " (other_labels=background)"
             )
     return faults
 

@@ -5,41 +5,36 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from r2d2_base.progress import UNWATCHED, Progress, StopRequest, Watcher
-from segeval.conventions import Conventions, build_conventions
-from segeval.errors import EvaluationInputError, MetricArgumentError
-from segeval.evaluate import CaseEvaluation
+from segeval.errors import EvaluationInputError
 from segeval.evaluation import EvaluatedCase, Evaluation, build_evaluation
-from segeval.files.casework import CaseTask, ScoringOptions, labels_in, score_case
-from segeval.files.label_map import check_picture_spacing
+from segeval.files.casework import CaseTask, labels_in, score_case
+from segeval.files.nnunet import find_ignore_label
 from segeval.files.pairing import CasePair, find_repeated, match_folders
 from segeval.files.workers import map_in_order
-from segeval.labels import check_labels
-from segeval.statistics.means import check_seed
+from segeval.labels import label_integers
+from segeval.scoring import CaseScores
+from segeval.settings import EvaluationSettings, build_settings
 
 __all__ = ["evaluate_folder", "evaluate_pairs", "find_labels"]
 
-Labels = Mapping[str, int | Collection[int]]
+Labels = Mapping[str, int | str | Collection[int]]
+
+_MANY_LABELS = 50
+"""From here on labels that nobody declared may be no labels at all."""
 
 
 def evaluate_folder(
-    reference_dir: Path | str,
-    prediction_dir: Path | str,
+    reference: Path | str,
+    prediction: Path | str,
     labels: Labels | None = None,
     *,
-    ignore_label: int | None = None,
-    conventions: Conventions | None = None,
-    on_missing: Literal["error", "worst"] = "error",
-    unit: Literal["volume", "slice"] = "volume",
-    slice_axis: int = -1,
-    spacing_mm: Sequence[float] | None = None,
+    settings: EvaluationSettings | None = None,
     patient_ids: Mapping[str, str] | None = None,
     notes: Mapping[str, str] | None = None,
-    seed: int = 0,
-    workers: int | None = None,
     progress: Progress | None = None,
     stop: StopRequest | None = None,
     **choices: object,
@@ -50,19 +45,14 @@ def evaluate_folder(
     `pair_folders` followed by `evaluate_pairs`, it lists faults of the pairing and of the files together.
 
     Args:
-        reference_dir: folder of reference label maps (NIfTI, NRRD, MetaImage, PNG, TIFF).
-        prediction_dir: folder of predictions of the same cases.
+        reference: folder of reference label maps (NIfTI, NRRD, MetaImage, PNG, TIFF), or one of them: the only case.
+        prediction: folder of predictions of the same cases, or one of them. Two files belong together whatever their
+            names.
         labels: as for `evaluate_pairs`.
-        ignore_label: as for `evaluate_pairs`.
-        conventions: as for `evaluate_pairs`.
-        on_missing: as for `evaluate_pairs`.
-        unit: as for `evaluate_pairs`.
-        slice_axis: as for `evaluate_pairs`.
-        spacing_mm: as for `evaluate_pairs`.
+        settings: as for `evaluate_pairs`. Where it names no ignore_label, and labels do not contain it, the one that
+            nnU-Net's `dataset.json` in or above these folders calls "ignore" is taken, and a warning says so.
         patient_ids: patient of each case, where known.
         notes: note of each case, where there is one.
-        seed: as for `evaluate_pairs`.
-        workers: as for `evaluate_pairs`.
         progress: as for `evaluate_pairs`.
         stop: as for `evaluate_pairs`.
         choices: as for `evaluate_pairs`.
@@ -83,31 +73,26 @@ def evaluate_folder(
           - nowhere: no such folder of reference label maps
           - nothing: no such folder of prediction label maps
     """
-    _check_choices(on_missing, unit, slice_axis)
-    chosen, first_seed = build_conventions(conventions, choices), check_seed(seed)
-    watcher = Watcher(progress, stop)
-    pairs, faults = match_folders(reference_dir, prediction_dir, may_miss=on_missing == "worst")
+    chosen, watcher = _settings(labels, settings, choices), Watcher(progress, stop)
+    pairs, faults = match_folders(reference, prediction, may_miss=chosen.on_missing == "worst")
     patients, remarks = patient_ids or {}, notes or {}
     pairs = tuple(
         replace(pair, patient_id=patients.get(pair.case_id), note=remarks.get(pair.case_id)) for pair in pairs
     )
-    found = _find_labels(pairs, ignore_label, workers, watcher) if labels is None else labels
-    options = _options(found, ignore_label, chosen, on_missing, unit, slice_axis, spacing_mm)
-    return _evaluate(pairs, options, faults, first_seed, workers, watcher)
+    warnings = []
+    ignored = find_ignore_label(reference, prediction) if chosen.ignore_label is None else None
+    scored = {value for label in (chosen.labels or {}).values() for value in label_integers(label)}
+    if ignored is not None and ignored.label not in scored:
+        chosen = build_settings(chosen, {"ignore_label": ignored.label})
+        warnings.append(ignored.sentence)
+    return _evaluate(pairs, chosen, faults, warnings, watcher)
 
 
 def evaluate_pairs(
     pairs: Iterable[CasePair],
     labels: Labels | None = None,
     *,
-    ignore_label: int | None = None,
-    conventions: Conventions | None = None,
-    on_missing: Literal["error", "worst"] = "error",
-    unit: Literal["volume", "slice"] = "volume",
-    slice_axis: int = -1,
-    spacing_mm: Sequence[float] | None = None,
-    seed: int = 0,
-    workers: int | None = None,
+    settings: EvaluationSettings | None = None,
     progress: Progress | None = None,
     stop: StopRequest | None = None,
     **choices: object,
@@ -116,24 +101,14 @@ def evaluate_pairs(
 
     Args:
         pairs: what belongs together.
-        labels: integer of each name, or several integers for a region, their union; 0 is the background, may be
-            named, and is not scored. None: every integer other than 0 that occurs in the files, each of which is then
-            read twice.
-        ignore_label: voxels with this value in the reference are not judged.
-        conventions: how the numbers are made; None: the defaults of `Conventions`.
-        on_missing: "error": a prediction without a file is a fault; "worst": it has the worst value of every label,
-            Dice 0 and for distances the diagonal of the image.
-        unit: "volume", or "slice": every slice of a volume is a case of its own, "a#12" the one at index 12 of case
-            "a", and belongs to that case's patient. Averages over slices are not those of volumes; a warning says so.
-        slice_axis: axis of the arrays that slices follow each other along.
-        spacing_mm: pixel size of pictures (PNG, TIFF), (between rows, between columns); None: distances are in
-            pixels, and a warning says so. Other formats state their own.
-        seed: seed of the bootstrap over patients.
-        workers: processes, each with one pair in memory at a time; results do not depend on them. None: as many as
-            help, at most 8.
+        labels: integer of each name, or several (a collection, or text such as "1-250") for a region, their union; 0
+            is the background, may be named, and is not scored. None: those of the settings; where these have none,
+            every integer other than 0 that occurs in the files, each of which is then read twice.
+        settings: what is scored and how; None: the defaults.
         progress: called as cases are done, with the stage "evaluate".
         stop: ends the work where it is made.
-        choices: single fields of `Conventions` that differ, such as `on_empty="nnunet"`, `surface="area_weighted"`.
+        choices: single fields of `EvaluationSettings`, or of its `Conventions`, that differ, such as
+            `on_missing="worst"`, `unit="slice"`, `on_empty="nnunet"`, `surface="area_weighted"`.
 
     Returns:
         The evaluation, its cases in the order of the pairs.
@@ -141,7 +116,7 @@ def evaluate_pairs(
     Raises:
         EvaluationInputError: no pairs, a case twice, a file that is missing or unreadable, two grids that
             differ, or values that are not declared labels: all faults of all cases in one error.
-        MetricArgumentError: labels, conventions or other choices break their rules.
+        MetricArgumentError: labels, settings or choices break their rules.
         ProcessLostError: a worker process was killed.
         CancelledError: `stop` was made.
 
@@ -153,12 +128,7 @@ def evaluate_pairs(
           - case a: reference r/a.nii.gz: no such file
           - case a: prediction p/a.nii.gz: no such file
     """
-    _check_choices(on_missing, unit, slice_axis)
-    chosen, first_seed = build_conventions(conventions, choices), check_seed(seed)
-    given, watcher = tuple(pairs), Watcher(progress, stop)
-    found = _find_labels(given, ignore_label, workers, watcher) if labels is None else labels
-    options = _options(found, ignore_label, chosen, on_missing, unit, slice_axis, spacing_mm)
-    return _evaluate(given, options, [], first_seed, workers, watcher)
+    return _evaluate(tuple(pairs), _settings(labels, settings, choices), [], [], Watcher(progress, stop))
 
 
 def find_labels(pairs: Iterable[CasePair], *, workers: int | None = None) -> dict[str, int]:
@@ -176,104 +146,89 @@ def find_labels(pairs: Iterable[CasePair], *, workers: int | None = None) -> dic
         >>> find_labels([])
         {}
     """
-    return _labels_in(tuple(pairs), workers, UNWATCHED)
+    return _labels_in(tuple(pairs), EvaluationSettings(workers=workers), UNWATCHED)
 
 
-def _labels_in(pairs: Sequence[CasePair], workers: int | None, watcher: Watcher) -> dict[str, int]:
+def _settings(
+    labels: Labels | None, settings: EvaluationSettings | None, choices: Mapping[str, object]
+) -> EvaluationSettings:
+    return build_settings(settings, choices if labels is None else {**choices, "labels": labels})
+
+
+def _labels_in(pairs: Sequence[CasePair], settings: EvaluationSettings, watcher: Watcher) -> dict[str, int]:
     values: set[int] = set()
     watcher.report("find labels", 0, len(pairs))
-    for done, found in enumerate(map_in_order(labels_in, iter(pairs), len(pairs), workers), start=1):
-        values |= found
+    collect = partial(labels_in, spatial_units=settings.spatial_units)
+    for done, in_case in enumerate(map_in_order(collect, iter(pairs), len(pairs), settings.workers), start=1):
+        values |= in_case
         watcher.report("find labels", done, len(pairs))
     return {f"label {value}": value for value in sorted(values) if value != 0}
 
 
-def _find_labels(
-    pairs: Sequence[CasePair], ignore_label: int | None, workers: int | None, watcher: Watcher
-) -> dict[str, int]:
-    found = _labels_in(pairs, workers, watcher)
-    return {name: value for name, value in found.items() if value != ignore_label} or {"foreground": 1}
-
-
-def _check_choices(on_missing: str, unit: str, slice_axis: int) -> None:
-    if on_missing not in ("error", "worst"):
-        raise MetricArgumentError(f"on_missing must be error or worst; received {on_missing!r}")
-    if unit not in ("volume", "slice"):
-        raise MetricArgumentError(f"unit must be volume or slice; received {unit!r}")
-    if isinstance(slice_axis, float) or slice_axis not in range(-3, 3):
-        raise MetricArgumentError(f"slice_axis must be an axis of a volume, from -3 to 2; received {slice_axis!r}")
-
-
-def _options(
-    labels: Labels,
-    ignore_label: int | None,
-    conventions: Conventions,
-    on_missing: Literal["error", "worst"],
-    unit: Literal["volume", "slice"],
-    slice_axis: int,
-    spacing_mm: Sequence[float] | None,
-) -> ScoringOptions:
-    scored = check_labels(labels, ignore_label)
-    for name in scored:
-        conventions.tolerance_of(name)
-    ignored = None if ignore_label is None else int(ignore_label)
-    spacing = None if spacing_mm is None else check_picture_spacing(spacing_mm)
-    return ScoringOptions(scored, ignored, conventions, on_missing, unit, int(slice_axis), spacing)
+def _with_labels(
+    pairs: Sequence[CasePair], settings: EvaluationSettings, warnings: list[str], watcher: Watcher
+) -> EvaluationSettings:
+    """Take every label of the files where none was declared; what hardly can be labels is warned of."""
+    if settings.labels is not None:
+        return settings
+    labels = _labels_in(pairs, settings, watcher)
+    labels = {name: value for name, value in labels.items() if value != settings.ignore_label} or {"foreground": 1}
+    if len(labels) >= _MANY_LABELS:
+        values = list(labels.values())
+        warnings.append(
+            f"{len(labels)} labels were found, {values[0]} to {values[-1]}, and each is scored as a structure."
+            f" If they number instances, the label cell={values[0]}-{values[-1]} makes one of them; if they are grey"
+            " levels of a mask, mask=128-255 with other labels as background does."
+        )
+    return build_settings(settings, {"labels": labels})
 
 
 def _evaluate(
     pairs: Sequence[CasePair],
-    options: ScoringOptions,
+    given: EvaluationSettings,
     known_faults: Sequence[str],
-    seed: int,
-    workers: int | None,
+    known_warnings: Sequence[str],
     watcher: Watcher,
 ) -> Evaluation:
-    faults = [*known_faults, *find_repeated(pairs)]
+    faults, warnings = [*known_faults, *find_repeated(pairs)], list(known_warnings)
     if not pairs and not faults:
         faults.append("there are no cases to evaluate")
+    settings = _with_labels(pairs, given, warnings, watcher)
 
     def tasks() -> Iterator[CaseTask]:
         for pair in pairs:
-            yield CaseTask(pair, options, is_check=bool(faults))
+            yield CaseTask(pair, settings, is_check=bool(faults))
 
     cases: list[EvaluatedCase] = []
     confusions = []
     without_spacing = sheared = 0
     watcher.report("evaluate", 0, len(pairs))
-    outcomes = map_in_order(score_case, tasks(), len(pairs), workers)
+    outcomes = map_in_order(score_case, tasks(), len(pairs), settings.workers)
     for done, (pair, outcome) in enumerate(zip(pairs, outcomes, strict=True), start=1):
         faults += outcome.faults
-        for index, result in outcome.scored:
-            cases.append(_evaluated_case(pair, index, result))
-            confusions.append(result.confusion)
+        for index, scores in outcome.scored:
+            cases.append(_evaluated_case(pair, index, scores))
+            confusions.append(scores.confusion)
         without_spacing += not outcome.has_spacing
         sheared += outcome.is_sheared
         watcher.report("evaluate", done, len(pairs))
     faults += _shared_names(cases)
     if faults:
         raise EvaluationInputError(list(dict.fromkeys(faults)))
-    return build_evaluation(
-        options.labels,
-        cases,
-        confusions,
-        conventions=options.conventions,
-        ignore_label=options.ignore_label,
-        seed=seed,
-        warnings=_warnings(options, len(pairs), without_spacing, sheared),
-    )
+    warnings += _warnings(settings, len(pairs), without_spacing, sheared)
+    return build_evaluation(settings, cases, confusions, warnings=warnings)
 
 
-def _evaluated_case(pair: CasePair, index: int | None, result: CaseEvaluation) -> EvaluatedCase:
+def _evaluated_case(pair: CasePair, index: int | None, scores: CaseScores) -> EvaluatedCase:
     return EvaluatedCase(
         case_id=pair.case_id if index is None else f"{pair.case_id}#{index}",
         patient_id=pair.case_id if pair.patient_id is None else str(pair.patient_id),
         note=pair.note or None,
         reference=str(pair.reference),
         prediction=str(pair.prediction),
-        scores=result.scores,
-        image=result.image,
-        spacing_mm=result.spacing_mm,
+        scores=scores.scores,
+        image=scores.image,
+        spacing_mm=scores.spacing_mm,
     )
 
 
@@ -287,11 +242,11 @@ def _shared_names(cases: Sequence[EvaluatedCase]) -> list[str]:
     ]
 
 
-def _warnings(options: ScoringOptions, pairs: int, without_spacing: int, sheared: int) -> list[str]:
+def _warnings(settings: EvaluationSettings, pairs: int, without_spacing: int, sheared: int) -> list[str]:
     warnings = []
-    if options.unit == "slice":
+    if settings.unit == "slice":
         warnings.append(
-            f"Each slice along axis {options.slice_axis} is a case of its own: means are averages over slices and"
+            f"Each slice along axis {settings.slice_axis} is a case of its own: means are averages over slices and"
             " cannot be compared with those over volumes."
         )
     if without_spacing:

@@ -1,28 +1,28 @@
-"""Label maps as they lie in files, whatever the format: one array order, one world."""
+"""Label maps as they lie in files, whatever the format: one array order, one world. The readers are ImgMed's."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segeval.errors import MetricArgumentError, UnreadableLabelMapError
-from segeval.files import itk, nifti, pictures
+from segeval.class_maps import as_integers
+from segeval.errors import ArrayTypeError, UnreadableLabelMapError
 from segeval.labels import LARGEST_LABEL
+from segeval.settings import SpatialUnits
+from segeval.surface import check_spacing
 
-__all__ = ["SUFFIXES", "LabelMap", "case_id_of", "check_picture_spacing", "corner_shift", "read_label_map"]
+__all__ = ["LabelMap", "case_id_of", "label_map_suffixes", "read_label_map"]
 
-SUFFIXES: tuple[str, ...] = (*nifti.SUFFIXES, *itk.SUFFIXES, *pictures.SUFFIXES)
-"""Endings of the names of label maps: NIfTI, NRRD, MetaImage, PNG and TIFF."""
+_NO_LABEL_MAPS = (".jpg", ".jpeg", ".dcm")
+"""Files of volumes that hold no label maps here: compression that changes numbers, and single slices."""
 
 _SHEAR = 1e-3
 """Cosine of the angle between two axes from which an affine is sheared: 0.06 degrees off, far above rounding."""
-
-_PICTURE_AFFINE = np.array([[0.0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-"""Rows run to posterior, columns to the left: as R2D2 writes label maps that it predicted for pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,19 @@ class LabelMap:
         return bool(np.abs(axes.T @ axes - np.eye(self.array.ndim)).max() > _SHEAR)
 
 
+@cache
+def label_map_suffixes() -> tuple[str, ...]:
+    """Give the endings of the names of label maps: those of all volumes that ImgMed reads, but JPEG and DICOM.
+
+    Example:
+        >>> label_map_suffixes()
+        ('.nii.gz', '.nhdr', '.nrrd', '.tiff', '.mha', '.mhd', '.nii', '.png', '.tif')
+    """
+    from imgmed.formats import known_suffixes
+
+    return tuple(suffix for suffix in known_suffixes() if suffix not in _NO_LABEL_MAPS)
+
+
 def case_id_of(path: Path) -> str | None:
     """Give the name of a label map's file without its suffix; None where the suffix is no label map's.
 
@@ -56,21 +69,24 @@ def case_id_of(path: Path) -> str | None:
         >>> case_id_of(Path("labels/la_003.nii.gz")), case_id_of(Path("la_003.MHA")), case_id_of(Path("notes.txt"))
         ('la_003', 'la_003', None)
     """
-    suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
+    suffix = next((suffix for suffix in label_map_suffixes() if path.name.lower().endswith(suffix)), None)
     return None if suffix is None else path.name[: -len(suffix)]
 
 
-def read_label_map(path: Path | str, *, spacing_mm: Sequence[float] | None = None) -> LabelMap:
+def read_label_map(
+    path: Path | str, *, spacing_mm: Sequence[float] | None = None, spatial_units: SpatialUnits = "header"
+) -> LabelMap:
     """Read a label map from a NIfTI, NRRD, MetaImage, PNG or TIFF file.
 
-    A volume gives the same array, affine and spacing whichever format it is stored in. Integers stored as
-    floats are taken as integers; trailing axes of length 1 beyond the third are dropped. In a picture the grey
+    A volume gives the same array, affine and spacing whichever format it is stored in. Integers stored as real
+    numbers are taken as integers; trailing axes of length 1 beyond the third are dropped. In a picture the grey
     levels, or the indices of a palette, are the labels.
 
     Args:
-        path: a file whose name ends with one of `SUFFIXES`.
+        path: a file whose name ends with one of `label_map_suffixes`.
         spacing_mm: size of a picture's pixels along rows and columns, as (between rows, between columns);
             other formats state their own.
+        spatial_units: what the sizes that these state count in: "header" as each says, or "mm", "um" or "m".
 
     Returns:
         The array, its affine and its spacing.
@@ -89,101 +105,56 @@ def read_label_map(path: Path | str, *, spacing_mm: Sequence[float] | None = Non
         ...     read_label_map(path).spacing_mm
         (1.0, 1.0, 3.0)
     """
+    from imgmed.errors import ImgMedError
+    from imgmed.formats import pictures, read_header, read_volume
+
     path = Path(path)
     if case_id_of(path) is None:
-        raise UnreadableLabelMapError(f"{path}: a label map's name must end with one of {', '.join(SUFFIXES)}")
+        raise UnreadableLabelMapError(f"{path}: a label map's name must end with one of {_listed_suffixes()}")
     if not path.is_file():
         is_link = " (a link to what is not there)" if path.is_symlink() else ""
         raise UnreadableLabelMapError(f"{path}: no such file{is_link}")
-    name = path.name.lower()
-    if name.endswith(pictures.SUFFIXES):
-        array = pictures.read(path)
-        affine = _PICTURE_AFFINE * [
-            *((1.0, 1.0) if spacing_mm is None else check_picture_spacing(spacing_mm)),
-            1.0,
-            1.0,
-        ]
-        has_spacing = spacing_mm is not None
-    else:
-        array, affine = (nifti if name.endswith(nifti.SUFFIXES) else itk).read(path)
-        has_spacing = True
-    while array.ndim > 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim not in (2, 3) or array.size == 0:
-        raise UnreadableLabelMapError(f"{path}: a label map must have 2 or 3 axes; received shape {array.shape}")
+    is_picture = path.name.lower().endswith(pictures.SUFFIXES)
+    try:
+        volume = pictures.read_indices((path,)) if is_picture else read_volume(path, spatial_units=spatial_units)
+        is_plane = volume.shape[2] == 1 and (is_picture or read_header(path, spatial_units).axes == 2)
+    except ImgMedError as error:
+        raise UnreadableLabelMapError(str(error)) from error
+    array, affine = _without_channels(volume.array, path), volume.affine
+    if is_picture and not is_plane:
+        raise UnreadableLabelMapError(f"{path}: a picture must have one page; received {array.shape[2]}")
+    if is_picture and spacing_mm is not None:
+        affine = affine * [*check_spacing(spacing_mm, 2), 1.0, 1.0]
+    array = array[..., 0] if is_plane else array
     spacing = tuple(np.linalg.norm(affine[:3, :3], axis=0)[: array.ndim].tolist())
-    if not np.isfinite(affine).all() or min(spacing) <= 0:
-        raise UnreadableLabelMapError(f"{path}: its affine gives no positive spacing; received {spacing} mm")
-    return LabelMap(_as_labels(array, path), affine, spacing, has_spacing)
+    return LabelMap(_as_labels(array, path), affine, spacing, not is_picture or spacing_mm is not None)
 
 
-def corner_shift(first: LabelMap, second: LabelMap) -> float:
-    """Measure how far apart two affines put the same voxels.
-
-    Args:
-        first: a label map.
-        second: one of the same shape.
-
-    Returns:
-        The largest distance between equal corners of the two images, in units of the first one's smallest
-        spacing.
-
-    Example:
-        >>> array = np.zeros((3, 3, 3), np.uint8)
-        >>> moved = np.eye(4)
-        >>> moved[0, 3] = 0.5
-        >>> corner_shift(LabelMap(array, np.eye(4), (1.0,) * 3), LabelMap(array, moved, (1.0,) * 3))
-        0.5
-    """
-    ends = [(0, size - 1) for size in first.array.shape] + [(0, 0)] * (3 - first.array.ndim)
-    corners = np.array([(i, j, k, 1) for i in ends[0] for j in ends[1] for k in ends[2]], dtype=np.float64)
-    moved = corners @ (first.affine - second.affine).T
-    return float(np.linalg.norm(moved[:, :3], axis=1).max() / min(first.spacing_mm))
-
-
-def check_picture_spacing(spacing_mm: Sequence[float]) -> tuple[float, float]:
-    """Refuse what cannot be the pixel size of a picture.
-
-    Args:
-        spacing_mm: distance between rows and between columns, in mm.
-
-    Returns:
-        The two as floats.
-
-    Raises:
-        MetricArgumentError: not two positive numbers.
-
-    Example:
-        >>> check_picture_spacing([1, 0.5])
-        (1.0, 0.5)
-    """
-    spacing = np.asarray(spacing_mm, dtype=np.float64)
-    if spacing.shape != (2,) or not np.isfinite(spacing).all() or spacing.min() <= 0:
-        raise MetricArgumentError(f"spacing_mm of a picture must be two positive numbers; received {spacing_mm}")
-    return float(spacing[0]), float(spacing[1])
+def _without_channels(array: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
+    """Refuse several numbers a voxel, of which a label map has one."""
+    if array.ndim == 3 or array.shape[3] == 1:
+        return array.reshape(array.shape[:3])
+    is_other = (array != array[..., :1]).any(axis=-1)
+    example = tuple(array[is_other][0].tolist()) if is_other.any() else tuple(array[0, 0, 0].tolist())
+    raise UnreadableLabelMapError(
+        f"{path}: a label map has one integer for each voxel; received {array.shape[3]}, such as {example} (colours,"
+        " or segments that overlap?); save the label numbers as grey levels, or with a palette"
+    )
 
 
 def _as_labels(array: NDArray[np.generic], path: Path) -> NDArray[np.unsignedinteger]:
     """Store labels in the narrowest unsigned integers; refuse what is no label."""
-    if array.dtype.kind not in "iubf":
-        raise UnreadableLabelMapError(f"{path}: labels must be integers; received dtype {array.dtype}")
-    if array.dtype.kind == "f":
-        _check_whole(array, path)
-    low, high = array.min(), array.max()
+    try:
+        labels = as_integers(array, str(path))
+    except ArrayTypeError as error:
+        raise UnreadableLabelMapError(str(error)) from error
+    low, high = labels.min(), labels.max()
     if low < 0 or high > LARGEST_LABEL:
         raise UnreadableLabelMapError(
             f"{path}: labels must be integers from 0 to {LARGEST_LABEL}; received {low:g} to {high:g}"
         )
-    return array.astype(np.uint8 if high <= 255 else np.uint16, copy=False)
+    return labels.astype(np.uint8 if high <= 255 else np.uint16, copy=False)
 
 
-def _check_whole(array: NDArray[np.generic], path: Path) -> None:
-    if not np.isfinite(array).all():
-        raise UnreadableLabelMapError(f"{path}: labels must be integers; the file holds NaN or infinite voxels")
-    fractional = array != np.rint(array)
-    if fractional.any():
-        example = float(array[fractional].flat[0])
-        raise UnreadableLabelMapError(
-            f"{path}: labels must be integers; {int(fractional.sum())} voxels are not, such as {example:g}"
-            " (probabilities, or labels resampled with interpolation?)"
-        )
+def _listed_suffixes() -> str:
+    return ", ".join(label_map_suffixes())

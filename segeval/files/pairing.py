@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segeval.errors import EvaluationInputError
-from segeval.files.label_map import SUFFIXES, case_id_of
+from segeval.files.label_map import case_id_of, label_map_suffixes
 
-__all__ = ["CasePair", "find_repeated", "match_folders", "pair_folders"]
+__all__ = ["CasePair", "find_repeated", "label_maps_in", "match_folders", "pair_folders"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,13 @@ def pair_folders(reference_dir: Path | str, prediction_dir: Path | str) -> tuple
 
 
 def match_folders(
-    reference_dir: Path | str, prediction_dir: Path | str, *, may_miss: bool = False
+    reference: Path | str, prediction: Path | str, *, may_miss: bool = False
 ) -> tuple[tuple[CasePair, ...], list[str]]:
-    """Pair two folders and list what is wrong with them.
+    """Pair two folders, or files, and list what is wrong with them.
 
     Args:
-        reference_dir: as for `pair_folders`.
-        prediction_dir: as for `pair_folders`.
+        reference: folder of reference label maps, or one of them: the only case.
+        prediction: folder of predictions, or one of them. Two files are a pair whatever their names.
         may_miss: a reference without a prediction is paired with a file that does not exist.
 
     Returns:
@@ -78,17 +78,24 @@ def match_folders(
         'nowhere: no such folder of reference label maps'
     """
     faults: list[str] = []
-    references = _list_cases(Path(reference_dir), "reference", faults)
-    predictions = _list_cases(Path(prediction_dir), "prediction", faults)
+    reference, prediction = Path(reference), Path(prediction)
+    references = _list_cases(reference, "reference", faults)
+    predictions = _list_cases(prediction, "prediction", faults, may_miss)
     if references is None or predictions is None:
         return (), faults
+    if _is_one(reference) and _is_one(prediction):
+        return (CasePair(next(iter(references)), reference, prediction),), faults
+    if _is_one(reference):
+        predictions = {case_id: path for case_id, path in predictions.items() if case_id in references}
+    elif _is_one(prediction):
+        references = {case_id: path for case_id, path in references.items() if case_id in predictions}
     if not may_miss:
         for case_id in sorted(references.keys() - predictions.keys()):
-            faults.append(f"case {case_id}: no prediction in {prediction_dir} for {references[case_id].name}")
+            faults.append(f"case {case_id}: no prediction in {prediction} for {references[case_id].name}")
     for case_id in sorted(predictions.keys() - references.keys()):
-        faults.append(f"case {case_id}: no reference in {reference_dir} for {predictions[case_id].name}")
+        faults.append(f"case {case_id}: no reference in {reference} for {predictions[case_id].name}")
     pairs = tuple(
-        CasePair(case_id, path, predictions.get(case_id, Path(prediction_dir, path.name)))
+        CasePair(case_id, path, predictions.get(case_id, prediction / path.name))
         for case_id, path in sorted(references.items())
         if may_miss or case_id in predictions
     )
@@ -111,21 +118,52 @@ def find_repeated(pairs: Sequence[CasePair]) -> list[str]:
     return [f"case {case_id}: given more than once; each case counts once" for case_id in repeated]
 
 
-def _list_cases(folder: Path, role: str, faults: list[str]) -> dict[str, Path] | None:
-    """Map case to file; None, with a fault noted, where there is nothing to pair."""
-    if not folder.is_dir():
-        faults.append(f"{folder}: no such folder of {role} label maps")
-        return None
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+def label_maps_in(path: Path) -> dict[str, list[Path]]:
+    """Find the label maps of each case in a folder; hidden files and files of other types are passed over.
+
+    Args:
+        path: the folder, or a label map: the only case. It may be missing.
+
+    Returns:
+        Files of each case, in the order of their names. Links that lead nowhere are among them: they cannot be read,
+        which must be said.
+
+    Example:
+        >>> label_maps_in(Path("nowhere")), label_maps_in(Path("label.nii.gz"))
+        ({}, {'label': [PosixPath('label.nii.gz')]})
+    """
+    if not path.is_dir():
         case_id = case_id_of(path)
-        if case_id is None or path.name.startswith(".") or path.is_dir():
-            continue  # a link that leads nowhere is a case still: it cannot be read, which must be said
-        if case_id in found:
-            faults.append(f"case {case_id}: two {role} files in {folder}, {found[case_id].name} and {path.name}")
-        else:
-            found[case_id] = path
-    if not found:
-        faults.append(f"{folder}: no {role} label maps ({', '.join(SUFFIXES)}) in this folder")
+        return {} if case_id is None else {case_id: [path]}
+    cases: dict[str, list[Path]] = {}
+    for file in sorted(path.iterdir()):
+        case_id = case_id_of(file)
+        if case_id is not None and not file.name.startswith(".") and not file.is_dir():
+            cases.setdefault(case_id, []).append(file)
+    return cases
+
+
+def _is_one(path: Path) -> bool:
+    """Whether a path is that of a label map, be it there or not, and of no folder."""
+    return not path.is_dir() and (path.is_file() or case_id_of(path) is not None)
+
+
+def _list_cases(path: Path, role: str, faults: list[str], may_miss: bool = False) -> dict[str, Path] | None:
+    """Map case to file; None, with a fault noted, where there is nothing to pair."""
+    files, suffixes = label_maps_in(path), ", ".join(label_map_suffixes())
+    if files and not may_miss and not path.exists() and not path.is_symlink():
+        faults.append(f"{path}: no such file or folder of {role} label maps")
         return None
-    return found
+    for case_id, others in files.items():
+        if len(others) > 1:
+            names = " and ".join(file.name for file in others)
+            faults.append(f"case {case_id}: {len(others)} {role} files in {path}, {names}")
+    if files:
+        return {case_id: others[0] for case_id, others in files.items()}
+    if path.is_dir():
+        faults.append(f"{path}: no {role} label maps ({suffixes}) in this folder")
+    elif path.is_file():
+        faults.append(f"{path}: a {role} must be a folder, or a label map whose name ends with one of {suffixes}")
+    else:
+        faults.append(f"{path}: no such folder of {role} label maps")
+    return None

@@ -93,7 +93,7 @@ def _nnunet_table(cases: Sequence[dict[str, Any]]) -> ScoreTable:
         case_ids=case_ids,
         patient_ids=case_ids,
         labels={label_key(label): label for label in labels.values()},
-        metrics={ours: column(theirs) for ours, theirs in _NNUNET_METRICS.items()},
+        metrics={metric: column(name) for metric, name in _NNUNET_METRICS.items()},
         n_ref=counts["TP"] + counts["FN"],
         voxels=counts["TP"] + counts["FP"] + counts["FN"] + counts["TN"],
         conventions=Conventions(metrics=tuple(_NNUNET_METRICS), on_empty="nnunet"),

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from segeval.conventions import build_conventions, describe_conventions
+from segeval.conventions import describe_conventions
 from segeval.errors import EvaluationFormatError, EvaluationNotFoundError, OutputFolderError
-from segeval.evaluate import LabelScore
 from segeval.evaluation import EvaluatedCase, Evaluation, PooledScores
-from segeval.labels import Label, check_labels, label_key
+from segeval.labels import Label, label_from_json, label_in_json, label_key
+from segeval.scoring import LabelScore
+from segeval.settings import EvaluationSettings, build_settings
 from segeval.statistics.means import MeanScore
 
 __all__ = [
@@ -61,8 +62,8 @@ def write_evaluation(evaluation: Evaluation, out: Path | str) -> Path:
         >>> from segeval.evaluation import build_evaluation
         >>> score = LabelScore(1, "lesion", "measured", {"dice": 0.5}, 0.3, 0.1, 1, 0, 2, 5)
         >>> case = EvaluatedCase("a", "a", None, "ref/a.nii.gz", "pred/a.nii.gz", (score,), {})
-        >>> only_dice = build_conventions(choices={"metrics": ("dice",)})
-        >>> evaluation = build_evaluation({"lesion": 1}, [case], [[[5, 0], [2, 1]]], conventions=only_dice)
+        >>> settings = build_settings(choices={"labels": {"lesion": 1}, "metrics": ("dice",)})
+        >>> evaluation = build_evaluation(settings, [case], [[[5, 0], [2, 1]]])
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_evaluation(evaluation, Path(folder, "evaluation")).name
         'summary.json'
@@ -227,11 +228,8 @@ def _extension(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "warnings": list(evaluation.warnings),
-        "labels": evaluation.labels,
-        "ignore_label": evaluation.ignore_label,
-        "conventions": evaluation.conventions.model_dump(mode="json"),
+        **evaluation.settings.model_dump(mode="json", exclude={"workers"}),
         "conventions_in_words": describe_conventions(evaluation.conventions),
-        "seed": evaluation.seed,
         "mean_over_cases": {metric: _as_dicts(scores) for metric, scores in evaluation.means.items()},
         "mean_over_cases_then_labels": _as_dicts(evaluation.foreground),
         "mean_over_labels_then_cases": _as_dicts(evaluation.per_case),
@@ -240,7 +238,7 @@ def _extension(evaluation: Evaluation) -> dict[str, Any]:
             "image": _as_dicts(pooled.image),
             "labels": pooled.labels,
             "classes": pooled.classes,
-            "class_values": list(pooled.class_values),
+            "class_values": [label_in_json(label) for label in pooled.class_values],
             "confusion_matrix": pooled.confusion.tolist(),
         },
         "cases": [
@@ -325,8 +323,8 @@ def _read_rows(path: Path, columns: tuple[str, ...], sha256: str) -> dict[str, l
 
 def _restore(summary: dict[str, Any], out: Path) -> Evaluation:
     extension = summary["r2d2"]
-    conventions = build_conventions(choices=extension["conventions"])
-    labels = check_labels(extension["labels"])
+    settings = _restore_settings(extension)
+    labels, conventions = settings.labels or {}, settings.conventions
     rows = _read_rows(out / _CASES, case_columns(conventions.metrics), extension["cases_csv_sha256"])
     cases = []
     for entry, files in zip(extension["cases"], summary["metric_per_case"], strict=True):
@@ -347,10 +345,8 @@ def _restore(summary: dict[str, Any], out: Path) -> Evaluation:
         )
     pooled = extension["pooled"]
     return Evaluation(
-        labels=labels,
+        settings=settings,
         cases=tuple(cases),
-        conventions=conventions,
-        ignore_label=extension["ignore_label"],
         means={metric: _restore_means(extension["mean_over_cases"][metric]) for metric in conventions.metrics},
         foreground=_restore_means(extension["mean_over_cases_then_labels"]),
         per_case=_restore_means(extension["mean_over_labels_then_cases"]),
@@ -360,11 +356,16 @@ def _restore(summary: dict[str, Any], out: Path) -> Evaluation:
             labels=pooled["labels"],
             classes=pooled["classes"],
             confusion=np.array(pooled["confusion_matrix"], dtype=np.int64),
-            class_values=tuple(pooled["class_values"]),
+            class_values=tuple(label_from_json(entry) for entry in pooled["class_values"]),
         ),
         warnings=tuple(extension["warnings"]),
-        seed=extension["seed"],
     )
+
+
+def _restore_settings(extension: Mapping[str, Any]) -> EvaluationSettings:
+    """Give the settings; what an earlier version did not write has its default."""
+    fields = [name for name in EvaluationSettings.model_fields if name in extension and name != "conventions"]
+    return build_settings(choices={**extension["conventions"], **{name: extension[name] for name in fields}})
 
 
 def _restore_means(scores: Mapping[str, Any]) -> dict[str, MeanScore]:

@@ -119,9 +119,9 @@ def _check_arguments(tables: Mapping[str, ScoreTable], metrics: Sequence[str] | 
         )
 
 
-def _common(wanted: Mapping[str, object] | Sequence[str], having: Sequence[object]) -> tuple[str, ...]:
-    sets = [set(some) for some in having]  # type: ignore[call-overload]
-    return tuple(name for name in wanted if all(name in some for some in sets))
+def _common(names: Mapping[str, object] | Sequence[str], collections: Sequence[object]) -> tuple[str, ...]:
+    sets = [set(collection) for collection in collections]  # type: ignore[call-overload]
+    return tuple(name for name in names if all(name in members for members in sets))
 
 
 def _common_labels(tables: Mapping[str, ScoreTable]) -> dict[str, Label]:
@@ -224,18 +224,19 @@ def _other_spacings(
     of_first = dict(zip(first.case_ids, first.spacings_mm, strict=True))
     of_second = dict(zip(second.case_ids, second.spacings_mm, strict=True))
     for case_id in case_ids:
-        ours, theirs = of_first[case_id], of_second[case_id]
-        if ours is not None and theirs is not None and not _is_same_spacing(ours, theirs):
+        spacings = of_first[case_id], of_second[case_id]
+        if spacings[0] is not None and spacings[1] is not None and not _is_same_spacing(spacings[0], spacings[1]):
             yield (
-                f"{', '.join(named)} cannot be compared: the voxels of {case_id} are {_written(ours)} mm in {pair[0]}"
-                f" and {_written(theirs)} mm in {pair[1]}; evaluate both with the same (pictures: --spacing-mm)"
+                f"{', '.join(named)} cannot be compared: the voxels of {case_id} are {_written(spacings[0])} mm in"
+                f" {pair[0]} and {_written(spacings[1])} mm in {pair[1]}; evaluate both with the same (pictures:"
+                " --spacing-mm)"
             )
             return
 
 
-def _is_same_spacing(one: Sequence[float], other: Sequence[float]) -> bool:
+def _is_same_spacing(first: Sequence[float], second: Sequence[float]) -> bool:
     # a volume of one slice may have been an image of two axes for the other
-    return all(math.isclose(a, b, rel_tol=_SPACING_TOLERANCE) for a, b in zip(one, other, strict=False))
+    return all(math.isclose(a, b, rel_tol=_SPACING_TOLERANCE) for a, b in zip(first, second, strict=False))
 
 
 def _written(spacing_mm: Sequence[float]) -> str:
@@ -257,7 +258,8 @@ def _empty_values(metric: str, conventions: Conventions) -> list[str]:
     """Say what a metric is where a structure is missing, in words, as NaN is not equal to itself."""
     policy, _ = empty_policy(conventions, metric)
     values = (policy.both_empty, policy.reference_empty, policy.prediction_empty)
-    worst = 0.0 if METRICS[metric].unit == "" else "worst"
+    anywhere = METRICS[metric].worst_anywhere
+    worst = "worst" if anywhere is None else anywhere
     return [str(worst if value == "worst" else float(value) if value != "measured" else value) for value in values]
 
 

@@ -224,10 +224,10 @@ def interval_of(samples: ArrayLike, confidence: float = CONFIDENCE) -> tuple[flo
 
 
 def _percentile(ordered: NDArray[np.float64], share: float) -> float:
-    place = share * (len(ordered) - 1)
-    below, above = float(ordered[math.floor(place)]), float(ordered[math.ceil(place)])
+    rank = share * (len(ordered) - 1)
+    below, above = float(ordered[math.floor(rank)]), float(ordered[math.ceil(rank)])
     if math.isfinite(below) and math.isfinite(above):
-        return below + (above - below) * (place - math.floor(place))
+        return below + (above - below) * (rank - math.floor(rank))
     return above if share > 0.5 else below
 
 

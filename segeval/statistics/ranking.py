@@ -209,11 +209,11 @@ def _count_wins(
     drawn = np.repeat(np.tile(np.arange(patients), len(weights)), weights.astype(int).ravel()).reshape(weights.shape)
     scale = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
     wins = np.zeros((len(weights), models))
-    for one, other in permutations(range(models), 2):
-        better, worse = (one, other) if is_higher_better else (other, one)
+    for model, rival in permutations(range(models), 2):
+        better, worse = (model, rival) if is_higher_better else (rival, model)
         with np.errstate(invalid="ignore"):  # inf - inf
-            advantage = np.where(values[one] == values[other], 0.0, values[better] - values[worse])
-        wins[:, one] += one_sided_p(tidy(advantage, scale)[drawn]) < level
+            advantage = np.where(values[model] == values[rival], 0.0, values[better] - values[worse])
+        wins[:, model] += one_sided_p(tidy(advantage, scale)[drawn]) < level
     return wins
 
 
@@ -221,20 +221,20 @@ def _kendall_tau(ranks: NDArray[np.float64], resampled: NDArray[np.float64]) -> 
     """Give Kendall's tau-b between (models,) ranks and each row of (samples, models)."""
     signs, drawn = (np.sign(some[..., :, None] - some[..., None, :]) for some in (ranks, resampled))
     agreement = (signs * drawn).sum(axis=(-2, -1))
-    ours, theirs = (signs**2).sum(), (drawn**2).sum(axis=(-2, -1))
-    all_tied = np.where(theirs == ours, 1.0, 0.0)  # where one of them is 0
-    return np.divide(agreement, np.sqrt(ours * theirs), out=all_tied, where=ours * theirs > 0)
+    untied, drawn_untied = (signs**2).sum(), (drawn**2).sum(axis=(-2, -1))
+    all_tied = np.where(drawn_untied == untied, 1.0, 0.0)  # where one of them is 0
+    return np.divide(agreement, np.sqrt(untied * drawn_untied), out=all_tied, where=untied * drawn_untied > 0)
 
 
 def _ranked_models(
     names: tuple[str, ...], scores: NDArray[np.float64], ranks: NDArray[np.float64], confidence: float, patients: int
 ) -> tuple[RankedModel, ...]:
     models = []
-    for place, name in enumerate(names):
+    for column, name in enumerate(names):
         low, high, shares = math.nan, math.nan, {}
         if patients > 1:
-            low, high = interval_of(ranks[1:, place], confidence)
-            found, counts = np.unique(ranks[1:, place], return_counts=True)
-            shares = dict(zip(found.tolist(), (counts / counts.sum()).tolist(), strict=True))
-        models.append(RankedModel(name, float(ranks[0, place]), float(scores[place]), low, high, shares))
+            low, high = interval_of(ranks[1:, column], confidence)
+            values, counts = np.unique(ranks[1:, column], return_counts=True)
+            shares = dict(zip(values.tolist(), (counts / counts.sum()).tolist(), strict=True))
+        models.append(RankedModel(name, float(ranks[0, column]), float(scores[column]), low, high, shares))
     return tuple(sorted(models, key=lambda model: model.rank))

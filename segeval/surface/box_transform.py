@@ -104,13 +104,13 @@ def scan_axis(squares: NDArray[np.uint16], axis: int, shifts: int) -> NDArray[np
         [0, 1, 4, 2, 1]
     """
     # the axis first, so that what is shifted along it lies in one piece
-    found = np.array(np.moveaxis(squares, axis, 0), order="C")
-    shifted = found.copy()
+    least = np.array(np.moveaxis(squares, axis, 0), order="C")
+    shifted = least.copy()
     for shift in range(1, shifts + 1):
         shifted += np.uint16(2 * shift - 1)  # from the square before to this one
-        np.minimum(found[:-shift], shifted[shift:], out=found[:-shift])
-        np.minimum(found[shift:], shifted[:-shift], out=found[shift:])
-    return np.moveaxis(found, 0, axis)
+        np.minimum(least[:-shift], shifted[shift:], out=least[:-shift])
+        np.minimum(least[shift:], shifted[:-shift], out=least[shift:])
+    return np.moveaxis(least, 0, axis)
 
 
 def search_axis(
@@ -143,8 +143,8 @@ def search_axis(
         shift_mm2 = (shift * step_mm) ** 2
         if best.max(initial=0.0) <= shift_mm2:
             break
-        for place in (indices[axis] - shift, indices[axis] + shift):
+        for along in (indices[axis] - shift, indices[axis] + shift):
             # beyond an end the end itself, which is nearer than it is counted
-            there = squares[*indices[:axis], place.clip(0, last), *indices[axis + 1 :]]
+            there = squares[*indices[:axis], along.clip(0, last), *indices[axis + 1 :]]
             np.minimum(best, square_mm2.take(there) + shift_mm2, out=best)
     return best

@@ -9,7 +9,7 @@ import numpy as np
 
 from segeval.errors import MetricArgumentError
 
-__all__ = ["check_spacing", "image_diagonal_mm"]
+__all__ = ["check_spacing", "extended_axes", "image_diagonal_mm"]
 
 
 def check_spacing(spacing_mm: Sequence[float], axes: int) -> tuple[float, ...]:
@@ -41,8 +41,27 @@ def check_spacing(spacing_mm: Sequence[float], axes: int) -> tuple[float, ...]:
     return spacing
 
 
+def extended_axes(shape: Sequence[int]) -> tuple[int, ...]:
+    """Axes along which an image has more than one voxel: those in which a surface can bend.
+
+    A volume of one slice is a picture. Its voxels have no neighbours across the slice, neither inside nor outside, so
+    that its structures have the contour that they have in the picture and no faces besides.
+
+    Args:
+        shape: number of voxels along each axis.
+
+    Returns:
+        The axes in ascending order; the first one where the image is a single voxel.
+
+    Example:
+        >>> extended_axes((32, 32, 1)), extended_axes((1, 1, 1))
+        ((0, 1), (0,))
+    """
+    return tuple(axis for axis, length in enumerate(shape) if length != 1) or (0,)
+
+
 def image_diagonal_mm(shape: Sequence[int], spacing_mm: Sequence[float]) -> float:
-    """Diagonal of an image, the norm of shape × spacing.
+    """Diagonal of an image, the norm of shape × spacing over its extended axes.
 
     Args:
         shape: number of voxels along each axis.
@@ -55,8 +74,8 @@ def image_diagonal_mm(shape: Sequence[int], spacing_mm: Sequence[float]) -> floa
         MetricArgumentError: a spacing is not positive and finite, or there is not one per axis.
 
     Example:
-        >>> image_diagonal_mm((3, 4), (1.0, 1.0))
-        5.0
+        >>> image_diagonal_mm((3, 4), (1.0, 1.0)), image_diagonal_mm((3, 4, 1), (1.0, 1.0, 9.0))
+        (5.0, 5.0)
     """
     spacing = check_spacing(spacing_mm, len(shape))
-    return float(np.linalg.norm(np.multiply(shape, spacing)))
+    return float(np.linalg.norm([shape[axis] * spacing[axis] for axis in extended_axes(shape)]))

@@ -187,12 +187,12 @@ def _weighted_sums(distances: SurfaceDistances) -> tuple[tuple[float, float], tu
 def _percentile(distances_mm: NDArray[np.float64], areas: Areas, share: float) -> float:
     if areas is not None:
         return _percentile_by_area(distances_mm, areas, share)
-    place = share * (distances_mm.size - 1)
-    below = math.floor(place)
+    rank = share * (distances_mm.size - 1)
+    below = math.floor(rank)
     above = min(below + 1, distances_mm.size - 1)
     ordered = np.partition(distances_mm, (below, above))
     low, high = float(ordered[below]), float(ordered[above])
-    return low + (place - below) * (high - low)
+    return low + (rank - below) * (high - low)
 
 
 def _percentile_by_area(distances_mm: NDArray[np.float64], areas: NDArray[np.float64], share: float) -> float:

@@ -51,10 +51,10 @@ def neighbour_codes(padded: NDArray[np.uint8], bits: tuple[int, ...] | None = No
     """
     flat = padded.ravel()
     codes = flat.copy()
-    places = range(padded.ndim) if bits is None else bits
-    for stride, place in zip(padded.strides, places, strict=True):
+    positions = range(padded.ndim) if bits is None else bits
+    for stride, position in zip(padded.strides, positions, strict=True):
         if stride < flat.size:
-            codes[stride:] |= codes[:-stride] * np.uint8(1 << (1 << (padded.ndim - 1 - place)))
+            codes[stride:] |= codes[:-stride] * np.uint8(1 << (1 << (padded.ndim - 1 - position)))
     return codes.reshape(padded.shape)
 
 
@@ -114,7 +114,7 @@ def _unit_normals(code: int) -> tuple[Normal, ...]:
             for triangles in _triangulations(0, len(loop) - 1)
         ]
         # rounded, so that the first of equals is taken on every machine
-        normals += max(candidates, key=lambda found: round(sum(math.hypot(*normal) for normal in found), 9))
+        normals += max(candidates, key=lambda sides: round(sum(math.hypot(*normal) for normal in sides), 9))
     return tuple(normals)
 
 

@@ -1,7 +1,8 @@
 """Border voxels of a mask: the surface that medpy and MONAI measure.
 
 A border voxel has at least one of the 2 × ndim face neighbours outside the mask; everything beyond the image is
-outside. A structure that is one voxel thick along some axis is therefore all surface.
+outside. A structure that is one voxel thick along some axis of a larger image is therefore all surface. An axis along
+which the image itself is one voxel long has no neighbours: a volume of one slice has the border of its picture.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segeval.surface.crop import pad_ends
+from segeval.surface.geometry import extended_axes
 
 __all__ = ["border_voxels", "padded_border"]
 
@@ -18,7 +20,7 @@ def border_voxels(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Find the voxels of a mask with a face neighbour outside it; beyond the image is outside.
 
     Args:
-        mask: boolean, any number of axes.
+        mask: boolean, any number of axes, of which those of length 1 have no neighbours.
 
     Returns:
         boolean of the same shape.
@@ -27,9 +29,10 @@ def border_voxels(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         >>> border_voxels(np.ones((3, 3), bool)).astype(int).tolist()
         [[1, 1, 1], [1, 0, 1], [1, 1, 1]]
     """
-    padded = pad_ends(mask, np.add(mask.shape, 1))
-    inside = tuple(slice(0, length) for length in mask.shape)
-    return padded_border(padded)[inside].astype(bool)
+    picture = mask.reshape([mask.shape[axis] for axis in extended_axes(mask.shape)])
+    padded = pad_ends(picture, np.add(picture.shape, 1))
+    inside = tuple(slice(0, length) for length in picture.shape)
+    return padded_border(padded)[inside].astype(bool).reshape(mask.shape)
 
 
 def padded_border(padded: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -16,8 +16,7 @@ from PIL import Image
 
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 from r2d2.cli import app, main
-from r2d2.tasks.evaluation import EvaluationSettings
-from segeval import METRICS, Conventions, read_evaluation
+from segeval import METRICS, Conventions, EvaluationSettings, read_evaluation
 
 Said = Callable[..., tuple[int, str]]
 
@@ -121,6 +120,34 @@ def test_regions_and_ignored_voxels(said: Said, folders: Path) -> None:
     assert read_evaluation(folders / "out").ignore_label == 2
 
 
+def test_runs_of_integers_and_other_labels(said: Said, folders: Path) -> None:
+    code, words = said(*FOLDERS, "--label", "whole=1-2", "--metric", "dice", "--no-report")
+    assert code == 0, words
+    assert read_evaluation(folders / "out").labels == {"whole": (1, 2)}
+    code, words = said(*FOLDERS, "--label", "organ=1", "--no-report")
+    assert code == 2
+    assert "holds label 2 (8 voxels), not among the declared labels 0, 1" in words
+    code, words = said(*FOLDERS, "--label", "organ=1", "--other-labels", "background", "--no-report")
+    assert code == 0, words
+    assert read_evaluation(folders / "out").settings.other_labels == "background"
+    assert read_evaluation(folders / "out").means["dice"]["organ"].mean == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_files_instead_of_folders(said: Said, folders: Path) -> None:
+    """Two files are one case, whatever their names; the scan is drawn, and Dice is that of b."""
+    files = ("--reference", "ref/a.nii.gz", "--prediction", "pred/b.nii.gz", "--images", "scans/b_0000.nii.gz")
+    code, words = said("evaluate", *files, "--label", "organ=1", "--label", "lesion=2", "--out", "out")
+    assert code == 0, words
+    evaluation = read_evaluation(folders / "out")
+    assert [case.case_id for case in evaluation.cases] == ["a"]
+    assert evaluation.means["dice"]["organ"].mean == pytest.approx(2 / 3)
+    html = (folders / "out" / "report.html").read_text(encoding="utf-8")
+    assert "is not drawn" not in html and "No scan of case" not in html and "No picture of case" not in html
+    code, words = said("evaluate", "--reference", "ref/c.nii.gz", "--prediction", "pred", "--out", "other")
+    assert (code, (folders / "other").exists()) == (2, False)
+    assert "ref/c.nii.gz: no such file or folder of reference label maps" in words
+
+
 def test_missing_predictions_stop_or_count_worst(said: Said, folders: Path) -> None:
     (folders / "pred" / "b.nii.gz").unlink()
     code, words = said(*FOLDERS)
@@ -163,7 +190,7 @@ def test_tables_of_patients_with_faults(said: Said, folders: Path, table: str | 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("--label", "organ"), "--label must be like liver=1 or tumour=2,3; received 'organ'"),
+        (("--label", "organ"), "--label must be like liver=1, tumour=2,3 or cell=1-250; received 'organ'"),
         (("--label", "organ=one"), "--label must be like"),
         (("--label", "organ=1", "--label", "organ=2"), "names 'organ' twice"),
         (("--tolerance-mm", "organ"), "--tolerance-mm must be like 2.5"),
@@ -301,3 +328,35 @@ def test_a_dataset_is_evaluated_on_its_regions(said: Said, tmp_path: Path) -> No
     code, words = said("evaluate", "--dataset", "data", "--prediction", "pred", "--out", "out")
     assert code == 2
     assert f"case {case_id}: 2 prediction files in pred, {case_id}.nii.gz and {case_id}.nrrd" in words
+
+
+def test_the_ignore_label_of_a_dataset_is_not_judged(said: Said, tmp_path: Path) -> None:
+    """nnU-Net's partial annotation: half of each scan has none, and the prediction marks an organ there too."""
+    study = tmp_path / "study"
+    truth = np.zeros((16, 16, 4), np.uint8)
+    truth[2:6, 2:6], truth[8:] = 1, 2
+    prediction = np.where(truth == 2, 1, truth).astype(np.uint8)
+    rng = np.random.default_rng(0)
+    for index in range(6):
+        save(study / "imagesTr" / f"case_{index}.nii.gz", rng.normal(size=truth.shape).astype(np.float32))
+        save(study / "labelsTr" / f"case_{index}.nii.gz", truth)
+        save(tmp_path / "pred" / f"case_{index}.nii.gz", prediction)
+    labels = {"background": 0, "organ": 1, "ignore": 2}
+    description = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 6, "file_ending": ".nii.gz"}
+    (study / "dataset.json").write_text(json.dumps(description))
+    prepare_dataset(study, tmp_path / "data", PreparationSettings())
+    for source in (("--dataset", "data"), ("--reference", "study/labelsTr")):
+        code, words = said("evaluate", *source, "--prediction", "pred", "--out", "out", "--no-report")
+        assert code == 0, words
+        assert words.count("label 2 in the reference are not judged") == 1
+        evaluation = read_evaluation(tmp_path / "out")
+        assert (evaluation.ignore_label, list(evaluation.labels.values())) == (2, [1])
+        assert evaluation.foreground["dice"].mean == evaluation.pooled.image["pixel_accuracy"].mean == 1.0
+    (case_id,) = PreparedDataset.read(tmp_path / "data").splits.test
+    one = ("--prediction", f"pred/{case_id}.nii.gz", "--label", "rest=2", "--label", "organ=1")
+    code, words = said("evaluate", "--dataset", "data", *one, "--out", "out", "--no-report")
+    assert code == 0 and "not judged" not in words, words
+    assert [case.case_id for case in read_evaluation(tmp_path / "out").cases] == [case_id]
+    (tmp_path / "pred" / "case_0.nii.gz").rename(tmp_path / "pred" / "other.nii.gz")
+    code, words = said("evaluate", "--dataset", "data", "--prediction", "pred/other.nii.gz", "--out", "out")
+    assert (code, "named like no test case" in words) == (2, True)

@@ -10,22 +10,21 @@ from hypothesis import strategies as st
 
 from r2d2.report.agreement import agreement_section, draw_agreement, limits_of_agreement
 from r2d2.report.distributions import distributions_section, draw_distribution, quartiles, spread_of
-from segeval import METRICS, Conventions, EvaluatedCase, Evaluation, evaluate
+from segeval import METRICS, EvaluatedCase, Evaluation, build_settings, evaluate
 from segeval.evaluation import build_evaluation
 
 
 def evaluation_of(
     pairs: list[tuple[np.ndarray, np.ndarray]], labels: dict[str, int], on_empty: str = "penalise"
 ) -> Evaluation:
-    conventions = Conventions(on_empty=on_empty)
+    settings = build_settings(choices={"labels": labels, "on_empty": on_empty})
     spacing = (1.0, 1.0, 1000.0)[: pairs[0][0].ndim]  # a voxel of a volume is 1 ml
-    results = [evaluate(*pair, labels, spacing, conventions=conventions) for pair in pairs]
+    results = [evaluate(*pair, labels, spacing, conventions=settings.conventions) for pair in pairs]
     cases = [
         EvaluatedCase(f"case {k}", f"case {k}", None, f"r{k}.nii", f"p{k}.nii", result.scores, result.image)
         for k, result in enumerate(results)
     ]
-    chosen = {name: labels[name] for name in labels}
-    return build_evaluation(chosen, cases, [result.confusion for result in results], conventions=conventions)
+    return build_evaluation(settings, cases, [result.confusion for result in results])
 
 
 def rods(*lengths: tuple[int, int]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -74,7 +73,8 @@ def test_the_same_evaluation_gives_the_same_picture() -> None:
     evaluation = evaluation_of(rods((4, 4), (4, 2), (3, 1)), {"rod": 1})
     first, second = (draw_distribution(evaluation, METRICS["dice"]).png for _ in range(2))
     assert first == second
-    assert draw_distribution(replace(evaluation, seed=1), METRICS["dice"]).png != first, "the seed moves the points"
+    other = replace(evaluation, settings=build_settings(evaluation.settings, {"seed": 1}))
+    assert draw_distribution(other, METRICS["dice"]).png != first, "the seed moves the points"
 
 
 def test_quartiles_are_those_of_textbooks() -> None:

@@ -141,6 +141,18 @@ def test_pictures_are_drawn_as_they_are(tmp_path):
     assert stored.edges == overlay.edges
 
 
+def test_a_prediction_that_holds_the_voxels_in_another_order_is_turned(tmp_path):
+    paths = files(tmp_path, *study(), np.diag([1.0, 1.0, 2.0, 1.0]))
+    straight = read_overlay(*paths)
+    turned = nibabel.load(paths[2]).as_reoriented(ornt_transform(axcodes2ornt("RAS"), axcodes2ornt("PSR")))
+    nibabel.save(turned, tmp_path / "turned.nii.gz")
+    overlay = read_overlay(*paths[:2], tmp_path / "turned.nii.gz")
+    np.testing.assert_array_equal(overlay.prediction, straight.prediction)
+    nibabel.save(nibabel.Nifti1Image(study()[1], np.eye(4)), tmp_path / "elsewhere.nii.gz")
+    with pytest.raises(OverlayError, match="does not lie on the voxels of"):
+        read_overlay(*paths[:2], tmp_path / "elsewhere.nii.gz")
+
+
 def test_a_scan_that_lies_elsewhere_is_refused(tmp_path):
     paths = files(tmp_path, *study(), np.eye(4))
     nibabel.save(nibabel.Nifti1Image(study()[0], np.diag([2.0, 1.0, 1.0, 1.0])), paths[0])

@@ -26,13 +26,18 @@ def overlap(reference, prediction, label):
     return 2 * both / (len(a) + len(b)), both / len(a | b), both / len(b), both / len(a)
 
 
+def long_axes(shape):
+    """Axes along which an image has neighbours: a slice is a picture; of a single voxel the first axis."""
+    return [axis for axis, size in enumerate(shape) if size > 1] or [0]
+
+
 def border(mask):
     """Positions of the voxels with a face neighbour that is outside the mask or the image."""
     found = []
     for index in itertools.product(*(range(size) for size in mask.shape)):
         if not mask[index]:
             continue
-        for axis, step in itertools.product(range(mask.ndim), (-1, 1)):
+        for axis, step in itertools.product(long_axes(mask.shape), (-1, 1)):
             neighbour = list(index)
             neighbour[axis] += step
             if not 0 <= neighbour[axis] < mask.shape[axis] or not mask[tuple(neighbour)]:
@@ -61,7 +66,7 @@ def surface(reference, prediction, spacing_mm, tolerance_mm):
     if not reference.any() and not prediction.any():
         return (math.nan,) * 4
     if not reference.any() or not prediction.any():
-        diagonal = math.sqrt(sum((n * mm) ** 2 for n, mm in zip(reference.shape, spacing_mm, strict=True)))
+        diagonal = math.sqrt(sum((reference.shape[a] * spacing_mm[a]) ** 2 for a in long_axes(reference.shape)))
         return diagonal, diagonal, diagonal, 0.0
     there, back = directed_distances(reference, prediction, spacing_mm)
     everything = [*there, *back]

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 import segeval
@@ -27,8 +28,37 @@ def test_by_default_a_structure_in_one_only_has_the_worst_value(case):
     values = values_of(case)
     assert math.isnan(values.pop("absolute_volume_difference_ml"))  # a line has no volume
     assert values.pop("specificity") == (0.75 if case == "reference_empty" else 1)
+    worst = {("higher", ""): 0, ("lower", "mm"): 12, ("lower", ""): 1}
     for name, value in values.items():
-        assert value == (12 if name.endswith("_mm") else 0), name
+        metric = segeval.METRICS[name]
+        assert value == worst[metric.better, metric.unit], name
+
+
+@pytest.mark.parametrize(
+    ("better", "unit", "largest", "worst"),
+    [
+        ("higher", "", 1.0, 0.0),
+        ("higher", "mm", 1.0, 0.0),
+        ("lower", "", 1.0, 1.0),
+        ("lower", "", math.inf, math.inf),
+        ("lower", "mm", 1.0, 5.0),  # the diagonal of 3 × 4 × 1 voxels of 1 mm, of one slice
+        ("lower", "ml", 1.0, 0.012),  # all twelve voxels
+    ],
+)
+def test_a_missed_structure_is_penalised_by_the_direction_of_the_metric(monkeypatch, better, unit, largest, worst):
+    """A metric as CONTRIBUTING tells one to add it: what is best must not be what a missed structure gets."""
+    metric = segeval.Metric("trial", "Trial", unit, better, "overlap", "of a test", lambda pair: 0.25, largest)
+    monkeypatch.setitem(segeval.METRICS, "trial", metric)
+    monkeypatch.setitem(segeval.ON_EMPTY["penalise"], "trial", segeval.EmptyPolicy(math.nan, "worst", "worst"))
+    nothing, something = np.zeros((3, 4, 1), np.uint8), np.zeros((3, 4, 1), np.uint8)
+    something[0, 0] = 1
+    choices = {"labels": {"a": 1}, "spacing_mm": (1.0, 1.0, 1.0), "metrics": ("trial",), "on_empty": "nnunet"}
+    for maps in ((something, nothing), (nothing, something)):
+        assert segeval.evaluate(*maps, **choices).scores[0]["trial"] == worst
+    assert segeval.evaluate_missing(something, **choices).scores[0]["trial"] == worst
+    assert segeval.evaluate(something, something, **choices).scores[0]["trial"] == 0.25
+    words = segeval.describe_conventions(segeval.Conventions(metrics=("trial",)))["trial, missed"]
+    assert words.startswith("the worst value: " + {5.0: "the diagonal", 0.012: "the volume"}.get(worst, f"{worst:g}"))
 
 
 def test_infinite_distances_on_request():

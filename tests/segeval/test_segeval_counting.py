@@ -39,13 +39,13 @@ def in_runs(rng, voxels, num_classes, mean_length):
     return maps
 
 
-@pytest.mark.parametrize(("first", "second"), list(itertools.product([*INTEGERS, "?"], repeat=2)))
-def test_every_pair_of_types(first, second):
-    rng = np.random.default_rng(1)
-    for mean_length in (1, 7, 100):
-        maps = in_runs(rng, 1000, 2, mean_length)
+@pytest.mark.parametrize("mean_length", [1, 7, 100])
+def test_every_pair_of_types(mean_length):
+    maps = in_runs(np.random.default_rng(1), 1000, 2, mean_length)
+    expected = expected_counts(*maps, 2).tolist()
+    for first, second in itertools.product([*INTEGERS, "?"], repeat=2):
         counts = segeval.confusion_matrix(maps[0].astype(first), maps[1].astype(second), 2)
-        np.testing.assert_array_equal(counts, expected_counts(*maps, 2))
+        assert counts.tolist() == expected, (first, second)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "?"])
@@ -96,13 +96,13 @@ def test_any_number_of_classes(num_classes, voxels, mean_length, dtype, seed):
     np.testing.assert_array_equal(counts, expected_counts(*maps, num_classes))
 
 
-@pytest.mark.parametrize("num_classes", [*range(1, 66), 127, 128, 129, 255, 256, 257, 300])
 @pytest.mark.parametrize("mean_length", [1, 30])
-def test_all_labels_of_a_type_and_more_classes_than_have_lanes(num_classes, mean_length):
-    maps = in_runs(np.random.default_rng(num_classes), 2000, num_classes, mean_length)
-    smallest = np.min_scalar_type(num_classes - 1)
-    counts = segeval.confusion_matrix(maps[0].astype(smallest), maps[1].astype(smallest), num_classes)
-    np.testing.assert_array_equal(counts, expected_counts(*maps, num_classes))
+def test_all_labels_of_a_type_and_more_classes_than_have_lanes(mean_length):
+    for num_classes in (*range(1, 66), 127, 128, 129, 255, 256, 257, 300):
+        maps = in_runs(np.random.default_rng(num_classes), 2000, num_classes, mean_length)
+        smallest = np.min_scalar_type(num_classes - 1)
+        counts = segeval.confusion_matrix(maps[0].astype(smallest), maps[1].astype(smallest), num_classes)
+        np.testing.assert_array_equal(counts, expected_counts(*maps, num_classes), str(num_classes))
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
@@ -118,18 +118,18 @@ def test_a_label_that_is_not_declared_is_found_wherever_it_lies(dtype):
                 segeval.confusion_matrix(*maps, 2)
 
 
-@pytest.mark.parametrize("dtype", INTEGERS)
 @pytest.mark.parametrize("ignore_label", [0, 1, 2, 3, 255, -1, 65535, 2**31, -(2**63), 2**64 - 1])
-def test_ignored_voxels_count_nowhere_whatever_is_predicted(dtype, ignore_label):
+def test_ignored_voxels_count_nowhere_whatever_is_predicted(ignore_label):
     """Also where no voxel of that type can have the ignored label: then it must not stand for another."""
-    limits, rng = np.iinfo(dtype), np.random.default_rng(3)
-    reference, prediction = (label_map.astype(dtype) for label_map in in_runs(rng, 1000, 3, 4))
-    if limits.min <= ignore_label <= limits.max:
-        hidden = rng.random(1000) < 0.3
-        reference[hidden], prediction[hidden] = ignore_label, limits.max
-        prediction[reference == ignore_label] = limits.max
-    expected = expected_counts(reference, prediction, 3, ignore_label)
-    np.testing.assert_array_equal(segeval.confusion_matrix(reference, prediction, 3, ignore_label), expected)
+    for dtype in INTEGERS:
+        limits, rng = np.iinfo(dtype), np.random.default_rng(3)
+        reference, prediction = (label_map.astype(dtype) for label_map in in_runs(rng, 1000, 3, 4))
+        if limits.min <= ignore_label <= limits.max:
+            hidden = rng.random(1000) < 0.3
+            reference[hidden], prediction[hidden] = ignore_label, limits.max
+            prediction[reference == ignore_label] = limits.max
+        expected = expected_counts(reference, prediction, 3, ignore_label)
+        np.testing.assert_array_equal(segeval.confusion_matrix(reference, prediction, 3, ignore_label), expected, dtype)
 
 
 def test_an_ignored_label_must_be_an_integer():
@@ -219,9 +219,10 @@ def test_threads_and_processes_count_alike(pool):
 
 
 def test_one_sentence_where_it_is_not_built(tmp_path):
-    shutil.copytree(REPOSITORY / "segeval", tmp_path / "segeval", ignore=shutil.ignore_patterns("_counting*"))
+    for package in ("segeval", "r2d2_base"):
+        shutil.copytree(REPOSITORY / package, tmp_path / package, ignore=shutil.ignore_patterns("_counting*"))
     done = subprocess.run(
-        [sys.executable, "-c", "import segeval"],
+        [sys.executable, "-c", "from segeval import dice"],
         capture_output=True,
         encoding="utf-8",
         timeout=120,

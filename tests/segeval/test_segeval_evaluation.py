@@ -6,21 +6,22 @@ import pytest
 import segeval
 from segeval.evaluation import EvaluatedCase, build_evaluation
 
-OVERLAP = segeval.Conventions(metrics=("dice", "jaccard"))
+OVERLAP = ("dice", "jaccard")
 TWO = {"a": 1, "b": 2}
+ONE_LABEL = segeval.build_settings(choices={"labels": {"a": 1}, "metrics": OVERLAP})
 
 
 def evaluation_of(maps, labels=TWO, patients=None, **options):
     """Evaluate (reference, prediction) lists, one case each, named 0, 1, ..."""
-    results = [segeval.evaluate(*pair, labels, (1.0,), conventions=OVERLAP) for pair in maps]
+    results = [segeval.evaluate(*pair, labels, (1.0,), metrics=OVERLAP) for pair in maps]
     cases = [
         EvaluatedCase(
             str(number), patients[number] if patients else str(number), None, "r", "p", result.scores, result.image
         )
         for number, result in enumerate(results)
     ]
-    scored = {score.label_name: score.label for score in results[0].scores}
-    return build_evaluation(scored, cases, [result.confusion for result in results], conventions=OVERLAP, **options)
+    settings = segeval.build_settings(choices={"labels": labels, "metrics": OVERLAP, **options})
+    return build_evaluation(settings, cases, [result.confusion for result in results])
 
 
 MAPS = [
@@ -84,7 +85,7 @@ def test_counts_beyond_32_bits_and_beyond_float32_stay_exact():
     huge = np.array([[2**31, 1], [0, 2**31]], dtype=np.int64)
     score = segeval.LabelScore(1, "a", "measured", {"dice": 1.0, "jaccard": 1.0}, 1.0, 1.0, 2**31, 1, 0, 2**31)
     cases = [EvaluatedCase(str(i), str(i), None, "r", "p", (score,), {}) for i in range(10)]
-    evaluation = build_evaluation({"a": 1}, cases, [huge] * 10, conventions=OVERLAP)
+    evaluation = build_evaluation(ONE_LABEL, cases, [huge] * 10)
     assert evaluation.pooled.confusion.tolist() == [[10 * 2**31, 10], [0, 10 * 2**31]]
     assert evaluation.pooled.labels["a"]["dice"] == pytest.approx(2**32 / (2**32 + 1), abs=1e-15)
 
@@ -102,9 +103,9 @@ def test_a_dataset_in_which_nothing_is_and_nothing_was_predicted():
 
 
 def test_missing_predictions_are_named_in_a_warning():
-    scores = segeval.evaluate_missing([0, 1], {"a": 1}, (1.0,), conventions=OVERLAP)
+    scores = segeval.evaluate_missing([0, 1], {"a": 1}, (1.0,), metrics=OVERLAP)
     case = EvaluatedCase("x7", "x7", None, "r", "p", scores.scores, scores.image)
-    evaluation = build_evaluation({"a": 1}, [case], [scores.confusion], conventions=OVERLAP)
+    evaluation = build_evaluation(ONE_LABEL, [case], [scores.confusion])
     assert any("1 of 1 cases have no prediction" in w and "x7" in w for w in evaluation.warnings)
     assert evaluation.foreground["dice"].mean == 0
 

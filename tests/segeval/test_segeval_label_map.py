@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from segeval import MetricArgumentError, UnreadableLabelMapError, evaluate
-from segeval.files.label_map import SUFFIXES, case_id_of, read_label_map
+from segeval.files.label_map import case_id_of, label_map_suffixes, read_label_map
 
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 
@@ -147,21 +147,23 @@ def test_several_numbers_per_voxel_are_no_label_map(tmp_path):
     """Slicer stores overlapping segments as vectors."""
     image = SimpleITK.GetImageFromArray(np.zeros((4, 3, 2, 2), np.uint8), isVector=True)
     SimpleITK.WriteImage(image, str(tmp_path / "a.nrrd"))
-    with pytest.raises(UnreadableLabelMapError, match=r"one integer per voxel; received 2"):
+    with pytest.raises(UnreadableLabelMapError, match=r"one integer for each voxel; received 2"):
         read_label_map(tmp_path / "a.nrrd")
 
 
-@pytest.mark.parametrize("suffix", [".nrrd", ".nhdr", ".mha", ".mhd"])
-@pytest.mark.parametrize("compress", [False, True], ids=["raw", "compressed"])
-@pytest.mark.parametrize("cut", [1, 4, 9, 300])
-def test_files_cut_short_are_refused(tmp_path, suffix, compress, cut):
+@pytest.mark.parametrize("suffix", ITK_SUFFIXES)
+def test_files_cut_short_are_refused(tmp_path, suffix):
     """ITK itself reads a compressed NRRD without its last eight bytes, its checksum, and says nothing."""
-    write_with_itk(tmp_path / f"a{suffix}", random_labels((16, 16, 16)), compress=compress)
-    data = max(tmp_path.iterdir(), key=lambda path: path.stat().st_size)
-    data.write_bytes(data.read_bytes()[:-cut])
-    with pytest.raises(UnreadableLabelMapError, match="unreadable or truncated") as caught:
-        read_label_map(tmp_path / f"a{suffix}")
-    assert "\n" not in str(caught.value)
+    for folder, compress in ((tmp_path / "raw", False), (tmp_path / "compressed", True)):
+        folder.mkdir()
+        write_with_itk(folder / f"a{suffix}", random_labels((16, 16, 16)), compress=compress)
+        data = max(folder.iterdir(), key=lambda path: path.stat().st_size)
+        whole = data.read_bytes()
+        for cut in (1, 9, 300):
+            data.write_bytes(whole[:-cut])
+            with pytest.raises(UnreadableLabelMapError, match="truncated or damaged") as caught:
+                read_label_map(folder / f"a{suffix}")
+            assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii.gz"])
@@ -171,33 +173,31 @@ def test_damaged_compressed_voxels_are_refused(tmp_path, suffix):
     whole = bytearray(path.read_bytes())
     whole[-200] ^= 0xFF
     path.write_bytes(bytes(whole))
-    with pytest.raises(UnreadableLabelMapError, match="unreadable or truncated"):
+    with pytest.raises(UnreadableLabelMapError, match="truncated or damaged"):
         read_label_map(path)
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize(
-    "content", [b"", b"label,value\n" * 100, gzip.compress(b"not a scan")], ids=["empty", "table", "compressed text"]
-)
-def test_what_is_no_label_map_is_refused_with_its_name(tmp_path, suffix, content):
+@pytest.mark.parametrize("suffix", label_map_suffixes())
+def test_what_is_no_label_map_is_refused_with_its_name(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
-    path.write_bytes(content)
-    with pytest.raises(UnreadableLabelMapError) as caught:
-        read_label_map(path)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    for content in (b"", b"label,value\n" * 100, gzip.compress(b"not a scan")):
+        path.write_bytes(content)
+        with pytest.raises(UnreadableLabelMapError) as caught:
+            read_label_map(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("dtype", "value", "message"),
     [
-        (np.float32, 0.5, "1 voxels are not, such as 0.5"),
+        (np.float32, 0.5, "1 voxels do not, such as 0.5"),
         (np.float32, np.nan, "NaN or infinite"),
         (np.float64, np.inf, "NaN or infinite"),
         (np.int16, -1, "from 0 to 65535; received -1 to 0"),
         (np.float32, -2.0, "from 0 to 65535; received -2 to 0"),
         (np.int32, 65536, "from 0 to 65535; received 0 to 65536"),
-        (np.float32, 1e20, "from 0 to 65535; received 0 to 1e\\+20"),
+        (np.float32, 1e20, "integer labels; received 0 to 1e\\+20"),
     ],
 )
 def test_what_is_no_label_is_refused(tmp_path, dtype, value, message, write_label_map):
@@ -212,7 +212,7 @@ def test_what_is_no_label_is_refused(tmp_path, dtype, value, message, write_labe
 def test_other_suffixes_are_refused(tmp_path, name):
     (tmp_path / name).touch()
     assert case_id_of(tmp_path / name) is None
-    with pytest.raises(UnreadableLabelMapError, match=r"must end with one of \.nii\.gz, \.nii, \.nrrd"):
+    with pytest.raises(UnreadableLabelMapError, match=r"must end with one of \.nii\.gz, \.nhdr, \.nrrd"):
         read_label_map(tmp_path / name)
 
 
@@ -279,23 +279,22 @@ def test_colours_are_refused_with_an_example(tmp_path):
     pixels = np.zeros((5, 7, 3), np.uint8)
     pixels[1, 2] = (128, 0, 0)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    with pytest.raises(UnreadableLabelMapError, match=r"colours are no labels; 1 pixels .* \(128, 0, 0\)"):
+    with pytest.raises(UnreadableLabelMapError, match=r"one integer for each voxel; received 3, such as \(128, 0, 0\)"):
         read_label_map(tmp_path / "a.png")
 
 
-def test_transparency_is_refused(tmp_path):
+def test_transparency_is_refused_with_an_example(tmp_path):
     pixels = np.zeros((5, 7, 4), np.uint8)
     pixels[1, 2, 3] = 255
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    with pytest.raises(UnreadableLabelMapError, match="transparency"):
+    with pytest.raises(UnreadableLabelMapError, match=r"received 4, such as \(0, 0, 0, 255\)"):
         read_label_map(tmp_path / "a.png")
 
 
-def test_sixteen_bit_colour_is_refused(tmp_path):
+def test_sixteen_bit_grey_written_as_colour_keeps_its_numbers(tmp_path):
     """Pillow cuts it to 8 bits without a word: 0x0100 would become label 1."""
     path = write_png(tmp_path / "a.png", 1, 2, 16, 2, [[1, 0] * 6])
-    with pytest.raises(UnreadableLabelMapError, match="stored as RGB;16B cannot be taken as labels"):
-        read_label_map(path)
+    assert read_label_map(path).array.tolist() == [[256, 256]]
 
 
 def test_pages_are_refused(tmp_path):
@@ -313,7 +312,7 @@ def test_a_picture_cut_short_or_damaged_is_refused(tmp_path):
     damaged[-60] ^= 0xFF
     for content in (whole[:-100], whole[:-16], bytes(damaged)):
         path.write_bytes(content)
-        with pytest.raises(UnreadableLabelMapError, match="unreadable or truncated"):
+        with pytest.raises(UnreadableLabelMapError, match="truncated or damaged"):
             read_label_map(path)
 
 
@@ -325,7 +324,7 @@ def test_a_picture_can_be_given_its_spacing(tmp_path):
     np.testing.assert_array_equal(row[:3], (0, -0.5, 0))  # a row further down is more posterior
     np.testing.assert_array_equal(column[:3], (-0.25, 0, 0))  # a column further right is more to the left
     for spacing in ((1.0,), (1.0, 0.0), (1.0, np.nan), (1.0, 1.0, 1.0)):
-        with pytest.raises(MetricArgumentError, match="two positive numbers"):
+        with pytest.raises(MetricArgumentError, match="2 positive numbers"):
             read_label_map(tmp_path / "a.png", spacing_mm=spacing)
 
 

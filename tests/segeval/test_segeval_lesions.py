@@ -153,7 +153,7 @@ def test_more_lesions_than_32_bits_can_pair():
     [
         ([0, 1, 1], {}, segeval.ShapeMismatchError, r"received \(3,\) and \(2,\)"),
         ([0, 2], {}, segeval.ArrayTypeError, "reference must be a mask.*values 0 to 2; compare a label map"),
-        ([0.0, 1.0], {}, segeval.ArrayTypeError, "reference must be a mask.*float64"),
+        ([0.2, 1.0], {}, segeval.ArrayTypeError, "reference must hold integer labels; 1 voxels do not, such as 0.2"),
         ([0, 1], {"connectivity": 6}, segeval.MetricArgumentError, "one of face, edge, vertex; received 6"),
         ([0, 1], {"match": "dice"}, segeval.MetricArgumentError, "one of iou, overlap; received 'dice'"),
     ],

@@ -1,4 +1,5 @@
 import math
+import re
 
 import numpy as np
 import pytest
@@ -209,9 +210,11 @@ def test_a_stack_must_be_of_square_matrices():
         long_et_al(np.zeros((3, 2, 4)))
 
 
-def test_counts_need_their_three_columns():
-    with pytest.raises(segeval.ShapeMismatchError, match=r"received \(2, 2\)"):
-        segeval.dice_from_counts([[1, 2], [3, 4]])
+@pytest.mark.parametrize("shape", [(2, 2), (2, 4), (4,), (3, 1), (0,), ()])
+def test_counts_need_their_three_columns(shape):
+    """With a fourth one the first three would be taken, and nothing would look wrong."""
+    with pytest.raises(segeval.ShapeMismatchError, match=rf"axis of 3 .*; received {re.escape(str(shape))}"):
+        segeval.dice_from_counts(np.ones(shape, int))
 
 
 # Published vectors ---------------------------------------------------------------------------------

@@ -1,9 +1,7 @@
-"""Agreement with other libraries: with what `make compare-peers` recorded of them, and with Keras itself."""
+"""Agreement with other libraries: with what `make compare-peers` recorded of them. Keras: tests/dist_training."""
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel
@@ -256,52 +254,6 @@ class TestStudies:
         ).means["hd95_mm"]
         assert all(penalised[label].mean > dropped[label].mean for label in labels)
         assert all(penalised[label].n > dropped[label].n for label in labels)
-
-
-KERAS = """
-import json, sys
-import keras
-import numpy as np
-from tests.segeval.peers.masks import label_map_pairs
-
-values = []
-for pair in label_map_pairs()[::4]:
-    metric = keras.metrics.MeanIoU(pair.classes, ignore_class=pair.ignore_label)
-    metric.update_state(pair.reference.ravel().astype("int32"), pair.prediction.ravel().astype("int32"))
-    values.append([float(metric.result()), np.asarray(metric.total_cm).astype(int).tolist()])
-empties = {}
-for status, reference, prediction in (
-    ("both_empty", [0, 0], [0, 0]), ("reference_empty", [0, 0], [0, 1]), ("prediction_empty", [0, 1], [0, 0])
-):
-    empties[status] = {}
-    for name, metric in (("precision", keras.metrics.Precision()), ("sensitivity", keras.metrics.Recall())):
-        metric.update_state(reference, prediction)
-        empties[status][name] = float(metric.result())
-json.dump({"label_maps": values, "empties": empties}, sys.stdout)
-"""
-
-
-@pytest.fixture(scope="module")
-def keras():
-    """What Keras says, in a process of its own: SegEval's tests load no TensorFlow."""
-    run = subprocess.run([sys.executable, "-c", KERAS], capture_output=True, text=True, check=True)
-    return json.loads(run.stdout)
-
-
-class TestKeras:
-    def test_mean_iou(self, keras):
-        """It leaves classes that are nowhere out, as SegEval."""
-        for pair, (mean_iou, matrix) in zip(label_map_pairs()[::4], keras["label_maps"], strict=True):
-            ours = segeval.confusion_matrix(
-                pair.reference, pair.prediction, pair.classes, ignore_label=pair.ignore_label
-            )
-            assert ours.tolist() == matrix
-            assert segeval.mean_iou(ours) == pytest.approx(mean_iou, abs=1e-6)
-
-    @pytest.mark.parametrize("status", ["both_empty", "reference_empty", "prediction_empty"])
-    @pytest.mark.parametrize("metric", ["precision", "sensitivity"])
-    def test_empty_masks(self, status, metric, keras):
-        assert getattr(ON_EMPTY["keras"][metric], status) == keras["empties"][status][metric]
 
 
 def test_fcn_is_the_formula_of_its_script():

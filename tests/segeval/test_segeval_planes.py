@@ -77,7 +77,7 @@ def test_pictures_against_nifti_as_r2d2_writes_it_for_them(pictures, write_label
         write_label_map(pictures / "other" / f"{name}.nii.gz", mask[..., None])
     evaluation = segeval.evaluate_folder(pictures / "reference", pictures / "scans", {"cell": 255})
     assert without_paths(evaluation) == without_paths(expected)
-    with pytest.raises(EvaluationInputError, match="the affines of prediction"):
+    with pytest.raises(EvaluationInputError, match="they cover other voxels"):
         segeval.evaluate_folder(pictures / "reference", pictures / "other", {"cell": 255})
 
 

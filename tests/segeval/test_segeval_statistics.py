@@ -145,6 +145,13 @@ def test_no_sample_no_interval():
     assert all(math.isnan(end) for end in interval_of([math.nan]))
 
 
+def test_an_end_between_a_finite_and_an_infinite_sample_is_a_sample():
+    """Of 1, inf, inf the 2.5th percentile lies a twentieth of the way to inf, the 97.5th between the two infinite."""
+    assert interval_of([1.0, math.inf, math.inf]) == (1.0, math.inf)
+    assert interval_of([-math.inf, -math.inf, 1.0]) == (-math.inf, 1.0)
+    assert interval_of([-math.inf, 1.0, 2.0, math.inf]) == (-math.inf, math.inf)
+
+
 @pytest.mark.parametrize("arguments", [(0,), (3, 0)])
 def test_draws_of_nothing_are_refused(arguments):
     with pytest.raises(MetricArgumentError, match="received"):

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 import segeval
 from segeval.surface import element_areas, masd_mm
 
-mask_pairs = array_shapes(min_dims=1, max_dims=3, max_side=5).flatmap(
+mask_pairs = array_shapes(min_dims=1, max_dims=3, min_side=2, max_side=5).flatmap(
     lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape))
 )
 spacings = st.tuples(*[st.sampled_from([0.3, 0.7, 1.0, 2.5, 5.0])] * 3)
@@ -156,7 +156,8 @@ def test_a_rectangle_has_straight_sides_and_cut_corners(height, width, mm):
 
 def test_a_single_voxel_is_an_octahedron():
     """Edge √½ mm, area 2√3 a² = √3 mm²."""
-    assert size_of_surface(np.ones((1, 1, 1), bool), (1.0, 1.0, 1.0)) == pytest.approx(math.sqrt(3))
+    voxel = np.pad(np.ones((1, 1, 1), bool), 1)
+    assert size_of_surface(voxel, (1.0, 1.0, 1.0)) == pytest.approx(math.sqrt(3))
 
 
 def test_a_ball_has_nearly_its_own_surface():
@@ -215,6 +216,7 @@ def test_metrics_weigh_by_area(masks, spacing):
     assert pooled <= hd95 + 1e-12
 
 
+@settings(max_examples=40)
 @given(mask_pairs, spacings)
 def test_symmetry(masks, spacing):
     spacing_mm = spacing[: masks[0].ndim]
@@ -222,6 +224,7 @@ def test_symmetry(masks, spacing):
     np.testing.assert_allclose(all_metrics(forward), all_metrics(backward), rtol=1e-12)
 
 
+@settings(max_examples=40)
 @given(mask_pairs, spacings)
 def test_doubling_the_spacing_doubles_distances_and_scales_areas(masks, spacing):
     axes = masks[0].ndim
@@ -231,6 +234,7 @@ def test_doubling_the_spacing_doubles_distances_and_scales_areas(masks, spacing)
     np.testing.assert_allclose(twice.reference_areas, once.reference_areas * 2 ** (axes - 1), rtol=1e-12)
 
 
+@settings(max_examples=40)
 @given(mask_pairs, st.integers(0, 3))
 def test_translation_away_from_the_border_changes_nothing(masks, shift):
     assume(all(mask.any() for mask in masks))
@@ -239,7 +243,7 @@ def test_translation_away_from_the_border_changes_nothing(masks, shift):
     np.testing.assert_array_equal(all_metrics(measure(*padded, spacing_mm)), all_metrics(measure(*masks, spacing_mm)))
 
 
-@settings(max_examples=50)
+@settings(max_examples=40)
 @given(mask_pairs, spacings, st.randoms(use_true_random=False))
 def test_transposition_changes_nothing(masks, spacing, random):
     axes = list(range(masks[0].ndim))

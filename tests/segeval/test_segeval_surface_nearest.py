@@ -73,7 +73,7 @@ same_spacings = st.tuples(st.sampled_from([0.3, 0.7, 1.0, 2.5]), st.sampled_from
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(st.one_of(mask_pairs, sparse_pairs), same_spacings, st.sampled_from([1, 9, 640]), st.sampled_from([0, 3]))
 def test_transform_of_the_box_agrees_with_the_tree(masks, spacing, columns, most_open):
     """It takes up where the search of columns gave up, or starts from nothing."""
@@ -108,6 +108,17 @@ def test_whole_steps_are_the_same_to_the_last_bit_by_every_way(spacing_mm):
     )
     for squared_mm2 in ways:
         np.testing.assert_array_equal(np.sqrt(squared_mm2), expected)
+
+
+@pytest.mark.parametrize("spacing_mm", [0.7, 0.3])
+def test_a_bound_that_is_the_distance_itself_is_reached(spacing_mm):
+    """(3 × 0.7)² / 0.7² is 8.999999999999998: looking two steps far, the box would hold no target at all."""
+    steps = np.arange(1, 40)
+    columns = np.full((40, 2), 255, np.uint8)
+    columns[0, 0] = 0  # the target
+    for step, bound_mm2 in zip(steps, (steps * spacing_mm) ** 2, strict=True):
+        found_mm2 = box_mm2(columns, (np.array([step]), np.array([0])), (spacing_mm,) * 2, 1, np.array([bound_mm2]))
+        assert found_mm2.tolist() == [bound_mm2]
 
 
 def test_squares_of_the_largest_box_fit():

@@ -51,7 +51,7 @@ class Comparison:
         return " ".join((self.library, self.metric, *(value for _, value in self.choices)))
 
     def our_values(self) -> np.ndarray:
-        """What `segeval.evaluate` gives, float64, one for each pair."""
+        """What `segeval.evaluate` gives, float64, one for each pair; see DIFFERENCES for images one voxel thick."""
         return _evaluate(self.choices, self.is_comparable)[self.metric]
 
     def their_values(self, recorded: Recorded) -> np.ndarray:
@@ -85,30 +85,56 @@ def largest_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.where(np.isfinite(difference), difference, np.inf).max())
 
 
+Choices = tuple[tuple[str, str], ...]
+
+
 @functools.cache
-def _evaluate(
-    choices: tuple[tuple[str, str], ...], is_comparable: Callable[[MaskPair], bool] | None
-) -> dict[str, np.ndarray]:
-    """Evaluate the comparable pairs, all metrics that are compared under these choices at once; NaN elsewhere."""
-    metrics = tuple(
-        comparison.metric
-        for comparison in COMPARISONS
-        if comparison.choices == choices and comparison.is_comparable == is_comparable
-    )
-    conventions = segeval.Conventions(metrics=metrics, **dict(choices))
+def _evaluate(choices: Choices, is_comparable: Callable[[MaskPair], bool] | None) -> dict[str, np.ndarray]:
+    """Evaluate the comparable pairs, all metrics that are compared under these choices at once; NaN elsewhere.
+
+    Where both structures are there `on_empty` decides nothing: every tenth such pair shows it, the others are shared.
+    """
+    metrics = _metrics(lambda other: (other.choices, other.is_comparable) == (choices, is_comparable))
     values = {metric: np.full(len(mask_pairs()), np.nan) for metric in metrics}
     for index, pair in enumerate(mask_pairs()):
         if is_comparable is None or is_comparable(pair):
-            case = segeval.evaluate(
-                pair.reference,
-                pair.prediction,
-                {"structure": pair.label},
-                pair.spacing_mm,
-                conventions=conventions,
-            )
+            is_shared = pair.emptiness == "measured" and index % 10 != 0
+            scores = _measured(_without_on_empty(choices))[index] if is_shared else _scores(pair, metrics, choices)
             for metric in metrics:
-                values[metric][index] = case.scores[0].values[metric]
+                values[metric][index] = scores[metric]
     return values
+
+
+@functools.cache
+def _measured(choices: Choices) -> dict[int, dict[str, float]]:
+    """Evaluate the pairs of two structures, all metrics that are compared under these choices and any `on_empty`."""
+    metrics = _metrics(lambda other: _without_on_empty(other.choices) == choices)
+    return {
+        index: _scores(pair, metrics, choices)
+        for index, pair in enumerate(mask_pairs())
+        if pair.emptiness == "measured" and index % 10 != 0
+    }
+
+
+def _without_on_empty(choices: Choices) -> Choices:
+    return tuple(choice for choice in choices if choice[0] != "on_empty")
+
+
+def _metrics(takes: Callable[[Comparison], bool]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(comparison.metric for comparison in COMPARISONS if takes(comparison)))
+
+
+def _scores(pair: MaskPair, metrics: tuple[str, ...], choices: Choices) -> dict[str, float]:
+    """Evaluate a pair; in an image one voxel thick, the surfaces as in a larger image (see DIFFERENCES)."""
+    on_surface = tuple(metric for metric in metrics if segeval.METRICS[metric].family == "surface")
+    parts = [((pair.reference, pair.prediction), metrics)]
+    if pair.is_slice and on_surface:
+        parts.append((pair.in_larger_image(), on_surface))
+    scores: dict[str, float] = {}
+    for images, names in parts:
+        case = segeval.evaluate(*images, {"structure": pair.label}, pair.spacing_mm, metrics=names, **dict(choices))
+        scores |= case.scores[0].values
+    return scores
 
 
 def _mean_of(*names: str) -> Convert:

@@ -77,6 +77,10 @@ def is_oblong(pair: MaskPair) -> bool:
     return pair.reference.ndim == 2 and pair.reference.shape[0] != pair.reference.shape[1]
 
 
+def is_slice(pair: MaskPair) -> bool:
+    return pair.is_slice and pair.emptiness == "measured"
+
+
 def has_interior(pair: MaskPair) -> bool:
     """Whether some voxel of either structure is no border voxel."""
     from segeval.surface import border_voxels
@@ -86,6 +90,10 @@ def has_interior(pair: MaskPair) -> bool:
 
 _SPECIFICITY_OF_FULL = "the reference fills the image and the prediction does not: NaN; SegEval gives 0"
 _ZERO_OF_FULL = "both masks fill the image: 0; SegEval gives no value (NaN)"
+_ALL_SURFACE = (
+    "all voxels of a volume of one slice are surface; SegEval measures the contour of the picture, and gives the"
+    " library's number where the slice lies between two empty ones"
+)
 _NUMPY_2 = "written to give {} for 0 / 0, gives NaN under this NumPy, whose counts are no Python integers"
 
 DIFFERENCES: tuple[Difference, ...] = (
@@ -106,6 +114,18 @@ DIFFERENCES: tuple[Difference, ...] = (
         "nsd",
         "border voxels count alike, whatever area they stand for; so do SegEval's, unless surface='area_weighted'",
         is_measured,
+        is_reproduced=True,
+        choices=(("surface", "area_weighted"),),
+    ),
+    Difference("", "monai", "nsd", "nsd", _ALL_SURFACE, is_slice, is_reproduced=True),
+    Difference("", "MedPy", "assd_mm", "assd", _ALL_SURFACE, is_slice, is_reproduced=True),
+    Difference(
+        "",
+        "surface-distance",
+        "nsd",
+        "nsd",
+        _ALL_SURFACE,
+        is_slice,
         is_reproduced=True,
         choices=(("surface", "area_weighted"),),
     ),

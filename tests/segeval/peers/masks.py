@@ -47,6 +47,16 @@ class MaskPair:
         return self.reference == self.label, self.prediction == self.label
 
     @property
+    def is_slice(self) -> bool:
+        """Whether the image is one voxel thick along an axis."""
+        return 1 in self.reference.shape
+
+    def in_larger_image(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Both arrays with an empty slice on either side along each axis of one voxel."""
+        sides = [(int(length == 1),) * 2 for length in self.reference.shape]
+        return np.pad(self.reference, sides), np.pad(self.prediction, sides)
+
+    @property
     def emptiness(self) -> str:
         """Which of the masks has no voxel: measured, both_empty, reference_empty or prediction_empty."""
         reference, prediction = self.reference.any(), self.prediction.any()

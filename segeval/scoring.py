@@ -5,25 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from segeval.by_value import ByValue
+from segeval.class_maps import OtherLabels, as_integers, class_indices
 from segeval.confusion import check_same_shape, confusion_matrix
 from segeval.conventions import Conventions, build_conventions, empty_policy
 from segeval.errors import MetricArgumentError
 from segeval.formulas import IMAGE_METRICS
-from segeval.labels import Label, check_labels, class_indices, class_values_of, label_integers, label_key
+from segeval.labels import Label, check_labels, label_classes, label_key
 from segeval.mask_pair import MaskPair
 from segeval.masks import enclosing_box
 from segeval.metrics import METRICS
 from segeval.overlap import long_et_al
-from segeval.regions import region_counts
+from segeval.regions import classes_within, region_counts
 from segeval.surface import check_spacing
 
-__all__ = ["CaseEvaluation", "LabelScore", "evaluate", "evaluate_missing", "value_of"]
+__all__ = ["CaseScores", "LabelScore", "evaluate", "evaluate_missing", "value_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,20 +77,20 @@ class LabelScore(ByValue):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CaseEvaluation(ByValue):
+class CaseScores(ByValue):
     """Scores of one case.
 
     Attributes:
         scores: one for each label and region.
         confusion: int64 (classes, classes), rows reference; sums over cases are the pooled counts.
-        class_values: the integer behind each row, 0 first.
+        class_values: the integer behind each row, 0 first, or integers: those that belong to the same structures.
         shape: shape of the image.
         spacing_mm: voxel size along each array axis.
     """
 
     scores: tuple[LabelScore, ...]
     confusion: NDArray[np.int64]
-    class_values: tuple[int, ...]
+    class_values: tuple[Label, ...]
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
 
@@ -123,23 +125,26 @@ class CaseEvaluation(ByValue):
 def evaluate(
     reference: ArrayLike,
     prediction: ArrayLike,
-    labels: Mapping[str, int | Collection[int]],
+    labels: Mapping[str, int | str | Collection[int]],
     spacing_mm: Sequence[float],
     *,
     ignore_label: int | None = None,
+    other_labels: OtherLabels = "refuse",
     conventions: Conventions | None = None,
     **choices: object,
-) -> CaseEvaluation:
+) -> CaseScores:
     """Score every label of a predicted label map against the reference.
 
     Args:
-        reference: integer label map with 1 to 3 axes, the whole image (never slice by slice).
-        prediction: integer label map of the same shape.
-        labels: integer of each name, or several integers for a region, their union; regions may overlap. 0 is the
-            background, may be named, and is not scored.
+        reference: label map with 1 to 3 axes, the whole image (never slice by slice): integers, or whole numbers held
+            as real ones.
+        prediction: label map of the same shape.
+        labels: integer of each name, or several (a collection, or text such as "1-250") for a region, their union;
+            regions may overlap. 0 is the background, may be named, and is not scored.
         spacing_mm: voxel size along each array axis, in mm.
         ignore_label: voxels with this value in the reference are not judged: they count in no matrix, and belong to
             no structure on either side.
+        other_labels: what becomes of labels that are not declared: "refuse", or "background".
         conventions: how the numbers are made; None: the defaults of `Conventions`.
         choices: single fields of `Conventions` that differ, such as `on_empty="nnunet"`, `surface="area_weighted"`.
 
@@ -148,59 +153,61 @@ def evaluate(
 
     Raises:
         ShapeMismatchError: the shapes differ.
-        ArrayTypeError: an array is not of integers.
+        ArrayTypeError: an array does not hold whole numbers.
         LabelRangeError: a label is neither declared nor 0.
         MetricArgumentError: labels, spacing, number of axes or conventions break their rules.
 
     Example:
         >>> case = evaluate([[0, 1, 1]], [[0, 0, 1]], {"vessel": 1}, spacing_mm=(1.0, 2.0))
-        >>> round(case.scores[0]["dice"], 3), case.scores[0]["assd_mm"]
-        (0.667, 0.6666666666666666)
+        >>> round(case.scores[0]["dice"], 3), case.scores[0]["hausdorff_mm"]
+        (0.667, 2.0)
         >>> evaluate([0, 0], [0, 1], {"vessel": 1}, (1.0,), on_empty="infinite").scores[0]["hd95_mm"]
         inf
     """
     chosen = build_conventions(conventions, choices)
     scored = check_labels(labels, ignore_label)
-    class_values = class_values_of(scored)
-    reference_array, prediction_array = np.asarray(reference), np.asarray(prediction)
-    check_same_shape(reference_array, prediction_array)
-    if not 1 <= reference_array.ndim <= 3:
+    if other_labels not in get_args(OtherLabels):
+        raise MetricArgumentError(f"other_labels must be refuse or background; received {other_labels!r}")
+    classes = label_classes(scored)
+    label_maps = np.asarray(reference), np.asarray(prediction)
+    check_same_shape(*label_maps)
+    shape = label_maps[0].shape
+    if not 1 <= len(shape) <= 3:
         raise MetricArgumentError(
-            f"an image must have 1 to 3 axes; received shape {reference_array.shape}; evaluate one image at a time"
+            f"an image must have 1 to 3 axes; received shape {shape}; evaluate one image at a time"
         )
-    spacing = check_spacing(spacing_mm, reference_array.ndim)
-    reference_classes, prediction_classes, ignored = _judged_classes(
-        reference_array, prediction_array, class_values, ignore_label
-    )
-    confusion = confusion_matrix(reference_classes, prediction_classes, len(class_values))
+    spacing = check_spacing(spacing_mm, len(shape))
+    true, predicted, ignored = _judged_classes(*label_maps, classes, ignore_label, other_labels)
+    confusion = confusion_matrix(true, predicted, len(classes))
     confusion[0, 0] -= ignored
-    boxes = _class_boxes(reference_classes, prediction_classes, len(class_values), chosen)
+    boxes = _class_boxes(true, predicted, len(classes), chosen)
     scores = []
     for name, label in scored.items():
-        classes = tuple(class_values.index(value) for value in label_integers(label))
-        box = enclosing_box([box for index in classes for box in boxes[index]], reference_array.ndim)
+        members = classes_within(label, classes)
+        box = enclosing_box([box for index in members for box in boxes[index]], len(shape))
         pair = MaskPair(
-            _mask_of(reference_classes[box], classes, len(class_values)),
-            _mask_of(prediction_classes[box], classes, len(class_values)),
-            *region_counts(confusion, class_values, label_integers(label)),
+            _mask_of(true[box], members, len(classes)),
+            _mask_of(predicted[box], members, len(classes)),
+            *region_counts(confusion, range(len(classes)), members),
             spacing,
-            reference_array.shape,
+            shape,
             chosen,
             chosen.tolerance_of(name),
         )
         scores.append(_score(name, label, pair, pair.status))
-    return CaseEvaluation(tuple(scores), confusion, class_values, reference_array.shape, spacing)
+    return CaseScores(tuple(scores), confusion, classes, shape, spacing)
 
 
 def evaluate_missing(
     reference: ArrayLike,
-    labels: Mapping[str, int | Collection[int]],
+    labels: Mapping[str, int | str | Collection[int]],
     spacing_mm: Sequence[float],
     *,
     ignore_label: int | None = None,
+    other_labels: OtherLabels = "refuse",
     conventions: Conventions | None = None,
     **choices: object,
-) -> CaseEvaluation:
+) -> CaseScores:
     """Score a case whose prediction is missing: the worst value of every label, found in the reference or not.
 
     The metrics of the whole image are 0. In the confusion matrix, which has no place for voxels without a prediction,
@@ -211,6 +218,7 @@ def evaluate_missing(
         labels: as for `evaluate`.
         spacing_mm: as for `evaluate`.
         ignore_label: as for `evaluate`.
+        other_labels: as for `evaluate`.
         conventions: as for `evaluate`.
         choices: as for `evaluate`.
 
@@ -227,7 +235,13 @@ def evaluate_missing(
     chosen = build_conventions(conventions, choices)
     nothing = np.zeros(np.shape(reference), np.uint8)
     measured = evaluate(
-        reference, nothing, labels, spacing_mm, ignore_label=ignore_label, conventions=_counts_only(chosen)
+        reference,
+        nothing,
+        labels,
+        spacing_mm,
+        ignore_label=ignore_label,
+        other_labels=other_labels,
+        conventions=chosen.model_copy(update={"metrics": ("dice",)}),
     )
     scores = []
     for score in measured.scores:
@@ -236,7 +250,7 @@ def evaluate_missing(
         tolerance_mm = chosen.tolerance_of(score.label_name)
         pair = MaskPair(empty, empty, *counts, measured.spacing_mm, measured.shape, chosen, tolerance_mm)
         scores.append(_score(score.label_name, score.label, pair, "prediction_missing"))
-    return CaseEvaluation(tuple(scores), measured.confusion, measured.class_values, measured.shape, measured.spacing_mm)
+    return CaseScores(tuple(scores), measured.confusion, measured.class_values, measured.shape, measured.spacing_mm)
 
 
 def _score(name: str, label: Label, pair: MaskPair, status: str) -> LabelScore:
@@ -293,31 +307,24 @@ def value_of(name: str, pair: MaskPair, status: str) -> float:
     return metric.measure(pair) if value == "measured" else float(value)
 
 
-def _counts_only(conventions: Conventions) -> Conventions:
-    return conventions.model_copy(update={"metrics": ("dice",)})
-
-
 def _judged_classes(
-    reference: NDArray[np.generic],
-    prediction: NDArray[np.generic],
-    class_values: tuple[int, ...],
+    reference: NDArray[Any],
+    prediction: NDArray[Any],
+    classes: tuple[Label, ...],
     ignore_label: int | None,
+    others: OtherLabels,
 ) -> tuple[NDArray[np.integer], NDArray[np.integer], int]:
     """Turn both maps into class indices, ignored voxels into background; and count those."""
-    if ignore_label is None:
-        return (
-            class_indices(reference, class_values, "reference"),
-            class_indices(prediction, class_values, "prediction"),
-            0,
-        )
-    is_ignored = reference == ignore_label
-    zero = np.zeros((), reference.dtype)
-    judged = np.where(is_ignored, zero, reference)
-    predicted = np.where(is_ignored, np.zeros((), prediction.dtype), prediction)
+    true, predicted, ignored = as_integers(reference, "reference"), as_integers(prediction, "prediction"), 0
+    if ignore_label is not None:
+        is_ignored = true == ignore_label
+        true = np.where(is_ignored, np.zeros((), true.dtype), true)
+        predicted = np.where(is_ignored, np.zeros((), predicted.dtype), predicted)
+        ignored = int(np.count_nonzero(is_ignored))
     return (
-        class_indices(judged, class_values, "reference"),
-        class_indices(predicted, class_values, "prediction"),
-        int(np.count_nonzero(is_ignored)),
+        class_indices(true, classes, "reference", others),
+        class_indices(predicted, classes, "prediction", others),
+        ignored,
     )
 
 
@@ -335,5 +342,5 @@ def _class_boxes(
     """Find the box of each class in both maps, in one pass over each; none where counts are all that is needed."""
     if all(METRICS[name].family in ("overlap", "volume") for name in conventions.metrics):
         return [(None, None)] * num_classes
-    found = (ndimage.find_objects(label_map, max_label=num_classes - 1) for label_map in (reference, prediction))
-    return [(None, None), *zip(*found, strict=True)]
+    boxes = (ndimage.find_objects(class_map, max_label=num_classes - 1) for class_map in (reference, prediction))
+    return [(None, None), *zip(*boxes, strict=True)]
