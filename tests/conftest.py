@@ -12,6 +12,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # Set before any test imports TensorFlow, and inherited by every process that a test starts.
 QUIET_AND_SINGLE_THREADED = {
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # compiling takes longer than what is compiled
     "KERAS_BACKEND": "tensorflow",
     "MPLBACKEND": "Agg",
     "OMP_NUM_THREADS": "1",

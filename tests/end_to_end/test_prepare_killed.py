@@ -16,7 +16,7 @@ from imgmed import PreparedDataset, write_phantom_study
 pytestmark = pytest.mark.end_to_end
 
 R2D2 = str(Path(sys.executable).with_name("r2d2"))
-KILLS = 4
+KILLS = 3
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -45,7 +45,7 @@ def wait_for_files(folder: Path, number: int, process: subprocess.Popen) -> None
 
 def test_kills_at_random_moments(tmp_path: Path) -> None:
     study = tmp_path / "study"
-    write_phantom_study(study, cases=10, shape=(64, 64, 24))
+    write_phantom_study(study, cases=6, shape=(32, 32, 8))
     said = tmp_path / "said"
     assert start(study, tmp_path / "a" / "out", said).wait(300) == 0, said.read_text()
     out = tmp_path / "b" / "out"
@@ -69,7 +69,7 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     study = tmp_path / "study"
-    write_phantom_study(study, cases=24, shape=(96, 96, 48))
+    write_phantom_study(study, cases=12, shape=(48, 48, 16))
     said = tmp_path / "said"
     process = start(study, tmp_path / "out", said)
     unfinished = tmp_path / ".out.unfinished" / "survey"

@@ -32,15 +32,16 @@ def r2d2(*arguments: object, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """The walk-through: prepare, train, predict, evaluate, report."""
+    """The walk-through: prepare, init, train with settings of the working folder, predict, evaluate, report."""
     cwd = tmp_path_factory.mktemp("walk through ü")  # a space and an umlaut, as in users' folders
     write_phantom_study(cwd / "study", cases=10, shape=(40, 48, 10))
     said = {"prepare": r2d2("prepare", "study", "--out", "work/dataset", cwd=cwd)}
-    said["train"] = r2d2(
-        *("train", "--dataset", "work/dataset", "--run-dir", "work/run"),
-        *("network.depth=2", "network.base_filters=8", "training.epochs=25", "training.learning_rate=0.005"),
-        cwd=cwd,
-    )
+    said["init"] = r2d2("init", "--dataset", "work/dataset", cwd=cwd)
+    settings = yaml.safe_load((cwd / "r2d2.yaml").read_text())
+    settings["training"] |= {"epochs": 2, "learning_rate": 0.005}
+    settings["network"] |= {"depth": 2, "base_filters": 8}
+    (cwd / "r2d2.yaml").write_text(yaml.safe_dump(settings))
+    said["train"] = r2d2("train", "--run-dir", "work/run", "training.epochs=25", cwd=cwd)
     data = ("--dataset", "work/dataset")
     said["predict"] = r2d2("predict", "--model", "work/run", *data, "--out", "work/predictions", cwd=cwd)
     judged = ("--prediction", "work/predictions")
@@ -112,44 +113,27 @@ def test_scans_from_anywhere_and_training_cases_are_marked(work: SimpleNamespace
     assert set(evaluation.labels) == {"organ", "lesion"}
 
 
-def test_a_renamed_copy_of_a_training_scan_is_still_recognised(work: SimpleNamespace, tmp_path: Path) -> None:
-    source = work.study / work.dataset.case(work.dataset.splits.train[0]).images[0].path
-    (tmp_path / "stranger.nii.gz").write_bytes(source.read_bytes())
-    files = (
-        "stranger.nii.gz",
-        max((work.study / "imagesTr").iterdir()),
-    )  # several behind one --input, as from *.nii.gz
-    r2d2("predict", "--model", work.cwd / "work/run", "--input", *files, "--out", "out", cwd=tmp_path)
-    manifest = json.loads((tmp_path / "out" / "prediction.json").read_text())
-    assert len(manifest["cases"]) == 2
-    assert (manifest["cases"][0]["case_id"], manifest["cases"][0]["split"]) == ("stranger", "train")
+def test_settings_come_from_the_working_folder_and_then_from_the_command_line(work: SimpleNamespace) -> None:
+    assert "r2d2 train" in work.said["init"]
+    assert "settings: r2d2.yaml" in work.said["train"]
+    assert "25 epochs of" in work.said["train"]
+    used = yaml.safe_load((work.cwd / "work/run/config.yaml").read_text())
+    assert (used["training"]["epochs"], used["training"]["learning_rate"]) == (25, 0.005)
+    assert (used["network"]["depth"], used["network"]["base_filters"]) == (2, 8)
 
 
-def test_settings_come_from_the_working_folder(work: SimpleNamespace, tmp_path: Path) -> None:
-    dataset = work.cwd / "work" / "dataset"
-    said = r2d2("init", "--dataset", dataset, cwd=tmp_path)
-    assert "r2d2 train" in said
-    settings = yaml.safe_load((tmp_path / "r2d2.yaml").read_text())
-    settings["training"]["epochs"] = 2
-    settings["training"]["warmup_epochs"] = 0
-    settings["network"]["base_filters"] = 4
-    (tmp_path / "r2d2.yaml").write_text(yaml.safe_dump(settings))
-    said = r2d2("train", "training.epochs=1", cwd=tmp_path)
-    assert "settings: r2d2.yaml" in said
-    assert "1 epoch of" in said
-    run = tmp_path / "runs" / "phantom-1"
-    assert (run / "model.keras").is_file()
-    used = yaml.safe_load((run / "config.yaml").read_text())
-    assert (used["training"]["epochs"], used["network"]["base_filters"]) == (1, 4)
-
-
-def test_a_model_can_be_used_from_another_folder(work: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_model_elsewhere_recognises_a_renamed_copy_of_a_training_scan(work: SimpleNamespace, tmp_path: Path) -> None:
     """model.keras and model.json are all that prediction needs, and a mix-up of two is noticed."""
     for name in ("model.keras", "model.json"):
         (tmp_path / name).write_bytes((work.cwd / "work/run" / name).read_bytes())
-    scan = min((work.study / "imagesTr").iterdir())
-    r2d2("predict", "--model", "model.keras", "--input", scan, "--out", "out", cwd=tmp_path)
-    assert (tmp_path / "out" / scan.name).is_file()
+    source = work.study / work.dataset.case(work.dataset.splits.train[0]).images[0].path
+    (tmp_path / "stranger.nii.gz").write_bytes(source.read_bytes())
+    scan = max((work.study / "imagesTr").iterdir())
+    files = ("stranger.nii.gz", scan)  # several behind one --input, as from *.nii.gz
+    r2d2("predict", "--model", "model.keras", "--input", *files, "--out", "out", cwd=tmp_path)
+    assert {path.name for path in (tmp_path / "out").glob("*.gz")} == {"stranger.nii.gz", scan.name}
+    manifest = json.loads((tmp_path / "out" / "prediction.json").read_text())
+    assert (manifest["cases"][0]["case_id"], manifest["cases"][0]["split"]) == ("stranger", "train")
     with (tmp_path / "model.keras").open("ab") as file:
         file.write(b"x")
     done = subprocess.run(

@@ -64,10 +64,16 @@ def save_network(dataset: PreparedDataset, run: Path) -> Path:
     return run
 
 
-@pytest.fixture(scope="module", params=[(0, 4), (0, 2, 300)], ids=["binary", "three-classes"])
+THREE_CLASSES = (0, 2, 300)
+of_two_and_three_classes = pytest.mark.parametrize(
+    "dataset", [(0, 4), THREE_CLASSES], ids=["binary", "three-classes"], indirect=True, scope="module"
+)
+
+
+@pytest.fixture(scope="module")
 def dataset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     folder = tmp_path_factory.mktemp("predict")
-    study = write_study(folder / "study", request.param)
+    study = write_study(folder / "study", getattr(request, "param", THREE_CLASSES))
     return prepare_dataset(study, folder / "dataset", PreparationSettings())
 
 
@@ -112,6 +118,7 @@ def predicted(model: Path, scan: Path, out: Path) -> nib.Nifti1Image:
     return nib.load(out / scan.name)
 
 
+@of_two_and_three_classes
 @pytest.mark.parametrize(
     "shape",
     [
@@ -142,6 +149,7 @@ def test_a_scan_in_another_voxel_order_keeps_it(dataset: PreparedDataset, model:
     np.testing.assert_array_equal(result.affine, affine)
 
 
+@of_two_and_three_classes
 def test_probabilities_are_what_is_interpolated(dataset: PreparedDataset, model: Path, tmp_path: Path) -> None:
     """A scan of twice the resolution: each pixel is the mean of 2 x 2, the answer is interpolated linearly."""
     affine = np.diag([0.5, 0.5, 3.0, 1.0])

@@ -43,8 +43,7 @@ def save(path, array, affine):
     return path
 
 
-@pytest.fixture
-def study(tmp_path):
+def write_study(folder):
     """Three cases: "good" is perfect, "half" has Dice 2/3 for label 1, "lost" misses label 2."""
     affine = np.diag([1.0, 1.0, 3.0, 1.0])
     truth = np.zeros((12, 10, 6), np.uint8)
@@ -55,17 +54,29 @@ def study(tmp_path):
     image = np.random.default_rng(0).normal(size=truth.shape).astype(np.float32)
     pairs = []
     for name, prediction in (("good", truth), ("half", half), ("lost", lost)):
-        save(tmp_path / "images" / f"{name}.nii.gz", image, affine)
+        save(folder / "images" / f"{name}.nii.gz", image, affine)
         pairs.append(
             segeval.CasePair(
                 name,
-                save(tmp_path / "reference" / f"{name}.nii.gz", truth, affine),
-                save(tmp_path / "prediction" / f"{name}.nii.gz", prediction, affine),
+                save(folder / "reference" / f"{name}.nii.gz", truth, affine),
+                save(folder / "prediction" / f"{name}.nii.gz", prediction, affine),
                 note="training case of this model" if name == "good" else None,
             )
         )
-    segeval.write_evaluation(segeval.evaluate_pairs(pairs, LABELS), tmp_path / "evaluation")
-    return tmp_path
+    segeval.write_evaluation(segeval.evaluate_pairs(pairs, LABELS), folder / "evaluation")
+    return folder
+
+
+@pytest.fixture
+def study(tmp_path):
+    """One that a test may change."""
+    return write_study(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """Of a study that nothing was changed in."""
+    return Page(build(write_study(tmp_path_factory.mktemp("report"))))
 
 
 def build(study, **changes):
@@ -81,8 +92,7 @@ def build(study, **changes):
     return build_report(study / "out" / "report.html", **(arguments | changes))
 
 
-def test_the_page_needs_nothing_but_itself(study):
-    page = Page(build(study))
+def test_the_page_needs_nothing_but_itself(page):
     assert page.all("script") == []
     for _, attributes in page.tags:
         for name in ("src", "href"):
@@ -91,8 +101,7 @@ def test_the_page_needs_nothing_but_itself(study):
     assert "http" not in page.words
 
 
-def test_pictures_are_embedded_and_described(study):
-    page = Page(build(study))
+def test_pictures_are_embedded_and_described(page):
     pictures = page.all("img")
     for picture in pictures:
         data = base64.b64decode(picture["src"].removeprefix("data:image/png;base64,"), validate=True)
@@ -112,9 +121,9 @@ def overlays(page):
     return [alt.split(":")[0] for alt in (picture["alt"] for picture in page.all("img")) if " of case " in alt]
 
 
-def test_headline_and_tables_hold_the_figures(study):
+def test_headline_and_tables_hold_the_figures(page):
     """Dice of label 1: 1, 2/3, 1; of label 2: 1, 1, 0. Mean of 0.889 and 0.667: 0.778."""
-    words = Page(build(study)).words
+    words = page.words
     assert "0.778 Mean foreground Dice 95 % confidence interval" in words
     assert "3 cases of 3 patients, 2 labels (n = 6 scores)" in words
     assert "the background is not in it" in words
@@ -124,9 +133,9 @@ def test_headline_and_tables_hold_the_figures(study):
     assert words.index("lost 1.000") < words.index("half 0.667") < words.index("good 1.000")
 
 
-def test_every_average_has_its_name_and_n(study):
+def test_every_average_has_its_name_and_n(page):
     """Cases: 1, 5/6, 1/2, so that both orders give 7/9 here. Pooled for label 1: TP 80, FN 16, so 160 / 176."""
-    words = Page(build(study)).words
+    words = page.words
     assert "Cases, then labels (nnU-Net’s order)" in words
     assert "Labels, then cases (MONAI’s order)" in words
     assert "n scores left out mean n cases left out" in words
@@ -136,8 +145,8 @@ def test_every_average_has_its_name_and_n(study):
     assert "Figures of the whole image, background included" in averages
 
 
-def test_conventions_are_a_table_of_metrics_and_missing_structures(study):
-    words = Page(build(study)).words
+def test_conventions_are_a_table_of_metrics_and_missing_structures(page):
+    words = page.words
     conventions = words[words.index("Conventions used") :]
     assert "Metrics In neither Not in the reference Missed" in conventions
     same = (
@@ -160,15 +169,14 @@ def test_values_left_out_are_counted_where_the_mean_stands(study):
     assert "Mean foreground HD95, mm" in words
 
 
-def test_strings_from_outside_are_escaped(study):
-    page = Page(build(study))
+def test_strings_from_outside_are_escaped(page):
     assert "Test <script>alert(1)</script>" in page.words
     assert "<b>tail</b>" in page.words
     assert page.all("b") == []
 
 
-def test_notes_and_warnings_are_shown(study):
-    words = Page(build(study)).words
+def test_notes_and_warnings_are_shown(page):
+    words = page.words
     assert "1 of 3 cases are marked “training case of this model”" in words
     assert words.count("training case of this model") == 2
 
@@ -198,9 +206,9 @@ def test_a_case_without_a_label_map_says_why(study):
     assert len(overlays(page)) == 2
 
 
-def test_what_is_wrong_on_the_worst_slice_is_counted(study):
+def test_what_is_wrong_on_the_worst_slice_is_counted(page):
     """Label 1 lacks 2 × 4 of its voxels on each slice in "half"; label 2 all its 3 × 4 in "lost"."""
-    words = Page(build(study)).words
+    words = page.words
     assert "Wrong on this slice: 8 voxels missed, 0 too many. Axial slice 3 of 6." in words
     assert "Wrong on this slice: 12 voxels missed, 0 too many. Axial slice 3 of 6." in words
 

@@ -61,8 +61,17 @@ def test_penalised_distances_far_away_stand_in_a_band() -> None:
     assert "Grey band" not in draw_distribution(evaluation_of(rods((4, 2)), {"rod": 1}), METRICS["hd95_mm"]).caption
 
 
-@pytest.mark.parametrize("on_empty", ["penalise", "infinite", "monai", "deepmind"])
-@pytest.mark.parametrize("lengths", [[(0, 0)], [(3, 0)], [(5, 4)], [(k % 9, k % 5) for k in range(40)]])
+@pytest.mark.parametrize(
+    ("lengths", "on_empty"),
+    [
+        ([(0, 0)], "penalise"),
+        ([(3, 0)], "infinite"),
+        ([(3, 0)], "monai"),
+        ([(5, 4)], "deepmind"),
+        ([(k % 9, k % 5) for k in range(40)], "penalise"),
+        ([(k % 9, k % 5) for k in range(40)], "infinite"),
+    ],
+)
 def test_few_and_many_cases_of_any_kind_can_be_drawn(lengths: list[tuple[int, int]], on_empty: str) -> None:
     evaluation = evaluation_of(rods(*lengths), {"rod": 1, "$_$ <b>": 2}, on_empty=on_empty)
     assert distributions_section(evaluation).count("<img") == 3

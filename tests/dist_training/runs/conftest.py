@@ -41,33 +41,44 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     return dataset
 
 
-@pytest.fixture
-def run(dataset: PreparedDataset, tmp_path: Path) -> Train:
-    def run_here(
-        name: str,
-        *,
-        listeners: Sequence[Listener] = (),
-        is_resumed: bool = False,
-        transfer: TransferSettings | None = None,
-        network: NetworkSettings = NETWORK,
-        splits: Splits | None = None,
-        stop: StopRequest | None = None,
-        **training: Any,
-    ) -> RunFolder:
-        folder = RunFolder(tmp_path / name)
-        folder.create(is_resumed=is_resumed)
-        settings = {"epochs": 3, "global_batch_size": BATCH, "dtype": "float64", "checkpoints_kept": 50, **training}
-        train(
-            dataset if splits is None else replace(dataset, splits=splits),
-            network,
-            TrainingSettings(**settings),
-            folder,
-            SoloCommunicator(),
-            listeners=listeners,
-            is_resumed=is_resumed,
-            transfer=transfer,
-            stop=stop,
-        )
-        return folder
+@pytest.fixture(scope="module")
+def run_in(dataset: PreparedDataset) -> Callable[[Path], Train]:
+    """What makes runs in a folder."""
 
-    return run_here
+    def make(parent: Path) -> Train:
+        def run_here(
+            name: str,
+            *,
+            listeners: Sequence[Listener] = (),
+            is_resumed: bool = False,
+            transfer: TransferSettings | None = None,
+            network: NetworkSettings = NETWORK,
+            splits: Splits | None = None,
+            stop: StopRequest | None = None,
+            **training: Any,
+        ) -> RunFolder:
+            folder = RunFolder(parent / name)
+            folder.create(is_resumed=is_resumed)
+            settings = {"epochs": 3, "global_batch_size": BATCH, "dtype": "float64", "checkpoints_kept": 50, **training}
+            train(
+                dataset if splits is None else replace(dataset, splits=splits),
+                network,
+                TrainingSettings(**settings),
+                folder,
+                SoloCommunicator(),
+                listeners=listeners,
+                is_resumed=is_resumed,
+                transfer=transfer,
+                stop=stop,
+            )
+            return folder
+
+        return run_here
+
+    return make
+
+
+@pytest.fixture
+def run(run_in: Callable[[Path], Train], tmp_path: Path) -> Train:
+    """Runs in the test's folder."""
+    return run_in(tmp_path)

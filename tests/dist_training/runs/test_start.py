@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -21,10 +22,20 @@ from imgmed.splits import Splits
 from r2d2_base.errors import ConfigurationError
 
 Train = Callable[..., RunFolder]
+STILL = {"epochs": 1, "learning_rate": 1e-300}
+"""What was taken over is what ends."""
 
 
-def test_a_run_starts_from_another_and_its_frozen_stages_rest(run: Train) -> None:
-    source = run("source", epochs=1)
+@pytest.fixture(scope="module")
+def source(run_in: Callable[[Path], Train], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A network to start from, as it was drawn."""
+    before = keras.config.dtype_policy()
+    made = run_in(tmp_path_factory.mktemp("source"))("source", **STILL)
+    keras.config.set_dtype_policy(before)
+    return made
+
+
+def test_a_run_starts_from_another_and_its_frozen_stages_rest(run: Train, source: RunFolder) -> None:
     transfer = TransferSettings(start_from=source.path, frozen_stages=("encoder",), unfreeze_after_epochs=1)
     averaging = {"ema_momentum": 0.5}  # of weights that rest, too
     rested = run("rested", epochs=1, transfer=transfer, **averaging)
@@ -44,17 +55,16 @@ def taken_over(folder: RunFolder) -> WeightsTaken:
     return event
 
 
-def test_other_labels_get_a_new_head_and_a_file_alone_is_enough(run: Train, tmp_path: Path) -> None:
-    settings = {"epochs": 1, "learning_rate": 1e-300}  # so that what was taken over is what ends
-    source = run("source", **settings)
-    copy = tmp_path / "alone.keras"
-    shutil.copy(source.model, copy)
-    same = run("same", transfer=TransferSettings(start_from=copy), **settings, seed=1)
+def test_other_labels_get_a_new_head_and_a_file_alone_is_enough(run: Train, source: RunFolder, tmp_path: Path) -> None:
+    alone, relabelled = tmp_path / "alone.keras", tmp_path / "relabelled"
+    shutil.copy(source.model, alone)
+    shutil.copytree(source.path, relabelled)
+    same = run("same", transfer=TransferSettings(start_from=alone), **STILL, seed=1)
     assert list(taken_over(same).fresh) == []
     card = json.loads(source.card.read_text())
     card["labels"] = {f"other {name}": value for name, value in card["labels"].items()}
-    source.card.write_text(json.dumps(card))
-    other = run("other", transfer=TransferSettings(start_from=source.path), **settings, seed=1)
+    RunFolder(relabelled).card.write_text(json.dumps(card))
+    other = run("other", transfer=TransferSettings(start_from=relabelled), **STILL, seed=1)
     assert list(taken_over(other).fresh) == ["logits/kernel", "logits/bias"]
     for old, one, new in zip(*(read_network(each.model).weights for each in (source, same, other)), strict=True):
         np.testing.assert_allclose(old.numpy(), one.numpy(), rtol=0, atol=1e-200, err_msg=old.path)
@@ -92,15 +102,14 @@ def test_what_the_network_to_start_from_has_seen_is_kept_and_told(run: Train, da
     assert taken_over(third).trained_on == {"validation": 1, "test": 2}
 
 
-def test_a_learning_rate_of_a_stages_own(run: Train) -> None:
+def test_a_learning_rate_of_a_stages_own(run: Train, source: RunFolder) -> None:
     """One step of SGD without momentum: each weight moves by rate times gradient."""
     settings = {"epochs": 1, "optimizer": "sgd", "momentum": 0.0, "global_batch_size": 1000, "warmup_epochs": 0}
-    start = run("start", learning_rate=1e-300, **settings)
     plain, slow = (
-        run(name, transfer=TransferSettings(start_from=start.path, learning_rate_factors=factors), **settings)
+        run(name, transfer=TransferSettings(start_from=source.path, learning_rate_factors=factors), **settings)
         for name, factors in (("plain", {}), ("slow", {"encoder": 0.25, "head": 2.0}))
     )
-    for origin, one, other in zip(*(read_network(f.model).weights for f in (start, plain, slow)), strict=True):
+    for origin, one, other in zip(*(read_network(f.model).weights for f in (source, plain, slow)), strict=True):
         stage = {"d": 0.25, "b": 0.25, "u": 1.0, "l": 2.0}[origin.path[0]]
         moved, slowly = one.numpy() - origin.numpy(), other.numpy() - origin.numpy()
         np.testing.assert_allclose(slowly, stage * moved, rtol=1e-6, atol=1e-12, err_msg=origin.path)

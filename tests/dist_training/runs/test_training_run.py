@@ -364,11 +364,11 @@ def test_a_run_goes_on_with_its_own_loss_and_transfer(dataset: PreparedDataset) 
         check_checkpoint(replace(checkpoint, facts=of_before), network, now)
 
 
-@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
-def test_half_precision_learns_as_single_precision_does(run: Train, dtype: str) -> None:
+def test_half_precision_learns_as_single_precision_does(run: Train) -> None:
     """11 and 8 bits of precision: the losses stay within a few per cent of each other while they fall."""
-    single, half = (run(name, dtype=name, learning_rate=0.01, warmup_epochs=0) for name in ("float32", dtype))
-    losses = np.array([steps(folder, "loss") for folder in (single, half)])
-    assert np.isfinite(losses).all()
-    np.testing.assert_allclose(losses[1], losses[0], rtol=0.05)
-    assert losses[1, -4:].mean() < losses[1, :4].mean()
+    dtypes = ("float32", "mixed_float16", "mixed_bfloat16")
+    single, *half = (steps(run(name, dtype=name, learning_rate=0.01, warmup_epochs=0), "loss") for name in dtypes)
+    for losses in half:
+        assert np.isfinite(losses).all()
+        np.testing.assert_allclose(losses, single, rtol=0.05)
+        assert np.mean(losses[-4:]) < np.mean(losses[:4])
