@@ -56,22 +56,22 @@ def compare(
 
     Example: r2d2 compare work/evaluation work/evaluation_of_another --metric dice --out work/comparison
     """
-    from r2d2.tasks.comparison import compare_evaluations, write_comparison
-    from segeval import check_output_folder
+    from r2d2.tasks.comparison import CompareSettings
+    from r2d2.tasks.comparison import compare as compare_all
 
-    if out is not None:
-        check_output_folder(out)
-    result = compare_evaluations(
-        evaluations,
-        metric or None,
-        scheme=scheme.value,
-        confidence=confidence,
-        seed=seed,
-        on_unmatched=on_unmatched.value,
+    result = compare_all(
+        CompareSettings(
+            evaluations=tuple(evaluations),
+            metrics=tuple(metric or ()),
+            scheme=scheme.value,
+            confidence=confidence,
+            on_unmatched=on_unmatched.value,
+            seed=seed,
+            out=out,
+        )
     )
     echo_comparison(result)
     if out is not None:
-        write_comparison(result, out)
         typer.echo(f"wrote {out / 'comparison.json'} and {out / 'comparison.csv'}", err=True)
 
 

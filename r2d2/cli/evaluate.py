@@ -85,44 +85,34 @@ def evaluate(
 
     Writes summary.json (as nnU-Net lays it out), cases.csv and an HTML report.
     """
-    from imgmed import PreparedDataset
     from r2d2.cli.progress import stages
     from r2d2.cli.scores import echo_scores
-    from r2d2.tasks.evaluation import REPORT, evaluate_dataset, evaluate_prediction_folder, read_patients
-    from r2d2.tasks.reporting import find_images, report_on_dataset, report_on_evaluation
+    from r2d2.tasks.evaluation import EvaluateSettings
+    from r2d2.tasks.evaluation import evaluate as evaluate_all
     from segeval import build_settings
 
-    if (dataset is None) == (reference is None):
-        raise typer.BadParameter("give either --dataset (with --split) or --reference, to say what to compare with")
     read = {"label": _labels(label), "metric": _metrics(metric, lesions), "tolerance_mm": _tolerance(tolerance_mm)}
     choices = {_FIELDS.get(name, name): value for name, value in {**ctx.params, **read}.items() if value is not None}
-    settings = build_settings(choices={name: value for name, value in choices.items() if name in setting_fields()})
-    if images is not None:
-        find_images(images)
-    patient_ids = None if patients is None else read_patients(patients)
-    prepared = None if dataset is None else PreparedDataset.read(dataset)
+    asked = EvaluateSettings(
+        prediction=prediction,
+        out=out,
+        reference=reference,
+        dataset=dataset,
+        split=split.value,
+        images=images,
+        patients=patients,
+        report=report,
+        scoring=build_settings(choices={name: value for name, value in choices.items() if name in setting_fields()}),
+    )
     with stages() as progress:
-        if prepared is not None:
-            result = evaluate_dataset(
-                prepared, split.value, prediction, out, settings, patients=patient_ids, progress=progress
-            )
-        else:
-            result = evaluate_prediction_folder(
-                reference, prediction, out, settings, patients=patient_ids, progress=progress
-            )
-    echo_scores(result)
+        result = evaluate_all(asked, progress=progress)
+    echo_scores(result.evaluation)
     typer.echo(f"wrote {out / 'summary.json'} and {out / 'cases.csv'}", err=True)
-    if not report:
-        return
-    try:
-        if prepared is not None and images is None:
-            path = report_on_dataset(prepared, evaluation=out, prediction=prediction, out=out / REPORT)
-        else:
-            path = report_on_evaluation(evaluation=out, prediction=prediction, images=images, out=out / REPORT)
-    except Exception:
+    if result.report_fault is not None:
         typer.echo("the scores are written, but their report could not be made:", err=True)
-        raise
-    typer.echo(f"report: {path}", err=True)
+        raise result.report_fault
+    if result.report is not None:
+        typer.echo(f"report: {result.report}", err=True)
 
 
 def _labels(words: Sequence[str] | None) -> dict[str, Label] | None:

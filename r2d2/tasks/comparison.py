@@ -12,30 +12,97 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from r2d2_base.files import write_bytes
+from r2d2_base.progress import Progress, StopRequest, Watcher
 from segeval import (
     Comparison,
     MetricArgumentError,
     OutputFolderError,
     PairedDifference,
     Ranking,
+    check_output_folder,
     compare_with_base,
     rank,
     read_scores,
 )
 
-__all__ = ["COMPARED_BY_DEFAULT", "ModelComparison", "compare_evaluations", "write_comparison"]
+__all__ = [
+    "COMPARED_BY_DEFAULT",
+    "CompareSettings",
+    "ModelComparison",
+    "compare",
+    "compare_evaluations",
+    "write_comparison",
+]
 
 COMPARED_BY_DEFAULT = ("dice", "hd95_mm", "nsd")
 """Metrics compared unless others are asked for, as far as all evaluations have them: one of volume, two of surface."""
 
 SCHEMA_VERSION = 1
+Scheme = Literal["aggregate_then_rank", "rank_then_aggregate", "test_then_rank"]
+OnUnmatched = Literal["error", "leave_out"]
 
 _COLUMNS = (
     *("metric", "label", "first", "second", "better", "pairs", "patients", "left_out_both", "left_out_one"),
     *("first_mean", "first_low", "first_high", "second_mean", "second_low", "second_high"),
     *("difference", "difference_low", "difference_high", "p", "p_holm", "method", "reason", "verdict"),
 )
+
+
+class CompareSettings(BaseModel):
+    """Which evaluations are compared, and how.
+
+    >>> CompareSettings(evaluations=["work/evaluation", "work/other"]).scheme
+    'aggregate_then_rank'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    evaluations: tuple[Path, ...] = Field(description="two or more: folders of evaluations, or nnU-Net's summary.json")
+    metrics: tuple[str, ...] = Field(default=(), description="metrics to compare; none: dice, hd95_mm and nsd")
+    scheme: Scheme = Field(default="aggregate_then_rank", description="what the ranking rests on")
+    confidence: float = Field(default=0.95, description="coverage of the intervals; verdicts are at 1 minus this")
+    on_unmatched: OnUnmatched = Field(default="error", description="cases that only some have: refuse, or leave out")
+    seed: int = Field(default=0, ge=0, description="seed of the bootstrap")
+    out: Path | None = Field(default=None, description="folder for comparison.json and comparison.csv; none: no files")
+
+
+def compare(
+    settings: CompareSettings, *, progress: Progress | None = None, stop: StopRequest | None = None
+) -> ModelComparison:
+    """Rank models by their evaluations on the same cases, and compare them in pairs.
+
+    Args:
+        settings: which evaluations, and how.
+        progress: told when the comparison is begun and done.
+        stop: looked at before it is begun and before anything is written.
+
+    Returns:
+        Rankings and comparisons.
+
+    Raises:
+        SegEvalError: an evaluation is missing or damaged, or they cannot be compared; every reason is listed.
+        OutputFolderError: the folder for the files cannot be written into.
+        CancelledError: ``stop`` was made.
+    """
+    watcher = Watcher(progress, stop)
+    watcher.report("comparing", 0, 1)
+    if settings.out is not None:
+        check_output_folder(settings.out)
+    comparison = compare_evaluations(
+        settings.evaluations,
+        settings.metrics or None,
+        scheme=settings.scheme,
+        confidence=settings.confidence,
+        seed=settings.seed,
+        on_unmatched=settings.on_unmatched,
+    )
+    watcher.report("comparing", 1, 1)
+    if settings.out is not None:
+        write_comparison(comparison, settings.out)
+    return comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +124,10 @@ def compare_evaluations(
     paths: Sequence[Path],
     metrics: Sequence[str] | None = None,
     *,
-    scheme: Literal["aggregate_then_rank", "rank_then_aggregate", "test_then_rank"] = "aggregate_then_rank",
+    scheme: Scheme = "aggregate_then_rank",
     confidence: float = 0.95,
     seed: int = 0,
-    on_unmatched: Literal["error", "leave_out"] = "error",
+    on_unmatched: OnUnmatched = "error",
 ) -> ModelComparison:
     """Rank evaluations and compare them in pairs.
 

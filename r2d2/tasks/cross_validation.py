@@ -16,9 +16,9 @@ from imgmed import PreparedDataset
 from r2d2.errors import LaunchError
 from r2d2.launching.plan import dataset_of, free_run_folder
 from r2d2.prediction.manifest import read_manifest
-from r2d2.tasks.evaluation import REPORT, evaluate_folds, split_case_ids
+from r2d2.tasks.evaluation import evaluate_folds, split_case_ids
 from r2d2.tasks.prediction import predict_dataset
-from r2d2.tasks.reporting import report_on_dataset
+from r2d2.tasks.reporting import REPORT, report_on_dataset
 from r2d2.tasks.training import TrainingResult, TrainSettings, plan_training, resolve_training, run_plan
 from r2d2_base.errors import ConfigurationError
 from segeval import Evaluation

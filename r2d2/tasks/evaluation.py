@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from dist_training.inference.model_card import Split
 from imgmed import PreparedDataset
 from r2d2.prediction.manifest import PredictionManifest, prediction_name, read_manifest
-from r2d2_base.errors import ConfigurationError
+from r2d2.tasks.reporting import REPORT, ReportSettings, find_images
+from r2d2.tasks.reporting import report as write_report
+from r2d2_base.errors import ConfigurationError, R2D2Error
 from r2d2_base.progress import Progress, StopRequest
 from segeval import (
     CasePair,
@@ -30,7 +35,9 @@ from segeval.files.pairing import label_maps_in
 from segeval.labels import label_integers
 
 __all__ = [
-    "REPORT",
+    "EvaluateSettings",
+    "EvaluationResult",
+    "evaluate",
     "evaluate_dataset",
     "evaluate_folds",
     "evaluate_prediction_folder",
@@ -39,15 +46,92 @@ __all__ = [
     "split_case_ids",
 ]
 
-REPORT = "report.html"
-"""Name of the report beside the scores."""
-
 _REPORT_MARK = b"R2D2 evaluation report, written"
 
 _NOTES = {
     "train": "training case of this model",
     "validation": "validation case of this model, which chose its weights",
 }
+
+
+class EvaluateSettings(BaseModel):
+    """What is judged, against what, and how.
+
+    >>> EvaluateSettings(dataset="work/hippocampus", prediction="work/predictions", out="work/evaluation").split
+    'test'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prediction: Path = Field(description="folder of predicted label maps, or one of them")
+    out: Path = Field(description="folder for summary.json, cases.csv and report.html")
+    reference: Path | None = Field(default=None, description="folder of reference label maps, or one of them")
+    dataset: Path | None = Field(default=None, description="prepared dataset whose source labels are the reference")
+    split: Split = Field(default="test", description="which of the dataset's cases")
+    images: Path | None = Field(default=None, description="folder of the scans, or the only one, for the pictures")
+    patients: Path | None = Field(default=None, description="CSV file with case_id and patient_id; none: as known")
+    report: bool = Field(default=True, description="write report.html beside the scores")
+    scoring: EvaluationSettings = Field(default_factory=EvaluationSettings, description="labels and conventions")
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What was judged.
+
+    Attributes:
+        evaluation: the scores, which are also in the folder.
+        folder: of summary.json and cases.csv.
+        report: HTML file; None where none was wanted or could be made.
+        report_fault: why it could not be made, although the scores are written.
+    """
+
+    evaluation: Evaluation
+    folder: Path
+    report: Path | None
+    report_fault: R2D2Error | None = None
+
+
+def evaluate(
+    settings: EvaluateSettings, *, progress: Progress | None = None, stop: StopRequest | None = None
+) -> EvaluationResult:
+    """Score label maps as whole volumes, and draw a report of them.
+
+    Args:
+        settings: what is judged, against what, and how.
+        progress: told of each case.
+        stop: ends the work where it is made; nothing is written then.
+
+    Returns:
+        The scores.
+
+    Raises:
+        ConfigurationError: settings that contradict each other.
+        SegEvalError: missing predictions, other grids, other labels: all of them listed.
+        CancelledError: ``stop`` was made.
+    """
+    asked = settings
+    if (asked.dataset is None) == (asked.reference is None):
+        raise ConfigurationError("give either --dataset (with --split) or --reference, to say what to compare with")
+    if asked.images is not None:
+        find_images(asked.images)
+    patients = None if asked.patients is None else read_patients(asked.patients)
+    how: dict[str, Any] = {"patients": patients, "progress": progress, "stop": stop}
+    if asked.dataset is not None:
+        dataset = PreparedDataset.read(asked.dataset)
+        scores = evaluate_dataset(dataset, asked.split, asked.prediction, asked.out, asked.scoring, **how)
+    else:
+        reference = asked.reference or Path()
+        scores = evaluate_prediction_folder(reference, asked.prediction, asked.out, asked.scoring, **how)
+    if not asked.report:
+        return EvaluationResult(scores, asked.out, None)
+    drawn = asked.dataset if asked.images is None else None
+    page = ReportSettings(
+        dataset=drawn, evaluation=asked.out, prediction=asked.prediction, images=asked.images, out=asked.out / REPORT
+    )
+    try:
+        return EvaluationResult(scores, asked.out, write_report(page))
+    except R2D2Error as error:
+        return EvaluationResult(scores, asked.out, None, error)
 
 
 def split_case_ids(dataset: PreparedDataset, split: Split) -> tuple[str, ...]:
@@ -206,7 +290,9 @@ def _evaluate_pairs(
 ) -> Evaluation:
     _check_out(out)
     chosen, warnings = settings or EvaluationSettings(), []
-    ignored = dataset.labels.get(IGNORE_NAME)
+    ignored = dataset.description.ignore_label
+    if ignored is None:  # in datasets of version 0.1 it was a label as any other
+        ignored = dataset.labels.get(IGNORE_NAME)
     scored = {value for label in (chosen.labels or {}).values() for value in label_integers(label)}
     if ignored is not None and chosen.ignore_label is None and ignored not in scored:
         chosen = build_settings(chosen, {"ignore_label": ignored})

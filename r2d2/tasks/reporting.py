@@ -15,7 +15,10 @@ from r2d2_base.errors import ConfigurationError
 from r2d2_base.progress import Progress, StopRequest, Watcher
 from segeval import read_evaluation
 
-__all__ = ["ReportSettings", "find_images", "report", "report_on_dataset", "report_on_evaluation"]
+__all__ = ["REPORT", "ReportSettings", "find_images", "report", "report_on_dataset", "report_on_evaluation"]
+
+REPORT = "report.html"
+"""Name of the report beside the scores."""
 
 _FIRST_CHANNEL = "_0000"
 
@@ -54,7 +57,6 @@ def report(settings: ReportSettings, *, progress: Progress | None = None, stop: 
     """
     from r2d2.proposal import propose_here
     from r2d2.report import build_dataset_report
-    from r2d2.tasks.evaluation import REPORT
 
     watcher = Watcher(progress, stop)
     watcher.report("reporting", 0, 1)
