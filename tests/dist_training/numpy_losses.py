@@ -61,14 +61,18 @@ def area_term(term: str, z: np.ndarray, y: np.ndarray, regions=None, alpha: floa
     return float(1 - np.mean(scores))
 
 
-def sample_losses(name: str, logits: np.ndarray, classes: np.ndarray, weights=None, regions=None) -> np.ndarray:
+def sample_losses(
+    name: str, logits: np.ndarray, classes: np.ndarray, weights=None, regions=None, gamma=GAMMA, alpha=ALPHA, beta=BETA
+) -> np.ndarray:
     """One loss a sample, logits (N, H, W, K) and classes (N, H, W); 0 where a sample has no real pixel."""
     weights = np.ones(100) if weights is None else np.asarray(weights)
     found = []
     for z, y in zip(logits.astype(np.float64), classes, strict=True):
         z, y = z[y >= 0], y[y >= 0]
         terms = [
-            pixel_term(term, z, y, weights, regions) if term in PIXELWISE else area_term(term, z, y, regions)
+            pixel_term(term, z, y, weights, regions, gamma)
+            if term in PIXELWISE
+            else area_term(term, z, y, regions, alpha, beta)
             for term in (TERMS[name] if len(y) else ())
         ]
         found.append(sum(terms))

@@ -73,6 +73,33 @@ def test_a_batch_holds_the_normalised_slices_centred_in_padding(dataset: Prepare
     assert batch.weights.all()
 
 
+def test_slices_to_validate_on_are_normalised_by_the_training_cases(tmp_path: Path) -> None:
+    """With zscore_dataset: by mean and deviation of all the voxels of those, which are not those of the others."""
+    write_phantom_study(tmp_path / "study", cases=4, shape=(32, 32, 8))
+    settings = PreparationSettings(normalisation="zscore_dataset")
+    dataset = prepare_dataset(tmp_path / "study", tmp_path / "dataset", settings)
+    train, validation = dataset.splits.train, dataset.splits.validation
+    known, unknown = (
+        np.concatenate([np.asarray(dataset.image(case), np.float64).ravel() for case in cases])
+        for cases in (train, validation)
+    )
+    assert abs(known.mean() - unknown.mean()) > 0.02 * known.std()
+    feed = SliceFeed(dataset, validation, train, "float64")
+    batch = feed.batch(Step(np.arange(len(feed)), len(feed)))
+    found = batch.images[batch.classes != IGNORED].ravel()
+    np.testing.assert_allclose(found, (unknown - known.mean()) / known.std(), atol=1e-4)
+
+
+def test_a_slice_has_other_seeds_of_dropout_in_another_epoch_but_not_in_another_place(dataset: PreparedDataset) -> None:
+    feed = SliceFeed(dataset, dataset.splits.train, dataset.splits.train, seed=1)
+
+    def seeds(indices: list[int], epoch: int) -> list[int]:
+        return feed.batch(Step(np.array(indices), 3, epoch)).sample_seeds.tolist()
+
+    assert len({*seeds([3, 4], 0), *seeds([3, 4], 1), *seeds([3, 4], 2)}) == 6
+    assert seeds([4, 3], 2) == seeds([3, 4], 2)[::-1]
+
+
 def test_an_empty_share_is_one_slice_without_weight(dataset: PreparedDataset) -> None:
     feed = SliceFeed(dataset, dataset.splits.train, dataset.splits.train, dtype="float64")
     batch = feed.batch(Step(np.array([], dtype=np.int64), 3))

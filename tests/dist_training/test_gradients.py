@@ -1,8 +1,5 @@
 """Gradients summed over ranks: nothing lost, nothing swapped, most of it on its way early."""
 
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,6 +8,7 @@ from hypothesis import strategies as st
 
 from dist_training.ranks.communicator import SoloCommunicator
 from dist_training.ranks.gradients import early_count, sum_over_ranks
+from tests.dist_training.thread_ranks import ThreadCommunicator, on_ranks
 
 SHAPES = [(3, 3, 1, 4), (4,), (), (20, 5), (5,), (2, 30)]
 SIZES = [36, 4, 1, 100, 5, 60]  # of these shapes; the last three hold 165 of 206, the last two only 65
@@ -33,44 +31,58 @@ def test_one_worker_gets_its_own_gradients_back() -> None:
     assert figures is scalars
 
 
-class ThreadCommunicator:
-    """A rank among threads of this process; each sum waits for all of them."""
-
-    local_rank, local_size = 0, 1
-
-    def __init__(self, rank: int, shared: list[tf.Tensor | None], barrier: Barrier) -> None:
-        self.rank, self.world_size = rank, len(shared)
-        self._shared, self._barrier = shared, barrier
-        self.lengths: list[int] = []
-
-    def sum_tensor(self, tensor: tf.Tensor) -> tf.Tensor:
-        self.lengths.append(int(tf.size(tensor)))
-        self._shared[self.rank] = tensor
-        self._barrier.wait(timeout=30)
-        total = tf.add_n(self._shared)
-        self._barrier.wait(timeout=30)
-        return total
-
-
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_every_rank_gets_every_sum_in_its_place(world_size: int) -> None:
     """Whole numbers, so that the sums are exact in whatever order they are added."""
     rng = np.random.default_rng(0)
     parts = [[rng.integers(-99, 99, shape).astype(np.float64) for shape in SHAPES] for _ in range(world_size)]
     figures = [np.array([rank + 0.5, rank == 1]) for rank in range(world_size)]
-    shared: list[tf.Tensor | None] = [None] * world_size
-    barrier = Barrier(world_size)
-    ranks = [ThreadCommunicator(rank, shared, barrier) for rank in range(world_size)]
 
-    def work(communicator: ThreadCommunicator) -> tuple[list[tf.Tensor], tf.Tensor]:
-        gradients = [tf.constant(part) for part in parts[communicator.rank]]
-        return sum_over_ranks(communicator, gradients, tf.constant(figures[communicator.rank]))
+    def work(job: ThreadCommunicator) -> tuple[list[tf.Tensor], tf.Tensor, list[int]]:
+        gradients = [tf.constant(part) for part in parts[job.rank]]
+        summed, scalars = sum_over_ranks(job, gradients, tf.constant(figures[job.rank]))
+        return summed, scalars, [int(tf.size(buffer)) for buffer in job.sent]
 
-    with ThreadPoolExecutor(world_size) as pool:
-        results = list(pool.map(work, ranks))
-    for gradients, scalars in results:
+    for gradients, scalars, lengths in on_ranks(world_size, work):
         for position, shape in enumerate(SHAPES):
             assert gradients[position].shape == shape
             np.testing.assert_array_equal(gradients[position], sum(part[position] for part in parts))
         np.testing.assert_array_equal(scalars, sum(figures))
-    assert all(rank.lengths == [sum(SIZES[3:]), sum(SIZES[:3]) + 2] for rank in ranks)
+        assert lengths == [sum(SIZES[3:]), sum(SIZES[:3]) + 2]
+
+
+def test_gradients_of_16_bits_are_summed_in_32() -> None:
+    """256, 1 and 2 of three ranks: bfloat16, of 8 bits, would lose the 1; the sum, 259, is rounded once, to 260."""
+    ranks = [256.0, 1.0, 2.0]
+
+    def work(job: ThreadCommunicator) -> tuple[tf.Tensor, list[str]]:
+        (summed,), _ = sum_over_ranks(job, [tf.fill([2], tf.cast(ranks[job.rank], tf.bfloat16))])
+        return summed, [buffer.dtype.name for buffer in job.sent]
+
+    for summed, dtypes in on_ranks(3, work):
+        assert (summed.dtype, dtypes) == (tf.bfloat16, ["float32"])
+        np.testing.assert_array_equal(tf.cast(summed, tf.float32), [260.0, 260.0])
+
+
+def test_what_travels_in_half_precision_neither_overflows_nor_vanishes_nor_divides_by_nothing() -> None:
+    """Ranks whose gradients differ by 10^9, some of them 0 on one rank or on all; an infinity stays one, everywhere."""
+    parts = [
+        [np.array([6e4, -3e4]), np.array([3e-9, 0.0]), np.zeros(3), np.array([1.0, 2.0])],
+        [np.array([6e4, 1e-5]), np.array([3.0, 1.0]), np.zeros(3), np.array([np.inf, 2.0])],
+    ]
+
+    def work(job: ThreadCommunicator) -> tuple[list[tf.Tensor], list[str]]:
+        gradients = [tf.constant(part, tf.float32) for part in parts[job.rank]]
+        summed, scalars = sum_over_ranks(job, gradients, tf.constant([1.25 + job.rank]), compression="fp16")
+        assert scalars.numpy().tolist() == [3.5]  # 1.25 + 2.25: never compressed
+        return summed, [buffer.dtype.name for buffer in job.sent]
+
+    ranks = on_ranks(2, work)
+    for (large, uneven, zero, broken), dtypes in ranks:
+        assert set(dtypes) == {"float32", "float16"}
+        np.testing.assert_allclose(large, parts[0][0] + parts[1][0], rtol=2e-3)
+        np.testing.assert_allclose(uneven, parts[0][1] + parts[1][1], rtol=2e-3)
+        np.testing.assert_array_equal(zero, np.zeros(3))
+        assert not np.isfinite(broken[0])
+    for one, other in zip(ranks[0][0], ranks[1][0], strict=True):
+        np.testing.assert_array_equal(one, other)  # alike bit for bit, or ranks drift apart

@@ -2,13 +2,14 @@
 
 import math
 from itertools import pairwise
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dist_training.schedules import LearningRateScaling, Schedule, learning_rate_at, scaled_learning_rate
+from dist_training.settings import TrainingSettings
 from r2d2_base.errors import ConfigurationError
 
 
@@ -121,3 +122,24 @@ def test_names_that_do_not_exist() -> None:
         scaled_learning_rate(0.1, 2, 1, scaling="root")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"must be cosine, polynomial, step or constant; received 'poly'"):
         learning_rate_at(0, peak=1.0, base=1.0, warmup_steps=0, total_steps=9, schedule="poly")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        # of 20 steps, 2 of them of warm-up: at step 11 half of the rest is done: (1 - 1/2)^2 of the rate
+        ({"schedule": "polynomial", "schedule_power": 2.0, "schedule_factor": 0.1}, {2: 0.4, 11: 0.1, 20: 0.0}),
+        # milestones at 1/4 and 1/2 of the run: steps 5 and 10
+        (
+            {"schedule": "step", "schedule_power": 2.0, "schedule_factor": 0.5, "schedule_milestones": (0.25, 0.5)},
+            {4: 0.4, 5: 0.2, 9: 0.2, 10: 0.1, 19: 0.1},
+        ),
+    ],
+)
+def test_each_setting_of_a_schedule_has_its_own_part_in_the_rate(
+    settings: dict[str, Any], expected: dict[int, float]
+) -> None:
+    """A rate of 0.1 at a batch of 16, of which a step takes 64; two epochs of 10 steps, a fifth of one of warm-up."""
+    given = TrainingSettings(epochs=2, warmup_epochs=0.2, learning_rate=0.1, **settings)
+    rates = {step: given.scheduled_rate(step, global_batch_size=64, steps_per_epoch=10) for step in expected}
+    assert rates == pytest.approx(expected, abs=1e-12)

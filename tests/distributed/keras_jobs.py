@@ -249,6 +249,19 @@ def stop(job: Job) -> None:
     job.save("in one part", **weights(train(job.out / "whole.npz", epochs=3)[0]))
 
 
+def stopped_alone(job: Job) -> None:
+    """NaN in the third of five batches of the last rank, whose TerminateOnNaN stops it: nobody waits."""
+    x, y = np.ones((20, 4)), np.ones((20, 1))
+    if job.rank == job.world_size - 1:
+        x[9] = np.nan
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile(DistributedOptimizer(keras.optimizers.SGD(0.01)), loss="mse", jit_compile=False)
+    stopping = StopCallback()
+    callbacks = [BroadcastCallback(), MetricReductionCallback(), stopping, keras.callbacks.TerminateOnNaN()]
+    model.fit(x, y, batch_size=4, epochs=3, shuffle=False, verbose=0, callbacks=callbacks)
+    job.save("stopped_alone", reason=str(stopping.reason), steps=int(model.optimizer.iterations))
+
+
 def gather(job: Job) -> None:
     """Objects of other types and sizes on every rank, some of them nothing."""
     values = job.communicator.gather_objects({"rank": job.rank} if job.rank else None)
@@ -309,7 +322,7 @@ def normalisation_inputs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 SCENARIOS = {
     scenario.__name__: scenario
     for scenario in (
-        optimizers, fit, uneven, overflow, refusals, stop, gather, compression, normalisation,
+        optimizers, fit, uneven, overflow, refusals, stop, stopped_alone, gather, compression, normalisation,
     )
 }  # fmt: skip
 

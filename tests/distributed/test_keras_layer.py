@@ -1,16 +1,18 @@
 """The Keras layer under real horovodrun: what several ranks train is what one would on the whole batch."""
 
 import inspect
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
+import psutil
 import pytest
 import tensorflow as tf
 
-from tests.distributed.jobs import horovodrun, run
+from tests.distributed.jobs import PATIENCE_S, Start, horovodrun, run, said, wait_for
 from tests.distributed.keras_jobs import OPTIMIZERS, normalisation_inputs
 from tests.distributed.pool import WorkerPool
 
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.distributed
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "distributed_keras.py"
 COMPARED = ("optimizers", "fit")
-ONLY_SEVERAL = ("uneven", "overflow", "refusals", "stop", "gather", "compression", "normalisation")
+ONLY_SEVERAL = ("uneven", "overflow", "refusals", "stop", "stopped_alone", "gather", "compression", "normalisation")
 SCENARIOS_ON = {
     1: (*COMPARED, "normalisation"),
     2: (*COMPARED, *ONLY_SEVERAL),
@@ -116,8 +118,8 @@ def test_an_overflow_on_one_rank_skips_the_step_on_all(results: Results) -> None
 
 def test_what_cannot_work_is_refused_on_all_ranks(results: Results) -> None:
     plain, shapes, xla = results.alike("refusals")["messages"]
-    assert "rank 0: the model is compiled with SGD" in plain
-    assert "rank 1: the model is compiled with SGD" in plain
+    assert "rank 0: the model's optimizer is SGD, which leaves the gradients local" in plain
+    assert "rank 1: the model's optimizer is SGD" in plain
     assert "rank 1 has variable 0 of shape (3, 2)" in shapes
     assert "rank 1: XLA" in xla
     assert "rank 0" not in xla
@@ -127,6 +129,25 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step(results: Results) ->
     """Asked before the sixth step: it is taken, as what is under way always is."""
     stopped = results.alike("stopped")
     assert (stopped["reason"], stopped["steps"]) == ("rank 1: SIGUSR1", 6)
+
+
+def test_a_callback_that_stops_one_rank_stops_all_after_the_same_step(results: Results) -> None:
+    stopped = results.alike("stopped_alone")
+    assert (stopped["reason"], stopped["steps"]) == ("rank 1: a callback of its own", 3)
+
+
+def test_a_signal_ends_ranks_that_wait_for_ever(start_job: Start, tmp_path: Path) -> None:
+    """Rank 1 waits in an exchange of its own, rank 0 for the gradients of rank 1; no Python runs in either."""
+    job = start_job(horovodrun(2, sys.executable, "-m", "tests.distributed.hanging_job"))
+    wait_for(lambda: said(tmp_path).count("waits") == 2, "both ranks to wait")
+    workers = [one for one in psutil.Process(job.pid).children(recursive=True) if "HOROVOD_RANK" in one.environ()]
+    pythons = [one for one in workers if "python" in Path(one.exe()).name]
+    assert len(pythons) == 2
+    for worker in pythons:
+        worker.send_signal(signal.SIGTERM)
+    job.wait(PATIENCE_S)
+    assert said(tmp_path).count("SIGTERM came, but training waits for other ranks") == 2
+    assert "exit with status code 143" in said(tmp_path)
 
 
 def test_a_run_in_two_parts_ends_as_one_in_one_part(results: Results) -> None:

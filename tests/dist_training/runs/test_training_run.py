@@ -28,6 +28,7 @@ from dist_training.record.events import (
     CheckpointWritten,
     EpochEnded,
     Event,
+    EventLog,
     RequestMissed,
     RequestServed,
     Running,
@@ -36,8 +37,10 @@ from dist_training.record.events import (
 )
 from dist_training.record.run_folder import RunFolder
 from dist_training.run.plan import check_checkpoint, run_facts
+from dist_training.run.run_checkpoints import RunCheckpoints
 from dist_training.settings import TrainingSettings
 from dist_training.stopping.control import request_checkpoint, request_learning_rate, request_stop
+from dist_training.stopping.time_budget import TimeBudget
 from imgmed import AugmentationSettings, PreparedDataset
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.progress import StopRequest
@@ -372,3 +375,38 @@ def test_half_precision_learns_as_single_precision_does(run: Train) -> None:
         assert np.isfinite(losses).all()
         np.testing.assert_allclose(losses, single, rtol=0.05)
         assert np.mean(losses[-4:]) < np.mean(losses[:4])
+
+
+def test_small_gains_do_not_count_where_the_settings_say_so(run: Train) -> None:
+    """A Dice cannot gain 1: the first epoch is the best one, two more are borne. Without the setting there are four."""
+    settings = {"epochs": 4, "early_stopping_patience": 2, "learning_rate": 3e-3, "dtype": "float32"}
+
+    def scores(folder: RunFolder) -> list[float | None]:
+        return [event.validation_dice for event in read_events(folder.events) if isinstance(event, EpochEnded)]
+
+    patient = scores(run("patient", **settings))
+    assert len(patient) == 4 and max(patient[1:3]) > patient[0]
+    assert scores(run("strict", **settings, early_stopping_min_delta=1.0)) == patient[:3]
+
+
+def test_how_high_a_loss_may_rise_is_a_setting(run: Train) -> None:
+    """A rate far too high lifts the loss to four times its start in all steps that follow, which 100 times allows."""
+    settings = {"epochs": 1, "optimizer": "sgd", "loss": "cross_entropy", "learning_rate": 300.0, "warmup_epochs": 0}
+    losses = steps(run("borne", **settings, schedule="constant"), "loss")
+    assert losses[0] > 1 and 2 * losses[0] < min(losses[1:4]) < max(losses) < 100 * losses[0]
+    with pytest.raises(DivergenceError, match="step 4"):
+        run("watched", **settings, schedule="constant", divergence_factor=2.0)
+
+
+def test_a_checkpoint_is_due_after_so_many_minutes(tmp_path: Path) -> None:
+    """On a clock of seconds that this test turns."""
+    seconds = [0.0]
+    folder = RunFolder(tmp_path / "run")
+    folder.create(is_resumed=False)
+    settings = TrainingSettings(checkpoint_every_epochs=100, checkpoint_every_minutes=2)
+    with RunCheckpoints(folder, settings, EventLog(None), is_main=True) as checkpoints:
+        checkpoints.begin(0, TimeBudget(None, clock=lambda: seconds[0]))
+        due = []
+        for seconds[0] in (60.0, 119.0, 120.0):
+            due.append(checkpoints.is_due(step=7, epoch=1, is_epoch_end=False))
+    assert due == [False, False, True]
