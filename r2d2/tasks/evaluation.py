@@ -206,12 +206,14 @@ def _evaluate_pairs(
 ) -> Evaluation:
     _check_out(out)
     chosen, warnings = settings or EvaluationSettings(), []
-    ignored = dataset.labels.get(IGNORE_NAME)
+    ignored = dataset.description.ignore_label
+    if ignored is None:  # version 0.1 took it for a label
+        ignored = dataset.labels.get(IGNORE_NAME)
     scored = {value for label in (chosen.labels or {}).values() for value in label_integers(label)}
     if ignored is not None and chosen.ignore_label is None and ignored not in scored:
         chosen = build_settings(chosen, {"ignore_label": ignored})
         warnings.append(
-            f"Voxels with the label {ignored} in the reference are not judged: the dataset calls it “{IGNORE_NAME}”."
+            f"Voxels with the label {ignored} in the reference are not judged: the dataset calls that one ignored."
         )
     if chosen.labels is None:
         chosen = build_settings(chosen, {"labels": labels_to_score(dataset, chosen.ignore_label)})

@@ -11,8 +11,8 @@ import keras
 import numpy as np
 import pytest
 
-from dist_training.ranks.communicator import SoloCommunicator
 from dist_training.losses import build_loss
+from dist_training.ranks.communicator import SoloCommunicator
 from dist_training.settings import LossName
 
 
