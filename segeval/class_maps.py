@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
@@ -77,21 +78,36 @@ def as_integers(values: ArrayLike, name: str) -> NDArray[Any]:
         return array
     if array.dtype.kind != "f":
         raise ArrayTypeError(f"{name} must hold integer labels or booleans; received dtype {array.dtype}")
-    if not np.isfinite(array).all():
+    low, high = float(array.min()), float(array.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise ArrayTypeError(f"{name} must hold integer labels; received voxels that are NaN or infinite")
-    whole = np.rint(array)
-    low, high = float(whole.min()), float(whole.max())
-    is_off = np.abs(array - whole) > whole_tolerance(high)
-    if is_off.any():
-        is_share = array.min() >= 0 and array.max() <= 1
-        advice = "take the argmax of probabilities first" if is_share else "was it resampled with interpolation?"
-        raise ArrayTypeError(
-            f"{name} must hold integer labels; {np.count_nonzero(is_off)} voxels do not, such as"
-            f" {float(array[is_off][0]):.10g}; {advice}"
-        )
     if max(-low, high) > _LARGEST_EXACT:
         raise ArrayTypeError(f"{name} must hold integer labels; received {low:g} to {high:g}")
-    return whole.astype(np.uint8 if low >= 0 and high <= 255 else np.int64)
+    whole, off, example = _rounded(array, round(low), round(high))
+    if off:
+        advice = "take the argmax of probabilities first" if low >= 0 and high <= 1 else "was it interpolated?"
+        raise ArrayTypeError(f"{name} must hold integer labels; {off} voxels do not, such as {example:.10g}; {advice}")
+    return whole
+
+
+def _rounded(array: NDArray[np.floating], low: int, high: int) -> tuple[NDArray[np.integer], int, float]:
+    """Round to the narrowest integers; how many voxels are no whole numbers, and the last of them."""
+    tolerance, off, example = whole_tolerance(high), 0, math.nan
+    dtype = next((small for small in (np.uint8, np.uint16) if low >= 0 and high <= np.iinfo(small).max), np.int64)
+    chunks = np.nditer(
+        [array, np.empty_like(array, dtype=dtype)],
+        flags=["external_loop", "buffered"],
+        op_flags=[["readonly", "aligned", "nbo"], ["writeonly"]],
+        buffersize=_CHUNK_VOXELS,
+    )
+    with chunks:
+        for values, integers in chunks:
+            whole = np.rint(values)
+            is_off = np.abs(values - whole) > tolerance
+            if is_off.any():
+                off, example = off + int(np.count_nonzero(is_off)), float(values[is_off][-1])
+            integers[...] = whole
+        return chunks.operands[1], off, example
 
 
 def class_indices(

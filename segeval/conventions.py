@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from r2d2_base.faults import plain_faults
 from segeval.empty_conventions import ON_EMPTY, EmptyPolicy
 from segeval.errors import MetricArgumentError
 from segeval.metrics import DEFAULT_METRICS, METRICS
@@ -134,7 +135,7 @@ def build_conventions(
     try:
         return Conventions(**{**start, **choices})
     except ValidationError as error:
-        raise MetricArgumentError("; ".join(sentence_of(fault) for fault in error.errors())) from None
+        raise MetricArgumentError(sentence_of(error)) from None
 
 
 def empty_policy(conventions: Conventions, metric: str) -> tuple[EmptyPolicy, str]:
@@ -237,24 +238,26 @@ def _policy_words(metric: str, value: float | str) -> str:
     return "no value, left out of the mean and counted" if math.isnan(number) else f"{number:g}"
 
 
-def sentence_of(fault: Mapping[str, Any], names: Iterable[str] = Conventions.model_fields) -> str:
-    """Say one of pydantic's faults in a user's words.
+def sentence_of(error: ValidationError, names: Iterable[str] = Conventions.model_fields) -> str:
+    """Say all of pydantic's faults in a user's words.
 
     Args:
-        fault: an entry of `ValidationError.errors()`.
+        error: what validating choices raised.
         names: the choices that there are.
 
     Returns:
-        What the rule is and what was received, without a full stop.
+        For each fault what the rule is and what was received, without a full stop.
 
     Example:
-        >>> sentence_of({"type": "extra_forbidden", "loc": ("hd96",), "msg": "", "input": 1}, ["hd95", "surface"])
-        "unknown choice 'hd96'; there are hd95, surface"
+        >>> try:
+        ...     Conventions(hd96="mean", surface="mesh")
+        ... except ValidationError as error:
+        ...     sentence_of(error, ["hd95", "surface"])
+        "surface must be voxel or area_weighted; received 'mesh'; unknown choice 'hd96'; there are hd95, surface"
     """
-    words = [str(part) for part in fault["loc"] if part != "conventions"]
-    name = words[0] if words else ""
-    if fault["type"] == "extra_forbidden":
-        return f"unknown choice {name!r}; there are {', '.join(names)}"
-    if fault["type"] == "value_error":
-        return str(fault["msg"]).removeprefix("Value error, ")
-    return f"{name}: {fault['msg'][0].lower()}{fault['msg'][1:]}; received {fault['input']!r}"
+    faults = error.errors()
+    unknown = [str(fault["loc"][-1]) for fault in faults if fault["type"] == "extra_forbidden"]
+    known = plain_faults([fault for fault in faults if fault["type"] != "extra_forbidden"])
+    # a rule of our own names what it is about
+    sentences = [f"{place[-1]} {rule}" if place and rule.startswith("must be") else rule for place, rule in known]
+    return "; ".join([*sentences, *(f"unknown choice {name!r}; there are {', '.join(names)}" for name in unknown)])

@@ -129,8 +129,8 @@ def build_settings(
         >>> build_settings(choices={"seed": -1, "hd95": "mean"})
         Traceback (most recent call last):
             ...
-        segeval.errors.MetricArgumentError: hd95: input should be 'max_of_directed' or 'pooled'; received 'mean'; \
-seed: input should be greater than or equal to 0; received -1
+        segeval.errors.MetricArgumentError: hd95 must be max_of_directed or pooled; received 'mean'; \
+seed must be at least 0; received -1
     """
     if settings is not None and not isinstance(settings, EvaluationSettings):
         raise MetricArgumentError(f"settings must be EvaluationSettings; received {type(settings).__name__}")
@@ -150,4 +150,4 @@ seed: input should be greater than or equal to 0; received -1
         )
     except ValidationError as error:
         names = [*EvaluationSettings.model_fields, *Conventions.model_fields]
-        raise MetricArgumentError("; ".join(sentence_of(fault, names) for fault in error.errors())) from None
+        raise MetricArgumentError(sentence_of(error, names)) from None

@@ -297,7 +297,7 @@ def _evaluate_pairs(
     if ignored is not None and chosen.ignore_label is None and ignored not in scored:
         chosen = build_settings(chosen, {"ignore_label": ignored})
         warnings.append(
-            f"Voxels with the label {ignored} in the reference are not judged: the dataset calls it “{IGNORE_NAME}”."
+            f"Voxels with the label {ignored} in the reference are not judged: the dataset calls that one ignored."
         )
     if chosen.labels is None:
         chosen = build_settings(chosen, {"labels": labels_to_score(dataset, chosen.ignore_label)})

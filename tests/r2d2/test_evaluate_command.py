@@ -199,8 +199,14 @@ def test_tables_of_patients_with_faults(said: Said, folders: Path, table: str | 
         (("--tolerance-mm", "organ=1"), "tolerance_mm must name every label"),
         (("--metric", "dise"), "metrics must be among dice"),
         (("--on-empty", "zero"), "on_empty must be one of penalise"),
-        (("--surface", "mesh", "--on-missing", "skip", "--seed", "-1"), "surface: input should be 'voxel'"),
-        (("--surface", "mesh", "--on-missing", "skip", "--seed", "-1"), "on_missing: input should be 'error' or"),
+        (
+            ("--surface", "mesh", "--on-missing", "skip", "--seed", "-1"),
+            "surface must be voxel or area_weighted; received 'mesh'",
+        ),
+        (
+            ("--surface", "mesh", "--on-missing", "skip", "--seed", "-1"),
+            "on_missing must be error or worst; received 'skip'",
+        ),
         (("--images", "nowhere"), "nowhere: no such folder of scans"),
         (("--images", "empty"), "empty: no scans in this folder"),
         (("--dataset", "work"), "give either --dataset"),

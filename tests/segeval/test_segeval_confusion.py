@@ -166,7 +166,7 @@ def test_neither_input_is_changed():
         ([[0, 1]], [0, 1], 2, segeval.ShapeMismatchError, r"received \(1, 2\) and \(2,\)"),
         (np.zeros((1, 5), int), np.zeros((5, 5), int), 2, segeval.ShapeMismatchError, "same shape"),
         ([0, 1], [0.0, 0.9], 2, segeval.ArrayTypeError, "prediction .* 1 voxels do not, such as 0.9; take the argmax"),
-        ([0, 2.5], [0, 1], 2, segeval.ArrayTypeError, "reference .* such as 2.5; was it resampled"),
+        ([0, 2.5], [0, 1], 2, segeval.ArrayTypeError, "reference .* such as 2.5; was it interpolated"),
         ([0, 1], [0, np.nan], 2, segeval.ArrayTypeError, "prediction .* NaN or infinite"),
         (["a"], [0], 2, segeval.ArrayTypeError, "reference must hold integer"),
         ([0, 4], [0, 1], 3, segeval.LabelRangeError, "reference must lie in 0 to 2.*received 4"),

@@ -16,7 +16,7 @@ from tests.segeval.studies import LABELS, change, convert, faults_of, pairs_of, 
     ("function", "message"),
     [
         (lambda array: array[:-1], r"has shape \(5, 5, 4\) but reference .*a.nii.gz has \(6, 5, 4\)"),
-        (set_voxel(0.5), r"integer labels; 1 voxels do not, such as 0.5; was it resampled"),
+        (set_voxel(0.5), r"integer labels; 1 voxels do not, such as 0.5; was it interpolated"),
         (set_voxel(math.nan), "voxels that are NaN or infinite"),
         (set_voxel(math.inf), "voxels that are NaN or infinite"),
         (set_voxel(7), r"holds label 7 \(1 voxel\), not among the declared labels 0, 1, 2"),
