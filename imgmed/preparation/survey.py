@@ -149,16 +149,16 @@ def survey_study(
     folder.mkdir(exist_ok=True)
     tasks = _tasks(intake, folder)
     cases, problems = [], []
-    for task, found in zip(
+    for task, outcome in zip(
         tasks, map_in_order(_survey_case, tasks, workers=workers, stage="reading", watcher=watcher), strict=True
     ):
-        if isinstance(found, SurveyRecord):
-            cases.append(SurveyedCase(task.source, found, task.path))
+        if isinstance(outcome, SurveyRecord):
+            cases.append(SurveyedCase(task.source, outcome, task.path))
         else:
-            problems.append(found)
-    wanted = {task.path.stem for task in tasks}
+            problems.append(outcome)
+    kept = {task.path.stem for task in tasks}
     for path in folder.iterdir():
-        if path.stem not in wanted:
+        if path.stem not in kept:
             path.unlink()
     return tuple(cases), (*problems, *name_problems(cases), *_channel_problems(cases))
 

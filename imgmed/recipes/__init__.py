@@ -70,14 +70,14 @@ def read_study(
     tree = _tree_of(Path(source))
     request = Request(is_named=recipe != AUTO, series=_checked(series), labels=labels)
     recipes = [known for known in RECIPES if recipe in (AUTO, known.name)]
-    place = tree
+    folder = tree
     for _ in range(MOST_WRAPPERS + 1):
-        study = _best(place, recipes, request)
+        study = _best(folder, recipes, request)
         if study is not None:
-            return finished(study, place, tree, request)
-        if len(place.folders) != 1 or any("/" not in name for name in (*place.volumes, *place.dicom)):
+            return finished(study, folder, tree, request)
+        if len(folder.folders) != 1 or any("/" not in name for name in (*folder.volumes, *folder.dicom)):
             break
-        place = place.within(place.folders[0])
+        folder = folder.within(folder.folders[0])
     raise SourceLayoutError(_nothing_found(tree, recipe, request))
 
 

@@ -110,16 +110,17 @@ def _labelled(
             problems.append(f"{tree.path(label.name)}: label without an image of its subject and session")
         else:
             is_named = bool(named) or len(pool) == 1
-            others = [image for image in pool if image not in named and not any(one.is_derived for one in named)]
+            is_derived = any(image.is_derived for image in named)
+            others = [image for image in pool if image not in named and not is_derived]
             candidates = (*named, *others)
             key = _session(candidates[0]), candidates[0].name if is_named else ""
             targets.setdefault(key, ([], candidates, is_named))[0].append(label)
     cases = []
-    for found, candidates, is_named in targets.values():
-        masks = _usable(found)
+    for maps, candidates, is_named in targets.values():
+        masks = _usable(maps)
         if masks is None:
-            listed = ", ".join(label.name for label in found)
-            problems.append(f"{tree.path(candidates[0].name)}: {len(found)} label maps: {listed}; keep one of them")
+            listed = ", ".join(label.name for label in maps)
+            problems.append(f"{tree.path(candidates[0].name)}: {len(maps)} label maps: {listed}; keep one of them")
         else:
             cases.append(BidsCase(candidates, masks, is_named))
     labelled = {_session(case.images[0]) for case in cases}
@@ -152,10 +153,10 @@ def _named(label: BidsFile, images: Sequence[BidsFile]) -> list[BidsFile]:
 
 def _usable(labels: Sequence[BidsFile]) -> tuple[BidsFile, ...] | None:
     """The label map among several files of one image, or the masks of its structures; None where nothing tells."""
-    wanted = [label for label in labels if not OF_THE_BRAIN.intersection(label.words)] or list(labels)
-    structures = {label.structure for label in wanted}
-    if len(wanted) == 1 or (None not in structures and len(structures) == len(wanted)):
-        return tuple(wanted)
+    chosen = [label for label in labels if not OF_THE_BRAIN.intersection(label.words)] or list(labels)
+    structures = {label.structure for label in chosen}
+    if len(chosen) == 1 or (None not in structures and len(structures) == len(chosen)):
+        return tuple(chosen)
     return None
 
 

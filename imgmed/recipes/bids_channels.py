@@ -52,10 +52,10 @@ def with_channels(tree: Tree, cases: Sequence[BidsCase]) -> BidsCases:
         present = {contrasts[image.name]: image for image in images}
         lacking = [contrast for contrast in kept or ("image that other sessions have too",) if contrast not in present]
         if lacking:
-            found = ", ".join(present) or "none on the voxels of its label map"
+            listed = ", ".join(present) or "none on the voxels of its label map"
             problems.append(
                 f"{tree.path(case.images[0].name)}: no {', '.join(lacking)} in this session, which other sessions"
-                f" have; it has {found}"
+                f" have; it has {listed}"
             )
         else:
             chosen.append(replace(case, images=tuple(present[contrast] for contrast in kept)))

@@ -105,8 +105,8 @@ def bids_files(tree: Tree) -> Iterator[BidsFile]:
 
 def _entity(pattern: re.Pattern[str], stem: str, folders: list[str]) -> str:
     """An entity of the file's name, or of the innermost folder that has it; "" without."""
-    found = next((word for word in stem.split("_") if pattern.fullmatch(word)), None)
-    return found or next((folder for folder in reversed(folders) if pattern.fullmatch(folder)), "")
+    own = next((word for word in stem.split("_") if pattern.fullmatch(word)), None)
+    return own or next((folder for folder in reversed(folders) if pattern.fullmatch(folder)), "")
 
 
 def _entities(words: tuple[str, ...]) -> dict[str, str]:

@@ -57,5 +57,5 @@ def _are_channels(numbers: Collection[tuple[str, int]], labels: Collection[str])
 
 
 def _is_numbered(label: str) -> bool:
-    found = label_name(label.rpartition("/")[2])
-    return any(channel_number(name) is not None for name in (label, found.base if found else ""))
+    named = label_name(label.rpartition("/")[2])
+    return any(channel_number(name) is not None for name in (label, named.base if named else ""))

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from imgmed.errors import UnreadableFileError
-from imgmed.formats import case_stem, dicom, pictures
+from imgmed.formats import dicom, pictures
 from imgmed.recipes.names import label_name
 from imgmed.recipes.tree import Tree
 from imgmed.study import VolumeSource
@@ -119,10 +119,10 @@ def dicom_pieces(tree: Tree, files: Sequence[Path]) -> tuple[tuple[Piece, ...], 
     if not files:
         return (), ()
     try:
-        found = dicom.find_series(files)
+        series = dicom.find_series(files)
     except UnreadableFileError as error:
         return (), tuple(str(error).splitlines())
-    return tuple(_series_piece(tree, one) for one in found if one.kind != "other"), ()
+    return tuple(_series_piece(tree, member) for member in series if member.kind != "other"), ()
 
 
 def _series_piece(tree: Tree, series: DicomSeries) -> Piece:
@@ -138,13 +138,13 @@ def _volume_pieces(tree: Tree, folder: str, names: list[str]) -> Iterator[Piece]
         if name.lower().endswith(pictures.SUFFIXES):
             stacks.setdefault(place, []).append(name)
         else:
-            yield _piece(tree, folder, place, case_stem(Path(name)), [name])
+            yield _piece(tree, folder, place, PurePosixPath(tree.stems[name]).name, [name])
     for place, files in stacks.items():
         if len(files) > 1 and place != (folder or "."):
             yield _piece(tree, folder, place, PurePosixPath(place).name, files)
         else:
             for name in files:
-                yield _piece(tree, folder, place, case_stem(Path(name)), [name])
+                yield _piece(tree, folder, place, PurePosixPath(tree.stems[name]).name, [name])
 
 
 def _piece(tree: Tree, folder: str, place: str, name: str, files: list[str]) -> Piece:

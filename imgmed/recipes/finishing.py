@@ -19,31 +19,31 @@ FEW_UNUSED = 20
 FOLDS = "splits_final.json"  # nnU-Net keeps its folds in it
 
 
-def finished(study: Study, place: Tree, tree: Tree, request: Request) -> Study:
-    """Complete the study that a recipe found in `place`, which is `tree` or the one folder in it."""
+def finished(study: Study, folder: Tree, tree: Tree, request: Request) -> Study:
+    """Complete the study that a recipe found in `folder`, which is `tree` or the one folder within."""
     names = {source.case_id: usable_name(source.case_id) for source in study.sources}
     sources = tuple(replace(source, case_id=names[source.case_id]) for source in study.sources)
     folds = tuple((_renamed(names, train), _renamed(names, held_out)) for train, held_out in study.folds)
     study = _with_joined_patients(replace(study, sources=sources, folds=folds))
-    if FOLDS in place.files and not request.is_unlabelled:
-        study = _with_folds(study, place)
+    if FOLDS in folder.files and not request.is_unlabelled:
+        study = _with_folds(study, folder)
     splits = {source.split for source in study.sources}
     if len(splits) == 1 and splits != {None}:
         study = _noted(
             study, f"all cases lie in one split ({splits.pop()}); it is left aside, so that they can be divided"
         )
         study = replace(study, sources=tuple(replace(source, split=None) for source in study.sources))
-    if place is not tree:
-        study = _noted(study, f"read from the folder {place.root.relative_to(tree.root)} within {tree.root}")
+    if folder is not tree:
+        study = _noted(study, f"read from the folder {folder.root.relative_to(tree.root)} within {tree.root}")
     used = {path for source in study.sources for path in source.files}
-    unused = place.unused(used)
+    unused = folder.unused(used)
     if len(unused) > max(len(used), FEW_UNUSED):
         study = _noted(
             study,
             f"{len(unused)} files belong to no case, {len(used)} do; does the source hold several studies, or another"
             " layout?",
         )
-    return replace(study, unused=unused, left_out=(*study.left_out, *_links_to_nothing(place)))
+    return replace(study, unused=unused, left_out=(*study.left_out, *_links_to_nothing(folder)))
 
 
 def _noted(study: Study, sentence: str) -> Study:
@@ -72,9 +72,9 @@ def _with_joined_patients(study: Study) -> Study:
     return replace(study, sources=sources)
 
 
-def _with_folds(study: Study, place: Tree) -> Study:
+def _with_folds(study: Study, folder: Tree) -> Study:
     """The study with the folds that lie beside it; cases that no fold names are left out, as nnU-Net does."""
-    path = place.path(FOLDS)
+    path = folder.path(FOLDS)
     try:
         folds = read_folds(path)
     except InvalidSplitsError as error:
@@ -102,13 +102,13 @@ def _with_folds(study: Study, place: Tree) -> Study:
     )
 
 
-def _links_to_nothing(place: Tree) -> list[str]:
+def _links_to_nothing(folder: Tree) -> list[str]:
     """A sentence for each folder with links whose files are not there, as git-annex and DVC leave them."""
     folders: dict[str, list[str]] = {}
-    for name in place.lost_volumes:
+    for name in folder.lost_volumes:
         folders.setdefault(PurePosixPath(name).parent.as_posix(), []).append(PurePosixPath(name).name)
     return [
-        f"{place.path(folder)}: {enumerated(names)} {'is a link' if len(names) == 1 else 'are links'} to nothing; fetch"
+        f"{folder.path(where)}: {enumerated(names)} {'is a link' if len(names) == 1 else 'are links'} to nothing; fetch"
         f" what is missing (git annex get, datalad get, dvc pull)"
-        for folder, names in folders.items()
+        for where, names in folders.items()
     ]

@@ -173,10 +173,10 @@ def _grouped(tree: Tree, pattern: str, group: str, rank_of: Callable[[str | None
     compiled = re.compile(rf"(?:.*/)?{pattern}", re.IGNORECASE)
     grouped: Grouped = {}
     for name in tree.volumes:
-        found = compiled.fullmatch(tree.stems[name])
-        if found is not None:
-            rank = rank_of(found.groupdict().get(group))
-            grouped.setdefault(found["case"], {}).setdefault(rank, []).append(name)
+        match = compiled.fullmatch(tree.stems[name])
+        if match is not None:
+            rank = rank_of(match.groupdict().get(group))
+            grouped.setdefault(match["case"], {}).setdefault(rank, []).append(name)
     return grouped
 
 

@@ -138,8 +138,8 @@ class _Lists:
         """Every file that an entry with a label names."""
         written = [_written(item) for name in LISTS for item in self._items(name)]
         labelled = [(images, label) for images, label, _ in written if images is not None and label is not None]
-        places = [located(self.tree, name, self.index) for images, label in labelled for name in (*images, label)]
-        return frozenset(file for place in places if not isinstance(place, str) for file in self._files(place))
+        paths = [located(self.tree, name, self.index) for images, label in labelled for name in (*images, label)]
+        return frozenset(file for path in paths if not isinstance(path, str) for file in self._files(path))
 
     @cached_property
     def _channels(self) -> dict[str, dict[int, Path]]:
@@ -158,14 +158,14 @@ class _Lists:
         return items
 
     def _entry(self, part: str, images: Sequence[str], label: str | None, fold: int | None) -> _Entry | str:
-        places = [located(self.tree, name, self.index) for name in images]
-        target = None if label is None else located(self.tree, label, self.index)
-        outside = next((place for place in (*places, target) if isinstance(place, str)), None)
+        targets = [located(self.tree, name, self.index) for name in images]
+        label_target = None if label is None else located(self.tree, label, self.index)
+        outside = next((target for target in (*targets, label_target) if isinstance(target, str)), None)
         if outside is not None:
             return outside
-        paths = tuple(file for place in places for file in self._files(Path(place)))
-        label_path = None if target is None else Path(target)
-        stem = common_name([self.tree.stem_of(Path(place)) for place in places])
+        paths = tuple(file for target in targets for file in self._files(Path(target)))
+        label_path = None if label_target is None else Path(label_target)
+        stem = common_name([self.tree.stem_of(Path(target)) for target in targets])
         return self._missing(images, label, paths, label_path) or _Entry(part, stem, paths, label_path, fold)
 
     def _files(self, path: Path) -> list[Path]:

@@ -56,8 +56,8 @@ def scans_in_folder(tree: Tree, folder: str) -> CaseList:
 
 def _volumes_in(tree: Tree, folder: str) -> dict[str, str]:
     """{stem: path from the root} of the volumes directly in a folder."""
-    place = folder or "."
-    names = [name for name in tree.volumes if PurePosixPath(name).parent.as_posix() == place]
+    parent = folder or "."
+    names = [name for name in tree.volumes if PurePosixPath(name).parent.as_posix() == parent]
     return {PurePosixPath(tree.stems[name]).name: name for name in names}
 
 
@@ -81,7 +81,7 @@ def match_names(stems: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
     >>> match_names(["a", "a_seg", "b"])
     ({'a': 'a_seg'}, {'b': 'image without a label; expected one like a_seg'})
     """
-    labels = {stem: found for stem in stems if (found := label_name(stem)) is not None}
+    labels = {stem: parts for stem in stems if (parts := label_name(stem)) is not None}
     images = [stem for stem in stems if stem not in labels]
     offers: dict[str, dict[str, int]] = {}
     doubts: dict[str, str] = {}

@@ -62,8 +62,8 @@ def label_name(stem: str) -> LabelName | None:
     >>> label_name("brain1_label"), label_name("x_ct_seg-manual"), label_name("gt"), label_name("scan")
     (LabelName(base='brain1', rest=''), LabelName(base='x_ct', rest='-manual'), LabelName(base='', rest=''), None)
     """
-    found = _LABEL.fullmatch(stem)
-    return LabelName(found["base"] or "", found["rest"] or "") if found else None
+    match = _LABEL.fullmatch(stem)
+    return LabelName(match["base"] or "", match["rest"] or "") if match else None
 
 
 def without_image_word(stem: str) -> str:
@@ -72,8 +72,8 @@ def without_image_word(stem: str) -> str:
     >>> without_image_word("brain1_image"), without_image_word("p1_flair")
     ('brain1', 'p1_flair')
     """
-    found = _IMAGE.fullmatch(stem)
-    return (found["base"] or "") if found else stem
+    match = _IMAGE.fullmatch(stem)
+    return (match["base"] or "") if match else stem
 
 
 def plain_name(stem: str) -> str:
@@ -110,8 +110,8 @@ def channel_number(stem: str) -> tuple[str, int] | None:
     >>> channel_number("p_1_0001"), channel_number("p_1")
     (('p_1', 1), None)
     """
-    found = _CHANNEL.fullmatch(stem)
-    return (found["base"], int(found["number"])) if found else None
+    match = _CHANNEL.fullmatch(stem)
+    return (match["base"], int(match["number"])) if match else None
 
 
 def common_name(paths: Sequence[str]) -> str:

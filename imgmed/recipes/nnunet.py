@@ -137,9 +137,9 @@ def _named_cases(tree: Tree, index: Index, request: Request) -> CaseList:
         if files is None:
             problems.append(f'{index.path}: case {case_id!r} needs "images" (a list) and "label"')
             continue
-        places = [located(tree, name, index) for name in files]
-        faults = [place for place in places if isinstance(place, str)]
-        paths = [place for place in places if not isinstance(place, str)]
+        targets = [located(tree, name, index) for name in files]
+        faults = [target for target in targets if isinstance(target, str)]
+        paths = [target for target in targets if not isinstance(target, str)]
         faults += [
             f"{index.path}: case {case_id!r} names {tree.relative(path)!r}, which is missing"
             for path in paths

@@ -160,8 +160,8 @@ def _volumes_below(tree: Tree, folder: str) -> tuple[Volumes, list[str]]:
     series: dict[str, list[Path]] = {}
     for name in tree.below(folder):
         if name in tree.dicom_names:
-            place = PurePosixPath(name).parent.as_posix()
-            key = tree.stems[name] if place == folder else place
+            parent = PurePosixPath(name).parent.as_posix()
+            key = tree.stems[name] if parent == folder else parent
             series.setdefault(key.removeprefix(start), []).append(tree.path(name))
     for key, files in series.items():
         pieces, broken = dicom_pieces(tree, files)

@@ -67,13 +67,13 @@ def _find_image_folders(tree: Tree) -> Study | None:
 
 
 def _find_names(tree: Tree, request: Request) -> Study | None:
-    places = flat_folders(tree)
+    folders = flat_folders(tree)
     if request.is_unlabelled:
-        cases = _joined([scans_in_folder(tree, place) for place in places])
+        cases = _joined([scans_in_folder(tree, folder) for folder in folders])
         if not cases.sources or has_scans_in_folders(tree):
             return None
         return _study(tree, cases, "images side by side")
-    cases = _joined([match_in_folder(tree, place) for place in places])
+    cases = _joined([match_in_folder(tree, folder) for folder in folders])
     if not cases.sources:
         return None
     example = next(source.label for source in cases.sources if source.label is not None)

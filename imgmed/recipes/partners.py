@@ -63,7 +63,7 @@ def _with_structures(images: Sequence[str], labels: Sequence[str]) -> dict[str, 
         elif starts:
             image = max(starts, key=len)
             masks[image][label] = structure_name(label[len(image) :].lstrip("".join(SEPARATORS)))
-    names = {image: tuple(found.values()) for image, found in masks.items() if found}
+    names = {image: tuple(members.values()) for image, members in masks.items() if members}
     shared = shared_structures(names)
     lone = {image: next(iter(masks[image])) for image in names if len(masks[image]) == 1}
     if not shared:
@@ -89,9 +89,9 @@ def contrast_groups(images: Collection[str], labels: Collection[str]) -> tuple[d
     bases = {_plain(label): label for label in labels}
     groups: dict[str, dict[str, str]] = {}
     for image in images:
-        cuts = [place for place, letter in enumerate(image) if letter in SEPARATORS and "/" not in image[place:]]
-        for place in reversed(cuts):
-            base, contrast = image[:place], image[place + 1 :]
+        cuts = [cut for cut, letter in enumerate(image) if letter in SEPARATORS and "/" not in image[cut:]]
+        for cut in reversed(cuts):
+            base, contrast = image[:cut], image[cut + 1 :]
             if (_plain(base) in bases) if labels else contrast.lower() in CONTRASTS:
                 groups.setdefault(base, {})[contrast] = image
                 break

@@ -46,10 +46,10 @@ def patients_by_name(case_ids: Sequence[str]) -> dict[str, str]:
     >>> patients_by_name(["brain_slice_1", "brain_slice_2"]), patients_by_name(["liver_1", "liver_2"])
     ({}, {})
     """
-    subjects = {case_id: found["patient"] for case_id in case_ids if (found := SUBJECT.fullmatch(case_id))}
+    subjects = {case_id: match["patient"] for case_id in case_ids if (match := SUBJECT.fullmatch(case_id))}
     if len(subjects) == len(case_ids):
         return subjects
-    bases = {case_id: found["patient"] for case_id in case_ids if (found := AFTER.fullmatch(case_id))}
+    bases = {case_id: match["patient"] for case_id in case_ids if (match := AFTER.fullmatch(case_id))}
     names = {case_id: base if plain_name(base := bases.get(case_id, "")) else case_id for case_id in case_ids}
     counts = Counter(names.values())
     if len(counts) == 1:

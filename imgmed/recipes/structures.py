@@ -31,8 +31,8 @@ def structure_name(stem: str) -> str | None:
     (None, None, None)
     """
     name = stem
-    while (found := label_name(name)) is not None:
-        name = "_".join(part.strip("_.- ") for part in found if part)
+    while (parts := label_name(name)) is not None:
+        name = "_".join(part.strip("_.- ") for part in parts if part)
     is_name = not WHO_OR_WHEN.fullmatch(name) and sum(map(str.isalpha, name)) >= FEWEST_LETTERS
     return name if is_name else None
 

@@ -99,10 +99,10 @@ class Tree:
         """Every folder that holds files, at any depth, with the files below it; "" is the root."""
         below: dict[str, list[str]] = {"": list(self.files)}
         for name in self.files:
-            place = name
-            while "/" in place:
-                place = place.rpartition("/")[0]
-                below.setdefault(place, []).append(name)
+            folder = name
+            while "/" in folder:
+                folder = folder.rpartition("/")[0]
+                below.setdefault(folder, []).append(name)
         return below
 
     def below(self, folder: str) -> tuple[str, ...]:
@@ -128,11 +128,11 @@ def walk(root: Path) -> Tree:
     >>> walk(Path("imgmed/recipes")).files[:1]
     ('__init__.py',)
     """
-    found = sorted(_files_of(Path(root), "", (Path(root).resolve(),)), key=lambda entry: natural_key(entry[0]))
+    listed = sorted(_files_of(Path(root), "", (Path(root).resolve(),)), key=lambda entry: natural_key(entry[0]))
     return Tree(
         Path(root),
-        tuple(name for name, is_there in found if is_there),
-        tuple(name for name, is_there in found if not is_there),
+        tuple(name for name, is_there in listed if is_there),
+        tuple(name for name, is_there in listed if not is_there),
     )
 
 
@@ -144,9 +144,9 @@ def _files_of(folder: Path, prefix: str, parents: tuple[Path, ...]) -> Iterator[
         if entry.name.startswith(".") or entry.name in IGNORED_FOLDERS or entry.name.lower() in IGNORED_FILES:
             continue
         if entry.is_dir():
-            place = Path(entry.path).resolve() if entry.is_symlink() else parents[-1] / entry.name
-            if place not in parents:
-                yield from _files_of(Path(entry.path), f"{prefix}{entry.name}/", (*parents, place))
+            target = Path(entry.path).resolve() if entry.is_symlink() else parents[-1] / entry.name
+            if target not in parents:
+                yield from _files_of(Path(entry.path), f"{prefix}{entry.name}/", (*parents, target))
         elif entry.is_file() or entry.is_symlink():
             yield f"{prefix}{entry.name}", entry.is_file()
 

@@ -45,12 +45,12 @@ def patients_of(case_ids: Sequence[str], pattern: str | None) -> dict[str, str]:
         return {case_id: case_id for case_id in case_ids}
     patients = {}
     for case_id in case_ids:
-        found = re.search(pattern, case_id)
-        if found is None or not found.group(1):
+        match = re.search(pattern, case_id)
+        if match is None or not match.group(1):
             raise SourceLayoutError(
                 f"patient_pattern {pattern!r} finds no patient in case {case_id!r}; correct it or leave it out"
             )
-        patients[case_id] = found.group(1)
+        patients[case_id] = match.group(1)
     return patients
 
 
@@ -280,9 +280,9 @@ class _Draw:
 
     def parts(self, settled: Mapping[str, str], validation_fraction: float, test_fraction: float) -> dict[str, str]:
         """{group: part} of all groups; those of `settled` keep theirs."""
-        wanted = self.sizes(validation_fraction, test_fraction)
+        sizes = self.sizes(validation_fraction, test_fraction)
         new = [group for group in self.order if group not in settled]
-        given = _missed_most(wanted, Counter(settled.values()), len(new))
+        given = _missed_most(sizes, Counter(settled.values()), len(new))
         seats = [part for part in SEAT_ORDER for _ in range(given.count(part))]
         return {**settled, **distribute(new, self.labels, seats, settled, RARE_ORDER)}
 
@@ -290,8 +290,8 @@ class _Draw:
         self, parts: Mapping[str, str], validation_fraction: float, test_fraction: float
     ) -> dict[str, str]:
         """The same, where a validation or test part without groups is drawn out of the training part."""
-        wanted = self.sizes(validation_fraction, test_fraction)
-        empty = [part for part in SEAT_ORDER if part not in parts.values() and wanted[part]]
+        sizes = self.sizes(validation_fraction, test_fraction)
+        empty = [part for part in SEAT_ORDER if part not in parts.values() and sizes[part]]
         train = [group for group in self.order if parts[group] == "train"]
         if train and not empty:
             return dict(parts)
@@ -301,15 +301,15 @@ class _Draw:
                 f"the given parts leave {len(train)} patients to train on{none_in}; assign at least one to each part or"
                 " none at all, or set the fraction of a part that you can do without to 0"
             )
-        seats = [part for part in empty for _ in range(wanted[part])][: len(train) - 1]
+        seats = [part for part in empty for _ in range(sizes[part])][: len(train) - 1]
         seats += ["train"] * (len(train) - len(seats))
         settled = {group: part for group, part in parts.items() if part != "train"}
         return {**settled, **distribute(train, self.labels, seats, settled, RARE_ORDER)}
 
-    def fold_count(self, parts: Mapping[str, str], wanted: int) -> int:
+    def fold_count(self, parts: Mapping[str, str], most: int) -> int:
         """The wanted number of folds, or fewer where there are not as many groups outside the test part."""
         others = sum(part != "test" for part in parts.values())
-        return min(wanted, others) if others > 1 else 0
+        return min(most, others) if others > 1 else 0
 
     def folds(self, parts: Mapping[str, str], settled: Mapping[str, int], count: int) -> dict[str, int]:
         """{group: index of the fold that holds it out} of all groups outside the test part."""

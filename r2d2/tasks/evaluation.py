@@ -135,8 +135,14 @@ def evaluate(
 
 
 def split_case_ids(dataset: PreparedDataset, split: Split) -> tuple[str, ...]:
-    """Give the cases of "train", "validation" or "test", without augmented copies: those are no scans."""
+    """Give the cases of "train", "validation" or "test", without augmented copies: those are no scans.
+
+    Raises:
+        ConfigurationError: nobody was kept for that part.
+    """
     case_ids: tuple[str, ...] = getattr(dataset.original_splits, split)
+    if not case_ids:
+        raise ConfigurationError(f"{dataset.folder} keeps no case for {split}; choose another --split, or other scans")
     return case_ids
 
 

@@ -98,5 +98,5 @@ def test_a_mask_for_each_structure(tmp_path: Path, image: Volume) -> None:
 
 def test_a_label_map_among_masks_is_refused(tmp_path: Path, image: Volume) -> None:
     nib.save(nib.Nifti1Image(np.arange(210).reshape(SHAPE).astype(np.uint8) % 4, AFFINE), tmp_path / "a.nii")
-    with pytest.raises(LabelError, match="one value beside 0; this one has 1, 2, 3"):
+    with pytest.raises(LabelError, match="one value beside 0, above it; this one has 1, 2, 3"):
         read_label(VolumeSource((tmp_path / "a.nii",), structures=("a",)), image)
