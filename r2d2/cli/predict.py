@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from r2d2.cli.environment import quiet_tensorflow
+from r2d2.cli.inspect import SpatialUnits
 
 if TYPE_CHECKING:
     from r2d2.prediction.settings import PredictionSettings
@@ -51,6 +52,9 @@ def predict(
     channels: str = typer.Option(
         None, help="What the channels of each scan are, in order, such as FLAIR,T1; by default those of training."
     ),
+    spatial_units: SpatialUnits = typer.Option(
+        SpatialUnits.header, help="What sizes in NIfTI, NRRD and MetaImage headers count in: header, as each file says."
+    ),
     on_error: OnError = typer.Option(OnError.stop, help="Scans that cannot be predicted: stop, or leave them out."),
     verbose: bool = typer.Option(False, "-v", "--verbose", help="Show TensorFlow's own messages."),
 ) -> None:
@@ -71,7 +75,7 @@ def predict(
         dataset=dataset,
         split=split.value,
         inputs=(*(inputs or []), *(files or [])),
-        scans=_settings(recipe, series, channels, on_error),
+        scans=_settings(recipe, series, channels, spatial_units, on_error),
     )
     try:
         with stages() as report:
@@ -82,10 +86,12 @@ def predict(
     _tell(prediction)
 
 
-def _settings(recipe: str | None, series: str | None, channels: str | None, on_error: OnError) -> PredictionSettings:
+def _settings(
+    recipe: str | None, series: str | None, channels: str | None, spatial_units: SpatialUnits, on_error: OnError
+) -> PredictionSettings:
     from r2d2.prediction.settings import PredictionSettings
 
-    given = {"recipe": recipe, "series": series, "on_error": on_error.value}
+    given = {"recipe": recipe, "series": series, "spatial_units": spatial_units.value, "on_error": on_error.value}
     names = None if channels is None else tuple(name.strip() for name in channels.split(","))
     chosen = {key: value for key, value in given.items() if value is not None}
     return PredictionSettings.model_validate({**chosen, "channels": names})

@@ -10,6 +10,7 @@ import numpy as np
 
 from imgmed import PreparedScan, ScanPreparation, Volume, prepare_case, read_header
 from imgmed.errors import UnsupportedFormatError, WrongChannelsError
+from imgmed.formats import SpatialUnits
 from imgmed.formats.dicom import is_capture
 from imgmed.preparation.reading import ReadingRules, read_case_image
 from imgmed.recipes.tree import is_dicom
@@ -34,26 +35,34 @@ class CheckedScan:
     Attributes:
         scan: its files.
         channels: which of its channels the model takes, 0-based, in the model's order.
+        spatial_units: what the sizes in its headers count in.
     """
 
     scan: FoundScan
     channels: tuple[int, ...]
+    spatial_units: SpatialUnits = "header"
 
 
-def check_scan(scan: FoundScan, preparation: ScanPreparation, names: Sequence[str] | None = None) -> CheckedScan:
+def check_scan(
+    scan: FoundScan,
+    preparation: ScanPreparation,
+    names: Sequence[str] | None = None,
+    spatial_units: SpatialUnits = "header",
+) -> CheckedScan:
     """Look at the headers of a scan: its channels, and the size that it would have as the network's slices.
 
     Args:
         scan: what was found.
         preparation: the model's.
         names: of the scan's channels as the user names them; None: as the layout does, if it does.
+        spatial_units: what the sizes in headers count in, see `read_volume`.
 
     Raises:
         NoScanError: it is a picture of a study, and does not suit.
         ImgMedError: the files cannot be read, or do not suit.
     """
     try:
-        headers = [read_header(image) for image in scan.images]
+        headers = [read_header(image, spatial_units) for image in scan.images]
         count = sum(header.channels for header in headers)
         channels = channel_choice(preparation, count, names or _names_of(scan, preparation, count), scan.shown)
     except (UnsupportedFormatError, WrongChannelsError) as error:
@@ -65,7 +74,7 @@ def check_scan(scan: FoundScan, preparation: ScanPreparation, names: Sequence[st
         raise
     place = Volume(np.broadcast_to(np.float32(0), headers[0].shape), headers[0].affine, scan.images[0].path)
     grid_for(place, preparation)
-    return CheckedScan(scan, channels)
+    return CheckedScan(scan, channels, spatial_units)
 
 
 def is_picture(scan: FoundScan) -> bool:
@@ -92,5 +101,6 @@ def read_scan(checked: CheckedScan, preparation: ScanPreparation) -> tuple[Volum
         ImgMedError: the files cannot be read, or do not suit.
     """
     source = CaseSource(checked.scan.case_id, checked.scan.images, None)
-    volume = read_case_image(source, ReadingRules(channel_indices=checked.channels))
+    rules = ReadingRules(channel_indices=checked.channels, spatial_units=checked.spatial_units)
+    volume = read_case_image(source, rules)
     return volume, prepare_case(volume, None, preparation)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from imgmed.formats import SpatialUnits
 from imgmed.recipe_names import AUTO
 
 __all__ = ["PredictionSettings"]
@@ -32,6 +33,11 @@ class PredictionSettings(BaseModel):
         min_length=1,
         description="Names of the channels that each scan has, in their order, among them those of the model. null: as"
         " the layout names them, else those of the model's own scans.",
+    )
+    spatial_units: SpatialUnits = Field(
+        default="header",
+        description="What sizes in NIfTI, NRRD and MetaImage headers count in: header, as each file says; or mm, um"
+        " (micrometres), m (metres), whatever the files say.",
     )
     on_error: Literal["stop", "skip"] = Field(
         default="stop", description="Scans that cannot be predicted: stop, or leave them out and name them."

@@ -70,7 +70,9 @@ def predict(
     if settings.dataset is None:
         return predict_scans(settings.model, settings.inputs, settings.out, reading, progress=progress, stop=stop)
     if reading.model_copy(update={"on_error": "stop"}) != PredictionSettings():
-        raise PredictionError("--recipe, --series and --channels say how --input is read; --dataset needs none of them")
+        raise PredictionError(
+            "--recipe, --series, --channels and --spatial-units say how --input is read; --dataset needs none of them"
+        )
     dataset = PreparedDataset.read(settings.dataset)
     case_ids = getattr(dataset.original_splits, settings.split)
     return predict_dataset(
@@ -268,7 +270,7 @@ def _checked(
     watcher.report("checking", 0, len(found.scans))
     for number, scan in enumerate(found.scans, start=1):
         try:
-            fitting = check_scan(scan, card.scan_preparation, settings.channels)
+            fitting = check_scan(scan, card.scan_preparation, settings.channels, settings.spatial_units)
             (pictures if is_picture(scan) else checked).append(fitting)
         except NoScanError as error:
             passed_over.append(found.told(error))
@@ -299,7 +301,7 @@ def _item_of(checked: CheckedScan, predictor: Predictor) -> _Item:
         volume, prepared = read_scan(checked, predictor.card.scan_preparation)
         return prepared.image, prepared.grid, volume.affine
 
-    return _Item(scan.shown, entry, read, path if _is_nifti(path) else None, checked.channels)
+    return _Item(scan.shown, entry, read, path if _is_nifti(path) else None, (checked.channels, checked.spatial_units))
 
 
 def _item_of_case(dataset: PreparedDataset, case_id: str, predictor: Predictor) -> _Item:
