@@ -1,5 +1,6 @@
-"""README and docs/: their Python runs, their commands are understood, their settings and links exist."""
+"""README and docs/: their Python runs, their commands, settings and links exist, and so do the functions they name."""
 
+import ast
 import re
 import shlex
 import shutil
@@ -15,8 +16,10 @@ from imgmed import prepare_dataset, write_phantom_study
 from r2d2.cli import app
 from r2d2.config import configure
 from r2d2.settings_page import settings_page
+from tests.test_architecture import MAY_IMPORT_OF_OURS, bound_names, imports, package_of, relative, tree_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+ARCHITECTURE = REPOSITORY / "docs" / "architecture.md"
 PAGES = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((REPOSITORY / "docs").glob("*.md"))
 
 
@@ -112,5 +115,64 @@ def test_yaml_is_a_configuration(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
-    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
-    assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
+    for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            path = page.parent / target if target else page
+            assert path.exists(), target
+            assert not anchor or anchor in anchors(path), f"{target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def defined_in(path: Path) -> set[str]:
+    """What a source defines: names at its top level, and `Class.name` for what its classes have."""
+    tree = tree_of(path)
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    return bound_names(tree) | {
+        f"{one.name}.{name}" for one in classes for name in bound_names(ast.Module(one.body, []))
+    }
+
+
+def test_files_and_functions_of_the_architecture_exist() -> None:
+    """In a line, the functions named behind a file are in it."""
+    named, missing = 0, []
+    for line in ARCHITECTURE.read_text(encoding="utf-8").splitlines():
+        path = None
+        for word in re.findall(r"`([^`\s]+)`", line):
+            if re.fullmatch(r"(\w+/)+(\w+\.py)?", word):
+                path = REPOSITORY / word
+                missing += [] if path.exists() else [word]
+            elif path is not None and path.is_file() and re.fullmatch(r"\w+(\.\w+)?", word):
+                named += 1
+                missing += [] if word in defined_in(path) else [f"{relative(path)}: {word}"]
+    assert missing == []
+    assert named > 40
+
+
+def test_the_picture_of_the_architecture_is_true() -> None:
+    """Its boxes are there, its arrows are imports, and its table says who may import whom."""
+    picture = blocks(ARCHITECTURE, "mermaid")[0]
+    boxes = dict(re.findall(r'(\w+)\["([\w/]+)', picture)) | {name: name for name in MAY_IMPORT_OF_OURS}
+    arrows = re.findall(r"(\w+)(?:\[[^]]*\])? --> (\w+)", picture)
+    assert len(arrows) > 20
+    assert [f"{a} -> {b}" for a, b in arrows if boxes[b] not in imported_by(boxes[a])] == []
+    rows = re.findall(r"^\| `(\w+)/` \|[^|]*\|([^|]*)\|", ARCHITECTURE.read_text(encoding="utf-8"), re.MULTILINE)
+    table = {name: set(re.findall(r"`(\w+)`", allowed)) for name, allowed in rows}
+    assert table == {name: MAY_IMPORT_OF_OURS[name] for name in table} and len(table) == 5
+
+
+def imported_by(box: str) -> set[str]:
+    """The modules and folders that a module or a folder of ours imports, as paths without suffix."""
+    place = REPOSITORY / box
+    sources = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+    found = set()
+    for path in sources:
+        for module, names, _ in imports(tree_of(path), package_of(relative(path))):
+            parts = [*module.split("."), ""]
+            found |= {"/".join([*parts[:-1], *end]) for end in ([], *([name] for name in names))}
+            found |= {"/".join(parts[:count]) for count in range(1, len(parts))}
+    return found
