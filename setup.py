@@ -3,7 +3,7 @@
 from setuptools import Extension, setup
 
 # A plain library that segeval/counting.py loads through ctypes: no Python.h, one file name for all Pythons ("abi3").
-# No -march=native: the nodes of a cluster differ. The Makefile has the same options.
+# No -march=native: the hosts of a cluster differ. The Makefile has the same options.
 COUNTING = Extension(
     "segeval._counting",
     sources=["segeval/_counting.c"],

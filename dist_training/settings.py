@@ -96,7 +96,7 @@ class TrainingSettings(BaseModel):
     )
     loss: str = Field(
         default="dice_cross_entropy",
-        description="dice_cross_entropy (their sum), cross_entropy, dice (soft, per sample), batch_dice (over the "
+        description="dice_cross_entropy (their sum), cross_entropy, dice (soft, per slice), batch_dice (over the "
         "whole batch), batch_dice_cross_entropy, focal, dice_focal, tversky or tversky_cross_entropy; or "
         "module:function, one of your own",
     )

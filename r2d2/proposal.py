@@ -85,7 +85,7 @@ def propose(dataset: PreparedDataset, memory_bytes: int | None = None) -> Propos
             "network.depth": f"{depth} poolings leave {bottom:g} of {min(size)} pixels at the shorter side;"
             f" at most 4 poolings, and at least {SMALLEST_BOTTOM} pixels",
             "training.epochs": f"{slices:,} training slices, so that about {SLICES_SEEN:,} are seen in all;"
-            f" between {EPOCHS[0]} and {EPOCHS[1]} passes",
+            f" between {EPOCHS[0]} and {EPOCHS[1]} epochs",
             "training.batch_size_per_worker": batch_reason,
             "training.reference_batch_size": "the batch of the rule on every machine, so that the learning rate"
             " means the same; it is scaled by global / reference",
@@ -180,7 +180,7 @@ def _batch(network: UNetSettings, dataset: PreparedDataset, memory_bytes: int | 
         return training_bytes(network, size, len(dataset.channels), 1 if classes == 2 else classes, slices)
 
     rule = (
-        f"{wanted} slices of {height} x {width} pixels: at most {PIXELS_PER_BATCH:,} pixels a step and worker,"
+        f"{wanted} slices of {height} x {width} pixels: at most {PIXELS_PER_BATCH:,} pixels per step and worker,"
         f" between {FEWEST_SLICES} and {BATCH_SIZES[-1]} slices"
     )
     if memory_bytes is None or needed(wanted) <= memory_bytes:

@@ -67,7 +67,7 @@ def check_workers(dataset: PreparedDataset, settings: TrainingSettings, world_si
         )
     if world_size > count:
         raise TooManyWorkersError(
-            f"more workers than training samples: {world_size} workers, {count} training slices in {dataset.folder}; "
+            f"more workers than training slices: {world_size} workers, {count} slices in {dataset.folder}; "
             f"use at most {count} workers"
         )
     if settings.global_batch_size is not None and world_size > settings.global_batch_size:

@@ -59,7 +59,7 @@ class SliceConversion(BaseModel):
         default=None, description="Channels, from 0; null: all for grey; 0, 1, 2 for rgb, or 0 if there are fewer."
     )
     format: PictureFormat = Field(default="png", description="png is lossless, jpg is not.")
-    bits: Literal[8, 16] = Field(default=8, description="Bits a pixel and channel; 16 for grey png.")
+    bits: Literal[8, 16] = Field(default=8, description="Bits of each pixel and channel; 16 for grey png.")
     window: Literal["percentiles", "values"] | tuple[float, float] | None = Field(
         default=None,
         description="What becomes black and white: percentiles of each volume, two intensities, the name of a window "

@@ -59,10 +59,10 @@ def slices(
     source: Path = SOURCES,
     out: Path = OUT,
     axis: Axis = typer.Option(Axis.axial, help="Axis across which slices are cut."),
-    count: int = typer.Option(None, "--slices", min=1, help="Slices a volume, evenly spread; by default all."),
+    count: int = typer.Option(None, "--slices", min=1, help="Slices of each volume, evenly spread; by default all."),
     form: Format = typer.Option(Format.png, "--format", help="png is lossless, jpg is not."),
     bits: int = typer.Option(8, help="8, or 16 for png: whole intensities of 0 to 65535 are stored as they are."),
-    colour: Colour = typer.Option(Colour.grey, help="A grey picture a channel, or three channels as red, green, blue."),
+    colour: Colour = typer.Option(Colour.grey, help="A grey picture of each channel, or three as red, green, blue."),
     channels: str = typer.Option(None, metavar="N,N,...", help="Channels, from 0; by default all (rgb: 0,1,2)."),
     window: str = typer.Option(
         None,

@@ -138,7 +138,7 @@ class _TrainingLines:
             self._last = now
             self.notice(
                 f"epoch {event.epoch}/{self._epochs}, step {event.step}/{self._total}: loss {event.loss:.4f}, "
-                f"{event.images_per_second:.1f} images/s, {self._left(event.step, now)}"
+                f"{event.images_per_second:.1f} slices/s, {self._left(event.step, now)}"
             )
 
     def _left(self, step: int, now: float) -> str:
@@ -196,7 +196,7 @@ class _TrainingBar:
         elif isinstance(event, RequestMissed):
             self.notice(missed_line(event))
         elif isinstance(event, StepTaken):
-            figures = f"loss {event.loss:.3f}  Dice {self._dice}  {event.images_per_second:.0f} images/s"
+            figures = f"loss {event.loss:.3f}  Dice {self._dice}  {event.images_per_second:.0f} slices/s"
             description = f"epoch {event.epoch}/{self._epochs}"
             self._progress.update(self._task, completed=event.step, description=description, figures=figures)
         elif isinstance(event, EpochEnded):
@@ -236,7 +236,7 @@ def start_line(event: Running) -> str:
         )
     return (
         f"training {event.parameters:,} parameters on {event.training_slices:,} slices, "
-        f"{event.global_batch_size} a step, {plural(event.epochs, 'epoch')} of "
+        f"{event.global_batch_size} in each step, {plural(event.epochs, 'epoch')} of "
         f"{plural(event.steps_per_epoch, 'step')}{again}"
     )
 
@@ -245,7 +245,7 @@ def epoch_line(event: EpochEnded, epochs: int) -> str:
     """Say in one line how an epoch went."""
     dice = event.validation_dice
     score = "no validation" if dice is None else f"validation Dice {dice:.4f}{' (best)' if event.is_best else ''}"
-    speed = "" if event.images_per_second is None else f", {event.images_per_second:.1f} images/s"
+    speed = "" if event.images_per_second is None else f", {event.images_per_second:.1f} slices/s"
     return f"epoch {event.epoch}/{epochs}: loss {event.loss:.4f}, {score}{speed}"
 
 

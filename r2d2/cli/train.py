@@ -33,7 +33,7 @@ def train(
     config: Path = typer.Option(None, help="Configuration file; by default r2d2.yaml. What it leaves out is proposed."),
     resume: bool = typer.Option(False, "--resume", help="Go on from the last checkpoint of --run-dir."),
     fold: str = typer.Option(None, metavar="K|all", help="Train fold K of the cross-validation, or each in turn."),
-    threads: int = typer.Option(None, min=1, help="CPU threads a worker; by default the cores shared among workers."),
+    threads: int = typer.Option(None, min=1, help="CPU threads of each worker; by default the cores, shared."),
     hosts: str = typer.Option(None, metavar="HOST:N,...", help="Where workers run, N on each host; ssh reaches them."),
     max_restarts: int = typer.Option(0, min=0, help="Times that a job whose worker was lost is started again."),
     max_minutes: float = typer.Option(None, help="Minutes of training after which the run stops, with a checkpoint."),
@@ -99,7 +99,7 @@ def _train_all_folds(asked: TrainSettings, launched: int | None) -> None:
     if launched is not None:
         raise ConfigurationError(
             "--fold all starts the workers of each fold itself: leave horovodrun out and say "
-            f"r2d2 train --fold all --workers {launched}, or train one fold a horovodrun with --fold K"
+            f"r2d2 train --fold all --workers {launched}, or train each fold under its own horovodrun with --fold K"
         )
     with training_display() as display:
         result = cross_validate(asked, on_event=display, on_notice=display.notice, progress=display.stage)

@@ -179,7 +179,7 @@ def _remarks_of_resumed(plan: RunPlan) -> list[str]:
     if training.batch_size_per_worker != begun.batch_size_per_worker and training.global_batch_size is not None:
         lines.append(
             f"training.batch_size_per_worker={training.batch_size_per_worker} does not change the steps: a resumed run "
-            f"keeps its {training.global_batch_size} slices a step"
+            f"keeps its {training.global_batch_size} slices in each step"
         )
     return lines
 

@@ -39,7 +39,7 @@ _CURVES = (
     ("loss", "Training loss", "{:.4f}"),
     ("validation_dice", "Validation Dice (mean foreground)", "{:.3f}"),
     ("learning_rate", "Learning rate", "{:.2e}"),
-    ("images_per_second", "Images per second (all workers)", "{:.1f}"),
+    ("images_per_second", "Slices per second (all workers)", "{:.1f}"),
 )
 
 

@@ -18,7 +18,7 @@ _CARD = (
 )
 _ENVIRONMENT = (
     ("world_size", "Workers"),
-    ("threads_per_worker", "Threads a worker"),
+    ("threads_per_worker", "Threads of each worker"),
     ("cores", "Cores"),
     ("host", "Host"),
     ("platform", "Platform"),

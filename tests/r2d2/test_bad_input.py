@@ -197,7 +197,7 @@ def test_nothing_to_resume(refused: Refused, dataset: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("workers", [1000])
 def test_more_workers_than_samples(refused: Refused, dataset: Path, workers: int) -> None:
     line = refused("train", "--dataset", dataset, "--workers", workers)
-    assert "more workers than training samples: 1000 workers" in line
+    assert "more workers than training slices: 1000 workers" in line
     assert "use at most" in line
 
 
