@@ -6,12 +6,14 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
 import yaml
 
+from dist_training.record import events
+from dist_training.record.run_folder import RunFolder
 from imgmed import prepare_dataset, write_phantom_study
 from r2d2.cli import app
 from r2d2.config import configure
@@ -126,6 +128,16 @@ def anchors(page: Path) -> set[str]:
     """The names that GitHub gives to the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_events_and_files_of_a_run_are_described() -> None:
+    page = (REPOSITORY / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `\w+`[^|]*\|[^|]*\|(.*)\|$", page, re.MULTILINE)
+    described = {name: set(re.findall(r"`(\w+)`", fields)) for name, fields in rows}
+    kinds = [get_args(kind)[0] for kind in get_args(get_args(events.Event)[0])]
+    assert described == {kind.__name__: set(kind.model_fields) - {"event", "time", "state"} for kind in kinds}
+    files = {path.name for path in vars(RunFolder(Path())).values()} - {""}
+    assert {name for name in files if f"`{name}`" not in page and f"`{name}/" not in page} == set()
 
 
 def defined_in(path: Path) -> set[str]:
