@@ -177,6 +177,18 @@ def test_the_picture_of_the_architecture_is_true() -> None:
     assert table == {name: MAY_IMPORT_OF_OURS[name] for name in table} and len(table) == 5
 
 
+def test_the_folders_of_dist_training_stand_in_order() -> None:
+    """In CONTRIBUTING's table a folder imports only folders above it."""
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = page.partition("| in `dist_training/` |")[2].partition("\n\n")[0]
+    rows = [re.findall(r"`(\w+)/`", line.split("|")[1]) for line in table.splitlines()[2:]]
+    folders = [folder for row in rows for folder in row]
+    assert sorted(folders) == sorted(path.parent.name for path in (REPOSITORY / "dist_training").glob("*/__init__.py"))
+    for at, folder in enumerate(folders):
+        imported = imported_by(f"dist_training/{folder}") - {f"dist_training/{folder}"}
+        assert [other for other in folders[at:] if f"dist_training/{other}" in imported] == [], folder
+
+
 def imported_by(box: str) -> set[str]:
     """The modules and folders that a module or a folder of ours imports, as paths without suffix."""
     place = REPOSITORY / box

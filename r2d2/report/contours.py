@@ -61,9 +61,9 @@ def draw_overlay(overlay: Overlay, labels: Mapping[str, Label], alt: str, captio
     colours = _colours(list(labels) if len(labels) <= _MOST_LABELS else names)
     for name in names:
         band, line = colours[name]
-        truth, guess = masks[name]
-        outline(part, overlay, truth, band, is_reference=True)
-        outline(part, overlay, guess, line, is_reference=False)
+        reference, prediction = masks[name]
+        outline(part, overlay, reference, band, is_reference=True)
+        outline(part, overlay, prediction, line, is_reference=False)
     _legend(figure, names, colours)
     return encode(figure, alt, f"{caption} {overlay.place}{'.' if overlay.place else ''}".rstrip())
 
@@ -78,7 +78,7 @@ def _masks_of(overlay: Overlay, label: Label) -> tuple[np.ndarray, np.ndarray]:
 
 def _names_to_draw(masks: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> list[str]:
     """Choose what is on the slice, in the order given; all labels where nothing is, for the legend."""
-    present = [name for name, (truth, guess) in masks.items() if truth.any() or guess.any()]
+    present = [name for name, (reference, prediction) in masks.items() if reference.any() or prediction.any()]
     if not present:
         return list(masks)[:_MOST_LABELS]
     wrong = {name: int(np.count_nonzero(masks[name][0] != masks[name][1])) for name in present}

@@ -100,28 +100,32 @@ def read_overlay(
         ImgMedError: the scan cannot be read.
         SegEvalError: a label map cannot be read.
     """
-    truth_map = read_label_map(reference, spatial_units=spatial_units)
-    truth = _three_axes(truth_map.array)
-    guess = np.zeros_like(truth)
+    reference_map = read_label_map(reference, spatial_units=spatial_units)
+    reference_labels = _three_axes(reference_map.array)
+    predicted_labels = np.zeros_like(reference_labels)
     if prediction is not None:
         try:
-            maps = same_axes(truth_map, read_label_map(prediction, spatial_units=spatial_units))
-            guess = _three_axes(on_grid_of(*maps).array)
+            maps = same_axes(reference_map, read_label_map(prediction, spatial_units=spatial_units))
+            predicted_labels = _three_axes(on_grid_of(*maps).array)
         except ShapeMismatchError as error:
             raise OverlayError(f"{prediction} does not lie on the voxels of {reference}: {error}") from error
     if ignore_label is not None:
-        guess = np.where(truth == ignore_label, 0, guess)
-        truth = np.where(truth == ignore_label, 0, truth)
+        predicted_labels = np.where(reference_labels == ignore_label, 0, predicted_labels)
+        reference_labels = np.where(reference_labels == ignore_label, 0, reference_labels)
     is_picture = reference.name.lower().endswith(PICTURES) if is_picture is None else is_picture
-    scan = None if image is None else _read_scan(image, truth.shape, None if is_picture else truth_map.affine)
-    arrays = [truth, guess, *([scan] if scan is not None else [])]
-    spacing = truth_map.spacing_mm
+    scan = (
+        None
+        if image is None
+        else _read_scan(image, reference_labels.shape, None if is_picture else reference_map.affine)
+    )
+    arrays = [reference_labels, predicted_labels, *([scan] if scan is not None else [])]
+    spacing = reference_map.spacing_mm
     if is_picture:
         axis, plane, edges = 2, "page", ("", "", "", "")
         size_mm = (spacing[0], spacing[1])
     else:
-        arrays = [to_canonical(array, orientation_of(truth_map.affine)) for array in arrays]
-        spacing = canonical_spacing(truth_map.affine)
+        arrays = [to_canonical(array, orientation_of(reference_map.affine)) for array in arrays]
+        spacing = canonical_spacing(reference_map.affine)
         axis = _slice_axis(spacing, arrays[0].shape)
         across, up = (other for other in range(3) if other != axis)
         plane, edges, size_mm = PLANES[axis], (*EDGES[across], *EDGES[up]), (spacing[up], spacing[across])
@@ -143,9 +147,19 @@ def read_overlay(
 
 def error_counts(overlay: Overlay, labels: Mapping[str, Label]) -> tuple[int, int, int]:
     """Count the wrong voxels of a slice: missed ones, ones too many, and ones under another label."""
-    truth, guess = (memberships(array, labels) for array in (overlay.reference, overlay.prediction))
-    wrong, has_truth, has_guess = truth != guess, truth != 0, guess != 0
-    missed, extra, other = has_truth & ~has_guess, ~has_truth & has_guess, wrong & has_truth & has_guess
+    reference_labels, predicted_labels = (
+        memberships(array, labels) for array in (overlay.reference, overlay.prediction)
+    )
+    wrong, in_reference, in_prediction = (
+        reference_labels != predicted_labels,
+        reference_labels != 0,
+        predicted_labels != 0,
+    )
+    missed, extra, other = (
+        in_reference & ~in_prediction,
+        ~in_reference & in_prediction,
+        wrong & in_reference & in_prediction,
+    )
     return int(np.count_nonzero(missed)), int(np.count_nonzero(extra)), int(np.count_nonzero(other))
 
 
@@ -191,14 +205,16 @@ def memberships(label_map: np.ndarray, labels: Mapping[str, Label] | None) -> np
     return found
 
 
-def _worst_slice(truth: np.ndarray, guess: np.ndarray, axis: int, labels: Mapping[str, Label] | None) -> int:
-    wrong = memberships(truth, labels) != memberships(guess, labels)
+def _worst_slice(
+    reference_labels: np.ndarray, predicted_labels: np.ndarray, axis: int, labels: Mapping[str, Label] | None
+) -> int:
+    wrong = memberships(reference_labels, labels) != memberships(predicted_labels, labels)
     others = tuple(other for other in range(3) if other != axis)
-    for mask in (wrong, truth, guess):
+    for mask in (wrong, reference_labels, predicted_labels):
         areas = np.count_nonzero(mask, axis=others)
         if areas.any():
             return int(np.argmax(areas))
-    return int(truth.shape[axis] // 2)
+    return int(reference_labels.shape[axis] // 2)
 
 
 def _slice_axis(spacing_mm: tuple[float, float, float], shape: tuple[int, ...]) -> int:
