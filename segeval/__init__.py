@@ -35,7 +35,6 @@ from segeval.files.pairing import CasePair, pair_folders
 from segeval.files.scores import read_scores
 from segeval.files.summary import (
     check_evaluation_folder,
-    check_output_folder,
     read_evaluation,
     write_evaluation,
 )
@@ -129,7 +128,6 @@ __all__ = [
     "assd_mm",
     "build_conventions",
     "check_evaluation_folder",
-    "check_output_folder",
     "class_counts",
     "compare",
     "compare_with_base",

@@ -57,10 +57,10 @@ def compare(
     Example: r2d2 compare work/evaluation work/evaluation_of_another --metric dice --out work/comparison
     """
     from r2d2.tasks.comparison import compare_evaluations, write_comparison
-    from segeval import check_output_folder
+    from r2d2_base.files import check_writable
 
     if out is not None:
-        check_output_folder(out)
+        check_writable(out)
     result = compare_evaluations(
         evaluations,
         metric or None,

@@ -40,7 +40,7 @@ def predict(
     from r2d2.prediction.predict import predict_dataset, predict_scans
     from r2d2.report.formatting import plural
     from r2d2.tasks.evaluation import split_case_ids
-    from r2d2_base.files import check_absent
+    from r2d2_base.folders import check_absent
 
     scans = [*(inputs or []), *(files or [])]
     if (dataset is None) == (not scans):

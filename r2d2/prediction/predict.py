@@ -31,7 +31,8 @@ from imgmed.formats.dicom_file import is_dicom
 from imgmed.recipes.names import label_name
 from imgmed.study import VolumeSource
 from r2d2.errors import PredictionError
-from r2d2_base.files import read_json, sha256_of, staged_folder, write_json
+from r2d2_base.files import read_json, sha256_of, write_json
+from r2d2_base.folders import staged_folder
 from r2d2_base.progress import UNWATCHED, Progress, StopRequest, Watcher
 
 __all__ = [

@@ -12,11 +12,10 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, Literal
 
-from r2d2_base.files import write_bytes
+from r2d2_base.files import make_folder, write_bytes
 from segeval import (
     Comparison,
     MetricArgumentError,
-    OutputFolderError,
     PairedDifference,
     Ranking,
     compare_with_base,
@@ -114,7 +113,8 @@ def write_comparison(comparison: ModelComparison, out: Path) -> None:
         out: folder; made where it is missing.
 
     Raises:
-        OutputFolderError: the folder cannot be made or written into.
+        NoSpaceError: the disk is full.
+        NotWritableError: the folder cannot be made or written into.
     """
     content = {
         "schema_version": SCHEMA_VERSION,
@@ -123,15 +123,9 @@ def write_comparison(comparison: ModelComparison, out: Path) -> None:
         "comparisons": [asdict(one) for one in comparison.comparisons],
     }
     text = json.dumps(_plain(content), indent=4, ensure_ascii=False, allow_nan=False) + "\n"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_bytes(out / "comparison.csv", _csv(comparison.comparisons).encode("utf-8", "surrogateescape"))
-        write_bytes(out / "comparison.json", text.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise OutputFolderError(
-            f"{out}: the comparison cannot be written ({error.strerror or error}); give one that can be written to,"
-            " with room left"
-        ) from error
+    make_folder(out)
+    write_bytes(out / "comparison.csv", _csv(comparison.comparisons).encode("utf-8", "surrogateescape"))
+    write_bytes(out / "comparison.json", text.encode("utf-8", "backslashreplace"))
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from r2d2_base.progress import UNWATCHED, Progress, StopRequest, Watcher
+from r2d2_base.processes import ProcessPool
+from r2d2_base.progress import Progress, StopRequest, Watcher
 from segeval.conventions import Conventions, build_conventions
 from segeval.errors import EvaluationInputError, MetricArgumentError
 from segeval.evaluate import CaseEvaluation
@@ -16,7 +17,6 @@ from segeval.evaluation import EvaluatedCase, Evaluation, build_evaluation
 from segeval.files.casework import CaseTask, ScoringOptions, labels_in, score_case
 from segeval.files.label_map import check_picture_spacing
 from segeval.files.pairing import CasePair, find_repeated, match_folders
-from segeval.files.workers import map_in_order
 from segeval.labels import check_labels
 from segeval.statistics.means import check_seed
 
@@ -85,15 +85,15 @@ def evaluate_folder(
     """
     _check_choices(on_missing, unit, slice_axis)
     chosen, first_seed = build_conventions(conventions, choices), check_seed(seed)
-    watcher = Watcher(progress, stop)
     pairs, faults = match_folders(reference_dir, prediction_dir, may_miss=on_missing == "worst")
     patients, remarks = patient_ids or {}, notes or {}
     pairs = tuple(
         replace(pair, patient_id=patients.get(pair.case_id), note=remarks.get(pair.case_id)) for pair in pairs
     )
-    found = _find_labels(pairs, ignore_label, workers, watcher) if labels is None else labels
-    options = _options(found, ignore_label, chosen, on_missing, unit, slice_axis, spacing_mm)
-    return _evaluate(pairs, options, faults, first_seed, workers, watcher)
+    with ProcessPool(workers, Watcher(progress, stop)) as pool:
+        found = _find_labels(pairs, ignore_label, pool) if labels is None else labels
+        options = _options(found, ignore_label, chosen, on_missing, unit, slice_axis, spacing_mm)
+        return _evaluate(pairs, options, faults, first_seed, pool)
 
 
 def evaluate_pairs(
@@ -155,10 +155,11 @@ def evaluate_pairs(
     """
     _check_choices(on_missing, unit, slice_axis)
     chosen, first_seed = build_conventions(conventions, choices), check_seed(seed)
-    given, watcher = tuple(pairs), Watcher(progress, stop)
-    found = _find_labels(given, ignore_label, workers, watcher) if labels is None else labels
-    options = _options(found, ignore_label, chosen, on_missing, unit, slice_axis, spacing_mm)
-    return _evaluate(given, options, [], first_seed, workers, watcher)
+    given = tuple(pairs)
+    with ProcessPool(workers, Watcher(progress, stop)) as pool:
+        found = _find_labels(given, ignore_label, pool) if labels is None else labels
+        options = _options(found, ignore_label, chosen, on_missing, unit, slice_axis, spacing_mm)
+        return _evaluate(given, options, [], first_seed, pool)
 
 
 def find_labels(pairs: Iterable[CasePair], *, workers: int | None = None) -> dict[str, int]:
@@ -176,22 +177,17 @@ def find_labels(pairs: Iterable[CasePair], *, workers: int | None = None) -> dic
         >>> find_labels([])
         {}
     """
-    return _labels_in(tuple(pairs), workers, UNWATCHED)
+    with ProcessPool(workers) as pool:
+        return _labels_of(tuple(pairs), pool)
 
 
-def _labels_in(pairs: Sequence[CasePair], workers: int | None, watcher: Watcher) -> dict[str, int]:
-    values: set[int] = set()
-    watcher.report("find labels", 0, len(pairs))
-    for done, found in enumerate(map_in_order(labels_in, iter(pairs), len(pairs), workers), start=1):
-        values |= found
-        watcher.report("find labels", done, len(pairs))
+def _labels_of(pairs: Sequence[CasePair], pool: ProcessPool) -> dict[str, int]:
+    values = frozenset[int]().union(*pool.map_in_order(labels_in, pairs, stage="find labels"))
     return {f"label {value}": value for value in sorted(values) if value != 0}
 
 
-def _find_labels(
-    pairs: Sequence[CasePair], ignore_label: int | None, workers: int | None, watcher: Watcher
-) -> dict[str, int]:
-    found = _labels_in(pairs, workers, watcher)
+def _find_labels(pairs: Sequence[CasePair], ignore_label: int | None, pool: ProcessPool) -> dict[str, int]:
+    found = _labels_of(pairs, pool)
     return {name: value for name, value in found.items() if value != ignore_label} or {"foreground": 1}
 
 
@@ -226,8 +222,7 @@ def _evaluate(
     options: ScoringOptions,
     known_faults: Sequence[str],
     seed: int,
-    workers: int | None,
-    watcher: Watcher,
+    pool: ProcessPool,
 ) -> Evaluation:
     faults = [*known_faults, *find_repeated(pairs)]
     if not pairs and not faults:
@@ -240,16 +235,14 @@ def _evaluate(
     cases: list[EvaluatedCase] = []
     confusions = []
     without_spacing = sheared = 0
-    watcher.report("evaluate", 0, len(pairs))
-    outcomes = map_in_order(score_case, tasks(), len(pairs), workers)
-    for done, (pair, outcome) in enumerate(zip(pairs, outcomes, strict=True), start=1):
+    outcomes = pool.map_in_order(score_case, tasks(), count=len(pairs), stage="evaluate")
+    for pair, outcome in zip(pairs, outcomes, strict=True):
         faults += outcome.faults
         for index, result in outcome.scored:
             cases.append(_evaluated_case(pair, index, result))
             confusions.append(result.confusion)
         without_spacing += not outcome.has_spacing
         sheared += outcome.is_sheared
-        watcher.report("evaluate", done, len(pairs))
     faults += _shared_names(cases)
     if faults:
         raise EvaluationInputError(list(dict.fromkeys(faults)))

@@ -199,7 +199,7 @@ def test_a_report_that_cannot_be_written_leaves_the_scores_and_says_so(said: Sai
     code, words = said(*FOLDERS)
     assert code == 2
     assert "the scores are written, but their report could not be made:" in words
-    assert "report.html: the report cannot be written" in words
+    assert "report.html cannot be written (is a directory)" in words
     assert sorted(path.name for path in (folders / "out").iterdir()) == ["cases.csv", "report.html", "summary.json"]
 
 

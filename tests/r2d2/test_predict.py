@@ -16,6 +16,8 @@ from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 from imgmed.errors import InvalidVolumeError
 from r2d2.errors import PredictionError
 from r2d2.prediction.predict import Predictor, find_scans, predict_dataset, predict_scans, read_manifest
+from r2d2_base.errors import CancelledError
+from r2d2_base.progress import StopRequest
 
 UPRIGHT = np.diag([1.0, 1.0, 3.0, 1.0])
 CLEAR = 1e-4  # by how much a class must win to be compared: rounding decides below
@@ -247,6 +249,18 @@ def test_a_scan_that_does_not_suit_is_refused_and_nothing_remains(
     with pytest.raises(InvalidVolumeError, match=rf"bad\.nii\.gz: {said}"):
         predict_scans(model, [tmp_path / "scans"], tmp_path / "new/out")
     assert [path.name for path in tmp_path.iterdir()] == ["scans"]
+
+
+def test_a_request_to_stop_leaves_nothing(dataset: PreparedDataset, model: Path, tmp_path: Path) -> None:
+    stop = StopRequest()
+
+    def ask(stage: str, done: int, total: int) -> None:
+        if done == 1:
+            stop.make("no time")
+
+    with pytest.raises(CancelledError, match="no time"):
+        predict_dataset(model, dataset, list(dataset.cases), tmp_path / "out", ask, stop)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dataset_prepared_in_another_way_is_refused(dataset: PreparedDataset, model: Path, tmp_path: Path) -> None:
