@@ -16,7 +16,6 @@ JPEG is lossy and holds 8 bits. One line does it without loss and in one pass::
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -226,6 +225,7 @@ def convert(
 
     from imgmed.conversion import PictureConversion, SliceConversion, convert_folder
     from imgmed.errors import ConversionError
+    from r2d2_base.machine import whole_cores
 
     if workers is not None and workers < 1:
         raise ConversionError(f"workers: at least 1; received {workers}")
@@ -235,7 +235,7 @@ def convert(
         raise ConversionError("; ".join(_fault(fault) for fault in error.errors())) from error
     with _shown(progress) as report:
         return convert_folder(
-            conversion, Path(src), Path(dst), workers=workers or _cores(), progress=progress or report
+            conversion, Path(src), Path(dst), workers=workers or whole_cores(), progress=progress or report
         )
 
 
@@ -256,12 +256,6 @@ def _fault(fault: Any) -> str:
     if not fault["loc"]:
         return message
     return f"{fault['loc'][0]}: {message[0].lower()}{message[1:]}; received {fault['input']!r:.60}"
-
-
-def _cores() -> int:
-    from r2d2_base.machine import read_cgroup_limits, usable_cores
-
-    return max(1, math.floor(usable_cores(read_cgroup_limits(Path("/")).cores) or 1))
 
 
 def _shown(progress: Progress | None) -> AbstractContextManager[Progress | None]:

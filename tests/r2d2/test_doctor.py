@@ -190,9 +190,9 @@ def test_the_doctor_works_where_nothing_is_installed(bare_python: Path) -> None:
 def test_the_doctor_names_what_pip_brings_where_there_is_no_checkout(bare_python: Path, tmp_path: Path) -> None:
     """Installed by `pip install .` without the extra: the requirements are in the package's metadata."""
     site = Path(sysconfig.get_path("purelib", vars={"base": str(bare_python.parents[1])}))
-    (site / "r2d2").mkdir()
-    for source in ("dependencies.py", "doctor.py", "machine.py"):
-        (site / "r2d2" / source).write_text((REPOSITORY / "r2d2" / source).read_text(encoding="utf-8"))
+    for source in ("r2d2/dependencies.py", "r2d2/doctor.py", "r2d2_base/machine.py"):
+        (site / source).parent.mkdir(exist_ok=True)
+        (site / source).write_text((REPOSITORY / source).read_text(encoding="utf-8"))
     metadata = site / "r2d2-0.1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text(
