@@ -226,13 +226,14 @@ def convert(
     from imgmed.conversion import PictureConversion, SliceConversion, convert_folder
     from imgmed.errors import ConversionError
     from r2d2_base.machine import whole_cores
+    from r2d2_base.settings_faults import settings_faults
 
     if workers is not None and workers < 1:
         raise ConversionError(f"workers: at least 1; received {workers}")
     try:
         conversion = SliceConversion(**settings) if kind == "slices" else PictureConversion(**settings)
     except ValidationError as error:
-        raise ConversionError("; ".join(_fault(fault) for fault in error.errors())) from error
+        raise ConversionError("; ".join(settings_faults(error))) from error
     with _shown(progress) as report:
         return convert_folder(
             conversion, Path(src), Path(dst), workers=workers or whole_cores(), progress=progress or report
@@ -248,14 +249,6 @@ def _axis(dim: int) -> int:
             " use slices= for a number of slices"
         )
     return dim
-
-
-def _fault(fault: Any) -> str:
-    """One fault of pydantic's in a user's words."""
-    message = fault["msg"].removeprefix("Value error, ")
-    if not fault["loc"]:
-        return message
-    return f"{fault['loc'][0]}: {message[0].lower()}{message[1:]}; received {fault['input']!r:.60}"
 
 
 def _shown(progress: Progress | None) -> AbstractContextManager[Progress | None]:

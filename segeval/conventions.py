@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from r2d2_base.settings_faults import settings_faults
 from segeval.empty_conventions import ON_EMPTY, EmptyPolicy
 from segeval.errors import MetricArgumentError
 from segeval.metrics import DEFAULT_METRICS, METRICS
@@ -134,7 +135,7 @@ def build_conventions(
     try:
         return Conventions(**{**start, **choices})
     except ValidationError as error:
-        raise MetricArgumentError("; ".join(_sentence(fault) for fault in error.errors())) from None
+        raise MetricArgumentError("; ".join(settings_faults(error, Conventions))) from None
 
 
 def empty_policy(conventions: Conventions, metric: str) -> tuple[EmptyPolicy, str]:
@@ -229,11 +230,3 @@ def _policy_words(value: float | str) -> str:
         return "as measured"
     number = float(value)
     return "no value, left out of the mean and counted" if math.isnan(number) else f"{number:g}"
-
-
-def _sentence(fault: Mapping[str, object]) -> str:
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    place = fault["loc"][0] if isinstance(fault["loc"], tuple) and fault["loc"] else ""
-    if fault["type"] == "extra_forbidden":
-        return f"unknown choice {place!r}; there are {', '.join(Conventions.model_fields)}"
-    return message if message.startswith(str(place)) else f"{place}: {message}; received {fault['input']!r}"

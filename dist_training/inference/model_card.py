@@ -14,6 +14,7 @@ from dist_training.record.environment import versions
 from dist_training.record.run_folder import RunFolder
 from imgmed import Normalisation, PreparedDataset, ScanPreparation
 from r2d2_base.files import remove_leftovers_of, sha256_of, write_json, written_beside
+from r2d2_base.settings_faults import settings_faults
 
 __all__ = [
     "ModelCard",
@@ -239,8 +240,5 @@ def _read_card(path: Path) -> ModelCard:
     try:
         return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, ValueError) as error:
-        raise ModelError(f"{path} is no model card that this R2D2 reads: {_first_line(error)}") from error
-
-
-def _first_line(error: Any) -> str:
-    return "; ".join(str(error).splitlines()[:2])
+        reason = settings_faults(error, ModelCard)[0] if isinstance(error, ValidationError) else str(error)
+        raise ModelError(f"{path} is no model card that this R2D2 reads: {reason}") from error

@@ -14,6 +14,7 @@ from imgmed import PreparedDataset
 from r2d2.prediction.predict import PredictionManifest, prediction_name, read_manifest
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.progress import Progress, StopRequest
+from r2d2_base.settings_faults import settings_faults
 from segeval import (
     CasePair,
     Conventions,
@@ -110,13 +111,14 @@ def build_evaluation_settings(
         >>> build_evaluation_settings({"seed": -1}, {"hd95": "mean"})
         Traceback (most recent call last):
             ...
-        r2d2.errors.ConfigurationError: hd95: input should be 'max_of_directed' or 'pooled'; received 'mean'; \
-seed: input should be greater than or equal to 0; received -1
+        r2d2_base.errors.ConfigurationError: hd95: must be 'max_of_directed' or 'pooled'; received 'mean'; \
+seed: must be at least 0; received -1
     """
     try:
         return EvaluationSettings.model_validate({**(choices or {}), "conventions": dict(conventions or {})})
     except ValidationError as error:
-        raise ConfigurationError("; ".join(_sentence(fault) for fault in error.errors())) from None
+        faults = settings_faults(error, EvaluationSettings, unsaid=("conventions",))
+        raise ConfigurationError("; ".join(faults)) from None
 
 
 def split_case_ids(dataset: PreparedDataset, split: Split) -> tuple[str, ...]:
@@ -369,12 +371,3 @@ def _check_patients(case_ids: list[str], patients: Mapping[str, str] | None) -> 
 def _notes(manifest: PredictionManifest | None) -> dict[str, str]:
     cases = manifest.cases if manifest is not None else ()
     return {case.case_id: _NOTES[case.split] for case in cases if case.split in _NOTES}
-
-
-def _sentence(fault: Any) -> str:
-    """Say one fault of pydantic's in a user's words."""
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "value_error":
-        return str(message)
-    names = [str(part) for part in fault["loc"] if part != "conventions"]
-    return f"{names[0]}: {message[0].lower()}{message[1:]}; received {fault['input']!r}"
