@@ -336,6 +336,8 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
+    from r2d2_base.files import write_bytes
+
     options = parse()
     if options.worker:
         return run_worker(options.worker)
@@ -360,9 +362,7 @@ def main() -> None:
             "rows": rows,
         }
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        beside = options.out.with_suffix(".partial")
-        beside.write_text(json.dumps(report, indent=1) + "\n")
-        beside.replace(options.out)
+        write_bytes(options.out, (json.dumps(report, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -230,11 +230,12 @@ def peak_bytes(start_anew: bool = False, process: str = "self") -> int:
 
 def run_study(options: argparse.Namespace) -> None:
     """Prepare a study as `r2d2 prepare` does: read twice, checked, labels, checksums; by the processes asked for."""
-    from imgmed import parallel, prepare_dataset
+    from imgmed import prepare_dataset
+    from r2d2_base import processes
 
     with tempfile.TemporaryDirectory() as folder:
         # Workers note what they hold before their first task, and count their peak anew from there.
-        parallel.START = parallel.START.replace("serve()", f"{STARTED.format(folder=folder)}; serve()")
+        processes.START = processes.START.replace("serve(int", f"{STARTED.format(folder=folder)}; serve(int")
         watch = WorkerWatch(Path(folder))
         before, begin = peak_bytes(start_anew=True), cpu_seconds()
         dataset = prepare_dataset(options.study, Path(folder) / "dataset", workers=options.workers)

@@ -19,7 +19,8 @@ from typing import IO, Literal
 
 from imgmed.errors import SourceNotFoundError, UnreadableFileError, UnsafeArchiveError, UnsupportedFormatError
 from r2d2_base.errors import NotWritableError
-from r2d2_base.files import check_free_space, staged_folder
+from r2d2_base.files import check_free_space
+from r2d2_base.folders import staged_folder
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
 __all__ = ["DAMAGED", "SUFFIXES", "Unpacked", "is_archive", "opened_source", "unpack"]

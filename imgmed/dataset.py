@@ -31,6 +31,7 @@ from imgmed.slices import Affine, SliceGrid
 from imgmed.splits import Fold, Splits
 from imgmed.volume import Volume
 from r2d2_base.files import read_json, write_json
+from r2d2_base.settings_faults import settings_faults
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -384,6 +385,5 @@ def _read_versioned(path: Path) -> dict[str, Any]:
 
 def _first_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        fault = error.errors()[0]
-        return f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+        return settings_faults(error)[0]
     return f"{type(error).__name__} {error}"

@@ -16,7 +16,8 @@ from scipy.ndimage import gaussian_filter
 from imgmed.formats import write_volume
 from imgmed.geometry import Orientation, from_canonical
 from imgmed.volume import Volume
-from r2d2_base.files import staged_folder, write_json
+from r2d2_base.files import write_json
+from r2d2_base.folders import staged_folder
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
 __all__ = ["write_phantom_study"]

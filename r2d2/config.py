@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -16,10 +15,8 @@ from dist_training.learning.transfer import TransferSettings
 from dist_training.settings import TrainingSettings
 from imgmed import AugmentationSettings, PreparationSettings
 from imgmed.augmentation.settings import PRESETS
-from imgmed.operations import Operation
-from imgmed.selection import SliceSelection
 from r2d2_base.errors import ConfigurationError
-from r2d2_base.faults import plain_faults, shown
+from r2d2_base.settings_faults import settings_faults
 
 __all__ = [
     "FILE_NAME",
@@ -172,7 +169,7 @@ def configure(
     try:
         configuration = Configuration.model_validate(merged)
     except ValidationError as error:
-        faults.extend(_described(error.errors()))
+        faults += settings_faults(error, Configuration)
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         place = f" ({origin})" if origin else ""
@@ -223,60 +220,6 @@ def _set(layer: dict[str, Any], key: str, value: Any, faults: list[str]) -> None
             return
         layer = inner
     layer[last] = value
-
-
-def _described(faults: Sequence[Any]) -> list[str]:
-    """Say pydantic's faults in a user's words, with what would be valid."""
-    unknown = [
-        fault for fault in faults if fault["type"] in ("extra_forbidden", "union_tag_invalid", "union_tag_not_found")
-    ]
-    others = [fault for fault in faults if fault not in unknown]
-    wrong = [f"{_dotted(list(place))}: {sentence}" for place, sentence in plain_faults(others)]
-    return [*map(_unknown, unknown), *wrong]
-
-
-def _unknown(fault: Any) -> str:
-    """Say that a key, or the name of a kind, does not exist, and which do."""
-    location = [str(part) for part in fault["loc"]]
-    if fault["type"] != "extra_forbidden":
-        context = fault["ctx"]
-        valid = context.get("expected_tags", "the names in docs/operations.md").replace("'", "")
-        name = context["discriminator"].strip("'")
-        return f"{_dotted(location)}.{name}: must be one of {valid}; received {shown(context.get('tag'))}"
-    valid_keys = sorted(_model_at(location[:-1]).model_fields)
-    key = location[-1]
-    near = difflib.get_close_matches(key, valid_keys, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"{_dotted(location)}: unknown key; {hint}valid: {', '.join(valid_keys)}"
-
-
-def _model_at(location: list[str]) -> type[BaseModel]:
-    section = location[0] if location else ""
-    if section == "network":
-        return _networks().get(location[1], UNetSettings)
-    if location[:2] == ["preparation", "slices"]:
-        return SliceSelection
-    if location[:2] == ["preparation", "operations"]:
-        return {model.model_fields["op"].default: model for model in get_args(get_args(Operation)[0])}[location[3]]
-    models: dict[str, type[BaseModel]] = {
-        "preparation": PreparationSettings,
-        "augmentation": AugmentationSettings,
-        "training": TrainingSettings,
-        "transfer": TransferSettings,
-    }
-    return models.get(section, Configuration)
-
-
-def _networks() -> dict[str, type[BaseModel]]:
-    union = get_args(NetworkSettings)[0]
-    return {model.model_fields["architecture"].default: model for model in get_args(union)}
-
-
-def _dotted(location: list[str]) -> str:
-    """Join a location, without the discriminator's tag that pydantic puts behind "network"."""
-    if location[0] == "network" and len(location) > 2:
-        location = [location[0], *location[2:]]
-    return ".".join(location)
 
 
 def commented_yaml(configuration: Configuration, title: str, reasons: Mapping[str, str] | None = None) -> str:

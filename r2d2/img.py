@@ -16,7 +16,6 @@ JPEG is lossy and holds 8 bits. One line does it without loss and in one pass::
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -226,20 +225,18 @@ def convert(
 
     from imgmed.conversion import PictureConversion, SliceConversion, convert_folder
     from imgmed.errors import ConversionError
-    from r2d2_base.faults import plain_faults
+    from r2d2_base.machine import whole_cores
+    from r2d2_base.settings_faults import settings_faults
 
     if workers is not None and workers < 1:
         raise ConversionError(f"workers: at least 1; received {workers}")
     try:
         conversion = SliceConversion(**settings) if kind == "slices" else PictureConversion(**settings)
     except ValidationError as error:
-        faults = plain_faults(error.errors())
-        raise ConversionError(
-            "; ".join(f"{'.'.join(place)}: {said}" if place else said for place, said in faults)
-        ) from error
+        raise ConversionError("; ".join(settings_faults(error))) from error
     with _shown(progress) as report:
         return convert_folder(
-            conversion, Path(src), Path(dst), workers=workers or _cores(), progress=progress or report
+            conversion, Path(src), Path(dst), workers=workers or whole_cores(), progress=progress or report
         )
 
 
@@ -252,12 +249,6 @@ def _axis(dim: int) -> int:
             " use slices= for a number of slices"
         )
     return dim
-
-
-def _cores() -> int:
-    from r2d2_base.machine import read_cgroup_limits, usable_cores
-
-    return max(1, math.floor(usable_cores(read_cgroup_limits(Path("/")).cores) or 1))
 
 
 def _shown(progress: Progress | None) -> AbstractContextManager[Progress | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 __all__ = [
     "BusyFolderError",
@@ -27,6 +28,19 @@ class R2D2Error(Exception):
 
     exit_code = 2
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Have pickle restore it as it is, on its way from another process: not all are built from their message."""
+        return _restored, (type(self), self.args, dict(self.__dict__), getattr(self, "errno", None))
+
+
+def _restored(kind: type[R2D2Error], args: tuple[Any, ...], state: dict[str, Any], number: int | None) -> R2D2Error:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    if number is not None:
+        error.errno = number  # type: ignore[attr-defined]  # one that is an OSError too
+    return error
+
 
 class CancelledError(R2D2Error):
     """Work that ended because it was asked to; what it leaves is what the next such call uses.
@@ -41,10 +55,6 @@ class CancelledError(R2D2Error):
         super().__init__(f"cancelled ({reason})" if reason else "cancelled")
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type[CancelledError], tuple[str]]:
-        """Have pickle build it from its reason, not from its message."""
-        return type(self), (self.reason,)
-
 
 class ConfigurationError(R2D2Error, ValueError):
     """Settings that cannot work, alone or together; the message lists all faults."""
@@ -58,16 +68,25 @@ class BusyFolderError(R2D2Error, BlockingIOError):
     """A folder that another process is writing."""
 
 
-class NotWritableError(R2D2Error, OSError):
-    """A file or folder that cannot be written: a read-only file system, no permission, a name that does not do."""
-
-
 class NoSpaceError(R2D2Error, OSError):
     """The disk has, or had, too little room; `errno` is ENOSPC."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.errno = errno.ENOSPC
+
+
+class NotWritableError(R2D2Error, OSError):
+    """A file or folder that the system lets nobody write: a read-only disk, permissions, a name that is too long ...
+
+    Args:
+        message: for the user.
+        number: `errno` of the system's error.
+    """
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = number
 
 
 class ProcessLostError(R2D2Error, ChildProcessError):

@@ -1,69 +1,191 @@
-"""Files and folders that appear whole or not at all."""
+"""Files that appear whole or not at all; and what the system says where they cannot be written, in one line."""
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
 
-from r2d2_base.errors import (
-    BusyFolderError,
-    CancelledError,
-    NoSpaceError,
-    NotWritableError,
-    OutputExistsError,
-    R2D2Error,
-)
+from r2d2_base.errors import NoSpaceError, NotWritableError, OutputExistsError, R2D2Error
 
 __all__ = [
-    "NO_LOCKS",
     "NO_SPACE",
-    "check_absent",
     "check_free_space",
-    "locked_folder",
+    "check_writable",
+    "disk_faults_named",
+    "is_leftover",
+    "make_folder",
+    "name_beside",
     "read_json",
-    "remove_unfinished",
-    "resumable_folder",
+    "remove_leftovers",
+    "remove_leftovers_of",
     "sha256_of",
-    "staged_folder",
+    "sync",
     "write_all",
     "write_bytes",
     "write_json",
     "write_whole",
     "writing",
+    "written_beside",
 ]
 
 LONGEST_KEPT = 40  # letters of a name that the name of its unfinished file begins with: that may be no longer either
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-NO_FOLDER = (errno.ENOTDIR, errno.EEXIST)  # on the way, where a folder is due
-NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENAMETOOLONG, errno.EIO, *NO_FOLDER)
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+
+_LONGEST_SUFFIX = 16
+_LEFTOVER = re.compile(
+    r"\.[0-9a-f]{8}-[0-9a-f]{8}\.partial(\.[^.]+)?"  # as `written_beside` and `staged_folder` name them
+    r"|\.(.+\.)?[0-9a-f]{8}\.partial(\.(mha|nrrd))?"  # as version 0.1.0 did
+)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` beside `path` and rename it into place; no half-written file is ever seen under `path`.
+@contextmanager
+def written_beside(*paths: Path, is_durable: bool = False, may_replace: bool = True) -> Iterator[tuple[Path, ...]]:
+    """Give a name beside each of `paths`; what is written there in the block takes its place when the block ends.
+
+    Nobody ever sees a half-written file under `paths`. After an error or an interruption nothing is left of what was
+    written, and what stood at `paths` before is still there. The names keep the suffix, which some writers go by.
+
+    Args:
+        paths: the files, each in a folder that exists; they take their places one after the other, in this order.
+        is_durable: bring each to the disk before any takes its place, and the names at the end, so that they outlive a
+            loss of power too.
+        may_replace: whether a file that stands there gives way.
+
+    Raises:
+        NoSpaceError: the disk filled up.
+        NotWritableError: the system refuses for another reason.
+        OutputExistsError: there is a file that may not be replaced.
+
+    Example:
+        >>> with written_beside(Path("nowhere", "scores.csv")) as (beside,):
+        ...     beside.write_text("case,dice")
+        Traceback (most recent call last):
+            ...
+        r2d2_base.errors.NotWritableError: nowhere/scores.csv cannot be written (no such file or directory); choose \
+another place
+    """
+    names = tuple(name_beside(path) for path in paths)
+    try:
+        with writing(paths[0]):
+            yield names
+            for name in names if is_durable else ():
+                sync(name)
+            for name, path in zip(names, paths, strict=True):
+                _put_in_place(name, path, may_replace)
+            for folder in {path.parent: None for path in paths} if is_durable else ():
+                sync(folder)
+    finally:
+        for name in names:
+            with suppress(OSError):
+                name.unlink(missing_ok=True)
+
+
+def _put_in_place(name: Path, path: Path, may_replace: bool) -> None:
+    if may_replace:
+        name.replace(path)
+        return
+    try:
+        path.hardlink_to(name)  # a rename would replace what is there
+    except FileExistsError as error:
+        raise OutputExistsError(f"{path} exists already") from error
+
+
+def name_beside(path: Path) -> Path:
+    """A name that is told to be a leftover, and of which file, should this process be killed; short for any name."""
+    suffix = path.suffix.lower() if len(path.suffix) <= _LONGEST_SUFFIX else ""
+    return path.with_name(f".{_digest(path)}-{uuid4().hex[:8]}.partial{suffix}")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+
+
+def sync(path: Path) -> None:
+    """Bring a file to the disk, or the names in a folder; for these some file systems know no such thing."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def is_leftover(name: str) -> bool:
+    """Tell whether a name in a folder is of something half-written, which a process that was killed left behind.
+
+    >>> [is_leftover(name) for name in (".0a1b2c3d-01234567.partial.mha", ".a.png.01234567.partial", ".a.png", "a.png")]
+    [True, True, False, False]
+    """
+    return _LEFTOVER.fullmatch(name) is not None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove everything half-written in a folder and those below, for the one process that writes there."""
+    for parent, folders, names in os.walk(folder):
+        for left in filter(is_leftover, (*folders, *names)):
+            _remove(Path(parent, left))
+        folders[:] = [name for name in folders if not is_leftover(name)]
+
+
+def remove_leftovers_of(path: Path) -> None:
+    """Remove what a killed process left of one file, for the one process that writes it."""
+    earlier = re.escape(path.name)  # version 0.1.0 named it after the file
+    names = re.compile(rf"\.{_digest(path)}-[0-9a-f]{{8}}\.partial(\.[^.]+)?|\.{earlier}\.partial|\.partial\.{earlier}")
+    for left in list(path.parent.iterdir()) if path.parent.is_dir() else ():
+        if names.fullmatch(left.name):
+            _remove(left)
+
+
+def _remove(left: Path) -> None:
+    if left.is_dir() and not left.is_symlink():
+        shutil.rmtree(left, ignore_errors=True)
+    else:
+        left.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes, *, is_durable: bool = False) -> None:
+    """Write `data` as a file that appears whole; see `written_beside`."""
+    write_whole(Path(path), lambda stream: write_all(stream, data), is_durable=is_durable)
+
+
+def write_json(path: Path, content: Any, *, is_durable: bool = False) -> None:
+    """Write `content` as indented JSON; NaN and infinity are refused with ValueError; see `written_beside`."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode(), is_durable=is_durable)
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], None], *, is_durable: bool = False) -> None:
+    """Have a stream written that becomes a file when it is whole.
+
+    Args:
+        path: the file.
+        write: called with the stream, which it fills.
+        is_durable: see `written_beside`.
 
     Raises:
         NoSpaceError: the disk filled up; what stood at `path` before is still there.
-        NotWritableError: a read-only file system, no permission, a name that does not do.
+        NotWritableError: the system refuses for another reason.
     """
-    write_whole(Path(path), lambda stream: write_all(stream, data))
+    with written_beside(path, is_durable=is_durable) as (beside,), beside.open("xb") as stream:
+        write(stream)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write `content` as indented JSON, atomically; NaN and infinity are refused with ValueError."""
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode())
+def write_all(stream: BinaryIO, data: bytes | memoryview) -> None:
+    """Write `data` to a stream; a full disk shows here, with the system's error number."""
+    stream.write(data)
+    stream.flush()
 
 
 def read_json(path: Path) -> Any:
@@ -80,16 +202,42 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def check_absent(folder: Path) -> None:
-    """Raise OutputExistsError if `folder` is a file or a folder that is not empty."""
-    folder = Path(folder)
-    if folder.is_dir():
-        if any(folder.iterdir()):
-            raise OutputExistsError(
-                f"{folder} exists and is not empty; choose another folder, or remove it if it is no longer needed"
-            )
-    elif folder.exists() or folder.is_symlink():
-        raise OutputExistsError(f"{folder} exists and is no folder; choose another name")
+def make_folder(path: Path) -> Path:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        NoSpaceError: the disk is full.
+        NotWritableError: a file is in the way, or the system refuses for another reason.
+    """
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse, before work of minutes, a folder that nothing can be written into: something is, and removed again.
+
+    What the permissions say is not asked: it is another thing for root, on a full disk and on a read-only one.
+
+    Args:
+        folder: folder to be; it, and those above it, need not be there.
+
+    Raises:
+        NoSpaceError: the disk is full.
+        NotWritableError: it cannot be made or written into.
+    """
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    name = name_beside(folder / "file")
+    try:
+        make_folder(folder)
+        with writing(folder):
+            name.write_bytes(b"\n")
+    finally:
+        with suppress(OSError):
+            name.unlink(missing_ok=True)
+        for parent in missing:
+            with suppress(OSError):
+                parent.rmdir()
 
 
 def check_free_space(folder: Path, needed: int) -> None:
@@ -109,242 +257,45 @@ def check_free_space(folder: Path, needed: int) -> None:
 
 
 @contextmanager
-def staged_folder(out: Path) -> Iterator[Path]:
-    """Give a temporary sibling of `out` to fill; at the end it becomes `out`.
-
-    On any error or interruption the sibling, and the parents that were made for it, are removed again and
-    `out` stays as it was (absent or empty).
-
-    Raises:
-        OutputExistsError: `out` is not free.
-        NoSpaceError: the disk filled up meanwhile.
-        NotWritableError: nothing can be written there.
-    """
-    out = Path(out).absolute()
-    check_absent(out)
-    staging = out.parent / f".{out.name}.{uuid4().hex[:8]}.partial"
-    with writing(out, staging), _parents_made(staging), _removed_after_errors(staging):
-        staging.mkdir()
-        yield staging
-        _move_into_place(staging, out)
-
-
-@contextmanager
-def resumable_folder(out: Path, is_of_use: Callable[[Path], bool] | None = None) -> Iterator[Path]:
-    """Give an unfinished sibling of `out` to fill, as an interrupted run left it; at the end it becomes `out`.
-
-    After an error the sibling is removed again; after an interruption (Ctrl-C, a kill, a request to stop) it stays
-    for the next run, without half-written files. A folder that stands at `out` is there until the new one
-    takes its place in one step. The sibling is locked against a second process.
-
-    Args:
-        out: the folder.
-        is_of_use: tells of the sibling, after an error or an interruption alike, whether it stays for the next run;
-            None: after an interruption.
-
-    Raises:
-        BusyFolderError: another process is filling the same sibling.
-        NoSpaceError: the disk filled up meanwhile.
-        NotWritableError: nothing can be written there.
-    """
-    out = Path(out).absolute()
-    staging = _unfinished(out)
-
-    def is_kept(error: BaseException) -> bool:
-        return _is_interruption(error) if is_of_use is None else is_of_use(staging)
-
-    with writing(out, staging), _parents_made(staging):
-        staging.mkdir(exist_ok=True)
-        with locked_folder(staging, out), _removed_after_errors(staging, is_kept):
-            _remove_half_written(staging)
-            yield staging
-            _take_the_place(staging, out)
-
-
-def remove_unfinished(out: Path) -> None:
-    """Remove what an interrupted run left beside the finished folder `out`, unless another process fills it."""
-    staging = _unfinished(Path(out).absolute())
-    if staging.is_dir():
-        with suppress(BusyFolderError), locked_folder(staging, out):
-            shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextmanager
-def locked_folder(folder: Path, name: Path, patience_s: float = 0.0) -> Iterator[int]:
-    """Lock an existing folder against other processes; give the descriptor that holds the lock.
-
-    The lock ends with the block, or with the process and every worker that inherited the descriptor. On a file
-    system that knows no locks there is none.
-
-    Args:
-        folder: what is locked.
-        name: what the message calls it.
-        patience_s: for how long another process may still hold it.
-
-    Raises:
-        BusyFolderError: another process holds it.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        end = time.monotonic() + patience_s
-        while not _has_locked(descriptor):
-            if time.monotonic() >= end:
-                raise BusyFolderError(
-                    f"{name} is being written by another process; wait for it, or choose another folder"
-                )
-            time.sleep(0.05)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _has_locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-    return True
-
-
-@contextmanager
-def _parents_made(path: Path) -> Iterator[None]:
-    """Make the parents of `path`; after an error those that were missing are removed again, where they are empty."""
-    missing = [parent for parent in path.parents if not parent.exists()]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except BaseException:
-        for parent in missing:
-            with suppress(OSError):
-                parent.rmdir()
-        raise
-
-
-@contextmanager
-def _removed_after_errors(
-    folder: Path, is_kept: Callable[[BaseException], bool] = lambda error: False
-) -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        if not is_kept(error):
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _is_interruption(error: BaseException) -> bool:
-    """Tell work that was ended from outside, and can go on, from work that failed."""
-    return isinstance(error, CancelledError) or not isinstance(error, Exception)
-
-
-def _remove_half_written(folder: Path) -> None:
-    for left in list(folder.rglob(".*.partial")):
-        if left.is_dir():
-            shutil.rmtree(left)
-        else:
-            left.unlink(missing_ok=True)
-
-
-def _unfinished(out: Path) -> Path:
-    return out.parent / f".{out.name}.unfinished"
-
-
-def _take_the_place(staging: Path, out: Path) -> None:
-    """Make `staging` the folder `out` in one step; what stood there is removed afterwards."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        staging.replace(out)
-        return
-    if not _exchanged(staging, out):
-        # A file system without the exchange: for a moment `out` is missing, both folders stay complete.
-        aside = out.parent / f".{out.name}.{uuid4().hex[:8]}.previous"
-        out.replace(aside)
-        staging.replace(out)
-        aside.replace(staging)
-    shutil.rmtree(staging, ignore_errors=True)
-
-
-def _exchanged(first: Path, second: Path) -> bool:
-    """Exchange two folders in one step (Linux, renameat2); False where that cannot be done."""
-    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    return rename is not None and rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
-
-
-def _move_into_place(staging: Path, out: Path) -> None:
-    try:
-        staging.replace(out)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise OutputExistsError(f"{out} was filled by someone else meanwhile; choose another folder") from error
-        raise
-
-
-@contextmanager
-def writing(path: Path, beside: Path | None = None) -> Iterator[None]:
-    """Say in one line, naming `path`, that the system does not let it be written; other errors pass.
-
-    Args:
-        path: the file or folder.
-        beside: under which name it is written first.
+def writing(path: Path) -> Iterator[None]:
+    """Say of every system error in the block, which only writes, that `path` could not be written, and why.
 
     Raises:
         NoSpaceError: the disk is full.
-        NotWritableError: a read-only file system, no permission, a name that does not do.
+        NotWritableError: the system refuses for another reason.
     """
     try:
         yield
     except R2D2Error:
         raise
     except OSError as error:
-        if error.errno in NO_SPACE:
-            raise NoSpaceError(
-                f"no room left on the disk while writing {path}; what was written is removed again;"
-                " make room or choose a folder on another disk"
-            ) from error
-        if error.errno in NOT_WRITABLE and _is_about(error, (path, *(() if beside is None else (beside,)))):
-            reason = (error.strerror or type(error).__name__).lower()
-            reason = f"{error.filename} is no folder" if error.errno in NO_FOLDER and error.filename else reason
-            raise NotWritableError(f"{path} cannot be written ({reason}); choose another place") from error
-        raise
+        raise _write_fault(path, error) from error
 
 
-def _is_about(error: OSError, paths: tuple[Path, ...]) -> bool:
-    """Whether an error names no file, or one on the way to, or within, one of `paths`."""
-    if not isinstance(error.filename, str | bytes | os.PathLike):
-        return True
-    named = Path(os.fsdecode(error.filename)).absolute()
-    return any(path.absolute().is_relative_to(named) or named.is_relative_to(path.absolute()) for path in paths)
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Have a stream written beside `path` and renamed into place.
-
-    Args:
-        path: the file.
-        write: called with the stream, which it fills.
-
-    Raises:
-        NoSpaceError: the disk filled up; what stood at `path` before is still there.
-        NotWritableError: a read-only file system, no permission, a name that does not do.
-    """
-    beside = path.with_name(f".{path.name[:LONGEST_KEPT]}.{uuid4().hex[:8]}.partial")
+@contextmanager
+def disk_faults_named(path: Path) -> Iterator[None]:
+    """Do so in a block that also reads, where the error can only be of writing: a disk that is full, or read-only."""
     try:
-        with writing(path, beside):
-            with beside.open("xb") as stream:
-                write(stream)
-            beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
+        yield
+    except R2D2Error:
         raise
+    except OSError as error:
+        if error.errno not in (*NO_SPACE, errno.EROFS):
+            raise
+        raise _write_fault(path, error) from error
 
 
-def write_all(stream: BinaryIO, data: bytes | memoryview) -> None:
-    """Write `data` to a stream; a full disk shows here, with the system's error number."""
-    stream.write(data)
-    stream.flush()
+def _write_fault(path: Path, error: OSError) -> R2D2Error:
+    if error.errno in NO_SPACE:
+        return NoSpaceError(
+            f"no room left on the disk while writing {path}; what was written is removed again;"
+            " make room or choose a folder on another disk"
+        )
+    reason = error.strerror.lower() if error.strerror else str(error)
+    above = next((place for place in (path, *path.parents) if place.exists() or place.is_symlink()), path)
+    if error.errno in (errno.ENOTDIR, errno.EEXIST) and not above.is_dir():
+        reason = f"{above} is no folder"
+    return NotWritableError(f"{path} cannot be written ({reason}); choose another place", number=error.errno)
 
 
 def _readable(size: float) -> str:

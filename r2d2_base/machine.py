@@ -6,6 +6,7 @@ Only the standard library is used, so that `r2d2 doctor` also works where an ins
 import math
 import os
 import platform
+import resource
 import shutil
 import socket
 import subprocess
@@ -17,10 +18,12 @@ __all__ = [
     "CgroupLimits",
     "Machine",
     "examine_machine",
-    "free_memory_bytes",
     "own_name_fault",
     "own_name_remedy",
     "read_cgroup_limits",
+    "usable_cores",
+    "usable_memory",
+    "whole_cores",
 ]
 
 # version 1 has no word for "no limit" on memory, only a number close to 2**63
@@ -64,12 +67,11 @@ def examine_machine(folder: Path) -> Machine:
         >>> machine.cores_usable is None or 0 < machine.cores_usable <= machine.cores
         True
     """
-    limits = read_cgroup_limits(Path("/"))
-    total, free = _memory(limits)
+    total, free = usable_memory()
     return Machine(
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cores=os.cpu_count(),
-        cores_usable=usable_cores(limits.cores),
+        cores_usable=usable_cores(),
         memory_bytes=total,
         memory_free_bytes=free,
         disk_folder=str(folder),
@@ -78,31 +80,40 @@ def examine_machine(folder: Path) -> Machine:
     )
 
 
-def free_memory_bytes() -> int | None:
-    """The memory that this process may still take, within the cgroup's limit; None where it could not be found out."""
-    return _memory(read_cgroup_limits(Path("/")))[1]
+def usable_cores(root: Path = Path("/")) -> float | None:
+    """The cores that affinity leaves to this process, or its cgroup's share of them where that is less.
 
-
-def _memory(limits: CgroupLimits) -> tuple[int | None, int | None]:
-    """Bytes of memory in all, and those that are free."""
-    total, free = read_memory(Path("/proc/meminfo"))
-    if limits.memory_bytes is not None and (total is None or limits.memory_bytes < total):
-        within = limits.memory_bytes - (limits.memory_used_bytes or 0)
-        total, free = limits.memory_bytes, within if free is None else min(free, within)
-    return total, free
-
-
-def usable_cores(cgroup_cores: float | None) -> float | None:
-    """The cores that affinity leaves to this process, or the cgroup's share of them where that is less."""
+    Args:
+        root: see `read_cgroup_limits`.
+    """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if affinity is None or cgroup_cores is None:
+    granted = read_cgroup_limits(root).cores
+    if affinity is None or granted is None:
         return affinity
-    return min(float(affinity), cgroup_cores)
+    return min(float(affinity), granted)
 
 
 def whole_cores() -> int:
     """The cores that this process may use, rounded down, at least 1."""
-    return max(1, int(usable_cores(read_cgroup_limits(Path("/")).cores) or 1))
+    return max(1, int(usable_cores() or 1))
+
+
+def usable_memory(root: Path = Path("/")) -> tuple[int | None, int | None]:
+    """The bytes that this process may take, and those of them that are free; None where that is not known.
+
+    The least of the machine's memory, its cgroup's limit and its own limit (ulimit -v).
+
+    Args:
+        root: see `read_cgroup_limits`.
+    """
+    total, free = read_memory(root / "proc" / "meminfo")
+    group, own = read_cgroup_limits(root), resource.getrlimit(resource.RLIMIT_AS)[0]
+    limits = [] if group.memory_bytes is None else [(group.memory_bytes, group.memory_used_bytes or 0)]
+    limits += [] if own == resource.RLIM_INFINITY else [(own, 0)]
+    for limit, used in limits:
+        total = limit if total is None else min(total, limit)
+        free = limit - used if free is None else min(free, limit - used)
+    return total, free
 
 
 def free_disk(folder: Path) -> int | None:

@@ -33,7 +33,6 @@ from .files.pairing import CasePair as CasePair
 from .files.pairing import pair_folders as pair_folders
 from .files.scores import read_scores as read_scores
 from .files.summary import check_evaluation_folder as check_evaluation_folder
-from .files.summary import check_output_folder as check_output_folder
 from .files.summary import read_evaluation as read_evaluation
 from .files.summary import write_evaluation as write_evaluation
 from .formulas import IMAGE_METRICS as IMAGE_METRICS

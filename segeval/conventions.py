@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from r2d2_base.faults import plain_faults
+from r2d2_base.settings_faults import settings_faults
 from segeval.empty_conventions import ON_EMPTY, EmptyPolicy
 from segeval.errors import MetricArgumentError
 from segeval.metrics import DEFAULT_METRICS, METRICS
 
-__all__ = ["Conventions", "build_conventions", "describe_conventions", "empty_policy", "sentence_of"]
+__all__ = ["Conventions", "build_conventions", "describe_conventions", "empty_policy"]
 
 
 class Conventions(BaseModel):
@@ -135,7 +135,7 @@ def build_conventions(
     try:
         return Conventions(**{**start, **choices})
     except ValidationError as error:
-        raise MetricArgumentError(sentence_of(error)) from None
+        raise MetricArgumentError("; ".join(settings_faults(error, Conventions))) from None
 
 
 def empty_policy(conventions: Conventions, metric: str) -> tuple[EmptyPolicy, str]:
@@ -236,28 +236,3 @@ def _policy_words(metric: str, value: float | str) -> str:
         return "as measured"
     number = float(value)
     return "no value, left out of the mean and counted" if math.isnan(number) else f"{number:g}"
-
-
-def sentence_of(error: ValidationError, names: Iterable[str] = Conventions.model_fields) -> str:
-    """Say all of pydantic's faults in a user's words.
-
-    Args:
-        error: what validating choices raised.
-        names: the choices that there are.
-
-    Returns:
-        For each fault what the rule is and what was received, without a full stop.
-
-    Example:
-        >>> try:
-        ...     Conventions(hd96="mean", surface="mesh")
-        ... except ValidationError as error:
-        ...     sentence_of(error, ["hd95", "surface"])
-        "surface must be voxel or area_weighted; received 'mesh'; unknown choice 'hd96'; there are hd95, surface"
-    """
-    faults = error.errors()
-    unknown = [str(fault["loc"][-1]) for fault in faults if fault["type"] == "extra_forbidden"]
-    known = plain_faults([fault for fault in faults if fault["type"] != "extra_forbidden"])
-    # a rule of our own names what it is about
-    sentences = [f"{place[-1]} {rule}" if place and rule.startswith("must be") else rule for place, rule in known]
-    return "; ".join([*sentences, *(f"unknown choice {name!r}; there are {', '.join(names)}" for name in unknown)])

@@ -103,4 +103,4 @@ class EvaluationFormatError(SegEvalError, ValueError):
 
 
 class OutputFolderError(SegEvalError, OSError):
-    """An evaluation cannot be written where it was asked for."""
+    """A folder whose files an evaluation would replace, and that are of another program."""

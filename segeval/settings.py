@@ -17,8 +17,9 @@ from pydantic import (
     model_validator,
 )
 
+from r2d2_base.settings_faults import settings_faults
 from segeval.class_maps import OtherLabels
-from segeval.conventions import Conventions, sentence_of
+from segeval.conventions import Conventions
 from segeval.errors import MetricArgumentError
 from segeval.labels import Label, check_labels, label_in_json
 from segeval.surface import check_spacing
@@ -149,5 +150,5 @@ seed must be at least 0; received -1
             {**start.model_dump(), **own, "conventions": {**conventions.model_dump(), **others}}
         )
     except ValidationError as error:
-        names = [*EvaluationSettings.model_fields, *Conventions.model_fields]
-        raise MetricArgumentError(sentence_of(error, names)) from None
+        faults = settings_faults(error, EvaluationSettings, unsaid=("conventions",))
+        raise MetricArgumentError("; ".join(faults)) from None

@@ -90,8 +90,6 @@ class Snapshot:
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, array, allow_pickle=False)
         file.write(_trailer(stream.digest))
-        file.flush()
-        os.fsync(file.fileno())
 
 
 class _HashedStream:

@@ -7,8 +7,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,13 @@ import numpy as np
 from dist_training.checkpoints.archive import Checkpoint, Snapshot, read_checkpoint
 from dist_training.checkpoints.progress import TrainingProgress
 from dist_training.errors import CheckpointError, DamagedCheckpointError
-from r2d2_base.files import writing
+from r2d2_base.files import is_leftover, remove_leftovers_of, written_beside
 
 __all__ = [
     "checkpoint_path",
     "read_best_checkpoint",
     "read_latest_checkpoint",
     "remove_leftovers",
-    "sync",
     "write_alone",
     "write_checkpoint",
     "write_snapshot",
@@ -32,7 +30,7 @@ __all__ = [
 
 STEP, BEST = "step", "best"
 NAME = re.compile(r"(step|best)-(\d+)\.npz")
-NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+EARLIER_LEFTOVER = re.compile(r"\.(step|best)-\d+\.npz\.partial")  # of version 0.1.0
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 LISTINGS = 10
 _log = logging.getLogger(__name__)
@@ -108,7 +106,8 @@ def write_snapshot(folder: Path, step: int, snapshot: Snapshot, *, is_best: bool
         NoSpaceError: where the disk is full; the checkpoints before it are kept.
     """
     path = checkpoint_path(folder, step)
-    with _written_beside(path, snapshot) as beside:
+    with written_beside(path, is_durable=True) as (beside,):
+        _write(snapshot, beside)
         if is_best:  # first, so that no kill leaves a best step without its best checkpoint
             _keep_as_best(beside, checkpoint_path(folder, step, BEST))
     _remove_outdated(folder, step, kept)
@@ -125,61 +124,27 @@ def write_alone(path: Path, snapshot: Snapshot) -> None:
     Raises:
         NoSpaceError: where the disk is full; the file before is kept.
     """
-    with _written_beside(path, snapshot):
-        pass
+    remove_leftovers_of(path)
+    with written_beside(path, is_durable=True) as (beside,):
+        _write(snapshot, beside)
 
 
-@contextmanager
-def _written_beside(path: Path, snapshot: Snapshot) -> Iterator[Path]:
-    """Have a snapshot on the disk under another name; after what is done with it there, it takes the right one."""
-    beside = _beside(path)
-    try:
-        with writing(path, beside):
-            with beside.open("wb") as file:
-                snapshot.write(file)
-            yield beside
-            beside.replace(path)
-            sync(path.parent)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")
-
-
-def sync(path: Path) -> None:
-    """Bring a file to the disk, or the names in a folder; for these some file systems know no such thing.
-
-    Args:
-        path: of the file or the folder.
-    """
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in NO_FOLDER_SYNC:
-            raise
-    finally:
-        os.close(descriptor)
+def _write(snapshot: Snapshot, path: Path) -> None:
+    with path.open("wb") as file:
+        snapshot.write(file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _keep_as_best(whole: Path, best: Path) -> None:
-    """Give a file a second name (a copy, on a file system without hard links), beside and renamed."""
-    beside = _beside(best)
-    beside.unlink(missing_ok=True)
-    try:
+    """Give a file a second name: a copy, on a file system without hard links."""
+    with written_beside(best) as (beside,):
         try:
             beside.hardlink_to(whole)
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise
             shutil.copyfile(whole, beside)
-        beside.replace(best)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def _remove_outdated(folder: Path, step: int, kept: int) -> None:
@@ -201,9 +166,9 @@ def _numbered(folder: Path, kind: str) -> dict[int, Path]:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what a process that was killed while writing left behind; for the one process that writes here."""
-    for kind in (STEP, BEST):
-        for left in folder.glob(f".{kind}-*.npz.partial"):
-            left.unlink(missing_ok=True)
+    for path in list(folder.iterdir()) if folder.is_dir() else ():
+        if is_leftover(path.name) or EARLIER_LEFTOVER.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def read_latest_checkpoint(folder: Path) -> Checkpoint | None:

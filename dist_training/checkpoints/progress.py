@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from dist_training.errors import CheckpointError
 from dist_training.stopping.divergence import LossWatch
 from dist_training.stopping.early_stopping import EarlyStopping
+from r2d2_base.settings_faults import settings_faults
 
 __all__ = ["TrainingProgress"]
 
@@ -73,8 +74,6 @@ class TrainingProgress:
         try:
             return TypeAdapter(cls).validate_python(content)
         except ValidationError as error:
-            fault = error.errors()[0]
-            name = ".".join(map(str, fault["loc"]))
             raise CheckpointError(
-                f"progress.{name} of this checkpoint cannot be read ({fault['msg']}); received {fault['input']!r}"
+                f"the progress in this checkpoint cannot be read: {settings_faults(error)[0]}"
             ) from error

@@ -9,13 +9,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dist_training.architectures import NetworkSettings
-from dist_training.checkpoints.folder import sync
 from dist_training.errors import ModelError
 from dist_training.inference.outputs import NetworkOutputs, outputs_of
 from dist_training.record.environment import versions
 from dist_training.record.run_folder import RunFolder
 from imgmed import Normalisation, PreparedDataset, ScanPreparation
-from r2d2_base.files import sha256_of, write_json
+from r2d2_base.files import remove_leftovers_of, sha256_of, write_json, written_beside
+from r2d2_base.settings_faults import settings_faults
 
 __all__ = [
     "ModelCard",
@@ -149,9 +149,10 @@ def save_model(
         outputs: what the channels of its logits mean; None: classes.
         seen_before: see ``read_seen_before``.
     """
-    temporary, temporary_card = (path.with_name(f".partial.{path.name}") for path in (folder.model, folder.card))
-    try:
-        model.save(temporary)
+    for path in (folder.model, folder.card):
+        remove_leftovers_of(path)
+    with written_beside(folder.model, folder.card, is_durable=True) as (network_file, card_file):
+        model.save(network_file)
         card = ModelCard(
             network=network,
             channels=dataset.channels,
@@ -169,17 +170,9 @@ def save_model(
             cases=_used_cases(dataset),
             seen_before=seen_before,
             versions=versions(),
-            model_sha256=sha256_of(temporary),
+            model_sha256=sha256_of(network_file),
         )
-        write_json(temporary_card, card.model_dump(mode="json"))
-        for path in (temporary, temporary_card):
-            sync(path)
-        temporary.replace(folder.model)
-        temporary_card.replace(folder.card)
-        sync(folder.path)
-    finally:
-        temporary.unlink(missing_ok=True)
-        temporary_card.unlink(missing_ok=True)
+        write_json(card_file, card.model_dump(mode="json"))
 
 
 def _used_cases(dataset: PreparedDataset) -> tuple[UsedCase, ...]:
@@ -250,8 +243,7 @@ def keep_start_card(folder: RunFolder, card: ModelCard | None) -> None:
     if card is None:
         folder.start.unlink(missing_ok=True)
         return
-    write_json(folder.start, card.model_dump(mode="json"))
-    sync(folder.start)
+    write_json(folder.start, card.model_dump(mode="json"), is_durable=True)
 
 
 def read_seen_before(folder: RunFolder) -> tuple[UsedCase, ...]:
@@ -272,8 +264,5 @@ def _read_card(path: Path) -> ModelCard:
     try:
         return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, ValueError) as error:
-        raise ModelError(f"{path} is no model card that this R2D2 reads: {_first_line(error)}") from error
-
-
-def _first_line(error: Any) -> str:
-    return "; ".join(str(error).splitlines()[:2])
+        reason = settings_faults(error, ModelCard)[0] if isinstance(error, ValidationError) else str(error)
+        raise ModelError(f"{path} is no model card that this R2D2 reads: {reason}") from error

@@ -17,6 +17,7 @@ from dist_training.errors import CheckpointError, DamagedCheckpointError
 from dist_training.keras_kit.model_state import NO_WEIGHTS, assign, optimizers_of, seed_states, values
 from dist_training.ranks.communicator import Communicator, join_job
 from r2d2_base.errors import ConfigurationError
+from r2d2_base.files import make_folder
 
 __all__ = ["CheckpointCallback"]
 
@@ -89,7 +90,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         steps = self.params.get("steps")
         is_whole = self._batches >= steps if steps else not self.model.stop_training
         if self._communicator.rank == 0 and is_whole and (epoch + 1) % self._every == 0:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             optimizers = {name: one for name, one in optimizers_of(self.model).items() if one.built}
             facts = {
                 "draws": [int(state[1]) for state in seed_states(self.model)],

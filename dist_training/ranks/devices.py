@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import logging
-import os
 
 from dist_training.ranks.communicator import Communicator
+from r2d2_base.machine import whole_cores
 
 __all__ = ["configure_devices", "has_gpu"]
 
 _log = logging.getLogger(__name__)
 
 
-def configure_devices(communicator: Communicator, threads: int | None = None, cores: int | None = None) -> None:
+def configure_devices(communicator: Communicator, threads: int | None = None) -> None:
     """Give this worker its device and its share of the host's cores; call before TensorFlow runs anything.
 
     A process in which TensorFlow runs already keeps the threads that it has.
 
     Args:
         communicator: where this worker stands among those of its host.
-        threads: CPU threads of one operation; None shares the host's cores among its workers.
-        cores: cores of this host that may be used; None counts those of this process's affinity.
+        threads: CPU threads of one operation; None shares the cores that may be used here among the host's workers.
     """
     import tensorflow as tf
 
@@ -29,7 +28,7 @@ def configure_devices(communicator: Communicator, threads: int | None = None, co
         mine = gpus[communicator.local_rank % len(gpus)]
         tf.config.set_visible_devices(mine, "GPU")
         tf.config.experimental.set_memory_growth(mine, True)
-    share = max(1, (cores or len(os.sched_getaffinity(0))) // communicator.local_size)
+    share = max(1, whole_cores() // communicator.local_size)
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads or share)
         tf.config.threading.set_inter_op_parallelism_threads(1)

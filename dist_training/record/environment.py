@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dist_training.ranks.communicator import Communicator
+from r2d2_base.machine import usable_cores
 
 __all__ = ["environment", "versions"]
 
@@ -38,7 +38,7 @@ def environment(communicator: Communicator) -> dict[str, Any]:
         "commit": _commit(),
         "host": platform.node(),
         "platform": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "threads_per_worker": tf.config.threading.get_intra_op_parallelism_threads(),
         "world_size": communicator.world_size,
         "command": sys.argv,

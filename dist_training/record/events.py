@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapt
 
 from dist_training.errors import RunFolderError
 from dist_training.record.states import StoppedBy
-from r2d2_base.files import NO_LOCKS
+from r2d2_base.files import writing
+from r2d2_base.folders import NO_LOCKS
 
 __all__ = [
     "CheckpointWritten",
@@ -293,6 +294,7 @@ class EventLog:
 
     Raises:
         RunFolderError: another process is writing this file.
+        NotWritableError: it cannot be written.
     """
 
     def __init__(self, path: Path | None, listeners: tuple[Listener, ...] = ()) -> None:
@@ -317,7 +319,8 @@ class EventLog:
 
 
 def _open_locked(path: Path) -> TextIO:
-    file = path.open("a", encoding="utf-8")
+    with writing(path):
+        file = path.open("a", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from r2d2_base.files import make_folder, writing
+
 __all__ = ["last_failure", "log_failure", "log_to_file"]
 
 _log = logging.getLogger(__name__)
@@ -21,8 +23,9 @@ def log_to_file(path: Path) -> Iterator[None]:
     Args:
         path: the log file, appended to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")
+    make_folder(path.parent)
+    with writing(path):
+        handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(handler)
     try:

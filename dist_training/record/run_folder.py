@@ -24,7 +24,7 @@ from dist_training.record.events import (
     read_events,
 )
 from dist_training.record.states import ACTIVE, State, StoppedBy, stopper_of
-from r2d2_base.files import read_json, write_json
+from r2d2_base.files import make_folder, read_json, remove_leftovers_of, write_json
 from r2d2_base.process_identity import ProcessIdentity
 
 __all__ = ["RunEnd", "RunFolder", "RunStatus"]
@@ -259,7 +259,9 @@ class RunFolder:
             for folder in (self.tensorboard, self.logs):
                 shutil.rmtree(folder, ignore_errors=True)
         for folder in (self.checkpoints, self.tensorboard, self.logs):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
+        for path in (self.model, self.card):
+            remove_leftovers_of(path)
         self.exit.unlink(missing_ok=True)
         write_json(self.job, {"schema_version": 1, **ProcessIdentity.of_this_process().to_json()})
 
@@ -272,7 +274,7 @@ class RunFolder:
 
     def write_exit(self, end: RunEnd) -> None:
         """Write how the run ended."""
-        write_json(self.exit, end.model_dump(mode="json", exclude_none=True))
+        write_json(self.exit, end.model_dump(mode="json", exclude_none=True), is_durable=True)
 
     def read_exit(self) -> RunEnd | None:
         """Read how the run ended; None while it has not, or where what stands there is damaged."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import resource
 
 from dist_training.errors import OutOfMemoryError
 from dist_training.settings import WHOLE_BATCH_LOSSES, TrainingSettings
 
-__all__ = ["explain_memory", "host_memory_bytes", "parts_that_fit"]
+__all__ = ["explain_memory", "parts_that_fit"]
 
 _SHAPE = re.compile(r"shape\s*\[([\d,\s]+)\].*?type\s+(\w+)", re.DOTALL)
 _BYTES = {"half": 2, "bfloat16": 2, "float": 4, "float32": 4, "double": 8, "float64": 8, "int32": 4, "int64": 8}
@@ -79,13 +77,6 @@ def parts_that_fit(asked_bytes: int | None, memory_bytes: int | None) -> int:
     if not asked_bytes or not memory_bytes:
         return 2
     return 2 ** max(1, math.ceil(math.log2(2 * asked_bytes / memory_bytes)))
-
-
-def host_memory_bytes() -> int:
-    """Give the memory that this process may take: the host's, or its own limit where that is less."""
-    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return host if limit == resource.RLIM_INFINITY else min(host, limit)
 
 
 def _asked_bytes(text: str) -> int | None:

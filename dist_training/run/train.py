@@ -14,13 +14,14 @@ from dist_training.record.events import Ended, EventLog, Listener
 from dist_training.record.log import log_failure, log_to_file
 from dist_training.record.run_folder import RunEnd, RunFolder
 from dist_training.record.tensorboard import TensorBoardWriter
-from dist_training.run.memory import explain_memory, host_memory_bytes
+from dist_training.run.memory import explain_memory
 from dist_training.run.training_run import RunResult, TrainingRun
 from dist_training.settings import TrainingSettings
 from dist_training.stopping.control import Control, served_requests
 from imgmed import AugmentationSettings, PreparedDataset
 from r2d2_base.errors import NoSpaceError, R2D2Error
 from r2d2_base.files import NO_SPACE
+from r2d2_base.machine import usable_memory
 from r2d2_base.progress import StopRequest
 
 __all__ = ["train"]
@@ -130,7 +131,7 @@ def _explain(
         error,
         settings,
         world_size=world_size,
-        memory_bytes=host_memory_bytes(),
+        memory_bytes=usable_memory()[0],
         normalisation=getattr(network, "normalisation", None),
     )
     if memory is not None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from imgmed.conversion.manifest import Manifest, Record, open_manifest
 from imgmed.conversion.sources import Conversion, Source, find_sources
 from imgmed.errors import ConversionError, SourceNotFoundError, UnreadableFileError
-from imgmed.parallel import map_in_processes
-from r2d2_base.errors import NoSpaceError, R2D2Error
-from r2d2_base.files import write_bytes, writing
+from r2d2_base.errors import NoSpaceError, NotWritableError, R2D2Error
+from r2d2_base.files import make_folder, write_bytes
+from r2d2_base.processes import ProcessPool
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
 __all__ = ["Conversion", "ConversionSummary", "convert_folder"]
@@ -85,6 +84,7 @@ def convert_folder(
             cannot be converted (the others are done); all of them are listed.
         OutputExistsError: `out` holds other files.
         NoSpaceError: the disk is full; what is done stays done.
+        NotWritableError: `out` cannot be written; what is done stays done.
     """
     source, out, watcher = Path(source), Path(out), Watcher(progress, stop)
     root = source.parent if source.is_file() else source
@@ -114,8 +114,7 @@ def convert_source(job: _Job) -> Record:
         ) from error
     detail, pictures = job.conversion.convert(job.source.volume)
     target = job.folder / job.claim
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     sizes = {}
     for ending, data in pictures:
         write_bytes(target.with_name(target.name + ending), data)
@@ -147,12 +146,15 @@ def _waiting(jobs: Sequence[_Job], manifest: Manifest, workers: int, watcher: Wa
     """The jobs that are not done already."""
     known = [job for job in jobs if job.claim in manifest.records]
     done = set()
-    with ThreadPoolExecutor(max(1, workers)) as threads:  # hashing leaves Python's lock alone
+    threads = ThreadPoolExecutor(max(1, workers))  # hashing leaves Python's lock alone
+    try:
         checks = threads.map(lambda job: _is_done(job, manifest), known)
         for number, (job, is_done) in enumerate(zip(known, checks, strict=True), start=1):
             if is_done:
                 done.add(job.claim)
             watcher.report("checking", number, len(known))
+    finally:
+        threads.shutdown(cancel_futures=True)
     return [job for job in jobs if job.claim not in done]
 
 
@@ -169,8 +171,8 @@ def _convert(jobs: Sequence[_Job], manifest: Manifest, workers: int, watcher: Wa
     workers = min(workers, 1 + sum(_bytes(job.source) for job in jobs) // BYTES_WORTH_A_WORKER)
     if jobs:
         watcher.report("converting", 0, len(jobs))
-    with closing(map_in_processes(convert_source, jobs, workers, keep_open=(manifest.lock,))) as outcomes:
-        for number, outcome in enumerate(outcomes, start=1):
+    with ProcessPool(workers, watcher, keep_open=(manifest.lock,)) as pool:
+        for number, outcome in enumerate(pool.map_as_ready(convert_source, jobs), start=1):
             if outcome.error is None:
                 manifest.add(outcome.result)
             else:
@@ -188,7 +190,7 @@ def _bytes(source: Source) -> int:
 
 def _problem(job: _Job, error: Exception) -> str:
     """One sentence about a source that cannot be converted; whatever is no fault of the source is raised."""
-    if isinstance(error, NoSpaceError) or not isinstance(error, R2D2Error | MemoryError):
+    if isinstance(error, NoSpaceError | NotWritableError) or not isinstance(error, R2D2Error | MemoryError):
         raise error
     text = str(error) if isinstance(error, R2D2Error) else f"needs too much memory ({error})"
     return text if str(job.source.origin) in text else f"{job.source.origin}: {text}"

@@ -8,8 +8,6 @@ rewritten in order, so that the folder is a function of sources and settings alo
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,14 +17,14 @@ from typing import Any
 from imgmed.conversion.sources import Source
 from imgmed.errors import ConversionError, SchemaVersionError
 from r2d2_base.errors import OutputExistsError
-from r2d2_base.files import locked_folder, write_bytes, writing
+from r2d2_base.files import is_leftover, make_folder, remove_leftovers, write_bytes, writing
+from r2d2_base.folders import locked_folder
 
 __all__ = ["MANIFEST_NAME", "Manifest", "Record", "open_manifest"]
 
 MANIFEST_NAME = "conversion.jsonl"
 SCHEMA_VERSION = 1
 PATIENCE_S = 10.0  # the workers of a run that was just killed need a moment to end
-PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
 
 
 @dataclass(frozen=True)
@@ -104,23 +102,22 @@ def open_manifest(folder: Path, settings: Mapping[str, Any], sources: Path) -> I
     header = {"schema_version": SCHEMA_VERSION, "sources": str(sources.absolute()), "settings": dict(settings)}
     if folder.exists() and not folder.is_dir():
         raise OutputExistsError(f"{folder} exists and is no folder; choose another name")
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with locked_folder(folder, folder, PATIENCE_S) as lock:
         manifest = Manifest(folder, header, _read(folder, header), lock)
-        _remove_partial_files(folder)
+        remove_leftovers(folder)
         manifest.put_in_order()  # a line that a crash cut off must not swallow the next one
         try:
             yield manifest
         finally:
-            _remove_partial_files(folder)
+            remove_leftovers(folder)
         manifest.put_in_order()
 
 
 def _read(folder: Path, header: Mapping[str, Any]) -> dict[str, Record]:
     path = folder / MANIFEST_NAME
     if not path.exists():
-        if any(not PARTIAL.fullmatch(entry.name) for entry in folder.iterdir()):
+        if any(not is_leftover(entry.name) for entry in folder.iterdir()):
             raise OutputExistsError(
                 f"{folder} holds files that no conversion wrote; choose another folder, or an empty one"
             )
@@ -156,13 +153,6 @@ def _check_header(folder: Path, found: Mapping[str, Any], expected: Mapping[str,
 
 def _say(value: Any) -> str:
     return "unset" if value is None else json.dumps(value)
-
-
-def _remove_partial_files(folder: Path) -> None:
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            if PARTIAL.fullmatch(name):
-                (Path(parent) / name).unlink(missing_ok=True)
 
 
 def _line(content: Mapping[str, Any]) -> bytes:

@@ -16,6 +16,7 @@ from imgmed.fingerprint.oddities import FEWEST_CASES, OUTSIDE, Oddity, find_oddi
 from imgmed.fingerprint.words import SCANS, Words
 from imgmed.splits import Splits
 from r2d2_base.files import read_json, write_json
+from r2d2_base.settings_faults import settings_faults
 
 __all__ = [
     "FILE_NAME",
@@ -173,8 +174,8 @@ def read_fingerprint(folder: Path) -> Fingerprint:
         )
     try:
         return Fingerprint.model_validate(read_json(path))
-    except (OSError, ValidationError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+    except (OSError, ValueError) as error:
+        reason = settings_faults(error)[0] if isinstance(error, ValidationError) else " ".join(str(error).split())[:200]
         raise NotADatasetError(f"{path}: damaged ({reason}); run 'r2d2 prepare' again") from error
 
 

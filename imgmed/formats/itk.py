@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from uuid import uuid4
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from imgmed.errors import InvalidVolumeError, UnreadableFileError, UnsupportedFo
 from imgmed.formats.header import DEFLATE_RATIO, VolumeHeader, check_size, damaged, stored_bytes
 from imgmed.formats.units import MILLIMETRES, SpatialUnits, Unit, in_mm, unit_of_name
 from imgmed.volume import MAX_VALUES, Volume, storable
-from r2d2_base.files import check_free_space, writing
+from r2d2_base.files import check_free_space, written_beside
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -122,14 +121,9 @@ def write(path: Path, volume: Volume, like: Path | None) -> None:
     image.SetSpacing(spacing.tolist())
     image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
     image.SetOrigin(affine[:3, 3].tolist())
-    beside = path.with_name(f".{uuid4().hex[:8]}.partial{path.suffix.lower()}")
-    try:
-        with writing(path, beside):
-            without_noise(lambda: SimpleITK.WriteImage(image, str(beside), True), path, OSError)
-            _check_written(beside, path, array.nbytes)
-            beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written_beside(path) as (beside,):
+        without_noise(lambda: SimpleITK.WriteImage(image, str(beside), True), path, OSError)
+        _check_written(beside, path, array.nbytes)
 
 
 def _check_written(beside: Path, path: Path, size: int) -> None:
@@ -138,7 +132,7 @@ def _check_written(beside: Path, path: Path, size: int) -> None:
         read((beside,))
     except UnreadableFileError as error:
         check_free_space(path.parent, size)
-        raise OSError(f"{path}: could not be written whole") from error
+        raise OSError("what was read back was not whole") from error
 
 
 def _reader_with_header(path: Path) -> SimpleITK.ImageFileReader:
@@ -251,7 +245,7 @@ def without_noise(action: Callable[[], T], path: Path, failure: type[OSError] = 
             result = action()
     except RuntimeError as error:
         if failure is not UnreadableFileError:
-            raise failure(f"{path}: cannot be written ({_last_line(error)})") from error
+            raise failure(_last_line(error)) from error
         if _is_unknown(error):
             raise UnreadableFileError(
                 f"{path}: not a file of the format that its name says; was it renamed, or its copying interrupted?"

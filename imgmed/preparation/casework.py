@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from imgmed.dataset import Case, case_files, write_arrays, write_reference
 from imgmed.intensity import IntensityStatistics
 from imgmed.labels import count_labels, label_dtype, without_ignored
-from imgmed.parallel import map_in_order
 from imgmed.preparation.labelling import Labelling
 from imgmed.preparation.reading import ReadingRules, read_case_image, read_case_label
 from imgmed.preparation.survey import SurveyedCase, SurveyRecord
@@ -21,7 +20,7 @@ from imgmed.scan import ScanPreparation, prepare_case
 from imgmed.selection import SliceSelection, select_slices
 from imgmed.volume import Volume
 from r2d2_base.files import read_json, write_bytes
-from r2d2_base.progress import UNWATCHED, Watcher
+from r2d2_base.processes import ProcessPool
 
 __all__ = ["JOURNAL", "CaseRules", "labelled_slices", "write_cases", "write_entry"]
 
@@ -68,25 +67,17 @@ class _Task:
     folder: Path
 
 
-def write_cases(
-    surveyed: Sequence[SurveyedCase],
-    rules: CaseRules,
-    folder: Path,
-    *,
-    workers: int = 1,
-    watcher: Watcher = UNWATCHED,
-) -> list[Case]:
+def write_cases(surveyed: Sequence[SurveyedCase], rules: CaseRules, folder: Path, pool: ProcessPool) -> list[Case]:
     """Write arrays and reference label map of every case into an unfinished dataset; those that fit are taken over.
 
     Args:
         surveyed: the cases.
         rules: what is done to them.
         folder: the unfinished dataset.
-        workers: processes.
-        watcher: told of ("preparing", done, total).
+        pool: prepares the cases; its watcher is told of ("preparing", done, total).
     """
     tasks = [_Task(case, rules, folder) for case in surveyed]
-    return list(map_in_order(_case_of, tasks, workers=workers, stage="preparing", watcher=watcher))
+    return list(pool.map_in_order(_case_of, tasks, stage="preparing"))
 
 
 def write_entry(folder: Path, case: Case, rules_digest: str) -> None:

@@ -47,7 +47,9 @@ from imgmed.settings import PreparationSettings
 from imgmed.splits import PARTS, Splits
 from imgmed.splits.given import parse_splits
 from r2d2_base.errors import OutputExistsError
-from r2d2_base.files import check_free_space, remove_unfinished, resumable_folder
+from r2d2_base.files import check_free_space
+from r2d2_base.folders import remove_unfinished, resumable_folder
+from r2d2_base.processes import ProcessPool
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
 __all__ = ["is_up_to_date", "prepare_dataset"]
@@ -104,14 +106,16 @@ def prepare_dataset(
     _check_places(source, out, settings)
     watcher = Watcher(progress, stop)
     previous = _previous(source, out, settings, copies, key_file)
-    if previous is not None and is_up_to_date(previous, source, key_file) and _has_splits(previous, settings.splits):
-        remove_unfinished(out)
-        return PreparedDataset.read(wanted)
-    with resumable_folder(out) as folder:
+    if previous is not None and _has_splits(previous, settings.splits):
+        with ProcessPool(1, watcher) as pool:
+            if pool.run(is_up_to_date, previous, source, key_file):
+                remove_unfinished(out)
+                return PreparedDataset.read(wanted)
+    with resumable_folder(out) as folder, ProcessPool(workers, watcher) as pool:
         _start(folder, previous)
         root = _unpacked(source, folder, watcher) if is_archive(source) else source
-        intake = take_in(root, settings, key_file, (source, out))
-        _prepare(_Work(source, folder, settings, copies, intake, previous, workers, watcher))
+        intake = pool.run(take_in, root, settings, key_file, (source, out))
+        _prepare(_Work(source, folder, settings, copies, intake, previous, pool))
         dataset = PreparedDataset.read(folder)
         if finish is not None:
             finish(dataset)
@@ -234,8 +238,7 @@ class _Work:
     augmentation: AugmentationSettings | None
     intake: Intake
     previous: PreparedDataset | None
-    workers: int
-    watcher: Watcher
+    pool: ProcessPool
 
 
 @dataclass(frozen=True)
@@ -270,7 +273,7 @@ def _prepare(work: _Work) -> None:
         selection=settings.slices,
         seed=settings.seed,
     )
-    cases = write_cases(draft.surveyed, rules, work.folder, workers=work.workers, watcher=work.watcher)
+    cases = write_cases(draft.surveyed, rules, work.folder, work.pool)
     _remove_others(work.folder, cases)
     fingerprint = build_fingerprint(
         {case.case_id: labelling.completed(case.record) for case in draft.surveyed},
@@ -290,7 +293,7 @@ def _draft(work: _Work, surveyed: Sequence[SurveyedCase]) -> _Draft:
     settings, intake = work.settings, work.intake
     surveyed, joined = _with_patients(surveyed, settings)
     labelling = labelling_of([case.record for case in surveyed], intake.rules.labels, intake.regions)
-    duplicates = find_duplicates(intake, surveyed, labelling, work.watcher)
+    duplicates = find_duplicates(intake, surveyed, labelling, work.pool.watcher)
     sentences = describe_duplicates(duplicates, surveyed)
     if duplicates and settings.on_duplicate == "stop":
         raise DuplicateCasesError(sentences)
@@ -317,7 +320,7 @@ def _with_copies(work: _Work, cases: list[Case], splits: Splits) -> tuple[list[C
         target_slices=wanted,
         settings=work.augmentation,
         seed=work.settings.seed,
-        watcher=work.watcher,
+        watcher=work.pool.watcher,
     )
     if len(enlarged) > len(cases):
         return enlarged, splits, ()
@@ -332,7 +335,7 @@ def _augmentation_of_copies(asked: AugmentationSettings | None) -> AugmentationS
 def _survey(work: _Work) -> tuple[tuple[SurveyedCase, ...], tuple[str, ...]]:
     """The usable cases, and a sentence for each that is left out; without permission to leave out, all are raised."""
     study = work.intake.study
-    surveyed, found = survey_study(work.intake, work.folder / SURVEY, workers=work.workers, watcher=work.watcher)
+    surveyed, found = survey_study(work.intake, work.folder / SURVEY, work.pool)
     problems = (*study.problems, *found)
     if problems and (work.settings.on_error == "stop" or not surveyed):
         raise InvalidCasesError(problems, len(study.sources))

@@ -20,7 +20,6 @@ from imgmed.fingerprint.measures import CaseMeasures, labelled_box, measure_case
 from imgmed.formats import is_picture, read_header
 from imgmed.labels import check_declared, count_labels, labels_from_values, number_segments, without_ignored
 from imgmed.npy import write_npy
-from imgmed.parallel import map_in_order
 from imgmed.preparation.intake import Intake
 from imgmed.preparation.reading import CaseLabel, ReadingRules, read_case_image, read_case_label
 from imgmed.privacy import Pseudonyms, Redaction
@@ -30,7 +29,7 @@ from imgmed.splits.duplicates import Signature, signature_of
 from imgmed.study import CaseSource, VolumeSource
 from imgmed.volume import Volume
 from r2d2_base.files import read_json, sha256_of, write_bytes
-from r2d2_base.progress import UNWATCHED, Watcher
+from r2d2_base.processes import ProcessPool
 
 __all__ = ["SURVEY", "SurveyRecord", "SurveyedCase", "is_surveyed", "name_problems", "survey_study"]
 
@@ -132,16 +131,13 @@ class _Task:
     stamp: str
 
 
-def survey_study(
-    intake: Intake, folder: Path, *, workers: int = 1, watcher: Watcher = UNWATCHED
-) -> tuple[tuple[SurveyedCase, ...], tuple[str, ...]]:
+def survey_study(intake: Intake, folder: Path, pool: ProcessPool) -> tuple[tuple[SurveyedCase, ...], tuple[str, ...]]:
     """Read, check and measure every case, and keep the records in `folder`.
 
     Args:
         intake: the cases and what is taken of their files.
         folder: of the records of this and earlier runs; records that no case needs any more are removed.
-        workers: processes.
-        watcher: told of ("reading", done, total).
+        pool: reads the cases; its watcher is told of ("reading", done, total).
 
     Returns:
         The cases that can be used, in the order of the study, and a sentence for each that cannot.
@@ -149,9 +145,7 @@ def survey_study(
     folder.mkdir(exist_ok=True)
     tasks = _tasks(intake, folder)
     cases, problems = [], []
-    for task, outcome in zip(
-        tasks, map_in_order(_survey_case, tasks, workers=workers, stage="reading", watcher=watcher), strict=True
-    ):
+    for task, outcome in zip(tasks, pool.map_in_order(_survey_case, tasks, stage="reading"), strict=True):
         if isinstance(outcome, SurveyRecord):
             cases.append(SurveyedCase(task.source, outcome, task.path))
         else:

@@ -12,11 +12,14 @@ import os
 import secrets
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from imgmed.errors import PatientKeyError
 from imgmed.privacy.redaction import Redaction
+from r2d2_base.errors import OutputExistsError, R2D2Error
+from r2d2_base.files import writing, written_beside
 
 __all__ = ["Pseudonyms", "read_patient_key"]
 
@@ -64,11 +67,14 @@ def read_patient_key(path: Path) -> bytes:
     """
     path = Path(path)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with writing(path):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_new_key(path)
         with path.open("rb") as stream:
             mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
             key = stream.read(KEY_BYTES + 1)
+    except R2D2Error as error:
+        raise PatientKeyError(f"the key that hides patients' names: {error}") from error
     except OSError as error:
         raise PatientKeyError(
             f"the key that hides patients' names cannot be read from {path} ({error.strerror}); name another file"
@@ -87,13 +93,7 @@ def _write_new_key(path: Path) -> None:
     """Write a key unless there is one; of two processes at once one wins, and no half-written key is seen."""
     if path.exists():
         return
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
+    with suppress(OutputExistsError), written_beside(path, is_durable=True, may_replace=False) as (beside,):
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(secrets.token_bytes(KEY_BYTES))
-        os.link(beside, path)
-    except FileExistsError:
-        pass
-    finally:
-        beside.unlink(missing_ok=True)

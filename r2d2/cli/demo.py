@@ -32,7 +32,7 @@ def demo(
     from r2d2.tasks.preparation import phantom_dataset
     from r2d2.tasks.reporting import report_on_dataset
     from r2d2.tasks.training import TrainSettings, train
-    from r2d2_base.files import check_absent
+    from r2d2_base.folders import check_absent
 
     started = time.monotonic()
     folder = out if out is not None else _next_free("r2d2-demo")

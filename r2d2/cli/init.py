@@ -24,7 +24,7 @@ def init(
     from r2d2.config import Configuration, commented_yaml, configure
     from r2d2.proposal import propose_here
     from r2d2_base.errors import OutputExistsError
-    from r2d2_base.files import write_bytes
+    from r2d2_base.files import make_folder, write_bytes
 
     if out.exists():
         raise OutputExistsError(f"{out} already exists; edit it, or give another --out")
@@ -36,7 +36,7 @@ def init(
         configuration = configure(configuration.model_dump(mode="json"), assignments=settings)
     if configuration.dataset is not None:
         configuration = configuration.model_copy(update={"dataset": configuration.dataset.absolute()})
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     title = "Settings of R2D2; every key may be left out."
     write_bytes(out, commented_yaml(configuration, title, reasons).encode())
     typer.echo(f"wrote {out}; next: r2d2 train", err=True)

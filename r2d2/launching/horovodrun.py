@@ -26,6 +26,7 @@ from dist_training.stopping.control import request_stop
 from r2d2.errors import LaunchError
 from r2d2.launching.job_end import WORKER_LOST, JobEnd
 from r2d2.launching.plan import RunPlan
+from r2d2_base.files import writing
 from r2d2_base.progress import StopRequest
 
 __all__ = ["INTERRUPTED", "WORKER_LOST", "launch"]
@@ -122,7 +123,9 @@ def _run_once(
     plan.folder.exit.unlink(missing_ok=True)
     log = plan.folder.launcher_log
     begin = log.stat().st_size if log.exists() else 0
-    with log.open("ab") as output:
+    with writing(log):
+        output = log.open("ab")
+    with output:
         process = subprocess.Popen(
             _command(plan), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )

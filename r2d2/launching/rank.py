@@ -12,7 +12,6 @@ from dist_training.errors import WorkersDifferError
 from dist_training.own_code import is_own_name, module_of, search_working_folder
 from dist_training.record.run_folder import RunEnd
 from r2d2.launching.plan import RunPlan, dataset_of
-from r2d2_base.machine import whole_cores
 
 if TYPE_CHECKING:
     from dist_training.ranks.communicator import Communicator
@@ -35,7 +34,7 @@ def join(world_size: int, threads: int | None) -> Communicator:
     from dist_training.ranks.devices import configure_devices
 
     communicator = build_communicator(world_size)
-    configure_devices(communicator, threads, whole_cores())
+    configure_devices(communicator, threads)
     return communicator
 
 

@@ -19,7 +19,7 @@ from imgmed.network_input import NetworkInput
 from imgmed.slices import centred_window
 from r2d2.errors import PredictionError
 from r2d2.prediction.model import resolve_model
-from r2d2_base.machine import free_memory_bytes
+from r2d2_base.machine import usable_memory
 from r2d2_base.progress import UNWATCHED, Watcher
 
 __all__ = ["Predictor"]
@@ -109,7 +109,7 @@ class Predictor:
         height, width = self._input.canvas_of([size])
         first = next((layer for layer in self._network.layers if hasattr(layer, "filters")), None)
         maps = 1 if first is None else first.filters / math.prod(first.strides)
-        needed, free = 4 * height * width * MAPS_HELD * maps, free_memory_bytes()
+        needed, free = 4 * height * width * MAPS_HELD * maps, usable_memory()[1]
         if free is not None and needed > free and not has_gpu():
             raise PredictionError(
                 f"slices of {height} x {width} pixels, as the model sees them, need about {needed / GIB:.0f} GiB of"

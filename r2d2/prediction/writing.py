@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from imgmed import Volume, write_volume
 from r2d2 import __version__
 from r2d2.prediction.manifest import PredictedCase, PredictionManifest, write_manifest
-from r2d2_base.files import check_absent, read_json, resumable_folder, sha256_of, write_json
+from r2d2_base.files import read_json, sha256_of, write_json
+from r2d2_base.folders import check_absent, resumable_folder
 
 __all__ = ["UnfinishedPrediction", "unfinished_prediction"]
 

@@ -1,6 +1,6 @@
 """HTML reports, of an evaluation and of a dataset: one file that needs nothing else, to be read and passed on."""
 
-from r2d2.report.build import ReportWriteError, build_report
+from r2d2.report.build import build_report
 from r2d2.report.dataset import build_dataset_report
 
-__all__ = ["ReportWriteError", "build_dataset_report", "build_report"]
+__all__ = ["build_dataset_report", "build_report"]

@@ -20,18 +20,13 @@ from r2d2.report.page import Html, figures, page, paragraph, section, warning_bo
 from r2d2.report.picture import Picture
 from r2d2.report.provenance import read_provenance
 from r2d2.report.scores import averages_section, headline, labels_section
-from r2d2_base.errors import R2D2Error
-from r2d2_base.files import write_bytes
+from r2d2_base.files import make_folder, write_bytes
 from segeval import EvaluatedCase, Evaluation, EvaluationSettings, SegEvalError, read_evaluation
 from segeval.files.label_map import case_id_of
 
-__all__ = ["ImageOf", "ReportWriteError", "build_report", "write_page"]
+__all__ = ["ImageOf", "build_report", "write_page"]
 
 ImageOf = Path | Callable[[], Volume]
-
-
-class ReportWriteError(R2D2Error, OSError):
-    """A report that cannot be written where it was asked for."""
 
 
 def build_report(
@@ -64,7 +59,8 @@ def build_report(
     Raises:
         EvaluationNotFoundError: there is no evaluation.
         EvaluationFormatError: the evaluation is damaged.
-        ReportWriteError: the file cannot be written; nothing is left of it.
+        NoSpaceError: the disk is full; nothing is left of the file.
+        NotWritableError: the file cannot be written.
     """
     evaluation = read_evaluation(evaluation_dir)
     files = _Files(prediction_dir, reference or {}, images or {}, are_pictures)
@@ -180,13 +176,7 @@ def _curves_section(run_dir: Path) -> Html:
 
 
 def write_page(out: Path, text: str) -> None:
-    """Write a page beside its final name and rename it; raises ReportWriteError."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        # a file's name in another encoding has characters that UTF-8 has not
-        write_bytes(out, text.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise ReportWriteError(
-            f"{out}: the report cannot be written ({error.strerror or error}); give the path of a file in a folder "
-            "that can be written to, with room left"
-        ) from error
+    """Write a page that appears whole; raises NoSpaceError or NotWritableError."""
+    make_folder(out.parent)
+    # a file's name in another encoding has characters that UTF-8 has not
+    write_bytes(out, text.encode("utf-8", "backslashreplace"))

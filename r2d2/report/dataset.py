@@ -52,7 +52,8 @@ def build_dataset_report(dataset: PreparedDataset, out: Path, proposal: Proposal
 
     Raises:
         NotADatasetError: there is no fingerprint, or it is damaged.
-        ReportWriteError: the file cannot be written; nothing is left of it.
+        NoSpaceError: the disk is full; nothing is left of the file.
+        NotWritableError: the file cannot be written.
     """
     fingerprint = read_fingerprint(dataset.folder)
     body = [

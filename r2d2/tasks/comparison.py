@@ -14,15 +14,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from r2d2_base.files import write_bytes
+from r2d2_base.files import check_writable, make_folder, write_bytes
 from r2d2_base.progress import Progress, StopRequest, Watcher
 from segeval import (
     Comparison,
     MetricArgumentError,
-    OutputFolderError,
     PairedDifference,
     Ranking,
-    check_output_folder,
     compare_with_base,
     rank,
     read_scores,
@@ -90,7 +88,7 @@ def compare(
     watcher = Watcher(progress, stop)
     watcher.report("comparing", 0, 1)
     if settings.out is not None:
-        check_output_folder(settings.out)
+        check_writable(settings.out)
     comparison = compare_evaluations(
         settings.evaluations,
         settings.metrics or None,
@@ -181,7 +179,8 @@ def write_comparison(comparison: ModelComparison, out: Path) -> None:
         out: folder; made where it is missing.
 
     Raises:
-        OutputFolderError: the folder cannot be made or written into.
+        NoSpaceError: the disk is full.
+        NotWritableError: the folder cannot be made or written into.
     """
     content = {
         "schema_version": SCHEMA_VERSION,
@@ -190,15 +189,9 @@ def write_comparison(comparison: ModelComparison, out: Path) -> None:
         "comparisons": [asdict(pair) for pair in comparison.comparisons],
     }
     text = json.dumps(_plain(content), indent=4, ensure_ascii=False, allow_nan=False) + "\n"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_bytes(out / "comparison.csv", _csv(comparison.comparisons).encode("utf-8", "surrogateescape"))
-        write_bytes(out / "comparison.json", text.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise OutputFolderError(
-            f"{out}: the comparison cannot be written ({error.strerror or error}); give one that can be written to,"
-            " with room left"
-        ) from error
+    make_folder(out)
+    write_bytes(out / "comparison.csv", _csv(comparison.comparisons).encode("utf-8", "surrogateescape"))
+    write_bytes(out / "comparison.json", text.encode("utf-8", "backslashreplace"))
 
 
 def _plain(value: Any) -> Any:

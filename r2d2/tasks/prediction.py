@@ -21,7 +21,8 @@ from r2d2.prediction.scans import FoundScans, few, found_scans
 from r2d2.prediction.settings import PredictionSettings
 from r2d2.prediction.writing import UnfinishedPrediction, unfinished_prediction
 from r2d2_base.errors import R2D2Error
-from r2d2_base.files import check_absent, sha256_of
+from r2d2_base.files import sha256_of
+from r2d2_base.folders import check_absent
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
 __all__ = ["PredictSettings", "Prediction", "predict", "predict_dataset", "predict_scans"]

@@ -8,13 +8,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from r2d2_base.progress import UNWATCHED, Progress, StopRequest, Watcher
+from r2d2_base.processes import ProcessPool
+from r2d2_base.progress import Progress, StopRequest, Watcher
 from segeval.errors import EvaluationInputError
 from segeval.evaluation import EvaluatedCase, Evaluation, build_evaluation
 from segeval.files.casework import CaseTask, labels_in, score_case
 from segeval.files.nnunet import find_ignore_label
 from segeval.files.pairing import CasePair, find_repeated, match_folders
-from segeval.files.workers import map_in_order
 from segeval.labels import label_integers
 from segeval.scoring import CaseScores
 from segeval.settings import EvaluationSettings, build_settings
@@ -73,7 +73,7 @@ def evaluate_folder(
           - nowhere: no such folder of reference label maps
           - nothing: no such folder of prediction label maps
     """
-    chosen, watcher = _settings(labels, settings, choices), Watcher(progress, stop)
+    chosen = _settings(labels, settings, choices)
     pairs, faults = match_folders(reference, prediction, may_miss=chosen.on_missing == "worst")
     patients, remarks = patient_ids or {}, notes or {}
     pairs = tuple(
@@ -85,7 +85,8 @@ def evaluate_folder(
     if ignored is not None and ignored.label not in scored:
         chosen = build_settings(chosen, {"ignore_label": ignored.label})
         warnings.append(ignored.sentence)
-    return _evaluate(pairs, chosen, faults, warnings, watcher)
+    with ProcessPool(chosen.workers, Watcher(progress, stop)) as pool:
+        return _evaluate(pairs, chosen, faults, warnings, pool)
 
 
 def evaluate_pairs(
@@ -128,7 +129,9 @@ def evaluate_pairs(
           - case a: reference r/a.nii.gz: no such file
           - case a: prediction p/a.nii.gz: no such file
     """
-    return _evaluate(tuple(pairs), _settings(labels, settings, choices), [], [], Watcher(progress, stop))
+    chosen = _settings(labels, settings, choices)
+    with ProcessPool(chosen.workers, Watcher(progress, stop)) as pool:
+        return _evaluate(tuple(pairs), chosen, [], [], pool)
 
 
 def find_labels(pairs: Iterable[CasePair], *, workers: int | None = None) -> dict[str, int]:
@@ -146,7 +149,8 @@ def find_labels(pairs: Iterable[CasePair], *, workers: int | None = None) -> dic
         >>> find_labels([])
         {}
     """
-    return _labels_in(tuple(pairs), EvaluationSettings(workers=workers), UNWATCHED)
+    with ProcessPool(workers) as pool:
+        return _labels_in(tuple(pairs), EvaluationSettings(workers=workers), pool)
 
 
 def _settings(
@@ -155,23 +159,19 @@ def _settings(
     return build_settings(settings, choices if labels is None else {**choices, "labels": labels})
 
 
-def _labels_in(pairs: Sequence[CasePair], settings: EvaluationSettings, watcher: Watcher) -> dict[str, int]:
-    values: set[int] = set()
-    watcher.report("find labels", 0, len(pairs))
+def _labels_in(pairs: Sequence[CasePair], settings: EvaluationSettings, pool: ProcessPool) -> dict[str, int]:
     collect = partial(labels_in, spatial_units=settings.spatial_units)
-    for done, in_case in enumerate(map_in_order(collect, iter(pairs), len(pairs), settings.workers), start=1):
-        values |= in_case
-        watcher.report("find labels", done, len(pairs))
+    values = frozenset[int]().union(*pool.map_in_order(collect, pairs, stage="find labels"))
     return {f"label {value}": value for value in sorted(values) if value != 0}
 
 
 def _with_labels(
-    pairs: Sequence[CasePair], settings: EvaluationSettings, warnings: list[str], watcher: Watcher
+    pairs: Sequence[CasePair], settings: EvaluationSettings, warnings: list[str], pool: ProcessPool
 ) -> EvaluationSettings:
     """Take every label of the files where none was declared; what hardly can be labels is warned of."""
     if settings.labels is not None:
         return settings
-    labels = _labels_in(pairs, settings, watcher)
+    labels = _labels_in(pairs, settings, pool)
     labels = {name: value for name, value in labels.items() if value != settings.ignore_label} or {"foreground": 1}
     if len(labels) >= _MANY_LABELS:
         values = list(labels.values())
@@ -188,12 +188,12 @@ def _evaluate(
     given: EvaluationSettings,
     known_faults: Sequence[str],
     known_warnings: Sequence[str],
-    watcher: Watcher,
+    pool: ProcessPool,
 ) -> Evaluation:
     faults, warnings = [*known_faults, *find_repeated(pairs)], list(known_warnings)
     if not pairs and not faults:
         faults.append("there are no cases to evaluate")
-    settings = _with_labels(pairs, given, warnings, watcher)
+    settings = _with_labels(pairs, given, warnings, pool)
 
     def tasks() -> Iterator[CaseTask]:
         for pair in pairs:
@@ -202,16 +202,14 @@ def _evaluate(
     cases: list[EvaluatedCase] = []
     confusions = []
     without_spacing = sheared = 0
-    watcher.report("evaluate", 0, len(pairs))
-    outcomes = map_in_order(score_case, tasks(), len(pairs), settings.workers)
-    for done, (pair, outcome) in enumerate(zip(pairs, outcomes, strict=True), start=1):
+    outcomes = pool.map_in_order(score_case, tasks(), count=len(pairs), stage="evaluate")
+    for pair, outcome in zip(pairs, outcomes, strict=True):
         faults += outcome.faults
         for index, scores in outcome.scored:
             cases.append(_evaluated_case(pair, index, scores))
             confusions.append(scores.confusion)
         without_spacing += not outcome.has_spacing
         sheared += outcome.is_sheared
-        watcher.report("evaluate", done, len(pairs))
     faults += _shared_names(cases)
     if faults:
         raise EvaluationInputError(list(dict.fromkeys(faults)))

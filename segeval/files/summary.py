@@ -7,8 +7,6 @@ import hashlib
 import io
 import json
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from r2d2_base.files import check_writable, make_folder, written_beside
 from segeval.conventions import describe_conventions
 from segeval.errors import EvaluationFormatError, EvaluationNotFoundError, OutputFolderError
 from segeval.evaluation import EvaluatedCase, Evaluation, PooledScores
@@ -28,7 +27,6 @@ __all__ = [
     "SCHEMA_VERSION",
     "case_columns",
     "check_evaluation_folder",
-    "check_output_folder",
     "read_evaluation",
     "write_evaluation",
 ]
@@ -55,8 +53,9 @@ def write_evaluation(evaluation: Evaluation, out: Path | str) -> Path:
         The path of `summary.json`.
 
     Raises:
-        OutputFolderError: the folder cannot be made or written into, or holds files of those names that are of another
-            program; nothing half-written is left.
+        OutputFolderError: the folder holds files of those names that are of another program.
+        NoSpaceError: the disk is full; nothing half-written is left.
+        NotWritableError: the folder cannot be made or written into.
 
     Example:
         >>> from segeval.evaluation import build_evaluation
@@ -76,43 +75,15 @@ def write_evaluation(evaluation: Evaluation, out: Path | str) -> Path:
     # JSON has escapes for what is no character of UTF-8, such as a byte of a file's name in another encoding
     contents = {_CASES: table, _SUMMARY: text.encode("utf-8", "backslashreplace")}
     made = not out.exists()
-    written: list[tuple[Path, Path]] = []
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            written.append((_write_beside(out, name, content), out / name))
-        for temporary, final in written:
-            temporary.replace(final)
-    except OSError as error:
-        raise OutputFolderError(
-            f"{out}: the evaluation cannot be written ({error.strerror or error}); give a folder that can be "
-            "written to, with room left"
-        ) from error
+        make_folder(out)
+        with written_beside(*(out / name for name in contents), is_durable=True) as names:
+            for name, content in zip(names, contents.values(), strict=True):
+                name.write_bytes(content)
     finally:
-        for temporary, _ in written:
-            temporary.unlink(missing_ok=True)
         if made and out.is_dir() and not any(out.iterdir()):
             out.rmdir()
     return out / _SUMMARY
-
-
-def check_output_folder(out: Path) -> None:
-    """Refuse, before any work, a folder that nothing can be written into.
-
-    Args:
-        out: folder to be.
-
-    Raises:
-        OutputFolderError: the path, or one above it, is a file, or a folder that may not be written into.
-
-    Example:
-        >>> check_output_folder(Path("a", "folder", "to", "be"))
-    """
-    above = next((path for path in (out, *out.parents) if path.exists()), out)
-    if above.exists() and not above.is_dir():
-        raise OutputFolderError(f"{out}: {above} is a file; give a folder")
-    if above.exists() and not os.access(above, os.W_OK | os.X_OK):
-        raise OutputFolderError(f"{out}: {above} may not be written into; give another folder")
 
 
 def check_evaluation_folder(out: Path) -> None:
@@ -122,13 +93,15 @@ def check_evaluation_folder(out: Path) -> None:
         out: folder to be.
 
     Raises:
-        OutputFolderError: as `check_output_folder`; or a summary.json (nnU-Net's, say) or cases.csv that is of another
-            program lies there and would be replaced.
+        NoSpaceError: the disk is full.
+        NotWritableError: the folder cannot be made or written into.
+        OutputFolderError: a summary.json (nnU-Net's, say) or cases.csv that is of another program lies there and would
+            be replaced.
 
     Example:
         >>> check_evaluation_folder(Path("a", "folder", "to", "be"))
     """
-    check_output_folder(out)
+    check_writable(out)
     _check_ours(out)
 
 
@@ -290,22 +263,6 @@ def _cases_csv(evaluation: Evaluation) -> str:
             row = beside | counts | {"label": score.key} | score.values
             writer.writerow([row[column] for column in columns])
     return buffer.getvalue()
-
-
-def _write_beside(folder: Path, name: str, content: bytes) -> Path:
-    """Write a temporary file in the folder, as readable as any new file; nothing is left of it on failure."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
-    path = Path(temporary)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        path.chmod(0o644)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return path
 
 
 def _read_rows(path: Path, columns: tuple[str, ...], sha256: str) -> dict[str, list[dict[str, str]]]:

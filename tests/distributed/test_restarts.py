@@ -1,7 +1,6 @@
 """Jobs that fail are not started again; batch systems' signals; named hosts; control; another number of workers."""
 
 import json
-import os
 import signal
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from dist_training.checkpoints import read_latest_checkpoint
 from dist_training.record.run_folder import RunFolder
 from imgmed import PreparedDataset
+from r2d2_base.machine import whole_cores
 from tests.distributed.jobs import (
     ENDLESS,
     PATIENCE_S,
@@ -69,7 +69,7 @@ def test_named_hosts_run_the_workers_that_control_then_stops_and_one_goes_on(
     wait_for_a_checkpoint(folder)
     environment = json.loads(folder.environment.read_text())
     assert environment["world_size"] == 2
-    assert environment["threads_per_worker"] == max(1, len(os.sched_getaffinity(0)) // 2)
+    assert environment["threads_per_worker"] == max(1, whole_cores() // 2)
     asked = run([R2D2, "control", str(folder.path), "stop", "--reason", "seen enough"], tmp_path)
     assert asked.returncode == 0, asked.stderr
     assert job.wait(PATIENCE_S) == 0

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import segeval
-from r2d2.report import ReportWriteError, build_report
+from r2d2.report import build_report
 from r2d2.report.cases import choose_cases
+from r2d2_base.errors import NotWritableError
 
 LABELS = {"background": 0, "body": 1, "<b>tail</b>": 2}
 
@@ -289,7 +290,7 @@ def test_an_earlier_report_is_replaced_and_nothing_is_left_beside(study):
 
 def test_a_place_that_cannot_be_written_is_named(study):
     (study / "out" / "report.html").mkdir(parents=True)
-    with pytest.raises(ReportWriteError, match=r"report\.html: the report cannot be written"):
+    with pytest.raises(NotWritableError, match=r"report\.html cannot be written \(is a directory\)"):
         build(study)
     assert [entry.name for entry in (study / "out").iterdir()] == ["report.html"]
 

@@ -1,6 +1,8 @@
 """What the machine offers: cgroup limits of both versions, memory, cores."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -14,6 +16,8 @@ from r2d2_base.machine import (
     read_cgroup_limits,
     read_memory,
     usable_cores,
+    usable_memory,
+    whole_cores,
 )
 
 
@@ -72,14 +76,29 @@ def test_memory_is_read_in_bytes(tmp_path: Path) -> None:
     assert read_memory(tmp_path / "absent") == (None, None)
 
 
-@pytest.mark.parametrize(("quota", "expected"), [(None, 1), (0.5, 0.5), (64.0, 1.0)])
-def test_usable_cores_is_the_least_of_affinity_and_quota(quota: float | None, expected: float) -> None:
+@pytest.mark.parametrize(("quota", "expected"), [("max", 1), ("50000", 0.5), ("6400000", 1)])
+def test_usable_cores_is_the_least_of_affinity_and_quota(tmp_path: Path, quota: str, expected: float) -> None:
+    write(tmp_path, {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": f"{quota} 100000"})
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(allowed)})
     try:
-        assert usable_cores(quota) == expected
+        assert usable_cores(tmp_path) == expected
+        assert whole_cores() == 1
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+def test_usable_memory_is_the_least_of_the_machine_the_cgroup_and_the_process(tmp_path: Path) -> None:
+    write(tmp_path, {"proc/meminfo": "MemTotal:  4194304 kB\nMemAvailable: 3145728 kB"})
+    assert usable_memory(tmp_path) == (4 * 2**30, 3 * 2**30)
+    group = {"proc/self/cgroup": "0::/", "sys/fs/cgroup/memory.max": str(2**30), "sys/fs/cgroup/memory.current": "1000"}
+    write(tmp_path, group)
+    assert usable_memory(tmp_path) == (2**30, 2**30 - 1000)
+    script = "import sys; from pathlib import Path; from r2d2_base.machine import usable_memory\n"
+    script += "print(*usable_memory(Path(sys.argv[1])))"
+    limited = f"ulimit -v {2**19}; exec '{sys.executable}' -c '{script}' '{tmp_path}'"
+    done = subprocess.run(["sh", "-c", limited], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(2**29), str(2**29)]
 
 
 def test_this_machine_agrees_with_psutil(tmp_path: Path) -> None:

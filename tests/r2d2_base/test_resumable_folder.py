@@ -9,8 +9,9 @@ from threading import Timer
 
 import pytest
 
-from r2d2_base.errors import BusyFolderError, CancelledError
-from r2d2_base.files import locked_folder, remove_unfinished, resumable_folder, write_bytes
+from r2d2_base.errors import BusyFolderError, CancelledError, ProcessLostError
+from r2d2_base.files import write_bytes
+from r2d2_base.folders import locked_folder, remove_unfinished, resumable_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -40,13 +41,14 @@ def test_an_error_keeps_the_older_folder(tmp_path) -> None:
     assert names(tmp_path) == ["out", "out/old"]
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, CancelledError])
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, CancelledError, ProcessLostError])
 def test_an_interruption_keeps_what_was_finished(tmp_path, interruption) -> None:
     with pytest.raises(interruption), resumable_folder(tmp_path / "out") as folder:
         write_bytes(folder / "done", b"1")
-        (folder / ".half.1234.partial").write_bytes(b"x")
-        (folder / ".source.5678.partial" / "deep").mkdir(parents=True)
-        (folder / ".source.5678.partial" / "deep" / ".a.9.partial").touch()
+        (folder / ".0a1b2c3d-01234567.partial.npy").write_bytes(b"x")
+        (folder / ".half.npy.01234567.partial").write_bytes(b"x")  # as version 0.1.0 left it
+        (folder / ".source.01234567.partial" / "deep").mkdir(parents=True)
+        (folder / ".source.01234567.partial" / "deep" / ".a.89abcdef.partial").touch()
         raise interruption
     assert not (tmp_path / "out").exists()
     with resumable_folder(tmp_path / "out") as folder:
@@ -64,13 +66,13 @@ def test_takes_the_place_of_an_older_folder(tmp_path) -> None:
 
 
 def test_takes_the_place_without_the_exchange_of_the_system(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("r2d2_base.files._exchanged", lambda first, second: False)
+    monkeypatch.setattr("r2d2_base.folders._exchanged", lambda first, second: False)
     test_takes_the_place_of_an_older_folder(tmp_path)
 
 
 HOLD = """
 import sys
-from r2d2_base.files import resumable_folder
+from r2d2_base.folders import resumable_folder
 with resumable_folder(sys.argv[1]) as folder:
     (folder / "held").touch()
     print("held", flush=True)
@@ -108,7 +110,7 @@ def test_without_locks_in_the_file_system_work_goes_on(tmp_path, monkeypatch) ->
     def refuse(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, "no locks available")
 
-    monkeypatch.setattr("r2d2_base.files.fcntl.flock", refuse)
+    monkeypatch.setattr("r2d2_base.folders.fcntl.flock", refuse)
     with resumable_folder(tmp_path / "out") as folder:
         write_bytes(folder / "file", b"1")
     assert names(tmp_path) == ["out", "out/file"]

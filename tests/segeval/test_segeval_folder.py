@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import segeval
+from r2d2_base.errors import CancelledError
+from r2d2_base.progress import StopRequest
 from tests.segeval.studies import LABELS, convert, faults_of, files_of, pairs_of, without_paths
 
 
@@ -57,6 +59,21 @@ def test_progress_ends_with_everything_done(study):
     calls = []
     segeval.evaluate_pairs(pairs_of(study), LABELS, progress=lambda *call: calls.append(call))
     assert calls == [("evaluate", done, 3) for done in range(4)]
+
+
+@pytest.mark.parametrize("workers", [None, 1, 2])
+def test_a_request_to_stop_ends_it(study, workers):
+    stop = StopRequest()
+    undisturbed = segeval.evaluate_pairs(pairs_of(study), LABELS, workers=workers, stop=stop)
+    assert undisturbed == segeval.evaluate_pairs(pairs_of(study), LABELS)
+    with pytest.raises(CancelledError, match="no time"):
+        segeval.evaluate_folder(
+            study / "reference",
+            study / "prediction",
+            workers=workers,
+            progress=lambda stage, done, total: stop.make("no time") if (stage, done) == ("evaluate", 1) else None,
+            stop=stop,
+        )
 
 
 def test_labels_are_found_where_none_are_declared(study):

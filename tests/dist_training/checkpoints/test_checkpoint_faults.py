@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import resource
 import shutil
 import signal
@@ -73,7 +74,7 @@ def test_a_writer_killed_anywhere_leaves_what_it_had_finished(tmp_path: Path, ch
         writers.start(step, kill_at=kill_at)
         code, written = writers.ended()
         assert code == -signal.SIGKILL
-        leftovers += any(tmp_path.glob(".*.partial"))
+        leftovers += any(tmp_path.glob(".*.partial.npz"))
         found = check_whole(read_latest_checkpoint(tmp_path))
         assert found >= max(written, default=step + 1) > step
         step = found
@@ -81,7 +82,43 @@ def test_a_writer_killed_anywhere_leaves_what_it_had_finished(tmp_path: Path, ch
     writers.start(step, 3)
     assert writers.ended()[0] == 0
     writers.close()
-    assert not any(tmp_path.glob(".*.partial"))
+    assert not any(tmp_path.glob(".*.partial.npz"))
+
+
+def test_each_step_is_on_the_disk_before_the_next(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file, then its second name as the best, its own name, the folder's names; only then an older one goes."""
+    write(1, is_best=True)
+    calls: list[tuple[str, ...]] = []
+
+    def record(name: str) -> None:
+        call = getattr(os, name)
+
+        def recorded(*paths: Any, **options: Any) -> None:
+            named = [
+                (Path(f"/proc/self/fd/{one}").readlink() if isinstance(one, int) else Path(one)).name for one in paths
+            ]
+            calls.append((name, *(re.sub("[0-9a-f]{8}-[0-9a-f]{8}", "#", named_one) for named_one in named)))
+            call(*paths, **options)
+
+        monkeypatch.setattr(os, name, recorded)
+
+    for name in ("fsync", "link", "replace", "unlink"):
+        record(name)
+    write(2, is_best=True, kept=1)
+    monkeypatch.undo()
+    beside, folder = ".#.partial.npz", tmp_path.name
+    order = [
+        ("fsync", beside),
+        ("link", beside, beside),
+        ("replace", beside, "best-000000002.npz"),
+        ("replace", beside, "step-000000002.npz"),
+        ("fsync", folder),
+        ("unlink", "step-000000001.npz"),
+        ("unlink", "best-000000001.npz"),
+    ]
+    assert [call for call in dict.fromkeys(calls) if call != ("unlink", beside)] == order
 
 
 def test_a_reader_beside_the_writer_finds_whole_ones_in_order(tmp_path: Path, check_whole: CheckWhole) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from dist_training.checkpoints import Checkpoint, CheckpointStore, read_best_checkpoint, read_checkpoint
+from r2d2_base import files
 from r2d2_base.errors import ConfigurationError
 from tests.dist_training.checkpoints.checkpoint_writer import state_of
 
@@ -27,10 +28,13 @@ CheckWhole = Callable[[Checkpoint | None], int]
 class HangingDisk:
     """Makes the writing of step 2 hang."""
 
-    def __init__(self, folder: Path) -> None:
-        pipe = folder / ".step-000000002.npz.partial"
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        pipe, name_beside = folder / "pipe", files.name_beside
         os.mkfifo(pipe)
         self._reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        monkeypatch.setattr(
+            files, "name_beside", lambda path: pipe if path.name == "step-000000002.npz" else name_beside(path)
+        )
 
     def receive(self, store: CheckpointStore) -> None:
         """Have the store write step 2; return when it hangs."""
@@ -68,41 +72,45 @@ def test_it_is_on_the_disk_after_wait(tmp_path: Path, store: CheckpointStore, ch
     assert steps(tmp_path) == [2, 3]
 
 
-def test_training_goes_on_meanwhile_and_changes_nothing(tmp_path: Path, store: CheckpointStore) -> None:
-    disk, state = HangingDisk(tmp_path), state_of(3, 6)
+def test_training_goes_on_meanwhile_and_changes_nothing(
+    tmp_path: Path, store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, state = HangingDisk(tmp_path, monkeypatch), state_of(3, 6)
     disk.receive(store)
     store.write(**state)  # both return although nothing can be written
     for array in (*state["model"], *state["optimizer"]):
         array += 100
     disk.fail()
-    with pytest.raises(OSError, match="Invalid argument"):
+    with pytest.raises(OSError, match="invalid argument"):
         store.wait()
     assert np.unique(store.read_latest().model[0]).tolist() == [3]  # type: ignore[union-attr]
 
 
 def test_a_newer_one_takes_the_place_of_the_one_that_waits(
-    tmp_path: Path, store: CheckpointStore, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, store: CheckpointStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = HangingDisk(tmp_path)
+    disk = HangingDisk(tmp_path, monkeypatch)
     disk.receive(store)
     with caplog.at_level(logging.INFO):
         for step in (3, 4):
             store.write(**state_of(step, 6))
     assert "the checkpoint of step 3 gives way to that of step 4" in caplog.text
     disk.fail()
-    with pytest.raises(OSError, match="Invalid argument"):
+    with pytest.raises(OSError, match="invalid argument"):
         store.wait()
     assert steps(tmp_path) == [1, 4]
 
 
-def test_the_best_waits_for_its_turn_and_gives_way_to_a_better_one_only(tmp_path: Path, store: CheckpointStore) -> None:
-    disk = HangingDisk(tmp_path)
+def test_the_best_waits_for_its_turn_and_gives_way_to_a_better_one_only(
+    tmp_path: Path, store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = HangingDisk(tmp_path, monkeypatch)
     disk.receive(store)
     store.write(**state_of(3, 6), is_best=True)
     store.write(**state_of(4, 6), is_best=True)
     later = threading.Timer(0.2, disk.fail)
     later.start()
-    with pytest.raises(OSError, match="Invalid argument"):
+    with pytest.raises(OSError, match="invalid argument"):
         store.write(**state_of(5, 6))  # waits until 4 is being written, and hears of 2
     later.join()
     store.wait()
@@ -110,25 +118,29 @@ def test_the_best_waits_for_its_turn_and_gives_way_to_a_better_one_only(tmp_path
     assert read_best_checkpoint(tmp_path).progress.epoch == 4  # type: ignore[union-attr]
 
 
-def test_a_failure_is_raised_once_and_the_next_one_is_written(tmp_path: Path, store: CheckpointStore) -> None:
-    disk = HangingDisk(tmp_path)
+def test_a_failure_is_raised_once_and_the_next_one_is_written(
+    tmp_path: Path, store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = HangingDisk(tmp_path, monkeypatch)
     disk.receive(store)
     disk.fail()
-    with pytest.raises(OSError, match="Invalid argument"):
+    with pytest.raises(OSError, match="invalid argument"):
         store.close()
     store.wait()
     store.write(**state_of(3, 6))
     store.close()
     assert steps(tmp_path) == [1, 3]
-    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_failure_does_not_hide_what_ended_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_does_not_hide_what_ended_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def diverge() -> None:
         with CheckpointStore(tmp_path) as store:
             store.write(**state_of(1, 6))
             store.wait()
-            disk = HangingDisk(tmp_path)
+            disk = HangingDisk(tmp_path, monkeypatch)
             disk.receive(store)
             disk.fail()
             raise ArithmeticError("the loss became nan")
@@ -151,7 +163,8 @@ def test_a_process_that_ends_without_closing_has_written(tmp_path: Path, check_w
 
 def test_only_writing_removes_what_a_killed_writer_left(tmp_path: Path) -> None:
     """Someone who reads must not take the file away that another process is writing."""
-    left = [tmp_path / ".step-000000007.npz.partial", tmp_path / ".best-000000003.npz.partial"]
+    earlier = (".step-000000007.npz.partial", ".best-000000003.npz.partial")  # as version 0.1.0 called them
+    left = [tmp_path / name for name in (*earlier, ".0a1b2c3d-01234567.partial.npz")]
     for path in left:
         path.write_bytes(b"half")
     with CheckpointStore(tmp_path) as store:

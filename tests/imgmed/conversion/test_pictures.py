@@ -6,14 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 import cv2
 import nibabel as nib
 import numpy as np
-import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,9 +24,8 @@ from imgmed.conversion import PictureConversion, SliceConversion, convert_folder
 from imgmed.conversion.files import encode_picture, read_picture
 from imgmed.conversion.pictures import resize_picture, to_grey
 from imgmed.errors import ConversionError, SourceNotFoundError, UnreadableFileError, UnsupportedFormatError
-from imgmed.parallel import map_in_processes
 from imgmed.selection import evenly_spread
-from r2d2_base.errors import BusyFolderError, OutputExistsError, ProcessLostError
+from r2d2_base.errors import BusyFolderError, OutputExistsError
 from tests.dicom_files import write_series
 
 quick = settings(max_examples=40)
@@ -527,27 +524,6 @@ def test_two_runs_do_not_write_one_folder(scans, tmp_path, monkeypatch):
 
 
 # ---- workers ---------------------------------------------------------------------------------------------------
-
-
-def test_workers_return_results_and_errors():
-    outcomes = {outcome.task: outcome for outcome in map_in_processes(json.loads, ["1", "{", "[2]"], workers=2)}
-    assert (outcomes["1"].result, outcomes["[2]"].result) == (1, [2])
-    assert isinstance(outcomes["{"].error, json.JSONDecodeError)
-
-
-def test_a_lost_worker_costs_only_its_task():
-    outcomes = list(map_in_processes(os._exit, [3, 4, 5], workers=2))
-    assert sorted(outcome.task for outcome in outcomes) == [3, 4, 5]
-    for outcome in outcomes:
-        assert isinstance(outcome.error, ProcessLostError) and f"exit code {outcome.task}" in str(outcome.error)
-
-
-def test_closing_ends_the_workers_at_once():
-    """Were they waited for, this would take a day."""
-    outcomes = map_in_processes(time.sleep, [0, 86_400, 86_400], workers=2)
-    next(outcomes)
-    outcomes.close()
-    assert [child for child in psutil.Process().children() if "imgmed.parallel" in " ".join(child.cmdline())] == []
 
 
 CONVERT = """

@@ -18,7 +18,8 @@ from imgmed.errors import (
     SourceNotFoundError,
     UnknownCaseError,
 )
-from r2d2_base.errors import OutputExistsError
+from r2d2_base.errors import CancelledError, OutputExistsError
+from r2d2_base.progress import StopRequest
 
 
 @pytest.fixture
@@ -304,6 +305,23 @@ class TestBadInput:
             prepare_dataset(study.folder, out, progress=interrupt)
         assert not out.exists()
         prepare_dataset(study.folder, out)
+        assert sorted(path.name for path in out.parent.iterdir()) == ["out", "study"]
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_a_request_to_stop_keeps_what_was_done_for_the_next_run(self, study, out, workers):
+        stop = StopRequest()
+
+        def ask(name: str, done: int, total: int) -> None:
+            if (name, done) == ("preparing", 3):
+                stop.make("no time")
+
+        with pytest.raises(CancelledError, match="no time"):
+            prepare_dataset(study.folder, out, workers=workers, progress=ask, stop=stop)
+        unfinished = out.with_name(f".{out.name}.unfinished")
+        done = {path.name: path.stat().st_ino for path in (unfinished / "arrays").glob("[!.]*")}
+        assert len(done) >= 3 and not out.exists()
+        prepare_dataset(study.folder, out)
+        assert done.items() <= {path.name: path.stat().st_ino for path in (out / "arrays").iterdir()}.items()
         assert sorted(path.name for path in out.parent.iterdir()) == ["out", "study"]
 
     @pytest.mark.parametrize(
