@@ -1,5 +1,11 @@
-"""R2D2, rapid and robust digital diagnostic: scans with expert labels in, an evaluated network out."""
+"""R2D2, rapid and robust digital diagnostic: scans with expert labels in, an evaluated network out.
 
-__all__ = ["__version__"]
+What it does for a user is one typed call each: settings in, a result out, with progress and a request to stop as
+arguments, from any thread (docs/python.md). They are imported on first use.
+"""
+
+import lazy_loader
 
 __version__ = "0.1.0"
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ = [*__all__, "__version__"]

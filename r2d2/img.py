@@ -27,7 +27,7 @@ from r2d2_base.progress import Progress
 if TYPE_CHECKING:
     from imgmed.conversion import ConversionSummary
 
-__all__ = ["ImgMed", "convert"]
+__all__ = ["ImgMed"]
 
 Where = str | Path
 Window = Literal["percentiles", "values"] | tuple[float, float] | None
@@ -84,7 +84,7 @@ class ImgMed:
         """
         settings = {"axis": _axis(dim), "slices": slices, "channels": channels, "quality": quality}
         intensities = {"window": window, "percentiles": percentiles}
-        return convert("slices", src, dst, workers, progress, format="jpg", colour="rgb", **settings, **intensities)
+        return _convert("slices", src, dst, workers, progress, format="jpg", colour="rgb", **settings, **intensities)
 
     @staticmethod
     def convert_4DNI_to_PNG(  # noqa: N802
@@ -126,7 +126,7 @@ class ImgMed:
         """
         settings = {"axis": _axis(dim), "slices": slices, "channels": channels, "size": size, "labels": labels}
         intensities = {"bits": bits, "window": window, "percentiles": percentiles, "offset": offset}
-        return convert("slices", src, dst, workers, progress, **settings, **intensities)
+        return _convert("slices", src, dst, workers, progress, **settings, **intensities)
 
     @staticmethod
     def reshape_JPG_to2D(  # noqa: N802
@@ -147,7 +147,7 @@ class ImgMed:
         Returns:
             How many files there are, and how many were converted now.
         """
-        return convert("pictures", src, dst, workers, progress, source="jpg", grey=True, quality=quality)
+        return _convert("pictures", src, dst, workers, progress, source="jpg", grey=True, quality=quality)
 
     @staticmethod
     def convert_JPG_to_PNG(  # noqa: N802
@@ -164,7 +164,7 @@ class ImgMed:
         Returns:
             How many files there are, and how many were converted now.
         """
-        return convert("pictures", src, dst, workers, progress, source="jpg", format="png")
+        return _convert("pictures", src, dst, workers, progress, source="jpg", format="png")
 
     @staticmethod
     def resize_img(
@@ -197,47 +197,22 @@ class ImgMed:
         """
         form = format.lower().lstrip(".").replace("jpeg", "jpg")
         settings = {"format": form, "size": (height, width), "labels": labels, "quality": quality}
-        return convert("pictures", src, dst, workers, progress, **settings)
+        return _convert("pictures", src, dst, workers, progress, **settings)
 
 
-def convert(
+def _convert(
     kind: Literal["slices", "pictures"],
     src: Where,
     dst: Where,
-    workers: int | None = None,
-    progress: Progress | None = None,
+    workers: int | None,
+    progress: Progress | None,
     **settings: Any,
 ) -> ConversionSummary:
-    """Convert a folder with the settings of `imgmed.conversion.SliceConversion` or `PictureConversion`.
+    """Convert a folder; a terminal shows a bar, where nobody else listens."""
+    from r2d2.tasks.conversion import convert
 
-    Args:
-        kind: "slices" turns volumes into pictures, "pictures" turns pictures into pictures.
-        src: folder of the sources, or one file.
-        dst: folder of the pictures.
-        workers: processes; by default the cores that this process may use.
-        progress: called with stage, done and total; by default a terminal shows a bar.
-        settings: of the conversion.
-
-    Raises:
-        imgmed.errors.ConversionError: settings that break a rule, all listed; and as `convert_folder` raises.
-    """
-    from pydantic import ValidationError
-
-    from imgmed.conversion import PictureConversion, SliceConversion, convert_folder
-    from imgmed.errors import ConversionError
-    from r2d2_base.machine import whole_cores
-    from r2d2_base.settings_faults import settings_faults
-
-    if workers is not None and workers < 1:
-        raise ConversionError(f"workers: at least 1; received {workers}")
-    try:
-        conversion = SliceConversion(**settings) if kind == "slices" else PictureConversion(**settings)
-    except ValidationError as error:
-        raise ConversionError("; ".join(settings_faults(error))) from error
     with _shown(progress) as report:
-        return convert_folder(
-            conversion, Path(src), Path(dst), workers=workers or whole_cores(), progress=progress or report
-        )
+        return convert(kind, src, dst, workers, progress or report, **settings)
 
 
 def _axis(dim: int) -> int:

@@ -126,7 +126,7 @@ def pictures(
 
 def _run(kind: str, source: Path, out: Path, workers: int | None, settings: dict[str, Any]) -> None:
     from r2d2.cli.progress import stages
-    from r2d2.img import convert
+    from r2d2.tasks.conversion import convert
 
     with stages() as report:
         summary = convert("slices" if kind == "slices" else "pictures", source, out, workers, report, **settings)
@@ -138,7 +138,7 @@ def _run(kind: str, source: Path, out: Path, workers: int | None, settings: dict
 
 
 def _said(summary: ConversionSummary, out: Path) -> str:
-    from r2d2.report.formatting import plural
+    from r2d2.reports.formatting import plural
 
     there = f"{plural(summary.pictures, 'picture')} of {plural(summary.sources, 'file')} in {out}"
     if not summary.converted:

@@ -98,7 +98,7 @@ def _settings(
 
 
 def _tell(prediction: Prediction) -> None:
-    from r2d2.report.formatting import plural
+    from r2d2.reports.formatting import plural
 
     _list("passed over", prediction.passed_over, prediction.folder)
     _list("left out", prediction.left_out, prediction.folder)

@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 from dist_training.record.events import EpochEnded, Event, RequestMissed, Running, StepTaken, WeightsTaken
-from r2d2.report.formatting import plural
+from r2d2.reports.formatting import plural
 from r2d2_base.progress import Progress
 
 __all__ = ["TrainingDisplay", "stages", "training_display"]

@@ -25,7 +25,7 @@ def echo_scores(evaluation: Evaluation) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from r2d2.report.formatting import heading, plural
+    from r2d2.reports.formatting import heading, plural
     from segeval import METRICS
 
     console = Console(stderr=True)
@@ -54,7 +54,7 @@ def echo_scores(evaluation: Evaluation) -> None:
 
 def _cells(scores: Mapping[str, MeanScore], names: Sequence[str]) -> list[str]:
     """Give a cell for each metric, and the counts; where these differ, each cell has its own."""
-    from r2d2.report.formatting import measure
+    from r2d2.reports.formatting import measure
     from segeval import METRICS
 
     counts = [(scores[name].n, scores[name].left_out) for name in names]
@@ -73,7 +73,7 @@ def _cells(scores: Mapping[str, MeanScore], names: Sequence[str]) -> list[str]:
 
 def _statuses(evaluation: Evaluation) -> list[str]:
     """Say which values were not measured, label by label."""
-    from r2d2.report.formatting import STATUS_WORDS
+    from r2d2.reports.formatting import STATUS_WORDS
 
     lines = []
     for column, label in enumerate(evaluation.labels):

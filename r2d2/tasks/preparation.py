@@ -141,7 +141,7 @@ def prepare_with_report(
     finished: list[PreparedDataset] = []
 
     def finish(dataset: PreparedDataset) -> None:
-        from r2d2.report.dataset import build_dataset_report  # here: where nothing is to be done, no picture is drawn
+        from r2d2.reports.dataset import build_dataset_report  # here: where nothing is to be done, no picture is drawn
 
         proposal = propose_here(dataset)
         proposed = proposal.configuration.model_copy(update={"dataset": Path(), "preparation": settings})

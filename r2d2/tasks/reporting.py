@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imgmed import PreparedDataset, case_stem, has_known_suffix
 from r2d2.prediction.manifest import read_manifest
-from r2d2.report import build_report
-from r2d2.report.build import ImageOf
+from r2d2.reports import build_report
+from r2d2.reports.build import ImageOf
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.progress import Progress, StopRequest, Watcher
 from segeval import read_evaluation
@@ -56,7 +56,7 @@ def report(settings: ReportSettings, *, progress: Progress | None = None, stop: 
         R2D2Error: nothing to report on there.
     """
     from r2d2.proposal import propose_here
-    from r2d2.report import build_dataset_report
+    from r2d2.reports import build_dataset_report
 
     watcher = Watcher(progress, stop)
     watcher.report("reporting", 0, 1)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import segeval
-from r2d2.report import build_report
-from r2d2.report.cases import choose_cases
+from r2d2.reports import build_report
+from r2d2.reports.cases import choose_cases
 from r2d2_base.errors import NotWritableError
 
 LABELS = {"background": 0, "body": 1, "<b>tail</b>": 2}
@@ -302,7 +302,7 @@ def test_no_evaluation_is_named(study):
 
 def test_drawing_shares_no_state_and_loads_no_tensorflow():
     code = (
-        "import sys, r2d2.report\n"
+        "import sys, r2d2.reports\n"
         "sys.exit(any(name in sys.modules for name in ('matplotlib.pyplot', 'tensorflow', 'keras')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from r2d2.report.curves import EpochFigures, draw_curves, read_epochs
+from r2d2.reports.curves import EpochFigures, draw_curves, read_epochs
 
 
 def write(path, *events, end=""):

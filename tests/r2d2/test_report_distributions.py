@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r2d2.report.agreement import agreement_section, draw_agreement, limits_of_agreement
-from r2d2.report.distributions import distributions_section, draw_distribution, quartiles, spread_of
+from r2d2.reports.agreement import agreement_section, draw_agreement, limits_of_agreement
+from r2d2.reports.distributions import distributions_section, draw_distribution, quartiles, spread_of
 from segeval import METRICS, EvaluatedCase, Evaluation, build_settings, evaluate
 from segeval.evaluation import build_evaluation
 

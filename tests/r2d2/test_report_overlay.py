@@ -12,8 +12,8 @@ from nibabel.orientations import axcodes2ornt, ornt_transform
 from PIL import Image
 
 from imgmed import read_volume, write_volume
-from r2d2.report.contours import draw_overlay
-from r2d2.report.overlay import OverlayError, error_counts, read_overlay
+from r2d2.reports.contours import draw_overlay
+from r2d2.reports.overlay import OverlayError, error_counts, read_overlay
 
 ORIENTATIONS = [
     "".join(codes[axis] for axis in order)

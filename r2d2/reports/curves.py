@@ -10,8 +10,8 @@ from pathlib import Path
 from matplotlib.ticker import MaxNLocator
 
 from dist_training.record.events import EpochEnded, read_events
-from r2d2.report.formatting import plural
-from r2d2.report.picture import COLOURS, Picture, encode, new_figure
+from r2d2.reports.formatting import plural
+from r2d2.reports.picture import COLOURS, Picture, encode, new_figure
 
 __all__ = ["EpochFigures", "draw_curves", "read_epochs"]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from r2d2.report.formatting import millilitres, plural, shorten
-from r2d2.report.page import Html, figures, paragraph, section
-from r2d2.report.picture import COLOURS, Picture, encode, new_figure
+from r2d2.reports.formatting import millilitres, plural, shorten
+from r2d2.reports.page import Html, figures, paragraph, section
+from r2d2.reports.picture import COLOURS, Picture, encode, new_figure
 from segeval import Evaluation
 
 __all__ = ["Agreement", "agreement_section", "draw_agreement", "limits_of_agreement"]

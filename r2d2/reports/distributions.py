@@ -13,9 +13,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from r2d2.report.formatting import heading, measure, shorten
-from r2d2.report.page import Html, figures, paragraph, section
-from r2d2.report.picture import COLOURS, Picture, encode, new_figure
+from r2d2.reports.formatting import heading, measure, shorten
+from r2d2.reports.page import Html, figures, paragraph, section
+from r2d2.reports.picture import COLOURS, Picture, encode, new_figure
 from segeval import METRICS, Evaluation, Metric
 from segeval.statistics.means import interval_of
 

@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
-from r2d2.report.formatting import shorten
-from r2d2.report.overlay import Overlay
-from r2d2.report.picture import Picture, encode, new_figure
+from r2d2.reports.formatting import shorten
+from r2d2.reports.overlay import Overlay
+from r2d2.reports.picture import Picture, encode, new_figure
 from segeval import Label
 
 __all__ = ["LABEL_COLOURS", "draw_overlay", "frame_structures", "letter_edges", "outline", "show_slice"]

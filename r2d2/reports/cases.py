@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from r2d2.report.formatting import STATUS_WORDS, case_score, heading, measure, millilitres, status_words
-from r2d2.report.page import Html, section, table
-from r2d2.report.scores import leading_metric
+from r2d2.reports.formatting import STATUS_WORDS, case_score, heading, measure, millilitres, status_words
+from r2d2.reports.page import Html, section, table
+from r2d2.reports.scores import leading_metric
 from segeval import METRICS, EvaluatedCase, Evaluation, LabelScore, Metric
 
 __all__ = ["cases_section", "choose_cases", "score_words", "worst_first"]

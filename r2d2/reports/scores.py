@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from r2d2.report.formatting import heading, interval, measure, plural
-from r2d2.report.page import Html, paragraph, section, subheading, table
+from r2d2.reports.formatting import heading, interval, measure, plural
+from r2d2.reports.page import Html, paragraph, section, subheading, table
 from segeval import METRICS, Evaluation, MeanScore, Metric, describe_conventions
 
 __all__ = ["FAMILIES", "averages_section", "headline", "labels_section", "leading_metric"]

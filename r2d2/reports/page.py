@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from r2d2.report.picture import Picture
-from r2d2.report.style import STYLE
+from r2d2.reports.picture import Picture
+from r2d2.reports.style import STYLE
 
 __all__ = ["Cell", "Html", "figures", "page", "paragraph", "section", "subheading", "table", "warning_box"]
 

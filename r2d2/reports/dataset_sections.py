@@ -9,8 +9,8 @@ from html import escape
 from imgmed import PreparedDataset
 from imgmed.fingerprint import Distribution, Fingerprint
 from imgmed.fingerprint.words import Words
-from r2d2.report.formatting import MISSING, millilitres, plural
-from r2d2.report.page import Cell, Html, paragraph, section, table
+from r2d2.reports.formatting import MISSING, millilitres, plural
+from r2d2.reports.page import Cell, Html, paragraph, section, table
 
 __all__ = [
     "cases_section",

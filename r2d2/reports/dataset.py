@@ -14,9 +14,9 @@ from imgmed.fingerprint import Fingerprint, read_fingerprint
 from imgmed.fingerprint.oddities import Oddity
 from imgmed.fingerprint.words import Words
 from r2d2.proposal import Proposal, propose
-from r2d2.report.build import write_page
-from r2d2.report.dataset_pictures import draw_case, draw_geometry, draw_intensities, draw_volumes
-from r2d2.report.dataset_sections import (
+from r2d2.reports.build import write_page
+from r2d2.reports.dataset_pictures import draw_case, draw_geometry, draw_intensities, draw_volumes
+from r2d2.reports.dataset_sections import (
     cases_section,
     duplicates_section,
     headline,
@@ -26,8 +26,8 @@ from r2d2.report.dataset_sections import (
     repaired_section,
     splits_section,
 )
-from r2d2.report.formatting import plural
-from r2d2.report.page import Cell, Html, figures, page, paragraph, section, table, warning_box
+from r2d2.reports.formatting import plural
+from r2d2.reports.page import Cell, Html, figures, page, paragraph, section, table, warning_box
 
 __all__ = ["build_dataset_report", "choose_typical"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from r2d2.report.formatting import heading
-from r2d2.report.page import Html, paragraph, section, subheading, table
-from r2d2.report.scores import FAMILIES
+from r2d2.reports.formatting import heading
+from r2d2.reports.page import Html, paragraph, section, subheading, table
+from r2d2.reports.scores import FAMILIES
 from segeval import METRICS, Evaluation, describe_conventions
 
 __all__ = ["conventions_section", "provenance_section"]

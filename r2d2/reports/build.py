@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgmed import ImgMedError, Volume
-from r2d2.report.agreement import agreement_section
-from r2d2.report.cases import cases_section, choose_cases, score_words
-from r2d2.report.contours import draw_overlay
-from r2d2.report.curves import draw_curves, read_epochs
-from r2d2.report.distributions import distributions_section
-from r2d2.report.formatting import plural
-from r2d2.report.method import conventions_section, provenance_section
-from r2d2.report.overlay import Overlay, OverlayError, error_counts, read_overlay
-from r2d2.report.page import Html, figures, page, paragraph, section, warning_box
-from r2d2.report.picture import Picture
-from r2d2.report.provenance import read_provenance
-from r2d2.report.scores import averages_section, headline, labels_section
+from r2d2.reports.agreement import agreement_section
+from r2d2.reports.cases import cases_section, choose_cases, score_words
+from r2d2.reports.contours import draw_overlay
+from r2d2.reports.curves import draw_curves, read_epochs
+from r2d2.reports.distributions import distributions_section
+from r2d2.reports.formatting import plural
+from r2d2.reports.method import conventions_section, provenance_section
+from r2d2.reports.overlay import Overlay, OverlayError, error_counts, read_overlay
+from r2d2.reports.page import Html, figures, page, paragraph, section, warning_box
+from r2d2.reports.picture import Picture
+from r2d2.reports.provenance import read_provenance
+from r2d2.reports.scores import averages_section, headline, labels_section
 from r2d2_base.files import make_folder, write_bytes
 from segeval import EvaluatedCase, Evaluation, EvaluationSettings, SegEvalError, read_evaluation
 from segeval.files.label_map import case_id_of
