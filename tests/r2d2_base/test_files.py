@@ -29,6 +29,12 @@ def test_arrays_are_plain_numpy_files(tmp_path: Path):
     assert np.load(tmp_path / "empty.npy").shape == (0, 2)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_json_is_read_as_windows_writes_it(tmp_path: Path, encoding: str):
+    (tmp_path / "a.json").write_text('{"name": "Müller"}', encoding=encoding)
+    assert files.read_json(tmp_path / "a.json") == {"name": "Müller"}
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path):
     path = tmp_path / "a.json"
     files.write_json(path, {"old": 1})

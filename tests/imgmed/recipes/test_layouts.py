@@ -163,9 +163,11 @@ def test_nnunet_with_channels_and_regions(tmp_path: Path) -> None:
     study = read_study(tmp_path)
     assert (study.recipe, study.channels) == ("nnunet", ("T1", "T2"))
     assert shown(study) == {"p_1": (["imagesTr/p_1_0000.nii.gz", "imagesTr/p_1_0001.nii.gz"], "labelsTr/p_1.nii.gz")}
-    assert study.labels == {"background": 0, "label_1": 1, "label_2": 2, "enhancing": 3, "ignore": 4}
-    assert study.regions == {"whole": (1, 2, 3), "core": (2, 3), "enhancing": (3,), "ignore": (4,)}
-    assert unused(study) == ["imagesTs/q_0000.nii.gz"] and "'ignore' (4)" in study.notes[0]
+    assert study.labels == {"background": 0, "label_1": 1, "label_2": 2, "enhancing": 3}
+    assert study.regions == {"whole": (1, 2, 3), "core": (2, 3), "enhancing": (3,)} and study.ignore_label == 4
+    assert (
+        unused(study) == ["imagesTs/q_0000.nii.gz"] and "'ignore' (4) marks voxels that count nowhere" in study.notes[0]
+    )
     (tmp_path / "imagesTr/p_1_0001.nii.gz").rename(tmp_path / "imagesTr/p_1_0009.txt")
     index["channel_names"]["2"] = "FLAIR"
     volume(tmp_path / "imagesTr/p_1_0001.nii.gz")
