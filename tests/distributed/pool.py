@@ -96,8 +96,6 @@ def work(lines: TextIO) -> None:
             answer = {"returned": importlib.import_module(module).main(communicator, *arguments)}
         except BaseException:
             answer = {"error": traceback.format_exc()}
-        if "horovod" in sys.modules:
-            sys.modules["horovod.tensorflow"].shutdown()
         keras.backend.clear_session()
         keras.config.set_dtype_policy(policy)
         keras.config.set_floatx(floatx)
