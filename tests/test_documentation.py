@@ -1,10 +1,12 @@
 """README and docs/: their Python runs, their commands, settings and links exist, and so do the functions they name."""
 
 import ast
+import inspect
 import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,6 +24,8 @@ from tests.test_architecture import MAY_IMPORT_OF_OURS, bound_names, imports, pa
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ARCHITECTURE = REPOSITORY / "docs" / "architecture.md"
+CALLS = REPOSITORY / "docs" / "python.md"
+TASKS = ("inspect", "prepare", "train", "cross_validate", "predict", "evaluate", "compare", "report")
 PAGES = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((REPOSITORY / "docs").glob("*.md"))
 
 
@@ -51,7 +55,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("page", WITH_PYTHON, ids=name_of)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, id=page.stem, marks=[pytest.mark.long] * (page == CALLS)) for page in WITH_PYTHON],
+)
 def test_python_runs(page: Path, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a page run in order, the later ones with the names of the earlier ones."""
     shutil.copytree(study, tmp_path / "here")
@@ -59,6 +66,22 @@ def test_python_runs(page: Path, study: Path, tmp_path: Path, monkeypatch: pytes
     names: dict[str, object] = {}
     for block in blocks(page, "python"):
         exec(compile(block, page.name, "exec"), names)
+
+
+def test_the_calls_of_the_python_page_are_offered() -> None:
+    """Each task is called there; calls take the arguments, and settings the fields, that are given."""
+    modules = [import_module(f"r2d2.tasks.{path.stem}") for path in (REPOSITORY / "r2d2" / "tasks").glob("[a-z]*.py")]
+    offered = {name: getattr(module, name) for module in modules for name in module.__all__}
+    named = set()
+    for node in (node for block in blocks(CALLS, "python") for node in ast.walk(ast.parse(block))):
+        called = node.func if isinstance(node, ast.Call) else node
+        if isinstance(called, ast.Attribute) and ast.unparse(called.value) == "r2d2":
+            named.add(called.attr)
+            assert called.attr in offered
+            if isinstance(node, ast.Call):
+                given = {str(keyword.arg): keyword.value for keyword in node.keywords}
+                inspect.signature(offered[called.attr]).bind(*node.args, **given)
+    assert named >= {*TASKS, *(f"{name}Settings" for name in ("Inspect", "Prepare", "Train", "Predict", "Evaluate"))}
 
 
 def test_pages_with_python_are_found() -> None:
