@@ -99,7 +99,7 @@ def test_a_function_of_the_users_own_stands_for_a_custom_network() -> None:
 def test_a_custom_network_says_how_it_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"network.build: build must be module:function, like my_module:build"):
         configure({}, assignments=["network.architecture=folder/file.py:build"])
-    with pytest.raises(ConfigurationError, match=r"network\.build: field required"):
+    with pytest.raises(ConfigurationError, match=r"network\.build: must be given"):
         configure({}, assignments=["network.architecture=custom"])
     with pytest.raises(ConfigurationError, match=r"network.filters: unknown key; valid: architecture, build, options"):
         configure({}, assignments=["network.architecture=my_module:build_network", "network.filters=8"])
