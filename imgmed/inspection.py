@@ -14,6 +14,7 @@ from imgmed.errors import ImgMedError
 from imgmed.formats import SpatialUnits, read_header
 from imgmed.geometry import axis_codes
 from imgmed.header_checks import channel_faults, image_faults, label_faults
+from imgmed.label_glance import Glance, labels_at_a_glance
 from imgmed.preparation.patients import join_patients
 from imgmed.privacy import Redaction
 from imgmed.privacy.identities import identities_of_case, identities_of_study
@@ -97,7 +98,8 @@ def inspect_source(
     progress: Progress | None = None,
     stop: StopRequest | None = None,
 ) -> Inspection:
-    """Find the cases of a source and read the headers of their files.
+    """Find the cases of a source and read the headers of their files; where no labels are declared, a glance at some
+    label maps.
 
     Args:
         source: a folder, or a single .npz file.
@@ -125,10 +127,14 @@ def inspect_source(
             counts[str(case_source.images[0])] = case.channels
         watcher.report("inspecting", done, len(study.sources))
     problems += channel_faults(counts) if study.channels is None else []
-    return _inspection(study, cases, problems, hide)
+    glance = labels_at_a_glance(study.sources) if study.labels is None else Glance()
+    problems += [glance.fault] if glance.fault is not None else []
+    return _inspection(study, cases, problems, glance.found, hide)
 
 
-def _inspection(study: Study, cases: Sequence[InspectedCase], problems: Sequence[str], hide: Redaction) -> Inspection:
+def _inspection(
+    study: Study, cases: Sequence[InspectedCase], problems: Sequence[str], glance: str | None, hide: Redaction
+) -> Inspection:
     patients, joined = _patients_of(study)
     return Inspection(
         name=hide.apply(study.name),
@@ -146,7 +152,7 @@ def _inspection(study: Study, cases: Sequence[InspectedCase], problems: Sequence
         left_out=tuple(hide.apply(sentence) for sentence in study.left_out),
         folds=len(study.folds),
         unused=tuple(hide.apply(_relative(path, study.root)) for path in study.unused),
-        notes=tuple(hide.apply(note) for note in (*study.notes, *joined)),
+        notes=tuple(hide.apply(note) for note in (*study.notes, *joined, *filter(None, [glance]))),
     )
 
 

@@ -12,6 +12,7 @@ __all__ = ["mask_fault", "mask_hint"]
 FEWEST_VALUES = 16  # below, values may well be classes
 MANY_VALUES = 64  # more are hardly ever meant as classes without names
 SCARCE = 10  # how many times more voxels a level has than a typical value of an edge
+LEVEL_SHARE = 0.05  # of the voxels of the most frequent level that another one has at least
 NEAR_LEVEL = 0.05  # of the largest value: how far noise of compression moves a level
 MOST_LEVELS = 4
 CONSECUTIVE = 0.98  # part of the numbers up to the largest that a case with numbered instances has
@@ -77,7 +78,8 @@ preparation.remap_labels=foreground, to train on some alone preparation.keep_lab
 def _levels(pooled: Mapping[int, int]) -> list[int]:
     """The values that a smoothed or lossy mask was drawn with: evenly spaced, most voxels by far; [] for others."""
     top, usual = max(pooled), float(np.median(list(pooled.values())))
-    frequent = [value for value, voxels in pooled.items() if voxels > SCARCE * usual]
+    least = max(SCARCE * usual, LEVEL_SHARE * max(pooled.values()))
+    frequent = [value for value, voxels in pooled.items() if voxels > least]
     near = NEAR_LEVEL * top
     for parts in range(1, MOST_LEVELS + 1):
         even = [top * part / parts for part in range(1, parts + 1)]

@@ -21,7 +21,7 @@ from imgmed.volume import MAX_VALUES, Volume
 if TYPE_CHECKING:
     from imgmed.study import VolumeSource
 
-__all__ = ["LabelMap", "Segments", "read_label"]
+__all__ = ["LabelMap", "Segments", "read_label", "read_numbers"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +85,23 @@ def read_label(
     if entry is None and mask_files.is_slicer_segmentation(files):
         named = mask_files.read_slicer_segments(files[0], image, max_values, spatial_units)
         return Segments(Masks(image.shape, named), str(files[0]))
-    if entry is None and files[0].name.lower().endswith(pictures.SUFFIXES):
-        label = pictures.read_indices(files, max_values)
-    else:
-        label = read_volume(source, max_values, spatial_units)
+    label = read_numbers(source, max_values, spatial_units)
     return LabelMap(_on_grid_of(image, label, mask_threshold), label.origin)
+
+
+def read_numbers(
+    source: Path | str | VolumeSource, max_values: int = MAX_VALUES, spatial_units: SpatialUnits = "header"
+) -> Volume:
+    """Read a label map alone, in its own voxel order: its numbers as they are stored, also those of a palette picture.
+
+    Raises:
+        UnsupportedFormatError: a JPEG.
+        Exceptions of `read_volume`.
+    """
+    files, entry = files_of(source)
+    if entry is None and files[0].name.lower().endswith(pictures.SUFFIXES):
+        return pictures.read_indices(files, max_values)
+    return read_volume(source, max_values, spatial_units)
 
 
 def _dicom_kind(files: tuple[Path, ...]) -> str | None:

@@ -77,7 +77,7 @@ def slices(
     quality: int = QUALITY,
     workers: int = WORKERS,
 ) -> None:
-    """Turn volumes (NIfTI, MetaImage, NRRD) into a picture a slice: CASE_z000.png, upright, right at the left.
+    """Turn volumes (NIfTI, MetaImage, NRRD, DICOM) into a picture a slice: CASE_z000.png, upright, right at the left.
 
     Example: r2d2 convert slices scans --out pictures --format png --bits 16 --size 350x350
     """

@@ -280,7 +280,8 @@ def _pairs(
             names = " and ".join(path.name for path in paths)
             faults.append(f"case {case_id}: {len(paths)} prediction files in {prediction}, {names}")
         patient_id = case.patient_id if patients is None else patients.get(case_id)
-        pairs.append(CasePair(case_id, dataset.reference(case_id), paths[0], patient_id, notes.get(case_id)))
+        note, is_picture = notes.get(case_id), case.is_picture or None
+        pairs.append(CasePair(case_id, dataset.reference(case_id), paths[0], patient_id, note, is_picture))
     if faults:
         raise EvaluationInputError(faults)
     return pairs

@@ -73,8 +73,9 @@ def score_case(task: CaseTask) -> CaseOutcome:
     pair, settings = task.pair, task.settings
     faults: list[str] = []
     is_missing = settings.on_missing == "worst" and not Path(pair.prediction).exists()
-    reference = _read(pair.reference, "reference", settings, faults)
-    prediction = None if is_missing else _read(pair.prediction, "prediction", settings, faults)
+    reference = _read(pair.reference, "reference", settings, pair.is_picture, faults)
+    is_picture = pair.is_picture or (None if reference is None or not reference.is_picture else True)
+    prediction = None if is_missing else _read(pair.prediction, "prediction", settings, is_picture, faults)
     if reference is not None and prediction is not None:
         reference, prediction = same_axes(reference, prediction)
         try:
@@ -115,9 +116,13 @@ def labels_in(pair: CasePair, spatial_units: SpatialUnits = "header") -> frozens
     return frozenset(values)
 
 
-def _read(path: Path | str, role: str, settings: EvaluationSettings, faults: list[str]) -> LabelMap | None:
+def _read(
+    path: Path | str, role: str, settings: EvaluationSettings, is_picture: bool | None, faults: list[str]
+) -> LabelMap | None:
     try:
-        return read_label_map(path, spacing_mm=settings.spacing_mm, spatial_units=settings.spatial_units)
+        return read_label_map(
+            path, spacing_mm=settings.spacing_mm, spatial_units=settings.spatial_units, is_picture=is_picture
+        )
     except UnreadableLabelMapError as error:
         faults.append(f"{role} {error}")
         return None

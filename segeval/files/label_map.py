@@ -35,12 +35,14 @@ class LabelMap:
         spacing_mm: voxel size along each array axis.
         has_spacing: False for a picture whose voxel size nobody has given: it counts as 1, and distances are
             in pixels.
+        is_picture: whether it is one of a picture, which has no place in a patient.
     """
 
     array: NDArray[np.unsignedinteger]
     affine: NDArray[np.float64]
     spacing_mm: tuple[float, ...]
     has_spacing: bool = True
+    is_picture: bool = False
 
     @property
     def is_sheared(self) -> bool:
@@ -74,7 +76,11 @@ def case_id_of(path: Path) -> str | None:
 
 
 def read_label_map(
-    path: Path | str, *, spacing_mm: Sequence[float] | None = None, spatial_units: SpatialUnits = "header"
+    path: Path | str,
+    *,
+    spacing_mm: Sequence[float] | None = None,
+    spatial_units: SpatialUnits = "header",
+    is_picture: bool | None = None,
 ) -> LabelMap:
     """Read a label map from a NIfTI, NRRD, MetaImage, PNG or TIFF file.
 
@@ -87,6 +93,8 @@ def read_label_map(
         spacing_mm: size of a picture's pixels along rows and columns, as (between rows, between columns);
             other formats state their own.
         spatial_units: what the sizes that these state count in: "header" as each says, or "mm", "um" or "m".
+        is_picture: whether the label map is one of a picture, whatever format it is stored in: then sizes in its
+            header mean nothing. None: the format tells.
 
     Returns:
         The array, its affine and its spacing.
@@ -114,20 +122,24 @@ def read_label_map(
     if not path.is_file():
         is_link = " (a link to what is not there)" if path.is_symlink() else ""
         raise UnreadableLabelMapError(f"{path}: no such file{is_link}")
-    is_picture = path.name.lower().endswith(pictures.SUFFIXES)
+    is_stored_as_picture = path.name.lower().endswith(pictures.SUFFIXES)
+    is_picture = is_stored_as_picture if is_picture is None else is_picture
+    spatial_units = "mm" if is_picture else spatial_units
     try:
-        volume = pictures.read_indices((path,)) if is_picture else read_volume(path, spatial_units=spatial_units)
+        volume = (
+            pictures.read_indices((path,)) if is_stored_as_picture else read_volume(path, spatial_units=spatial_units)
+        )
         is_plane = volume.shape[2] == 1 and (is_picture or read_header(path, spatial_units).axes == 2)
     except ImgMedError as error:
         raise UnreadableLabelMapError(str(error)) from error
     array, affine = _without_channels(volume.array, path), volume.affine
-    if is_picture and not is_plane:
+    if is_stored_as_picture and not is_plane:
         raise UnreadableLabelMapError(f"{path}: a picture must have one page; received {array.shape[2]}")
     if is_picture and spacing_mm is not None:
         affine = affine * [*check_spacing(spacing_mm, 2), 1.0, 1.0]
     array = array[..., 0] if is_plane else array
     spacing = tuple(np.linalg.norm(affine[:3, :3], axis=0)[: array.ndim].tolist())
-    return LabelMap(_as_labels(array, path), affine, spacing, not is_picture or spacing_mm is not None)
+    return LabelMap(_as_labels(array, path), affine, spacing, not is_picture or spacing_mm is not None, is_picture)
 
 
 def _without_channels(array: NDArray[np.generic], path: Path) -> NDArray[np.generic]:

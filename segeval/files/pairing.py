@@ -22,6 +22,8 @@ class CasePair:
         prediction: label map on the same voxel grid; its format may be another.
         patient_id: the patient; None where each case is a patient of its own.
         note: something a reader of the scores must know, such as "training case of this model".
+        is_picture: whether both are of a picture, which has no size in millimetres, whatever they are stored as; None:
+            the reference's format tells.
     """
 
     case_id: str
@@ -29,6 +31,7 @@ class CasePair:
     prediction: Path | str
     patient_id: str | None = None
     note: str | None = None
+    is_picture: bool | None = None
 
 
 def pair_folders(reference_dir: Path | str, prediction_dir: Path | str) -> tuple[CasePair, ...]:

@@ -195,3 +195,21 @@ def test_short_values_are_no_names() -> None:
     assert Redaction([("1", "A B")]).apply("1 file, A B") == "1 file, [patient 1]"
     assert Redaction([("Lee", "")]).apply("lee/sleeper Lee_2") == "[patient 1]/sleeper [patient 1]_2"
     assert Redaction([]).apply("anything") == "anything"
+
+
+def test_labels_that_nobody_declares_are_looked_at(tmp_path: Path) -> None:
+    """Pillow smooths the edges of a mask; inspect says what prepare would refuse, and which setting helps."""
+    rows, columns = np.indices((128, 128))
+    for part in ("images", "masks"):
+        (tmp_path / "photos" / part).mkdir(parents=True)
+    for number in range(4):
+        disc = Image.fromarray(((rows - 60) ** 2 + (columns - 50 - 5 * number) ** 2 < 900).astype(np.uint8) * 255)
+        disc.resize((50, 50), Image.Resampling.BICUBIC).save(tmp_path / f"photos/masks/p{number}.png")
+        Image.fromarray(np.zeros((50, 50), np.uint8)).save(tmp_path / f"photos/images/p{number}.png")
+    found = inspect_source(tmp_path / "photos")
+    assert "in the 4 label maps looked at: " in found.notes[-1]
+    assert "set preparation.mask_threshold=128" in found.problems[-1]
+    for name in "ab":
+        pair(tmp_path / "plain", name)
+    assert inspect_source(tmp_path / "plain").notes == ("no labels are declared; in the 2 label maps looked at: 1",)
+    assert inspect_source(tmp_path / "plain").problems == ()

@@ -14,7 +14,7 @@ import SimpleITK
 import typer
 from PIL import Image
 
-from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
+from imgmed import PreparationSettings, PreparedDataset, Volume, prepare_dataset, read_header, write_volume
 from r2d2.cli import app, main
 from segeval import METRICS, Conventions, EvaluationSettings, read_evaluation
 
@@ -299,6 +299,38 @@ def test_pictures(said: Said, folders: Path) -> None:
     code, words = said(*command, "--out", "flat", "--no-report")
     assert "distances are in pixels" in words
     assert read_evaluation(folders / "flat").means["hausdorff_mm"]["label 1"].mean == 1.0
+
+
+def test_photographs_of_a_dataset_are_judged_as_pictures(said: Said, tmp_path: Path) -> None:
+    """As a folder of PNG files is: a row off is 3 mm where rows are 3 mm apart, and a pixel where nobody says."""
+    truth = np.zeros((20, 30), np.uint8)
+    truth[4:10, 5:25] = 1
+    for number in range(5):
+        save(tmp_path / "study" / "labels" / f"p{number}.png", truth)
+        photo = np.random.default_rng(number).integers(0, 255, (20, 30, 3)).astype(np.uint8)
+        save(tmp_path / "study" / "images" / f"p{number}.png", photo)
+    dataset = prepare_dataset(tmp_path / "study", tmp_path / "data", PreparationSettings())
+    for case_id in dataset.splits.test:  # as predict writes label maps of pictures
+        pages = np.roll(truth, 1, axis=0)[..., np.newaxis]
+        (tmp_path / "pred").mkdir(exist_ok=True)
+        affine = read_header(tmp_path / "study/images/p0.png").affine
+        write_volume(tmp_path / "pred" / f"{case_id}.nii.gz", Volume(pages, affine))
+    command = ("evaluate", "--dataset", "data", "--prediction", "pred", "--out", "out")
+    code, words = said(*command, "--spacing-mm", "3", "1")
+    assert code == 0, words
+    assert read_evaluation(tmp_path / "out").means["hausdorff_mm"]["label_1"].mean == 3.0
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert "Wrong on this image: 20 voxels missed, 20 too many." in html
+    assert "a plane has no volume" in html and "Radiological" not in html and "slice 1 of 1" not in html
+    code, words = said(*command, "--no-report")
+    assert code == 0 and "distances are in pixels" in words
+    assert read_evaluation(tmp_path / "out").means["hausdorff_mm"]["label_1"].mean == 1.0
+    save(tmp_path / "study/labels/only.png", truth)
+    reference, prediction = tmp_path / "study/labels/only.png", next((tmp_path / "pred").iterdir())
+    mixed = ("evaluate", "--reference", reference, "--prediction", prediction, "--out", "mixed", "--no-report")
+    code, words = said(*mixed, "--spacing-mm", "3", "1")
+    assert code == 0, words
+    assert read_evaluation(tmp_path / "mixed").means["hausdorff_mm"]["label 1"].mean == 3.0
 
 
 def test_a_dataset_is_evaluated_on_its_regions(said: Said, tmp_path: Path) -> None:
