@@ -162,6 +162,20 @@ def test_probabilities_are_what_is_interpolated(dataset: PreparedDataset, model:
     assert_decided(np.moveaxis(np.asarray(result.dataobj), 2, 0), finer, dataset.class_values)
 
 
+def test_a_scan_in_micrometres_is_the_same_scan(model: Path, tmp_path: Path) -> None:
+    """The label map's header stays in the scan's unit; the numbers may also be taken for millimetres."""
+    array = save_scan(tmp_path / "mm.nii.gz", (13, 15, 5), seed=7)
+    small = nib.Nifti1Image(array, np.diag([1000.0, 1000.0, 3000.0, 1.0]))
+    small.header.set_xyzt_units("micron")
+    nib.save(small, tmp_path / "um.nii.gz")
+    predict_scans(model, [tmp_path / "mm.nii.gz", tmp_path / "um.nii.gz"], tmp_path / "out")
+    in_mm, in_um = (nib.load(tmp_path / f"out/{name}.nii.gz") for name in ("mm", "um"))
+    np.testing.assert_array_equal(np.asarray(in_um.dataobj), np.asarray(in_mm.dataobj))
+    assert in_um.header.get_xyzt_units()[0] == "micron" and in_um.header.get_zooms() == (1000, 1000, 3000)
+    with pytest.raises(PredictionError, match=r"um\.nii\.gz: 5 x 13 x 15 voxels of 3000 x 1000 x 1000 mm would become"):
+        predict_scans(model, [tmp_path / "um.nii.gz"], tmp_path / "mm", PredictionSettings(spatial_units="mm"))
+
+
 def prepared_with(folder: Path, values: tuple[int, ...], **settings: object) -> tuple[PreparedDataset, Path]:
     """A dataset of a recipe of operations, and a network for it."""
     study = write_study(folder / "study", values)
