@@ -318,9 +318,11 @@ STUBBED = [path for path in SOURCES if path.with_suffix(".pyi").exists()]
 def test_what_a_stub_promises_is_there(path: Path) -> None:
     """A package whose names are imported on first use lists them in its stub, once."""
     tree = ast.parse(path.with_suffix(".pyi").read_text(encoding="utf-8"))
-    for node in tree.body:
+    for node in (node for node in tree.body if not isinstance(node, ast.AnnAssign)):  # such as __version__: str
         assert isinstance(node, ast.ImportFrom) and node.level == 1 and node.module is not None
-        home = ast.parse((path.parent / f"{node.module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+        place = path.parent / node.module.replace(".", "/")
+        file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        home = ast.parse(file.read_text(encoding="utf-8"))
         for alias in node.names:
             assert alias.name == alias.asname, "only 'name as name' is exported by a stub"
             assert alias.name in bound_names(home), f"{node.module} has no {alias.name}"
