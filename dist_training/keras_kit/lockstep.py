@@ -50,8 +50,7 @@ class Lockstep:
         self._asked: str | None = None
         self._rates: list[float] = []
         self._has_begun_step, self._is_epoch_open = False, False
-        self._quiet = warnings.catch_warnings()
-        self._is_quiet = False
+        self._quiet = contextlib.ExitStack()
         self.reason: str | None = None
 
     def join(self, member: Any) -> None:
@@ -99,9 +98,7 @@ class Lockstep:
 
     def after_epoch(self, member: Any) -> None:
         """Agree on whether another epoch follows, once the callbacks before the last of ours have decided."""
-        if self._is_quiet:
-            self._quiet.__exit__(None, None, None)
-            self._is_quiet = False
+        self._quiet.close()
         if self._communicator.world_size > 1 and self._members and self._members[-1] is member:
             self._exchange(EPOCH_DONE)
 
@@ -160,18 +157,18 @@ class Lockstep:
         reasons = [reason or (_A_CALLBACK if stop else None) for reason, stop in zip(asked, stops, strict=True)]
         if self.reason is None and (any(asked) or not all(stops)):
             self.reason = next(f"rank {rank}: {reason}" for rank, reason in enumerate(reasons) if reason is not None)
-            self._warn("training stops on all ranks after the same step: %s", self.reason)
+            self._warn(0, "training stops on all ranks after the same step: %s", self.reason)
 
-    def _warn(self, message: str, *words: str | None) -> None:
-        if self._communicator.rank == 0:
+    def _warn(self, rank: int, message: str, *words: str | None) -> None:
+        """Say something once: the rank that does is one that knows of it."""
+        if self._communicator.rank == rank:
             _log.warning(message, *words)
 
     def _end_quietly(self, places: Sequence[int]) -> None:
         """End the epoch by the way that Keras has for data that ran out, without its warning, which would mislead."""
         if not self._model.stop_training:
-            self._warn("the epoch ends early on all ranks: %s; %s", _said(places), _ADVICE)
-        self._quiet.__enter__()
-        self._is_quiet = True
+            self._warn(places.index(STEP), "the epoch ends early on all ranks: %s; %s", _said(places), _ADVICE)
+        self._quiet.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", message="Your input ran out of data")
 
 

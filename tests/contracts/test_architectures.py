@@ -149,6 +149,22 @@ def test_logits_have_the_size_of_the_image(settings, channels, outputs):
     check_sizes(model, [(37, 50), (multiple, multiple), (1, 1)])
 
 
+@pytest.mark.parametrize("name", ["unet", "custom"])
+def test_a_keras_json_with_channels_first_changes_nothing(name, tmp_path):
+    settings, inputs = TINY[name][0], images(1, 12, 20, 2)
+    expected = predicted(build_network(settings, 2, 3), inputs)
+    try:
+        keras.config.set_image_data_format("channels_first")  # as Keras does when it reads the file
+        model = build_network(settings, 2, 3)
+        np.testing.assert_array_equal(predicted(model, inputs), expected)
+        model.save(tmp_path / "model.keras")
+        keras.config.set_image_data_format("channels_first")
+        np.testing.assert_array_equal(predicted(read_network(tmp_path / "model.keras", settings), inputs), expected)
+        assert keras.config.image_data_format() == "channels_last"
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
 @every_architecture
 def test_the_network_that_predicts_has_the_first_output_and_the_same_variables(settings):
     model = moved(settings, 1, 3)

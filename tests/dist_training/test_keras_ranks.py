@@ -206,7 +206,7 @@ def fit(
     on_last: Callable[[], keras.callbacks.Callback] | None = None,
     *,
     batches: tuple[int, int] = (3, 3),
-    is_length_known: bool = True,
+    unknown_on: tuple[int, ...] = (),
     has_stop: bool = False,
     nan_at: int | None = None,
 ) -> Fitted:
@@ -221,6 +221,7 @@ def fit(
     callbacks = [BroadcastCallback(job), MetricReductionCallback(job)]
     callbacks += [on_last()] if on_last is not None and job.rank == 1 else []
     callbacks += [stopping] if has_stop else []
+    is_length_known = job.rank not in unknown_on
     data: Any = x if is_length_known else tf.data.Dataset.from_tensor_slices((x, y)).batch(2).filter(lambda a, b: True)
     target = y if is_length_known else None
     history = model.fit(
@@ -268,12 +269,12 @@ def test_epochs_of_other_lengths_are_refused() -> None:
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_data_of_unknown_length_may_run_out_on_all_ranks_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keras finds out in the step for which there is none: the others are waiting for its gradients by then."""
-    (steps, epochs, _), other = on_ranks(2, lambda job: fit(job, is_length_known=False))
+    (steps, epochs, _), other = on_ranks(2, lambda job: fit(job, unknown_on=(0, 1)))
     assert (steps, epochs, None) == other
     assert epochs == 3
     monkeypatch.setattr(lockstep, "MISSED_SECONDS", 0.2)
     with pytest.raises(RanksApartError, match="the data of rank 1 ran out in a step that the other ranks are taking"):
-        on_ranks(2, lambda job: fit(job, batches=(3, 2), is_length_known=False))
+        on_ranks(2, lambda job: fit(job, batches=(3, 2), unknown_on=(0, 1)))
 
 
 def test_an_optimizer_that_is_left_local_is_refused_once_it_is_applied() -> None:
@@ -310,3 +311,12 @@ class OwnStep(keras.Model):
         gradients = tape.gradient(loss, self.trainable_variables)
         self.applied.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         return {"loss": loss}
+
+
+def test_an_epoch_ends_on_all_ranks_with_that_of_a_known_length(caplog: pytest.LogCaptureFixture) -> None:
+    """Three steps on rank 0, five on rank 1, of which Keras does not know how many there are."""
+    ends = on_ranks(2, lambda job: fit(job, batches=(3, 5), unknown_on=(1,)))
+    assert ends == [(9, 3, None)] * 2
+    assert (
+        "the epoch ends early on all ranks: rank 1 goes on with another step, rank 0 has no more steps" in caplog.text
+    )
