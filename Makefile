@@ -19,6 +19,9 @@ PEERS := .venv-peers
 COUNTING := segeval/_counting.abi3.so
 PACKAGES := r2d2_base imgmed segeval dist_training r2d2
 TEST_PROCESSES ?= 2
+# not collected, and so not imported: what TensorFlow is loaded for
+FAST_TESTS := $(filter-out tests/dist_training tests/distributed tests/end_to_end tests/contracts,$(patsubst %/,%,$(wildcard tests/*/))) \
+	tests/contracts/test_formats.py $(wildcard tests/*.py) $(filter-out dist_training,$(PACKAGES))
 PYTEST_ARGS ?=
 
 # pip: pinned versions only, so nothing is resolved (--no-deps); `pip check` proves the pins complete.
@@ -41,7 +44,7 @@ HOROVOD_ENVIRONMENT = env -u MFLAGS -u MAKELEVEL MAKEFLAGS="-j$$(nproc)" \
 	HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 \
 	HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1
 
-.PHONY: help install counting install-tests docs demo test lint peers compare-peers clean FORCE
+.PHONY: help install counting install-tests docs demo test test-fast lint peers compare-peers clean FORCE
 
 help: ## show this text
 	@echo "make TARGET, where TARGET is one of"
@@ -58,6 +61,9 @@ demo: install ## run the main job on a generated phantom study: prepare, train o
 
 test: install-tests ## run the whole test suite, in two processes
 	$(VENV_PYTHON) -m pytest -n $(TEST_PROCESSES) $(PYTEST_ARGS)
+
+test-fast: install-tests ## run the tests that need neither TensorFlow nor workers, in about a minute
+	$(VENV_PYTHON) -m pytest -n $(TEST_PROCESSES) -m "not tensorflow and not distributed and not end_to_end" $(FAST_TESTS) $(PYTEST_ARGS)
 
 lint: install-tests ## check style (ruff) and types (mypy)
 	$(VENV)/bin/ruff check .

@@ -1,7 +1,8 @@
-"""What all tests share: a quiet, single-threaded environment and the folder of real scans."""
+"""What all tests share: a quiet, single-threaded environment, their order, and the folder of real scans."""
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ QUIET_AND_SINGLE_THREADED = {
 }
 
 START_WORKERS = "tests/distributed/"
-"""Tests that start jobs of several workers, which take all cores and half of the suite's time: no two at once."""
-
+"""Tests that start jobs of several workers, which take all cores and a third of the suite's time: no two at once."""
+LONGEST_FIRST = (START_WORKERS, "tests/end_to_end/", "tests/dist_training/", "tests/contracts/", "tests/r2d2/")
+"""What takes long is begun with, so that all test processes end together."""
+ORDER = 2612
+"""The seed from which pytest-randomly draws the order of the tests, unless another is given."""
 
 # Machines differ in speed and cores are shared: a slow example is no fault; and examples may share a test's folder.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
@@ -39,17 +43,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long tests out unless they were asked for."""
+    """Leave the long tests out unless they were asked for; begin with the folders that take longest."""
     if not config.getoption("--long"):
         long = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
+    items.sort(key=lambda item: next((i for i, name in enumerate(LONGEST_FIRST) if item.nodeid.startswith(name)), 99))
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """What is chosen by `-m "not tensorflow"` loads none."""
+    if "not tensorflow" in item.config.getoption("markexpr") and "tensorflow" in sys.modules:
+        del sys.modules["tensorflow"]  # so that only the first test that it is true of fails
+        pytest.fail("this test, or what is imported for it, loads TensorFlow: mark it with pytest.mark.tensorflow")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Divide whole files among test processes (`-n 2`); all that start workers of their own go to the same one."""
     from xdist.scheduler import LoadScopeScheduling
+
+    config.option.loadscopereorder = False  # the order is that of the collection
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
@@ -58,9 +72,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFile(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare the environment; what the person who runs the tests has set stays as it is."""
     settings.load_profile("long" if config.getoption("--long") else "same")
+    if not config.getoption("--long") and config.getoption("randomly_seed", None) == "default":
+        config.option.randomly_seed = ORDER
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # Started in the background by a script: what tests start would ignore Ctrl-C too, by inheritance.
         signal.signal(signal.SIGINT, signal.default_int_handler)
