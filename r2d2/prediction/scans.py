@@ -129,8 +129,9 @@ def _named_files(files: Sequence[Path]) -> FoundScans:
     cases = scans_among(files)
     used = {path for case in cases.sources for path in case.files}
     scans = tuple(FoundScan(case.case_id, case.images, None, _first(case)) for case in cases.sources)
-    lines = tuple(f"{path}: {_why_no_scan(path)}" for path in dict.fromkeys(files) if path not in used)
-    return FoundScans(scans, () if cases.problems else lines, cases.problems)
+    others = [path for path in dict.fromkeys(files) if path not in used and path.is_file()]
+    told = [path for path in others if not any(problem.startswith(f"{path}: ") for problem in cases.problems)]
+    return FoundScans(scans, tuple(f"{path}: {_why_no_scan(path)}" for path in told), cases.problems)
 
 
 def _searched(root: Path, archive: Path | None, recipe: str, series: str | None) -> FoundScans:
@@ -155,7 +156,7 @@ def _first(case: CaseSource) -> str:
 
 def _why_no_scan(path: Path) -> str:
     if is_archive(path):
-        return "an archive within the folder; name it itself"
+        return "an archive; name it itself to have it searched"
     if is_dicom(path):
         return "DICOM, but no image series that is wanted"
     if not has_known_suffix(path):

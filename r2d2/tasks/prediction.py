@@ -231,7 +231,7 @@ class _Work:
                 except (ImgMedError, PredictionError, OSError, MemoryError) as error:
                     fault = _sentence(error, item.name, self.told)
                     if self.on_error == "stop":
-                        raise PredictionError(_with_what_is_kept(fault, len(cases))) from error
+                        raise PredictionError(_with_what_is_kept(fault, len(cases), len(items))) from error
                     faults.append(fault)
                 else:
                     if label_map is not None:
@@ -365,8 +365,8 @@ def _listed(faults: Sequence[str], scans: int) -> str:
     return f"{len(faults)} of {scans} scans cannot be predicted{advice}:\n{lines}"
 
 
-def _with_what_is_kept(fault: str, done: int) -> str:
+def _with_what_is_kept(fault: str, done: int, scans: int) -> str:
     if not done:
-        return fault
+        return _listed([fault], scans)
     maps = "1 label map is" if done == 1 else f"{done} label maps are"
     return f"{fault}; {maps} kept, and the same command goes on after them ({LEAVE_OUT})"
