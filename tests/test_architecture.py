@@ -172,7 +172,7 @@ def test_the_check_catches(path: str, source: str, reason: str) -> None:
         ("dist_training/ranks/communicator.py", "def f():\n    import horovod.tensorflow as hvd\n"),
         ("dist_training/inputs/feed.py", "from imgmed import PreparedDataset\nimport keras\n"),
         ("dist_training/architectures/unet.py", "from ..losses import build_loss\nfrom . import fcn\n"),
-        ("r2d2/prediction/predict.py", "import segeval\nfrom dist_training import losses\n"),
+        ("r2d2/prediction/predictor.py", "import segeval\nfrom dist_training import losses\n"),
         ("segeval/files/label_map.py", "def f():\n    from imgmed.formats.pictures import SUFFIXES\n"),
         ("imgmed/volume.py", "from . import errors\n# import tensorflow\nNAME = 'tensorflow'\n"),
     ],

@@ -121,16 +121,3 @@ def test_folders_of_dicom_can_be_predicted(work: SimpleNamespace) -> None:
     manifest = json.loads((work.cwd / "elsewhere/prediction.json").read_text())
     assert [(case["case_id"], len(case["source_sha256"])) for case in manifest["cases"]] == [("CT", 6), ("scout", 2)]
     check_grid(work.cwd / "elsewhere" / manifest["cases"][0]["file"], folder / "CT")
-
-
-def test_series_of_several_patients_get_names_of_their_own(work: SimpleNamespace) -> None:
-    from r2d2.prediction.predict import find_scans
-
-    names = [name for name, _ in find_scans([work.cwd / SOURCE / PEOPLE[3].folders[0], work.cwd / SOURCE / "Doe^Jane"])]
-    assert names == ["CT", "scout"] * 2
-    (work.cwd / "two").mkdir()
-    for person in PEOPLE[:2]:
-        (work.cwd / "two" / person.number).symlink_to(work.cwd / SOURCE / person.folders[0] / "CT")
-        (work.cwd / "deep" / person.number).mkdir(parents=True)
-        (work.cwd / "deep" / person.number / "CT").symlink_to(work.cwd / SOURCE / person.folders[0] / "CT")
-    assert [name for name, _ in find_scans([work.cwd / "deep"])] == [f"{person.number}_CT" for person in PEOPLE[:2]]
