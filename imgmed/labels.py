@@ -64,7 +64,7 @@ def _one_a_voxel(array: np.ndarray, origin: str) -> np.ndarray:
         return array[..., 0]
     if array.ndim == 4:
         raise LabelError(
-            f"{origin}: a label map has one number a voxel; received {array.shape[3]} (colours, or a mask a channel?)"
+            f"{origin}: a label map has one number for each voxel; received {array.shape[3]} (colours, or masks?)"
         )
     if array.ndim != 3:
         raise LabelError(f"{origin}: a label map has 3 axes; received shape {array.shape}")

@@ -34,7 +34,7 @@ def read(path: Path, entry: str, max_values: int = MAX_VALUES) -> Volume:
             raise
         raise damaged(path, error) from error
     if not number.isdecimal() or int(number) >= len(samples) or samples.ndim not in (3, 4):
-        raise SourceNotFoundError(f"{path}: no entry {entry}; array {name} has shape {samples.shape}, samples first")
+        raise SourceNotFoundError(f"{path}: no entry {entry}; array {name} has shape {samples.shape}, one entry a row")
     return Volume(samples[int(number)][:, :, np.newaxis], PICTURE_AFFINE, path)
 
 

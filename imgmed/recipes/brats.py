@@ -6,7 +6,7 @@ __all__ = ["RECIPE"]
 
 RECIPE = Layout(
     name="brats",
-    description="one file a modality: CASE_t1, CASE_t1ce, CASE_t2, CASE_flair and CASE_seg, or CASE-t1n, CASE-t1c,"
+    description="a file for each channel: CASE_t1, CASE_t1ce, CASE_t2, CASE_flair and CASE_seg, or CASE-t1n, CASE-t1c,"
     " CASE-t2w, CASE-t2f and CASE-seg (BraTS)",
     image=r"(?P<case>[^/]+?)[_-](?P<channel>t1|t1n|t1ce|t1c|t1gd|t2|t2w|flair|t2f)",
     label=r"(?P<case>[^/]+?)[_-]seg",

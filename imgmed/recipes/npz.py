@@ -103,10 +103,12 @@ def _check_samples(
     path: Path, images: str, shape: tuple[int, ...], name: str, found: tuple[int, ...], is_map: bool
 ) -> None:
     if not found or found[0] != shape[0]:
-        raise SourceLayoutError(f"{path}: {images} has shape {shape}, but {name} {found}; both need one row a sample")
+        raise SourceLayoutError(
+            f"{path}: {images} has shape {shape}, but {name} {found}; both need a row for each picture"
+        )
     if not is_map and (len(found) > 2 or found[1:] not in ((), (1,))):
         raise SourceLayoutError(
-            f"{path}: {name} has shape {found}: several labels a sample; classification needs one class each"
+            f"{path}: {name} has shape {found}: several labels for one picture; classification needs one class each"
         )
 
 

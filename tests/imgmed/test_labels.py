@@ -44,7 +44,7 @@ def test_whole_numbers_in_any_type_become_small_integers():
         (volume_of(0, -1), "case.nii: labels must lie within 0 to 65535; found -1 to 0"),
         (volume_of(0, 70000), "found 0 to 70000"),
         (volume_of(0.0, np.nan, np.inf), "case.nii: 2 NaN or infinite voxels"),
-        (np.zeros((2, 2, 2, 3)), r"case.nii: a label map has one number a voxel; received 3 \(colours"),
+        (np.zeros((2, 2, 2, 3)), r"case.nii: a label map has one number for each voxel; received 3 \(colours"),
         (np.zeros((2, 2)), "a label map has 3 axes"),
     ],
 )

@@ -116,7 +116,7 @@ def test_grey_written_as_rgb_is_a_label_map_and_colours_are_not(tmp_path: Path):
     image = read_volume(save(tmp_path / "a.png", GREY))
     grey = read_label(save(tmp_path / "b.png", np.dstack([GREY] * 3)), image)
     np.testing.assert_array_equal(grey.array[:, :, 0], GREY)
-    with pytest.raises(LabelError, match=r"c\.png.*one number a voxel; received 3 \(colours"):
+    with pytest.raises(LabelError, match=r"c\.png.*one number for each voxel; received 3 \(colours"):
         read_label(save(tmp_path / "c.png", RGB), image)
 
 

@@ -331,7 +331,7 @@ def test_npz_with_masks(tmp_path: Path, noun: str) -> None:
 
 def test_npz_that_cannot_be_used(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", train_images=np.zeros((4, 3, 3)), train_labels=np.zeros((4, 14)))
-    with pytest.raises(SourceLayoutError, match="several labels a sample"):
+    with pytest.raises(SourceLayoutError, match="several labels for one picture"):
         read_study(tmp_path)
     np.savez(tmp_path / "a.npz", train_images=np.zeros((4, 3, 3)), train_labels=np.zeros((5, 1)))
     with pytest.raises(SourceLayoutError, match=r"train_images has shape \(4, 3, 3\), but train_labels \(5, 1\)"):
