@@ -292,9 +292,9 @@ def _write_fault(path: Path, error: OSError) -> R2D2Error:
             " make room or choose a folder on another disk"
         )
     reason = error.strerror.lower() if error.strerror else str(error)
-    above = next((place for place in (path, *path.parents) if place.exists() or place.is_symlink()), path)
-    if error.errno in (errno.ENOTDIR, errno.EEXIST) and not above.is_dir():
-        reason = f"{above} is no folder"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        above = next((place for place in (path, *path.parents) if place.exists() or place.is_symlink()), path)
+        reason = reason if above.is_dir() else f"{above} is no folder"
     return NotWritableError(f"{path} cannot be written ({reason}); choose another place", number=error.errno)
 
 
