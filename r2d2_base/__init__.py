@@ -1,3 +1,12 @@
-"""What all packages share: files, processes, progress, the machine, errors."""
+"""What all packages share: files, processes, progress, the machine, faults of settings, errors."""
 
-__all__ = ["errors", "files", "machine", "progress"]
+__all__ = [
+    "errors",
+    "files",
+    "folders",
+    "machine",
+    "process_identity",
+    "processes",
+    "progress",
+    "settings_faults",
+]

@@ -25,6 +25,7 @@ __all__ = [
     "make_folder",
     "name_beside",
     "read_json",
+    "remove",
     "remove_leftovers",
     "remove_leftovers_of",
     "sha256_of",
@@ -135,7 +136,7 @@ def remove_leftovers(folder: Path) -> None:
     """Remove everything half-written in a folder and those below, for the one process that writes there."""
     for parent, folders, names in os.walk(folder):
         for left in filter(is_leftover, (*folders, *names)):
-            _remove(Path(parent, left))
+            remove(Path(parent, left))
         folders[:] = [name for name in folders if not is_leftover(name)]
 
 
@@ -145,10 +146,11 @@ def remove_leftovers_of(path: Path) -> None:
     names = re.compile(rf"\.{_digest(path)}-[0-9a-f]{{8}}\.partial(\.[^.]+)?|\.{earlier}\.partial|\.partial\.{earlier}")
     for left in list(path.parent.iterdir()) if path.parent.is_dir() else ():
         if names.fullmatch(left.name):
-            _remove(left)
+            remove(left)
 
 
-def _remove(left: Path) -> None:
+def remove(left: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it; it may be gone already."""
     if left.is_dir() and not left.is_symlink():
         shutil.rmtree(left, ignore_errors=True)
     else:
@@ -292,9 +294,9 @@ def _write_fault(path: Path, error: OSError) -> R2D2Error:
             " make room or choose a folder on another disk"
         )
     reason = error.strerror.lower() if error.strerror else str(error)
-    above = next((place for place in (path, *path.parents) if place.exists() or place.is_symlink()), path)
-    if error.errno in (errno.ENOTDIR, errno.EEXIST) and not above.is_dir():
-        reason = f"{above} is no folder"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        above = next((place for place in (path, *path.parents) if place.exists() or place.is_symlink()), path)
+        reason = reason if above.is_dir() else f"{above} is no folder"
     return NotWritableError(f"{path} cannot be written ({reason}); choose another place", number=error.errno)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from dist_training.record.events import (
     read_events,
 )
 from dist_training.record.states import ACTIVE, State, StoppedBy, stopper_of
-from r2d2_base.files import make_folder, read_json, remove_leftovers_of, write_json
+from r2d2_base.files import make_folder, read_json, remove, remove_leftovers_of, write_json, writing
 from r2d2_base.process_identity import ProcessIdentity
 
 __all__ = ["RunEnd", "RunFolder", "RunStatus"]
@@ -251,18 +250,21 @@ class RunFolder:
         Args:
             is_resumed: whether a run goes on; else what a failed start left behind is removed. A request that an
                 earlier part of the run has served is forgotten in any case.
+
+        Raises:
+            NoSpaceError: the disk is full.
+            NotWritableError: the folder cannot be made or written into.
         """
-        self.control.unlink(missing_ok=True)
-        if not is_resumed:
-            for left in (self.events, self.exit, self.start):
-                left.unlink(missing_ok=True)
-            for folder in (self.tensorboard, self.logs):
-                shutil.rmtree(folder, ignore_errors=True)
         for folder in (self.checkpoints, self.tensorboard, self.logs):
             make_folder(folder)
-        for path in (self.model, self.card):
-            remove_leftovers_of(path)
-        self.exit.unlink(missing_ok=True)
+        with writing(self.path):
+            for left in (self.control, self.exit, *(() if is_resumed else (self.events, self.start))):
+                left.unlink(missing_ok=True)
+            for folder in () if is_resumed else (self.tensorboard, self.logs):
+                for left in folder.iterdir():
+                    remove(left)
+            for path in (self.model, self.card):
+                remove_leftovers_of(path)
         write_json(self.job, {"schema_version": 1, **ProcessIdentity.of_this_process().to_json()})
 
     def read_job(self) -> ProcessIdentity | None:

@@ -86,9 +86,6 @@ def _line_of(error: Exception) -> str | None:
     """Say a user's mistake in its own words; None for a fault of ours, which keeps its traceback."""
     if isinstance(error, R2D2Error):
         return str(error)
-    is_about_a_file = isinstance(error, OSError) and error.filename is not None
-    if is_about_a_file and isinstance(
-        error, PermissionError | NotADirectoryError | IsADirectoryError | FileNotFoundError
-    ):
-        return f"{error.filename}: {(error.strerror or type(error).__name__).lower()}"
+    if isinstance(error, OSError) and error.filename is not None:  # the system's word on a file that it was asked for
+        return f"{error.filename}: {(error.strerror or 'cannot be read or written').lower()}"
     return None

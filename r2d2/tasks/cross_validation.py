@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from r2d2.tasks.prediction import predict_dataset
 from r2d2.tasks.reporting import REPORT, report_on_dataset
 from r2d2.tasks.training import TrainingResult, TrainSettings, plan_training, resolve_training, run_plan
 from r2d2_base.errors import ConfigurationError
+from r2d2_base.files import remove
 from segeval import Evaluation
 
 if TYPE_CHECKING:
@@ -237,5 +237,5 @@ def _predict(
     if manifest is not None and manifest.model_sha256 == read_model_card(model)[1].model_sha256:
         return
     if manifest is not None:  # of another network of this fold
-        shutil.rmtree(out)
+        remove(out)
     predict_dataset(model, dataset, split_case_ids(dataset, "validation"), out, progress, stop)

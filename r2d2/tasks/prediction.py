@@ -21,7 +21,7 @@ from r2d2.prediction.scans import FoundScans, few, found_scans
 from r2d2.prediction.settings import PredictionSettings
 from r2d2.prediction.writing import UnfinishedPrediction, unfinished_prediction
 from r2d2_base.errors import R2D2Error
-from r2d2_base.files import sha256_of
+from r2d2_base.files import check_writable, sha256_of
 from r2d2_base.folders import check_absent
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
@@ -159,10 +159,12 @@ def predict_scans(
         PredictionError: no scans, or scans that cannot be predicted, all of them listed.
         ImgMedError: a path is missing, or is no scan; a layout is ambiguous.
         ModelError: there is no such model.
+        NotWritableError: nothing can be written where ``out`` is to be.
         CancelledError: a stop was requested.
     """
     chosen, watcher = settings or PredictionSettings(), Watcher(progress, stop)
     check_absent(out)
+    check_writable(out)
     predictor = Predictor(model)
     series = predictor.card.series if chosen.series is None else chosen.series
     with found_scans(inputs, chosen.recipe, series, watcher) as found:
@@ -204,6 +206,7 @@ def predict_dataset(
         CancelledError: a stop was requested.
     """
     check_absent(out)
+    check_writable(out)
     predictor = Predictor(model)
     _check_preparation(predictor.card, dataset)
     items = [_item_of_case(dataset, case_id, predictor) for case_id in case_ids]

@@ -65,7 +65,7 @@ def test_progress_ends_with_everything_done(study):
 def test_a_request_to_stop_ends_it(study, workers):
     stop = StopRequest()
     undisturbed = segeval.evaluate_pairs(pairs_of(study), LABELS, workers=workers, stop=stop)
-    assert undisturbed == segeval.evaluate_pairs(pairs_of(study), LABELS)
+    assert undisturbed == segeval.evaluate_pairs(pairs_of(study), LABELS, workers=workers)
     with pytest.raises(CancelledError, match="no time"):
         segeval.evaluate_folder(
             study / "reference",
