@@ -15,7 +15,18 @@ from imgmed.geometry import orientation_of
 from imgmed.resampling import resampled_size
 from imgmed.volume import MAX_VALUES, Volume
 
-__all__ = ["KEPT_WITHIN", "centred", "content", "in_box_mm", "in_voxels", "placed", "resampled", "resized", "turned"]
+__all__ = [
+    "KEPT_WITHIN",
+    "LARGEST_GROWTH",
+    "centred",
+    "content",
+    "in_box_mm",
+    "in_voxels",
+    "placed",
+    "resampled",
+    "resized",
+    "turned",
+]
 
 KEPT_WITHIN = 0.01  # spacings this close to the wanted one (relative) are not resampled
 EDGE = 1e-6  # of a voxel: a box that ends on a voxel's centre holds it
