@@ -12,11 +12,12 @@ from imgmed.formats import SpatialUnits, VolumeHeader, read_header
 from imgmed.formats.mask_files import is_slicer_segmentation
 from imgmed.formats.pictures import SUFFIXES as PICTURES
 from imgmed.geometry import check_same_voxels, place_on_grid
+from imgmed.operations.maps import LARGEST_GROWTH
 from imgmed.recipes.tree import is_dicom
 from imgmed.study import CaseSource, VolumeSource
 from imgmed.volume import check_number_type
 
-__all__ = ["channel_faults", "image_faults", "label_faults"]
+__all__ = ["channel_faults", "image_faults", "label_faults", "spacing_faults"]
 
 
 def image_faults(source: CaseSource, headers: Sequence[VolumeHeader], channels: Sequence[str] | None) -> list[str]:
@@ -85,3 +86,23 @@ def channel_faults(counts: Mapping[str, int]) -> list[str]:
         for image, count in counts.items()
         if count != usual
     ]
+
+
+def spacing_faults(spacings_mm: Mapping[str, Sequence[float]]) -> list[str]:
+    """Return a sentence for each image whose voxels are another size than all that could be resampled to one.
+
+    Args:
+        spacings_mm: {image: spacing along its axes}.
+    """
+    sizes = {image: float(np.prod(spacing)) ** (1 / 3) for image, spacing in spacings_mm.items()}
+    usual = float(np.median(list(sizes.values()))) if sizes else 1.0
+    return [
+        f"{image}: voxels of {' x '.join(f'{value:.4g}' for value in spacings_mm[image])} mm,"
+        f" {_factor(size / usual)} the usual size; correct the spacing in its header"
+        for image, size in sizes.items()
+        if not 1 / LARGEST_GROWTH <= size / usual <= LARGEST_GROWTH
+    ]
+
+
+def _factor(ratio: float) -> str:
+    return f"{ratio:.3g} times" if ratio > 1 else f"1/{1 / ratio:.3g} of"

@@ -13,7 +13,7 @@ import numpy as np
 from imgmed.errors import ImgMedError
 from imgmed.formats import SpatialUnits, read_header
 from imgmed.geometry import axis_codes
-from imgmed.header_checks import channel_faults, image_faults, label_faults
+from imgmed.header_checks import channel_faults, image_faults, label_faults, spacing_faults
 from imgmed.label_glance import Glance, labels_at_a_glance
 from imgmed.preparation.patients import join_patients
 from imgmed.privacy import Redaction
@@ -117,6 +117,7 @@ def inspect_source(
     hide = Redaction(list(identities_of_study(study).values()))
     problems = list(study.problems)
     counts: dict[str, int] = {}
+    spacings_mm: dict[str, Sequence[float]] = {}
     cases = []
     watcher.report("inspecting", 0, len(study.sources))
     for done, case_source in enumerate(study.sources, start=1):
@@ -125,8 +126,11 @@ def inspect_source(
         problems += faults
         if case.channels is not None:
             counts[str(case_source.images[0])] = case.channels
+        if case.spacing_mm is not None:
+            spacings_mm[str(case_source.images[0])] = case.spacing_mm
         watcher.report("inspecting", done, len(study.sources))
     problems += channel_faults(counts) if study.channels is None else []
+    problems += spacing_faults(spacings_mm)
     glance = labels_at_a_glance(study.sources) if study.labels is None else Glance()
     problems += [glance.fault] if glance.fault is not None else []
     return _inspection(study, cases, problems, glance.found, hide)

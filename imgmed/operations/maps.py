@@ -15,7 +15,19 @@ from imgmed.geometry import orientation_of
 from imgmed.resampling import resampled_size
 from imgmed.volume import MAX_VALUES, Volume
 
-__all__ = ["KEPT_WITHIN", "centred", "content", "in_box_mm", "in_voxels", "placed", "resampled", "resized", "turned"]
+__all__ = [
+    "KEPT_WITHIN",
+    "LARGEST_GROWTH",
+    "absurd_size",
+    "centred",
+    "content",
+    "in_box_mm",
+    "in_voxels",
+    "placed",
+    "resampled",
+    "resized",
+    "turned",
+]
 
 KEPT_WITHIN = 0.01  # spacings this close to the wanted one (relative) are not resampled
 EDGE = 1e-6  # of a voxel: a box that ends on a voxel's centre holds it
@@ -43,8 +55,7 @@ def resampled(volume: Volume, spacing_mm: Sequence[float | None]) -> Maps:
     steps = [axis.step for axis in maps if axis.old > 1 and axis.old != axis.new]
     has_vanished = any(axis.new == 1 and axis.old >= VANISHED for axis in maps)
     if has_vanished or (steps and min(steps) < 1 / LARGEST_GROWTH):
-        new_mm = [old * axis.step for old, axis in zip(volume.spacing_mm, maps, strict=True)]
-        raise _absurd(volume, sizes, new_mm, "the spacings are too far apart")
+        raise absurd_size(volume, maps, "the spacings are too far apart")
     return maps
 
 
@@ -59,8 +70,21 @@ def placed(volume: Volume, maps: Maps) -> Volume:
     change[:3, 3] = [axis.start for axis in maps]
     after = Volume(np.broadcast_to(np.float32(0), shape), volume.affine @ change, volume.path)
     if prod(shape) * volume.channels > MAX_VALUES:
-        raise _absurd(volume, shape, after.spacing_mm, f"at most {MAX_VALUES} values are allowed")
+        raise absurd_size(volume, maps, f"at most {MAX_VALUES} values are allowed")
     return after
+
+
+def absurd_size(volume: Volume, maps: Maps, why: str) -> InvalidVolumeError:
+    """Return the error for a volume that would become too large, or too small: with its voxels and the new ones."""
+    new_mm = [old * axis.step for old, axis in zip(volume.spacing_mm, maps, strict=True)]
+    before, after = (
+        f"{' x '.join(map(str, shape))} voxels of {' x '.join(f'{value:.4g}' for value in spacing_mm)} mm"
+        for shape, spacing_mm in ((volume.shape, volume.spacing_mm), ([axis.new for axis in maps], new_mm))
+    )
+    return InvalidVolumeError(
+        f"{volume.origin}: {before} would become {after} ({why}); correct the spacing in its header, or what it is"
+        " resampled to"
+    )
 
 
 def resized(volume: Volume, size: Sequence[int | None]) -> Maps:
@@ -100,17 +124,6 @@ def content(volume: Volume, above: float | None, margin_mm: float) -> Maps:
     margins = [ceil(margin_mm / spacing - EDGE) for spacing in volume.spacing_mm]
     extents = _content(volume.array, above)
     return _boxed(volume, [(low - by, high + by) for (low, high), by in zip(extents, margins, strict=True)])
-
-
-def _absurd(volume: Volume, shape: Sequence[int], spacing_mm: Sequence[float], why: str) -> InvalidVolumeError:
-    before, after = (
-        f"{' x '.join(map(str, sizes))} voxels of {' x '.join(f'{value:.4g}' for value in sizes_mm)} mm"
-        for sizes, sizes_mm in ((volume.shape, volume.spacing_mm), (shape, spacing_mm))
-    )
-    return InvalidVolumeError(
-        f"{volume.origin}: {before} would become {after} ({why}); correct the spacing in its header, or what it is"
-        " resampled to"
-    )
 
 
 def _by_array_axis(volume: Volume, values: Sequence) -> list:

@@ -11,7 +11,7 @@ import numpy as np
 from imgmed.axis_map import Maps, Order
 from imgmed.errors import PairMismatchError
 from imgmed.intensity_settings import Bounds
-from imgmed.operations.maps import placed
+from imgmed.operations.maps import absurd_size, placed
 from imgmed.operations.step import Step
 from imgmed.resampling import resample, resample_label_map
 from imgmed.volume import Volume
@@ -103,7 +103,10 @@ def moved(scan: Scan, maps: Maps, order: Order = 1, fill: float | None = None) -
     array = scan.image.array
     channels = array if array.ndim == 4 else array[..., np.newaxis]
     limits = np.array(scan.bounds) if scan.bounds is not None and order == 3 else None
-    image = resample(channels, maps, order, _fill(channels, maps, fill), limits)
+    try:
+        image = resample(channels, maps, order, _fill(channels, maps, fill), limits)
+    except MemoryError as error:
+        raise absurd_size(scan.image, maps, "there is not enough memory for it") from error
     label = None
     if scan.label is not None:
         label = replace(scan.label, array=resample_label_map(scan.label.array, maps), affine=affine)

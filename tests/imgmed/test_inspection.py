@@ -213,3 +213,11 @@ def test_labels_that_nobody_declares_are_looked_at(tmp_path: Path) -> None:
         pair(tmp_path / "plain", name)
     assert inspect_source(tmp_path / "plain").notes == ("no labels are declared; in the 2 label maps looked at: 1",)
     assert inspect_source(tmp_path / "plain").problems == ()
+
+
+def test_a_spacing_a_thousand_times_the_usual_is_a_problem(tmp_path: Path) -> None:
+    for name, spacing in (("a", 1.0), ("b", 1.2), ("c", 1000.0), ("d", 5.0)):
+        for part in ("images", "labels"):
+            nifti(tmp_path / part / f"{name}.nii.gz", affine=np.diag([spacing, spacing, 2 * spacing, 1]))
+    (problem,) = inspect_source(tmp_path).problems
+    assert "c.nii.gz: voxels of 1000 x 1000 x 2000 mm, 323 times the usual size" in problem

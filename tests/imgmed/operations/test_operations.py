@@ -1,6 +1,9 @@
 """Operations on scans, by what must hold whatever the numbers are."""
 
+import subprocess
+import sys
 from itertools import permutations, product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -422,3 +425,48 @@ def test_windows_have_names(name, width, level):
     for wrong in ({"window": name, "bounds": [[0, 1]]}, {"window": "knee"}, {"window": name, "percentiles": [1, 9]}):
         with pytest.raises(ValidationError, match=r"takes either bounds|window"):
             Clip.model_validate(wrong)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "operation", "said"),
+    [
+        ((4, 4, 2), 1000.0, Resample(spacing_mm=(1, 1, None)), "4000 x 4000 x 2 voxels of 1 x 1 x 1000 mm .*too far"),
+        ((9, 9, 9), 0.001, Resample(spacing_mm=(1, 1, 1)), "1 x 1 x 1 voxels of .* mm .*spacings are too far apart"),
+        ((4, 4, 4), 90.0, Resample(spacing_mm=(1, 1, 1)), None),
+        ((7, 7, 7), 0.001, Resample(spacing_mm=(1, 1, 1)), None),
+        ((4, 4, 4), 1.0, Resize(size=(2000, 2000, 2000)), "2000 x 2000 x 2000 voxels .*at most 2147483648 values"),
+        ((4, 4, 4), 1.0, Centre(size=(2000, 2000, 2000)), "2000 x 2000 x 2000 voxels .*at most 2147483648 values"),
+    ],
+)
+def test_absurd_sizes_are_refused_by_shape_and_spacing_alone(shape, spacing, operation, said):
+    affine = np.diag([spacing, spacing, spacing, 1])
+    volume = Volume(np.zeros(shape, np.int16), affine, Path("case_3.nii.gz"))
+    if said is None:
+        assert operation.apply(Scan(volume)).image.shape == geometry_after(shape, affine, [operation])[0]
+        return
+    for use in (
+        lambda: geometry_after(shape, affine, [operation], volume.path),
+        lambda: apply_operations(Scan(volume), [operation]),
+    ):
+        with pytest.raises(InvalidVolumeError, match=rf"case_3\.nii\.gz: .* would become {said}"):
+            use()
+
+
+def test_too_little_memory_is_said_of_the_scan():
+    """A limit on the process's memory stands for a small machine."""
+    code = (
+        "import resource, numpy as np\n"
+        "from pathlib import Path\n"
+        "from imgmed import Volume\n"
+        "from imgmed.operations import Resize, Scan\n"
+        "scan = Scan(Volume(np.zeros((4, 4, 4)), np.eye(4), Path('a.nii')))\n"
+        "Resize(size=(5, 4, 4)).apply(scan)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))\n"
+        "try:\n"
+        "    Resize(size=(1200, 1200, 1200)).apply(scan)\n"
+        "except ValueError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert "a.nii: 4 x 4 x 4 voxels of 1 x 1 x 1 mm would become 1200 x 1200 x 1200 voxels" in done.stdout
+    assert "not enough memory" in done.stdout

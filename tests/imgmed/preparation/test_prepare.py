@@ -269,6 +269,19 @@ class TestBadInput:
         for name in ("imagesTr/a.nii.gz", "imagesTr/b.nii.gz", "imagesTr/c.nii.gz"):
             assert sum(name in problem for problem in caught.value.problems) == 1
 
+    def test_spacings_far_from_the_others_are_named_or_left_out(self, builder, out):
+        """Two headers of nine count in micrometres what the others have in millimetres; no array is made of them."""
+        study = builder.fill(list("abcdefghi"))
+        for number, name in enumerate("be"):
+            study.add(name, *study.arrays(20 + number), np.diag([1000.0, 1000, 3000, 1]))
+        message = refused(study, out)
+        assert "2 problems among 9 cases" in message
+        for name in "be":
+            assert f"{name}.nii.gz: 6 x 12 x 10 voxels of 3000 x 1000 x 1000 mm would become" in message
+        dataset = prepare_dataset(study.folder, out, PreparationSettings(on_error="skip"))
+        assert sorted(dataset.cases) == list("acdfghi") and len(dataset.description.skipped) == 2
+        assert dataset.scan_preparation.slice_size == (16, 16)
+
     def test_no_label_anywhere(self, builder, save_nifti, out):
         builder.fill("abc")
         for name in "abc":
