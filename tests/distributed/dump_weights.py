@@ -1,4 +1,4 @@
-"""One rank of a test job: train each job of jobs.json and write the weights this rank ends with.
+"""One rank of a test job: train each job of jobs.json and write the weights this rank begins and ends with.
 
 A job that names a run goes on with it, if it was begun.
 """
@@ -27,16 +27,20 @@ def main(communicator: Communicator, folder: str) -> None:
         network = TypeAdapter(NetworkSettings).validate_python(job["network"])
         training = TrainingSettings(**job["training"])
         run_folder = RunFolder(Path(job.get("run", out / f"run-{number}")))
-        run_folder.create()
+        if communicator.rank == 0:
+            run_folder.create(is_resumed="run" in job)
+        communicator.gather_objects(None)  # nobody goes on before it is there
         events: list[dict] = []
         log = EventLog(None, (events.append,))
         augmentation = AugmentationSettings.model_validate(job.get("augmentation", "none"))
         settings = training.resolved(communicator.world_size)
         transfer = TransferSettings.model_validate(job.get("transfer", {}))
         run = TrainingRun(dataset, network, settings, run_folder, communicator, log, augmentation, transfer)
+        starts = {f"start {i:04d}": w.numpy() for i, w in enumerate(run.learner.model.weights)}
         run.execute(Control(None), is_resumed="run" in job)
         weights = {f"{i:04d} {w.path}": w.numpy() for i, w in enumerate(run.learner.model.weights)}
         slots = {f"slot {i:04d}": v.numpy() for i, v in enumerate(run.learner.optimizer.variables)}
         losses = np.array([event.loss for event in events if event.event == "step"])
         scores = np.array([event.validation_dice for event in events if event.event == "epoch"], float)
-        np.savez(out / f"job-{number}-rank-{communicator.rank}.npz", **weights, **slots, losses=losses, scores=scores)
+        path = out / f"job-{number}-rank-{communicator.rank}.npz"
+        np.savez(path, **starts, **weights, **slots, losses=losses, scores=scores)
