@@ -21,6 +21,8 @@ from r2d2.prediction.scans import FoundScan
 
 __all__ = ["CheckedScan", "NoScanError", "check_scan", "is_picture", "read_scan"]
 
+NAME_THEM = "--channels names those that it has"
+SCANS_APART = "--channels names those of its files; files that are scans of their own are predicted one at a time"
 _NO_NAME = re.compile(r"image|channel_\d+")  # what stands for channels that nobody named
 
 
@@ -70,7 +72,7 @@ def check_scan(
             reason = str(error).removeprefix(f"{scan.shown}: ")
             raise NoScanError(f"{scan.shown}: a picture of a study, such as a report ({reason})") from error
         if isinstance(error, WrongChannelsError):
-            raise WrongChannelsError(f"{error} (--channels names those that it has)") from error
+            raise WrongChannelsError(f"{error} ({SCANS_APART if len(scan.images) > 1 else NAME_THEM})") from error
         raise
     place = Volume(np.broadcast_to(np.float32(0), headers[0].shape), headers[0].affine, scan.images[0].path)
     grid_for(place, preparation)
