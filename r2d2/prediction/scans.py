@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imgmed.archives import is_archive, opened_source
-from imgmed.formats import case_stem, has_known_suffix
+from imgmed.errors import SourceLayoutError
 from imgmed.recipe_names import AUTO
 from imgmed.recipes import read_study
 from imgmed.recipes.named_files import scans_among
-from imgmed.recipes.names import label_name
-from imgmed.recipes.tree import is_dicom
-from imgmed.study import CaseSource, VolumeSource
+from imgmed.study import CaseSource, Study, VolumeSource
 from r2d2.errors import PredictionError
+from r2d2.prediction.passed_over import lines_about
 from r2d2_base.progress import UNWATCHED, Watcher
 
 __all__ = ["FoundScan", "FoundScans", "few", "found_scans"]
@@ -131,14 +130,14 @@ def _named_files(files: Sequence[Path]) -> FoundScans:
     scans = tuple(FoundScan(case.case_id, case.images, None, _first(case)) for case in cases.sources)
     others = [path for path in dict.fromkeys(files) if path not in used and path.is_file()]
     told = [path for path in others if not any(problem.startswith(f"{path}: ") for problem in cases.problems)]
-    return FoundScans(scans, tuple(f"{path}: {_why_no_scan(path)}" for path in told), cases.problems)
+    return FoundScans(scans, tuple(lines_about(told)), cases.problems)
 
 
 def _searched(root: Path, archive: Path | None, recipe: str, series: str | None) -> FoundScans:
     """The scans of a folder; `archive` is what was unpacked there."""
-    study = read_study(root, recipe, series=series, labels="none")
+    study = _study_in(root, recipe, series)
     found = FoundScans((), (), (), () if archive is None else ((root, archive),))
-    lines = (*(f"{path}: {_why_no_scan(path)}" for path in study.unused), *study.left_out)
+    lines = (*lines_about(study.unused), *study.left_out)
     return replace(
         found,
         scans=tuple(
@@ -149,20 +148,22 @@ def _searched(root: Path, archive: Path | None, recipe: str, series: str | None)
     )
 
 
+def _study_in(root: Path, recipe: str, series: str | None) -> Study:
+    try:
+        return read_study(root, recipe, series=series, labels="none")
+    except SourceLayoutError as error:
+        if series is None:
+            raise
+        every = read_study(root, recipe, labels="none")  # says why, if it is not for the series
+        raise PredictionError(
+            f"{root} holds {len(every.sources)} scans, and none is of a DICOM series whose description has {series!r},"
+            " as those of the model; --series names another part of it, or '' for any"
+        ) from error
+
+
 def _first(case: CaseSource) -> str:
     first = case.images[0]
     return str(first.path) if first.entry is None else f"{first.path}[{first.entry}]"
-
-
-def _why_no_scan(path: Path) -> str:
-    if is_archive(path):
-        return "an archive; name it itself to have it searched"
-    if is_dicom(path):
-        return "DICOM, but no image series that is wanted"
-    if not has_known_suffix(path):
-        return "no format that can be read"
-    parts = (path.parent.name.removesuffix("Tr").removesuffix("Ts"), case_stem(path))  # labelsTr
-    return "named as a label map" if any(label_name(part) is not None for part in parts) else "no scan of this layout"
 
 
 def _once(scans: Sequence[FoundScan]) -> list[FoundScan]:
