@@ -135,7 +135,7 @@ def _named_files(files: Sequence[Path]) -> FoundScans:
 
 def _searched(root: Path, archive: Path | None, recipe: str, series: str | None) -> FoundScans:
     """The scans of a folder; `archive` is what was unpacked there."""
-    study = _study_in(root, recipe, series)
+    study = _study_in(root, archive or root, recipe, series)
     found = FoundScans((), (), (), () if archive is None else ((root, archive),))
     lines = (*lines_about(study.unused), *study.left_out)
     return replace(
@@ -148,15 +148,15 @@ def _searched(root: Path, archive: Path | None, recipe: str, series: str | None)
     )
 
 
-def _study_in(root: Path, recipe: str, series: str | None) -> Study:
+def _study_in(root: Path, named: Path, recipe: str, series: str | None) -> Study:
     try:
         return read_study(root, recipe, series=series, labels="none")
     except SourceLayoutError as error:
         if series is None:
-            raise
-        every = read_study(root, recipe, labels="none")  # says why, if it is not for the series
+            raise SourceLayoutError(str(error).replace(str(root), str(named))) from error
+        every = _study_in(root, named, recipe, None)  # says why, if it is not for the series
         raise PredictionError(
-            f"{root} holds {len(every.sources)} scans, and none is of a DICOM series whose description has {series!r},"
+            f"{named} holds {len(every.sources)} scans, and none is of a DICOM series whose description has {series!r},"
             " as those of the model; --series names another part of it, or '' for any"
         ) from error
 
