@@ -155,6 +155,7 @@ def test_the_time_limit_holds() -> None:
         assert framework.error is not None and "no answer within 0.05 s" in framework.error
 
 
+@pytest.mark.tensorflow
 def test_this_installation_trains_on_several_workers() -> None:
     diagnosis = examine()
     assert diagnosis.is_ready_for_workers, render(diagnosis)

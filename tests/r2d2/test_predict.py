@@ -21,6 +21,8 @@ from r2d2.tasks.prediction import predict_dataset, predict_scans
 from r2d2_base.errors import CancelledError
 from r2d2_base.progress import StopRequest
 
+pytestmark = pytest.mark.tensorflow
+
 UPRIGHT = np.diag([1.0, 1.0, 3.0, 1.0])
 CLEAR = 1e-4  # by how much a class must win to be compared: rounding decides below
 

@@ -133,6 +133,7 @@ def test_the_estimate_of_memory_is_near_what_was_measured(
     assert estimate == pytest.approx(peak_mib, rel=0.05)
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("network", [UNetSettings(), UNetSettings(depth=2, base_filters=24)])
 def test_the_estimate_counts_the_weights(network: UNetSettings) -> None:
     # One slice of the smallest size leaves the weights: 5 copies of 4 bytes, checked against the built network.

@@ -19,6 +19,8 @@ from imgmed import PreparedDataset
 from r2d2.tasks.training import TrainSettings, train
 from r2d2_base.errors import ConfigurationError
 
+pytestmark = pytest.mark.tensorflow
+
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "version_0_1.tar.xz"
 
 
