@@ -45,6 +45,8 @@ _UNCHANGEABLE = {
     "region_outputs",
     "dtype",
 }
+_NEWER_THAN_0_1 = {"source_channels", "window"}
+"""Fields of a preparation that version 0.1 did not know; null where they are not used."""
 
 
 def training_slice_count(dataset: PreparedDataset) -> int:
@@ -171,8 +173,16 @@ def _data_digest(dataset: PreparedDataset) -> str:
     """Tell datasets apart by the source files of each split and how they were prepared (and augmented)."""
     parts = [[dataset.case(case_id) for case_id in ids] for ids in (dataset.splits.train, dataset.splits.validation)]
     files = [[[case.sha256, case.training_slices, case.intensity.sums] for case in part] for part in parts]
-    content = [files, dataset.scan_preparation.model_dump(mode="json")]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    preparation = _without_unset_newcomers(dataset.scan_preparation.model_dump(mode="json"))
+    return hashlib.sha256(json.dumps([files, preparation], sort_keys=True).encode()).hexdigest()
+
+
+def _without_unset_newcomers(preparation: dict[str, Any]) -> dict[str, Any]:
+    """A preparation as version 0.1 wrote it where it uses nothing newer, so that runs of that version go on."""
+    kept = {name: value for name, value in preparation.items() if name not in _NEWER_THAN_0_1 or value is not None}
+    if "operations" in kept:
+        kept["operations"] = [_without_unset_newcomers(operation) for operation in kept["operations"]]
+    return kept
 
 
 def check_checkpoint(checkpoint: Checkpoint, network: NetworkSettings, facts: dict[str, Any]) -> None:

@@ -205,7 +205,7 @@ def test_mistakes_are_one_message_and_exit_code_2(
         ((good, good, "--metric", "lesion_f1"), "A and B have no metric in common"),
         ((good, good, "--confidence", "95"), "confidence must lie between 0 and 1"),
         ((good, good, "--scheme", "best"), "Invalid value for '--scheme'"),
-        ((good, good, "--out", blocked), "is a file; give a folder"),
+        ((good, good, "--out", blocked), "is no folder); choose another place"),
     ]:
         assert run_main(monkeypatch, *arguments) == 2, arguments
         said = capsys.readouterr().err

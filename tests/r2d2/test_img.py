@@ -123,7 +123,7 @@ def test_height_comes_before_width_and_progress_is_told(tmp_path):
         (lambda src, dst: ImgMed.convert_4DNI_to_RGBJPG(src, dst, 155), "slices= for a number of slices"),
         (lambda src, dst: ImgMed.convert_4DNI_to_RGBJPG(src, dst, 2, slices=0), "slices: .*received 0"),
         (lambda src, dst: ImgMed.convert_4DNI_to_PNG(src, dst, 2, bits=12), "bits: .*8 or 16.*received 12"),
-        (lambda src, dst: ImgMed.resize_img(src, dst, "gif", 5, 5), "format: .*png or jpg.*received 'gif'"),
+        (lambda src, dst: ImgMed.resize_img(src, dst, "gif", 5, 5), "format: must be 'png' or 'jpg'; received 'gif'"),
         (lambda src, dst: ImgMed.resize_img(src, dst, "png", 0, 5), "1 to 16384 pixels; received 0x5"),
         (lambda src, dst: ImgMed.reshape_JPG_to2D(src, dst, workers=0), "workers: at least 1"),
     ],

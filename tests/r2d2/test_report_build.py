@@ -253,7 +253,7 @@ def test_run_folder_adds_curves_and_provenance(study):
     run = study / "run"
     run.mkdir()
     (run / "events.jsonl").write_text(
-        '{"event": "epoch", "epoch": 1, "loss": 1.5, "validation_dice": 0.25, "learning_rate": 0.001, '
+        '{"event": "epoch", "epoch": 1, "step": 4, "loss": 1.5, "validation_dice": 0.25, "learning_rate": 0.001, '
         '"images_per_second": 10.0}\n{"event": "epoch", "epo'
     )
     (run / "model.json").write_text(

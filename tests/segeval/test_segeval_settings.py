@@ -48,13 +48,17 @@ def test_all_faults_are_one_error():
     choices = {"on_missing": "skip", "slice_axis": 3, "spacing_mm": (1.0, -1.0), "seed": True, "surface": "mesh"}
     with pytest.raises(MetricArgumentError) as caught:
         build_settings(choices={**choices, "workers": 0, "labels": {"a": -1}, "on_emty": "monai", "seed": 1.5})
-    words = ("on_missing must be error or worst", "slice_axis must be at most 2; received 3", "spacing_mm must be 2")
+    words = (
+        "on_missing: must be 'error' or 'worst'",
+        "slice_axis: must be at most 2; received 3",
+        "spacing_mm must be 2",
+    )
     for part in (
         *words,
-        "seed must be a whole number; received 1.5",
+        "seed: must be a whole number; received 1.5",
         "label 'a' must be",
         "on_emty",
-        "surface must be",
+        "surface: must be",
     ):
         assert part in str(caught.value)
     with pytest.raises(MetricArgumentError, match="label 'a' must not contain ignore_label 2"):
