@@ -156,8 +156,8 @@ def _study_in(root: Path, named: Path, recipe: str, series: str | None) -> Study
             raise SourceLayoutError(str(error).replace(str(root), str(named))) from error
         every = _study_in(root, named, recipe, None)  # says why, if it is not for the series
         raise PredictionError(
-            f"{named} holds {len(every.sources)} scans, and none is of a DICOM series whose description has {series!r},"
-            " as those of the model; --series names another part of it, or '' for any"
+            f"{named}: none of the scans there ({len(every.sources)}) is of a DICOM series whose description has"
+            f" {series!r}, as those of the model; --series names another part of it, or '' for any"
         ) from error
 
 

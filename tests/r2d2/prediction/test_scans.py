@@ -115,7 +115,7 @@ def test_which_series(tmp_path: Path) -> None:
     found = find(tmp_path, series="THOR")
     assert names(found) == ["p1", "p2"]
     assert len(found.passed_over) == 6 and all("scout" in line and "DICOM" in line for line in found.passed_over)
-    with pytest.raises(PredictionError, match=r"holds 4 scans, and none .* description has 'MR'.*--series"):
+    with pytest.raises(PredictionError, match=r"none of the scans there \(4\) .* description has 'MR'.*--series"):
         find(tmp_path, series="MR")
 
 
