@@ -55,9 +55,15 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _marks(page: Path) -> list[pytest.MarkDecorator]:
+    """How a page's Python is chosen: what speaks of networks loads TensorFlow."""
+    loads = any(name in page.read_text(encoding="utf-8") for name in ("from dist_training", "import keras"))
+    return [pytest.mark.long] * (page == CALLS) + [pytest.mark.tensorflow] * loads
+
+
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, id=page.stem, marks=[pytest.mark.long] * (page == CALLS)) for page in WITH_PYTHON],
+    [pytest.param(page, id=page.stem, marks=_marks(page)) for page in WITH_PYTHON],
 )
 def test_python_runs(page: Path, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a page run in order, the later ones with the names of the earlier ones."""
