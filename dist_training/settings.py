@@ -124,7 +124,7 @@ class TrainingSettings(BaseModel):
     checkpoint_every_minutes: float | None = Field(
         default=None, gt=0, description="minutes between checkpoints; null: none"
     )
-    checkpoints_kept: int = Field(default=2, ge=1, description="newest checkpoints kept, besides the best")
+    checkpoints_kept: int = Field(default=2, ge=1, description="newest checkpoints kept")
     early_stopping_patience: int | None = Field(
         default=None, ge=1, description="epochs without a better validation Dice after which the run ends; null: never"
     )

@@ -1,7 +1,7 @@
 """Checkpoints: everything a run needs to go on exactly where it was, and when and how that reaches the disk."""
 
 from dist_training.checkpoints.archive import Checkpoint, read_checkpoint
-from dist_training.checkpoints.folder import read_best_checkpoint, read_latest_checkpoint, write_checkpoint
+from dist_training.checkpoints.folder import read_latest_checkpoint, write_checkpoint
 from dist_training.checkpoints.policy import CheckpointPolicy, LastCheckpoint
 from dist_training.checkpoints.progress import TrainingProgress
 from dist_training.checkpoints.store import CheckpointStore
@@ -12,7 +12,6 @@ __all__ = [
     "CheckpointStore",
     "LastCheckpoint",
     "TrainingProgress",
-    "read_best_checkpoint",
     "read_checkpoint",
     "read_latest_checkpoint",
     "write_checkpoint",

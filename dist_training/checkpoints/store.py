@@ -31,23 +31,22 @@ _log = logging.getLogger(__name__)
 class _Job:
     step: int
     snapshot: Snapshot
-    is_best: bool
 
 
 class CheckpointStore:
     """Writes the checkpoints of a run, on rank 0, while training goes on.
 
     ``write`` copies what it gets and returns; a thread writes. At most one checkpoint is being written and one
-    waits; a newer one takes the place of the one that waits (the disk is slower than checkpoints are due), except
-    that a best one waits for its turn. So there is one extra copy of the arrays in memory, and a second only while
-    one waits; the one that is being written gives its memory back array by array.
+    waits; a newer one takes the place of the one that waits (the disk is slower than checkpoints are due). So there is
+    one extra copy of the arrays in memory, and a second only while one waits; the one that is being written gives its
+    memory back array by array.
 
     A failure, such as a full disk, is raised once, by the next ``write``, ``wait`` or ``close``; what was on the disk
     before stays. Only one thread may call these methods. A process that ends, ends after its last write.
 
     Args:
         folder: the run's checkpoints folder; it exists. One store at a time writes there.
-        kept: the newest checkpoints that are kept, besides the best.
+        kept: the newest checkpoints that are kept.
 
     Raises:
         ConfigurationError: ``kept`` is not positive.
@@ -73,7 +72,6 @@ class CheckpointStore:
         facts: dict[str, Any],
         model: Iterable[np.ndarray],
         optimizer: Iterable[np.ndarray],
-        is_best: bool = False,
     ) -> Path:
         """Copy a checkpoint and have it written; it is on the disk when ``take_written`` names it.
 
@@ -84,7 +82,6 @@ class CheckpointStore:
             facts: what must not change between the parts of a run.
             model: the network's variables, in order; a generator keeps the peak of memory low.
             optimizer: the optimizer's variables, in order; likewise.
-            is_best: keep it, under a second name, until a better one.
 
         Returns:
             The file that it will be.
@@ -95,12 +92,11 @@ class CheckpointStore:
             CheckpointError: an array of something else than numbers.
         """
         with self._state:
-            self._state.wait_for(lambda: self._waiting is None or is_best or not self._waiting.is_best)
             self._raise_failure()
             if self._waiting is not None:
                 _log.info("the checkpoint of step %d gives way to that of step %d", self._waiting.step, step)
                 self._waiting = None  # before the copy: two at once are enough
-        job = _Job(step, Snapshot(progress, network, facts, model, optimizer), is_best)
+        job = _Job(step, Snapshot(progress, network, facts, model, optimizer))
         with self._state:
             self._waiting = job
             if self._writer is None:
@@ -116,7 +112,7 @@ class CheckpointStore:
                 if not self._is_tidy:
                     remove_leftovers(self._folder)
                     self._is_tidy = True
-                path = write_snapshot(self._folder, job.step, job.snapshot, is_best=job.is_best, kept=self._kept)
+                path = write_snapshot(self._folder, job.step, job.snapshot, kept=self._kept)
             except BaseException as error:  # for the thread that trains; here nobody would hear of it
                 failure = error
             del job

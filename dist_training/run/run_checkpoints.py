@@ -74,7 +74,6 @@ class RunCheckpoints:
         *,
         network: dict[str, Any],
         facts: dict[str, Any],
-        is_best: bool = False,
     ) -> None:
         """Have a checkpoint written while training goes on; one that could not be gone on from is not."""
         if self._store is None:
@@ -94,7 +93,6 @@ class RunCheckpoints:
             facts=facts,
             model=learner.weights(),
             optimizer=learner.slots(),
-            is_best=is_best,
         )
         self._last = LastCheckpoint(step, minutes)
 

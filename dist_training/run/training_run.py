@@ -352,9 +352,10 @@ class TrainingRun:
                 is_best=is_best,
             )
         )
+        # of a best epoch too: no network that is newer than every checkpoint
         is_wanted = is_best or is_checkpoint or epoch == self.settings.epochs
         if is_wanted or self._is_checkpoint_due(is_epoch_end=True):
-            self._checkpoint(is_best=is_best)
+            self._checkpoint()
 
     def _validate(self) -> ValidationScore | None:
         return validate(
@@ -374,14 +375,13 @@ class TrainingRun:
     def _is_checkpoint_due(self, *, is_epoch_end: bool) -> bool:
         return self.checkpoints.is_due(step=self._global_step(), epoch=self.progress.epoch, is_epoch_end=is_epoch_end)
 
-    def _checkpoint(self, *, is_best: bool = False) -> None:
+    def _checkpoint(self) -> None:
         self.checkpoints.write(
             self._global_step(),
             self.progress,
             self.learner,
             network=self.network.model_dump(mode="json"),
             facts=self._facts(),
-            is_best=is_best,
         )
 
     def _save_model(self, score: ValidationScore | None) -> None:

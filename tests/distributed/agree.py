@@ -28,26 +28,28 @@ def told(communicator: Communicator, facts: WorkerFacts) -> str | None:
 
 def handshakes(communicator: Communicator, dataset: Path, out: Path) -> dict[str, str | None]:
     rank, last = communicator.rank, communicator.world_size - 1
-    mine = worker_facts(lambda: (CONFIGURATION, dataset, None))
+    mine = worker_facts(lambda: (CONFIGURATION, dataset, ()))
     answers = {"equal": told(communicator, mine)}
-    lacking = worker_facts(lambda: (CONFIGURATION, dataset if rank != 1 else out / "not-there", None))
+    lacking = worker_facts(lambda: (CONFIGURATION, dataset if rank != 1 else out / "not-there", ()))
     answers["dataset absent on 1"] = told(communicator, lacking)
     other = {"training": {"seed": 7 if rank == last else 0, "epochs": 5}}
-    answers["seed on the last"] = told(communicator, worker_facts(lambda: (other, dataset, None)))
+    answers["seed on the last"] = told(communicator, worker_facts(lambda: (other, dataset, ())))
     answers["dataset differs on 1"] = told(
-        communicator, worker_facts(lambda: (CONFIGURATION, dataset if rank != 1 else out / "other", None))
+        communicator, worker_facts(lambda: (CONFIGURATION, dataset if rank != 1 else out / "other", ()))
     )
     sys.path.insert(0, str(out / ("own-1" if rank == 1 else "own")))
-    answers["own network on 1"] = told(communicator, worker_facts(lambda: (CONFIGURATION, dataset, "our_network")))
+    answers["own network on 1"] = told(communicator, worker_facts(lambda: (CONFIGURATION, dataset, ("our_network",))))
+    known = "our_network" if rank == 0 else "no_such_network"
     answers["own network absent"] = told(
-        communicator, worker_facts(lambda: (CONFIGURATION, dataset, "our_network" if rank == 0 else "no_such_network"))
+        communicator,
+        worker_facts(lambda: (CONFIGURATION, dataset, (known,))),
     )
     answers["keras on 1"] = told(communicator, replace(mine, code={**mine.code, "keras": "3.14.0"}) if rank else mine)
     if rank == last:  # which finds another copy of segeval, as if it had imported none yet
         sys.path.insert(0, str(out / "code"))
         importlib.invalidate_caches()
         imported = sys.modules.pop("segeval", None)
-    answers["code on the last"] = told(communicator, worker_facts(lambda: (CONFIGURATION, dataset, None)))
+    answers["code on the last"] = told(communicator, worker_facts(lambda: (CONFIGURATION, dataset, ())))
     if rank == last and imported is not None:
         sys.modules["segeval"] = imported
     return answers

@@ -15,7 +15,7 @@ FOLDERS = [
     ("heart_la_msd", "msd", 4, "la_009", None, 1),
     ("brain_brats2013_2ch", "pairs", 2, "brats_2013_pat0004_1", (240, 240, 155), 2),
     ("brain_tcga_lgg_4ch", "pairs", 1, "TCGA-FG-6692_4ch", (240, 240, 155), 4),
-    ("ct_spleen_msd_crop", "pairs", 1, "sub-spleen2", (164, 166, 26), 1),
+    ("ct_spleen_msd_crop", "bids", 1, "sub-spleen2", (164, 166, 26), 1),
     ("ct_abdomen_totalseg", "pairs", 1, "example_ct_sm", (122, 101, 30), 1),
     ("dicom_ct_seg_dcmqi", "patients", 1, None, (512, 512, 3), 1),
     ("mr_nrrd_pyradiomics", "pairs", 2, "brain1", (256, 256, 25), 1),
@@ -23,12 +23,14 @@ FOLDERS = [
     ("em_isbi2012", "pairs", 24, "07", (512, 512, 1), 1),
     ("pneumoniamnist_v1", "npz", 5030, "validation_000", (28, 28, 1), 1),
 ]
+PROBLEMS = {"nuclei_dsb2018": ["label maps hold 136 values up to 136, others in each case"]}
 
 
 @pytest.mark.parametrize(("folder", "recipe", "count", "case_id", "shape", "channels"), FOLDERS)
 def test_every_folder_is_recognised(real_data: Path, folder, recipe, count, case_id, shape, channels) -> None:
     found = inspect_source(real_data / folder)
-    assert (found.recipe, len(found.cases), found.problems) == (recipe, count, ())
+    assert (found.recipe, len(found.cases)) == (recipe, count)
+    assert [problem.split(":")[0] for problem in found.problems] == PROBLEMS.get(folder, [])
     case = next(case for case in found.cases if case_id in (None, case.case_id))
     assert case.channels == channels and case.shape == (shape or case.shape)
 

@@ -21,7 +21,7 @@ from dist_training.checkpoints import Checkpoint, read_checkpoint, read_latest_c
 from dist_training.errors import DamagedCheckpointError
 
 WRITER = "tests.dist_training.checkpoints.checkpoint_writer"
-KILLS = 60  # as many calls write three checkpoints, of which one is the best
+KILLS = 60  # about as many calls as write three checkpoints
 MEGABYTE_OF_VALUES = 16_384  # in each of 8 arrays
 MOUNT = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() != 0 else [])]
 
@@ -67,7 +67,7 @@ class Writers:
 
 
 def test_a_writer_killed_anywhere_leaves_what_it_had_finished(tmp_path: Path, check_whole: CheckWhole) -> None:
-    """The kill falls into opening, writing, synchronising, renaming, linking and removing."""
+    """The kill falls into opening, writing, synchronising, renaming and removing."""
     step, leftovers = 0, 0
     writers = Writers(tmp_path, 600)
     for kill_at in range(1, KILLS + 1):
@@ -88,8 +88,8 @@ def test_a_writer_killed_anywhere_leaves_what_it_had_finished(tmp_path: Path, ch
 def test_each_step_is_on_the_disk_before_the_next(
     tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file, then its second name as the best, its own name, the folder's names; only then an older one goes."""
-    write(1, is_best=True)
+    """The file, its name, the folder's names; only then an older one goes."""
+    write(1)
     calls: list[tuple[str, ...]] = []
 
     def record(name: str) -> None:
@@ -104,19 +104,16 @@ def test_each_step_is_on_the_disk_before_the_next(
 
         monkeypatch.setattr(os, name, recorded)
 
-    for name in ("fsync", "link", "replace", "unlink"):
+    for name in ("fsync", "replace", "unlink"):
         record(name)
-    write(2, is_best=True, kept=1)
+    write(2, kept=1)
     monkeypatch.undo()
     beside, folder = ".#.partial.npz", tmp_path.name
     order = [
         ("fsync", beside),
-        ("link", beside, beside),
-        ("replace", beside, "best-000000002.npz"),
         ("replace", beside, "step-000000002.npz"),
         ("fsync", folder),
         ("unlink", "step-000000001.npz"),
-        ("unlink", "best-000000001.npz"),
     ]
     assert [call for call in dict.fromkeys(calls) if call != ("unlink", beside)] == order
 

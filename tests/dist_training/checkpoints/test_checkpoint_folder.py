@@ -1,4 +1,4 @@
-"""Checkpoints on disk: what is written is read back, the newest that is whole counts, the last and the best stay."""
+"""Checkpoints on disk: what is written is read back, the newest that is whole counts, the last ones stay."""
 
 import hashlib
 import json
@@ -14,7 +14,6 @@ import pytest
 
 from dist_training.checkpoints import (
     TrainingProgress,
-    read_best_checkpoint,
     read_checkpoint,
     read_latest_checkpoint,
     write_checkpoint,
@@ -89,35 +88,10 @@ def test_the_last_ones_are_kept_and_nothing_else_remains(tmp_path: Path, write: 
     assert names(tmp_path) == ["step-000000014.npz", "step-1000000000.npz"]
 
 
-def test_the_best_is_kept_until_a_better_one(tmp_path: Path, write: Write) -> None:
-    assert read_best_checkpoint(tmp_path) is None
-    write(1)
-    write(2, is_best=True)
-    assert (tmp_path / "best-000000002.npz").samefile(tmp_path / "step-000000002.npz")  # no bytes for the second name
-    for step in (3, 4, 5):
-        write(step)
-    assert names(tmp_path) == ["best-000000002.npz", "step-000000004.npz", "step-000000005.npz"]
-    assert read_best_checkpoint(tmp_path).progress.epoch == 2  # type: ignore[union-attr]
-    assert read_latest_checkpoint(tmp_path).progress.epoch == 5  # type: ignore[union-attr]
-    write(6, is_best=True)
-    assert names(tmp_path) == ["best-000000006.npz", "step-000000005.npz", "step-000000006.npz"]
-    write(6, is_best=True)  # again, after a resume
-    assert names(tmp_path) == ["best-000000006.npz", "step-000000005.npz", "step-000000006.npz"]
-
-
-def test_the_best_counts_where_the_later_ones_are_damaged(
-    tmp_path: Path, write: Write, caplog: pytest.LogCaptureFixture
-) -> None:
-    for step in (1, 2, 3):
-        write(step, is_best=step == 1).write_bytes(b"" if step > 1 else (tmp_path / "step-000000001.npz").read_bytes())
-    assert read_latest_checkpoint(tmp_path).progress.epoch == 1  # type: ignore[union-attr]
-    assert caplog.text.count("is damaged") == 2
-
-
 def test_damaged_ones_that_the_run_went_back_behind_are_removed(tmp_path: Path, write: Write) -> None:
     """Otherwise they would be the newest ones for ever, and push whole ones out."""
     for step in (7, 9, 10):
-        write(step, is_best=step == 10, kept=3)
+        write(step, kept=3)
     for step in (9, 10):
         (tmp_path / f"step-{step:09d}.npz").write_bytes(b"damaged")
     assert read_latest_checkpoint(tmp_path).progress.epoch == 7  # type: ignore[union-attr]

@@ -9,7 +9,6 @@ import os
 import select
 import subprocess
 import sys
-import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dist_training.checkpoints import Checkpoint, CheckpointStore, read_best_checkpoint, read_checkpoint
+from dist_training.checkpoints import Checkpoint, CheckpointStore, read_checkpoint
 from r2d2_base import files
 from r2d2_base.errors import ConfigurationError
 from tests.dist_training.checkpoints.checkpoint_writer import state_of
@@ -101,23 +100,6 @@ def test_a_newer_one_takes_the_place_of_the_one_that_waits(
     assert steps(tmp_path) == [1, 4]
 
 
-def test_the_best_waits_for_its_turn_and_gives_way_to_a_better_one_only(
-    tmp_path: Path, store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk = HangingDisk(tmp_path, monkeypatch)
-    disk.receive(store)
-    store.write(**state_of(3, 6), is_best=True)
-    store.write(**state_of(4, 6), is_best=True)
-    later = threading.Timer(0.2, disk.fail)
-    later.start()
-    with pytest.raises(OSError, match="invalid argument"):
-        store.write(**state_of(5, 6))  # waits until 4 is being written, and hears of 2
-    later.join()
-    store.wait()
-    assert steps(tmp_path) == [1, 4]
-    assert read_best_checkpoint(tmp_path).progress.epoch == 4  # type: ignore[union-attr]
-
-
 def test_a_failure_is_raised_once_and_the_next_one_is_written(
     tmp_path: Path, store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,7 +145,7 @@ def test_a_process_that_ends_without_closing_has_written(tmp_path: Path, check_w
 
 def test_only_writing_removes_what_a_killed_writer_left(tmp_path: Path) -> None:
     """Someone who reads must not take the file away that another process is writing."""
-    earlier = (".step-000000007.npz.partial", ".best-000000003.npz.partial")  # as version 0.1.0 called them
+    earlier = (".step-000000007.npz.partial", ".best-000000003.npz.partial", "best-000000003.npz")  # of version 0.1
     left = [tmp_path / name for name in (*earlier, ".0a1b2c3d-01234567.partial.npz")]
     for path in left:
         path.write_bytes(b"half")
