@@ -82,7 +82,7 @@ clean: ## remove caches and build leftovers; .venv and .venv-peers stay (rm -rf 
 	rm -rf build $(COUNTING) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find $(wildcard $(PACKAGES) tests benchmarks examples docs) -name __pycache__ -type d -prune -exec rm -rf {} +
 
-install-tests: install $(STAMPS)/tests
+install-tests: install $(STAMPS)/tests $(STAMPS)/backends
 
 # ---- the parts, in order -------------------------------------------------------------------------------
 
@@ -163,6 +163,13 @@ $(STAMPS)/tests: $(STAMPS)/test.txt $(STAMPS)/checked
 	@$(PIP_INSTALL) -r requirements/test.txt
 	@$(PIP_CHECK)
 	@$(COMPILE) -qq $(VENV)/lib || true # some packages ship files that are not meant to compile
+	@touch $@
+
+$(STAMPS)/backends: $(STAMPS)/backends.txt $(STAMPS)/tests
+	@echo "==> a second Keras backend"
+	@rm -rf $(VENV)/backends
+	@$(PIP_INSTALL) --target $(VENV)/backends -r requirements/backends.txt
+	@$(COMPILE) -qq $(VENV)/backends
 	@touch $@
 
 # ---- the peers, in an environment of their own; nothing above needs them ---------------------------------

@@ -125,7 +125,9 @@ def _sentence(fault: Mapping[str, Any], model: type[BaseModel] | None, unsaid: C
     kind, (names, models) = fault["type"], _walked(fault["loc"], model)
     received = f"; received {shown(fault['input'])}"
     if kind == "extra_forbidden":
-        valid = sorted({name for one in models for name in one.model_fields})
+        if len(names) > 1 and names[-2] in unsaid:  # written among those of the section around it
+            models = [*models, *_walked(fault["loc"][:-2], model)[1]]
+        valid = sorted({name for one in models for name in one.model_fields}.difference(unsaid))
         near = difflib.get_close_matches(names[-1], valid, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         return f"{_joined(names, unsaid)}unknown key; {hint}valid: {', '.join(valid)}"

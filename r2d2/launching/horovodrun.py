@@ -164,7 +164,8 @@ def _command(plan: RunPlan) -> list[str]:
     if horovodrun is None:
         raise LaunchError("horovodrun is not on the PATH; run 'make install', or train with --workers 1")
     hosts = [] if plan.configuration.hosts is None else ["-H", plan.configuration.hosts]
-    return [*SHIELDED, horovodrun, "-np", str(plan.world_size), *hosts, *worker]
+    # --gloo: else horovodrun first loads TensorFlow a second time, to see whether Horovod was built with MPI
+    return [*SHIELDED, horovodrun, "--gloo", "-np", str(plan.world_size), *hosts, *worker]
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from r2d2.reports.picture import Picture
 from r2d2.reports.provenance import read_provenance
 from r2d2.reports.scores import averages_section, headline, labels_section
 from r2d2_base.files import make_folder, write_bytes
+from r2d2_base.progress import UNWATCHED, Watcher
 from segeval import EvaluatedCase, Evaluation, EvaluationSettings, SegEvalError, read_evaluation
 from segeval.files.label_map import case_id_of
 
@@ -39,6 +40,7 @@ def build_report(
     images: Mapping[str, ImageOf] | None = None,
     run_dir: Path | None = None,
     are_pictures: bool | None = None,
+    watcher: Watcher = UNWATCHED,
 ) -> Path:
     """Write an evaluation as one HTML file that holds its pictures and needs nothing else.
 
@@ -52,6 +54,7 @@ def build_report(
         run_dir: run folder for the training curves and the provenance; None leaves them out.
         are_pictures: whether the cases are pictures, without a place in a patient; None: the formats of the
             references tell.
+        watcher: may ask the work to end, between pictures and before anything is written.
 
     Returns:
         `out`.
@@ -61,6 +64,7 @@ def build_report(
         EvaluationFormatError: the evaluation is damaged.
         NoSpaceError: the disk is full; nothing is left of the file.
         NotWritableError: the file cannot be written.
+        CancelledError: a stop was requested.
     """
     evaluation = read_evaluation(evaluation_dir)
     files = _Files(prediction_dir, reference or {}, images or {}, are_pictures)
@@ -69,7 +73,7 @@ def build_report(
         warning_box(evaluation.warnings),
         labels_section(evaluation),
         distributions_section(evaluation),
-        _overlays_section(evaluation, files),
+        _overlays_section(evaluation, files, watcher),
         agreement_section(evaluation),
         averages_section(evaluation),
     ]
@@ -112,7 +116,7 @@ class _Files:
             return overlay, f"The scan of case {case.case_id} is not drawn: {error}."
 
 
-def _overlays_section(evaluation: Evaluation, files: _Files) -> Html:
+def _overlays_section(evaluation: Evaluation, files: _Files, watcher: Watcher) -> Html:
     heading = "Worst cases first, on their worst slice"
     if any(case.case_id == f"{case_id_of(Path(case.reference))}#{_index(case)}" for case in evaluation.cases):
         return section(
@@ -122,6 +126,7 @@ def _overlays_section(evaluation: Evaluation, files: _Files) -> Html:
     failures: list[str] = []
     has_patient = False
     for rank, case in choose_cases(evaluation):
+        watcher.check()
         try:
             overlay, failure = files.read(case, evaluation.settings)
         except (SegEvalError, OverlayError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -28,6 +28,8 @@ from r2d2.reports.dataset_sections import (
 )
 from r2d2.reports.formatting import plural
 from r2d2.reports.page import Cell, Html, figures, page, paragraph, section, table, warning_box
+from r2d2.reports.picture import Picture
+from r2d2_base.progress import UNWATCHED, Watcher
 
 __all__ = ["build_dataset_report", "choose_typical"]
 
@@ -36,7 +38,9 @@ MOST_OF_A_KIND = 6
 TYPICAL = 4
 
 
-def build_dataset_report(dataset: PreparedDataset, out: Path, proposal: Proposal | None = None) -> Path:
+def build_dataset_report(
+    dataset: PreparedDataset, out: Path, proposal: Proposal | None = None, watcher: Watcher = UNWATCHED
+) -> Path:
     """Write what is known about a prepared dataset as one HTML file that holds its pictures and needs nothing else.
 
     Only the dataset's folder is read: its arrays, its three files and fingerprint.json. The page holds case
@@ -46,6 +50,7 @@ def build_dataset_report(dataset: PreparedDataset, out: Path, proposal: Proposal
         dataset: the prepared dataset.
         out: the HTML file; its folder is made, a file that is there is replaced.
         proposal: the settings to be shown; None: those that suit any machine.
+        watcher: may ask the work to end, between pictures and before anything is written.
 
     Returns:
         `out`.
@@ -54,6 +59,7 @@ def build_dataset_report(dataset: PreparedDataset, out: Path, proposal: Proposal
         NotADatasetError: there is no fingerprint, or it is damaged.
         NoSpaceError: the disk is full; nothing is left of the file.
         NotWritableError: the file cannot be written.
+        CancelledError: a stop was requested.
     """
     fingerprint = read_fingerprint(dataset.folder)
     body = [
@@ -61,8 +67,8 @@ def build_dataset_report(dataset: PreparedDataset, out: Path, proposal: Proposal
         warning_box(_warnings(fingerprint)),
         overview_section(dataset, fingerprint),
         splits_section(dataset, fingerprint),
-        _odd_section(dataset, fingerprint),
-        _typical_section(dataset, fingerprint),
+        _odd_section(dataset, fingerprint, watcher),
+        _typical_section(dataset, fingerprint, watcher),
         _distributions_section(fingerprint, dataset.words),
         labels_section(fingerprint, dataset.words),
         _proposal_section(dataset, proposal or propose(dataset)),
@@ -102,7 +108,7 @@ def _warnings(fingerprint: Fingerprint) -> list[str]:
     return warnings
 
 
-def _odd_section(dataset: PreparedDataset, fingerprint: Fingerprint) -> Html:
+def _odd_section(dataset: PreparedDataset, fingerprint: Fingerprint, watcher: Watcher) -> Html:
     odd = fingerprint.odd_cases
     remarks = Html("<ul>" + "".join(f"<li>{escape(text)}</li>" for text in fingerprint.remarks) + "</ul>")
     about = [paragraph("About the dataset as a whole:"), remarks] if fingerprint.remarks else []
@@ -127,7 +133,7 @@ def _odd_section(dataset: PreparedDataset, fingerprint: Fingerprint) -> Html:
     ]
     chosen = list(dict.fromkeys(one.case_id for found in groups.values() for one in found[:MOST_OF_A_KIND]))
     drawn = chosen[:MOST_PICTURES]
-    pictures = [draw_case(dataset, case_id, _found_in_words(odd[case_id])) for case_id in drawn]
+    pictures = _drawn(dataset, {case_id: _found_in_words(odd[case_id]) for case_id in drawn}, watcher)
     left_out = len(odd) - len(drawn)
     return section(
         "Odd cases",
@@ -147,15 +153,24 @@ def _grouped(fingerprint: Fingerprint) -> dict[tuple[str, str], list[Oddity]]:
     return groups
 
 
+def _drawn(dataset: PreparedDataset, words: Mapping[str, str], watcher: Watcher) -> list[Picture]:
+    """Draw cases, each with its words below."""
+    pictures: list[Picture] = []
+    for case_id, said in words.items():
+        watcher.check()
+        pictures.append(draw_case(dataset, case_id, said))
+    return pictures
+
+
 def _found_in_words(odd: Sequence[Oddity]) -> str:
     return "; ".join(f"{one.subject}: {one.found}" for one in odd) + "."
 
 
-def _typical_section(dataset: PreparedDataset, fingerprint: Fingerprint) -> Html:
+def _typical_section(dataset: PreparedDataset, fingerprint: Fingerprint, watcher: Watcher) -> Html:
     chosen = choose_typical(fingerprint)
     if not chosen:
         return Html("")
-    pictures = [draw_case(dataset, case_id, "nothing is odd about it.") for case_id in chosen]
+    pictures = _drawn(dataset, dict.fromkeys(chosen, "nothing is odd about it."), watcher)
     note = (
         "The slice on which most is labelled, as it is stored: resampled and clipped, first channel. Radiological"
         " orientation: the patient's right (R) is on the left; the frame is shown enlarged."

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from segeval import LabelScore, MeanScore, Metric
+if TYPE_CHECKING:
+    from segeval import LabelScore, MeanScore, Metric
 
 __all__ = [
     "STATUS_WORDS",
@@ -96,7 +98,7 @@ def heading(metric: Metric) -> str:
 def interval(score: MeanScore, metric: Metric) -> str:
     """Print a confidence interval, or say that there is none.
 
-    >>> from segeval import METRICS
+    >>> from segeval import METRICS, MeanScore
     >>> interval(MeanScore(0.85, 20, 0, 20, 0.81, 0.88, 0.95), METRICS["dice"])
     '0.810 to 0.880'
     >>> interval(MeanScore(0.85, 1, 0, 1, float("nan"), float("nan"), 0.95), METRICS["dice"])

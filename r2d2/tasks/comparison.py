@@ -31,7 +31,6 @@ __all__ = [
     "CompareSettings",
     "ModelComparison",
     "compare",
-    "compare_evaluations",
     "write_comparison",
 ]
 
@@ -58,7 +57,7 @@ class CompareSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    evaluations: tuple[Path, ...] = Field(description="two or more: folders of evaluations, or nnU-Net's summary.json")
+    evaluations: tuple[Path, ...] = Field(description="2 to 26: folders of evaluations, or nnU-Net's summary.json")
     metrics: tuple[str, ...] = Field(default=(), description="metrics to compare; none: dice, hd95_mm and nsd")
     scheme: Scheme = Field(default="aggregate_then_rank", description="what the ranking rests on")
     confidence: float = Field(default=0.95, description="coverage of the intervals; verdicts are at 1 minus this")
@@ -74,30 +73,42 @@ def compare(
 
     Args:
         settings: which evaluations, and how.
-        progress: told when the comparison is begun and done.
-        stop: looked at before it is begun and before anything is written.
+        progress: told of each metric.
+        stop: ends the work between metrics, before anything is written.
 
     Returns:
-        Rankings and comparisons.
+        Rankings and comparisons; the same files and settings give the same.
 
     Raises:
         SegEvalError: an evaluation is missing or damaged, or they cannot be compared; every reason is listed.
         OutputFolderError: the folder for the files cannot be written into.
         CancelledError: ``stop`` was made.
     """
-    watcher = Watcher(progress, stop)
-    watcher.report("comparing", 0, 1)
+    paths, watcher = settings.evaluations, Watcher(progress, stop)
+    if not 2 <= len(paths) <= len(ascii_uppercase):
+        raise MetricArgumentError(f"give 2 to {len(ascii_uppercase)} evaluations to compare; received {len(paths)}")
     if settings.out is not None:
         check_writable(settings.out)
-    comparison = compare_evaluations(
-        settings.evaluations,
-        settings.metrics or None,
-        scheme=settings.scheme,
-        confidence=settings.confidence,
-        seed=settings.seed,
-        on_unmatched=settings.on_unmatched,
-    )
-    watcher.report("comparing", 1, 1)
+    evaluations = dict(zip(ascii_uppercase, paths, strict=False))
+    tables = {letter: read_scores(path) for letter, path in evaluations.items()}
+    shared = [name for name in tables["A"].metrics if all(name in table.metrics for table in tables.values())]
+    by_default = [name for name in COMPARED_BY_DEFAULT if name in shared] or shared or ["dice"]
+    metrics = list(dict.fromkeys(settings.metrics or by_default))
+    how: dict[str, Any] = {
+        "confidence": settings.confidence,
+        "seed": settings.seed,
+        "on_unmatched": settings.on_unmatched,
+    }
+    rankings: list[Ranking] = []
+    comparisons: list[Comparison] = []
+    watcher.report("comparing", 0, len(metrics))
+    for number, metric in enumerate(metrics, start=1):
+        ranking = rank(tables, metric, scheme=settings.scheme, level=1 - settings.confidence, **how)
+        base = "A" if len(tables) == 2 else ranking.models[0].name
+        rankings.append(ranking)
+        comparisons += compare_with_base(tables, base, metrics=[metric], **how)
+        watcher.report("comparing", number, len(metrics))
+    comparison = ModelComparison(evaluations, tuple(rankings), tuple(comparisons))
     if settings.out is not None:
         write_comparison(comparison, settings.out)
     return comparison
@@ -116,57 +127,6 @@ class ModelComparison:
     evaluations: dict[str, Path]
     rankings: tuple[Ranking, ...]
     comparisons: tuple[Comparison, ...]
-
-
-def compare_evaluations(
-    paths: Sequence[Path],
-    metrics: Sequence[str] | None = None,
-    *,
-    scheme: Scheme = "aggregate_then_rank",
-    confidence: float = 0.95,
-    seed: int = 0,
-    on_unmatched: OnUnmatched = "error",
-) -> ModelComparison:
-    """Rank evaluations and compare them in pairs.
-
-    Args:
-        paths: folders of evaluations, or `summary.json` files of nnU-Net v2; 2 to 26.
-        metrics: names of metrics; None: those of `COMPARED_BY_DEFAULT` that all have.
-        scheme: what the ranking rests on.
-        confidence: coverage of the intervals; 1 - confidence is the level of the verdicts.
-        seed: seed of the bootstrap.
-        on_unmatched: "error" refuses cases and labels that only some have, "leave_out" leaves them out.
-
-    Returns:
-        Rankings and comparisons; the same files and arguments give the same.
-
-    Raises:
-        SegEvalError: an evaluation is missing or damaged, or they cannot be compared; every reason is listed.
-    """
-    if not 2 <= len(paths) <= len(ascii_uppercase):
-        raise MetricArgumentError(f"give 2 to {len(ascii_uppercase)} evaluations to compare; received {len(paths)}")
-    evaluations = dict(zip(ascii_uppercase, paths, strict=False))
-    tables = {letter: read_scores(path) for letter, path in evaluations.items()}
-    shared = [name for name in tables["A"].metrics if all(name in table.metrics for table in tables.values())]
-    chosen = metrics or [name for name in COMPARED_BY_DEFAULT if name in shared] or shared or ["dice"]
-    rankings: list[Ranking] = []
-    comparisons: list[Comparison] = []
-    for metric in dict.fromkeys(chosen):
-        ranking = rank(
-            tables,
-            metric,
-            scheme=scheme,
-            confidence=confidence,
-            seed=seed,
-            on_unmatched=on_unmatched,
-            level=1 - confidence,
-        )
-        base = "A" if len(tables) == 2 else ranking.models[0].name
-        rankings.append(ranking)
-        comparisons += compare_with_base(
-            tables, base, metrics=[metric], confidence=confidence, seed=seed, on_unmatched=on_unmatched
-        )
-    return ModelComparison(evaluations, tuple(rankings), tuple(comparisons))
 
 
 def write_comparison(comparison: ModelComparison, out: Path) -> None:

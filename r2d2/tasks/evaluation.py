@@ -129,7 +129,7 @@ def evaluate(
         dataset=drawn, evaluation=asked.out, prediction=asked.prediction, images=asked.images, out=asked.out / REPORT
     )
     try:
-        return EvaluationResult(scores, asked.out, write_report(page))
+        return EvaluationResult(scores, asked.out, write_report(page, stop=stop))
     except R2D2Error as error:
         return EvaluationResult(scores, asked.out, None, error)
 

@@ -9,10 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imgmed import PreparedDataset, case_stem, has_known_suffix
 from r2d2.prediction.manifest import read_manifest
-from r2d2.reports import build_report
-from r2d2.reports.build import ImageOf
+from r2d2.reports.build import ImageOf, build_report
 from r2d2_base.errors import ConfigurationError
-from r2d2_base.progress import Progress, StopRequest, Watcher
+from r2d2_base.progress import UNWATCHED, Progress, StopRequest, Watcher
 from segeval import read_evaluation
 
 __all__ = ["REPORT", "ReportSettings", "find_images", "report", "report_on_dataset", "report_on_evaluation"]
@@ -46,7 +45,7 @@ def report(settings: ReportSettings, *, progress: Progress | None = None, stop: 
     Args:
         settings: what to report on.
         progress: told when the page is begun and written.
-        stop: looked at before the page is begun.
+        stop: ends the work between pictures, before anything is written.
 
     Returns:
         The HTML file.
@@ -54,9 +53,10 @@ def report(settings: ReportSettings, *, progress: Progress | None = None, stop: 
     Raises:
         ConfigurationError: settings that contradict each other.
         R2D2Error: nothing to report on there.
+        CancelledError: ``stop`` was made.
     """
     from r2d2.proposal import propose_here
-    from r2d2.reports import build_dataset_report
+    from r2d2.reports.dataset import build_dataset_report
 
     watcher = Watcher(progress, stop)
     watcher.report("reporting", 0, 1)
@@ -67,7 +67,8 @@ def report(settings: ReportSettings, *, progress: Progress | None = None, stop: 
         if asked.dataset is None:
             raise ConfigurationError("give --dataset, --evaluation or both, to say what to report on")
         prepared = PreparedDataset.read(asked.dataset)
-        path = build_dataset_report(prepared, asked.out or asked.dataset / "dataset.html", propose_here(prepared))
+        out = asked.out or asked.dataset / "dataset.html"
+        path = build_dataset_report(prepared, out, propose_here(prepared), watcher)
     elif asked.dataset is not None:
         if asked.images is not None:
             raise ConfigurationError("--dataset has the scans already; give either it or --images")
@@ -77,6 +78,7 @@ def report(settings: ReportSettings, *, progress: Progress | None = None, stop: 
             prediction=asked.prediction,
             out=asked.out or evaluation / REPORT,
             run_dir=asked.run_dir,
+            watcher=watcher,
         )
     else:
         path = report_on_evaluation(
@@ -85,6 +87,7 @@ def report(settings: ReportSettings, *, progress: Progress | None = None, stop: 
             images=asked.images,
             out=asked.out or evaluation / REPORT,
             run_dir=asked.run_dir,
+            watcher=watcher,
         )
     watcher.report("reporting", 1, 1)
     return path
@@ -97,6 +100,7 @@ def report_on_dataset(
     prediction: Path | None,
     out: Path,
     run_dir: Path | None = None,
+    watcher: Watcher = UNWATCHED,
 ) -> Path:
     """Write the HTML report of an evaluation on cases of a prepared dataset.
 
@@ -106,6 +110,7 @@ def report_on_dataset(
         prediction: folder with the label maps; None takes the paths that the evaluation names.
         out: the HTML file.
         run_dir: the run folder; None takes the one that the predictions name.
+        watcher: may ask the work to end, between pictures.
 
     Returns:
         ``out``.
@@ -119,6 +124,7 @@ def report_on_dataset(
         reference={case_id: dataset.reference(case_id) for case_id in labelled},
         images={case_id: partial(dataset.restored_image, case_id) for case_id in labelled},
         run_dir=_run_dir(prediction) if run_dir is None else run_dir,
+        watcher=watcher,
         are_pictures=not dataset.words.is_placed,
     )
 
@@ -130,6 +136,7 @@ def report_on_evaluation(
     prediction: Path | None = None,
     images: Path | None = None,
     run_dir: Path | None = None,
+    watcher: Watcher = UNWATCHED,
 ) -> Path:
     """Write the HTML report of an evaluation of label maps in folders.
 
@@ -139,6 +146,7 @@ def report_on_evaluation(
         prediction: folder with the label maps, or one of them; None takes the paths that the evaluation names.
         images: folder with the scans, named like the label maps, or the only scan; None: label maps alone are drawn.
         run_dir: the run folder; None takes the one that the predictions name, if R2D2 made them.
+        watcher: may ask the work to end, between pictures.
 
     Returns:
         ``out``.
@@ -153,6 +161,7 @@ def report_on_evaluation(
         prediction_dir=_folder_of(prediction),
         images={} if images is None else _images_of(evaluation, images),
         run_dir=_run_dir(prediction) if run_dir is None else run_dir,
+        watcher=watcher,
     )
 
 

@@ -1,8 +1,6 @@
 """The contract of every registered architecture: one network passes it, so a new one needs an entry in TINY only."""
 
 import ast
-import importlib.util
-import os
 import subprocess
 import sys
 from functools import cache
@@ -32,6 +30,7 @@ from dist_training.architectures import (
 )
 from dist_training.errors import WeightsError, WeightsNotFoundError
 from r2d2_base.errors import ConfigurationError
+from tests.keras_backends import environment_of
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -365,15 +364,12 @@ for path in sorted(folder.glob("*.keras")):
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_another_keras_backend_computes_the_same(backend, tmp_path):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed; pip install {backend} runs this test")
+    environment = environment_of(backend, EXAMPLES)
     inputs = images(2, 37, 50, 1)
     np.save(tmp_path / "images.npy", inputs)
     models = {name: moved(cases[0], 1, 3) for name, cases in TINY.items()}
     for name, model in models.items():
         model.save(tmp_path / f"{name}.keras")
-    search_path = os.pathsep.join(filter(None, [str(EXAMPLES), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": search_path}
     subprocess.run([sys.executable, "-c", ON_ANOTHER_BACKEND, str(tmp_path)], env=environment, check=True)
     for name, model in models.items():
         with np.load(tmp_path / f"{name}.npz") as result:

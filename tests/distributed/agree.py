@@ -40,10 +40,7 @@ def handshakes(communicator: Communicator, dataset: Path, out: Path) -> dict[str
     sys.path.insert(0, str(out / ("own-1" if rank == 1 else "own")))
     answers["own network on 1"] = told(communicator, worker_facts(lambda: (CONFIGURATION, dataset, ("our_network",))))
     known = "our_network" if rank == 0 else "no_such_network"
-    answers["own network absent"] = told(
-        communicator,
-        worker_facts(lambda: (CONFIGURATION, dataset, (known,))),
-    )
+    answers["own network absent"] = told(communicator, worker_facts(lambda: (CONFIGURATION, dataset, (known,))))
     answers["keras on 1"] = told(communicator, replace(mine, code={**mine.code, "keras": "3.14.0"}) if rank else mine)
     if rank == last:  # which finds another copy of segeval, as if it had imported none yet
         sys.path.insert(0, str(out / "code"))

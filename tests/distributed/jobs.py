@@ -39,7 +39,8 @@ def resume(folder: RunFolder, *arguments: str) -> list[str]:
 
 
 def horovodrun(workers: int, *command: str) -> list[str]:
-    return [str(BIN / "horovodrun"), "-np", str(workers), *command]
+    """The command as R2D2 gives it: without ``--gloo``, horovodrun loads TensorFlow once more to look for MPI."""
+    return [str(BIN / "horovodrun"), "--gloo", "-np", str(workers), *command]
 
 
 def run(command: list[str], cwd: Path, timeout: float = 2 * PATIENCE_S) -> subprocess.CompletedProcess[str]:

@@ -101,3 +101,11 @@ def test_what_version_0_1_wrote_is_read():
     assert evaluation.pooled.class_values == (0, 1, 2)
     np.testing.assert_array_equal(evaluation.pooled.confusion, [[10, 0, 0], [0, 4, 0], [1, 1, 2]])
     assert segeval.read_scores(OF_VERSION_0_1).patient_ids == ("p1", "p2")
+
+
+@pytest.mark.parametrize(("written", "meant"), [("on_mising", "on_missing"), ("on_emty", "on_empty")])
+def test_settings_and_conventions_are_one_list_of_names(written: str, meant: str) -> None:
+    with pytest.raises(
+        MetricArgumentError, match=rf"^{written}: unknown key; did you mean {meant}\? valid: hd95, .*unit"
+    ):
+        build_settings(choices={written: "worst"})

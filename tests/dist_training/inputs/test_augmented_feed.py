@@ -1,7 +1,5 @@
 """Augmented feeding: what a slice becomes depends on (seed, epoch, slice) alone; the dataset's choices are kept."""
 
-import importlib.util
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +15,7 @@ from dist_training.learning.transfer import TransferSettings
 from dist_training.run.plan import run_facts, training_slice_count
 from dist_training.settings import TrainingSettings
 from imgmed import AugmentationSettings, PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
+from tests.keras_backends import environment_of
 
 TABLE1 = AugmentationSettings.model_validate("table1")
 EVERYTHING = AugmentationSettings(
@@ -251,8 +250,7 @@ class TestDevice:
 
     @pytest.mark.parametrize("backend", ["jax", "torch"])
     def test_another_keras_backend_agrees_too(self, dataset: PreparedDataset, tmp_path: Path, backend: str) -> None:
-        if importlib.util.find_spec(backend) is None:
-            pytest.skip(f"{backend} is not installed; pip install {backend} runs this test")
+        environment = environment_of(backend)
         host, device = (feed_of(dataset, EVERYTHING.model_copy(update={"where": w})) for w in ("host", "device"))
         step = Step(np.arange(len(host)), len(host))
         expected, given = host.batch(step), device.batch(step)
@@ -260,7 +258,7 @@ class TestDevice:
         np.savez(tmp_path / "batch.npz", images=given.images, classes=given.classes, **draws)
         (tmp_path / "settings.json").write_text(EVERYTHING.model_dump_json())
         command = [sys.executable, "-c", ON_ANOTHER_BACKEND, str(tmp_path), *map(str, device.input_shape)]
-        subprocess.run(command, env={**os.environ, "KERAS_BACKEND": backend}, check=True)
+        subprocess.run(command, env=environment, check=True)
         with np.load(tmp_path / "result.npz") as result:
             same = result["classes"] == expected.classes
             assert same.mean() > 0.9998

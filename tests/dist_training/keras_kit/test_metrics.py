@@ -1,5 +1,3 @@
-import importlib.util
-import os
 import subprocess
 import sys
 
@@ -8,6 +6,7 @@ import pytest
 
 import segeval
 from r2d2_base.errors import ConfigurationError
+from tests.keras_backends import environment_of
 
 CLASSES = 4
 
@@ -188,9 +187,6 @@ def test_in_fit_compiled_by_xla_or_not(compiled):
 
 
 def test_in_fit_on_jax():
-    if importlib.util.find_spec("jax") is None:
-        pytest.skip("jax is not installed; pip install jax runs this test")
     test = "from tests.dist_training.keras_kit.test_metrics import fit_and_compare; fit_and_compare(True)"
     code = f"import keras; assert keras.backend.backend() == 'jax'; {test}"
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    subprocess.run([sys.executable, "-c", code], env=environment_of("jax"), check=True)

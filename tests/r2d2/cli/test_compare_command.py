@@ -15,7 +15,9 @@ from typer.testing import CliRunner, Result
 
 from r2d2.cli import app, main
 from r2d2.cli.compare import OnUnmatchedName, SchemeName
-from r2d2.tasks.comparison import compare_evaluations, write_comparison
+from r2d2.tasks.comparison import CompareSettings, compare, write_comparison
+from r2d2_base.errors import CancelledError
+from r2d2_base.progress import StopRequest
 from segeval import Conventions, evaluate_folder, write_evaluation
 from segeval.statistics import SCHEMES
 
@@ -142,10 +144,24 @@ def test_names_of_labels_are_words_not_markup(made: Path, tmp_path: Path, name: 
 
 def test_a_folder_whose_name_is_no_utf_8_is_written_down(made: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(made / "evaluation_good", tmp_path / os.fsdecode(b"mod\xe8le")))
-    result = compare_evaluations([copy, made / "evaluation_blind"], ["dice"])
+    result = compare(CompareSettings(evaluations=(copy, made / "evaluation_blind"), metrics=("dice",)))
     write_comparison(result, tmp_path / "out")
     content = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
     assert content["evaluations"]["A"] == str(copy)
+
+
+def test_a_comparison_that_is_cancelled_ends_between_metrics(made: Path, tmp_path: Path) -> None:
+    stop, told = StopRequest(), []
+
+    def cancel(stage: str, done: int, total: int) -> None:
+        told.append((stage, done, total))
+        if done == 1:
+            stop.make("enough")
+
+    paths = (made / "evaluation_good", made / "evaluation_blind")
+    with pytest.raises(CancelledError, match="enough"):
+        compare(CompareSettings(evaluations=paths, out=tmp_path / "out"), progress=cancel, stop=stop)
+    assert told == [("comparing", 0, 3), ("comparing", 1, 3)] and not (tmp_path / "out").exists()
 
 
 def test_nnunets_summary(made: Path) -> None:

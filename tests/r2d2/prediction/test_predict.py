@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -305,6 +306,24 @@ def test_a_call_that_is_cancelled_is_gone_on_with(dataset: PreparedDataset, mode
     assert done.taken_over == 2
     predict_dataset(model, dataset, case_ids, tmp_path / "again")
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "again")
+
+
+def test_a_scan_that_is_cancelled_ends_between_slices(
+    dataset: PreparedDataset, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, batches = StopRequest(), []
+    run = Predictor._run
+
+    def run_and_cancel(predictor: Predictor, inputs: np.ndarray) -> Any:
+        batches.append(len(inputs))
+        stop.make("enough")
+        return run(predictor, inputs)
+
+    monkeypatch.setattr(Predictor, "_run", run_and_cancel)
+    monkeypatch.setattr("r2d2.prediction.predictor.PIXELS_AT_A_TIME", 1)
+    with pytest.raises(CancelledError, match="enough"):
+        predict_dataset(model, dataset, sorted(dataset.cases), tmp_path / "out", stop=stop)
+    assert batches == [1] and not (tmp_path / "out").exists()
 
 
 def test_nothing_suits_and_nothing_remains(model: Path, tmp_path: Path) -> None:

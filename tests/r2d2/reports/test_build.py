@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 import segeval
-from r2d2.reports import build_report
+from r2d2.reports.build import build_report
 from r2d2.reports.cases import choose_cases
-from r2d2_base.errors import NotWritableError
+from r2d2.reports.overlay import read_overlay
+from r2d2.tasks.reporting import ReportSettings, report
+from r2d2_base.errors import CancelledError, NotWritableError
+from r2d2_base.progress import StopRequest
 
 LABELS = {"background": 0, "body": 1, "<b>tail</b>": 2}
 
@@ -100,6 +103,21 @@ def test_the_page_needs_nothing_but_itself(page):
             assert (attributes.get(name) or "data:").startswith("data:")
         assert not any(name.startswith("on") for name in attributes)
     assert "http" not in page.words
+
+
+def test_a_page_that_is_cancelled_ends_between_pictures(study, monkeypatch):
+    stop, read = StopRequest(), []
+
+    def read_and_cancel(*arguments, **options):
+        read.append(arguments)
+        stop.make("enough")
+        return read_overlay(*arguments, **options)
+
+    monkeypatch.setattr("r2d2.reports.build.read_overlay", read_and_cancel)
+    settings = ReportSettings(evaluation=study / "evaluation", out=study / "out" / "report.html")
+    with pytest.raises(CancelledError, match="enough"):
+        report(settings, stop=stop)
+    assert len(read) == 1 and not (study / "out").exists()
 
 
 def test_pictures_are_embedded_and_described(page):

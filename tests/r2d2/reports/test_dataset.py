@@ -18,8 +18,7 @@ from imgmed.preparation.reading import ReadingRules, read_case_image, read_case_
 from imgmed.recipes import read_study
 from imgmed.volume import Volume
 from r2d2.cli import main
-from r2d2.reports import build_dataset_report
-from r2d2.reports.dataset import choose_typical
+from r2d2.reports.dataset import build_dataset_report, choose_typical
 from r2d2.reports.dataset_pictures import read_slice
 
 LABELS = {"background": 0, "body": 1, "<b>spot</b>": 2}
