@@ -130,8 +130,8 @@ def build_settings(
         >>> build_settings(choices={"seed": -1, "hd95": "mean"})
         Traceback (most recent call last):
             ...
-        segeval.errors.MetricArgumentError: hd95 must be max_of_directed or pooled; received 'mean'; \
-seed must be at least 0; received -1
+        segeval.errors.MetricArgumentError: hd95: must be 'max_of_directed' or 'pooled'; received \
+'mean'; seed: must be at least 0; received -1
     """
     if settings is not None and not isinstance(settings, EvaluationSettings):
         raise MetricArgumentError(f"settings must be EvaluationSettings; received {type(settings).__name__}")

@@ -122,7 +122,13 @@ class TrainingStep:
             images, classes = self._augmentation(images, classes, draws)
         variables = [variable.value for variable in self._model.trainable_variables]
         with tf.GradientTape() as tape, sample_seeds(seeds), sample_weights(weights):
-            loss = self._loss(self._model(images, training=True), classes, weights, inverse_count)
+            try:
+                loss = self._loss(self._model(images, training=True), classes, weights, inverse_count)
+            except tf.errors.OperatorNotAllowedInGraphError as error:
+                raise ConfigurationError(
+                    "a network or loss of your own decides by the values of a tensor, with if, while or for; use "
+                    f"keras.ops.where or keras.ops.cond ({str(error).splitlines()[0]})"
+                ) from error
             loss += self._added_losses(tf.reduce_sum(weights) * inverse_count, loss.dtype)
             scaled = self._optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, variables)

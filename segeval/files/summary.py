@@ -58,6 +58,7 @@ def write_evaluation(evaluation: Evaluation, out: Path | str) -> Path:
         NotWritableError: the folder cannot be made or written into.
 
     Example:
+        >>> import tempfile
         >>> from segeval.evaluation import build_evaluation
         >>> score = LabelScore(1, "lesion", "measured", {"dice": 0.5}, 0.3, 0.1, 1, 0, 2, 5)
         >>> case = EvaluatedCase("a", "a", None, "ref/a.nii.gz", "pred/a.nii.gz", (score,), {})

@@ -64,9 +64,9 @@ def seven_slices(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     return dataset
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pool_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], WorkerPool]]:
-    """The pool of so many workers, the same one each time."""
+    """The pool of so many workers, the same one each time; none outlives this folder, as even idle ones take time."""
     pools: dict[int, WorkerPool] = {}
 
     def give(workers: int) -> WorkerPool:

@@ -1,7 +1,7 @@
 """Workers that stay: real processes under a real horovodrun, which load TensorFlow once and then do job after job.
 
-A job is a function of a module here; every rank calls it with its communicator. Each job begins with ``hvd.init`` and
-ends with ``hvd.shutdown``, and with Keras as it was; that the 50th is like one of a fresh process is tested.
+A job is a function of a module here; every rank calls it with its communicator. Each ends with Keras as it was; that
+the 50th is like one of a fresh process is tested.
 """
 
 import contextlib

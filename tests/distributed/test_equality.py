@@ -87,8 +87,8 @@ LAUNCHES: dict[int, tuple[str, ...]] = {
     3: ON_THREE,
     4: ("unet, sgd", "fcn with dropout, adam"),
 }
-"""What is trained on so many workers, as all on all would take long: every job on two or three, on four what
-the number could matter for, since four processes share two cores here."""
+"""What is trained on so many workers, as all on all would take long: every job on two or three. On three, some of a
+batch's shares are empty already; four are for `--long`, with what their number could matter for."""
 
 
 def assert_equal_ranks(ranks: list[dict[str, np.ndarray]]) -> None:
@@ -135,7 +135,8 @@ def alone(train: Train) -> dict[str, dict[str, np.ndarray]]:
 @pytest.mark.parametrize(
     ("workers", "names"),
     [
-        *(pytest.param(workers, names, id=f"{workers}") for workers, names in LAUNCHES.items()),
+        *(pytest.param(2, LAUNCHES[2], id="2"), pytest.param(3, LAUNCHES[3], id="3")),
+        pytest.param(4, LAUNCHES[4], id="4", marks=pytest.mark.long),
         *(pytest.param(n, ON_WORKERS, id=f"{n}, every job", marks=pytest.mark.long) for n in LAUNCHES),
     ],
 )

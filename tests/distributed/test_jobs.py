@@ -58,7 +58,7 @@ def test_two_workers_leave_a_complete_run_folder(left_alone: Finished) -> None:
     assert json.loads(folder.environment.read_text())["world_size"] == 2
     names = {path.name for path in folder.path.iterdir()}
     assert names == {
-        *("config.yaml", "environment.json", "events.jsonl", "exit.json", "model.keras", "model.json"),
+        *("config.yaml", "environment.json", "events.jsonl", "exit.json", "job.json", "model.keras", "model.json"),
         *("checkpoints", "tensorboard", "logs"),
     }
     assert {path.name for path in folder.logs.iterdir()} == {"rank-0.log", "rank-1.log", "launcher.log"}

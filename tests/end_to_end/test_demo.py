@@ -11,9 +11,9 @@ from segeval import read_evaluation
 pytestmark = [pytest.mark.end_to_end, pytest.mark.distributed]
 
 
-@pytest.mark.parametrize("epochs", [6, pytest.param(None, marks=pytest.mark.long)])
+@pytest.mark.parametrize("epochs", [4, pytest.param(None, marks=pytest.mark.long)])
 def test_the_demo_trains_evaluates_and_reports(tmp_path: Path, epochs: int | None) -> None:
-    """Six epochs are enough to find the organ, not its lesions."""
+    """Four epochs are enough to find the organ, not its lesions."""
     choice = [] if epochs is None else ["--epochs", str(epochs)]
     done = subprocess.run(
         [str(Path(sys.executable).with_name("r2d2")), "demo", *choice],

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from dist_training.optimizers import build_optimizer
 from dist_training.ranks.communicator import SoloCommunicator
 from dist_training.ranks.distributed_optimizer import DistributedOptimizer
 from dist_training.settings import TrainingSettings
+from r2d2_base.errors import ConfigurationError
 
 SHAPE = (6, 8, 2)
 RATE = 0.125  # a power of two: the same number in every precision
@@ -123,6 +125,20 @@ def test_the_loss_is_divided_by_the_slices_of_all_ranks() -> None:
     returned = take_step(model, replace(given, global_count=16)).loss
     assert returned == pytest.approx(loss / 4, rel=1e-12)
     assert_weights(model, expected)
+
+
+def test_what_decides_by_the_values_of_a_tensor_is_refused() -> None:
+    """Its source is not rewritten for it (AutoGraph), and Keras's other backends could not do it either."""
+
+    def loss(logits: Any, classes: Any, weights: Any, inverse_count: Any) -> Any:
+        total = keras.ops.sum(logits)
+        return total if total > 0 else -total
+
+    model = network(3)
+    distributed, _ = make_step(model)
+    step = TrainingStep(model, loss, distributed, SETTINGS, SHAPE)
+    with pytest.raises(ConfigurationError, match=r"decides by the values of a tensor.*use keras\.ops\.where"):
+        step(batch(2, 3), learning_rate=RATE, votes=np.zeros(3))
 
 
 def test_votes_come_back() -> None:

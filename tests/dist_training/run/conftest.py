@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import pytest
+import tensorflow as tf
 
 from dist_training.architectures import NetworkSettings, UNetSettings
 from dist_training.learning.transfer import TransferSettings
@@ -30,6 +31,20 @@ def policy() -> Iterator[None]:
     before = keras.config.dtype_policy()
     yield
     keras.config.set_dtype_policy(before)
+
+
+@pytest.fixture
+def compiled() -> None:
+    """Asked for by a test whose steps are to be compiled, as those of a user's run are."""
+
+
+@pytest.fixture(autouse=True)
+def eager(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The course of a run is the same in TensorFlow without graphs, and begins sooner by seconds."""
+    is_eager = "compiled" not in request.fixturenames
+    tf.config.run_functions_eagerly(is_eager)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")

@@ -87,6 +87,7 @@ ALL_ON = {
 }
 
 
+@pytest.mark.usefixtures("compiled")
 def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_bit_for_bit(run: Train) -> None:
     """Weights, velocities, averages, schedule, place in the epoch, counters, losses."""
     whole = run("whole", **ALL_ON)
