@@ -1,5 +1,6 @@
 """What all tests share: a quiet, single-threaded environment, their order, and the folder of real scans."""
 
+import gc
 import os
 import signal
 import sys
@@ -49,6 +50,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
     items.sort(key=lambda item: next((i for i, name in enumerate(LONGEST_FIRST) if item.nodeid.startswith(name)), 99))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: no collection of garbage looks through it again."""
+    gc.freeze()
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:

@@ -334,6 +334,7 @@ def test_networks_and_losses_know_no_backend():
         "contextvars",
         "dataclasses",
         "dist_training",
+        "functools",
         "h5py",
         "hashlib",
         "importlib",

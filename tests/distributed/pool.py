@@ -5,6 +5,7 @@ the 50th is like one of a fresh process is tested.
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -87,6 +88,7 @@ def work(lines: TextIO) -> None:
     from dist_training.ranks.launched import launched_rank, launched_world_size
 
     print(launched_rank(), file=lines, flush=True)
+    gc.freeze()  # else `clear_session` looks through all of TensorFlow after every job
     path, policy, floatx = list(sys.path), keras.config.dtype_policy(), keras.config.floatx()
     for line in lines:
         module, arguments = json.loads(line)

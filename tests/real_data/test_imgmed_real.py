@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from imgmed import ScanPreparation, Volume, prepare_case, prepare_dataset, read_volume
-from imgmed.errors import TooFewPatientsError
 from imgmed.operations import Clip, Resample
 
 pytestmark = pytest.mark.real_data
@@ -53,10 +52,12 @@ def test_four_large_cases_are_split_sensibly(real_data: Path, tmp_path: Path):
     assert dataset.scan_preparation.slice_axis == 2 and dataset.scan_preparation.slice_size == (256, 256)
 
 
-def test_two_cases_are_too_few(real_data: Path, tmp_path: Path):
-    with pytest.raises(TooFewPatientsError, match="received 2"):
-        prepare_dataset(real_data / "brain_brats2013_2ch", tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
+def test_two_patients_are_both_trained_on_with_a_warning(real_data: Path, tmp_path: Path):
+    dataset = prepare_dataset(real_data / "mr_nrrd_pyradiomics", tmp_path / "out")
+    assert dataset.splits.train == ("brain1", "breast1")
+    assert (dataset.splits.validation, dataset.splits.test) == ((), ())
+    kept = [warning.partition(" (")[0] for warning in dataset.description.warnings]
+    assert kept == ["no case is kept for validation", "no case is kept for the test"]
 
 
 def test_a_ct_with_thick_slices_comes_back_from_a_finer_plane(real_data: Path):

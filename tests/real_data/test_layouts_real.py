@@ -15,7 +15,7 @@ FOLDERS = [
     ("heart_la_msd", "msd", 4, "la_009", None, 1),
     ("brain_brats2013_2ch", "pairs", 2, "brats_2013_pat0004_1", (240, 240, 155), 2),
     ("brain_tcga_lgg_4ch", "pairs", 1, "TCGA-FG-6692_4ch", (240, 240, 155), 4),
-    ("ct_spleen_msd_crop", "bids", 1, "sub-spleen2", (164, 166, 26), 1),
+    ("ct_spleen_msd_crop", "bids", 1, "sub-spleen2_ct", (164, 166, 26), 1),
     ("ct_abdomen_totalseg", "pairs", 1, "example_ct_sm", (122, 101, 30), 1),
     ("dicom_ct_seg_dcmqi", "patients", 1, None, (512, 512, 3), 1),
     ("mr_nrrd_pyradiomics", "pairs", 2, "brain1", (256, 256, 25), 1),
