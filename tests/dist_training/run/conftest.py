@@ -22,6 +22,7 @@ from r2d2_base.progress import StopRequest
 
 NETWORK = UNetSettings(depth=1, base_filters=2)
 BATCH = 4
+DEFAULTS = {"epochs": 3, "global_batch_size": BATCH, "dtype": "float64", "checkpoints_kept": 50, "optimizer": "sgd"}
 Train = Callable[..., RunFolder]
 Listener = Callable[[Event], None]
 
@@ -74,7 +75,7 @@ def run_in(dataset: PreparedDataset) -> Callable[[Path], Train]:
         ) -> RunFolder:
             folder = RunFolder(parent / name)
             folder.create(is_resumed=is_resumed)
-            settings = {"epochs": 3, "global_batch_size": BATCH, "dtype": "float64", "checkpoints_kept": 50, **training}
+            settings = {**DEFAULTS, **training}
             train(
                 dataset if splits is None else replace(dataset, splits=splits),
                 network,

@@ -380,7 +380,13 @@ def test_half_precision_learns_as_single_precision_does(run: Train) -> None:
 
 def test_small_gains_do_not_count_where_the_settings_say_so(run: Train) -> None:
     """A Dice cannot gain 1: the first epoch is the best one, two more are borne. Without the setting there are four."""
-    settings = {"epochs": 4, "early_stopping_patience": 2, "learning_rate": 3e-3, "dtype": "float32"}
+    settings = {
+        "epochs": 4,
+        "early_stopping_patience": 2,
+        "learning_rate": 3e-3,
+        "dtype": "float32",
+        "optimizer": "adam",
+    }
 
     def scores(folder: RunFolder) -> list[float | None]:
         return [event.validation_dice for event in read_events(folder.events) if isinstance(event, EpochEnded)]
