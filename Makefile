@@ -62,7 +62,7 @@ demo: install ## run the main job on a generated phantom study: prepare, train o
 test: install-tests ## run the whole test suite, in two processes
 	$(VENV_PYTHON) -m pytest -n $(TEST_PROCESSES) $(PYTEST_ARGS)
 
-test-fast: install-tests ## run the tests that need neither TensorFlow nor workers, in about a minute
+test-fast: install-tests ## run the tests that need neither TensorFlow nor workers, in a few minutes
 	$(VENV_PYTHON) -m pytest -n $(TEST_PROCESSES) -m "not tensorflow and not distributed and not end_to_end" $(FAST_TESTS) $(PYTEST_ARGS)
 
 lint: install-tests ## check style (ruff) and types (mypy)
