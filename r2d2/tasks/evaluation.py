@@ -99,7 +99,8 @@ def evaluate(
     Args:
         settings: what is judged, against what, and how.
         progress: told of each case.
-        stop: ends the work where it is made; nothing is written then.
+        stop: ends the work where it is made; nothing is written then, or the scores without a report if
+            that alone was left (`report_fault` says so).
 
     Returns:
         The scores.

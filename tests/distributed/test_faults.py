@@ -142,10 +142,10 @@ def test_what_stops_and_kills_a_run_changes_nothing(
         job = start_job(resumption(folder))
         wait_for_a_checkpoint(folder, part=number)
         strike(job, folder, workers_of(job, WORKERS))
-    lose_a_worker(start_job(resume(folder, "--max-restarts", "2")), folder, part=5)
+    lose_two_workers(start_job(resume(folder, "--max-restarts", "2")), folder, parts=4)
     resumed = [event.resumed_at_step for event in events_of(folder, "state") if event.state == "running"]
     assert resumed[0] == 0
-    assert len(resumed) == 6
+    assert len(resumed) == 7
     assert resumed == sorted(set(resumed))
     assert_same_end(left_alone[0], folder)
 
@@ -189,16 +189,19 @@ def kill_all_at_once(job: subprocess.Popen[str], folder: RunFolder, workers: lis
     wait_for_the_end(workers)
 
 
-def lose_a_worker(job: subprocess.Popen[str], folder: RunFolder, part: int) -> None:
-    """Of ``r2d2 train``, which starts all again by itself, and completes."""
-    wait_for_a_checkpoint(folder, part)
-    workers_of(job, WORKERS)[1].kill()
+def lose_two_workers(job: subprocess.Popen[str], folder: RunFolder, parts: int) -> None:
+    """Of ``r2d2 train``, which starts all again by itself, twice, and completes."""
+    for number, rank in ((1, 1), (2, 0)):
+        wait_for_a_checkpoint(folder, part=parts + number)
+        workers_of(job, WORKERS)[rank].kill()
+        wait_for(lambda number=number: len(events_of(folder, "restart")) == number, "the restart")
     assert job.wait(PATIENCE_S) == 0
-    (restart,) = events_of(folder, "restart")
-    assert (restart.number, restart.of) == (1, 2)
-    assert "rank 1 was ended by SIGKILL: by someone, or by the system for lack of memory" in restart.reason
+    restarts = events_of(folder, "restart")
+    assert [(event.number, event.of) for event in restarts] == [(1, 2), (2, 2)]
+    for rank, event in zip((1, 0), restarts, strict=True):
+        assert f"rank {rank} was ended by SIGKILL: by someone, or by the system for lack of memory" in event.reason
     text = said(folder.path.parent)
-    assert "restart 1 of 2 from the last checkpoint" in text
+    assert "restart 2 of 2 from the last checkpoint" in text
     assert "going on from step" in text
     assert "Traceback" not in text
     assert exit_state(folder).state == "completed"
