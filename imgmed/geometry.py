@@ -6,7 +6,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from nibabel.orientations import io_orientation
 
 from imgmed.errors import PairMismatchError
 
@@ -53,6 +52,8 @@ def orientation_of(affine: np.ndarray) -> Orientation:
 
 @lru_cache(maxsize=1024)
 def _orientation_of(affine: bytes) -> Orientation:
+    from nibabel.orientations import io_orientation  # here: nibabel takes half a second to load
+
     found = io_orientation(np.frombuffer(affine).reshape(4, 4))
     axes = [0, 0, 0]
     flips = [False, False, False]

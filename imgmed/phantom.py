@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from imgmed.formats import write_volume
 from imgmed.geometry import Orientation, from_canonical
@@ -172,6 +171,8 @@ def _ellipsoid(
 
 
 def _image_of(anatomy: _Anatomy, frame: _Frame, rng: np.random.Generator) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter
+
     clean = np.where(anatomy.body, BODY, 0.0)
     clean[anatomy.label == 1] = ORGAN
     clean[anatomy.label == 2] = LESION

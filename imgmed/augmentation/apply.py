@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from scipy import ndimage
 
 from imgmed.augmentation.draw import Draw, elastic_basis
 from imgmed.augmentation.settings import AugmentationSettings
@@ -113,6 +112,8 @@ def _channel_groups(channels: int) -> list[tuple[int, int]]:
 
 def _warp_cubic(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Resample by a cubic spline; OpenCV's cubic rounds places to 1/32 pixel."""
+    from scipy import ndimage
+
     places = np.stack([rows, columns])
     parts = [ndimage.map_coordinates(part, places, order=3, mode="nearest") for part in np.moveaxis(image, -1, 0)]
     return np.stack(parts, axis=-1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2 single files, plain or compressed, through nibabel."""
+"""NIfTI-1 and NIfTI-2 single files, plain or compressed, through nibabel; loaded with the first of them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
 from isal import igzip, isal_zlib
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.volumeutils import apply_read_scaling, array_from_file
-from nibabel.wrapstruct import WrapStructError
 
 from imgmed.errors import InvalidVolumeError, UnreadableFileError
 from imgmed.formats.header import DEFLATE_RATIO, VolumeHeader, check_size, damaged
@@ -23,6 +18,9 @@ from imgmed.formats.quiet import quiet
 from imgmed.formats.units import MILLIMETRES, SpatialUnits, Unit, in_mm
 from imgmed.volume import MAX_VALUES, Volume, storable
 from r2d2_base.files import write_bytes
+
+if TYPE_CHECKING:
+    import nibabel as nib
 
 __all__ = ["SUFFIXES", "read", "read_header", "write"]
 
@@ -36,7 +34,6 @@ SPATIAL_BITS = 7  # of xyzt_units; the others are the unit of time
 SAME_PLACE = 1e-6
 MOST_PADDING = 2**20  # bytes that may follow the voxels; more is no NIfTI file but a trap
 DAMAGED: tuple[Any, ...] = (EOFError, zlib.error, isal_zlib.error, gzip.BadGzipFile, OSError, ValueError)
-NOT_NIFTI = (ImageFileError, HeaderDataError, WrapStructError, ValueError)
 
 
 def read(files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: SpatialUnits = "header") -> Volume:
@@ -50,6 +47,8 @@ def read(files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: S
         UnreadableFileError: truncated, damaged or no NIfTI file.
         InvalidVolumeError: unusable shape, number type or affine.
     """
+    from nibabel.volumeutils import apply_read_scaling, array_from_file
+
     path = files[0]
     with _opened(path) as (stream, expansion):
         header = _header_from(stream, path)
@@ -66,6 +65,9 @@ def read(files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: S
 
 def read_header(files: tuple[Path, ...], spatial_units: SpatialUnits = "header") -> VolumeHeader:
     """Return shape, number type and affine; of a compressed file only the first bytes are decompressed."""
+    import nibabel as nib
+    from nibabel.volumeutils import apply_read_scaling
+
     path = files[0]
     with _opened(path) as (stream, _):
         header = _header_from(stream, path)
@@ -86,6 +88,8 @@ def write(path: Path, volume: Volume, like: Path | None) -> None:
     NIfTI-1; NIfTI-2 where an axis is too long for it. With `like` numbers are in its unit, and where `volume` lies
     where `like` does, they are its very numbers.
     """
+    import nibabel as nib
+
     array = storable(volume.array)
     header = _header_like(like)
     kind = nib.Nifti1Image if max(array.shape) <= LARGEST_NIFTI1_AXIS else nib.Nifti2Image
@@ -135,6 +139,9 @@ def _opened(path: Path) -> Iterator[tuple[Any, int]]:
 
 
 def _header_from(stream: Any, path: Path) -> nib.Nifti1Header | nib.Nifti2Header:
+    import nibabel as nib
+    from nibabel.spatialimages import HeaderDataError
+
     raw = stream.read(NIFTI1_HEADER_SIZE)
     sizes = {int.from_bytes(raw[:4], order) for order in ("little", "big")}
     kind = nib.Nifti1Header
@@ -148,10 +155,19 @@ def _header_from(stream: Any, path: Path) -> nib.Nifti1Header | nib.Nifti2Header
         if header.get_data_offset() < len(raw):
             header.set_data_offset(kind.single_vox_offset)
         return header
-    except NOT_NIFTI as error:
+    except _not_nifti() as error:
         raise UnreadableFileError(
             f"{path}: not a NIfTI file ({_reason(error)}); expected a single .nii or .nii.gz file"
         ) from error
+
+
+def _not_nifti() -> tuple[type[Exception], ...]:
+    """What nibabel raises of a header that is none."""
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+    from nibabel.wrapstruct import WrapStructError
+
+    return ImageFileError, HeaderDataError, WrapStructError, ValueError
 
 
 def _scale(header: nib.Nifti1Header, path: Path) -> tuple[float, float]:
@@ -161,7 +177,7 @@ def _scale(header: nib.Nifti1Header, path: Path) -> tuple[float, float]:
     try:
         with quiet("nibabel.global"):
             slope, inter = header.get_slope_inter()
-    except NOT_NIFTI as error:
+    except _not_nifti() as error:
         raise InvalidVolumeError(f"{path}: its scale factors are not usable ({_reason(error)})") from error
     return 1.0 if slope is None else slope, 0.0 if inter is None else inter
 
@@ -171,7 +187,7 @@ def _place(header: nib.Nifti1Header, path: Path) -> np.ndarray:
     try:
         with quiet("nibabel.global"):
             return header.get_best_affine()
-    except NOT_NIFTI as error:
+    except _not_nifti() as error:
         raise InvalidVolumeError(f"{path}: its place is not usable ({_reason(error)})") from error
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from math import ceil, floor, prod
 
 import numpy as np
-from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
 from imgmed.axis_map import AxisMap, Maps
 from imgmed.errors import InvalidVolumeError
@@ -40,6 +39,8 @@ Extent = tuple[float, float]
 
 def turned(volume: Volume, axes: str) -> Volume:
     """Return a volume (a view) whose array axes point where `axes` says, such as "RAS"."""
+    from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+
     change = ornt_transform(io_orientation(volume.affine), axcodes2ornt(axes))
     array = apply_orientation(volume.array, change)
     return replace(volume, array=array, affine=volume.affine @ inv_ornt_aff(change, volume.shape))

@@ -11,9 +11,9 @@ from segeval import read_evaluation
 pytestmark = [pytest.mark.end_to_end, pytest.mark.distributed]
 
 
-@pytest.mark.parametrize("epochs", [4, pytest.param(None, marks=pytest.mark.long)])
+@pytest.mark.parametrize("epochs", [2, pytest.param(None, marks=pytest.mark.long)])
 def test_the_demo_trains_evaluates_and_reports(tmp_path: Path, epochs: int | None) -> None:
-    """Four epochs are enough to find the organ, not its lesions."""
+    """Two epochs are enough to find the organ, not its lesions."""
     choice = [] if epochs is None else ["--epochs", str(epochs)]
     done = subprocess.run(
         [str(Path(sys.executable).with_name("r2d2")), "demo", *choice],
@@ -29,7 +29,7 @@ def test_the_demo_trains_evaluates_and_reports(tmp_path: Path, epochs: int | Non
     if epochs is None:
         assert evaluation.foreground["dice"].mean >= 0.85
     else:
-        assert evaluation.means["dice"]["organ"].mean > 0.7
+        assert evaluation.means["dice"]["organ"].mean > 0.5
     assert len(evaluation.cases) >= 3
     for path in ("report.html", "run/model.keras", "predictions/prediction.json", "evaluation/summary.json"):
         assert (folder / path).is_file()

