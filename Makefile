@@ -19,8 +19,8 @@ PEERS := .venv-peers
 COUNTING := segeval/_counting.abi3.so
 PACKAGES := r2d2_base imgmed segeval dist_training r2d2
 TEST_PROCESSES ?= 2
-# not collected, and so not imported: what TensorFlow is loaded for
-FAST_TESTS := $(filter-out tests/dist_training tests/distributed tests/end_to_end tests/contracts,$(patsubst %/,%,$(wildcard tests/*/))) \
+# not collected, and so not imported: what TensorFlow is loaded for, and real scans
+FAST_TESTS := $(filter-out tests/dist_training tests/distributed tests/end_to_end tests/contracts tests/real_data,$(patsubst %/,%,$(wildcard tests/*/))) \
 	tests/contracts/test_formats.py $(wildcard tests/*.py) $(filter-out dist_training,$(PACKAGES))
 PYTEST_ARGS ?=
 
@@ -62,8 +62,8 @@ demo: install ## run the main job on a generated phantom study: prepare, train o
 test: install-tests ## run the whole test suite, in two processes
 	$(VENV_PYTHON) -m pytest -n $(TEST_PROCESSES) $(PYTEST_ARGS)
 
-test-fast: install-tests ## run the tests that need neither TensorFlow nor workers, in a few minutes
-	$(VENV_PYTHON) -m pytest -n $(TEST_PROCESSES) -m "not tensorflow and not distributed and not end_to_end" $(FAST_TESTS) $(PYTEST_ARGS)
+test-fast: install-tests ## run the quick tests, in a minute and a half: no TensorFlow, no workers, no real scans
+	$(VENV_PYTHON) -m pytest -n $(TEST_PROCESSES) -m "not slow and not tensorflow and not distributed and not end_to_end" $(FAST_TESTS) $(PYTEST_ARGS)
 
 lint: install-tests ## check style (ruff) and types (mypy)
 	$(VENV)/bin/ruff check .

@@ -61,6 +61,7 @@ def _marks(page: Path) -> list[pytest.MarkDecorator]:
     return [pytest.mark.long] * (page == CALLS) + [pytest.mark.tensorflow] * loads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
     [pytest.param(page, id=page.stem, marks=_marks(page)) for page in WITH_PYTHON],

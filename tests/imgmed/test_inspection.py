@@ -184,6 +184,7 @@ def test_dicom_patients_are_never_shown(tmp_path: Path, folder: str) -> None:
     st.text(max_size=5),
     st.text(max_size=5),
 )
+@pytest.mark.slow
 def test_no_long_value_survives(identities: list[tuple[str, str]], before: str, after: str) -> None:
     redaction = Redaction(identities)
     for name, _ in identities:

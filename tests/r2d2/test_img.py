@@ -13,6 +13,8 @@ from PIL import Image
 from imgmed.errors import ConversionError, SourceNotFoundError
 from r2d2.img import ImgMed
 
+pytestmark = pytest.mark.slow
+
 FOUR_LINES = """
 from r2d2.img import ImgMed
 ImgMed.convert_4DNI_to_RGBJPG("my scans", "work/rgb", 2)

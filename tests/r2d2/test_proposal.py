@@ -19,6 +19,8 @@ from r2d2.proposal import FRAMEWORK_BYTES, balanced_weights, memory_at_hand, pro
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.machine import Machine
 
+pytestmark = pytest.mark.slow
+
 
 def prepared(folder: Path, shape: tuple[int, int, int], *, names: str = "abc", seed: int = 0) -> PreparedDataset:
     """Cases of one shape, sliced along its last axis; the seed draws the intensities and the labels."""

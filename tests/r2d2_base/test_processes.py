@@ -16,6 +16,8 @@ from r2d2_base.errors import CancelledError, ConfigurationError, OutputExistsErr
 from r2d2_base.processes import ProcessPool
 from r2d2_base.progress import StopRequest, Watcher
 
+pytestmark = pytest.mark.slow
+
 DAY = 86_400.0
 """What tasks sleep that must be ended: a test that passes did not wait for them."""
 

@@ -54,6 +54,7 @@ def test_the_sum_of_matrices_is_a_merged_accumulator(batches):
 
 
 @given(batches)
+@pytest.mark.slow
 def test_results_agree_with_sets_of_voxels(batches):
     reference, prediction = (np.concatenate([batch[side].ravel() for batch in batches]) for side in (0, 1))
     result = accumulate(batches).result()

@@ -18,6 +18,8 @@ import segeval
 from segeval.confusion import confusion_of_labels
 from segeval.counting import chunks_of, count_pairs
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(segeval.__file__).resolve().parent.parent
 INTEGERS = [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)]
 BLOCK = 64  # voxels that the kernel marks at once

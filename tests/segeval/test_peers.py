@@ -16,6 +16,8 @@ from tests.segeval.peers.libraries import LIBRARIES, monai, nnunet, torchmetrics
 from tests.segeval.peers.masks import IGNORE_LABEL, digest, label_map_pairs, mask_pairs, study_pairs
 from tests.segeval.peers.record import FOLDER, STUDY_REGIONS
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 VERSIONS = json.loads((FOLDER / "versions.json").read_text())
 PER_CLASS_METRICS = ("dice", "jaccard")

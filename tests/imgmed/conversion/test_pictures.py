@@ -28,6 +28,8 @@ from imgmed.selection import evenly_spread
 from r2d2_base.errors import BusyFolderError, OutputExistsError
 from tests.dicom_files import write_series
 
+pytestmark = pytest.mark.slow
+
 quick = settings(max_examples=40)
 
 

@@ -21,6 +21,8 @@ from imgmed.errors import (
 from r2d2_base.errors import CancelledError, OutputExistsError
 from r2d2_base.progress import StopRequest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:

@@ -21,6 +21,8 @@ from imgmed.preparation.survey import SurveyedCase, SurveyRecord, name_problems
 from imgmed.study import CaseSource
 from r2d2_base.errors import OutputExistsError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def out(tmp_path):

@@ -38,6 +38,8 @@ from tests.hospital import (
     write_study,
 )
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("seg", "rtstruct", "nifti")
 KEY = bytes(range(32))
 

@@ -7,6 +7,8 @@ import pytest
 
 from imgmed import PreparationSettings, prepare_dataset
 
+pytestmark = pytest.mark.slow
+
 SIX = "abcdef"
 
 

@@ -97,6 +97,7 @@ def test_the_disguises_are_what_they_say(tmp_path):
 
 
 @given(st.permutations("RAS"), st.tuples(*[st.booleans()] * 3), st.sampled_from("CF"))
+@pytest.mark.slow
 def test_a_signature_does_not_depend_on_the_voxel_order(letters, mirrored, order):
     codes = "".join(dict(zip("RAS", "LPI", strict=True))[c] if m else c for c, m in zip(letters, mirrored, strict=True))
     array, affine = reoriented(scan(0), OBLIQUE, codes)

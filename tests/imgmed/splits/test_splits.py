@@ -26,6 +26,8 @@ from imgmed.splits import (
     split_cases,
 )
 
+pytestmark = pytest.mark.slow
+
 patient_maps = st.dictionaries(
     st.text("abcdefgh", min_size=1, max_size=4), st.integers(0, 30).map(str), min_size=3, max_size=60
 ).filter(lambda patients: len(set(patients.values())) >= 3)

@@ -14,6 +14,8 @@ import pytest
 from imgmed import PreparationSettings, prepare_dataset, write_phantom_study
 from r2d2.cli import main
 
+pytestmark = pytest.mark.slow
+
 Refused = Callable[..., str]
 
 

@@ -12,6 +12,8 @@ import typer
 from r2d2 import __version__
 from r2d2.cli import app
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = ("demo", "init", "inspect", "prepare", "train", "predict", "evaluate", "compare", "report", "doctor")
 
 

@@ -18,6 +18,8 @@ from imgmed import PreparationSettings, PreparedDataset, Volume, prepare_dataset
 from r2d2.cli import app, main
 from segeval import METRICS, Conventions, EvaluationSettings, read_evaluation
 
+pytestmark = pytest.mark.slow
+
 Said = Callable[..., tuple[int, str]]
 
 

@@ -60,6 +60,7 @@ def test_a_host_that_does_not_answer_ssh_is_named() -> None:
         check_hosts("192.0.2.1:2")
 
 
+@pytest.mark.slow
 def test_the_command_line_says_it_in_one_line_and_makes_no_run_folder(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "r2d2", "train", "--run-dir", "run", "--hosts", "nowhere.invalid:2"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)

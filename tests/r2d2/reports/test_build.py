@@ -16,6 +16,8 @@ from r2d2.tasks.reporting import ReportSettings, report
 from r2d2_base.errors import CancelledError, NotWritableError
 from r2d2_base.progress import StopRequest
 
+pytestmark = pytest.mark.slow
+
 LABELS = {"background": 0, "body": 1, "<b>tail</b>": 2}
 
 

@@ -21,6 +21,8 @@ from r2d2.cli import main
 from r2d2.reports.dataset import build_dataset_report, choose_typical
 from r2d2.reports.dataset_pictures import read_slice
 
+pytestmark = pytest.mark.slow
+
 LABELS = {"background": 0, "body": 1, "<b>spot</b>": 2}
 AFFINE = np.diag([-1.0, 1.0, 3.0, 1.0])
 

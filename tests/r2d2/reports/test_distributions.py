@@ -13,6 +13,8 @@ from r2d2.reports.distributions import distributions_section, draw_distribution,
 from segeval import METRICS, EvaluatedCase, Evaluation, build_settings, evaluate
 from segeval.evaluation import build_evaluation
 
+pytestmark = pytest.mark.slow
+
 
 def evaluation_of(
     pairs: list[tuple[np.ndarray, np.ndarray]], labels: dict[str, int], on_empty: str = "penalise"

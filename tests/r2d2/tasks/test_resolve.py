@@ -104,6 +104,7 @@ def test_the_preparation_is_that_of_the_dataset(dataset: Path, tmp_path: Path) -
         resolve(config=None, options={"dataset": dataset}, assignments=["preparation.seed=9"])
 
 
+@pytest.mark.slow
 def test_without_a_dataset_the_phantom_is_generated(here: Path) -> None:
     stages: list[str] = []
     resolved = resolve(

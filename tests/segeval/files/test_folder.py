@@ -11,6 +11,8 @@ from r2d2_base.errors import CancelledError
 from r2d2_base.progress import StopRequest
 from tests.segeval.studies import LABELS, convert, faults_of, files_of, pairs_of, without_paths
 
+pytestmark = pytest.mark.slow
+
 
 def test_scores_of_a_study_worked_out_by_hand(study):
     """Case a: 8 voxels against 12, Dice .8 and 1. Case b: 1 and 0 (missed). Case c: 1 and no label 2."""

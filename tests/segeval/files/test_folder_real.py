@@ -9,6 +9,8 @@ from segeval import CasePair
 from segeval.files.label_map import case_id_of
 from tests.segeval.studies import without_paths
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.real_data
 def test_real_label_maps(real_data):

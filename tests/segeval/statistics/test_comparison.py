@@ -232,6 +232,7 @@ class TestCompare:
         assert first.metrics["dice"].tolist() == [[0.1], [0.2]]
         assert math.isnan(second.metrics["dice"][1, 0])
 
+    @pytest.mark.slow
     def test_false_alarms_and_coverage(self):
         """300 pairs of equal models, three labels: a verdict in at most 5 % of them, intervals that cover 0."""
         rng = np.random.default_rng(6)

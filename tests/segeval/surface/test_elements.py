@@ -13,6 +13,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 import segeval
 from segeval.surface import element_areas, masd_mm
 
+pytestmark = pytest.mark.slow
+
 mask_pairs = array_shapes(min_dims=1, max_dims=3, min_side=2, max_side=5).flatmap(
     lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape))
 )

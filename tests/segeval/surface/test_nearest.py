@@ -22,6 +22,8 @@ from segeval.surface.nearest import (
 )
 from tests.segeval.naive_metrics import border, directed_distances
 
+pytestmark = pytest.mark.slow
+
 mask_pairs = array_shapes(min_dims=1, max_dims=3, max_side=9).flatmap(
     lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape))
 )

@@ -11,6 +11,8 @@ import segeval
 from segeval.surface import border_voxels, image_diagonal_mm
 from tests.segeval.naive_metrics import border, directed_distances, surface
 
+pytestmark = pytest.mark.slow
+
 mask_pairs = array_shapes(min_dims=2, max_dims=3, max_side=6).flatmap(
     lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape))
 )
