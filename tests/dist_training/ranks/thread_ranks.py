@@ -1,15 +1,15 @@
 """Ranks that are threads of this process: what several workers do together, in seconds and without Horovod.
 
-TensorFlow must run eagerly (``run_eagerly=True``, or the fixture ``eager``): a rank waits for the others in Python.
+TensorFlow must run eagerly (``run_eagerly=True``, or as in ``tests/dist_training/run``): a rank waits for the others
+in Python.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, BrokenBarrierError
 from typing import Any, TypeVar
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 T = TypeVar("T")
@@ -82,11 +82,3 @@ def on_ranks(world_size: int, work: Callable[[ThreadCommunicator], T]) -> list[T
     for error in sorted(errors, key=lambda error: isinstance(error, BrokenBarrierError)):
         raise error
     return [future.result() for future in futures]
-
-
-@pytest.fixture
-def eager() -> Iterator[None]:
-    """TensorFlow without graphs, for one test."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)

@@ -25,9 +25,7 @@ from dist_training.settings import TrainingSettings
 from imgmed import AugmentationSettings, PreparedDataset
 from tests.dist_training.losses.numpy_losses import sample_losses
 from tests.dist_training.optimizers.numpy_optimizers import Reference
-from tests.dist_training.ranks.thread_ranks import ThreadCommunicator, eager, on_ranks
-
-__all__ = ["eager"]
+from tests.dist_training.ranks.thread_ranks import ThreadCommunicator, on_ranks
 
 MODULE = """
 import keras
@@ -137,7 +135,6 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("world_size", [1, 2])
 @pytest.mark.parametrize("name", CASES)
 def test_two_steps_are_those_of_numpy(dataset: PreparedDataset, name: str, world_size: int) -> None:
@@ -171,7 +168,6 @@ def test_two_steps_are_those_of_numpy(dataset: PreparedDataset, name: str, world
             np.testing.assert_allclose(found, right, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.usefixtures("eager")
 def test_padding_counts_nowhere_in_synchronised_batch_normalisation(dataset: PreparedDataset) -> None:
     """Three ranks, two slices: the last rank has padding only. Plain Keras on the two gives loss and statistics."""
     two = INDICES[:2]
@@ -202,7 +198,6 @@ def test_padding_counts_nowhere_in_synchronised_batch_normalisation(dataset: Pre
             np.testing.assert_allclose(found, variable.numpy(), rtol=1e-8, atol=1e-10, err_msg=variable.path)
 
 
-@pytest.mark.usefixtures("eager")
 def test_what_the_device_augments_is_what_the_host_would_have(dataset: PreparedDataset) -> None:
     """Turned and moved by half the slice, images and labels alike: the step is the one of slices that come so."""
     steps = []
