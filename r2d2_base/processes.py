@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from r2d2_base.errors import ConfigurationError, ProcessLostError, R2D2Error
 from r2d2_base.machine import whole_cores
-from r2d2_base.progress import UNWATCHED, Watcher
+from r2d2_base.progress import LOOK_SECONDS, UNWATCHED, Watcher
 
 __all__ = ["Outcome", "ProcessPool", "serve"]
 
@@ -39,7 +39,6 @@ Function = Callable[[Any], Any]
 
 _MOST_BY_DEFAULT = 8
 _START_SECONDS = 2.0  # what starting processes costs: the imports of each, which share the cores with the first tasks
-_LOOK_SECONDS = 0.2  # between two looks at a request to stop
 _ENDING_SECONDS = 5.0
 START = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer);"
@@ -214,7 +213,7 @@ class ProcessPool:
         while True:
             self.watcher.check()
             with suppress(queue.Empty):
-                return done.get(timeout=_LOOK_SECONDS)
+                return done.get(timeout=LOOK_SECONDS)
 
 
 def _count(tasks: Iterable[Any], count: int | None) -> int:

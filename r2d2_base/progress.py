@@ -6,12 +6,19 @@ request whenever it reports, and a pool of processes while it waits: it ends wit
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from r2d2_base.errors import CancelledError
 
-__all__ = ["UNWATCHED", "Progress", "StopRequest", "Watcher"]
+__all__ = ["LOOK_SECONDS", "UNWATCHED", "Progress", "StopRequest", "Watcher"]
+
+Result = TypeVar("Result")
+
+LOOK_SECONDS = 0.2
+"""Between two looks at a request to stop."""
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, how much of it is done, and how much there is; first with 0 done."""
@@ -88,6 +95,40 @@ class Watcher:
         """Raise CancelledError if the work is to end."""
         if self.stop is not None:
             self.stop.check()
+
+    def call(self, work: Callable[[], Result]) -> Result:
+        """Return what ``work`` does, which does not look at the request itself.
+
+        Where a request can be made, it is done in a thread, which is left to end by itself where one is: it must leave
+        nothing behind that matters.
+
+        Raises:
+            CancelledError: the work is to end.
+            BaseException: what ``work`` raised.
+
+        Example:
+            >>> Watcher(stop=StopRequest()).call(lambda: 2)
+            2
+        """
+        if self.stop is None:
+            return work()
+        results: list[Result] = []
+        errors: list[BaseException] = []
+
+        def do() -> None:
+            try:
+                results.append(work())
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=do, daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(LOOK_SECONDS)
+            self.check()
+        if errors:
+            raise errors[0]
+        return results[0]
 
 
 UNWATCHED = Watcher()

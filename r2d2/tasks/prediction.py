@@ -260,8 +260,12 @@ class _Work:
         case = item.entry()
         if folder.holds(case, *item.made_from):
             return case, None
-        image, grid, affine = item.read()
-        return case, Volume(self.predictor.predict(image, grid, self.watcher), affine)
+
+        def segment() -> Volume:
+            image, grid, affine = item.read()
+            return Volume(self.predictor.predict(image, grid, self.watcher), affine)
+
+        return case, self.watcher.call(segment)
 
 
 def _checked(

@@ -33,6 +33,28 @@ def test_the_first_reason_stays_whoever_asks_and_from_whatever_thread():
     assert (stop.is_made, stop.reason) == (True, "first")
 
 
+def test_work_that_does_not_look_at_the_request_is_left_to_itself():
+    stop, released, ended = StopRequest(), threading.Event(), threading.Event()
+
+    def work():
+        stop.make("no time")
+        released.wait()
+        ended.set()
+
+    with pytest.raises(CancelledError, match="no time"):
+        Watcher(stop=stop).call(work)
+    assert not ended.is_set()
+    released.set()
+    assert ended.wait(60)
+
+
+@pytest.mark.parametrize("stop", [None, StopRequest()])
+def test_work_gives_its_result_or_its_error(stop):
+    assert Watcher(stop=stop).call(lambda: "done") == "done"
+    with pytest.raises(ZeroDivisionError):
+        Watcher(stop=stop).call(lambda: 1 // 0)
+
+
 def test_a_request_needs_no_reason():
     stop = StopRequest()
     stop.make()
