@@ -213,5 +213,11 @@ def _proposal_section(dataset: PreparedDataset, proposal: Proposal) -> Html:
         paragraph(
             "What suits this dataset. Settings with a dot stand in r2d2.yaml and can be given otherwise, as key=value."
         ),
-        table(["Setting", "Value", "Why"], rows, caption="Derived from the training cases.", text_columns=(0, 1, 2)),
+        table(
+            ["Setting", "Value", "Why"],
+            rows,
+            caption="Derived from the training cases.",
+            text_columns=(0, 1, 2),
+            kind="prose",
+        ),
     )

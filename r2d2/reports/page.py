@@ -114,7 +114,7 @@ def table(
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return Html(
         f'<div class="{escape(f"scroll {kind}".rstrip())}" tabindex="0" role="region" aria-label="{escape(caption)}">'
-        f"<table><caption>{escape(caption)}</caption><thead>{above}<tr>{head}</tr></thead>\n<tbody>"
+        f"<table><caption><span>{escape(caption)}</span></caption><thead>{above}<tr>{head}</tr></thead>\n<tbody>"
         + "\n".join(lines)
         + "</tbody></table></div>"
     )

@@ -32,6 +32,7 @@ p { margin: .4rem 0; max-width: 46rem; }
 .scroll { overflow-x: auto; margin: .6rem 0 1rem; }
 table { border-collapse: collapse; font-size: .92rem; min-width: 60%; }
 caption { text-align: left; color: var(--soft); font-size: .88rem; padding-bottom: .4rem; }
+caption span { display: inline-block; position: sticky; left: 0; max-width: min(46rem, 100vw - 2rem); }
 th, td { padding: .32rem .7rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 thead th { border-bottom: 2px solid var(--rule); font-weight: 600; white-space: nowrap; vertical-align: bottom; }
 .groups th { border-bottom: 1px solid var(--line); text-align: center; }
