@@ -118,12 +118,14 @@ def inspect_source(
     problems = list(study.problems)
     counts: dict[str, int] = {}
     spacings_mm: dict[str, Sequence[float]] = {}
-    cases = []
+    cases: list[InspectedCase] = []
+    sound: list[CaseSource] = []
     watcher.report("inspecting", 0, len(study.sources))
     for done, case_source in enumerate(study.sources, start=1):
         case, faults = _inspect_case(case_source, study, hide, spatial_units)
         cases.append(case)
         problems += faults
+        sound += [] if faults else [case_source]
         if case.channels is not None:
             counts[str(case_source.images[0])] = case.channels
         if case.spacing_mm is not None:
@@ -131,8 +133,8 @@ def inspect_source(
         watcher.report("inspecting", done, len(study.sources))
     problems += channel_faults(counts) if study.channels is None else []
     problems += spacing_faults(spacings_mm)
-    glance = labels_at_a_glance(study.sources) if study.labels is None else Glance()
-    problems += [glance.fault] if glance.fault is not None else []
+    glance = labels_at_a_glance(sound, spatial_units) if study.labels is None else Glance()
+    problems += glance.faults
     return _inspection(study, cases, problems, glance.found, hide)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from imgmed.errors import ImgMedError
-from imgmed.formats import read_header
+from imgmed.formats import SpatialUnits, read_header
 from imgmed.formats.labels import read_numbers
 from imgmed.formats.mask_files import is_slicer_segmentation
 from imgmed.labels import count_labels, to_label_map
@@ -22,20 +22,22 @@ MOST_LISTED = 12
 
 
 class Glance(NamedTuple):
-    """What was seen: a sentence on the values, and one where they cannot be classes; None where there is none."""
+    """What was seen: a sentence on the values, and what is wrong with label maps or with their values."""
 
     found: str | None = None
-    fault: str | None = None
+    faults: tuple[str, ...] = ()
 
 
-def labels_at_a_glance(sources: Sequence[CaseSource]) -> Glance:
+def labels_at_a_glance(sources: Sequence[CaseSource], spatial_units: SpatialUnits = "header") -> Glance:
     """Look at the values of label maps, of as many cases as can be read quickly.
 
     Args:
-        sources: the cases of a study that declares no labels; label maps that cannot be read, and those that name
-            their structures, are passed over.
+        sources: the cases of a study that declares no labels, in whose headers nothing is wrong; label maps that name
+            their structures are passed over.
+        spatial_units: what sizes in headers count in, see `read_volume`.
     """
     found: list[Mapping[int, int]] = []
+    faults: list[str] = []
     left = MOST_VALUES
     for source in sources:
         if source.label is None or source.label.entry is not None or is_dicom(source.label.path):
@@ -43,17 +45,19 @@ def labels_at_a_glance(sources: Sequence[CaseSource]) -> Glance:
         try:
             if source.label.structures or is_slicer_segmentation(source.label.files):
                 continue
-            left -= read_header(source.label).values
-            if left < 0 or len(found) >= MOST_CASES:
+            left -= read_header(source.label, spatial_units).values
+            if left < 0 or len(found) + len(faults) >= MOST_CASES:
                 break
-            volume = read_numbers(source.label)
+            volume = read_numbers(source.label, spatial_units=spatial_units)
             found.append(count_labels(to_label_map(volume.array, volume.origin)))
-        except ImgMedError:
-            continue
+        except ImgMedError as error:
+            faults.append(str(error))
     if not found:
-        return Glance()
+        return Glance(None, tuple(faults))
     values = sorted({value for counts in found for value in counts if value})
     listed = ", ".join(map(str, values[:MOST_LISTED])) or "none"
     more = f" and {len(values) - MOST_LISTED} more" if len(values) > MOST_LISTED else ""
     count = "the label map" if len(found) == 1 else f"the {len(found)} label maps"
-    return Glance(f"no labels are declared; in {count} looked at: {listed}{more}", mask_fault(found))
+    fault = mask_fault(found)
+    faults += [] if fault is None else [fault]
+    return Glance(f"no labels are declared; in {count} looked at: {listed}{more}", tuple(faults))

@@ -9,7 +9,7 @@ import numpy as np
 
 from imgmed.errors import InvalidVolumeError
 
-__all__ = ["MAX_VALUES", "Volume", "check_number_type", "storable"]
+__all__ = ["MAX_VALUES", "Volume", "check_affine", "check_number_type", "storable"]
 
 MAX_VALUES = 2**31
 """Most values (voxels times channels) that a volume may have unless the caller allows more: 8.6 GB as float32."""
@@ -44,7 +44,7 @@ class Volume:
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "affine", affine)
         _check_array(array, self.origin)
-        _check_affine(affine, self.origin)
+        check_affine(affine, self.origin)
 
     @property
     def origin(self) -> str:
@@ -106,7 +106,8 @@ def check_number_type(dtype: np.dtype, origin: str) -> None:
         )
 
 
-def _check_affine(affine: np.ndarray, origin: str) -> None:
+def check_affine(affine: np.ndarray, origin: str) -> None:
+    """Raise InvalidVolumeError unless an affine (4, 4) places voxels in space; ``origin`` names whose it is."""
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
         raise InvalidVolumeError(f"{origin}: an affine is a finite 4x4 matrix; received {affine.tolist()}")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)

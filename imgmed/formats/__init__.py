@@ -16,7 +16,7 @@ from imgmed.formats import archive, dicom, folders, itk, nifti, pictures
 from imgmed.formats.dicom_file import is_dicom
 from imgmed.formats.header import VolumeHeader
 from imgmed.formats.units import SpatialUnits
-from imgmed.volume import MAX_VALUES, Volume
+from imgmed.volume import MAX_VALUES, Volume, check_affine
 
 if TYPE_CHECKING:
     from imgmed.study import VolumeSource
@@ -137,7 +137,9 @@ def read_header(source: Path | str | VolumeSource, spatial_units: SpatialUnits =
     files, entry = files_of(source)
     if entry is not None:
         return archive.read_header(files[0], entry)
-    return _format_of(files[0]).read_header(files, spatial_units)
+    header = _format_of(files[0]).read_header(files, spatial_units)
+    check_affine(header.affine, str(files[0]))
+    return header
 
 
 def write_volume(path: Path | str, volume: Volume, like: Path | str | None = None) -> None:

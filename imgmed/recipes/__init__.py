@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path, PurePosixPath
 
 from imgmed.archives import is_archive
@@ -17,7 +18,7 @@ from imgmed.formats import known_suffixes
 from imgmed.recipe_names import AUTO, RECIPE_NAMES, check_recipe
 from imgmed.recipes import bids, brats, classification, kits, lasc2013, lits, msd, nnunet, npz, pairs, patients
 from imgmed.recipes.finishing import finished
-from imgmed.recipes.layout import Labels, Recipe, Request
+from imgmed.recipes.layout import BY_STANDARD, Labels, Recipe, Request
 from imgmed.recipes.names import label_name
 from imgmed.recipes.tree import Tree, walk
 from imgmed.study import Study
@@ -50,7 +51,8 @@ def read_study(
 ) -> Study:
     """Find the cases of a source folder; volumes are not read, of DICOM only headers.
 
-    A folder that holds nothing but another folder is entered. Hidden files and those of operating systems are
+    A folder that holds nothing but another folder is entered; a file that lists the cases, or names of BIDS, count
+    before the names of folders, in whichever of them they are. Hidden files and those of operating systems are
     passed over; links are followed.
 
     Args:
@@ -70,15 +72,24 @@ def read_study(
     tree = _tree_of(Path(source))
     request = Request(is_named=recipe != AUTO, series=_checked(series), labels=labels)
     recipes = [known for known in RECIPES if recipe in (AUTO, known.name)]
-    folder = tree
-    for _ in range(MOST_WRAPPERS + 1):
-        study = _best(folder, recipes, request)
+    folders = _wrappers(tree)
+    declared = [known for known in recipes if known.rank <= BY_STANDARD]
+    for asked, folder in (*product([declared], folders), *product([recipes], folders)):
+        study = _best(folder, asked, request)
         if study is not None:
             return finished(study, folder, tree, request)
+    raise SourceLayoutError(_nothing_found(tree, recipe, request))
+
+
+def _wrappers(tree: Tree) -> list[Tree]:
+    """A folder, the only one that it holds, the only one in that ..."""
+    folders = [tree]
+    while len(folders) <= MOST_WRAPPERS:
+        folder = folders[-1]
         if len(folder.folders) != 1 or any("/" not in name for name in (*folder.volumes, *folder.dicom)):
             break
-        folder = folder.within(folder.folders[0])
-    raise SourceLayoutError(_nothing_found(tree, recipe, request))
+        folders.append(folder.within(folder.folders[0]))
+    return folders
 
 
 def _nothing_found(tree: Tree, recipe: str, request: Request) -> str:

@@ -38,7 +38,7 @@ def _find(tree: Tree, request: Request) -> Study | None:
         contrasts = Counter(case.images[0].contrast for case in cases if case.is_named)
         most = max(Counter(_session(case.images[0]) for case in cases).values(), default=0)
         is_by_contrast = most > 1 or len({case.images[0].suffix for case in cases if case.is_named}) > 1
-        if is_by_contrast:
+        if is_by_contrast and any(case.is_named and len(case.images) > 1 for case in cases):
             cases = [BidsCase(case.images[:1], case.labels, True) if case.is_named else case for case in cases]
             listed = ", ".join(f"{contrast} of {count}" for contrast, count in contrasts.items())
             notes.append(f"each label map belongs to one image ({listed} cases): other contrasts are no channels")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from imgmed.errors import ImgMedError, PairMismatchError
 from imgmed.formats import VolumeHeader, read_header
@@ -64,9 +65,12 @@ def with_channels(tree: Tree, cases: Sequence[BidsCase]) -> BidsCases:
 
 
 def scans_of_sessions(tree: Tree, sessions: Iterable[Sequence[BidsFile]]) -> list[BidsCase]:
-    """Return the images of each session as one case where some lie on the same voxels, else each as a case."""
+    """Return the images of each session as one case where some lie on the same voxels, else each as a case.
+
+    Runs repeat a contrast: they are cases of their own.
+    """
     cases: list[BidsCase] = []
-    for images in sessions:
+    for images in chain.from_iterable(map(_runs, sessions)):
         headers = {image.name: _header(tree, image) for image in images} if len(images) > 1 else {}
         groups = [
             tuple(other for other in images if _is_channel(headers[other.name], headers[image.name]))
@@ -76,6 +80,17 @@ def scans_of_sessions(tree: Tree, sessions: Iterable[Sequence[BidsFile]]) -> lis
         largest = max(groups, key=len, default=())
         cases += [BidsCase(largest)] if len(largest) > 1 else [BidsCase((image,)) for image in images]
     return cases
+
+
+def _runs(images: Sequence[BidsFile]) -> Iterable[Sequence[BidsFile]]:
+    """The images of a session, those of each run apart where a contrast has several."""
+    repeated = Counter(suffix for suffix, _ in {(image.suffix, image.run) for image in images})
+    if max(repeated.values(), default=0) < 2:
+        return [images]
+    runs: dict[str, list[BidsFile]] = {}
+    for image in images:
+        runs.setdefault(image.run, []).append(image)
+    return runs.values()
 
 
 def _contrasts(cases: Sequence[BidsCase]) -> dict[str, str]:

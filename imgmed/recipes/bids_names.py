@@ -63,6 +63,11 @@ class BidsFile:
         return self.words[-1] if self.words else "image"
 
     @property
+    def run(self) -> str:
+        """Which repetition it is, such as "run-2"; "" without."""
+        return next((word.lower() for word in self.words if word.lower().startswith("run-")), "")
+
+    @property
     def is_called_after_subject(self) -> bool:
         """Whether the file's own name says whose it is, not only a folder's."""
         return self.name.rpartition("/")[2].startswith(f"{self.subject}_")

@@ -1,6 +1,8 @@
 """What inspect finds in headers, and that nothing of it names a DICOM patient."""
 
 import json
+import math
+import struct
 from dataclasses import fields
 from pathlib import Path
 
@@ -99,6 +101,22 @@ def test_faults_of_headers_are_problems(tmp_path: Path) -> None:
     assert {problem.split(": ")[0] for problem in refused.value.problems} >= {
         f"{root}/images/{name}.nii.gz" for name in ("broken", "colour", "two channels", "other", "shifted")
     }
+
+
+@pytest.mark.parametrize("number", [0.0, math.nan, math.inf])
+def test_a_header_that_places_nothing_is_a_problem_of_its_own(tmp_path: Path, number: float) -> None:
+    """The first row of the sform of one image, patched where the standard says that it lies (byte 280)."""
+    for name in ("a", "b"):
+        nifti(tmp_path / f"images/{name}.nii")
+        nifti(tmp_path / f"labels/{name}.nii")
+    path = tmp_path / "images/b.nii"
+    stored = bytearray(path.read_bytes())
+    stored[254:256], stored[280:296] = struct.pack("<h", 1), struct.pack("<4f", *[number] * 4)
+    path.write_bytes(stored)
+    found = inspect_source(tmp_path)
+    assert [case.case_id for case in found.cases] == ["a", "b"] and found.cases[0].shape == (4, 3, 2)
+    (problem,) = found.problems
+    assert problem.startswith(f"{path}: ") and "affine" in problem
 
 
 def test_channels_are_counted_and_compared(tmp_path: Path) -> None:
@@ -214,6 +232,27 @@ def test_labels_that_nobody_declares_are_looked_at(tmp_path: Path) -> None:
         pair(tmp_path / "plain", name)
     assert inspect_source(tmp_path / "plain").notes == ("no labels are declared; in the 2 label maps looked at: 1",)
     assert inspect_source(tmp_path / "plain").problems == ()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mode", "fault"), [(".jpg", "L", "JPEG changes pixel values"), (".png", "RGB", "colours")]
+)
+def test_pictures_that_cannot_be_label_maps_are_problems(tmp_path: Path, suffix: str, mode: str, fault: str) -> None:
+    """As `prepare` would say."""
+    colours = np.zeros((8, 8, 3), np.uint8)
+    colours[2:5, 2:5, 0] = colours[5:, 5:, 1] = 255
+    for name in ("a", "b", "c"):
+        for folder, picture in (
+            ("images", Image.fromarray(colours).convert("L")),
+            ("masks", Image.fromarray(colours).convert(mode)),
+        ):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            picture.save(tmp_path / folder / f"{name}{suffix if folder == 'masks' else '.png'}")
+    found = inspect_source(tmp_path)
+    assert len(found.problems) == 3 and all(fault in problem for problem in found.problems)
+    with pytest.raises(InvalidCasesError) as refused:
+        prepare_dataset(tmp_path, tmp_path.with_name("out"))
+    assert len(refused.value.problems) == 3
 
 
 def test_a_spacing_a_thousand_times_the_usual_is_a_problem(tmp_path: Path) -> None:

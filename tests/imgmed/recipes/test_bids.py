@@ -102,6 +102,18 @@ def test_runs_are_told_apart(tmp_path: Path) -> None:
     study = read_study(tmp_path)
     assert len(study.sources) == 6 and {case.patient for case in study.sources} == set(SUBJECTS)
     assert all(image[0].split("_")[1] == label[0].split("_")[1] for _, image, label in shown(study).values())
+    assert not study.notes and not study.problems
+    bare = read_study(tmp_path, labels="none")
+    assert shown(bare).keys() == shown(study).keys() and bare.channels == study.channels == ("T1w",)
+
+
+def test_contrasts_of_each_run_are_channels_without_labels_too(tmp_path: Path) -> None:
+    write(tmp_path, *(f"SUB/anat/SUB_run-{n}_{kind}" for n in (1, 2) for kind in ("FLAIR", "T1w")))
+    found = shown(read_study(tmp_path, labels="none"))
+    assert len(found) == 6
+    assert [images for _, images, _ in found.values()][:2] == [
+        [f"sub-01_run-{n}_FLAIR", f"sub-01_run-{n}_T1w"] for n in (1, 2)
+    ]
 
 
 def test_masks_of_structures_and_of_the_brain(tmp_path: Path) -> None:

@@ -389,6 +389,26 @@ def test_a_wrapper_folder_is_entered_and_named(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("key", ["channel_names", "modality"])
+def test_an_index_in_a_wrapper_folder_counts_before_the_names_of_folders(tmp_path: Path, key: str) -> None:
+    """nnU-Net's, and MSD's with its list."""
+    labels = {"background": 0, "liver": 1, "ignore": 2}
+    index, name = {"labels": labels, "file_ending": ".nii.gz"}, "imagesTr/a_0000.nii.gz"
+    if key == "modality":
+        name = "imagesTr/a.nii.gz"
+        index = {
+            "labels": {"0": "background", "1": "liver"},
+            "training": [{"image": name, "label": "labelsTr/a.nii.gz"}],
+        }
+    tree(tmp_path / "down/Task", f"{name} labelsTr/a.nii.gz")
+    (tmp_path / "down/Task/dataset.json").write_text(json.dumps(index | {key: {"0": "CT"}, "numTraining": 1}))
+    study = read_study(tmp_path / "down")
+    assert study.recipe == ("nnunet" if key == "channel_names" else "msd")
+    assert (study.channels, study.labels) == (("CT",), {"background": 0, "liver": 1})
+    assert study.ignore_label == (2 if key == "channel_names" else None)
+    assert study.root == tmp_path / "down/Task"
+
+
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     store = tree(tmp_path / "store", "i/a.nii l/a.nii")
     root = tmp_path / "root"
