@@ -149,16 +149,30 @@ def _header_from(stream: Any, path: Path) -> nib.Nifti1Header | nib.Nifti2Header
         kind, raw = nib.Nifti2Header, raw + stream.read(NIFTI2_HEADER_SIZE - NIFTI1_HEADER_SIZE)
     try:
         with quiet("nibabel.global"):
-            header = kind(raw, check=True)
+            stored, header = kind(raw, check=False), kind(raw, check=True)
         if not header["magic"].item().startswith(b"n+"):
             raise HeaderDataError("its voxels are said to lie in another file")
         if header.get_data_offset() < len(raw):
             header.set_data_offset(kind.single_vox_offset)
-        return header
     except _not_nifti() as error:
         raise UnreadableFileError(
             f"{path}: not a NIfTI file ({_reason(error)}); expected a single .nii or .nii.gz file"
         ) from error
+    _check_spacing(stored, path)
+    return header
+
+
+def _check_spacing(header: nib.Nifti1Header, path: Path) -> None:
+    """Refuse sizes of 0, which nibabel takes for 1, where the place of the voxels depends on them."""
+    if header["sform_code"] > 0:
+        return
+    sizes, spacings = header["dim"][1 : 1 + min(3, int(header["dim"][0]))], header["pixdim"][1:4]
+    unknown = [axis for axis, (size, mm) in enumerate(zip(sizes, spacings, strict=False), 1) if size > 1 and mm == 0]
+    if unknown:
+        axes = " and ".join(map(str, unknown))
+        raise InvalidVolumeError(
+            f"{path}: its header tells no size of its voxels (pixdim 0 along axis {axes}); write the spacing into it"
+        )
 
 
 def _not_nifti() -> tuple[type[Exception], ...]:

@@ -13,6 +13,7 @@ from imgmed.errors import (
     UnreadableFileError,
     UnsupportedFormatError,
 )
+from imgmed.formats import read_header
 
 AFFINE = np.array([[-0.5, 0, 0, 30], [0, 0.1, -2.9, 4], [0, 0.8, 0.3, -7.25], [0, 0, 0, 1]])
 
@@ -204,6 +205,36 @@ def test_volumes_check_their_affine(affine):
 def test_volumes_check_their_array(array):
     with pytest.raises(InvalidVolumeError):
         Volume(array, np.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("pixdim", "shape", "is_refused"),
+    [
+        ((0, 1, 3), (3, 3, 2), True),
+        ((1, 1, 0), (3, 3, 2), True),
+        ((1, 1, 0), (3, 3, 1), False),
+        ((1, 1, 0), (3, 3), False),
+    ],
+)
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_a_size_of_0_is_no_size(tmp_path: Path, kind, pixdim, shape, is_refused):
+    """As written by hand: nibabel would take it for 1 mm. One slice needs no thickness, and an sform all of it."""
+    image = kind(np.zeros(shape, np.uint8), None)
+    image.header["pixdim"][1:4] = pixdim
+    path, placed = tmp_path / "a.nii", tmp_path / "placed.nii"
+    voxels = bytes(image.header.single_vox_offset - len(image.header.binaryblock) + np.prod(shape))
+    path.write_bytes(image.header.binaryblock + voxels)
+    image.header["sform_code"] = 1
+    for row, name in zip(np.eye(4), ("srow_x", "srow_y", "srow_z"), strict=False):
+        image.header[name] = row
+    placed.write_bytes(image.header.binaryblock + voxels)
+    assert read_volume(placed).spacing_mm == (1, 1, 1)
+    for read in (read_volume, read_header):
+        if is_refused:
+            with pytest.raises(InvalidVolumeError, match=r"pixdim 0 along axis [13]\); write the spacing into it"):
+                read(path)
+        else:
+            read(path)
 
 
 def test_missing_files_and_other_formats_are_named(tmp_path: Path):
