@@ -10,7 +10,7 @@ from imgmed.formats import SpatialUnits, read_header
 from imgmed.formats.labels import read_numbers
 from imgmed.formats.mask_files import is_slicer_segmentation
 from imgmed.labels import count_labels, to_label_map
-from imgmed.mask_values import mask_fault
+from imgmed.mask_values import edge_hint, mask_fault
 from imgmed.recipes.tree import is_dicom
 from imgmed.study import CaseSource
 
@@ -58,6 +58,7 @@ def labels_at_a_glance(sources: Sequence[CaseSource], spatial_units: SpatialUnit
     listed = ", ".join(map(str, values[:MOST_LISTED])) or "none"
     more = f" and {len(values) - MOST_LISTED} more" if len(values) > MOST_LISTED else ""
     count = "the label map" if len(found) == 1 else f"the {len(found)} label maps"
-    fault = mask_fault(found)
+    fault, hint = mask_fault(found), edge_hint(found)
+    more += "" if fault is not None or hint is None else f"; {hint}"
     faults += [] if fault is None else [fault]
     return Glance(f"no labels are declared; in {count} looked at: {listed}{more}", tuple(faults))

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-__all__ = ["mask_fault", "mask_hint"]
+__all__ = ["edge_hint", "mask_fault", "mask_hint"]
 
 FEWEST_VALUES = 16  # below, values may well be classes
 MANY_VALUES = 64  # more are hardly ever meant as classes without names
+WHITE = 255  # what masks of 8 bits are drawn with
+FEWEST_BETWEEN = 3  # values that halving a mask leaves between black and white; classes drawn in greys are fewer
 SCARCE = 10  # how many times more voxels a level has than a typical value of an edge
 LEVEL_SHARE = 0.05  # of the voxels of the most frequent level that another one has at least
 NEAR_LEVEL = 0.05  # of the largest value: how far noise of compression moves a level
@@ -32,9 +34,7 @@ def mask_fault(cases: Sequence[Mapping[int, int]]) -> str | None:
     'label maps hold 0, 255 and 30 values between, each in few voxels: masks with smoothed edges or of lossy \
 pictures; set preparation.mask_threshold=128, or declare labels if they are classes'
     """
-    pooled: Counter[int] = Counter()
-    for counts in cases:
-        pooled.update({value: voxels for value, voxels in counts.items() if value})
+    pooled = _pooled(cases)
     if len(pooled) < FEWEST_VALUES:
         return None
     levels = _levels(pooled)
@@ -59,6 +59,25 @@ pictures; set preparation.mask_threshold=128, or declare labels if they are clas
     return None
 
 
+def edge_hint(cases: Sequence[Mapping[int, int]]) -> str | None:
+    """Return a sentence where a few values between 0 and 255 may be smoothed edges, or classes; None elsewhere.
+
+    >>> print(edge_hint([{0: 3000, 64: 20, 128: 20, 191: 20, 255: 900}]))
+    label maps hold 0, 255 and between them 64, 128, 191 in few voxels: classes, unless \
+preparation.mask_threshold=128 says that they are smoothed edges
+    """
+    pooled = _pooled(cases)
+    between = sorted(value for value in pooled if value < WHITE)
+    if max(pooled, default=0) != WHITE or len(between) < FEWEST_BETWEEN:
+        return None
+    if sum(pooled[value] for value in between) >= pooled[WHITE]:
+        return None
+    return (
+        f"label maps hold 0, 255 and between them {', '.join(map(str, between))} in few voxels: classes, unless"
+        " preparation.mask_threshold=128 says that they are smoothed edges"
+    )
+
+
 def mask_hint(values: Sequence[int]) -> str | None:
     """Return a sentence on a number of undeclared values that is more than one would train on; None where it is not.
 
@@ -73,6 +92,14 @@ preparation.remap_labels=foreground, to train on some alone preparation.keep_lab
         f"{count} label values are found and none is declared; for numbers of instances set"
         " preparation.remap_labels=foreground, to train on some alone preparation.keep_labels"
     )
+
+
+def _pooled(cases: Sequence[Mapping[int, int]]) -> Counter[int]:
+    """Voxels of each label in all cases."""
+    pooled: Counter[int] = Counter()
+    for counts in cases:
+        pooled.update({value: voxels for value, voxels in counts.items() if value})
+    return pooled
 
 
 def _levels(pooled: Mapping[int, int]) -> list[int]:

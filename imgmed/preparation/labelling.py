@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from imgmed.errors import LabelError
 from imgmed.fingerprint.measures import CaseMeasures, LabelMeasures
 from imgmed.labels import labels_from_values, number_segments, parse_regions
-from imgmed.mask_values import mask_fault, mask_hint
+from imgmed.mask_values import edge_hint, mask_fault, mask_hint
 from imgmed.preparation.survey import SurveyRecord
 
 __all__ = ["Labelling", "labelling_of"]
@@ -87,8 +87,10 @@ def labelling_of(
         raise LabelError("every label map is background only; there is nothing to learn")
     if declared is not None:
         return Labelling(dict(declared), parse_regions(regions or {}, declared, "regions"))
-    fault = mask_fault([record.label_counts for record in numbered])
+    counts = [record.label_counts for record in numbered]
+    fault = mask_fault(counts)
     if fault is not None:
         raise LabelError(fault)
-    labels, hint = labels_from_values(values), mask_hint(values)
-    return Labelling(labels, parse_regions(regions or {}, labels, "regions"), hints=() if hint is None else (hint,))
+    labels = labels_from_values(values)
+    hints = tuple(hint for hint in (mask_hint(values), edge_hint(counts)) if hint is not None)
+    return Labelling(labels, parse_regions(regions or {}, labels, "regions"), hints=hints)

@@ -52,7 +52,13 @@ def with_channels(tree: Tree, cases: Sequence[BidsCase]) -> BidsCases:
     for case, images in zip(cases, fitting, strict=True):
         present = {contrasts[image.name]: image for image in images}
         lacking = [contrast for contrast in kept or ("image that other sessions have too",) if contrast not in present]
-        if lacking:
+        elsewhere = sorted({contrasts[image.name] for image in case.images}.intersection(lacking))
+        if elsewhere:
+            problems.append(
+                f"{tree.path(case.images[0].name)}: {', '.join(elsewhere)} of this session is not on the voxels of the"
+                f" label map {tree.path(case.labels[0].name)}, or has several channels; resample it onto them"
+            )
+        elif lacking:
             listed = ", ".join(present) or "none on the voxels of its label map"
             problems.append(
                 f"{tree.path(case.images[0].name)}: no {', '.join(lacking)} in this session, which other sessions"

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from imgmed.mask_values import mask_fault, mask_hint
+from imgmed.mask_values import edge_hint, mask_fault, mask_hint
 
 Counts = dict[int, int]
 
@@ -97,3 +97,27 @@ def test_classes_are_left_alone(cases):
 def test_many_values_that_may_be_classes_are_said():
     assert mask_hint(range(20)) is None
     assert "116 label values" in (mask_hint(range(117)) or "")
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_masks_made_smaller_by_a_whole_factor_are_hinted_at(factor: int) -> None:
+    """Few values lie between: they may be classes, so nothing is refused."""
+    cases = [counts_of(np.asarray(Image.fromarray(discs(case, (255,))).reduce(factor))) for case in range(4)]
+    if factor == 2:
+        assert sorted({value for counts in cases for value in counts}) == [0, 64, 128, 191, 255]
+    assert mask_fault(cases) is None or factor == 4
+    hint = edge_hint(cases)
+    assert hint is not None and "preparation.mask_threshold=128" in hint
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {0: 40, 128: 300, 255: 60000},  # optic disc and cup, drawn in black and grey on white
+        {0: 60000, 85: 900, 170: 300, 255: 2000},  # three classes drawn in greys
+        {0: 60000, **dict.fromkeys(range(1, 21), 500), 255: 300},  # VOC's classes and its border
+        {0: 60000, 1: 5, 2: 5, 3: 5, 4: 900},
+    ],
+)
+def test_classes_are_no_edges(counts: Counts) -> None:
+    assert edge_hint([counts]) is None

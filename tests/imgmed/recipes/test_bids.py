@@ -78,6 +78,9 @@ def test_contrasts_of_one_label_map_are_channels_where_they_lie_on_its_voxels(tm
     assert shown(study)["sub-02"] == ("sub-02", ["sub-02_FLAIR", "sub-02_T1w"], ["sub-02_FLAIR_seg"])
     assert len(study.notes) == 1 and study.notes[0].startswith("T2w is not used: 3 of 3 sessions have it, 0 on the vox")
     assert shown(read_study(tmp_path, labels="none")).keys() == shown(study).keys()
+    volume(tmp_path / "sub-03/anat/sub-03_T1w.nii.gz", (4, 3, 3))
+    (problem,) = read_study(tmp_path).problems
+    assert "T1w of this session is not on the voxels of the label map" in problem and "sub-03_FLAIR_seg" in problem
     (tmp_path / "sub-03/anat/sub-03_T1w.nii.gz").unlink()
     study = read_study(tmp_path)
     assert list(shown(study)) == ["sub-01", "sub-02"]
