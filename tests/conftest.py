@@ -49,7 +49,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         long = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
-    items.sort(key=lambda item: next((i for i, name in enumerate(LONGEST_FIRST) if item.nodeid.startswith(name)), 99))
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> tuple[int, bool]:
+    """Tests of pools of workers come together, as a pool that waits takes time from the others."""
+    folder = next((place for place, name in enumerate(LONGEST_FIRST) if item.nodeid.startswith(name)), 99)
+    return folder, "pool_of" in getattr(item, "fixturenames", ())
 
 
 def pytest_collection_finish() -> None:
