@@ -56,7 +56,8 @@ def _check_running(folder: RunFolder) -> None:
     if status.state is None:
         raise ConfigurationError(f"{folder.path} holds no run; name the --run-dir of a training that is running")
     if not status.is_running:
+        further, words = ("more epochs", " training.epochs=N") if status.state == "completed" else ("it", "")
         raise ConfigurationError(
-            f"the run in {folder.path} is not running (it is {status.state}); go on with: "
-            f"r2d2 train --run-dir {quote(str(folder.path))} --resume"
+            f"the run in {folder.path} is not running (it is {status.state}); go on with {further}: "
+            f"r2d2 train --run-dir {quote(str(folder.path))} --resume{words}"
         )

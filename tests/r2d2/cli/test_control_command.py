@@ -93,4 +93,6 @@ def test_where_the_file_system_knows_no_locks_a_run_without_an_end_is_asked(
     assert done.exit_code == 0, done.output
     assert json.loads(folder.control.read_text())["request"] == "stop_early"
     folder.write_exit(RunEnd(state="completed"))
-    assert "is not running" in str(RUNNER.invoke(app, ["control", str(folder.path), "stop"]).exception)
+    said = str(RUNNER.invoke(app, ["control", str(folder.path), "stop"]).exception)
+    assert "is not running (it is completed); go on with more epochs: " in said
+    assert said.endswith("--resume training.epochs=N")
