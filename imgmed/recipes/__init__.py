@@ -74,7 +74,8 @@ def read_study(
     recipes = [known for known in RECIPES if recipe in (AUTO, known.name)]
     folders = _wrappers(tree)
     declared = [known for known in recipes if known.rank <= BY_STANDARD]
-    for asked, folder in (*product([declared], folders), *product([recipes], folders)):
+    guessed = [known for known in recipes if known.rank > BY_STANDARD]
+    for asked, folder in product((declared, guessed), folders):
         study = _best(folder, asked, request)
         if study is not None:
             return finished(study, folder, tree, request)
