@@ -15,7 +15,7 @@ MOST_CHANNELS = 8  # of one lone case; more numbered files are cases
 
 def group_channels(
     images: Mapping[str, VolumeSource], labels: Collection[str]
-) -> tuple[dict[str, tuple[VolumeSource, ...]], list[str]]:
+) -> tuple[dict[str, tuple[VolumeSource, ...]], dict[str, str]]:
     """Gather the channels of each case.
 
     Args:
@@ -24,34 +24,34 @@ def group_channels(
             none.
 
     Returns:
-        {case: its volumes in the order of their numbers}, and a sentence for each case that lacks a number or has it
-        twice.
+        {case: its volumes in the order of their numbers}, and {case that lacks a number, or path that repeats one: a
+        sentence about it}.
     """
     numbers = {key: numbered for key in images if key not in labels and (numbered := channel_number(key)) is not None}
     are_channels = _are_channels(numbers.values(), labels)
     channels: dict[str, dict[int, VolumeSource]] = {}
-    problems = []
+    problems = {}
     for key, volume in images.items():
         case, number = numbers.get(key, (key, 0))
         if not are_channels and case not in labels:
             case, number = key, 0
         first = channels.setdefault(case, {}).setdefault(number, volume)
         if first is not volume:
-            problems.append(f"{volume}: same case and channel as {first.path.name}; keep one of them")
+            problems[key] = f"{volume}: same case and channel as {first.path.name}; keep one of them"
     for case, volumes in channels.items():
         lacking = sorted(set(range(max(volumes))) - volumes.keys())
         if lacking:
             names = ", ".join(f"{case}_{number:0{CHANNEL_DIGITS}d}" for number in lacking)
-            problems.append(f"{volumes[max(volumes)]}: channels are numbered from 0 on, and there is no {names}")
+            problems[case] = f"{volumes[max(volumes)]}: channels are numbered from 0 on, and there is no {names}"
     complete = {case: volumes for case, volumes in channels.items() if len(volumes) == max(volumes) + 1}
     return {case: tuple(volumes[number] for number in sorted(volumes)) for case, volumes in complete.items()}, problems
 
 
 def _are_channels(numbers: Collection[tuple[str, int]], labels: Collection[str]) -> bool:
-    """Whether four digits at the end of names number channels, not cases, where no label tells."""
+    """Whether four digits at the end of names number channels, not cases, where no label tells: most begin with 0."""
     counts = Counter(case for case, _ in numbers)
     firsts = {case for case, number in numbers if number == 0}
-    if counts.keys() - firsts or any(_is_numbered(label) for label in labels):
+    if 2 * len(firsts) < len(counts) or any(_is_numbered(label) for label in labels):
         return False
     return len(counts) > 1 or counts.total() <= MOST_CHANNELS
 

@@ -53,21 +53,25 @@ def find_index(tree: Tree) -> Index | None:
             )
         return Index(path, content)
     names = [name for name in tree.files if "/" not in name and name.lower().endswith(".json")]
-    lists = [index for name in names if (index := _as_list(tree.path(name))) is not None]
+    lists = [index for name in names if (index := _as_list(tree, tree.path(name))) is not None]
     return lists[0] if len(lists) == 1 else None
 
 
-def _as_list(path: Path) -> Index | None:
-    """A JSON file that lists training cases; None for any other."""
+def _as_list(tree: Tree, path: Path) -> Index | None:
+    """A JSON file that lists training cases, be it under other words than "image" and "label"; None for any other."""
     try:
         content = read_json(path) if path.stat().st_size <= LONGEST else None
     except (OSError, ValueError):
         return None
     if not isinstance(content, dict):
         return None
-    entries = content.get(TRAINING)
+    entries, index = content.get(TRAINING), Index(path, content)
     first = entries[0] if isinstance(entries, list) and entries else None
-    return Index(path, content) if isinstance(first, dict) and {"image", "label"} <= first.keys() else None
+    if not isinstance(first, dict):
+        return None
+    named = (located(tree, value, index) for value in first.values() if isinstance(value, str))
+    is_list = {"image", "label"} <= first.keys() or any(not isinstance(f, str) and f.is_file() for f in named)
+    return index if is_list else None
 
 
 def channel_names(index: Index) -> tuple[str, ...] | None:

@@ -51,7 +51,7 @@ def scans_in_folder(tree: Tree, folder: str) -> CaseList:
     cases = {stem: files for stem, files in grouped.items() if stem not in members}
     cases |= {case: tuple(volumes[image] for image in images) for case, images in groups.items()}
     sources = [_case(tree, folder, stem, [file.path for file in files], None) for stem, files in cases.items()]
-    return CaseList(tuple(sources), tuple(problems), channels=channels or None)
+    return CaseList(tuple(sources), tuple(problems.values()), channels=channels or None)
 
 
 def _volumes_in(tree: Tree, folder: str) -> dict[str, str]:

@@ -84,8 +84,8 @@ def pair_folders(tree: Tree, folders: Sequence[tuple[str, str]]) -> CaseList:
         image_files, image_problems = _volumes_below(tree, images)
         label_files, label_problems = _volumes_below(tree, labels)
         grouped, gaps = group_channels(image_files, label_files)
-        problems += [*image_problems, *label_problems, *gaps]
-        partners = partners_of(grouped, label_files)
+        problems += [*image_problems, *label_problems, *gaps.values()]
+        partners = partners_of([*grouped, *gaps], label_files)
         grouped, names = _with_contrasts(grouped, partners, label_files)
         channels |= {names}
         partners |= {} if not names else partners_of([key for key in grouped if key not in partners], label_files)
@@ -138,7 +138,7 @@ def scans_in_folders(tree: Tree, folders: Sequence[str]) -> CaseList:
         volumes, faults = _volumes_below(tree, folder)
         problems += faults
         grouped, gaps = group_channels(volumes, ())
-        problems += gaps
+        problems += gaps.values()
         grouped, names = _with_contrasts(grouped, {}, ())
         channels |= {names}
         for key, files in grouped.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
+import importlib.util
 import signal
 import subprocess
 import sys
@@ -36,6 +36,7 @@ INTERRUPTED = 130
 # A batch system may signal every process of a job. horovodrun would die of these two at once, and take the workers
 # along within five seconds; where they are ignored, this process alone stops the run, in the time that it needs.
 SHIELDED = ("sh", "-c", "trap '' HUP USR1; exec \"$@\"", "sh")
+HOROVODRUN = (sys.executable, "-P", "-m", "r2d2.launching.gloo")
 POLL_SECONDS = 0.2
 KILL_AFTER_SECONDS = 10.0
 
@@ -159,13 +160,10 @@ def _command(plan: RunPlan) -> list[str]:
     worker += ["--resume"] if plan.is_resumed else []
     if plan.world_size == 1 and plan.configuration.hosts is None:
         return worker
-    beside = Path(sys.executable).with_name("horovodrun")
-    horovodrun = str(beside) if beside.exists() else shutil.which("horovodrun")
-    if horovodrun is None:
-        raise LaunchError("horovodrun is not on the PATH; run 'make install', or train with --workers 1")
+    if importlib.util.find_spec("horovod") is None:
+        raise LaunchError("Horovod is not installed; run 'make install', or train with --workers 1")
     hosts = [] if plan.configuration.hosts is None else ["-H", plan.configuration.hosts]
-    # --gloo: else horovodrun first loads TensorFlow a second time, to see whether Horovod was built with MPI
-    return [*SHIELDED, horovodrun, "--gloo", "-np", str(plan.world_size), *hosts, *worker]
+    return [*SHIELDED, *HOROVODRUN, "-np", str(plan.world_size), *hosts, *worker]
 
 
 @contextlib.contextmanager

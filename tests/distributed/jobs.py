@@ -14,6 +14,7 @@ import psutil
 from dist_training.record.events import read_events
 from dist_training.record.run_folder import RunEnd, RunFolder
 from imgmed import PreparedDataset
+from r2d2.launching.horovodrun import HOROVODRUN
 
 BIN = Path(sys.executable).parent
 R2D2 = str(BIN / "r2d2")
@@ -39,8 +40,8 @@ def resume(folder: RunFolder, *arguments: str) -> list[str]:
 
 
 def horovodrun(workers: int, *command: str) -> list[str]:
-    """The command as R2D2 gives it: without ``--gloo``, horovodrun loads TensorFlow once more to look for MPI."""
-    return [str(BIN / "horovodrun"), "--gloo", "-np", str(workers), *command]
+    """The command as R2D2 gives it: typed, horovodrun loads TensorFlow twice to look for MPI and for Gloo."""
+    return [*HOROVODRUN, "-np", str(workers), *command]
 
 
 def run(command: list[str], cwd: Path, timeout: float = 2 * PATIENCE_S) -> subprocess.CompletedProcess[str]:

@@ -48,6 +48,14 @@ def test_channels_in_files_of_their_own_belong_together(tmp_path: Path):
     ]
 
 
+def test_a_case_that_lacks_a_channel_is_named_once(tmp_path: Path):
+    touch(tmp_path, "images/p_0000.nii", "images/p_0001.nii", "images/q_0001.nii", "labels/p.nii", "labels/q_seg.nii")
+    study = read_study(tmp_path)
+    assert case_ids(study) == ["p"]
+    (problem,) = study.problems
+    assert problem.endswith("q_0001.nii: channels are numbered from 0 on, and there is no q_0000")
+
+
 def test_files_without_partner_are_all_named(tmp_path: Path):
     touch(tmp_path, "images/a.nii", "images/lonely.nii", "images/a.nii.gz", "labels/a.nii", "labels/left.nii")
     problems = "\n".join(read_study(tmp_path).problems)
@@ -93,6 +101,21 @@ def test_a_list_of_monai_may_have_any_name_and_several_images(tmp_path: Path):
         ("b", "validation", ["b_t1.nii.gz", "b_t2.nii.gz"]),
     ]
     assert not study.problems
+
+
+def test_a_list_of_other_words_is_not_passed_over(tmp_path: Path):
+    """The folders alone would give these cases too, but not the list's division."""
+    touch(tmp_path, "images/a.nii", "labels/a.nii", "images/b.nii", "labels/b.nii")
+    entries = [{"img": f"images/{case}.nii", "seg": f"labels/{case}.nii"} for case in "ab"]
+    (tmp_path / "datalist.json").write_text(json.dumps({"training": entries[:1], "validation": entries[1:]}))
+    study = read_study(tmp_path)
+    assert not study.sources
+    assert f'datalist.json: a case of "training" needs "image" and "label"; received {entries[0]}' in study.problems[0]
+    for entry in entries:
+        entry["img"] = "augment"  # no files: settings of something else
+        entry["seg"] = "shuffle"
+    (tmp_path / "datalist.json").write_text(json.dumps({"training": entries}))
+    assert case_ids(read_study(tmp_path)) == ["a", "b"]
 
 
 def test_paths_of_an_index_may_be_absolute_or_of_windows(tmp_path: Path):

@@ -103,12 +103,20 @@ def test_images_that_patients_do_not_share_are_cases(tmp_path: Path) -> None:
     assert [case[0] for case in cases(study)] == ["p1_a", "p1_b", "p2"] and study.channels is None
 
 
-def test_a_missing_channel_is_named(tmp_path: Path) -> None:
-    for name in ("a_0000", "a_0001", "b_0000", "b_0002"):
+@pytest.mark.parametrize(("there", "lacking"), [(("b_0000", "b_0002"), "b_0001"), (("b_0001",), "b_0000")])
+def test_a_missing_channel_is_named(tmp_path: Path, there: tuple[str, ...], lacking: str) -> None:
+    for name in ("a_0000", "a_0001", *there):
         nifti(tmp_path / f"{name}.nii.gz")
     study = read_study(tmp_path, labels="none")
     assert [case[0] for case in cases(study)] == ["a"]
-    assert "b_0002.nii.gz: channels are numbered from 0 on, and there is no b_0001" in study.problems[0]
+    assert f"{there[-1]}.nii.gz: channels are numbered from 0 on, and there is no {lacking}" in study.problems[0]
+
+
+def test_numbers_of_cases_are_no_channels(tmp_path: Path) -> None:
+    for name in ("a_0001", "a_0002", "b_0001", "b_0003", "c_0000"):
+        nifti(tmp_path / f"{name}.nii.gz")
+    study = read_study(tmp_path, labels="none")
+    assert len(cases(study)) == 5 and not study.problems
 
 
 def test_no_scans_is_said(tmp_path: Path) -> None:
