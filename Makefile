@@ -18,7 +18,8 @@ VENV_PYTHON := $(VENV)/bin/python
 PEERS := .venv-peers
 COUNTING := segeval/_counting.abi3.so
 PACKAGES := r2d2_base imgmed segeval dist_training r2d2
-TEST_PROCESSES ?= 2
+# one more than the two cores of a small machine: tests that start workers of their own often wait for them
+TEST_PROCESSES ?= 3
 # not collected, and so not imported: what TensorFlow is loaded for, and real scans
 FAST_TESTS := $(filter-out tests/dist_training tests/distributed tests/end_to_end tests/contracts tests/real_data,$(patsubst %/,%,$(wildcard tests/*/))) \
 	tests/contracts/test_formats.py $(wildcard tests/*.py) $(filter-out dist_training,$(PACKAGES))
@@ -59,11 +60,11 @@ counting: $(COUNTING) ## compile SegEval's counting in this checkout and install
 demo: install ## run the main job on a generated phantom study: prepare, train on two workers, predict, evaluate, report
 	@$(VENV)/bin/r2d2 demo
 
-test: install-tests ## run the whole test suite, in two processes
+test: install-tests ## run the whole test suite, in three processes
 	$(VENV_PYTHON) -m pytest -n $(TEST_PROCESSES) $(PYTEST_ARGS)
 
 test-fast: install-tests ## run the quick tests, in a minute and a half: no TensorFlow, no workers, no real scans
-	$(VENV_PYTHON) -m pytest -n $(TEST_PROCESSES) -m "not slow and not tensorflow and not distributed and not end_to_end" $(FAST_TESTS) $(PYTEST_ARGS)
+	$(VENV_PYTHON) -m pytest -n logical -m "not slow and not tensorflow and not distributed and not end_to_end" $(FAST_TESTS) $(PYTEST_ARGS)
 
 lint: install-tests ## check style (ruff) and types (mypy)
 	$(VENV)/bin/ruff check .

@@ -72,7 +72,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Divide whole files among test processes (`-n 2`); all that start workers of their own go to the same one."""
+    """Divide whole files among test processes (`-n 3`); all that start workers of their own go to the same one."""
     from xdist.scheduler import LoadScopeScheduling
 
     config.option.loadscopereorder = False  # the order is that of the collection
