@@ -61,6 +61,12 @@ def _place(item: pytest.Item) -> tuple[int, bool]:
 def pytest_collection_finish() -> None:
     """What was imported stays: no collection of garbage looks through it again."""
     gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """The interpreter's last collection neither."""
+    gc.freeze()
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:
@@ -87,6 +93,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare the environment; what the person who runs the tests has set stays as it is."""
+    gc.disable()  # until all is imported
     settings.load_profile("long" if config.getoption("--long") else "same")
     if not config.getoption("--long") and config.getoption("randomly_seed", None) == "default":
         config.option.randomly_seed = ORDER

@@ -1,4 +1,4 @@
-"""How workers talk to each other: the only module that imports Horovod."""
+"""How workers talk to each other; besides, only what starts them imports Horovod."""
 
 from __future__ import annotations
 

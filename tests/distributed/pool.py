@@ -84,6 +84,9 @@ class WorkerPool:
 
 def work(lines: TextIO) -> None:
     """Do jobs until no more lines come; the rank's end of it."""
+    from r2d2.cli.environment import quiet_tensorflow
+
+    quiet_tensorflow(False)
     import keras
 
     from dist_training.ranks.communicator import build_communicator

@@ -20,10 +20,14 @@ def test_a_job_is_planned_without_readers_of_scans() -> None:
 
 
 @pytest.mark.tensorflow
-def test_keras_loads_no_matplotlib_and_reports_still_can() -> None:
+def test_keras_loads_no_matplotlib_and_without_collections_and_reports_still_can() -> None:
     loaded = loaded_by(
-        "from r2d2.cli.environment import quiet_tensorflow; quiet_tensorflow(False); import keras\n"
+        "import gc\n"
+        "def collections(): return sum(generation['collections'] for generation in gc.get_stats())\n"
+        "from r2d2.cli.environment import quiet_tensorflow; quiet_tensorflow(False); before = collections()\n"
+        "import keras\n"
         "assert 'matplotlib' not in sys.modules\n"
+        "assert collections() - before < 20 and gc.isenabled() and gc.get_freeze_count() > 100_000\n"
         "import matplotlib.pyplot"
     )
     assert {"keras.src.models.model", "matplotlib.pyplot"} <= loaded
