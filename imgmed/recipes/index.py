@@ -17,6 +17,7 @@ __all__ = ["INDEX", "TRAINING", "Index", "channel_names", "find_index", "located
 
 INDEX = "dataset.json"
 TRAINING = "training"
+ENTRY = {"image", "label"}
 LONGEST = 20_000_000  # bytes of another JSON file that may be a list
 
 
@@ -54,7 +55,9 @@ def find_index(tree: Tree) -> Index | None:
         return Index(path, content)
     names = [name for name in tree.files if "/" not in name and name.lower().endswith(".json")]
     lists = [index for name in names if (index := _as_list(tree, tree.path(name))) is not None]
-    return lists[0] if len(lists) == 1 else None
+    usual = [index for index in lists if index.content[TRAINING][0].keys() >= ENTRY]
+    chosen = usual or lists
+    return chosen[0] if len(chosen) == 1 else None
 
 
 def _as_list(tree: Tree, path: Path) -> Index | None:
@@ -70,7 +73,7 @@ def _as_list(tree: Tree, path: Path) -> Index | None:
     if not isinstance(first, dict):
         return None
     named = (located(tree, value, index) for value in first.values() if isinstance(value, str))
-    is_list = {"image", "label"} <= first.keys() or any(not isinstance(f, str) and f.is_file() for f in named)
+    is_list = first.keys() >= ENTRY or any(not isinstance(f, str) and f.is_file() for f in named)
     return index if is_list else None
 
 

@@ -57,6 +57,7 @@ JOBS: dict[str, Job] = {
     "fcn with dropout, adam": job(FCN),
     "fcn, sgd": job({**FCN, "dropout": 0.0}, optimizer="sgd", nesterov=True, loss="dice", clip_norm=0.1),
     "dropout": job({**UNET, "dropout": 0.5}, optimizer="adamw", weight_decay=0.1, loss="focal"),
+    "lamb": job(UNET, optimizer="lamb", loss="tversky"),
     "lars": job(UNET, optimizer="lars", loss="dice_focal", weight_decay=1e-3),
     "whole-batch Dice": job(UNET, loss="batch_dice"),
     "batch normalisation": job({**UNET, "normalisation": "batch"}, loss="batch_dice_cross_entropy", optimizer="sgd"),
@@ -64,8 +65,8 @@ JOBS: dict[str, Job] = {
         UNET, region_outputs=True, ema_momentum=0.9, loss="tversky_cross_entropy", schedule="polynomial"
     ),
     "deep supervision": job(RESIDUAL, schedule="step"),
-    "augmented on the host": job(UNET, {**AUGMENTATION, "where": "host"}, optimizer="lamb", loss="tversky"),
-    "augmented on the device": job(UNET, {**AUGMENTATION, "where": "device"}, optimizer="lamb", loss="tversky"),
+    "augmented on the host": job(UNET, {**AUGMENTATION, "where": "host"}),
+    "augmented on the device": job(UNET, {**AUGMENTATION, "where": "device"}),
 }
 ON_WORKERS = tuple(name for name in JOBS if name != "augmented on the device")
 

@@ -111,6 +111,11 @@ def test_a_list_of_other_words_is_not_passed_over(tmp_path: Path):
     study = read_study(tmp_path)
     assert not study.sources
     assert f'datalist.json: a case of "training" needs "image" and "label"; received {entries[0]}' in study.problems[0]
+    usual = [{"image": f"images/{case}.nii", "label": f"labels/{case}.nii"} for case in "ab"]
+    (tmp_path / "usual.json").write_text(json.dumps({"training": usual}))
+    study = read_study(tmp_path)  # beside a list of the usual words, the other one does not count
+    assert (study.recipe, case_ids(study)) == ("msd", ["a", "b"])
+    (tmp_path / "usual.json").unlink()
     for entry in entries:
         entry["img"] = "augment"  # no files: settings of something else
         entry["seg"] = "shuffle"
