@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from imgmed.errors import UnsupportedFormatError
 from imgmed.formats.dicom_file import checked_header, read_file
 from imgmed.formats.dicom_frames import REFUSALS, place_frames
 from imgmed.formats.header import check_size, damaged
+from imgmed.formats.itk import LPS_TO_RAS
 from imgmed.formats.mask_files import placed_mask
 from imgmed.volume import Volume
 
@@ -31,25 +32,42 @@ def read_segments(path: Path, image: Volume, max_values: int) -> Iterator[tuple[
 
     Raises:
         UnreadableFileError: truncated or damaged.
-        UnsupportedFormatError: frames that make no regular stack.
+        UnsupportedFormatError: frames that do not lie on slices of `image`, or in no regular stack.
         PairMismatchError: off the grid of `image`, or labelled voxels outside it.
     """
-    segmentation = _opened(path)
+    segmentation = _opened(path, image)
     with checked_header(path):
         sizes = (segmentation.Columns, segmentation.Rows, int(segmentation.NumberOfFrames))
         numbers = segmentation.segment_numbers
-        names = [str(segmentation.get_segment_description(number).segment_label) for number in numbers]
+        names = [str(segmentation.get_segment_description(number).segment_label).strip() for number in numbers]
     check_size(path, sizes, 1, 0, max_values, None)
-    for number, name in zip(numbers, names, strict=True):
-        array, affine = _spread(*_segment(segmentation, number, path), image)
+    for number, label in zip(numbers, names, strict=True):
+        name = label or f"segment {number}"
+        array, affine = _segment(segmentation, number, path)
         yield name, placed_mask(array, affine, image, f"{path}: segment {name}")
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path, image: Volume) -> Any:
+    """The segmentation, told the distance of the scan's slices: its own may be missing or wrong, positions are not."""
     import highdicom as hd
 
     with checked_header(path):
-        return hd.seg.Segmentation.from_dataset(read_file(path), copy=False)
+        dataset = read_file(path)
+        groups = [*dataset.SharedFunctionalGroupsSequence, *dataset.PerFrameFunctionalGroupsSequence]
+        planes = [group.PlaneOrientationSequence[0] for group in groups if "PlaneOrientationSequence" in group]
+        distance = _distance_of_slices(image, planes[0].ImageOrientationPatient)
+        for measures in (group.PixelMeasuresSequence[0] for group in groups if "PixelMeasuresSequence" in group):
+            measures.SpacingBetweenSlices = f"{distance:.10g}"
+            if not measures.get("SliceThickness"):
+                measures.SliceThickness = measures.SpacingBetweenSlices
+        return hd.seg.Segmentation.from_dataset(dataset, copy=False)
+
+
+def _distance_of_slices(image: Volume, orientation: Sequence[float]) -> float:
+    """Millimetres from slice to slice of `image`, along the axis that is nearest to the normal of a frame."""
+    normal = np.cross(orientation[:3], orientation[3:]) * np.diag(LPS_TO_RAS)[:3]
+    along = np.abs(normal @ image.affine[:3, :3]) / image.spacing_mm
+    return float(np.asarray(image.spacing_mm)[np.argmax(along)])
 
 
 def _segment(segmentation: hd.seg.Segmentation, number: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -59,27 +77,7 @@ def _segment(segmentation: hd.seg.Segmentation, number: int, path: Path) -> tupl
         raise damaged(path, error) from error
     except REFUSALS as error:
         raise UnsupportedFormatError(
-            f"{path}: a DICOM SEG whose frames make no regular stack ({' '.join(str(error).split())})"
+            f"{path}: a DICOM SEG whose frames do not lie on slices of the scan ({' '.join(str(error).split())})"
         ) from error
     array, affine = place_frames(volume.array[..., 0], volume.affine)
     return array >= FRACTION, affine
-
-
-def _spread(mask: np.ndarray, affine: np.ndarray, image: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """The mask with the distance between slices of the scan, where only some of these have a frame.
-
-    Frames on every second (third ...) slice get the empty slices between them; a frame alone has no distance.
-    """
-    step = np.linalg.norm(affine[:3, 2])
-    along = np.abs(affine[:3, 2] @ image.affine[:3, :3]) / (step * np.linalg.norm(image.affine[:3, :3], axis=0))
-    ratio = step / image.spacing_mm[int(np.argmax(along))]
-    times = max(1, round(ratio))
-    if mask.shape[2] > 1 and (times == 1 or abs(ratio - times) > 0.01):
-        return mask, affine
-    finer = affine.copy()
-    finer[:3, 2] /= ratio
-    if mask.shape[2] == 1:
-        return mask, finer
-    spread = np.zeros((*mask.shape[:2], (mask.shape[2] - 1) * times + 1), bool)
-    spread[:, :, ::times] = mask
-    return spread, finer

@@ -37,12 +37,15 @@ def read_structures(path: Path, image: Volume) -> Iterator[tuple[str, np.ndarray
     _require_rt_utils()
     with checked_header(path):
         dataset = read_file(path)
-        names = {int(roi.ROINumber): str(roi.ROIName) for roi in dataset.StructureSetROISequence}
-        contours = {int(roi.ReferencedROINumber): _points_of(roi) for roi in dataset.ROIContourSequence}
+        names = {int(roi.ROINumber): roi.get("ROIName") for roi in dataset.StructureSetROISequence or ()}
+        contours: dict[int, list[np.ndarray]] = {number: [] for number in names}
+        for roi in dataset.ROIContourSequence or ():
+            contours.setdefault(int(roi.ReferencedROINumber), []).extend(_points_of(roi))
     to_voxels = np.linalg.inv(image.affine) @ LPS_TO_RAS
-    for number, name in names.items():
-        voxels = [points @ to_voxels[:3, :3].T + to_voxels[:3, 3] for points in contours.get(number, ())]
-        if voxels:
+    for number, polygons in contours.items():
+        if polygons:
+            name = str(names.get(number) or "").strip() or f"ROI {number}"  # DICOM allows an empty name
+            voxels = [points @ to_voxels[:3, :3].T + to_voxels[:3, 3] for points in polygons]
             yield name, _filled(voxels, image, f"{path}: {name}")
 
 
@@ -55,8 +58,8 @@ def _require_rt_utils() -> None:
 
 def _points_of(roi: Dataset) -> list[np.ndarray]:
     """(points, 3) LPS millimetres of each closed planar contour; points and open lines enclose nothing."""
-    found = [one for one in roi.get("ContourSequence") or () if str(one.ContourGeometricType).startswith("CLOSED")]
-    return [np.array(one.ContourData, np.float64).reshape(-1, 3) for one in found]
+    closed = [one for one in roi.get("ContourSequence") or () if str(one.ContourGeometricType).startswith("CLOSED")]
+    return [np.array(one.ContourData, np.float64).reshape(-1, 3) for one in closed if one.ContourData]
 
 
 def _filled(contours: list[np.ndarray], image: Volume, origin: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import warnings
+from copy import deepcopy
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 from rt_utils import RTStructBuilder
@@ -141,6 +143,44 @@ def test_equal_names_are_numbered(series: Path, tmp_path: Path):
     )
 
 
+def without_spacing(measures: Dataset) -> None:
+    del measures.SliceThickness
+    if "SpacingBetweenSlices" in measures:
+        del measures.SpacingBetweenSlices
+
+
+def with_thickness_for_spacing(measures: Dataset) -> None:
+    measures.SliceThickness = measures.SpacingBetweenSlices = 5
+
+
+@pytest.mark.parametrize("change", [without_spacing, with_thickness_for_spacing])
+@pytest.mark.parametrize("slices", [[0, 5], [0, 3, 4]])
+def test_frames_are_placed_by_position_whatever_their_spacing_says(series: Path, tmp_path: Path, change, slices):
+    masks = {"liver": boxes()["liver"], "spots": np.zeros(SHAPE, bool)}
+    masks["spots"][4, 2:7, slices] = True
+    path = write_seg(tmp_path / "seg.dcm", series, masks)
+    dataset = pydicom.dcmread(path)
+    change(dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0])
+    dataset.save_as(path)
+    check(read_label(path, read_volume(series)), masks)
+
+
+def test_segments_without_a_name_are_called_by_their_numbers(series: Path, tmp_path: Path):
+    path = write_seg(tmp_path / "seg.dcm", series, boxes())
+    dataset = pydicom.dcmread(path)
+    for item in dataset.SegmentSequence:
+        item.SegmentLabel = ""
+    dataset.save_as(path)
+    assert list(read_label(path, read_volume(series)).masks) == ["segment 1", "segment 2"]
+
+
+def test_segments_on_other_slices_than_the_scan_are_refused(series: Path, tmp_path: Path):
+    path = write_seg(tmp_path / "seg.dcm", series, boxes())
+    scan = read_volume(series)
+    with pytest.raises(UnsupportedFormatError, match="do not lie on slices of the scan"):
+        read_label(path, Volume(scan.array, scan.affine @ np.diag([1, 1, 0.8, 1])))
+
+
 def test_segments_outside_the_image_or_off_its_grid_are_refused(series: Path, tmp_path: Path):
     path = write_seg(tmp_path / "seg.dcm", series, boxes())
     part = read_volume(series)
@@ -181,6 +221,35 @@ def write_structures(path: Path, series: Path, masks: dict[str, np.ndarray]) -> 
 def test_structures_come_back_as_masks(series: Path, tmp_path: Path):
     path = write_structures(tmp_path / "rt.dcm", series, boxes())
     check(read_label(path, read_volume(series)), boxes())
+
+
+def test_contours_of_a_roi_may_stand_in_two_items_and_be_empty(series: Path, tmp_path: Path):
+    path = write_structures(tmp_path / "rt.dcm", series, boxes())
+    dataset = pydicom.dcmread(path)
+    liver = dataset.ROIContourSequence[0]
+    rest = deepcopy(liver)
+    liver.ContourSequence, rest.ContourSequence = liver.ContourSequence[:1], rest.ContourSequence[1:]
+    rest.ContourSequence.append(contour(np.empty((0, 3))))
+    dataset.ROIContourSequence.append(rest)
+    dataset.save_as(path)
+    check(read_label(path, read_volume(series)), boxes())
+
+
+def test_structures_without_a_name_are_called_by_their_numbers(series: Path, tmp_path: Path):
+    path = write_structures(tmp_path / "rt.dcm", series, boxes())
+    dataset = pydicom.dcmread(path)
+    dataset.StructureSetROISequence[0].ROIName = ""
+    del dataset.StructureSetROISequence[1]
+    dataset.save_as(path)
+    assert list(read_label(path, read_volume(series)).masks) == ["ROI 1", "ROI 2"]
+
+
+def test_a_structure_set_may_hold_nothing(series: Path, tmp_path: Path):
+    path = write_structures(tmp_path / "rt.dcm", series, boxes())
+    dataset = pydicom.dcmread(path)
+    dataset.ROIContourSequence = []
+    dataset.save_as(path)
+    assert not read_label(path, read_volume(series)).masks
 
 
 def contour(points_mm: np.ndarray) -> pydicom.Dataset:
