@@ -61,7 +61,7 @@ def _find_folders(tree: Tree, request: Request) -> Study | None:
 def _find_image_folders(tree: Tree) -> Study | None:
     folders = [folder for folder in image_folders(tree) if has_volumes(tree, (folder,))]
     cases = scans_in_folders(tree, folders)
-    if not cases.sources or (len(cases.sources) == len(folders) and any("/" in folder for folder in folders)):
+    if cases == CaseList() or (len(cases.sources) == len(folders) and any("/" in folder for folder in folders)):
         return None  # such as p1/image/mr.nii: folders of a patient
     return _study(tree, cases, f"folder {folders[0]}/ with images")
 
@@ -70,7 +70,7 @@ def _find_names(tree: Tree, request: Request) -> Study | None:
     folders = flat_folders(tree)
     if request.is_unlabelled:
         cases = _joined([scans_in_folder(tree, folder) for folder in folders])
-        if not cases.sources or has_scans_in_folders(tree):
+        if cases == CaseList() or has_scans_in_folders(tree):
             return None
         return _study(tree, cases, "images side by side")
     cases = _joined([match_in_folder(tree, folder) for folder in folders])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,15 +129,18 @@ def _named_files(files: Sequence[Path]) -> FoundScans:
     used = {path for case in cases.sources for path in case.files}
     scans = tuple(FoundScan(case.case_id, case.images, None, _first(case)) for case in cases.sources)
     others = [path for path in dict.fromkeys(files) if path not in used and path.is_file()]
-    told = [path for path in others if not any(problem.startswith(f"{path}: ") for problem in cases.problems)]
-    return FoundScans(scans, tuple(lines_about(told)), cases.problems)
+    return FoundScans(scans, tuple(lines_about(_unmentioned(others, cases.problems))), cases.problems)
+
+
+def _unmentioned(files: Iterable[Path], problems: Sequence[str]) -> list[Path]:
+    return [path for path in files if not any(problem.startswith(f"{path}: ") for problem in problems)]
 
 
 def _searched(root: Path, archive: Path | None, recipe: str, series: str | None) -> FoundScans:
     """The scans of a folder; `archive` is what was unpacked there."""
     study = _study_in(root, archive or root, recipe, series)
     found = FoundScans((), (), (), () if archive is None else ((root, archive),))
-    lines = (*lines_about(study.unused), *study.left_out)
+    lines = (*lines_about(_unmentioned(study.unused, study.problems)), *study.left_out)
     return replace(
         found,
         scans=tuple(

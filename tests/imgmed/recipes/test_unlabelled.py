@@ -112,6 +112,14 @@ def test_a_missing_channel_is_named(tmp_path: Path, there: tuple[str, ...], lack
     assert f"{there[-1]}.nii.gz: channels are numbered from 0 on, and there is no {lacking}" in study.problems[0]
 
 
+@pytest.mark.parametrize("folder", ["", "images/"])
+def test_missing_channels_are_named_where_no_case_is_whole(tmp_path: Path, folder: str) -> None:
+    for name in ("a_0000", "a_0002", "b_0000", "b_0002"):
+        nifti(tmp_path / f"{folder}{name}.nii.gz")
+    study = read_study(tmp_path, labels="none")
+    assert not study.sources and [problem.rpartition(" ")[2] for problem in study.problems] == ["a_0001", "b_0001"]
+
+
 def test_numbers_of_cases_are_no_channels(tmp_path: Path) -> None:
     for name in ("a_0001", "a_0002", "b_0001", "b_0003", "c_0000"):
         nifti(tmp_path / f"{name}.nii.gz")

@@ -48,6 +48,12 @@ def test_a_folder_of_every_kind_and_what_is_passed_over(tmp_path: Path) -> None:
     assert "more.zip: an archive" in lines and "lost.nii" in lines and "notes.txt" not in lines
 
 
+def test_a_file_with_a_problem_is_named_once(tmp_path: Path) -> None:
+    nifti(tmp_path, "a_0000.nii", "a_0001.nii", "b_0001.nii")
+    found = find(tmp_path)
+    assert len(found.scans) == len(found.problems) == 1 and not found.passed_over
+
+
 def test_channels_in_files_of_their_own_are_one_scan(tmp_path: Path) -> None:
     nifti(tmp_path, *(f"imagesTs/new_{n}_000{channel}.nii.gz" for n in range(2) for channel in range(2)))
     found = find(tmp_path / "imagesTs")
