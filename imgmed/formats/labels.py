@@ -54,9 +54,9 @@ def read_label(
     What names its structures (SEG, RTSTRUCT, .seg.nrrd, a mask for each) may cover a part; the rest is background.
 
     Args:
-        source: a label map of any format that `read_volume` knows but JPEG (a palette picture: its numbers count,
-            not its colours), a DICOM SEG (fractional ones: from 0.5 on), a DICOM RTSTRUCT, a segmentation of 3D
-            Slicer (.seg.nrrd), or a mask for each structure.
+        source: a label map of any format that `read_volume` knows, JPEG only with a threshold (a palette picture: its
+            numbers count, not its colours), a DICOM SEG (fractional ones: from 0.5 on), a DICOM RTSTRUCT, a
+            segmentation of 3D Slicer (.seg.nrrd), or a mask for each structure.
         image: the scan, as `read_volume` gave it.
         max_values: as for `read_volume`.
         spatial_units: as for `read_volume`.
@@ -68,7 +68,7 @@ def read_label(
     Raises:
         PairMismatchError: the labels do not lie on the scan's grid, or not within it; says how, or how many voxels.
         LabelError: not a map of whole numbers within 0 to 65535.
-        UnsupportedFormatError: a JPEG, or a package that is missing.
+        UnsupportedFormatError: a JPEG without a threshold, or a package that is missing.
         Exceptions of `read_volume`.
     """
     files, entry = files_of(source)
@@ -85,22 +85,26 @@ def read_label(
     if entry is None and mask_files.is_slicer_segmentation(files):
         named = mask_files.read_slicer_segments(files[0], image, max_values, spatial_units)
         return Segments(Masks(image.shape, named), str(files[0]))
-    label = read_numbers(source, max_values, spatial_units)
+    label = read_numbers(source, max_values, spatial_units, will_be_cut=mask_threshold is not None)
     return LabelMap(_on_grid_of(image, label, mask_threshold), label.origin)
 
 
 def read_numbers(
-    source: Path | str | VolumeSource, max_values: int = MAX_VALUES, spatial_units: SpatialUnits = "header"
+    source: Path | str | VolumeSource,
+    max_values: int = MAX_VALUES,
+    spatial_units: SpatialUnits = "header",
+    *,
+    will_be_cut: bool = False,
 ) -> Volume:
     """Read a label map alone, in its own voxel order: its numbers as they are stored, also those of a palette picture.
 
     Raises:
-        UnsupportedFormatError: a JPEG.
+        UnsupportedFormatError: a JPEG, unless a threshold `will_be_cut`.
         Exceptions of `read_volume`.
     """
     files, entry = files_of(source)
     if entry is None and files[0].name.lower().endswith(pictures.SUFFIXES):
-        return pictures.read_indices(files, max_values)
+        return pictures.read_indices(files, max_values, will_be_cut=will_be_cut)
     return read_volume(source, max_values, spatial_units)
 
 

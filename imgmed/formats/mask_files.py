@@ -60,13 +60,14 @@ def read_structure_masks(
     """
     for path, name in zip(source.files, source.structures, strict=True):
         if path.name.lower().endswith(pictures.SUFFIXES):
-            volume = pictures.read_indices((path,), max_values)
+            volume = pictures.read_indices((path,), max_values, will_be_cut=mask_threshold is not None)
         else:
             volume = read_volume(path, max_values, spatial_units)
-        array = volume.array.any(axis=3) if volume.array.ndim == 4 else volume.array
-        if mask_threshold is None and not is_slicer_segmentation((path,)):
+        array = volume.array.max(axis=3) if volume.array.ndim == 4 else volume.array
+        is_numbered = is_slicer_segmentation((path,))
+        if mask_threshold is None and not is_numbered:
             _check_one_value(array, path)
-        mask = array != 0 if mask_threshold is None else array >= mask_threshold
+        mask = array != 0 if mask_threshold is None or is_numbered else array >= mask_threshold
         yield name, placed_mask(mask, volume.affine, image, str(path))
 
 

@@ -60,16 +60,22 @@ def read(files: tuple[Path, ...], max_values: int = MAX_VALUES, spatial_units: S
     return Volume(_without_constant_alpha(array, _header(files, False)[1]), PICTURE_AFFINE, files[0])
 
 
-def read_indices(files: tuple[Path, ...], max_values: int = MAX_VALUES) -> Volume:
+def read_indices(files: tuple[Path, ...], max_values: int = MAX_VALUES, *, will_be_cut: bool = False) -> Volume:
     """Return pictures as a label map, (rows, columns, pages): the numbers of a palette, not its colours.
 
+    Args:
+        files: one picture a page.
+        max_values: as for `read`.
+        will_be_cut: a threshold makes a mask of the values, so that those that a JPEG changes a little do no harm.
+
     Raises:
-        UnsupportedFormatError: a JPEG, whose compression changes numbers.
+        UnsupportedFormatError: a JPEG, whose compression changes numbers, without a threshold.
     """
     for path in files:
-        if path.name.lower().endswith(LOSSY):
+        if path.name.lower().endswith(LOSSY) and not will_be_cut:
             raise UnsupportedFormatError(
-                f"{path}: JPEG changes pixel values, so a JPEG cannot be a label map; save it as PNG from its source"
+                f"{path}: JPEG changes pixel values, so a JPEG cannot be a label map; save it as PNG from its source."
+                " 'r2d2 prepare' takes JPEG masks of one structure with preparation.mask_threshold=128"
             )
     array = _stack(files, max_values, keep_indices=True)
     array = _without_constant_alpha(array, _header(files, True)[1])

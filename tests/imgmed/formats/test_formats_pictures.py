@@ -102,8 +102,18 @@ def test_a_jpeg_is_read_as_an_image_and_refused_as_a_label_map(tmp_path: Path):
     path = save(tmp_path / "a.jpg", smooth, quality=95)
     image = read_volume(path)
     assert np.abs(image.array[:, :, 0].astype(int) - smooth).max() < 6
-    with pytest.raises(UnsupportedFormatError, match=r"a\.jpg: JPEG changes pixel values.*PNG"):
+    with pytest.raises(UnsupportedFormatError, match=r"a\.jpg: JPEG changes pixel values.*PNG.*mask_threshold=128"):
         read_label(path, image)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_threshold_makes_a_mask_of_a_jpeg(tmp_path: Path, mode: str):
+    mask = np.zeros((32, 32), np.uint8)
+    mask[7:20, 9:29] = 255
+    Image.fromarray(mask).convert(mode).save(tmp_path / "a.jpg", quality=60)
+    image = Volume(np.zeros((32, 32, 1)), read_volume(tmp_path / "a.jpg").affine)
+    label = read_label(tmp_path / "a.jpg", image, mask_threshold=128)
+    np.testing.assert_array_equal(label.array[:, :, 0], mask > 0)
 
 
 def test_a_label_map_of_another_size_is_refused(tmp_path: Path):

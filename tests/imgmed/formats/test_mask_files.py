@@ -96,6 +96,20 @@ def test_a_mask_for_each_structure(tmp_path: Path, image: Volume) -> None:
     assert list(label.masks.only(["cut", "x"])) == ["cut"]
 
 
+def test_a_threshold_cuts_soft_masks_and_passes_over_segmentations(tmp_path: Path, image: Volume) -> None:
+    """Probabilities of two components count by the larger; numbers of 3D Slicer are no probabilities."""
+    soft = np.random.default_rng(4).random((*SHAPE, 2)) * 255
+    nib.save(nib.Nifti1Image(soft, AFFINE), tmp_path / "soft.nii")
+    part = np.random.default_rng(1).integers(0, 2, SHAPE)
+    keys = "Segment0_Name:=liver\nSegment0_LabelValue:=1\nSegment0_Layer:=0\n"
+    slicer(tmp_path / "liver.seg.nrrd", part[..., None], (0, 0, 0), keys)
+    files = (tmp_path / "soft.nii", tmp_path / "liver.seg.nrrd")
+    label = read_label(VolumeSource(files, structures=("soft", "liver")), image, mask_threshold=128)
+    assert isinstance(label, Segments)
+    np.testing.assert_array_equal(label.masks["soft"], (soft >= 128).any(axis=3))
+    np.testing.assert_array_equal(label.masks["liver"], part == 1)
+
+
 def test_a_label_map_among_masks_is_refused(tmp_path: Path, image: Volume) -> None:
     nib.save(nib.Nifti1Image(np.arange(210).reshape(SHAPE).astype(np.uint8) % 4, AFFINE), tmp_path / "a.nii")
     with pytest.raises(LabelError, match="one value beside 0, above it; this one has 1, 2, 3"):
