@@ -9,7 +9,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from dist_training.architectures import NetworkSettings, UNetSettings
+from dist_training.architectures import CustomSettings, NetworkSettings, UNetSettings
 from dist_training.learning.transfer import TransferSettings
 from dist_training.ranks.communicator import SoloCommunicator
 from dist_training.record.events import Event
@@ -19,8 +19,10 @@ from dist_training.settings import TrainingSettings
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 from imgmed.splits import Splits
 from r2d2_base.progress import StopRequest
+from tests.small_network import SMALL
 
-NETWORK = UNetSettings(depth=1, base_filters=2)
+NETWORK = CustomSettings(build=SMALL["build"])
+UNET = UNetSettings(depth=1, base_filters=2)
 BATCH = 4
 DEFAULTS = {"epochs": 3, "global_batch_size": BATCH, "dtype": "float64", "checkpoints_kept": 50, "optimizer": "sgd"}
 Train = Callable[..., RunFolder]

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,17 @@ from dist_training.stopping.control import request_stop
 from imgmed import PreparedDataset
 from imgmed.splits import Splits
 from r2d2_base.errors import ConfigurationError
+from tests.dist_training.run.conftest import UNET
 
 Train = Callable[..., RunFolder]
 STILL = {"epochs": 1, "learning_rate": 1e-300}
 """What was taken over is what ends."""
+
+
+@pytest.fixture(scope="module")
+def run_in(run_in: Callable[[Path], Train]) -> Callable[[Path], Train]:
+    """Of a network that has stages."""
+    return lambda parent: partial(run_in(parent), network=UNET)
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,7 @@ from dist_training.stopping.time_budget import TimeBudget
 from imgmed import AugmentationSettings, PreparedDataset
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.progress import StopRequest
+from tests.dist_training.run.conftest import UNET
 
 Train = Callable[..., RunFolder]
 Listener = Callable[[Event], None]
@@ -383,7 +384,7 @@ def test_small_gains_do_not_count_where_the_settings_say_so(run: Train) -> None:
     settings = {
         "epochs": 4,
         "early_stopping_patience": 2,
-        "learning_rate": 3e-3,
+        "learning_rate": 0.03,
         "dtype": "float32",
         "optimizer": "adam",
     }
@@ -398,7 +399,14 @@ def test_small_gains_do_not_count_where_the_settings_say_so(run: Train) -> None:
 
 def test_how_high_a_loss_may_rise_is_a_setting(run: Train) -> None:
     """A rate far too high lifts the loss to four times its start in all steps that follow, which 100 times allows."""
-    settings = {"epochs": 1, "optimizer": "sgd", "loss": "cross_entropy", "learning_rate": 300.0, "warmup_epochs": 0}
+    settings = {
+        "network": UNET,
+        "epochs": 1,
+        "optimizer": "sgd",
+        "loss": "cross_entropy",
+        "learning_rate": 300.0,
+        "warmup_epochs": 0,
+    }
     losses = steps(run("borne", **settings, schedule="constant"), "loss")
     assert losses[0] > 1 and 2 * losses[0] < min(losses[1:4]) < max(losses) < 100 * losses[0]
     with pytest.raises(DivergenceError, match="step 4"):
