@@ -3,9 +3,11 @@
 import keras
 from keras import layers
 
-__all__ = ["SMALL", "build"]
+__all__ = ["SMALL", "SMALL_WORDS", "build"]
 
 SMALL = {"architecture": "custom", "build": "tests.small_network:build"}
+SMALL_WORDS = [f"network.{name}={value}" for name, value in SMALL.items()]
+"""The same for a command line."""
 
 
 def build(input_channels: int, num_outputs: int, filters: int = 4) -> keras.Model:

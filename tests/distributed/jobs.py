@@ -15,12 +15,13 @@ from dist_training.record.events import read_events
 from dist_training.record.run_folder import RunEnd, RunFolder
 from imgmed import PreparedDataset
 from r2d2.launching.horovodrun import HOROVODRUN
+from tests.small_network import SMALL_WORDS
 
 BIN = Path(sys.executable).parent
 R2D2 = str(BIN / "r2d2")
-TINY = ["network.depth=1", "network.base_filters=4", "training.batch_size_per_worker=4"]
+TINY = [*SMALL_WORDS, "training.batch_size_per_worker=4"]
 ENDLESS = "training.epochs=100000"
-EPOCHS = 60
+EPOCHS = 80
 """Of the run that is left alone: enough to stop others again and again, a tenth of a second each."""
 PATIENCE_S = 300
 """For what must come, on a machine of any speed."""

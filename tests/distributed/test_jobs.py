@@ -143,7 +143,7 @@ def test_one_worker_needs_no_horovod_and_is_not_resumed_with_what_its_checkpoint
     for words, difference in (
         (["training.optimizer=sgd"], "optimizer was 'adam', now 'sgd'"),
         (["training.global_batch_size=3"], "global_batch_size was 4, now 3"),
-        (["network.depth=2", "training.epochs=2"], "dataset or setting: depth was 1, now 2"),
+        (["network.options.filters=6", "training.epochs=2"], "dataset or setting: options was {}, now {'filters': 6}"),
     ):
         done = run(resume(folder, *words), tmp_path)
         assert done.returncode == 2

@@ -10,11 +10,12 @@ from dist_training.inference.model_card import read_model_card
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 from r2d2.prediction.manifest import read_manifest
 from segeval import read_evaluation
+from tests.small_network import SMALL_WORDS
 
 pytestmark = pytest.mark.end_to_end
 
 R2D2 = str(Path(sys.executable).with_name("r2d2"))
-TINY = ["network.depth=1", "network.base_filters=4", "training.epochs=2"]
+TINY = [*SMALL_WORDS, "training.epochs=2"]
 
 
 def train(dataset: PreparedDataset, run_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -69,7 +69,7 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     study = tmp_path / "study"
-    write_phantom_study(study, cases=12, shape=(48, 48, 16))
+    write_phantom_study(study, cases=8, shape=(32, 32, 8))
     said = tmp_path / "said"
     process = start(study, tmp_path / "out", said)
     unfinished = tmp_path / ".out.unfinished" / "survey"

@@ -117,8 +117,17 @@ def write_old_h5(network: keras.Model, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("write", [write_weights_h5, write_keras, write_old_h5])
-def test_encoder_gives_the_features_of_the_keras_file_it_starts_from(write, keras_resnet50, tmp_path):
-    source = write(keras_resnet50, tmp_path)
+def test_weights_are_read_from_files_of_each_kind(write, keras_resnet50, tmp_path):
+    found = read_layer_arrays(write(keras_resnet50, tmp_path))
+    with_weights = [layer for layer in keras_resnet50.layers if layer.weights]
+    assert len(with_weights) == 106
+    for layer in with_weights:
+        for array, expected in zip(found[layer.name], layer.get_weights(), strict=True):
+            np.testing.assert_array_equal(array, expected)
+
+
+def test_encoder_gives_the_features_of_the_keras_file_it_starts_from(keras_resnet50, tmp_path):
+    source = write_old_h5(keras_resnet50, tmp_path)
     model = build_network(ResNetUNetSettings(encoder="resnet50", encoder_weights=str(source)), 3, 2)
     # Three channels are red, green and blue; a standardised picture is one of ImageNet's less its mean, over its std.
     standardised = images(1, 64, 96, 3)
