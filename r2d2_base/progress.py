@@ -7,9 +7,10 @@ request whenever it reports, and a pool of processes while it waits: it ends wit
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import islice
+from typing import Generic, TypeVar
 
 from r2d2_base.errors import CancelledError
 
@@ -112,23 +113,58 @@ class Watcher:
         """
         if self.stop is None:
             return work()
-        results: list[Result] = []
-        errors: list[BaseException] = []
+        begun = _Begun(work)
+        begun.wait(self.check)
+        return begun.result()
 
-        def do() -> None:
-            try:
-                results.append(work())
-            except BaseException as error:
-                errors.append(error)
+    def ahead(self, works: Iterable[Callable[[], Result]]) -> Iterator[Callable[[], Result]]:
+        """Do works one after the other, each in a thread, while what came before is used.
 
-        thread = threading.Thread(target=do, daemon=True)
-        thread.start()
-        while thread.is_alive():
-            thread.join(LOOK_SECONDS)
-            self.check()
-        if errors:
-            raise errors[0]
-        return results[0]
+        Yields:
+            For each, what gives its result, once, or raises what it raised. Two results are held at most.
+
+        Raises:
+            CancelledError: the work is to end; what is being done is left to end by itself.
+
+        Example:
+            >>> [result() for result in UNWATCHED.ahead([lambda: 1, lambda: 2])]
+            [1, 2]
+        """
+        remaining = iter(works)
+        begun = [_Begun(work) for work in islice(remaining, 1)]
+        while begun:
+            (current,) = begun
+            current.wait(self.check)
+            begun = [_Begun(work) for work in islice(remaining, 1)]
+            yield current.result
+
+
+class _Begun(Generic[Result]):
+    """Work that is being done in a thread of its own."""
+
+    def __init__(self, work: Callable[[], Result]) -> None:
+        self._results: list[Result] = []
+        self._errors: list[BaseException] = []
+        self._thread = threading.Thread(target=self._do, args=(work,), daemon=True)
+        self._thread.start()
+
+    def _do(self, work: Callable[[], Result]) -> None:
+        try:
+            self._results.append(work())
+        except BaseException as error:
+            self._errors.append(error)
+
+    def wait(self, check: Callable[[], None]) -> None:
+        """Wait for the end, and call ``check`` again and again meanwhile."""
+        while self._thread.is_alive():
+            self._thread.join(LOOK_SECONDS)
+            check()
+
+    def result(self) -> Result:
+        """Give what came of it, once, or raise what it raised; it has ended."""
+        if self._errors:
+            raise self._errors[0]
+        return self._results.pop()
 
 
 UNWATCHED = Watcher()

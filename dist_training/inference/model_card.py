@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dist_training.architectures import NetworkSettings
 from dist_training.errors import ModelError
 from dist_training.inference.outputs import NetworkOutputs, outputs_of
+from dist_training.inference.postprocessing import Rule
 from dist_training.record.environment import versions
 from dist_training.record.run_folder import RunFolder
-from imgmed import Normalisation, PreparedDataset, ScanPreparation
+from imgmed import AugmentationSettings, Normalisation, PreparedDataset, ScanPreparation
 from r2d2_base.files import remove_leftovers_of, sha256_of, write_json, written_beside
 from r2d2_base.settings_faults import settings_faults
 
@@ -60,6 +61,8 @@ class ModelCard(BaseModel):
         regions: where each output is a region's, {name: label values} in the order of the outputs; else empty.
         scan_preparation: how a scan becomes slices.
         normalisation: how the slices' intensities are normalised.
+        augmentation: how the training slices were varied; a card from before this was recorded has none.
+        postprocessing: rules that label maps are set right by.
         series: regular expression that chose among a patient's DICOM series; None: nothing was to be chosen.
         validation_dice: mean foreground Dice of these weights on the validation cases.
         epoch: 1-based epoch of these weights.
@@ -82,6 +85,8 @@ class ModelCard(BaseModel):
     regions: dict[str, tuple[int, ...]] = {}
     scan_preparation: ScanPreparation
     normalisation: Normalisation
+    augmentation: AugmentationSettings = AugmentationSettings()
+    postprocessing: tuple[Rule, ...] = ()
     series: str | None = None
     validation_dice: float | None
     validation_dice_per_label: dict[str, float | None]
@@ -96,6 +101,12 @@ class ModelCard(BaseModel):
     def outputs(self) -> NetworkOutputs:
         """What the channels of the logits mean."""
         return outputs_of(self.labels, self.regions, has_regions=bool(self.regions))
+
+    @property
+    def trained_flips(self) -> tuple[bool, bool]:
+        """Whether training mirrored slices top to bottom, and left to right."""
+        varied = self.augmentation
+        return varied.vertical_flip_probability > 0, varied.horizontal_flip_probability > 0
 
     def split_of(self, image_sha256: Sequence[str]) -> Split | None:
         """Tell what training, or that of the networks it started from, used a scan for, by its content.
@@ -134,6 +145,7 @@ def save_model(
     validation_dice: float | None,
     validation_dice_per_label: dict[str, float | None],
     outputs: NetworkOutputs | None = None,
+    augmentation: AugmentationSettings | None = None,
     seen_before: tuple[UsedCase, ...] = (),
 ) -> None:
     """Write model.keras and its card; the card comes last, so it never speaks of a file that is not there.
@@ -147,6 +159,7 @@ def save_model(
         validation_dice: their score; None where there is none.
         validation_dice_per_label: the same for each foreground label, or region where outputs are regions.
         outputs: what the channels of its logits mean; None: classes.
+        augmentation: how its training slices were varied; None: not at all.
         seen_before: see ``read_seen_before``.
     """
     for path in (folder.model, folder.card):
@@ -162,6 +175,7 @@ def save_model(
             regions={} if outputs is None else outputs.region_values(dataset.class_values),
             scan_preparation=dataset.scan_preparation,
             normalisation=dataset.normalisation(dataset.splits.train),
+            augmentation=augmentation or AugmentationSettings(),
             series=dataset.description.settings.series,
             validation_dice=validation_dice,
             validation_dice_per_label=validation_dice_per_label,

@@ -137,7 +137,7 @@ class NetworkOutputs:
         Returns:
             The same shape and dtype, from 0 to 1.
         """
-        if self._is_softmax:
+        if self.is_softmax:
             exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
             return exponentials / exponentials.sum(axis=-1, keepdims=True)
         return 0.5 * (1 + np.tanh(0.5 * logits))
@@ -150,11 +150,12 @@ class NetworkOutputs:
         """
         from keras import ops
 
-        scores = probabilities if self._is_softmax else probabilities - 0.5
+        scores = probabilities if self.is_softmax else probabilities - 0.5
         return ops.convert_to_numpy(self.decode(scores))
 
     @property
-    def _is_softmax(self) -> bool:
+    def is_softmax(self) -> bool:
+        """Whether the probabilities of a pixel add up to 1."""
         return self.kind == "classes" and self.num_outputs > 1
 
 

@@ -36,7 +36,8 @@ def take_weights(
     keep_start_card(folder, card)
     if start is None:
         return None
-    source = read_network(start if card is None else read_model_card(start)[0], None if card is None else card.network)
+    # No code that a card names: the learner's network is built, so that the layers of its own module are known.
+    source = read_network(start if card is None else read_model_card(start)[0])
     is_other = source.output_shape != learner.network.output_shape
     if card is not None:
         regions = learner.outputs.region_values(dataset.class_values)

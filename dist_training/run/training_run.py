@@ -395,6 +395,7 @@ class TrainingRun:
                 validation_dice=_json_number(score.dice) if score is not None else None,
                 validation_dice_per_label=dict(self._per_label(score)),
                 outputs=self.outputs,
+                augmentation=self.augmentation,
                 seen_before=self._seen_before,
             )
 

@@ -8,7 +8,7 @@ import numpy as np
 from imgmed.augmentation.draw import Draw, elastic_basis
 from imgmed.augmentation.settings import AugmentationSettings
 
-__all__ = ["OUTSIDE", "apply_draw", "source_coordinates"]
+__all__ = ["OUTSIDE", "apply_draw", "source_coordinates", "warp_linear"]
 
 OUTSIDE = -1
 """Label of an output pixel that shows nothing of the slice."""
@@ -46,7 +46,7 @@ def apply_draw(
         labels = cv2.remap(
             label_map, columns, rows, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=OUTSIDE
         )
-        warp = _warp_linear if settings.interpolation == "linear" else _warp_cubic
+        warp = warp_linear if settings.interpolation == "linear" else _warp_cubic
         moved = warp(image, rows, columns)
     inside = labels != OUTSIDE
     if not draw.keeps_intensities:
@@ -86,8 +86,16 @@ def _shift(
     return moved, labels
 
 
-def _warp_linear(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Resample linearly; beyond the outermost pixels' centres their values go on."""
+def warp_linear(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Resample linearly; beyond the outermost pixels' centres their values go on.
+
+    Args:
+        image: float32 (height, width, channels).
+        rows, columns: float32, equal shapes: the place in the image that each output pixel shows.
+
+    Returns:
+        float32 (*rows.shape, channels).
+    """
     warped = np.empty((*rows.shape, image.shape[2]), np.float32)
     for first, count in _channel_groups(image.shape[2]):
         part = np.ascontiguousarray(image[..., first : first + count])

@@ -7,7 +7,7 @@ to add one, write the module and name it in `FORMATS`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -48,7 +48,7 @@ class VolumeFormat(Protocol):
 
 
 FORMATS: tuple[VolumeFormat, ...] = (nifti, itk, dicom, pictures)
-WRITTEN = (nifti, itk)
+WRITTEN = {nifti: nifti.SUFFIXES, itk: itk.SUFFIXES, pictures: pictures.WRITTEN_SUFFIXES}
 
 
 def known_suffixes() -> tuple[str, ...]:
@@ -57,7 +57,7 @@ def known_suffixes() -> tuple[str, ...]:
     >>> known_suffixes()
     ('.nii.gz', '.jpeg', '.nhdr', '.nrrd', '.tiff', '.dcm', '.jpg', '.mha', '.mhd', '.nii', '.png', '.tif')
     """
-    return _by_length(FORMATS)
+    return _by_length(_readable())
 
 
 def has_known_suffix(path: Path) -> bool:
@@ -146,7 +146,8 @@ def write_volume(path: Path | str, volume: Volume, like: Path | str | None = Non
     """Write a volume atomically; the format follows from the suffix.
 
     Args:
-        path: target ending in .nii, .nii.gz, .mha or .nrrd; its folder must exist.
+        path: target ending in .nii, .nii.gz, .mha or .nrrd, .png or .tif (whole numbers from 0 to 65535 alone, without
+            a place); its folder must exist.
         volume: whole numbers without negatives are stored in the smallest unsigned type that holds them (a
             label map: uint8), other whole numbers as they are, real numbers as float32.
         like: a file of the same format whose header (NIfTI: units, codes, qform and sform) is taken over; numbers
@@ -157,11 +158,12 @@ def write_volume(path: Path | str, volume: Volume, like: Path | str | None = Non
         NoSpaceError: the disk is full; nothing is left at `path`.
     """
     path = Path(path)
-    for form in WRITTEN:
-        if path.name.lower().endswith(form.SUFFIXES):
+    for form, suffixes in WRITTEN.items():
+        if path.name.lower().endswith(suffixes):
             form.write(path, volume, None if like is None else Path(like))
             return
-    raise UnsupportedFormatError(f"{path}: not a format that can be written; use {_choice(WRITTEN)}")
+    every = [suffix for suffixes in WRITTEN.values() for suffix in suffixes]
+    raise UnsupportedFormatError(f"{path}: not a format that can be written; use {_choice(every)}")
 
 
 def files_of(source: Path | str | VolumeSource) -> tuple[tuple[Path, ...], str | None]:
@@ -184,13 +186,16 @@ def _format_of(path: Path) -> VolumeFormat:
             return form
     if path.is_file() and is_dicom(path):  # often named by a number, without suffix
         return dicom
-    raise UnsupportedFormatError(f"{path}: not a volume format known here; use {_choice(FORMATS)}")
+    raise UnsupportedFormatError(f"{path}: not a volume format known here; use {_choice(_readable())}")
 
 
-def _by_length(forms: Sequence[VolumeFormat]) -> tuple[str, ...]:
-    suffixes = {suffix for form in forms for suffix in form.SUFFIXES}
-    return tuple(sorted(suffixes, key=lambda suffix: (-len(suffix), suffix)))
+def _readable() -> list[str]:
+    return [suffix for form in FORMATS for suffix in form.SUFFIXES]
 
 
-def _choice(forms: Sequence[VolumeFormat]) -> str:
-    return " or ".join(_by_length(forms))
+def _by_length(suffixes: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(suffixes), key=lambda suffix: (-len(suffix), suffix)))
+
+
+def _choice(suffixes: Iterable[str]) -> str:
+    return " or ".join(_by_length(suffixes))

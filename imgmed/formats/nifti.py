@@ -22,12 +22,13 @@ from r2d2_base.files import write_bytes
 if TYPE_CHECKING:
     import nibabel as nib
 
-__all__ = ["SUFFIXES", "read", "read_header", "write"]
+__all__ = ["SUFFIXES", "read", "read_header", "write", "write_fractions"]
 
 SUFFIXES: tuple[str, ...] = (".nii.gz", ".nii")
 GZIP_MAGIC = b"\x1f\x8b"
 NIFTI1_HEADER_SIZE = 348
 NIFTI2_HEADER_SIZE = 540
+LARGEST_FRACTION = 2**16 - 1
 LARGEST_NIFTI1_AXIS = 2**15 - 1
 UNITS = {1: Unit("metre (xyzt_units 1)", 1e3), 3: Unit("micron (xyzt_units 3)", 1e-3)}  # 2, and 0 for none: mm
 SPATIAL_BITS = 7  # of xyzt_units; the others are the unit of time
@@ -88,14 +89,34 @@ def write(path: Path, volume: Volume, like: Path | None) -> None:
     NIfTI-1; NIfTI-2 where an axis is too long for it. With `like` numbers are in its unit, and where `volume` lies
     where `like` does, they are its very numbers.
     """
+    _write(path, storable(volume.array), volume, like)
+
+
+def write_fractions(path: Path, volume: Volume, like: Path | None = None) -> None:
+    """Store real numbers from 0 to 1, such as probabilities, as 16-bit numbers with a scale factor.
+
+    Args:
+        path: target ending in .nii or .nii.gz; its folder must exist.
+        volume: (i, j, k); what is read back differs from it by less than 1e-5.
+        like: as for `imgmed.write_volume`.
+
+    Raises:
+        NoSpaceError: the disk is full; nothing is left at `path`.
+    """
+    _write(path, np.rint(volume.array * LARGEST_FRACTION).astype(np.uint16), volume, like, 1 / LARGEST_FRACTION)
+
+
+def _write(path: Path, array: np.ndarray, volume: Volume, like: Path | None, scale: float | None = None) -> None:
+    """Store `array`, whose numbers count in `scale`, where `volume` lies."""
     import nibabel as nib
 
-    array = storable(volume.array)
     header = _header_like(like)
     kind = nib.Nifti1Image if max(array.shape) <= LARGEST_NIFTI1_AXIS else nib.Nifti2Image
     affine = volume.affine if header is None else _in_unit_of(header, volume)
     image = kind(array, affine, header=header)
     image.header.set_data_dtype(array.dtype)
+    if scale is not None:
+        image.header.set_slope_inter(scale, 0)
     if header is None or not np.allclose(image.header.get_best_affine(), affine, rtol=0, atol=1e-6):
         image.set_sform(affine, code=1)
         image.set_qform(affine, code=1, strip_shears=True)

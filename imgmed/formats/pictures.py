@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,17 +15,19 @@ from imgmed.errors import InvalidVolumeError, UnreadableFileError, UnsupportedFo
 from imgmed.formats.header import DEFLATE_RATIO, PICTURE_AFFINE, VolumeHeader, check_size, damaged
 from imgmed.formats.quiet import quiet
 from imgmed.formats.units import SpatialUnits
-from imgmed.volume import MAX_VALUES, Volume
+from imgmed.volume import MAX_VALUES, Volume, storable
+from r2d2_base.files import write_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.TiffImagePlugin import TiffImageFile
 
-__all__ = ["LOSSY", "SUFFIXES", "read", "read_header", "read_indices", "undivided_pages"]
+__all__ = ["LOSSY", "SUFFIXES", "WRITTEN_SUFFIXES", "read", "read_header", "read_indices", "undivided_pages", "write"]
 
 LOSSY = (".jpg", ".jpeg")
 TIFF = (".tif", ".tiff")
 SUFFIXES: tuple[str, ...] = (".png", *LOSSY, *TIFF)
+WRITTEN_SUFFIXES = (".png", *TIFF)
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF"}
 # Pillow's modes: how many channels each has, and as which number type it is read
 MODES = {
@@ -82,6 +85,29 @@ def read_indices(files: tuple[Path, ...], max_values: int = MAX_VALUES, *, will_
     if array.ndim == 4 and array.shape[3] == 3 and (array == array[..., :1]).all():
         array = array[..., 0]  # grey written as RGB
     return Volume(array, PICTURE_AFFINE, files[0])
+
+
+def write(path: Path, volume: Volume, like: Path | None) -> None:
+    """Store grey levels of 8 or 16 bits without loss: (rows, columns, 1) as PNG, (rows, columns, pages) as TIFF.
+
+    Raises:
+        UnsupportedFormatError: several pages as PNG, or numbers that are no such grey levels.
+    """
+    from PIL import Image
+
+    array = storable(volume.array)
+    if array.ndim != 3 or array.dtype not in (np.uint8, np.uint16):
+        raise UnsupportedFormatError(f"{path}: a picture holds whole numbers from 0 to 65535; use .nii.gz")
+    pages = [Image.fromarray(np.ascontiguousarray(page)) for page in np.moveaxis(array, 2, 0)]
+    is_tiff = path.name.lower().endswith(TIFF)
+    if len(pages) > 1 and not is_tiff:
+        raise UnsupportedFormatError(f"{path}: holds one page; {len(pages)} pages are written as .tif")
+    stream = io.BytesIO()
+    if is_tiff:
+        pages[0].save(stream, "TIFF", compression="tiff_adobe_deflate", save_all=True, append_images=pages[1:])
+    else:
+        pages[0].save(stream, "PNG")
+    write_bytes(path, stream.getvalue())
 
 
 def read_header(files: tuple[Path, ...], spatial_units: SpatialUnits = "header") -> VolumeHeader:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
-from typer.core import TyperCommand
 
 from r2d2.cli.predict import SplitName
+from r2d2.cli.settings_command import SettingsCommand
 from r2d2_base.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,18 +25,13 @@ _FIELDS = {"label": "labels", "metric": "metrics"}
 """Options that may be given several times, and the field that they fill."""
 
 
-class EvaluateCommand(TyperCommand):
-    """The command with the help of its options from the settings' own descriptions, read when they are needed."""
+class EvaluateCommand(SettingsCommand):
+    """The command with the help of the settings of an evaluation."""
 
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Give the parameters, explained."""
+    def setting_fields(self) -> dict[str, FieldInfo]:
+        """Give the fields by the names of the options."""
         fields = setting_fields()
-        for parameter in self.params:
-            field = fields.get(_FIELDS.get(parameter.name or "", parameter.name or ""))
-            if field is not None and getattr(parameter, "help", "") is None:
-                default = "" if not isinstance(field.default, str | int | float) else f" Default: {field.default}."
-                parameter.help = f"{field.description}{default}"  # type: ignore[attr-defined]
-        return list(super().get_params(ctx))
+        return fields | {option: fields[field] for option, field in _FIELDS.items()}
 
 
 def setting_fields() -> dict[str, FieldInfo]:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from r2d2.cli.environment import quiet_tensorflow
 from r2d2.cli.inspect import SpatialUnits
+from r2d2.cli.settings_command import SettingsCommand
 
 if TYPE_CHECKING:
-    from r2d2.prediction.settings import PredictionSettings
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
+
     from r2d2.tasks.prediction import Prediction
 
-__all__ = ["OnError", "SplitName", "predict"]
+__all__ = ["EXAMPLE", "OnError", "PredictCommand", "SplitName", "UncertaintyKind", "predict"]
+
+EXAMPLE = "Example: r2d2 predict --model work/run --dataset work/hippocampus --split test --out work/predictions"
 
 MOST_LISTED = 20
+READING = "How scans are read"
+APPLYING = "How networks are applied"
 
 
 class SplitName(StrEnum):
@@ -36,46 +43,82 @@ class OnError(StrEnum):
     skip = "skip"
 
 
+class UncertaintyKind(StrEnum):
+    """What is written of how sure networks are."""
+
+    none = "none"
+    entropy = "entropy"
+    spread = "spread"
+
+
+class PredictCommand(SettingsCommand):
+    """The command with the help of the settings of a prediction."""
+
+    def setting_fields(self) -> dict[str, FieldInfo]:
+        """Give the fields by the names of the options."""
+        from r2d2.prediction.settings import InferenceSettings, PredictionSettings
+
+        return {**PredictionSettings.model_fields, **InferenceSettings.model_fields}
+
+
 def predict(
+    ctx: typer.Context,
     files: list[Path] = typer.Argument(None, metavar="FILE", help="More scans, as a shell expands --input *.nii.gz."),
-    model: Path = typer.Option(..., help="Run folder of 'r2d2 train', or a model.keras beside its model.json."),
+    model: list[Path] = typer.Option(
+        ...,
+        help="Run folder of 'r2d2 train', or a model.keras beside its model.json; repeated, or the folder of a"
+        " cross-validation: all are asked together.",
+    ),
     out: Path = typer.Option(..., help="Folder for the label maps; must not exist, or be empty."),
     dataset: Path = typer.Option(None, help="Prepared dataset whose cases are predicted."),
     split: SplitName = typer.Option(SplitName.test, help="Which of the dataset's cases."),
     inputs: list[Path] = typer.Option(
         None, "--input", help="Scans from anywhere: a file, a folder of any layout, an archive; may be repeated."
     ),
-    recipe: str = typer.Option(None, help="Layout of folders, where it is not recognised; see 'r2d2 inspect'."),
-    series: str = typer.Option(
-        None, help="Which DICOM series in folders: part of the description, '' for all; by default as for training."
+    recipe: str = typer.Option(None, rich_help_panel=READING),
+    series: str = typer.Option(None, rich_help_panel=READING),
+    channels: str = typer.Option(None, rich_help_panel=READING, metavar="NAME,..."),
+    spatial_units: SpatialUnits = typer.Option(None, rich_help_panel=READING),
+    on_error: OnError = typer.Option(None, rich_help_panel=READING),
+    window: tuple[int, int] = typer.Option(None, rich_help_panel=APPLYING, metavar="HEIGHT WIDTH"),
+    overlap: float = typer.Option(None, rich_help_panel=APPLYING),
+    flips: bool = typer.Option(None, "--flips", rich_help_panel=APPLYING),
+    rotations_degrees: list[float] = typer.Option(None, "--rotate", rich_help_panel=APPLYING, metavar="DEGREES"),
+    rules: list[str] = typer.Option(None, "--rule", rich_help_panel=APPLYING, metavar="KIND:LABEL[:VALUE]|none"),
+    probabilities: bool = typer.Option(None, "--probabilities", rich_help_panel=APPLYING),
+    uncertainty: UncertaintyKind = typer.Option(None, rich_help_panel=APPLYING),
+    trust_code: bool = typer.Option(
+        False, "--trust-code", help="Import the module that the model's card names for layers of its own."
     ),
-    channels: str = typer.Option(
-        None, help="What the channels of each scan are, in order, such as FLAIR,T1; by default those of training."
-    ),
-    spatial_units: SpatialUnits = typer.Option(
-        SpatialUnits.header, help="What sizes in NIfTI, NRRD and MetaImage headers count in: header, as each file says."
-    ),
-    on_error: OnError = typer.Option(OnError.stop, help="Scans that cannot be predicted: stop, or leave them out."),
     verbose: bool = typer.Option(False, "-v", "--verbose", help="Show TensorFlow's own messages."),
 ) -> None:
     """Write a label map for each scan, in the scan's own voxel grid, called as 'prepare' calls the case.
 
     Interrupted, the same command goes on where it stopped.
-
-    Example: r2d2 predict --model work/run --dataset work/hippocampus --split test --out work/predictions
     """
     quiet_tensorflow(verbose)
+    from dist_training.inference.postprocessing import parse_rule
     from r2d2.cli.progress import stages
+    from r2d2.prediction.settings import InferenceSettings, PredictionSettings
     from r2d2.tasks.prediction import PredictSettings
     from r2d2.tasks.prediction import predict as predict_all
 
+    names = None if channels is None else tuple(name.strip() for name in channels.split(","))
+    given = {
+        **ctx.params,
+        "channels": names,
+        "rotations_degrees": rotations_degrees or None,
+        "rules": [parse_rule(word) for word in rules if word != "none"] if rules else None,
+    }
     asked = PredictSettings(
-        model=model,
+        model=tuple(model),
         out=out,
         dataset=dataset,
         split=split.value,
         inputs=(*(inputs or []), *(files or [])),
-        scans=_settings(recipe, series, channels, spatial_units, on_error),
+        trust_code=trust_code,
+        scans=PredictionSettings.model_validate(_those_of(PredictionSettings, given)),
+        inference=InferenceSettings.model_validate(_those_of(InferenceSettings, given)),
     )
     try:
         with stages() as report:
@@ -86,15 +129,9 @@ def predict(
     _tell(prediction)
 
 
-def _settings(
-    recipe: str | None, series: str | None, channels: str | None, spatial_units: SpatialUnits, on_error: OnError
-) -> PredictionSettings:
-    from r2d2.prediction.settings import PredictionSettings
-
-    given = {"recipe": recipe, "series": series, "spatial_units": spatial_units.value, "on_error": on_error.value}
-    names = None if channels is None else tuple(name.strip() for name in channels.split(","))
-    chosen = {key: value for key, value in given.items() if value is not None}
-    return PredictionSettings.model_validate({**chosen, "channels": names})
+def _those_of(settings: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given and are fields of these settings."""
+    return {name: value for name, value in given.items() if name in settings.model_fields and value is not None}
 
 
 def _tell(prediction: Prediction) -> None:

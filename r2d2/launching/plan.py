@@ -127,6 +127,12 @@ def _with_start(configuration: Configuration, dataset: PreparedDataset) -> Confi
             f"the network in {start} takes {theirs} input channels, {dataset.folder} has {ours}; start from a network "
             "of as many, or from scratch"
         )
+    named = getattr(card.network, "build", None)
+    if named is not None and named != getattr(configuration.network, "build", None):
+        raise ConfigurationError(
+            f"the card of the network in {start} names code that would run, {named}; if you trust it, name it too: "
+            f"network.architecture={named}"
+        )
     # Its own weights take the place of those that it once started from, whose file need not be here.
     sources = {name: None for name in WEIGHT_FILES if hasattr(card.network, name)}
     network = card.network.model_copy(update=sources)

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dist_training.inference.model_card import Split
 from r2d2.errors import PredictionError
+from r2d2.prediction.settings import InferenceSettings
 from r2d2_base.files import read_json, write_json
 
-__all__ = ["MANIFEST", "PredictedCase", "PredictionManifest", "prediction_name", "read_manifest", "write_manifest"]
+__all__ = [
+    "MANIFEST",
+    "EnsembleMember",
+    "PredictedCase",
+    "PredictionManifest",
+    "prediction_name",
+    "read_manifest",
+    "write_manifest",
+]
 
 MANIFEST = "prediction.json"
+WRITTEN_AS = {
+    ".nii": (".nii",),
+    ".mha": (".mha", ".mhd"),
+    ".nrrd": (".nrrd", ".nhdr"),
+    ".png": (".png", ".jpg", ".jpeg"),
+    ".tif": (".tif", ".tiff"),
+}
+"""The kind of a label map, and of the scans that it is for; for all others it is compressed NIfTI."""
 
 
 class PredictedCase(BaseModel):
@@ -26,6 +43,8 @@ class PredictedCase(BaseModel):
         source_sha256: SHA-256 of the scan's files.
         split: what the model's training, and that of the networks it started from, used this very scan for; None: it
             has never seen it.
+        volumes_ml: volume of each structure, or region where they overlap, in millilitres; none of pictures.
+        uncertainty: see `case_uncertainty`, where it was asked for; None: there is no structure.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,14 +54,27 @@ class PredictedCase(BaseModel):
     source: str
     source_sha256: tuple[str, ...]
     split: Split | None
+    uncertainty: float | None = None
+    volumes_ml: dict[str, float] = {}
+
+
+class EnsembleMember(BaseModel):
+    """One of several networks that made label maps together; its path, and its SHA-256."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    model_sha256: str
 
 
 class PredictionManifest(BaseModel):
     """Content of prediction.json.
 
     Attributes:
-        model: path of the network.
+        model: path of the network; of the first of an ensemble.
         model_sha256: SHA-256 of the network.
+        ensemble: all networks, where there are several; the file has the key then.
+        inference: how they were applied; the file has the key where that is not the usual way.
         labels: name to label value, background included.
         cases: one entry a label map.
         left_out: a sentence for each scan that could not be predicted; the file has the key where there are any.
@@ -54,25 +86,39 @@ class PredictionManifest(BaseModel):
     schema_version: Literal[1] = 1
     model: str
     model_sha256: str
+    ensemble: tuple[EnsembleMember, ...] = ()
+    inference: InferenceSettings = InferenceSettings()
     labels: dict[str, int]
     cases: tuple[PredictedCase, ...]
     left_out: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
 
 
-def prediction_name(case_id: str, scan: Path) -> str:
-    """Give the file name of a label map: the case's, as NIfTI, compressed unless the scan is an uncompressed one.
+def prediction_name(case_id: str, scan: Path, *, is_one_file: bool = True) -> str:
+    """Give the file name of a label map: the case's, of the scan's own kind where that is kept without loss.
 
-    >>> prediction_name("a", Path("a.nii")), prediction_name("b", Path("study/0001.dcm"))
-    ('a.nii', 'b.nii.gz')
+    Args:
+        case_id: the case.
+        scan: its (first) file.
+        is_one_file: not a stack of pictures, which becomes one file.
+
+    >>> [prediction_name("a", Path(name)) for name in ("a.nii", "0001.dcm", "scan.mhd", "photo.JPG")]
+    ['a.nii', 'a.nii.gz', 'a.mha', 'a.png']
     """
-    return f"{case_id}.nii" if scan.name.lower().endswith(".nii") else f"{case_id}.nii.gz"
+    ends = {ending: suffix for suffix, endings in WRITTEN_AS.items() for ending in endings}
+    suffix = next((written for ending, written in ends.items() if scan.name.lower().endswith(ending)), ".nii.gz")
+    return f"{case_id}{'.tif' if suffix == '.png' and not is_one_file else suffix}"
 
 
 def write_manifest(folder: Path, manifest: PredictionManifest) -> None:
     """Write the manifest of a folder of label maps."""
-    empty = {name for name in ("left_out", "passed_over") if not getattr(manifest, name)}
-    write_json(folder / MANIFEST, manifest.model_dump(mode="json", exclude=empty))
+    lists = ("ensemble", "left_out", "passed_over")
+    usual: dict[str, Any] = {name: True for name in lists if not getattr(manifest, name)}
+    if manifest.inference == InferenceSettings():
+        usual["inference"] = True
+    if manifest.inference.uncertainty == "none":
+        usual["cases"] = {"__all__": {"uncertainty"}}
+    write_json(folder / MANIFEST, manifest.model_dump(mode="json", exclude=usual))
 
 
 def read_manifest(folder: Path) -> PredictionManifest | None:

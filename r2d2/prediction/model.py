@@ -1,13 +1,14 @@
-"""Which model is meant: a path now, a name of the zoo later."""
+"""Which model is meant, or which ones together: paths now, names of the zoo later."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from dist_training.errors import ModelError
 from dist_training.record.run_folder import RunFolder
 
-__all__ = ["resolve_model"]
+__all__ = ["resolve_ensemble", "resolve_model"]
 
 WORKS = "give a run folder of 'r2d2 train', or a model.keras with its model.json beside it"
 MOST_NAMED = 3
@@ -35,6 +36,28 @@ def resolve_model(name: str | Path) -> Path:
     if path.suffix not in (".keras", ".json") or not network.is_file():
         raise ModelError(f"{path} is no model; {WORKS}")
     return network.parent if network.name == RunFolder(network.parent).model.name else network
+
+
+def resolve_ensemble(names: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
+    """Find the models that a user names to be asked together; the folder of a cross-validation stands for its folds.
+
+    Args:
+        names: one or several of what `resolve_model` takes, or folders of cross-validations.
+
+    Raises:
+        ModelError: there is no such model, or one is named twice; a fold has none yet.
+    """
+    found: list[Path] = []
+    for name in [names] if isinstance(names, str | Path) else names:
+        folds = sorted(path for path in Path(name).glob("fold-*") if path.is_dir())
+        is_run = RunFolder(Path(name)).model.is_file()
+        found += map(resolve_model, [name] if is_run or not folds else folds)
+    twice = [path for number, path in enumerate(found) if path in found[:number]]
+    if twice:
+        raise ModelError(f"{twice[0]} is named twice; an ensemble asks each of its networks once")
+    if not found:
+        raise ModelError(f"no model is named; {WORKS}")
+    return tuple(found)
 
 
 def _in_folder(folder: Path) -> Path:

@@ -19,7 +19,7 @@ from imgmed.study import CaseSource
 from r2d2.errors import PredictionError
 from r2d2.prediction.scans import FoundScan
 
-__all__ = ["CheckedScan", "NoScanError", "check_scan", "is_picture", "read_scan"]
+__all__ = ["CheckedScan", "NoScanError", "check_scan", "is_capture_alone", "read_scan"]
 
 NAME_THEM = "--channels names those that it has"
 SCANS_APART = "--channels names those of its files; files that are scans of their own are predicted one at a time"
@@ -68,7 +68,7 @@ def check_scan(
         count = sum(header.channels for header in headers)
         channels = channel_choice(preparation, count, names or _names_of(scan, preparation, count), scan.shown)
     except (UnsupportedFormatError, WrongChannelsError) as error:
-        if is_picture(scan):
+        if is_capture_alone(scan):
             reason = str(error).removeprefix(f"{scan.shown}: ")
             raise NoScanError(f"{scan.shown}: a picture of a study, such as a report ({reason})") from error
         if isinstance(error, WrongChannelsError):
@@ -79,7 +79,7 @@ def check_scan(
     return CheckedScan(scan, channels, spatial_units)
 
 
-def is_picture(scan: FoundScan) -> bool:
+def is_capture_alone(scan: FoundScan) -> bool:
     """Tell whether a scan is DICOM that shows a study and has no place in the patient, as reports and screenshots."""
     path = scan.images[0].path
     return is_dicom(path) and is_capture(path)

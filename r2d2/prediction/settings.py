@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dist_training.inference.postprocessing import Rule
 from imgmed.formats import SpatialUnits
 from imgmed.recipe_names import AUTO
 
-__all__ = ["PredictionSettings"]
+__all__ = ["InferenceSettings", "PredictionSettings"]
+
+Positive = Annotated[int, Field(ge=1)]
 
 
 class PredictionSettings(BaseModel):
@@ -41,4 +44,40 @@ class PredictionSettings(BaseModel):
     )
     on_error: Literal["stop", "skip"] = Field(
         default="stop", description="Scans that cannot be predicted: stop, or leave them out and name them."
+    )
+
+
+class InferenceSettings(BaseModel):
+    """How trained networks are applied to the slices of a scan. Every default works.
+
+    >>> InferenceSettings(rotations_degrees=(-5, 5)).overlap
+    0.5
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    window: tuple[Positive, Positive] | None = Field(
+        default=None,
+        description="Height and width in pixels of the windows that larger slices are cut into. null: whole slices,"
+        " or windows of the size of training slices where memory is short.",
+    )
+    overlap: float = Field(default=0.5, ge=0, lt=1, description="Part of a window that its neighbour covers too.")
+    flips: bool = Field(
+        default=False, description="Average over mirrored slices, along the axes that training mirrored."
+    )
+    rotations_degrees: tuple[float, ...] = Field(
+        default=(), description="Average over slices turned by these angles too, such as -5 and 5."
+    )
+    rules: tuple[Rule, ...] | None = Field(
+        default=None,
+        description="Rules that label maps are set right by, in their order, such as largest_component:liver,"
+        " minimum_size:lesion:0.05 (ml), fill_holes:liver, only_inside:tumour:kidney. null: those of the model's card.",
+    )
+    probabilities: bool = Field(
+        default=False, description="Write the probability of each label too, as a file of 16-bit numbers a label."
+    )
+    uncertainty: Literal["none", "entropy", "spread"] = Field(
+        default="none",
+        description="Write how unsure each voxel is, 0 to 1, and a number a case: entropy, of the mean probabilities;"
+        " spread, how far networks and views disagree.",
     )

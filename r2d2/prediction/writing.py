@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from imgmed import Volume, write_volume
+from imgmed.formats import is_picture, pictures
+from imgmed.formats.nifti import write_fractions
 from r2d2 import __version__
 from r2d2.prediction.manifest import PredictedCase, PredictionManifest, write_manifest
+from r2d2.prediction.predictor import Segmentation
+from r2d2.prediction.volumes import write_volumes
 from r2d2_base.files import read_json, sha256_of, write_json
 from r2d2_base.folders import check_absent, resumable_folder
 
-__all__ = ["UnfinishedPrediction", "unfinished_prediction"]
+__all__ = ["UnfinishedPrediction", "maps_of", "unfinished_prediction"]
 
 JOURNAL = "journal"
+WHITE = 2**16 - 1
+SAID = ("uncertainty", "volumes_ml")  # fields of an entry that the networks fill
 
 
 class _Entry(BaseModel):
@@ -27,14 +34,46 @@ class _Entry(BaseModel):
     Attributes:
         stamp: what it was made from, and by what.
         case: its entry in the manifest.
-        sha256: of its file.
+        sha256: of its files, by their names.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     stamp: str
     case: PredictedCase
-    sha256: str
+    sha256: dict[str, str]
+
+
+def maps_of(segmentation: Segmentation, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return what is written beside a label map, by the folder that it goes to.
+
+    Args:
+        segmentation: of a scan.
+        names: of the networks' outputs.
+    """
+    maps: dict[str, np.ndarray] = {}
+    if segmentation.probabilities is not None:
+        channels = np.moveaxis(segmentation.probabilities, -1, 0)
+        maps |= {f"probabilities/{name}": channel for name, channel in zip(names, channels, strict=True)}
+    if segmentation.uncertainty is not None:
+        maps["uncertainty"] = segmentation.uncertainty
+    return maps
+
+
+def map_name(file: str) -> str:
+    """Give the file name of a map of numbers from 0 to 1, for that of its label map: NIfTI, or a picture of 16 bits.
+
+    >>> map_name("a.nii"), map_name("a.png"), map_name("a.mha")
+    ('a.nii', 'a.png', 'a.nii.gz')
+    """
+    return file if file.endswith((*pictures.WRITTEN_SUFFIXES, ".nii", ".nii.gz")) else f"{Path(file).stem}.nii.gz"
+
+
+def _write_map(path: Path, values: Volume, like: Path | None) -> None:
+    if is_picture(path):
+        write_volume(path, Volume(np.rint(values.array * WHITE).astype(np.uint16), values.affine))
+    else:
+        write_fractions(path, values, like)
 
 
 class UnfinishedPrediction:
@@ -50,41 +89,56 @@ class UnfinishedPrediction:
         self._made_by = (__version__, *made_by)
         (folder / JOURNAL).mkdir(exist_ok=True)
 
-    def holds(self, case: PredictedCase, *made_from: object) -> bool:
-        """Tell whether an earlier call has made a case's label map, of the same scan by the same network.
+    def earlier(self, case: PredictedCase, *made_from: object) -> PredictedCase | None:
+        """Return a case's entry as an earlier call has made it, of the same scan by the same network, with its files.
 
         Args:
-            case: its entry in the manifest.
+            case: its entry in the manifest, without what the networks say.
             made_from: what else the label map depends on.
         """
         try:
             entry = _Entry.model_validate(read_json(self._entry(case)))
-            is_whole = entry.sha256 == sha256_of(self._folder / case.file)
+            is_whole = all(digest == sha256_of(self._folder / file) for file, digest in entry.sha256.items())
         except (OSError, ValueError, ValidationError):
-            return False
-        return is_whole and entry.case == case and entry.stamp == self._stamp(made_from)
+            return None
+        is_same = entry.case.model_copy(update={name: getattr(case, name) for name in SAID}) == case
+        return entry.case if is_whole and is_same and entry.stamp == self._stamp(made_from) else None
 
-    def write(self, case: PredictedCase, label_map: Volume, like: Path | None, *made_from: object) -> None:
-        """Write a case's label map, and note it.
+    def write(
+        self,
+        case: PredictedCase,
+        label_map: Volume,
+        maps: Mapping[str, np.ndarray],
+        like: Path | None,
+        *made_from: object,
+    ) -> None:
+        """Write a case's label map and what comes with it, and note them.
 
         Args:
             case: its entry in the manifest.
             label_map: (i, j, k) in the voxel grid of the scan.
+            maps: {folder: (i, j, k) from 0 to 1}, each written there, see `map_name`.
             like: a NIfTI file whose header is taken over.
-            made_from: as for `holds`.
+            made_from: as for `earlier`.
         """
-        path = self._folder / case.file
-        write_volume(path, label_map, like=like)
-        entry = _Entry(stamp=self._stamp(made_from), case=case, sha256=sha256_of(path))
+        write_volume(self._folder / case.file, label_map, like=like)
+        for folder, array in maps.items():
+            path = self._folder / folder / map_name(case.file)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_map(path, Volume(array, label_map.affine), like)
+        files = (case.file, *(f"{folder}/{map_name(case.file)}" for folder in maps))
+        digests = {file: sha256_of(self._folder / file) for file in files}
+        entry = _Entry(stamp=self._stamp(made_from), case=case, sha256=digests)
         write_json(self._entry(case), entry.model_dump(mode="json"))
 
     def finish(self, manifest: PredictionManifest) -> None:
-        """Write the manifest; what it does not name is of earlier calls, and goes."""
+        """Write the manifest; what is of no case of its is of earlier calls, and goes."""
         shutil.rmtree(self._folder / JOURNAL)
-        files = {case.file for case in manifest.cases}
-        for path in self._folder.iterdir():
+        files = {name for case in manifest.cases for name in (case.file, map_name(case.file))}
+        for path in [path for path in self._folder.rglob("*") if path.is_file()]:
             if path.name not in files:
                 path.unlink()
+        write_volumes(self._folder, ((case.case_id, case.volumes_ml) for case in manifest.cases))
         write_manifest(self._folder, manifest)
 
     def _entry(self, case: PredictedCase) -> Path:

@@ -238,4 +238,5 @@ def _predict(
         return
     if manifest is not None:  # of another network of this fold
         remove(out)
-    predict_dataset(model, dataset, split_case_ids(dataset, "validation"), out, progress, stop)
+    # Its code, if it has any, has just been run to train it.
+    predict_dataset(model, dataset, split_case_ids(dataset, "validation"), out, progress, stop, trust_code=True)

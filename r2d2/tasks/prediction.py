@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from dist_training.inference.model_card import ModelCard, Split
+from dist_training.inference.postprocessing import apply_rules
 from imgmed import PreparedDataset, SliceGrid, Volume
 from imgmed.errors import ImgMedError
+from imgmed.formats import is_picture
 from r2d2.errors import PredictionError
-from r2d2.prediction.manifest import PredictedCase, PredictionManifest, prediction_name
+from r2d2.prediction.ensemble import preparation_differences
+from r2d2.prediction.manifest import EnsembleMember, PredictedCase, PredictionManifest, prediction_name
 from r2d2.prediction.predictor import Predictor
-from r2d2.prediction.reading import CheckedScan, NoScanError, check_scan, is_picture, read_scan
+from r2d2.prediction.reading import CheckedScan, NoScanError, check_scan, is_capture_alone, read_scan
 from r2d2.prediction.scans import FoundScans, few, found_scans
-from r2d2.prediction.settings import PredictionSettings
-from r2d2.prediction.writing import UnfinishedPrediction, unfinished_prediction
+from r2d2.prediction.settings import InferenceSettings, PredictionSettings
+from r2d2.prediction.uncertainty import case_uncertainty
+from r2d2.prediction.volumes import volumes_in
+from r2d2.prediction.writing import UnfinishedPrediction, maps_of, unfinished_prediction
 from r2d2_base.errors import R2D2Error
 from r2d2_base.files import check_writable, sha256_of
 from r2d2_base.folders import check_absent
@@ -27,7 +33,6 @@ from r2d2_base.progress import Progress, StopRequest, Watcher
 
 __all__ = ["PredictSettings", "Prediction", "predict", "predict_dataset", "predict_scans"]
 
-MAY_DIFFER = ("slice_size", "source_channels")  # between a model's preparation and a dataset's
 LEAVE_OUT = "--on-error skip leaves such scans out"
 
 
@@ -40,12 +45,20 @@ class PredictSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str | Path = Field(description="run folder of a training, or a model.keras beside its model.json")
+    model: str | Path | tuple[str | Path, ...] = Field(
+        description="run folder of a training, or a model.keras beside its model.json; several, or the folder of a"
+        " cross-validation, are asked together"
+    )
     out: Path = Field(description="folder for the label maps; it must not exist, or be empty")
     dataset: Path | None = Field(default=None, description="prepared dataset whose cases are predicted")
     split: Split = Field(default="test", description="which of the dataset's cases")
     inputs: tuple[Path, ...] = Field(default=(), description="scans: files, folders of any layout, archives")
     scans: PredictionSettings = Field(default_factory=PredictionSettings, description="how scans are found and read")
+    inference: InferenceSettings = Field(default_factory=InferenceSettings, description="how networks are applied")
+    trust_code: bool = Field(
+        default=False,
+        description="import the module that a model's card names for layers of its own: it may do anything",
+    )
 
 
 def predict(
@@ -69,7 +82,16 @@ def predict(
         raise PredictionError("give either --dataset (with --split) or --input, to say what to predict")
     reading = settings.scans
     if settings.dataset is None:
-        return predict_scans(settings.model, settings.inputs, settings.out, reading, progress=progress, stop=stop)
+        return predict_scans(
+            settings.model,
+            settings.inputs,
+            settings.out,
+            reading,
+            settings.inference,
+            trust_code=settings.trust_code,
+            progress=progress,
+            stop=stop,
+        )
     if reading.model_copy(update={"on_error": "stop"}) != PredictionSettings():
         raise PredictionError(
             "--recipe, --series, --channels and --spatial-units say how --input is read; --dataset needs none of them"
@@ -77,7 +99,15 @@ def predict(
     dataset = PreparedDataset.read(settings.dataset)
     case_ids = getattr(dataset.original_splits, settings.split)
     return predict_dataset(
-        settings.model, dataset, case_ids, settings.out, progress, on_error=reading.on_error, stop=stop
+        settings.model,
+        dataset,
+        case_ids,
+        settings.out,
+        progress,
+        stop,
+        settings.inference,
+        trust_code=settings.trust_code,
+        on_error=reading.on_error,
     )
 
 
@@ -131,11 +161,13 @@ class _Item:
 
 
 def predict_scans(
-    model: str | Path,
+    model: str | Path | Sequence[str | Path],
     inputs: Sequence[Path],
     out: Path,
     settings: PredictionSettings | None = None,
+    inference: InferenceSettings | None = None,
     *,
+    trust_code: bool = False,
     progress: Progress | None = None,
     stop: StopRequest | None = None,
 ) -> Prediction:
@@ -145,10 +177,12 @@ def predict_scans(
     ``out``, and the same call goes on from there.
 
     Args:
-        model: what `resolve_model` takes.
+        model: what `resolve_ensemble` takes.
         inputs: files, folders and archives, see `found_scans`.
         out: folder for the label maps; must not exist, or be empty.
         settings: how scans are found and read; None: the defaults.
+        inference: how networks are applied; None: the defaults.
+        trust_code: see `PredictSettings`.
         progress: told of ("checking", done, total) and ("predicting", done, total).
         stop: ends the work where it is made.
 
@@ -165,7 +199,7 @@ def predict_scans(
     chosen, watcher = settings or PredictionSettings(), Watcher(progress, stop)
     check_absent(out)
     check_writable(out)
-    predictor = Predictor(model)
+    predictor = Predictor(model, inference, trust_code=trust_code)
     series = predictor.card.series if chosen.series is None else chosen.series
     with found_scans(inputs, chosen.recipe, series, watcher) as found:
         checked, faults, passed_over = _checked(found, predictor.card, chosen, watcher)
@@ -178,24 +212,28 @@ def predict_scans(
 
 
 def predict_dataset(
-    model: str | Path,
+    model: str | Path | Sequence[str | Path],
     dataset: PreparedDataset,
     case_ids: Sequence[str],
     out: Path,
     progress: Progress | None = None,
     stop: StopRequest | None = None,
+    inference: InferenceSettings | None = None,
     *,
+    trust_code: bool = False,
     on_error: Literal["stop", "skip"] = "stop",
 ) -> Prediction:
     """Segment cases of a prepared dataset, in the voxel grid of their source files.
 
     Args:
-        model: what `resolve_model` takes.
+        model: what `resolve_ensemble` takes.
         dataset: the prepared dataset; its arrays alone are read.
         case_ids: which of its cases.
         out: folder for the label maps, named like the scans; must not exist, or be empty.
         progress: told of each case.
         stop: ends the work where it is made; what is done is kept beside ``out`` for the same call.
+        inference: how networks are applied; None: the defaults.
+        trust_code: see `PredictSettings`.
         on_error: cases whose arrays cannot be read: stop, or leave them out and name them.
 
     Returns:
@@ -207,7 +245,7 @@ def predict_dataset(
     """
     check_absent(out)
     check_writable(out)
-    predictor = Predictor(model)
+    predictor = Predictor(model, inference, trust_code=trust_code)
     _check_preparation(predictor.card, dataset)
     items = [_item_of_case(dataset, case_id, predictor) for case_id in case_ids]
     return _Work(predictor, out, on_error, Watcher(progress, stop)).run(items)
@@ -225,29 +263,32 @@ class _Work:
 
     def run(self, items: Sequence[_Item], left_out: Sequence[str] = (), passed_over: Sequence[str] = ()) -> Prediction:
         cases: list[PredictedCase] = []
-        faults, made, card = list(left_out), 0, self.predictor.card
-        with unfinished_prediction(self.out, (card.model_dump_json(),)) as folder:
+        faults, made, predictor = list(left_out), 0, self.predictor
+        cards = [member.card.model_dump_json() for member in predictor.members]
+        with unfinished_prediction(self.out, (*cards, predictor.settings.model_dump_json())) as folder:
             self.watcher.report("predicting", 0, len(items))
-            for number, item in enumerate(items, start=1):
+            looks = self.watcher.ahead([partial(_look, item, folder) for item in items])
+            for number, (item, look) in enumerate(zip(items, looks, strict=True), start=1):
                 try:
-                    case, label_map = self._predict(item, folder)
+                    seen = look()
+                    case = seen if isinstance(seen, PredictedCase) else self._predict(item, seen, folder)
                 except (ImgMedError, PredictionError, OSError, MemoryError) as error:
                     fault = _sentence(error, item.name, self.told)
                     if self.on_error == "stop":
                         raise PredictionError(_with_what_is_kept(fault, len(cases), len(items))) from error
                     faults.append(fault)
                 else:
-                    if label_map is not None:
-                        folder.write(case, label_map, item.like, *item.made_from)
-                        made += 1
+                    made += case is not seen
                     cases.append(case)
                 self.watcher.report("predicting", number, len(items))
             if not cases:
                 raise PredictionError(_listed(faults, len(faults)))
             manifest = PredictionManifest(
-                model=str(self.predictor.path.absolute()),
-                model_sha256=card.model_sha256,
-                labels=card.labels,
+                model=str(predictor.path.absolute()),
+                model_sha256=predictor.card.model_sha256,
+                ensemble=_ensemble_of(predictor),
+                inference=predictor.settings,
+                labels=predictor.card.labels,
                 cases=tuple(cases),
                 left_out=tuple(faults),
                 passed_over=tuple(passed_over),
@@ -255,17 +296,36 @@ class _Work:
             folder.finish(manifest)
         return Prediction(self.out, manifest, len(cases) - made)
 
-    def _predict(self, item: _Item, folder: UnfinishedPrediction) -> tuple[PredictedCase, Volume | None]:
-        """Give a scan's entry and its label map; None where an earlier call has made it."""
-        case = item.entry()
-        if folder.holds(case, *item.made_from):
-            return case, None
+    def _predict(self, item: _Item, seen: _Seen, folder: UnfinishedPrediction) -> PredictedCase:
+        """Make a scan's label map and what comes with it, and give its entry."""
+        segmentation = self.watcher.call(lambda: self.predictor.predict(seen.image, seen.grid, self.watcher))
+        label_map = apply_rules(
+            Volume(segmentation.label_map, seen.affine), self.predictor.rules, self.predictor.card.labels
+        )
+        said: dict[str, object] = {}
+        if segmentation.uncertainty is not None:
+            said["uncertainty"] = case_uncertainty(segmentation.uncertainty, label_map.array)
+        if not is_picture(seen.case.source):
+            said["volumes_ml"] = volumes_in(label_map, self.predictor.card)
+        case = seen.case.model_copy(update=said)
+        folder.write(case, label_map, maps_of(segmentation, self.predictor.output_names), item.like, *item.made_from)
+        return case
 
-        def segment() -> Volume:
-            image, grid, affine = item.read()
-            return Volume(self.predictor.predict(image, grid, self.watcher), affine)
 
-        return case, self.watcher.call(segment)
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A scan that was read: its entry, its slices and their grid, and the affine of its voxels."""
+
+    case: PredictedCase
+    image: np.ndarray
+    grid: SliceGrid
+    affine: np.ndarray
+
+
+def _look(item: _Item, folder: UnfinishedPrediction) -> PredictedCase | _Seen:
+    """Read a scan; give its entry alone where an earlier call has made its label map."""
+    case = item.entry()
+    return folder.earlier(case, *item.made_from) or _Seen(case, *item.read())
 
 
 def _checked(
@@ -279,7 +339,7 @@ def _checked(
     for number, scan in enumerate(found.scans, start=1):
         try:
             fitting = check_scan(scan, card.scan_preparation, settings.channels, settings.spatial_units)
-            (pictures if is_picture(scan) else checked).append(fitting)
+            (pictures if is_capture_alone(scan) else checked).append(fitting)
         except NoScanError as error:
             passed_over.append(found.told(error))
         except (ImgMedError, OSError, MemoryError) as error:
@@ -299,10 +359,10 @@ def _item_of(checked: CheckedScan, predictor: Predictor) -> _Item:
         digests = tuple(sha256_of(file) for image in scan.images for file in image.files)
         return PredictedCase(
             case_id=scan.case_id,
-            file=prediction_name(scan.case_id, path),
+            file=prediction_name(scan.case_id, path, is_one_file=len(scan.images[0].files) == 1),
             source=str(Path(scan.shown).absolute()),
             source_sha256=digests,
-            split=predictor.card.split_of(digests),
+            split=predictor.split_of(digests),
         )
 
     def read() -> tuple[np.ndarray, SliceGrid, np.ndarray]:
@@ -319,10 +379,10 @@ def _item_of_case(dataset: PreparedDataset, case_id: str, predictor: Predictor) 
     def entry() -> PredictedCase:
         return PredictedCase(
             case_id=case_id,
-            file=prediction_name(case_id, source),
+            file=prediction_name(case_id, source, is_one_file=len(case.images[0].files) == 1),
             source=str(source),
             source_sha256=case.image_sha256,
-            split=predictor.card.split_of(case.image_sha256),
+            split=predictor.split_of(case.image_sha256),
         )
 
     def read() -> tuple[np.ndarray, SliceGrid, np.ndarray]:
@@ -336,21 +396,20 @@ def _is_nifti(path: Path) -> bool:
 
 
 def _check_preparation(card: ModelCard, dataset: PreparedDataset) -> None:
-    theirs, ours = dict(card.scan_preparation), dict(dataset.scan_preparation)
-    differing = [name for name in ours if name not in MAY_DIFFER and theirs[name] != ours[name]]
-    if differing:
-        listed = "; ".join(f"{n}: model {_shown(theirs[n])}, dataset {_shown(ours[n])}" for n in differing)
+    differences = preparation_differences(("model", card.scan_preparation), ("dataset", dataset.scan_preparation))
+    if differences:
         raise PredictionError(
-            f"{dataset.folder} was prepared in another way than the model's data ({listed}); "
+            f"{dataset.folder} was prepared in another way than the model's data ({'; '.join(differences)}); "
             f"predict its scans with --input {dataset.source_root} instead"
         )
 
 
-def _shown(value: Any) -> str:
-    """A setting as text; operations as their names and parameters."""
-    if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
-        return "[" + ", ".join(str(dict(operation)) for operation in value) + "]"
-    return str(value)
+def _ensemble_of(predictor: Predictor) -> tuple[EnsembleMember, ...]:
+    members = [
+        EnsembleMember(model=str(member.path.absolute()), model_sha256=member.card.model_sha256)
+        for member in predictor.members
+    ]
+    return tuple(members) if len(members) > 1 else ()
 
 
 def _sentence(error: Exception, scan: str, told: Callable[[object], str] = str) -> str:

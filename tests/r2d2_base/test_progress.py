@@ -66,3 +66,34 @@ def test_cancelled_is_the_shells_130_and_comes_through_pickle():
     error = pickle.loads(pickle.dumps(CancelledError("why")))
     assert isinstance(error, R2D2Error)
     assert (str(error), error.reason, error.exit_code) == ("cancelled (why)", "why", 130)
+
+
+def test_works_are_done_one_ahead_of_their_use() -> None:
+    done: list[int] = []
+    second = threading.Event()
+
+    def work(number: int) -> int:
+        done.append(number)
+        if number == 1:
+            second.set()
+        if number == 2:
+            raise KeyError(number)
+        return number
+
+    results = UNWATCHED.ahead([lambda n=n: work(n) for n in range(4)])
+    first = next(results)
+    assert second.wait(60) and done == [0, 1] and first() == 0
+    assert next(results)() == 1
+    with pytest.raises(KeyError):
+        next(results)()
+    assert next(results)() == 3 and next(results, None) is None and done == [0, 1, 2, 3]
+
+
+def test_works_ahead_end_where_a_stop_is_asked_for() -> None:
+    stop, go = StopRequest(), threading.Event()
+    results = Watcher(stop=stop).ahead([lambda: 1, lambda: go.wait(60)])
+    assert next(results)() == 1
+    stop.make("enough")
+    with pytest.raises(CancelledError, match="enough"):
+        next(results)
+    go.set()

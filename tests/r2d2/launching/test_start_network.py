@@ -5,10 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from dist_training.architectures import FCNSettings, ResNetUNetSettings, UNetSettings
+from dist_training.architectures import CustomSettings, FCNSettings, ResNetUNetSettings, UNetSettings
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 from r2d2.config import configure, read_layer
 from r2d2.launching.plan import plan_run, remarks
+from r2d2_base.errors import ConfigurationError
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,19 @@ def test_settings_that_the_network_to_start_from_overrides_are_named(
         assert remarks(asked, plan) == (
             [f"network settings are those of {tmp_path / 'source'}: {said}"] if said else []
         )
+
+
+def test_code_of_a_card_runs_only_where_the_settings_name_it_too(
+    dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = CustomSettings(build="tests.small_network:build", options={"filters": 2})
+    card = SimpleNamespace(network=theirs, scan_preparation=dataset.scan_preparation)
+    monkeypatch.setattr("r2d2.launching.plan.read_start_card", lambda start: card)
+    words = [f"dataset={dataset.folder}", f"run_dir={tmp_path / 'run'}", f"transfer.start_from={tmp_path}"]
+    with pytest.raises(ConfigurationError, match=r"code that would run, tests\.small_network:build; if you trust"):
+        plan_run(configure({}, assignments=words), world_size=1, is_resumed=False)
+    trusted = configure({}, assignments=[*words, "network.architecture=tests.small_network:build"])
+    assert plan_run(trusted, world_size=1, is_resumed=False).configuration.network == theirs
 
 
 def test_adamw_without_decay_is_said_to_be_adam(dataset: PreparedDataset, tmp_path: Path) -> None:

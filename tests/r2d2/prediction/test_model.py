@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dist_training.errors import ModelError
-from r2d2.prediction.model import resolve_model
+from r2d2.prediction.model import resolve_ensemble, resolve_model
 
 
 def touch(*paths: Path) -> None:
@@ -19,6 +19,21 @@ def test_folders_and_files(tmp_path: Path) -> None:
     for name in ("run", "run/model.keras", "run/model.json"):
         assert resolve_model(str(tmp_path / name)) == tmp_path / "run"
     assert resolve_model(tmp_path / "other.keras") == tmp_path / "other.keras"
+
+
+def test_several_are_asked_together(tmp_path: Path) -> None:
+    """A run that is a fold itself, with folders of other names in it, stands for itself."""
+    touch(*(tmp_path / f"cv/fold-{fold}/model.keras" for fold in range(3)), tmp_path / "run/model.keras")
+    touch(tmp_path / "run/fold-0/notes.txt")
+    folds = tuple(tmp_path / f"cv/fold-{fold}" for fold in range(3))
+    assert resolve_ensemble(tmp_path / "cv") == folds
+    assert resolve_ensemble([tmp_path / "run", tmp_path / "cv"]) == (tmp_path / "run", *folds)
+    for names, said in (([], "no model is named"), ([tmp_path / "cv", folds[1]], "fold-1 is named twice")):
+        with pytest.raises(ModelError, match=said):
+            resolve_ensemble(names)
+    touch(tmp_path / "cv/fold-3/config.yaml")
+    with pytest.raises(ModelError, match="fold-3 holds no model yet"):
+        resolve_ensemble(tmp_path / "cv")
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,38 @@
 """Prediction: a real network on real files, against its decision taken by hand."""
 
+import csv
 import json
 import shutil
+import sys
 from pathlib import Path
-from typing import Any
 
+import keras
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.ndimage import map_coordinates
 
-from dist_training.architectures import UNetSettings, build_network, read_network
+from dist_training.architectures import CustomSettings, NetworkSettings, UNetSettings, build_network, read_network
+from dist_training.errors import ModelError, WeightsError
 from dist_training.inference.model_card import save_model
+from dist_training.inference.postprocessing import apply_rules, parse_rule
 from dist_training.record.run_folder import RunFolder
-from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
+from imgmed import (
+    PreparationSettings,
+    PreparedDataset,
+    SliceGrid,
+    Volume,
+    prepare_dataset,
+    read_volume,
+    write_volume,
+)
 from r2d2.errors import PredictionError
 from r2d2.prediction.manifest import read_manifest
+from r2d2.prediction.member import Member
 from r2d2.prediction.predictor import Predictor
-from r2d2.prediction.settings import PredictionSettings
+from r2d2.prediction.settings import InferenceSettings, PredictionSettings
+from r2d2.prediction.windows import Windows
 from r2d2.tasks.prediction import predict_dataset, predict_scans
 from r2d2_base.errors import CancelledError
 from r2d2_base.progress import StopRequest
@@ -45,12 +60,15 @@ def write_study(folder: Path, values: tuple[int, ...]) -> Path:
     return folder
 
 
-def save_network(dataset: PreparedDataset, run: Path) -> Path:
+UNET = UNetSettings(depth=1, base_filters=4)
+
+
+def save_network(dataset: PreparedDataset, run: Path, settings: NetworkSettings = UNET, seed: int = 2) -> Path:
     """A network of random weights whose classes all win somewhere."""
-    settings, outputs = UNetSettings(depth=1, base_filters=4), len(dataset.class_values)
+    outputs = len(dataset.class_values)
     outputs = 1 if outputs == 2 else outputs
     channels = dataset.scan_preparation.input_channels
-    model = build_network(settings, channels, outputs, seed=2)
+    model = build_network(settings, channels, outputs, seed=seed)
     logits = model.predict_on_batch(np.random.default_rng(0).normal(size=(4, 16, 16, channels)).astype(np.float32))
     *others, bias = model.get_weights()
     model.set_weights([*others, bias - logits.mean(axis=(0, 1, 2))])
@@ -103,6 +121,10 @@ def probabilities_by_hand(model: Path, slices: np.ndarray, neighbours: int = 0) 
     if len(logits) == 1:  # a sigmoid is the softmax over the logits 0 and z
         logits = np.concatenate([np.zeros_like(logits), logits])
     return np.exp(logits) / np.exp(logits).sum(axis=0)
+
+
+def entropy(probabilities: np.ndarray) -> np.ndarray:
+    return -(probabilities * np.log(probabilities)).sum(axis=0)
 
 
 def assert_decided(prediction: np.ndarray, probabilities: np.ndarray, values: tuple[int, ...]) -> None:
@@ -186,6 +208,199 @@ def prepared_with(folder: Path, values: tuple[int, ...], **settings: object) -> 
     return dataset, save_network(dataset, folder / "run")
 
 
+def copied(model: Path, run: Path, **changes: object) -> Path:
+    """A model whose card says something else."""
+    shutil.copytree(model, run)
+    card = json.loads((run / "model.json").read_text())
+    (run / "model.json").write_text(json.dumps({**card, **changes}))
+    return run
+
+
+MIRRORED = {"vertical_flip_probability": 0.5, "horizontal_flip_probability": 0.5}
+
+
+@of_two_and_three_classes
+def test_mirrored_slices_are_asked_about_too(dataset: PreparedDataset, model: Path, tmp_path: Path) -> None:
+    array = save_scan(tmp_path / "scan.nii.gz", (12, 14, 5), seed=7)
+    slices = clipped(np.moveaxis(array, 2, 0), array)
+    with pytest.raises(PredictionError, match="was not trained on mirrored slices"):
+        Predictor(model, InferenceSettings(flips=True))
+    flipping = copied(model, tmp_path / "run", augmentation=MIRRORED)
+    predict_scans(flipping, [tmp_path / "scan.nii.gz"], tmp_path / "out", inference=InferenceSettings(flips=True))
+    said = [
+        np.flip(probabilities_by_hand(model, np.flip(slices, axes)), [axis + 1 for axis in axes])
+        for axes in ((), (1,), (2,), (1, 2))
+    ]
+    result = nib.load(tmp_path / "out/scan.nii.gz")
+    assert_decided(np.moveaxis(np.asarray(result.dataobj), 2, 0), np.mean(said, axis=0), dataset.class_values)
+
+
+@of_two_and_three_classes
+def test_networks_are_asked_together(dataset: PreparedDataset, model: Path, tmp_path: Path) -> None:
+    """Two networks of a cross-validation: the mean of their probabilities decides, and tells how sure they are."""
+    array = save_scan(tmp_path / "scan.nii", (13, 15, 5), seed=7)
+    shutil.copytree(model, tmp_path / "cv/fold-0")
+    save_network(dataset, tmp_path / "cv/fold-1", seed=5)
+    wanted = InferenceSettings(probabilities=True, uncertainty="spread")
+    done = predict_scans(tmp_path / "cv", [tmp_path / "scan.nii"], tmp_path / "out", inference=wanted)
+    assert [Path(member.model).parent.name for member in done.manifest.ensemble] == ["fold-0", "fold-1"]
+    slices = clipped(np.moveaxis(array, 2, 0), array)
+    said = np.stack([probabilities_by_hand(tmp_path / f"cv/fold-{fold}", slices) for fold in range(2)])
+    mean = said.mean(axis=0)
+    label_map = nib.load(tmp_path / "out/scan.nii").get_fdata()
+    assert_decided(np.moveaxis(label_map, 2, 0), mean, dataset.class_values)
+    names = {value: name for name, value in dataset.labels.items()}
+    for number, value in list(enumerate(dataset.class_values))[len(mean) == 2 :]:
+        written = nib.load(tmp_path / f"out/probabilities/{names[value]}/scan.nii")
+        assert written.get_data_dtype() == np.uint16
+        np.testing.assert_allclose(np.moveaxis(written.get_fdata(), 2, 0), mean[number], atol=2e-5)
+    spread = (entropy(mean) - entropy(said[0]) / 2 - entropy(said[1]) / 2) / np.log(len(mean))
+    uncertainty = nib.load(tmp_path / "out/uncertainty/scan.nii").get_fdata()
+    np.testing.assert_allclose(np.moveaxis(uncertainty, 2, 0), spread, atol=5e-5)
+    assert done.cases[0].uncertainty == pytest.approx(spread.sum() / np.count_nonzero(label_map), rel=1e-3)
+    assert read_manifest(tmp_path / "out") == done.manifest
+
+
+def test_networks_that_differ_are_not_asked_together(model: Path, tmp_path: Path) -> None:
+    other = copied(model, tmp_path / "other", labels={"background": 0, "x": 2, "y": 300})
+    with pytest.raises(PredictionError, match=r"must agree on labels .* differ \(labels: .*'x': 2"):
+        Predictor([model, other])
+    with pytest.raises(ModelError, match="is named twice"):
+        Predictor([model, model])
+    with pytest.raises(PredictionError, match="has no spread; ask several"):
+        Predictor(model, InferenceSettings(uncertainty="spread"))
+
+
+@of_two_and_three_classes
+def test_large_slices_are_seen_by_windows(dataset: PreparedDataset, model: Path, tmp_path: Path) -> None:
+    array = save_scan(tmp_path / "scan.nii.gz", (40, 14, 3), seed=7)
+    wanted = InferenceSettings(window=(16, 16), overlap=0.25)
+    predict_scans(model, [tmp_path / "scan.nii.gz"], tmp_path / "out", inference=wanted)
+    slices = clipped(np.moveaxis(array, 2, 0), array)
+    inputs = np.pad((slices - slices.mean()) / slices.std(), [(0, 0), (0, 0), (1, 1)])[..., np.newaxis]
+    network = read_network(model / "model.keras")
+
+    def classes(batch: np.ndarray) -> np.ndarray:
+        logits = network.predict_on_batch(batch).astype(np.float64)
+        if logits.shape[-1] == 1:
+            logits = np.concatenate([np.zeros_like(logits), logits], axis=-1)
+        return np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+
+    blended = Windows((16, 16), 0.25).blend(inputs.astype(np.float32), classes, len(dataset.class_values), 3)
+    probabilities = np.moveaxis(np.stack(list(blended))[:, :, 1:15], -1, 0)
+    result = nib.load(tmp_path / "out/scan.nii.gz")
+    assert_decided(np.moveaxis(np.asarray(result.dataobj), 2, 0), probabilities, dataset.class_values)
+
+
+def test_windows_are_taken_where_memory_is_short(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_scan(tmp_path / "scan.nii.gz", (64, 64, 2), seed=7)
+    predict_scans(
+        model, [tmp_path / "scan.nii.gz"], tmp_path / "by-windows", inference=InferenceSettings(window=(16, 16))
+    )
+    predict_scans(model, [tmp_path / "scan.nii.gz"], tmp_path / "whole")
+    little = 4 * 64 * 32 * 4 * 4  # half of what the network holds of a slice
+    monkeypatch.setattr("r2d2.prediction.predictor.usable_memory", lambda: (little, little))
+    monkeypatch.setattr("r2d2.prediction.predictor.has_gpu", lambda: False)
+    predict_scans(model, [tmp_path / "scan.nii.gz"], tmp_path / "short")
+    short, windows, whole = (bytes_of(tmp_path / name)["scan.nii.gz"] for name in ("short", "by-windows", "whole"))
+    assert short == windows != whole
+
+
+def test_label_maps_are_of_the_kind_that_came_in(model: Path, tmp_path: Path) -> None:
+    """The same scan as NIfTI, MetaImage and NRRD gives the same label map, in the same place."""
+    affine = np.array([[0, 0, 1.0, 0], [0, -1.0, 0, 9], [3.0, 0, 0, 0], [0, 0, 0, 1]])
+    array = save_scan(tmp_path / "scans/nifti.nii.gz", (5, 12, 14), seed=8, affine=affine)
+    for name in ("meta.mha", "nrrd.nrrd"):
+        write_volume(tmp_path / "scans" / name, Volume(array, affine))
+    wanted = InferenceSettings(uncertainty="entropy")
+    predict_scans(model, [tmp_path / "scans"], tmp_path / "out", inference=wanted)
+    expected, sure = (read_volume(tmp_path / "out" / name) for name in ("nifti.nii.gz", "uncertainty/nifti.nii.gz"))
+    for name in ("meta.mha", "nrrd.nrrd"):
+        label_map = read_volume(tmp_path / "out" / name)
+        np.testing.assert_array_equal(label_map.array, expected.array)
+        np.testing.assert_allclose(label_map.affine, affine, atol=1e-6)
+        other = read_volume(tmp_path / f"out/uncertainty/{name.partition('.')[0]}.nii.gz")
+        np.testing.assert_allclose(other.array, sure.array, atol=2e-5)
+
+
+def test_label_maps_of_pictures_are_pictures(tmp_path: Path) -> None:
+    """PNG for PNG and JPEG, with the label values as grey levels; TIFF, which may have several pages, for TIFF."""
+    rng = np.random.default_rng(0)
+    for name in "abcd":
+        picture = rng.integers(0, 255, (16, 20), np.uint8)
+        for folder, array in (("images", picture), ("labels", (picture > 100).astype(np.uint8))):
+            (tmp_path / "study" / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(tmp_path / "study" / folder / f"{name}.png")
+    dataset = prepare_dataset(tmp_path / "study", tmp_path / "dataset", PreparationSettings())
+    model = save_network(dataset, tmp_path / "run")
+    source = Image.open(tmp_path / "study/images/a.png")
+    source.save(tmp_path / "one.tif")
+    Image.fromarray(255 - np.asarray(source)).save(tmp_path / "other.jpg")
+    scans = [tmp_path / name for name in ("study/images/a.png", "one.tif", "other.jpg")]
+    done = predict_scans(model, scans, tmp_path / "out", inference=InferenceSettings(uncertainty="entropy"))
+    assert [case.file for case in done.cases] == ["a.png", "one.tif", "other.png"]
+    predict_dataset(model, dataset, ["a"], tmp_path / "by-case")
+    pages = [np.asarray(Image.open(tmp_path / name)) for name in ("out/a.png", "out/one.tif", "by-case/a.png")]
+    assert all(np.array_equal(page, pages[0]) for page in pages) and set(np.unique(pages[0])) == {0, 1}
+    assert np.asarray(Image.open(tmp_path / "out/uncertainty/other.png")).dtype == np.uint16
+    assert not done.cases[0].volumes_ml and not (tmp_path / "out/volumes.csv").exists()
+
+
+def test_rules_of_the_card_or_of_the_call_set_label_maps_right(model: Path, tmp_path: Path) -> None:
+    save_scan(tmp_path / "scan.nii", (13, 15, 5), seed=7)
+    labels = Predictor(model).card.labels
+    name = next(name for name, value in labels.items() if value)
+    ruled = copied(model, tmp_path / "ruled", postprocessing=[{"kind": "largest_component", "label": name}])
+    rule, found = parse_rule(f"largest_component:{name}"), {}
+    for out, network, rules in (
+        ("plain", model, None),
+        ("card", ruled, None),
+        ("call", model, (rule,)),
+        ("none", ruled, ()),
+    ):
+        done = predict_scans(network, [tmp_path / "scan.nii"], tmp_path / out, inference=InferenceSettings(rules=rules))
+        found[out] = nib.load(tmp_path / out / "scan.nii").get_fdata()
+        voxels = np.count_nonzero(found[out] == labels[name])
+        assert done.cases[0].volumes_ml[name] == pytest.approx(0.003 * voxels)
+    expected = apply_rules(Volume(found["plain"], UPRIGHT), [rule], labels).array
+    np.testing.assert_array_equal(found["card"], expected)
+    np.testing.assert_array_equal(found["call"], expected)
+    np.testing.assert_array_equal(found["none"], found["plain"])
+    assert (found["plain"] != expected).any()
+
+
+OWN_LAYERS = """
+import keras, pathlib
+pathlib.Path("imported").touch()
+
+@keras.saving.register_keras_serializable(package="sly")
+class Twice(keras.layers.Layer):
+    def call(self, maps):
+        return 2 * maps
+
+def build(input_channels, num_outputs):
+    images = keras.Input((None, None, input_channels))
+    return keras.Model(images, Twice()(keras.layers.Conv2D(num_outputs, 1)(images)))
+"""
+
+
+def test_code_that_a_card_names_runs_only_where_that_is_trusted(
+    dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sly_network.py").write_text(OWN_LAYERS)
+    model = save_network(dataset, tmp_path / "run", CustomSettings(build="sly_network:build"))
+    del sys.modules["sly_network"]
+    monkeypatch.delitem(keras.saving.get_custom_objects(), "sly>Twice")
+    (tmp_path / "imported").unlink()
+    with pytest.raises(WeightsError, match=r"its card names sly_network:build: if you trust that, --trust-code"):
+        predict_dataset(model, dataset, dataset.splits.test, tmp_path / "out")
+    assert not (tmp_path / "imported").exists() and not (tmp_path / "out").exists()
+    predict_dataset(model, dataset, dataset.splits.test, tmp_path / "out", trust_code=True)
+    assert (tmp_path / "imported").exists()
+    del sys.modules["sly_network"]
+
+
 def test_neighbours_are_seen_and_what_was_cropped_away_is_background(tmp_path: Path) -> None:
     crop = [{"op": "crop", "voxels": [[2, 12], None, [1, 4]]}, {"op": "clip", "of": "source"}]
     dataset, model = prepared_with(tmp_path, (0, 2, 300), operations=crop, neighbours=1)
@@ -259,7 +474,18 @@ def test_a_training_scan_is_known_by_its_content(dataset: PreparedDataset, model
         "prediction.json",
         "renamed.nii.gz",
         "unseen.nii",
+        "volumes.csv",
     ]
+    with (tmp_path / "out/volumes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = {name: value for name, value in dataset.labels.items() if value}
+    cases = [(case, name) for case in ("renamed", "unseen") for name in names]
+    assert [(row["case_id"], row["label"]) for row in rows] == cases
+    label_map = nib.load(tmp_path / "out/unseen.nii").get_fdata()
+    for row in rows[-len(names) :]:  # voxels of 3 cubic millimetres
+        voxels = np.count_nonzero(label_map == names[row["label"]])
+        assert float(row["ml"]) == pytest.approx(0.003 * voxels, rel=1e-5)
+    assert done.cases[1].volumes_ml == pytest.approx({row["label"]: float(row["ml"]) for row in rows[-len(names) :]})
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
@@ -312,14 +538,14 @@ def test_a_scan_that_is_cancelled_ends_between_slices(
     dataset: PreparedDataset, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop, batches = StopRequest(), []
-    run = Predictor._run
+    apply = Member.probabilities
 
-    def run_and_cancel(predictor: Predictor, inputs: np.ndarray) -> Any:
+    def apply_and_cancel(member: Member, inputs: np.ndarray) -> np.ndarray:
         batches.append(len(inputs))
         stop.make("enough")
-        return run(predictor, inputs)
+        return apply(member, inputs)
 
-    monkeypatch.setattr(Predictor, "_run", run_and_cancel)
+    monkeypatch.setattr(Member, "probabilities", apply_and_cancel)
     monkeypatch.setattr("r2d2.prediction.predictor.PIXELS_AT_A_TIME", 1)
     with pytest.raises(CancelledError, match="enough"):
         predict_dataset(model, dataset, sorted(dataset.cases), tmp_path / "out", stop=stop)
@@ -337,9 +563,9 @@ def test_nothing_suits_and_nothing_remains(model: Path, tmp_path: Path) -> None:
 
 def test_slices_that_no_memory_holds_are_refused(model: Path, tmp_path: Path) -> None:
     """TensorFlow would end the process: 10 m to the pixel of 1 mm."""
-    predictor = Predictor(model)
+    vast = np.broadcast_to(np.float32(0), (1, 140_000, 160_000, 1))
     with pytest.raises(PredictionError, match=r"slices of 140000 x 160000 pixels.* is the spacing .* right\?"):
-        predictor.check_memory((140_000, 160_000))
+        Predictor(model).predict(vast, SliceGrid.of((140_000, 160_000, 1), UPRIGHT, slice_axis=2))
 
 
 def test_cases_of_a_dataset_with_larger_slices_are_predicted(

@@ -11,7 +11,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from imgmed import ScanPreparation
 from imgmed.errors import WrongChannelsError
 from imgmed.study import VolumeSource
-from r2d2.prediction.reading import NoScanError, check_scan, is_picture, read_scan
+from r2d2.prediction.reading import NoScanError, check_scan, is_capture_alone, read_scan
 from r2d2.prediction.scans import FoundScan
 from tests.dicom_files import write_series
 
@@ -115,4 +115,4 @@ def test_a_report_as_a_picture_in_colour_is_no_scan(tmp_path: Path) -> None:
         check_scan(report, preparation("CT"))
     with pytest.raises(WrongChannelsError, match="3 channels; needed: 1"):
         check_scan(scan, preparation("CT"))
-    assert is_picture(report) and not is_picture(scan)
+    assert is_capture_alone(report) and not is_capture_alone(scan)
