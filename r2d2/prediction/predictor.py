@@ -126,8 +126,7 @@ class Predictor:
         """
         size = (image.shape[1], image.shape[2])
         canvas, window = self._canvas(size)
-        part = window or canvas
-        count = max(1, PIXELS_AT_A_TIME // (part[0] * part[1]))
+        count = max(1, PIXELS_AT_A_TIME // (canvas[0] * canvas[1]))
         statistics = [member.input.normalisation.statistics(image) for member in self.members]
         rows, columns = centred_window(size, canvas)
         for start in range(0, image.shape[0], count):
@@ -137,17 +136,17 @@ class Predictor:
                 inputs = member.input.centred(image, indices, numbers, canvas)
                 for view in self._views:
                     watcher.check()
-                    seen = view.back(self._probabilities(member, view.of(inputs), window, count))[:, rows, columns]
+                    seen = view.back(self._probabilities(member, view.of(inputs), window))[:, rows, columns]
                     sums[0] += seen
                     if self.settings.uncertainty == "spread":
                         sums[1] += entropy(seen, self._outputs)
             times = len(self.members) * len(self._views)
             yield np.asarray(sums[0] / times, np.float32), sums[1] / times
 
-    def _probabilities(self, member: Member, inputs: np.ndarray, window: Size | None, count: int) -> np.ndarray:
+    def _probabilities(self, member: Member, inputs: np.ndarray, window: Size | None) -> np.ndarray:
         if window is None:
             return member.probabilities(inputs)
-        windows = Windows(window, self.settings.overlap)
+        windows, count = Windows(window, self.settings.overlap), max(1, PIXELS_AT_A_TIME // (window[0] * window[1]))
         return np.stack(list(windows.blend(inputs, member.probabilities, self._outputs.num_outputs, count)))
 
     def _canvas(self, size: Size) -> tuple[Size, Size | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,10 +55,25 @@ def maps_of(segmentation: Segmentation, names: Sequence[str]) -> dict[str, np.nd
     maps: dict[str, np.ndarray] = {}
     if segmentation.probabilities is not None:
         channels = np.moveaxis(segmentation.probabilities, -1, 0)
-        maps |= {f"probabilities/{name}": channel for name, channel in zip(names, channels, strict=True)}
+        folders = folder_names(names)
+        maps |= {f"probabilities/{folder}": channel for folder, channel in zip(folders, channels, strict=True)}
     if segmentation.uncertainty is not None:
         maps["uncertainty"] = segmentation.uncertainty
     return maps
+
+
+def folder_names(labels: Sequence[str]) -> list[str]:
+    """Give folders names after labels, which may hold what leads elsewhere; each has its own.
+
+    >>> folder_names(["liver+tumour", "../x", "_/x", ""])
+    ['liver+tumour', '__x', '__x (2)', 'label']
+    """
+    names: list[str] = []
+    for label in labels:
+        name = re.sub(r"[^\w+ .-]", "_", label.replace("..", "_")).strip(". ") or "label"
+        used = sum(one == name or one.startswith(f"{name} (") for one in names)
+        names.append(f"{name} ({used + 1})" if used else name)
+    return names
 
 
 def map_name(file: str) -> str:

@@ -8,8 +8,9 @@ import pytest
 
 from imgmed import Volume, read_volume
 from r2d2.prediction.manifest import PredictedCase, PredictionManifest, read_manifest
+from r2d2.prediction.predictor import Segmentation
 from r2d2.prediction.settings import InferenceSettings
-from r2d2.prediction.writing import unfinished_prediction
+from r2d2.prediction.writing import maps_of, unfinished_prediction
 from r2d2_base.errors import OutputExistsError
 
 LABEL_MAP = Volume(np.ones((4, 3, 2), np.uint8), np.eye(4))
@@ -88,3 +89,12 @@ def test_a_folder_that_was_filled_meanwhile_is_left_alone(tmp_path: Path) -> Non
         (tmp_path / "out").mkdir()
         (tmp_path / "out/theirs").touch()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["theirs"]
+
+
+def test_a_label_of_a_strangers_model_leads_nowhere_else() -> None:
+    said = Segmentation(np.zeros((1, 1, 1), np.uint8), probabilities=np.zeros((1, 1, 1, 3), np.float32))
+    assert list(maps_of(said, ("../../home/x", "/etc", "liver"))) == [
+        "probabilities/____home_x",
+        "probabilities/_etc",
+        "probabilities/liver",
+    ]
