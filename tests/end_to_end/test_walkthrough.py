@@ -55,7 +55,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 def test_predictions_have_the_scans_own_grid_and_name(work: SimpleNamespace) -> None:
     predictions = work.cwd / "work" / "predictions"
     names = {Path(work.dataset.case(case_id).images[0].path).name for case_id in work.dataset.splits.test}
-    assert {path.name for path in predictions.iterdir()} == {*names, "prediction.json"}
+    assert {path.name for path in predictions.iterdir()} == {*names, "prediction.json", "volumes.csv"}
     spacings = set()
     for name in names:
         scan, prediction = nib.load(work.study / "imagesTr" / name), nib.load(predictions / name)
