@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from r2d2.cli.environment import quiet_tensorflow
 from r2d2.cli.inspect import SpatialUnits
 from r2d2.cli.settings_command import SettingsCommand
+from r2d2_base.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLE", "OnError", "PredictCommand", "SplitName", "UncertaintyKind", "predict"]
 
 EXAMPLE = "Example: r2d2 predict --model work/run --dataset work/hippocampus --split test --out work/predictions"
+
+Settings = TypeVar("Settings", bound="BaseModel")
 
 MOST_LISTED = 20
 READING = "How scans are read"
@@ -117,8 +120,8 @@ def predict(
         split=split.value,
         inputs=(*(inputs or []), *(files or [])),
         trust_code=trust_code,
-        scans=PredictionSettings.model_validate(_those_of(PredictionSettings, given)),
-        inference=InferenceSettings.model_validate(_those_of(InferenceSettings, given)),
+        scans=_settings(PredictionSettings, given),
+        inference=_settings(InferenceSettings, given),
     )
     try:
         with stages() as report:
@@ -129,9 +132,21 @@ def predict(
     _tell(prediction)
 
 
-def _those_of(settings: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that were given and are fields of these settings."""
-    return {name: value for name, value in given.items() if name in settings.model_fields and value is not None}
+def _settings(model: type[Settings], given: Mapping[str, Any]) -> Settings:
+    """Read the options that were given and are fields of these settings.
+
+    Raises:
+        ConfigurationError: values that they cannot have, each in a sentence.
+    """
+    from pydantic import ValidationError
+
+    from r2d2_base.settings_faults import settings_faults
+
+    chosen = {name: value for name, value in given.items() if name in model.model_fields and value is not None}
+    try:
+        return model.model_validate(chosen)
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(settings_faults(error, model))) from error
 
 
 def _tell(prediction: Prediction) -> None:

@@ -103,6 +103,7 @@ class UnfinishedPrediction:
     def __init__(self, folder: Path, made_by: tuple[object, ...]) -> None:
         self._folder = folder
         self._made_by = (__version__, *made_by)
+        self._files: dict[str, tuple[str, ...]] = {}  # of each label map: its own name, and those of its maps
         (folder / JOURNAL).mkdir(exist_ok=True)
 
     def earlier(self, case: PredictedCase, *made_from: object) -> PredictedCase | None:
@@ -118,7 +119,10 @@ class UnfinishedPrediction:
         except (OSError, ValueError, ValidationError):
             return None
         is_same = entry.case.model_copy(update={name: getattr(case, name) for name in SAID}) == case
-        return entry.case if is_whole and is_same and entry.stamp == self._stamp(made_from) else None
+        if not is_whole or not is_same or entry.stamp != self._stamp(made_from):
+            return None
+        self._files[case.file] = tuple(entry.sha256)
+        return entry.case
 
     def write(
         self,
@@ -146,13 +150,16 @@ class UnfinishedPrediction:
         digests = {file: sha256_of(self._folder / file) for file in files}
         entry = _Entry(stamp=self._stamp(made_from), case=case, sha256=digests)
         write_json(self._entry(case), entry.model_dump(mode="json"))
+        self._files[case.file] = files
 
     def finish(self, manifest: PredictionManifest) -> None:
         """Write the manifest; what is of no case of its is of earlier calls, and goes."""
         shutil.rmtree(self._folder / JOURNAL)
-        files = {name for case in manifest.cases for name in (case.file, map_name(case.file))}
-        for path in [path for path in self._folder.rglob("*") if path.is_file()]:
-            if path.name not in files:
+        files = {self._folder / name for case in manifest.cases for name in self._files[case.file]}
+        for path in sorted(self._folder.rglob("*"), reverse=True):  # what a folder holds comes before it
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+            elif path.is_file() and path not in files:
                 path.unlink()
         write_volumes(self._folder, ((case.case_id, case.volumes_ml) for case in manifest.cases))
         write_manifest(self._folder, manifest)

@@ -209,6 +209,20 @@ def test_the_whole_batch_in_parts(refused: Refused, dataset: Path, setting: str)
     assert "accumulation_steps=1" in line
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--overlap", 2), "overlap: must be less than 1; received 2.0"),
+        (("--window", 0, 5), "window.0: must be at least 1; received 0"),
+        (("--rule", "largest:liver"), "a rule is one of largest_component:LABEL"),
+    ],
+)
+def test_ways_to_apply_a_network_that_there_are_not(
+    refused: Refused, study: Path, words: tuple[object, ...], said: str
+) -> None:
+    assert said in refused("predict", "--model", "none", "--input", study, "--out", "out", *words)
+
+
 def test_a_fold_that_there_is_not(refused: Refused, dataset: Path) -> None:
     assert "fold must be one of 0 to" in refused("train", "--dataset", dataset, "--fold", 7)
     assert "from 0, or all; received 'first'" in refused("train", "--dataset", dataset, "--fold", "first")

@@ -65,6 +65,15 @@ def test_a_later_call_goes_on(tmp_path: Path, error: type[BaseException]) -> Non
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
+def test_maps_that_a_later_call_does_not_ask_for_go(tmp_path: Path) -> None:
+    interrupt(tmp_path / "out", case("a"))
+    with unfinished_prediction(tmp_path / "out", ("model", "without maps")) as folder:
+        assert folder.earlier(case("a"), (0,)) is None
+        folder.write(case("a"), LABEL_MAP, {}, None)
+        folder.finish(manifest(case("a")))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nii.gz", "prediction.json"]
+
+
 @pytest.mark.parametrize("damaged", ["b.nii.gz", "uncertainty/b.nii.gz"])
 def test_another_network_and_a_damaged_file_do_not_count(tmp_path: Path, damaged: str) -> None:
     interrupt(tmp_path / "out", case("a"), case("b"))
