@@ -20,6 +20,7 @@ __all__ = [
     "examine_machine",
     "own_name_fault",
     "own_name_remedy",
+    "processor_computes_in",
     "read_cgroup_limits",
     "usable_cores",
     "usable_memory",
@@ -28,6 +29,11 @@ __all__ = [
 
 # version 1 has no word for "no limit" on memory, only a number close to 2**63
 UNLIMITED_BYTES = 2**60
+# as Linux names them in /proc/cpuinfo: of x86, and of ARM
+PROCESSOR_FLAGS = {
+    "bfloat16": frozenset({"avx512_bf16", "avx_ne_convert", "amx_bf16", "bf16"}),
+    "float16": frozenset({"avx512_fp16", "amx_fp16", "asimdhp"}),
+}
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,21 @@ def read_memory(meminfo: Path) -> tuple[int | None, int | None]:
         if number.isdigit():
             kilobytes[name] = int(number) * 1024
     return kilobytes.get("MemTotal"), kilobytes.get("MemAvailable")
+
+
+def processor_computes_in(dtype: str, root: Path = Path("/")) -> bool | None:
+    """Tell whether the processor has instructions for numbers of 16 bits; without, each is converted.
+
+    Args:
+        dtype: bfloat16 or float16.
+        root: the folder that holds `proc/cpuinfo`: `/`, but for tests.
+
+    Returns:
+        None: this system does not tell.
+    """
+    lines = (read_text(root / "proc" / "cpuinfo") or "").splitlines()
+    words = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), None)
+    return None if words is None else not PROCESSOR_FLAGS[dtype].isdisjoint(words)
 
 
 def read_cgroup_limits(root: Path) -> CgroupLimits:

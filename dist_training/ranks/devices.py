@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 from dist_training.ranks.communicator import Communicator
-from r2d2_base.machine import whole_cores
+from r2d2_base.machine import processor_computes_in, whole_cores
 
-__all__ = ["configure_devices", "has_gpu"]
+__all__ = ["configure_devices", "has_gpu", "is_slow_here"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,3 +41,13 @@ def has_gpu() -> bool:
     import tensorflow as tf
 
     return bool(tf.config.get_visible_devices("GPU"))
+
+
+def is_slow_here(dtype: str) -> bool:
+    """Tell whether 16 bits cost time here: there is no GPU, and the processor has no instructions for them.
+
+    Args:
+        dtype: a Keras policy, such as mixed_bfloat16.
+    """
+    short = dtype.removeprefix("mixed_")
+    return short in ("bfloat16", "float16") and processor_computes_in(short) is False and not has_gpu()

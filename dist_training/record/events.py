@@ -81,6 +81,7 @@ class Running(_Event):
         extended_from_epochs: epochs that were planned before, where those were others.
         learning_rate: of the first step to come.
         learning_rate_setting: the setting, before schedule and scaling.
+        slow_dtype: the setting `training.dtype`, where the processor of rank 0 has no instructions for it.
     """
 
     event: Literal["state"] = "state"
@@ -95,6 +96,7 @@ class Running(_Event):
     extended_from_epochs: int | None = None
     learning_rate: float | None = None
     learning_rate_setting: float | None = None
+    slow_dtype: str | None = None
 
 
 class Stopping(_Event):

@@ -22,7 +22,7 @@ from dist_training.learning.start import take_weights
 from dist_training.learning.transfer import TransferSettings
 from dist_training.learning.validation import ValidationScore, validate
 from dist_training.ranks.communicator import Communicator
-from dist_training.ranks.devices import has_gpu
+from dist_training.ranks.devices import has_gpu, is_slow_here
 from dist_training.record.environment import environment
 from dist_training.record.events import EpochEnded, EventLog, Running, Starting, StepTaken, Stopping
 from dist_training.record.run_folder import RunFolder
@@ -161,6 +161,7 @@ class TrainingRun:
                 extended_from_epochs=self._extended_from(),
                 learning_rate=self._learning_rate(),
                 learning_rate_setting=self.settings.learning_rate,
+                slow_dtype=self.settings.dtype if is_slow_here(self.settings.dtype) else None,
             )
         )
         changes = replayed_requests(self.folder.events, self._global_step()) if is_resumed and self.is_main else ()

@@ -234,6 +234,11 @@ def start_line(event: Running) -> str:
             f"\n{before} epochs were planned, now {event.epochs}: the schedule is stretched over them, so the "
             f"learning rate goes on at {event.learning_rate:.3g} (the epochs done had those of the former plan)"
         )
+    if event.slow_dtype is not None:
+        again += (
+            f"\nwarning: this processor has no instructions for {event.slow_dtype}, which may be ten times slower than "
+            "training.dtype=float32 here"
+        )
     return (
         f"training {event.parameters:,} parameters on {event.training_slices:,} slices, "
         f"{event.global_batch_size} in each step, {plural(event.epochs, 'epoch')} of "

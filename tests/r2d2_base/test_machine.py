@@ -13,6 +13,7 @@ from r2d2_base.machine import (
     Machine,
     examine_machine,
     format_cores,
+    processor_computes_in,
     read_cgroup_limits,
     read_memory,
     usable_cores,
@@ -74,6 +75,20 @@ def test_memory_is_read_in_bytes(tmp_path: Path) -> None:
     (tmp_path / "meminfo").write_text("MemTotal:  2048 kB\nMemFree:  3 kB\nMemAvailable: 1024 kB\nodd line\n")
     assert read_memory(tmp_path / "meminfo") == (2048 * 1024, 1024 * 1024)
     assert read_memory(tmp_path / "absent") == (None, None)
+
+
+def test_processors_tell_whether_they_compute_in_16_bits(tmp_path: Path) -> None:
+    """As /proc/cpuinfo has them: AMD Zen 3, Zen 4 (bfloat16), Sapphire Rapids (both), ARM Neoverse V1 (both)."""
+    told = {
+        "flags\t\t: fpu avx2 fma f16c": (False, False),
+        "flags\t\t: avx2 avx512f avx512_bf16": (True, False),
+        "flags\t\t: avx512_bf16 avx512_fp16 amx_bf16": (True, True),
+        "Features\t: fp asimd fphp asimdhp bf16": (True, True),
+        "processor\t: 0": (None, None),
+    }
+    for line, expected in told.items():
+        write(tmp_path, {"proc/cpuinfo": f"processor\t: 0\n{line}\n"})
+        assert (processor_computes_in("bfloat16", tmp_path), processor_computes_in("float16", tmp_path)) == expected
 
 
 @pytest.mark.parametrize(("quota", "expected"), [("max", 1), ("50000", 0.5), ("6400000", 1)])

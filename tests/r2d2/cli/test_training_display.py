@@ -30,6 +30,14 @@ def test_more_epochs_say_what_they_mean_for_the_rate(capsys: pytest.CaptureFixtu
     assert "goes on at 0.000125" in said
 
 
+def test_a_precision_that_the_processor_lacks_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    for dtype in (None, "mixed_bfloat16"):
+        with training_display() as display:
+            display(RUNNING.model_copy(update={"slow_dtype": dtype}))
+        said = capsys.readouterr().err
+        assert ("warning: this processor has no instructions for mixed_bfloat16" in said) == (dtype is not None)
+
+
 def test_what_does_not_come_from_the_network_to_start_from_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     event = WeightsTaken(source="work/run", copied=12, fresh=("logits/kernel", "logits/bias"))
     with training_display() as display:
