@@ -7,11 +7,16 @@ from r2d2_base.errors import R2D2Error
 __all__ = [
     "LaunchError",
     "PredictionError",
+    "ZooError",
 ]
 
 
 class PredictionError(R2D2Error, ValueError):
     """Scans that a model cannot be applied to."""
+
+
+class ZooError(R2D2Error, ValueError):
+    """Models of the zoo that are not there, cannot be had, or are not what they should be."""
 
 
 class LaunchError(R2D2Error, RuntimeError):

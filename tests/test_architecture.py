@@ -45,6 +45,7 @@ IMPORT_NAMES = {
     "lazy-loader": "lazy_loader",
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
+    "pynacl": "nacl",
     "pyyaml": "yaml",
     "rt-utils": "rt_utils",
     "simpleitk": "SimpleITK",

@@ -20,6 +20,7 @@ from r2d2.cli import (
     presets,
     report,
     train,
+    zoo,
 )
 from r2d2_base.errors import R2D2Error
 
@@ -47,6 +48,7 @@ app.command("evaluate", cls=evaluate.EvaluateCommand, epilog=evaluate.EXAMPLE)(e
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.add_typer(convert.app, name="convert")
+app.add_typer(zoo.app, name="zoo")
 app.command("doctor")(doctor.doctor)
 
 
