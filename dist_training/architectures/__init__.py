@@ -2,6 +2,7 @@
 
 from dist_training.architectures.layer_stages import STAGES, stages
 from dist_training.architectures.outputs import check_sizes, prediction_network
+from dist_training.architectures.precision import with_precision
 from dist_training.architectures.registry import (
     ARCHITECTURES,
     Architecture,
@@ -34,4 +35,5 @@ __all__ = [
     "prediction_network",
     "read_network",
     "stages",
+    "with_precision",
 ]

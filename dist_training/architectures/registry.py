@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from dist_training.architectures.precision import with_precision
 from dist_training.architectures.settings import (
     CustomSettings,
     FCNSettings,
@@ -92,6 +93,8 @@ def build_network(settings: BaseModel, input_channels: int, num_outputs: int, se
 def read_network(path: Path | str, network: BaseModel | None = None) -> "keras.Model":
     """Read a network that was saved as a ``.keras`` file.
 
+    One that is stored in half precision (all of it, as published models are; not mixed precision) computes in float32.
+
     Args:
         path: the file, as ``model.save(path)`` of a network from ``build_network`` wrote it.
         network: its settings, as its card has them. Only a network of the user's own needs them, and only where it has
@@ -123,7 +126,8 @@ def read_network(path: Path | str, network: BaseModel | None = None) -> "keras.M
         model: keras.Model = keras.saving.load_model(path, compile=False)
     except Exception as error:
         raise WeightsError(f"{path}: {missing or 'not a readable Keras model'} ({error})") from error
-    return model
+    is_half = any(weight.dtype in ("float16", "bfloat16") for weight in model.weights)
+    return with_precision(model, "float32") if is_half else model
 
 
 def _take_channels_last() -> None:

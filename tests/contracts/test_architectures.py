@@ -27,6 +27,7 @@ from dist_training.architectures import (
     prediction_network,
     read_network,
     stages,
+    with_precision,
 )
 from dist_training.errors import WeightsError, WeightsNotFoundError
 from r2d2_base.errors import ConfigurationError
@@ -242,6 +243,21 @@ def test_configuration_rebuilds_the_network(settings):
     again = keras.Model.from_config(model.get_config())
     assert again.get_config() == model.get_config()
     assert [w.shape for w in again.get_weights()] == [w.shape for w in model.get_weights()]
+
+
+@every_architecture
+def test_half_precision_rounds_the_weights_and_changes_nothing_else(settings):
+    """The same names and outputs, those of deep supervision too, once it computes in single precision again."""
+    inputs, model = images(1, 12, 20, 1), moved(settings, 1, 3)
+    half = with_precision(model, "float16")
+    single = with_precision(half, "float32")
+    assert {weight.dtype for weight in half.weights} == {"float16"}
+    assert [layer.name for layer in single.layers] == [layer.name for layer in model.layers]
+    for mine, theirs in zip(single.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs.astype("float16").astype("float32"))
+    for mine, theirs in zip(outputs_of(single, inputs), outputs_of(model, inputs), strict=True):
+        assert mine.dtype == "float32"
+        np.testing.assert_allclose(np.asarray(mine), np.asarray(theirs), atol=0.02 * np.abs(theirs).max())
 
 
 def gradients_of(model: keras.Model, inputs: np.ndarray, factor: float) -> list[np.ndarray]:
