@@ -12,6 +12,8 @@ from .tasks.inspection import inspect as inspect
 from .tasks.prediction import Prediction as Prediction
 from .tasks.prediction import PredictSettings as PredictSettings
 from .tasks.prediction import predict as predict
+from .tasks.prediction import segment as segment
+from .tasks.prediction import segment_volume as segment_volume
 from .tasks.preparation import PreparationResult as PreparationResult
 from .tasks.preparation import PrepareSettings as PrepareSettings
 from .tasks.preparation import prepare as prepare

@@ -58,10 +58,11 @@ def demo(
             )
         )
     _head(3, "predict: volumes that the network has not seen")
-    from r2d2.tasks.prediction import predict_dataset
+    from r2d2.tasks.prediction import PredictSettings
+    from r2d2.tasks.prediction import predict as predict_scans
 
     with stages() as reporter:
-        predict_dataset(run, dataset, dataset.splits.test, predictions, reporter)
+        predict_scans(PredictSettings(model=run, dataset=dataset.folder, out=predictions), progress=reporter)
     _head(4, "evaluate: whole volumes, in their own voxels")
     with stages() as reporter:
         prepared = PreparedDataset.read(dataset.folder)

@@ -17,7 +17,6 @@ from imgmed.formats import is_picture, pictures
 from imgmed.formats.nifti import write_fractions
 from r2d2 import __version__
 from r2d2.prediction.manifest import PredictedCase, PredictionManifest, write_manifest
-from r2d2.prediction.predictor import Segmentation
 from r2d2.prediction.volumes import write_volumes
 from r2d2_base.files import read_json, sha256_of, write_json
 from r2d2_base.folders import check_absent, resumable_folder
@@ -45,20 +44,23 @@ class _Entry(BaseModel):
     sha256: dict[str, str]
 
 
-def maps_of(segmentation: Segmentation, names: Sequence[str]) -> dict[str, np.ndarray]:
+def maps_of(
+    probabilities: np.ndarray | None, uncertainty: np.ndarray | None, names: Sequence[str]
+) -> dict[str, np.ndarray]:
     """Return what is written beside a label map, by the folder that it goes to.
 
     Args:
-        segmentation: of a scan.
+        probabilities: (i, j, k, outputs), where they were asked for.
+        uncertainty: (i, j, k), where it was asked for.
         names: of the networks' outputs.
     """
     maps: dict[str, np.ndarray] = {}
-    if segmentation.probabilities is not None:
-        channels = np.moveaxis(segmentation.probabilities, -1, 0)
+    if probabilities is not None:
+        channels = np.moveaxis(probabilities, -1, 0)
         folders = folder_names(names)
         maps |= {f"probabilities/{folder}": channel for folder, channel in zip(folders, channels, strict=True)}
-    if segmentation.uncertainty is not None:
-        maps["uncertainty"] = segmentation.uncertainty
+    if uncertainty is not None:
+        maps["uncertainty"] = uncertainty
     return maps
 
 

@@ -16,7 +16,7 @@ from r2d2.errors import LaunchError
 from r2d2.launching.plan import dataset_of, free_run_folder
 from r2d2.prediction.manifest import read_manifest
 from r2d2.tasks.evaluation import evaluate_folds, split_case_ids
-from r2d2.tasks.prediction import predict_dataset
+from r2d2.tasks.prediction import PredictSettings, predict
 from r2d2.tasks.reporting import REPORT, report_on_dataset
 from r2d2.tasks.training import TrainingResult, TrainSettings, plan_training, resolve_training, run_plan
 from r2d2_base.errors import ConfigurationError
@@ -239,4 +239,11 @@ def _predict(
     if manifest is not None:  # of another network of this fold
         remove(out)
     # Its code, if it has any, has just been run to train it.
-    predict_dataset(model, dataset, split_case_ids(dataset, "validation"), out, progress, stop, trust_code=True)
+    settings = PredictSettings(
+        model=model,
+        dataset=dataset.folder,
+        case_ids=split_case_ids(dataset, "validation"),
+        out=out,
+        trust_code=True,
+    )
+    predict(settings, progress=progress, stop=stop)

@@ -1,39 +1,30 @@
-"""Predicting: label maps for scans from anywhere, or for cases of a prepared dataset."""
+"""Predicting: label maps for scans from anywhere, or for cases of a prepared dataset; files, or arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from dist_training.inference.model_card import ModelCard, Split
-from dist_training.inference.postprocessing import apply_rules
-from imgmed import PreparedDataset, SliceGrid, Volume
-from imgmed.errors import ImgMedError
-from imgmed.formats import is_picture
+from dist_training.inference.model_card import Split
+from imgmed import PreparedDataset, Volume
 from r2d2.errors import PredictionError
-from r2d2.prediction.ensemble import preparation_differences
-from r2d2.prediction.manifest import EnsembleMember, PredictedCase, PredictionManifest, prediction_name
+from r2d2.prediction.items import Items, items_among, items_of_dataset
+from r2d2.prediction.manifest import EnsembleMember, PredictedCase, PredictionManifest
 from r2d2.prediction.predictor import Predictor
-from r2d2.prediction.reading import CheckedScan, NoScanError, check_scan, is_capture_alone, read_scan
-from r2d2.prediction.scans import FoundScans, few, found_scans
+from r2d2.prediction.segmenting import ScanCourse, SegmentedScan, SegmentedVolume, segmented_volume
 from r2d2.prediction.settings import InferenceSettings, PredictionSettings
-from r2d2.prediction.uncertainty import case_uncertainty
-from r2d2.prediction.volumes import volumes_in
-from r2d2.prediction.writing import UnfinishedPrediction, maps_of, unfinished_prediction
-from r2d2_base.errors import R2D2Error
-from r2d2_base.files import check_writable, sha256_of
+from r2d2.prediction.writing import unfinished_prediction
+from r2d2_base.files import check_writable
 from r2d2_base.folders import check_absent
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
-__all__ = ["PredictSettings", "Prediction", "predict", "predict_dataset", "predict_scans"]
+__all__ = ["PredictSettings", "Prediction", "SegmentedScans", "predict", "segment", "segment_volume"]
 
-LEAVE_OUT = "--on-error skip leaves such scans out"
+Notice = Callable[[str], None]
 
 
 class PredictSettings(BaseModel):
@@ -49,65 +40,18 @@ class PredictSettings(BaseModel):
         description="run folder of a training, or a model.keras beside its model.json; several, or the folder of a"
         " cross-validation, are asked together"
     )
-    out: Path = Field(description="folder for the label maps; it must not exist, or be empty")
+    out: Path | None = Field(
+        default=None, description="folder for the label maps; it must not exist, or be empty. null: only arrays"
+    )
     dataset: Path | None = Field(default=None, description="prepared dataset whose cases are predicted")
     split: Split = Field(default="test", description="which of the dataset's cases")
+    case_ids: tuple[str, ...] | None = Field(default=None, description="the cases themselves. null: those of the split")
     inputs: tuple[Path, ...] = Field(default=(), description="scans: files, folders of any layout, archives")
     scans: PredictionSettings = Field(default_factory=PredictionSettings, description="how scans are found and read")
     inference: InferenceSettings = Field(default_factory=InferenceSettings, description="how networks are applied")
     trust_code: bool = Field(
         default=False,
         description="import the module that a model's card names for layers of its own: it may do anything",
-    )
-
-
-def predict(
-    settings: PredictSettings, *, progress: Progress | None = None, stop: StopRequest | None = None
-) -> Prediction:
-    """Segment scans by a trained network, each in its own voxel grid.
-
-    Args:
-        settings: which network, and which scans.
-        progress: told of each scan.
-        stop: ends the work where it is made; the same call then goes on where it was.
-
-    Returns:
-        What was predicted, left out and passed over.
-
-    Raises:
-        PredictionError: settings that contradict each other, or scans that the network cannot be applied to.
-        CancelledError: ``stop`` was made.
-    """
-    if (settings.dataset is None) == (not settings.inputs):
-        raise PredictionError("give either --dataset (with --split) or --input, to say what to predict")
-    reading = settings.scans
-    if settings.dataset is None:
-        return predict_scans(
-            settings.model,
-            settings.inputs,
-            settings.out,
-            reading,
-            settings.inference,
-            trust_code=settings.trust_code,
-            progress=progress,
-            stop=stop,
-        )
-    if reading.model_copy(update={"on_error": "stop"}) != PredictionSettings():
-        raise PredictionError(
-            "--recipe, --series, --channels and --spatial-units say how --input is read; --dataset needs none of them"
-        )
-    dataset = PreparedDataset.read(settings.dataset)
-    case_ids = getattr(dataset.original_splits, settings.split)
-    return predict_dataset(
-        settings.model,
-        dataset,
-        case_ids,
-        settings.out,
-        progress,
-        stop,
-        settings.inference,
-        trust_code=settings.trust_code,
-        on_error=reading.on_error,
     )
 
 
@@ -141,267 +85,170 @@ class Prediction:
         return self.manifest.passed_over
 
 
-@dataclass(frozen=True)
-class _Item:
-    """A scan on its way through the network.
-
-    Attributes:
-        name: what messages call it.
-        entry: makes its entry in the manifest, which needs its files' digests.
-        read: gives its slices (s, h, w, c), clipped but not normalised, their grid, and the affine of its voxels.
-        like: a NIfTI file whose header the label map takes over.
-        made_from: what else the label map depends on.
-    """
-
-    name: str
-    entry: Callable[[], PredictedCase]
-    read: Callable[[], tuple[np.ndarray, SliceGrid, np.ndarray]]
-    like: Path | None
-    made_from: tuple[object, ...] = ()
-
-
-def predict_scans(
-    model: str | Path | Sequence[str | Path],
-    inputs: Sequence[Path],
-    out: Path,
-    settings: PredictionSettings | None = None,
-    inference: InferenceSettings | None = None,
+def predict(
+    settings: PredictSettings,
     *,
-    trust_code: bool = False,
     progress: Progress | None = None,
     stop: StopRequest | None = None,
+    on_notice: Notice | None = None,
 ) -> Prediction:
-    """Segment scans from anywhere, each in its own voxel grid.
+    """Segment scans by a trained network, each in its own voxel grid, and write the label maps.
 
     Label maps are called as `prepare` would call the cases. What an interrupted or failed call has made is kept beside
     ``out``, and the same call goes on from there.
 
     Args:
-        model: what `resolve_ensemble` takes.
-        inputs: files, folders and archives, see `found_scans`.
-        out: folder for the label maps; must not exist, or be empty.
-        settings: how scans are found and read; None: the defaults.
-        inference: how networks are applied; None: the defaults.
-        trust_code: see `PredictSettings`.
+        settings: which network, and which scans.
         progress: told of ("checking", done, total) and ("predicting", done, total).
-        stop: ends the work where it is made.
+        stop: ends the work where it is made; the same call then goes on where it was.
+        on_notice: called with a line about each scan that is left out, as soon as that is known.
 
     Returns:
-        The manifest, which is also in ``out``.
+        What was predicted, left out and passed over; the manifest is also in ``out``.
 
     Raises:
-        PredictionError: no scans, or scans that cannot be predicted, all of them listed.
+        PredictionError: settings that contradict each other, or scans that cannot be predicted, all of them listed.
         ImgMedError: a path is missing, or is no scan; a layout is ambiguous.
         ModelError: there is no such model.
         NotWritableError: nothing can be written where ``out`` is to be.
-        CancelledError: a stop was requested.
+        CancelledError: ``stop`` was made.
     """
-    chosen, watcher = settings or PredictionSettings(), Watcher(progress, stop)
+    if settings.out is None:
+        raise PredictionError("give --out, the folder for the label maps; r2d2.segment gives arrays without one")
+    out, watcher = settings.out, Watcher(progress, stop)
+    _check(settings)
     check_absent(out)
     check_writable(out)
-    predictor = Predictor(model, inference, trust_code=trust_code)
-    series = predictor.card.series if chosen.series is None else chosen.series
-    with found_scans(inputs, chosen.recipe, series, watcher) as found:
-        checked, faults, passed_over = _checked(found, predictor.card, chosen, watcher)
-        if faults and (chosen.on_error == "stop" or not checked):
-            raise PredictionError(_listed(faults, len(checked) + len(faults)))
-        if not checked:
-            raise PredictionError(f"no scans that suit the model: {few(passed_over)}")
-        items = [_item_of(scan, predictor) for scan in checked]
-        return _Work(predictor, out, chosen.on_error, watcher, found.told).run(items, faults, passed_over)
+    predictor = _predictor(settings)
+    cards = [member.card.model_dump_json() for member in predictor.members]
+    cases: list[PredictedCase] = []
+    with (
+        _opened(settings, predictor, watcher) as found,
+        unfinished_prediction(out, (*cards, predictor.settings.model_dump_json())) as folder,
+    ):
+        course = ScanCourse(predictor, found, settings.scans.on_error, watcher, on_notice or _unheard, folder)
+        taken_over = 0
+        for made in course:
+            taken_over += isinstance(made, PredictedCase)
+            cases.append(made if isinstance(made, PredictedCase) else made.case)
+        manifest = PredictionManifest(
+            model=str(predictor.path.absolute()),
+            model_sha256=predictor.card.model_sha256,
+            ensemble=_ensemble_of(predictor),
+            inference=predictor.settings,
+            labels=predictor.card.labels,
+            cases=tuple(cases),
+            left_out=tuple(course.left_out),
+            passed_over=found.passed_over,
+        )
+        folder.finish(manifest)
+    return Prediction(out, manifest, taken_over)
 
 
-def predict_dataset(
-    model: str | Path | Sequence[str | Path],
-    dataset: PreparedDataset,
-    case_ids: Sequence[str],
-    out: Path,
+def segment(
+    settings: PredictSettings,
+    *,
     progress: Progress | None = None,
     stop: StopRequest | None = None,
+    on_notice: Notice | None = None,
+) -> SegmentedScans:
+    """Segment scans as `predict` does, and give arrays: nothing is written, ``settings.out`` is not looked at.
+
+    Args:
+        settings: which network, and which scans.
+        progress: told of ("checking", done, total) and ("predicting", done, total).
+        stop: ends the work where it is made.
+        on_notice: called with a line about each scan that is left out.
+
+    Returns:
+        What the scans are got from, one by one, with a ``for``.
+
+    Raises:
+        PredictionError: settings that contradict each other.
+        ModelError: there is no such model.
+    """
+    _check(settings)
+    return SegmentedScans(settings, _predictor(settings), Watcher(progress, stop), on_notice or _unheard)
+
+
+@dataclass
+class SegmentedScans:
+    """Scans that are segmented while one goes through them: one is held at a time, and the next is read meanwhile.
+
+    Going through them raises what `predict` raises of scans.
+
+    Attributes:
+        left_out: a sentence for each scan so far that could not be predicted.
+        passed_over: a line for each file that was looked at and is no scan, and why.
+    """
+
+    settings: PredictSettings
+    predictor: Predictor
+    watcher: Watcher
+    on_notice: Notice
+    left_out: list[str] = field(default_factory=list)
+    passed_over: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[SegmentedScan]:
+        """Yield for each scan its entry as in prediction.json, the label map, and what else was asked for."""
+        with _opened(self.settings, self.predictor, self.watcher) as found:
+            course = ScanCourse(self.predictor, found, self.settings.scans.on_error, self.watcher, self.on_notice)
+            self.left_out, self.passed_over = course.left_out, found.passed_over
+            for made in course:
+                if isinstance(made, SegmentedScan):
+                    yield made
+
+
+def segment_volume(
+    model: Predictor | str | Path | Sequence[str | Path],
+    volume: Volume,
     inference: InferenceSettings | None = None,
     *,
     trust_code: bool = False,
-    on_error: Literal["stop", "skip"] = "stop",
-) -> Prediction:
-    """Segment cases of a prepared dataset, in the voxel grid of their source files.
+) -> SegmentedVolume:
+    """Segment a volume in memory; the answer is that for a file of the same voxels and affine.
 
     Args:
-        model: what `resolve_ensemble` takes.
-        dataset: the prepared dataset; its arrays alone are read.
-        case_ids: which of its cases.
-        out: folder for the label maps, named like the scans; must not exist, or be empty.
-        progress: told of each case.
-        stop: ends the work where it is made; what is done is kept beside ``out`` for the same call.
-        inference: how networks are applied; None: the defaults.
+        model: what `resolve_ensemble` takes; or a `Predictor`, which is loaded once for many volumes.
+        volume: (i, j, k) or (i, j, k, channels) and its affine, voxel to world (RAS+) in mm, in any orientation.
+        inference: how networks are applied; None: the defaults, or those of the `Predictor`.
         trust_code: see `PredictSettings`.
-        on_error: cases whose arrays cannot be read: stop, or leave them out and name them.
-
-    Returns:
-        The manifest, which is also in ``out``.
 
     Raises:
-        PredictionError: the dataset was prepared in another way than the model's.
-        CancelledError: a stop was requested.
+        PredictionError: settings that contradict each other, or a volume that the model cannot be applied to.
+        WrongChannelsError: other channels than the model's.
+        InvalidVolumeError: NaN or infinite voxels, or a scan that the model's preparation refuses.
     """
-    check_absent(out)
-    check_writable(out)
-    predictor = Predictor(model, inference, trust_code=trust_code)
-    _check_preparation(predictor.card, dataset)
-    items = [_item_of_case(dataset, case_id, predictor) for case_id in case_ids]
-    return _Work(predictor, out, on_error, Watcher(progress, stop)).run(items)
+    if not isinstance(model, Predictor):
+        model = Predictor(model, inference, trust_code=trust_code)
+    elif inference is not None:
+        raise PredictionError("a Predictor has its own InferenceSettings; give them where it is made")
+    return segmented_volume(model, volume)
 
 
-@dataclass(frozen=True)
-class _Work:
-    """Scans sent through a network one by one."""
-
-    predictor: Predictor
-    out: Path
-    on_error: Literal["stop", "skip"]
-    watcher: Watcher
-    told: Callable[[object], str] = str
-
-    def run(self, items: Sequence[_Item], left_out: Sequence[str] = (), passed_over: Sequence[str] = ()) -> Prediction:
-        cases: list[PredictedCase] = []
-        faults, made, predictor = list(left_out), 0, self.predictor
-        cards = [member.card.model_dump_json() for member in predictor.members]
-        with unfinished_prediction(self.out, (*cards, predictor.settings.model_dump_json())) as folder:
-            self.watcher.report("predicting", 0, len(items))
-            looks = self.watcher.ahead([partial(_look, item, folder) for item in items])
-            for number, (item, look) in enumerate(zip(items, looks, strict=True), start=1):
-                try:
-                    seen = look()
-                    case = seen if isinstance(seen, PredictedCase) else self._predict(item, seen, folder)
-                except (ImgMedError, PredictionError, OSError, MemoryError) as error:
-                    fault = _sentence(error, item.name, self.told)
-                    if self.on_error == "stop":
-                        raise PredictionError(_with_what_is_kept(fault, len(cases), len(items))) from error
-                    faults.append(fault)
-                else:
-                    made += case is not seen
-                    cases.append(case)
-                self.watcher.report("predicting", number, len(items))
-            if not cases:
-                raise PredictionError(_listed(faults, len(faults)))
-            manifest = PredictionManifest(
-                model=str(predictor.path.absolute()),
-                model_sha256=predictor.card.model_sha256,
-                ensemble=_ensemble_of(predictor),
-                inference=predictor.settings,
-                labels=predictor.card.labels,
-                cases=tuple(cases),
-                left_out=tuple(faults),
-                passed_over=tuple(passed_over),
-            )
-            folder.finish(manifest)
-        return Prediction(self.out, manifest, len(cases) - made)
-
-    def _predict(self, item: _Item, seen: _Seen, folder: UnfinishedPrediction) -> PredictedCase:
-        """Make a scan's label map and what comes with it, and give its entry."""
-        segmentation = self.watcher.call(lambda: self.predictor.predict(seen.image, seen.grid, self.watcher))
-        label_map = apply_rules(
-            Volume(segmentation.label_map, seen.affine), self.predictor.rules, self.predictor.card.labels
-        )
-        said: dict[str, object] = {}
-        if segmentation.uncertainty is not None:
-            said["uncertainty"] = case_uncertainty(segmentation.uncertainty, label_map.array)
-        if not is_picture(seen.case.source):
-            said["volumes_ml"] = volumes_in(label_map, self.predictor.card)
-        case = seen.case.model_copy(update=said)
-        folder.write(case, label_map, maps_of(segmentation, self.predictor.output_names), item.like, *item.made_from)
-        return case
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """A scan that was read: its entry, its slices and their grid, and the affine of its voxels."""
-
-    case: PredictedCase
-    image: np.ndarray
-    grid: SliceGrid
-    affine: np.ndarray
-
-
-def _look(item: _Item, folder: UnfinishedPrediction) -> PredictedCase | _Seen:
-    """Read a scan; give its entry alone where an earlier call has made its label map."""
-    case = item.entry()
-    return folder.earlier(case, *item.made_from) or _Seen(case, *item.read())
-
-
-def _checked(
-    found: FoundScans, card: ModelCard, settings: PredictionSettings, watcher: Watcher
-) -> tuple[list[CheckedScan], list[str], list[str]]:
-    """The scans whose headers suit the model, what is wrong with the others, and what is none after all."""
-    checked: list[CheckedScan] = []
-    pictures: list[CheckedScan] = []
-    faults, passed_over = list(found.problems), list(found.passed_over)
-    watcher.report("checking", 0, len(found.scans))
-    for number, scan in enumerate(found.scans, start=1):
-        try:
-            fitting = check_scan(scan, card.scan_preparation, settings.channels, settings.spatial_units)
-            (pictures if is_capture_alone(scan) else checked).append(fitting)
-        except NoScanError as error:
-            passed_over.append(found.told(error))
-        except (ImgMedError, OSError, MemoryError) as error:
-            faults.append(_sentence(error, scan.shown, found.told))
-        watcher.report("checking", number, len(found.scans))
-    if not checked:
-        return pictures, faults, passed_over
-    passed_over += [f"{one.scan.shown}: a picture of a study, such as a report" for one in pictures]
-    return checked, faults, passed_over
-
-
-def _item_of(checked: CheckedScan, predictor: Predictor) -> _Item:
-    scan = checked.scan
-    path = scan.images[0].path
-
-    def entry() -> PredictedCase:
-        digests = tuple(sha256_of(file) for image in scan.images for file in image.files)
-        return PredictedCase(
-            case_id=scan.case_id,
-            file=prediction_name(scan.case_id, path, is_one_file=len(scan.images[0].files) == 1),
-            source=str(Path(scan.shown).absolute()),
-            source_sha256=digests,
-            split=predictor.split_of(digests),
-        )
-
-    def read() -> tuple[np.ndarray, SliceGrid, np.ndarray]:
-        volume, prepared = read_scan(checked, predictor.card.scan_preparation)
-        return prepared.image, prepared.grid, volume.affine
-
-    return _Item(scan.shown, entry, read, path if _is_nifti(path) else None, (checked.channels, checked.spatial_units))
-
-
-def _item_of_case(dataset: PreparedDataset, case_id: str, predictor: Predictor) -> _Item:
-    case = dataset.case(case_id)
-    source = dataset.source_root / case.images[0].path
-
-    def entry() -> PredictedCase:
-        return PredictedCase(
-            case_id=case_id,
-            file=prediction_name(case_id, source, is_one_file=len(case.images[0].files) == 1),
-            source=str(source),
-            source_sha256=case.image_sha256,
-            split=predictor.split_of(case.image_sha256),
-        )
-
-    def read() -> tuple[np.ndarray, SliceGrid, np.ndarray]:
-        return dataset.image(case_id), case.grid, np.array(case.affine)
-
-    return _Item(case_id, entry, read, source if _is_nifti(source) and source.is_file() else None)
-
-
-def _is_nifti(path: Path) -> bool:
-    return path.name.lower().endswith((".nii", ".nii.gz"))
-
-
-def _check_preparation(card: ModelCard, dataset: PreparedDataset) -> None:
-    differences = preparation_differences(("model", card.scan_preparation), ("dataset", dataset.scan_preparation))
-    if differences:
+def _check(settings: PredictSettings) -> None:
+    if (settings.dataset is None) == (not settings.inputs):
+        raise PredictionError("give either --dataset (with --split) or --input, to say what to predict")
+    reading = settings.scans
+    if settings.dataset is not None and reading != PredictionSettings(on_error=reading.on_error):
         raise PredictionError(
-            f"{dataset.folder} was prepared in another way than the model's data ({'; '.join(differences)}); "
-            f"predict its scans with --input {dataset.source_root} instead"
+            "--recipe, --series, --channels and --spatial-units say how --input is read; --dataset needs none of them"
         )
+
+
+def _predictor(settings: PredictSettings) -> Predictor:
+    return Predictor(settings.model, settings.inference, trust_code=settings.trust_code)
+
+
+def _opened(settings: PredictSettings, predictor: Predictor, watcher: Watcher) -> AbstractContextManager[Items]:
+    """What is predicted; archives are unpacked for as long as the context lasts."""
+    if settings.dataset is None:
+        return items_among(settings.inputs, settings.scans, predictor, watcher)
+    dataset = PreparedDataset.read(settings.dataset)
+    case_ids = settings.case_ids
+    if case_ids is None:
+        case_ids = getattr(dataset.original_splits, settings.split)
+    return nullcontext(items_of_dataset(dataset, case_ids, predictor))
 
 
 def _ensemble_of(predictor: Predictor) -> tuple[EnsembleMember, ...]:
@@ -412,27 +259,5 @@ def _ensemble_of(predictor: Predictor) -> tuple[EnsembleMember, ...]:
     return tuple(members) if len(members) > 1 else ()
 
 
-def _sentence(error: Exception, scan: str, told: Callable[[object], str] = str) -> str:
-    """Say what is wrong with a scan, and with which."""
-    if isinstance(error, MemoryError):
-        return f"{scan}: needs more memory than there is"
-    if isinstance(error, OSError) and not isinstance(error, R2D2Error):
-        return told(f"{error.filename or scan}: cannot be read ({error.strerror or 'input or output failed'})")
-    sentence = told(error)
-    return sentence if str(Path(scan).parent) in sentence else f"{scan}: {sentence}"
-
-
-def _listed(faults: Sequence[str], scans: int) -> str:
-    """Say what is wrong with some of several scans."""
-    if len(faults) == 1:
-        return faults[0] if scans == 1 else f"{faults[0]}; {LEAVE_OUT}"
-    lines = "\n".join(f"  {fault}" for fault in faults)
-    advice = f" ({LEAVE_OUT})" if scans > len(faults) else ""
-    return f"{len(faults)} of {scans} scans cannot be predicted{advice}:\n{lines}"
-
-
-def _with_what_is_kept(fault: str, done: int, scans: int) -> str:
-    if not done:
-        return _listed([fault], scans)
-    maps = "1 label map is" if done == 1 else f"{done} label maps are"
-    return f"{fault}; {maps} kept, and the same command goes on after them ({LEAVE_OUT})"
+def _unheard(line: str) -> None:
+    """Let a line be that nobody asked for; it is in the result too."""

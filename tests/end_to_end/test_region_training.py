@@ -14,7 +14,7 @@ from dist_training.record.run_folder import RunFolder
 from dist_training.run.train import train
 from dist_training.settings import TrainingSettings
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
-from r2d2.tasks.prediction import predict_scans
+from r2d2.tasks.prediction import PredictSettings, predict
 
 pytestmark = pytest.mark.end_to_end
 
@@ -61,7 +61,7 @@ def test_one_sigmoid_a_region_learns_and_predicts_composite_labels(dataset: Prep
 
     case = dataset.splits.validation[0]
     scan = dataset.source_root / "images" / f"{case}.nii.gz"
-    predict_scans(folder.path, [scan], tmp_path / "out")
+    predict(PredictSettings(model=folder.path, inputs=[scan], out=tmp_path / "out"))
     predicted = np.asarray(nib.load(tmp_path / "out" / f"{case}.nii.gz").dataobj)
     reference = np.asarray(nib.load(dataset.source_root / "labels" / f"{case}.nii.gz").dataobj)
     assert set(np.unique(predicted)) == set(LABELS.values())

@@ -102,7 +102,7 @@ def test_a_folder_that_was_filled_meanwhile_is_left_alone(tmp_path: Path) -> Non
 
 def test_a_label_of_a_strangers_model_leads_nowhere_else() -> None:
     said = Segmentation(np.zeros((1, 1, 1), np.uint8), probabilities=np.zeros((1, 1, 1, 3), np.float32))
-    assert list(maps_of(said, ("../../home/x", "/etc", "liver"))) == [
+    assert list(maps_of(said.probabilities, said.uncertainty, ("../../home/x", "/etc", "liver"))) == [
         "probabilities/____home_x",
         "probabilities/_etc",
         "probabilities/liver",

@@ -1,0 +1,175 @@
+"""What is sent through a network one by one: scans from anywhere, or cases of a prepared dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from dist_training.inference.model_card import ModelCard
+from imgmed import PreparedDataset, SliceGrid
+from imgmed.errors import ImgMedError
+from r2d2.errors import PredictionError
+from r2d2.prediction.ensemble import preparation_differences
+from r2d2.prediction.faults import listed, sentence
+from r2d2.prediction.manifest import PredictedCase, prediction_name
+from r2d2.prediction.predictor import Predictor
+from r2d2.prediction.reading import CheckedScan, NoScanError, check_scan, is_capture_alone, read_scan
+from r2d2.prediction.scans import FoundScans, few, found_scans
+from r2d2.prediction.settings import PredictionSettings
+from r2d2_base.files import sha256_of
+from r2d2_base.progress import Watcher
+
+__all__ = ["Items", "ScanItem", "items_among", "items_of_dataset"]
+
+
+@dataclass(frozen=True)
+class ScanItem:
+    """A scan on its way through the network.
+
+    Attributes:
+        name: what messages call it.
+        make_entry: makes its entry in the manifest, which needs its files' digests.
+        read: gives its slices (s, h, w, c), clipped but not normalised, their grid, and the affine of its voxels.
+        file: name of its label map.
+        like: a NIfTI file whose header the label map takes over.
+        made_from: what else the label map depends on.
+    """
+
+    name: str
+    make_entry: Callable[[], PredictedCase]
+    read: Callable[[], tuple[np.ndarray, SliceGrid, np.ndarray]]
+    file: str
+    like: Path | None
+    made_from: tuple[object, ...] = ()
+
+    @cached_property
+    def entry(self) -> PredictedCase:
+        """Its entry in the manifest, without what the networks say."""
+        return self.make_entry()
+
+
+@dataclass(frozen=True)
+class Items:
+    """All that is to be predicted, and what cannot be.
+
+    Attributes:
+        items: whose headers suit the model.
+        left_out: a sentence for each that cannot be predicted.
+        passed_over: a line for each file that is no scan, and why.
+        told: puts the names of archives into a text in place of the folders where they lie unpacked.
+    """
+
+    items: tuple[ScanItem, ...]
+    left_out: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
+    told: Callable[[object], str] = str
+
+
+@contextmanager
+def items_among(
+    inputs: Sequence[Path], settings: PredictionSettings, predictor: Predictor, watcher: Watcher
+) -> Iterator[Items]:
+    """Find scans anywhere and look at their headers; archives are unpacked for as long as the context lasts.
+
+    Raises:
+        PredictionError: none suits the model; or one does not, where ``settings.on_error`` is "stop". All are listed.
+        ImgMedError: a path is missing, or is no scan; a layout is ambiguous.
+    """
+    series = predictor.card.series if settings.series is None else settings.series
+    with found_scans(inputs, settings.recipe, series, watcher) as found:
+        checked, faults, passed_over = _checked(found, predictor.card, settings, watcher)
+        if faults and (settings.on_error == "stop" or not checked):
+            raise PredictionError(listed(faults, len(checked) + len(faults)))
+        if not checked:
+            raise PredictionError(f"no scans that suit the model: {few(passed_over)}")
+        items = tuple(_item_of(scan, predictor) for scan in checked)
+        yield Items(items, tuple(faults), tuple(passed_over), found.told)
+
+
+def items_of_dataset(dataset: PreparedDataset, case_ids: Sequence[str], predictor: Predictor) -> Items:
+    """Give cases of a prepared dataset, whose arrays alone are read.
+
+    Raises:
+        PredictionError: it was prepared in another way than the model's.
+        UnknownCaseError: it has no such case.
+    """
+    _check_preparation(predictor.card, dataset)
+    return Items(tuple(_item_of_case(dataset, case_id, predictor) for case_id in case_ids))
+
+
+def _checked(
+    found: FoundScans, card: ModelCard, settings: PredictionSettings, watcher: Watcher
+) -> tuple[list[CheckedScan], list[str], list[str]]:
+    """The scans whose headers suit the model, what is wrong with the others, and what is none after all."""
+    checked: list[CheckedScan] = []
+    pictures: list[CheckedScan] = []
+    faults, passed_over = list(found.problems), list(found.passed_over)
+    watcher.report("checking", 0, len(found.scans))
+    for number, scan in enumerate(found.scans, start=1):
+        try:
+            fitting = check_scan(scan, card.scan_preparation, settings.channels, settings.spatial_units)
+            (pictures if is_capture_alone(scan) else checked).append(fitting)
+        except NoScanError as error:
+            passed_over.append(found.told(error))
+        except (ImgMedError, OSError, MemoryError) as error:
+            faults.append(sentence(error, scan.shown, found.told))
+        watcher.report("checking", number, len(found.scans))
+    if not checked:
+        return pictures, faults, passed_over
+    passed_over += [f"{one.scan.shown}: a picture of a study, such as a report" for one in pictures]
+    return checked, faults, passed_over
+
+
+def _item_of(checked: CheckedScan, predictor: Predictor) -> ScanItem:
+    scan = checked.scan
+    path = scan.images[0].path
+    file = prediction_name(scan.case_id, path, is_one_file=len(scan.images[0].files) == 1)
+
+    def entry() -> PredictedCase:
+        source, files = Path(scan.shown).absolute(), [file for image in scan.images for file in image.files]
+        return _entry(scan.case_id, file, source, tuple(map(sha256_of, files)), predictor)
+
+    def read() -> tuple[np.ndarray, SliceGrid, np.ndarray]:
+        volume, prepared = read_scan(checked, predictor.card.scan_preparation)
+        return prepared.image, prepared.grid, volume.affine
+
+    made_from = (checked.channels, checked.spatial_units)
+    return ScanItem(scan.shown, entry, read, file, path if _is_nifti(path) else None, made_from)
+
+
+def _item_of_case(dataset: PreparedDataset, case_id: str, predictor: Predictor) -> ScanItem:
+    case = dataset.case(case_id)
+    source = dataset.source_root / case.images[0].path
+    file = prediction_name(case_id, source, is_one_file=len(case.images[0].files) == 1)
+
+    def entry() -> PredictedCase:
+        return _entry(case_id, file, source, case.image_sha256, predictor)
+
+    def read() -> tuple[np.ndarray, SliceGrid, np.ndarray]:
+        return dataset.image(case_id), case.grid, np.array(case.affine)
+
+    return ScanItem(case_id, entry, read, file, source if _is_nifti(source) and source.is_file() else None)
+
+
+def _entry(case_id: str, file: str, source: Path, digests: tuple[str, ...], predictor: Predictor) -> PredictedCase:
+    return PredictedCase(
+        case_id=case_id, file=file, source=str(source), source_sha256=digests, split=predictor.split_of(digests)
+    )
+
+
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def _check_preparation(card: ModelCard, dataset: PreparedDataset) -> None:
+    differences = preparation_differences(("model", card.scan_preparation), ("dataset", dataset.scan_preparation))
+    if differences:
+        raise PredictionError(
+            f"{dataset.folder} was prepared in another way than the model's data ({'; '.join(differences)}); "
+            f"predict its scans with --input {dataset.source_root} instead"
+        )
