@@ -6,6 +6,7 @@ from r2d2_base.errors import R2D2Error
 
 __all__ = [
     "LaunchError",
+    "NamesFoundError",
     "PredictionError",
     "ZooError",
 ]
@@ -17,6 +18,19 @@ class PredictionError(R2D2Error, ValueError):
 
 class ZooError(R2D2Error, ValueError):
     """Models of the zoo that are not there, cannot be had, or are not what they should be."""
+
+
+class NamesFoundError(ZooError):
+    """A model that is not published, among other reasons because its texts name a patient, or may.
+
+    Args:
+        message: every reason; says in which text a name stands, and where, and does not repeat it: it may go into logs.
+        for_terminal: the same with the names, for the publisher's own eyes.
+    """
+
+    def __init__(self, message: str, for_terminal: str) -> None:
+        super().__init__(message)
+        self.for_terminal = for_terminal
 
 
 class LaunchError(R2D2Error, RuntimeError):

@@ -87,7 +87,7 @@ def main() -> None:
 def _line_of(error: Exception) -> str | None:
     """Say a user's mistake in its own words; None for a fault of ours, which keeps its traceback."""
     if isinstance(error, R2D2Error):
-        return str(error)
+        return str(getattr(error, "for_terminal", error))
     if isinstance(error, OSError) and error.filename is not None:  # the system's word on a file that it was asked for
         return f"{error.filename}: {(error.strerror or 'cannot be read or written').lower()}"
     return None
