@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from dist_training.architectures.network_file import network_file_fault
 from dist_training.architectures.precision import with_precision
 from dist_training.architectures.settings import (
     CustomSettings,
@@ -106,7 +107,8 @@ def read_network(path: Path | str, network: BaseModel | None = None) -> "keras.M
 
     Raises:
         WeightsNotFoundError: there is no such file.
-        WeightsError: the file is not a Keras model, or holds layers that are not known here.
+        WeightsError: the file is not a Keras model, holds layers that are not known here, or asks for more memory than
+            its weights: that is looked at before anything is built, see ``network_file``.
 
     >>> read_network("nowhere.keras")
     Traceback (most recent call last):
@@ -122,6 +124,9 @@ def read_network(path: Path | str, network: BaseModel | None = None) -> "keras.M
         importlib.import_module(architecture.module)
     _take_channels_last()
     missing = _import_layers_of(network)
+    fault = network_file_fault(path, keras.saving.get_custom_objects())
+    if fault is not None:
+        raise WeightsError(f"{path}: {missing or 'not a readable Keras model'} ({fault})")
     try:
         model: keras.Model = keras.saving.load_model(path, compile=False)
     except Exception as error:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,23 +27,29 @@ __all__ = [
     "Split",
     "UsedCase",
     "keep_start_card",
+    "read_kept_start",
     "read_model_card",
     "read_seen_before",
     "read_start_card",
+    "salted",
     "save_model",
 ]
 
 Split = Literal["train", "validation", "test"]
 _BY_WEIGHT: tuple[Split, ...] = ("test", "validation", "train")
+_SCHEMA_VERSION = 1
+_LARGEST_CARD = 1 << 26
 
 
 class UsedCase(BaseModel):
     """A case that the run used, told by the content of its image files.
 
     Attributes:
-        case_id: its name.
+        case_id: its name; in a published model a number, "case 1".
         split: what the run used it for.
-        image_sha256: SHA-256 of each of its image files.
+        image_sha256: SHA-256 of each of its image files; with a salt, what ``salted`` makes of it.
+        hash_salt: of a case of a published model, that model's: who has the scan can tell that it was used, and nobody
+            can tell from two models that they used the same scan; empty: none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +57,23 @@ class UsedCase(BaseModel):
     case_id: str
     split: Split
     image_sha256: tuple[str, ...]
+    hash_salt: str = ""
+
+
+def salted(image_sha256: Sequence[str], hash_salt: str) -> tuple[str, ...]:
+    """Give what a published card has in place of the SHA-256 of scans (HMAC, RFC 2104, with SHA-256).
+
+    Args:
+        image_sha256: of each file of a scan.
+        hash_salt: the model's; empty: they stay as they are.
+
+    >>> salted(["ab" * 32], "") == ("ab" * 32,), salted(["ab" * 32], "01") == salted(["ab" * 32], "02")
+    (True, False)
+    """
+    if not hash_salt:
+        return tuple(image_sha256)
+    key = hash_salt.encode()
+    return tuple(hmac.new(key, digest.encode(), hashlib.sha256).hexdigest() for digest in image_sha256)
 
 
 class ModelCard(BaseModel):
@@ -71,6 +98,7 @@ class ModelCard(BaseModel):
         seen_before: those that the network it started from was trained or validated with, and that one's, and so on;
             a card from before this was recorded has none.
         versions: versions of the software.
+        weights_precision: what the weights are stored in; they are float32 again when they are read.
         model_sha256: SHA-256 of model.keras.
     """
 
@@ -95,6 +123,7 @@ class ModelCard(BaseModel):
     cases: tuple[UsedCase, ...]
     seen_before: tuple[UsedCase, ...] = ()
     versions: dict[str, str]
+    weights_precision: Literal["float16", "float32", "float64"] = "float32"
     model_sha256: str
 
     @property
@@ -120,9 +149,22 @@ class ModelCard(BaseModel):
         Returns:
             None: it was not used.
         """
-        files = set(image_sha256)
-        matches = [case for digests, case in self.used_cases.items() if _is_part(files, set(digests))]
+        given = {salt: set(salted(image_sha256, salt)) for salt in self._salts}
+        matches = [case for case in self.used_cases.values() if _is_part(given[case.hash_salt], set(case.image_sha256))]
         return max((case.split for case in matches), key=_BY_WEIGHT.index, default=None)
+
+    def trained_on(self, scans: Iterable[Sequence[str]]) -> int:
+        """Count the scans that training, or that of the networks it started from, used, each told by all its files.
+
+        Args:
+            scans: SHA-256 of each file of each scan.
+        """
+        known = {case.image_sha256 for case in self.used_cases.values() if case.split == "train"}
+        return sum(any(salted(scan, salt) in known for salt in self._salts) for scan in scans)
+
+    @cached_property
+    def _salts(self) -> frozenset[str]:
+        return frozenset(case.hash_salt for case in (*self.cases, *self.seen_before))
 
     @property
     def used_cases(self) -> dict[tuple[str, ...], UsedCase]:
@@ -260,6 +302,18 @@ def keep_start_card(folder: RunFolder, card: ModelCard | None) -> None:
     write_json(folder.start, card.model_dump(mode="json"), is_durable=True)
 
 
+def read_kept_start(folder: RunFolder) -> ModelCard | None:
+    """Read the card that ``keep_start_card`` wrote; None: the run started from no network, or from one without a card.
+
+    Args:
+        folder: the run folder.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    return _read_card(folder.start) if folder.start.exists() else None
+
+
 def read_seen_before(folder: RunFolder) -> tuple[UsedCase, ...]:
     """List the cases that the network which a run started from was trained or validated with, and its ancestors.
 
@@ -269,14 +323,27 @@ def read_seen_before(folder: RunFolder) -> tuple[UsedCase, ...]:
     Raises:
         ModelError: the card that ``keep_start_card`` wrote is damaged.
     """
-    if not folder.start.exists():
-        return ()
-    return tuple(case for case in _read_card(folder.start).used_cases.values() if case.split != "test")
+    start = read_kept_start(folder)
+    return () if start is None else tuple(case for case in start.used_cases.values() if case.split != "test")
 
 
 def _read_card(path: Path) -> ModelCard:
+    if path.stat().st_size > _LARGEST_CARD:
+        raise ModelError(f"{path} is no model card: it has more than {_LARGEST_CARD >> 20} MB")
     try:
-        return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if isinstance(version, int) and version > _SCHEMA_VERSION:
+            raise ModelError(
+                f"{path} was made by a newer R2D2 (schema_version {version}, this one reads {_SCHEMA_VERSION}): "
+                "update R2D2 to use this model"
+            )
+        return ModelCard.model_validate_json(text)
+    except ModelError:
+        raise
+    except RecursionError as error:
+        raise ModelError(f"{path} is no model card: it is nested without end") from error
     except (ValidationError, ValueError) as error:
         reason = settings_faults(error, ModelCard)[0] if isinstance(error, ValidationError) else str(error)
         raise ModelError(f"{path} is no model card that this R2D2 reads: {reason}") from error

@@ -54,9 +54,8 @@ def take_weights(
 
 def _held_out_cases_of(card: ModelCard, dataset: PreparedDataset) -> dict[str, int]:
     """Count the cases that the run validates or tests on and another network was trained on."""
-    known = {image for image, case in card.used_cases.items() if case.split == "train"}
     splits = {"validation": dataset.splits.validation, "test": dataset.splits.test}
     return {
-        split: sum(dataset.case(case_id).image_sha256 in known for case_id in case_ids)
+        split: card.trained_on(dataset.case(case_id).image_sha256 for case_id in case_ids)
         for split, case_ids in splits.items()
     }
