@@ -17,7 +17,7 @@ main { max-width: 68rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .2rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; }
 h3 { font-size: 1rem; margin: 1.4rem 0 .2rem; }
-p { margin: .4rem 0; max-width: 46rem; }
+p { margin: .4rem 0; max-width: 46rem; overflow-wrap: anywhere; }
 .subtitle, .note { color: var(--soft); }
 .note { font-size: .9rem; }
 .headline { display: flex; flex-wrap: wrap; gap: .2rem 1.6rem; align-items: baseline; margin: 1.4rem 0 .4rem;
@@ -38,7 +38,7 @@ thead th { border-bottom: 2px solid var(--rule); font-weight: 600; white-space: 
 .groups th { border-bottom: 1px solid var(--line); text-align: center; }
 .groups td { border-bottom: none; }
 tbody th { font-weight: 500; white-space: nowrap; }
-section > ul { margin: .4rem 0; padding-left: 1.3rem; max-width: 52rem; }
+section > ul { margin: .4rem 0; padding-left: 1.3rem; max-width: 52rem; overflow-wrap: anywhere; }
 .scroll td:last-child:not(.figure) { min-width: 9rem; }
 tbody tr:nth-child(even) { background: var(--tint); }
 .figure { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }

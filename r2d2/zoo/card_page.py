@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from dist_training.inference.model_card import ModelCard
+from dist_training.inference.model_card import ModelCard, Split
 from r2d2.reports.formatting import MISSING, heading, measure, millilitres, plural
 from r2d2.reports.page import Html
 from r2d2.zoo.card_blocks import (
@@ -34,6 +34,11 @@ WHERE = {
     "other": "from elsewhere, which the network never saw",
     "test and other": "that the network never saw: those kept for the test, and others from elsewhere",
 }
+SPLITS: tuple[tuple[Split, str], ...] = (
+    ("train", "Learned from"),
+    ("validation", "Chose among networks by"),
+    ("test", "Kept for the test"),
+)
 INTERVALS = (
     "Each figure is the mean over cases, and with it the range in which it would likely lie for other patients of the "
     "same kind (95 % interval)."
@@ -45,7 +50,7 @@ ROUNDED = (
 
 MEANINGS = {
     "dice": "how far the marked regions of model and expert cover each other, from 0 (not at all) to 1 (entirely)",
-    "jaccard": "the same on another scale: the part that both marked, of all that either marked",
+    "jaccard": "like Dice on another scale: the part that both marked of all that either marked, from 0 to 1",
     "precision": "the part of what the model marks that the expert marked too",
     "sensitivity": "the part of what the expert marked that the model finds",
     "specificity": "the part of what the expert left unmarked that the model leaves so too",
@@ -138,7 +143,7 @@ def _score_blocks(description: ModelDescription, card: ModelCard) -> list[Block]
             blocks.append(Paragraph(ROUNDED, is_note=True))
     if card.validation_dice is not None:
         dice = f"{card.validation_dice:.3f}"
-        chosen = f"The network was chosen for its Dice of {dice} on validation cases; as it chose, it is too good."
+        chosen = f"The network was chosen by its Dice of {dice} on validation cases, which flatters it for that reason."
         blocks.append(Paragraph(chosen, is_note=True))
     return blocks
 
@@ -218,19 +223,18 @@ def _failure_blocks(description: ModelDescription) -> list[Block]:
     if scores is None or not scores.worst:
         return blocks
     labels = list(scores.worst[0].scores)
-    names = [name for name in ("dice", "hd95_mm") if name in scores.worst[0].scores[labels[0]]] or list(
-        scores.worst[0].scores[labels[0]]
-    )[:1]
+    measured = list(scores.worst[0].scores[labels[0]])
+    names = [name for name in ("dice", "hd95_mm") if name in measured] or measured[:1]
+    has_remarks = any(case.remarks for case in scores.worst)
     rows = []
     for case in scores.worst:
         for number, label in enumerate(labels):
             cells = [_worst_figure(case.scores[label].get(name), METRICS[name]) for name in names]
-            rows.append([case.rank if number == 0 else "", label, *cells, case.remarks.get(label, "")])
-    has_remarks = any(case.remarks for case in scores.worst)
+            remark = [case.remarks.get(label, "")] if has_remarks else []
+            rows.append([case.rank if number == 0 else "", label, *cells, *remark])
     headers = ["Case", "Structure", *(heading(METRICS[name]) for name in names), *(["Remark"] if has_remarks else [])]
-    rows = rows if has_remarks else [row[:-1] for row in rows]
     words = (0, 1, len(headers) - 1) if has_remarks else (0, 1)
-    return [*blocks, Table("The cases of the evaluation that went worst", headers, rows, text_columns=words)]
+    return [*blocks, Table("The cases of the evaluation that went worst", headers, rows, words, kind="prose")]
 
 
 def _worst_figure(value: float | None, metric: Metric) -> str:
@@ -242,18 +246,14 @@ def _data_blocks(description: ModelDescription) -> list[Block]:
     rows = [("Data", data.name), ("Where from", data.source), ("Licence of the data", data.licence)]
     rows += [("Whose scans", data.population or "not said"), ("Scanners", data.scanners or "not said")]
     counts = []
-    for split, what in (
-        ("train", "learned from"),
-        ("validation", "chose among networks by"),
-        ("test", "kept for the test"),
-    ):
-        patients = "" if data.patients is None else str(data.patients.get(split, 0))  # type: ignore[call-overload]
-        counts.append([what.capitalize(), str(data.cases.get(split, 0)), patients or "not known"])  # type: ignore[call-overload]
+    for split, what in SPLITS:
+        patients = "not known" if data.patients is None else str(data.patients.get(split, 0))
+        counts.append([what, str(data.cases.get(split, 0)), patients])
     if data.seen_before:
         counts.append(["Seen by the networks it started from", str(data.seen_before), "not known"])
     return [
         Points(rows),
-        Table("How many it saw", ["Part", "Cases", "Patients"], counts),
+        Table("How many it saw", ["Part", "Cases", "Patients"], counts, kind="prose"),
     ]
 
 
