@@ -1,3 +1,4 @@
+from .prediction.predictor import Predictor as Predictor
 from .tasks.comparison import CompareSettings as CompareSettings
 from .tasks.comparison import ModelComparison as ModelComparison
 from .tasks.comparison import compare as compare

@@ -72,7 +72,10 @@ def predict(
         help="Run folder of 'r2d2 train', or a model.keras beside its model.json; repeated, or the folder of a"
         " cross-validation: all are asked together.",
     ),
-    out: Path = typer.Option(..., help="Folder for the label maps; must not exist, or be empty."),
+    out: Path = typer.Option(
+        ..., help="Folder for the label maps; to those of the same model and settings, new ones are added."
+    ),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace label maps in the folder that differ."),
     dataset: Path = typer.Option(None, help="Prepared dataset whose cases are predicted."),
     split: SplitName = typer.Option(SplitName.test, help="Which of the dataset's cases."),
     inputs: list[Path] = typer.Option(
@@ -97,7 +100,8 @@ def predict(
 ) -> None:
     """Write a label map for each scan, in the scan's own voxel grid, called as 'prepare' calls the case.
 
-    Interrupted, the same command goes on where it stopped.
+    Interrupted, the same command goes on where it stopped. Scans that cannot be predicted are listed at the end, with
+    exit code 2.
     """
     quiet_tensorflow(verbose)
     from dist_training.inference.postprocessing import parse_rule
@@ -116,6 +120,7 @@ def predict(
     asked = PredictSettings(
         model=tuple(model),
         out=out,
+        overwrite=overwrite,
         dataset=dataset,
         split=split.value,
         inputs=(*(inputs or []), *(files or [])),
@@ -125,11 +130,17 @@ def predict(
     )
     try:
         with stages() as report:
-            prediction = predict_all(asked, progress=report)
+            prediction = predict_all(asked, progress=report, on_notice=_say)
     except KeyboardInterrupt:
         typer.echo("r2d2: interrupted; the same command goes on where it stopped", err=True)
         raise typer.Exit(130) from None
     _tell(prediction)
+    if prediction.left_out:
+        raise typer.Exit(2)
+
+
+def _say(line: str) -> None:
+    typer.echo(f"r2d2: {line}", err=True)
 
 
 def _settings(model: type[Settings], given: Mapping[str, Any]) -> Settings:
@@ -153,12 +164,15 @@ def _tell(prediction: Prediction) -> None:
     from r2d2.reports.formatting import plural
 
     _list("passed over", prediction.passed_over, prediction.folder)
-    _list("left out", prediction.left_out, prediction.folder)
-    earlier = f", {prediction.taken_over} of them earlier" if prediction.taken_over else ""
-    typer.echo(f"wrote {plural(len(prediction.cases), 'label map')}{earlier} to {prediction.folder}", err=True)
+    kept = f", {prediction.kept} kept" if prediction.kept else ""
+    written = plural(len(prediction.cases) - prediction.kept, "label map")
+    typer.echo(f"wrote {written} to {prediction.folder}{kept}", err=True)
     seen = [case for case in prediction.cases if case.split in ("train", "validation")]
     if seen:
         typer.echo(f"note: {len(seen)} of these scans served the model's training; they are marked", err=True)
+    if prediction.left_out:
+        typer.echo(f"{plural(len(prediction.left_out), 'scan')} could not be predicted:", err=True)
+        _list("left out", prediction.left_out, prediction.folder)
 
 
 def _list(kind: str, lines: Sequence[str], folder: Path) -> None:

@@ -33,6 +33,7 @@ class ScanItem:
 
     Attributes:
         name: what messages call it.
+        case_id: of the case.
         make_entry: makes its entry in the manifest, which needs its files' digests.
         read: gives its slices (s, h, w, c), clipped but not normalised, their grid, and the affine of its voxels.
         file: name of its label map.
@@ -41,6 +42,7 @@ class ScanItem:
     """
 
     name: str
+    case_id: str
     make_entry: Callable[[], PredictedCase]
     read: Callable[[], tuple[np.ndarray, SliceGrid, np.ndarray]]
     file: str
@@ -139,7 +141,7 @@ def _item_of(checked: CheckedScan, predictor: Predictor) -> ScanItem:
         return prepared.image, prepared.grid, volume.affine
 
     made_from = (checked.channels, checked.spatial_units)
-    return ScanItem(scan.shown, entry, read, file, path if _is_nifti(path) else None, made_from)
+    return ScanItem(scan.shown, scan.case_id, entry, read, file, path if _is_nifti(path) else None, made_from)
 
 
 def _item_of_case(dataset: PreparedDataset, case_id: str, predictor: Predictor) -> ScanItem:
@@ -153,7 +155,8 @@ def _item_of_case(dataset: PreparedDataset, case_id: str, predictor: Predictor) 
     def read() -> tuple[np.ndarray, SliceGrid, np.ndarray]:
         return dataset.image(case_id), case.grid, np.array(case.affine)
 
-    return ScanItem(case_id, entry, read, file, source if _is_nifti(source) and source.is_file() else None)
+    like = source if _is_nifti(source) and source.is_file() else None
+    return ScanItem(case_id, case_id, entry, read, file, like)
 
 
 def _entry(case_id: str, file: str, source: Path, digests: tuple[str, ...], predictor: Predictor) -> PredictedCase:

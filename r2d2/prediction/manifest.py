@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dist_training.inference.model_card import Split
+from imgmed.formats import pictures
 from r2d2.errors import PredictionError
 from r2d2.prediction.settings import InferenceSettings
 from r2d2_base.files import read_json, write_json
@@ -15,8 +16,10 @@ from r2d2_base.files import read_json, write_json
 __all__ = [
     "MANIFEST",
     "EnsembleMember",
+    "MadeFiles",
     "PredictedCase",
     "PredictionManifest",
+    "map_name",
     "prediction_name",
     "read_manifest",
     "write_manifest",
@@ -67,6 +70,20 @@ class EnsembleMember(BaseModel):
     model_sha256: str
 
 
+class MadeFiles(BaseModel):
+    """What a later call knows a label map by.
+
+    Attributes:
+        stamp: what it was made from, and by what.
+        sha256: of its file and those that came with it, by their names in the folder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stamp: str
+    sha256: dict[str, str]
+
+
 class PredictionManifest(BaseModel):
     """Content of prediction.json.
 
@@ -79,6 +96,9 @@ class PredictionManifest(BaseModel):
         cases: one entry a label map.
         left_out: a sentence for each scan that could not be predicted; the file has the key where there are any.
         passed_over: a line for each file that was looked at and is no scan, and why; likewise.
+        made_by: stands for the networks, how they were applied, and the version of R2D2; None: an earlier version
+            wrote none.
+        made: the files of each label map, by its own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,6 +112,8 @@ class PredictionManifest(BaseModel):
     cases: tuple[PredictedCase, ...]
     left_out: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
+    made_by: str | None = None
+    made: dict[str, MadeFiles] = {}
 
 
 def prediction_name(case_id: str, scan: Path, *, is_one_file: bool = True) -> str:
@@ -110,9 +132,18 @@ def prediction_name(case_id: str, scan: Path, *, is_one_file: bool = True) -> st
     return f"{case_id}{'.tif' if suffix == '.png' and not is_one_file else suffix}"
 
 
+def map_name(file: str) -> str:
+    """Give the file name of a map of numbers from 0 to 1, for that of its label map: NIfTI, or a picture of 16 bits.
+
+    >>> map_name("a.nii"), map_name("a.png"), map_name("a.mha")
+    ('a.nii', 'a.png', 'a.nii.gz')
+    """
+    return file if file.endswith((*pictures.WRITTEN_SUFFIXES, ".nii", ".nii.gz")) else f"{Path(file).stem}.nii.gz"
+
+
 def write_manifest(folder: Path, manifest: PredictionManifest) -> None:
     """Write the manifest of a folder of label maps."""
-    lists = ("ensemble", "left_out", "passed_over")
+    lists = ("ensemble", "left_out", "passed_over", "made")
     usual: dict[str, Any] = {name: True for name in lists if not getattr(manifest, name)}
     if manifest.inference == InferenceSettings():
         usual["inference"] = True

@@ -128,6 +128,7 @@ class ScanCourse:
 
     Attributes:
         done: how many scans have been predicted.
+        kept: of how many of them an earlier call had made the label map.
         left_out: a sentence for each that could not be.
     """
 
@@ -138,10 +139,11 @@ class ScanCourse:
     on_notice: Callable[[str], None] = lambda line: None
     keeping: UnfinishedPrediction | None = None
     done: int = field(default=0, init=False)
+    kept: int = field(default=0, init=False)
     left_out: list[str] = field(default_factory=list, init=False)
 
     def __iter__(self) -> Iterator[SegmentedScan | PredictedCase]:
-        """Yield what became of each scan: its entry alone, where an earlier call has made its label map.
+        """Yield what became of each scan: its entry alone, where label maps are written.
 
         Raises:
             PredictionError: a scan that cannot be predicted, where ``on_error`` is "stop"; or none can be.
@@ -162,6 +164,7 @@ class ScanCourse:
                 self._leave_out(item, error)
             else:
                 self.done += 1
+                self.kept += made is seen
                 yield made
             self.watcher.report("predicting", number, len(items))
         if not self.done:
@@ -182,16 +185,17 @@ class ScanCourse:
         earlier = None if self.keeping is None else self.keeping.earlier(item.entry, *item.made_from)
         return earlier or _Seen(*item.read())
 
-    def _segment(self, item: ScanItem, seen: _Seen) -> SegmentedScan:
+    def _segment(self, item: ScanItem, seen: _Seen) -> SegmentedScan | PredictedCase:
         segmented = _segmented(self.predictor, seen.image, seen.grid, seen.affine, self.watcher)
         said: dict[str, object] = {"uncertainty": segmented.case_uncertainty}
         if not is_picture(item.entry.source):
             said["volumes_ml"] = segmented.volumes_ml
         scan = SegmentedScan(item.entry.model_copy(update=said), segmented)
-        if self.keeping is not None:
-            maps = maps_of(segmented.probabilities, segmented.uncertainty, segmented.outputs)
-            self.keeping.write(scan.case, segmented.label_map, maps, item.like, *item.made_from)
-        return scan
+        if self.keeping is None:
+            return scan
+        maps = maps_of(segmented.probabilities, segmented.uncertainty, segmented.outputs)
+        self.keeping.write(scan.case, segmented.label_map, maps, item.like, *item.made_from)
+        return scan.case
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ class PredictionSettings(BaseModel):
 
     Example:
         >>> PredictionSettings().on_error
-        'stop'
+        'skip'
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,7 +43,9 @@ class PredictionSettings(BaseModel):
         " (micrometres), m (metres), whatever the files say.",
     )
     on_error: Literal["stop", "skip"] = Field(
-        default="stop", description="Scans that cannot be predicted: stop, or leave them out and name them."
+        default="skip",
+        description="Scans that cannot be predicted: skip, leave them out and list them at the end, with exit code 2;"
+        " or stop at the first.",
     )
 
 

@@ -13,15 +13,17 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from imgmed import Volume, write_volume
-from imgmed.formats import is_picture, pictures
+from imgmed.formats import is_picture
 from imgmed.formats.nifti import write_fractions
 from r2d2 import __version__
-from r2d2.prediction.manifest import PredictedCase, PredictionManifest, write_manifest
+from r2d2.prediction.finished import finished_prediction
+from r2d2.prediction.manifest import MadeFiles, PredictedCase, PredictionManifest, map_name, write_manifest
 from r2d2.prediction.volumes import write_volumes
+from r2d2_base.errors import OutputExistsError
 from r2d2_base.files import read_json, sha256_of, write_json
-from r2d2_base.folders import check_absent, resumable_folder
+from r2d2_base.folders import resumable_folder
 
-__all__ = ["UnfinishedPrediction", "maps_of", "unfinished_prediction"]
+__all__ = ["UnfinishedPrediction", "is_whole", "maps_of", "unfinished_prediction"]
 
 JOURNAL = "journal"
 WHITE = 2**16 - 1
@@ -29,19 +31,12 @@ SAID = ("uncertainty", "volumes_ml")  # fields of an entry that the networks fil
 
 
 class _Entry(BaseModel):
-    """A label map that is complete.
-
-    Attributes:
-        stamp: what it was made from, and by what.
-        case: its entry in the manifest.
-        sha256: of its files, by their names.
-    """
+    """A label map that is complete: its entry in the manifest, and its files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stamp: str
     case: PredictedCase
-    sha256: dict[str, str]
+    made: MadeFiles
 
 
 def maps_of(
@@ -78,15 +73,6 @@ def folder_names(labels: Sequence[str]) -> list[str]:
     return names
 
 
-def map_name(file: str) -> str:
-    """Give the file name of a map of numbers from 0 to 1, for that of its label map: NIfTI, or a picture of 16 bits.
-
-    >>> map_name("a.nii"), map_name("a.png"), map_name("a.mha")
-    ('a.nii', 'a.png', 'a.nii.gz')
-    """
-    return file if file.endswith((*pictures.WRITTEN_SUFFIXES, ".nii", ".nii.gz")) else f"{Path(file).stem}.nii.gz"
-
-
 def _write_map(path: Path, values: Volume, like: Path | None) -> None:
     if is_picture(path):
         write_volume(path, Volume(np.rint(values.array * WHITE).astype(np.uint16), values.affine))
@@ -104,8 +90,8 @@ class UnfinishedPrediction:
 
     def __init__(self, folder: Path, made_by: tuple[object, ...]) -> None:
         self._folder = folder
-        self._made_by = (__version__, *made_by)
-        self._files: dict[str, tuple[str, ...]] = {}  # of each label map: its own name, and those of its maps
+        self.made_by = hashlib.sha256(repr((__version__, *made_by)).encode()).hexdigest()
+        self._made: dict[str, MadeFiles] = {}  # of each label map, by its name
         (folder / JOURNAL).mkdir(exist_ok=True)
 
     def earlier(self, case: PredictedCase, *made_from: object) -> PredictedCase | None:
@@ -117,14 +103,35 @@ class UnfinishedPrediction:
         """
         try:
             entry = _Entry.model_validate(read_json(self._entry(case)))
-            is_whole = all(digest == sha256_of(self._folder / file) for file, digest in entry.sha256.items())
         except (OSError, ValueError, ValidationError):
             return None
-        is_same = entry.case.model_copy(update={name: getattr(case, name) for name in SAID}) == case
-        if not is_whole or not is_same or entry.stamp != self._stamp(made_from):
+        is_same = (
+            entry.case.source_sha256 == case.source_sha256
+            and entry.made.stamp == self.stamp(*made_from)
+            and is_whole(self._folder, entry.made)
+        )
+        if not is_same:
             return None
-        self._files[case.file] = tuple(entry.sha256)
-        return entry.case
+        self._made[case.file] = entry.made
+        return case.model_copy(update={name: getattr(entry.case, name) for name in SAID})
+
+    def adopt(self, case: PredictedCase, made: MadeFiles, folder: Path) -> None:
+        """Take over a label map of a finished folder, with what came with it.
+
+        Args:
+            case: its entry in the manifest.
+            made: its files.
+            folder: where they lie.
+        """
+        for file in made.sha256:
+            path = self._folder / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            try:
+                path.hardlink_to(folder / file)
+            except OSError:  # a file system without links
+                shutil.copy2(folder / file, path)
+        self._note(case, made)
 
     def write(
         self,
@@ -150,14 +157,17 @@ class UnfinishedPrediction:
             _write_map(path, Volume(array, label_map.affine), like)
         files = (case.file, *(f"{folder}/{map_name(case.file)}" for folder in maps))
         digests = {file: sha256_of(self._folder / file) for file in files}
-        entry = _Entry(stamp=self._stamp(made_from), case=case, sha256=digests)
-        write_json(self._entry(case), entry.model_dump(mode="json"))
-        self._files[case.file] = files
+        self._note(case, MadeFiles(stamp=self.stamp(*made_from), sha256=digests))
 
-    def finish(self, manifest: PredictionManifest) -> None:
-        """Write the manifest; what is of no case of its is of earlier calls, and goes."""
+    def finish(self, manifest: PredictionManifest) -> PredictionManifest:
+        """Write the manifest, with what later calls know the label maps by, and return it.
+
+        What is of no case of its is of earlier calls, and goes.
+        """
         shutil.rmtree(self._folder / JOURNAL)
-        files = {self._folder / name for case in manifest.cases for name in self._files[case.file]}
+        made = {case.file: self._made[case.file] for case in manifest.cases}
+        manifest = manifest.model_copy(update={"made_by": self.made_by, "made": made})
+        files = {self._folder / name for each in made.values() for name in each.sha256}
         for path in sorted(self._folder.rglob("*"), reverse=True):  # what a folder holds comes before it
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
@@ -165,12 +175,26 @@ class UnfinishedPrediction:
                 path.unlink()
         write_volumes(self._folder, ((case.case_id, case.volumes_ml) for case in manifest.cases))
         write_manifest(self._folder, manifest)
+        return manifest
+
+    def stamp(self, *made_from: object) -> str:
+        """Stand for what a label map is made from besides its scan, and by what."""
+        return hashlib.sha256(repr((self.made_by, *made_from)).encode()).hexdigest()
+
+    def _note(self, case: PredictedCase, made: MadeFiles) -> None:
+        write_json(self._entry(case), _Entry(case=case, made=made).model_dump(mode="json"))
+        self._made[case.file] = made
 
     def _entry(self, case: PredictedCase) -> Path:
         return self._folder / JOURNAL / f"{hashlib.sha256(case.file.encode()).hexdigest()}.json"
 
-    def _stamp(self, made_from: tuple[object, ...]) -> str:
-        return hashlib.sha256(repr((*self._made_by, *made_from)).encode()).hexdigest()
+
+def is_whole(folder: Path, made: MadeFiles) -> bool:
+    """Tell whether the files of a label map are in a folder as they were written there."""
+    try:
+        return all(digest == sha256_of(folder / file) for file, digest in made.sha256.items())
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -180,18 +204,19 @@ def unfinished_prediction(out: Path, made_by: tuple[object, ...]) -> Iterator[Un
     After an error or an interruption it stays for the next call, if there is any label map in it.
 
     Args:
-        out: must not exist, or be empty.
+        out: must not exist, be empty, or be a finished prediction.
         made_by: see `UnfinishedPrediction`.
 
     Raises:
-        OutputExistsError: `out` is not free.
+        OutputExistsError: `out` is not free, or changed meanwhile.
         BusyFolderError: another process is writing it.
         NoSpaceError: the disk filled up.
     """
-    check_absent(out)
     with resumable_folder(out, is_of_use=_holds_label_maps) as folder:
+        before = finished_prediction(out)
         yield UnfinishedPrediction(folder, made_by)
-        check_absent(out)
+        if finished_prediction(out) != before:
+            raise OutputExistsError(f"{out} was changed by someone else meanwhile; the same command goes on after that")
 
 
 def _holds_label_maps(folder: Path) -> bool:

@@ -15,6 +15,7 @@ from imgmed import PreparedDataset
 from r2d2.errors import LaunchError
 from r2d2.launching.plan import dataset_of, free_run_folder
 from r2d2.prediction.manifest import read_manifest
+from r2d2.prediction.settings import PredictionSettings
 from r2d2.tasks.evaluation import evaluate_folds, split_case_ids
 from r2d2.tasks.prediction import PredictSettings, predict
 from r2d2.tasks.reporting import REPORT, report_on_dataset
@@ -244,6 +245,7 @@ def _predict(
         dataset=dataset.folder,
         case_ids=split_case_ids(dataset, "validation"),
         out=out,
+        scans=PredictionSettings(on_error="stop"),
         trust_code=True,
     )
     predict(settings, progress=progress, stop=stop)

@@ -12,14 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from dist_training.inference.model_card import Split
 from imgmed import PreparedDataset, Volume
 from r2d2.errors import PredictionError
+from r2d2.prediction.finished import finished_prediction
 from r2d2.prediction.items import Items, items_among, items_of_dataset
+from r2d2.prediction.keeping import keep_finished
 from r2d2.prediction.manifest import EnsembleMember, PredictedCase, PredictionManifest
 from r2d2.prediction.predictor import Predictor
 from r2d2.prediction.segmenting import ScanCourse, SegmentedScan, SegmentedVolume, segmented_volume
 from r2d2.prediction.settings import InferenceSettings, PredictionSettings
 from r2d2.prediction.writing import unfinished_prediction
 from r2d2_base.files import check_writable
-from r2d2_base.folders import check_absent
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
 __all__ = ["PredictSettings", "Prediction", "SegmentedScans", "predict", "segment", "segment_volume"]
@@ -31,7 +32,7 @@ class PredictSettings(BaseModel):
     """What a prediction is told: a network, and cases of a dataset or scans from anywhere.
 
     >>> PredictSettings(model="work/run", inputs=["new/scan.nii.gz"], out="work/elsewhere").scans.on_error
-    'stop'
+    'skip'
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,8 +42,10 @@ class PredictSettings(BaseModel):
         " cross-validation, are asked together"
     )
     out: Path | None = Field(
-        default=None, description="folder for the label maps; it must not exist, or be empty. null: only arrays"
+        default=None,
+        description="folder for the label maps; one of the same model and settings is added to. null: only arrays",
     )
+    overwrite: bool = Field(default=False, description="replace label maps in the folder that differ")
     dataset: Path | None = Field(default=None, description="prepared dataset whose cases are predicted")
     split: Split = Field(default="test", description="which of the dataset's cases")
     case_ids: tuple[str, ...] | None = Field(default=None, description="the cases themselves. null: those of the split")
@@ -62,12 +65,12 @@ class Prediction:
     Attributes:
         folder: of the label maps and of prediction.json.
         manifest: content of prediction.json.
-        taken_over: label maps that an earlier call, which was interrupted, had made.
+        kept: how many of the label maps earlier calls had made, in this folder or before they were interrupted.
     """
 
     folder: Path
     manifest: PredictionManifest
-    taken_over: int = 0
+    kept: int = 0
 
     @property
     def cases(self) -> tuple[PredictedCase, ...]:
@@ -95,7 +98,8 @@ def predict(
     """Segment scans by a trained network, each in its own voxel grid, and write the label maps.
 
     Label maps are called as `prepare` would call the cases. What an interrupted or failed call has made is kept beside
-    ``out``, and the same call goes on from there.
+    ``out``, and the same call goes on from there. Into a finished folder of the same model and settings come those that
+    it lacks; the folder changes in one step at the end.
 
     Args:
         settings: which network, and which scans.
@@ -111,38 +115,40 @@ def predict(
         ImgMedError: a path is missing, or is no scan; a layout is ambiguous.
         ModelError: there is no such model.
         NotWritableError: nothing can be written where ``out`` is to be.
+        OutputExistsError: other files are in ``out``; or label maps that differ, and ``settings.overwrite`` is not set.
         CancelledError: ``stop`` was made.
     """
     if settings.out is None:
         raise PredictionError("give --out, the folder for the label maps; r2d2.segment gives arrays without one")
     out, watcher = settings.out, Watcher(progress, stop)
     _check(settings)
-    check_absent(out)
+    finished_prediction(out)
     check_writable(out)
     predictor = _predictor(settings)
-    cards = [member.card.model_dump_json() for member in predictor.members]
-    cases: list[PredictedCase] = []
-    with (
-        _opened(settings, predictor, watcher) as found,
-        unfinished_prediction(out, (*cards, predictor.settings.model_dump_json())) as folder,
-    ):
+    with _opened(settings, predictor, watcher) as found, unfinished_prediction(out, _made_by(predictor)) as folder:
+        stay = keep_finished(out, folder, found.items, predictor, may_replace=settings.overwrite)
         course = ScanCourse(predictor, found, settings.scans.on_error, watcher, on_notice or _unheard, folder)
-        taken_over = 0
-        for made in course:
-            taken_over += isinstance(made, PredictedCase)
-            cases.append(made if isinstance(made, PredictedCase) else made.case)
+        entries = [made for made in course if isinstance(made, PredictedCase)]
+        files = {case.file for case in entries}
+        others = [case for case in stay if case.file not in files]
         manifest = PredictionManifest(
             model=str(predictor.path.absolute()),
             model_sha256=predictor.card.model_sha256,
             ensemble=_ensemble_of(predictor),
             inference=predictor.settings,
             labels=predictor.card.labels,
-            cases=tuple(cases),
+            cases=(*others, *entries),
             left_out=tuple(course.left_out),
             passed_over=found.passed_over,
         )
-        folder.finish(manifest)
-    return Prediction(out, manifest, taken_over)
+        manifest = folder.finish(manifest)
+    return Prediction(out, manifest, len(others) + course.kept)
+
+
+def _made_by(predictor: Predictor) -> tuple[str, ...]:
+    """What all label maps depend on besides their scans."""
+    cards = [member.card.model_dump_json() for member in predictor.members]
+    return (*cards, predictor.settings.model_dump_json())
 
 
 def segment(

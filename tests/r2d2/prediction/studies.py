@@ -34,6 +34,7 @@ def predict_scans(
     scans: PredictionSettings | None = None,
     inference: InferenceSettings | None = None,
     *,
+    overwrite: bool = False,
     progress: Progress | None = None,
     on_notice: Callable[[str], None] | None = None,
 ) -> Prediction:
@@ -41,6 +42,7 @@ def predict_scans(
         model=model if isinstance(model, str | Path) else tuple(model),
         inputs=tuple(inputs),
         out=out,
+        overwrite=overwrite,
         scans=scans or PredictionSettings(),
         inference=inference or InferenceSettings(),
     )
@@ -158,4 +160,4 @@ def copied(model: Path, run: Path, **changes: object) -> Path:
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

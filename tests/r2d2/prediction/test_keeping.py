@@ -9,9 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from imgmed import (
-    PreparedDataset,
-)
+from imgmed import PreparedDataset
 from r2d2.errors import PredictionError
 from r2d2.prediction.manifest import read_manifest
 from r2d2.prediction.member import Member
@@ -22,6 +20,8 @@ from r2d2_base.progress import StopRequest
 from tests.r2d2.prediction.studies import UPRIGHT, bytes_of, predict_cases, predict_scans, save_scan
 
 pytestmark = pytest.mark.tensorflow
+
+AT_THE_FIRST = PredictionSettings(on_error="stop")
 
 
 def test_what_the_network_that_it_started_from_was_trained_on_is_known_too(
@@ -74,16 +74,19 @@ def test_results_so_far_are_kept_and_a_second_call_goes_on(model: Path, tmp_path
     with pytest.raises(
         PredictionError, match=r"c\.nii\.gz: 1 NaN .*; 2 label maps are kept, and the same command goes on"
     ):
-        predict_scans(model, [scans], tmp_path / "out")
+        predict_scans(model, [scans], tmp_path / "out", AT_THE_FIRST)
     assert not (tmp_path / "out").exists()
     save_scan(scans / "e.nii.gz", (13, 15, 5, 2), seed=5)
     with pytest.raises(PredictionError, match=r"e\.nii\.gz: 2 channels; needed: 1 \(image\).*--on-error skip leaves"):
-        predict_scans(model, [scans], tmp_path / "out")
-    told: list[tuple[str, int, int]] = []
-    skipping = PredictionSettings(on_error="skip")
-    done = predict_scans(model, [scans], tmp_path / "out", skipping, progress=lambda *event: told.append(event))
-    assert [case.case_id for case in done.cases] == ["a", "b", "d"] and done.taken_over == 2
+        predict_scans(model, [scans], tmp_path / "out", AT_THE_FIRST)
+    told: list[tuple[str, int, int] | str] = []
+    done = predict_scans(
+        model, [scans], tmp_path / "out", progress=lambda *event: told.append(event), on_notice=told.append
+    )
+    assert [case.case_id for case in done.cases] == ["a", "b", "d"] and done.kept == 2
     assert "e.nii.gz: 2 channels" in done.left_out[0] and "c.nii.gz: 1 NaN" in done.left_out[1]
+    assert told.index(f"left out: {done.left_out[0]}") < told.index(("predicting", 0, 4)), "before the long work"
+    assert told.index(f"left out: {done.left_out[1]}") == told.index(("predicting", 3, 4)) - 1
     assert told[-1] == ("predicting", 4, 4) and read_manifest(tmp_path / "out") == done.manifest
     whole, out = bytes_of(tmp_path / "whole"), bytes_of(tmp_path / "out")
     assert all(out[f"{name}.nii.gz"] == whole[f"{name}.nii.gz"] for name in "abd")
@@ -100,7 +103,7 @@ def test_a_call_that_is_cancelled_is_gone_on_with(dataset: PreparedDataset, mode
     with pytest.raises(CancelledError, match="enough"):
         predict_cases(model, dataset, case_ids, tmp_path / "out", cancel, stop)
     done = predict_cases(model, dataset, case_ids, tmp_path / "out")
-    assert done.taken_over == 2
+    assert done.kept == 2
     predict_cases(model, dataset, case_ids, tmp_path / "again")
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "again")
 
@@ -126,7 +129,7 @@ def test_a_scan_that_is_cancelled_ends_between_slices(
 def test_nothing_suits_and_nothing_remains(model: Path, tmp_path: Path) -> None:
     save_scan(tmp_path / "scans/bad.nii.gz", (13, 15, 5, 2), seed=7)
     (tmp_path / "scans/damaged.nii.gz").write_bytes(b"no scan")
-    for settings in (None, PredictionSettings(on_error="skip")):
+    for settings in (None, AT_THE_FIRST):
         with pytest.raises(PredictionError, match=r"2 of 2 scans cannot be predicted:\n.*bad\.nii\.gz: 2 channels"):
             predict_scans(model, [tmp_path / "scans"], tmp_path / "new/out", settings)
     assert [path.name for path in tmp_path.iterdir()] == ["scans"]
