@@ -11,6 +11,7 @@ import pytest
 
 from dist_training.architectures import NetworkSettings, UNetSettings, build_network, read_network
 from dist_training.inference.model_card import save_model
+from dist_training.inference.outputs import NetworkOutputs
 from dist_training.record.run_folder import RunFolder
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 from r2d2.prediction.settings import InferenceSettings, PredictionSettings
@@ -82,12 +83,17 @@ def write_study(folder: Path, values: tuple[int, ...]) -> Path:
     return folder
 
 
-def save_network(dataset: PreparedDataset, run: Path, settings: NetworkSettings = UNET, seed: int = 2) -> Path:
-    """A network of random weights whose classes all win somewhere."""
-    outputs = len(dataset.class_values)
-    outputs = 1 if outputs == 2 else outputs
+def save_network(
+    dataset: PreparedDataset,
+    run: Path,
+    settings: NetworkSettings = UNET,
+    seed: int = 2,
+    outputs: NetworkOutputs | None = None,
+) -> Path:
+    """A network of random weights whose classes, or regions, all win somewhere."""
+    outputs = outputs or NetworkOutputs.of_classes(len(dataset.class_values))
     channels = dataset.scan_preparation.input_channels
-    model = build_network(settings, channels, outputs, seed=seed)
+    model = build_network(settings, channels, outputs.num_outputs, seed=seed)
     logits = model.predict_on_batch(np.random.default_rng(0).normal(size=(4, 16, 16, channels)).astype(np.float32))
     *others, bias = model.get_weights()
     model.set_weights([*others, bias - logits.mean(axis=(0, 1, 2))])
@@ -100,6 +106,7 @@ def save_network(dataset: PreparedDataset, run: Path, settings: NetworkSettings 
         epoch=1,
         validation_dice=None,
         validation_dice_per_label={},
+        outputs=outputs if outputs.kind == "regions" else None,
     )
     return run
 
