@@ -94,7 +94,7 @@ def build_network(settings: BaseModel, input_channels: int, num_outputs: int, se
 def read_network(path: Path | str, network: BaseModel | None = None) -> "keras.Model":
     """Read a network that was saved as a ``.keras`` file.
 
-    One that is stored in half precision (all of it, as published models are; not mixed precision) computes in float32.
+    One whose layers are all in half precision (not mixed precision) computes in float32.
 
     Args:
         path: the file, as ``model.save(path)`` of a network from ``build_network`` wrote it.

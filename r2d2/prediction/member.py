@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dist_training.architectures import read_network
+from dist_training.architectures.network_file import check_network_file
 from dist_training.errors import WeightsError
 from dist_training.inference.model_card import read_model_card
 from imgmed.network_input import NetworkInput
@@ -28,10 +29,12 @@ class Member:
 
     Raises:
         ModelError: there is no such network, or it is damaged.
+        WeightsError: its file is damaged, or asks for more than its weights, see ``network_file``.
     """
 
     def __init__(self, path: Path, *, trust_code: bool = False) -> None:
         self.path, self.card = read_model_card(path)
+        check_network_file(self.path)  # before scans are looked at
         self._trust_code = trust_code
         self.outputs = self.card.outputs
         preparation = self.card.scan_preparation

@@ -107,7 +107,7 @@ def _seen_faults(evaluated: EvaluatedModel, card: ModelCard, dataset: PreparedDa
         count = list(splits.values()).count(split)
         if count:
             faults.append(
-                f"{count} of {plural(total, 'evaluated case')} {'is one' if count == 1 else 'are ones'} that this "
+                f"{count} of {plural(total, 'evaluated case')} {_be(count)} {'one' if count == 1 else 'ones'} that this "
                 f"network, or one that it started from, was {what}; evaluate on others"
             )
     patients = set() if dataset is None else _patients(dataset, (*dataset.splits.train, *dataset.splits.validation))
@@ -119,10 +119,13 @@ def _seen_faults(evaluated: EvaluatedModel, card: ModelCard, dataset: PreparedDa
         and (splits.get(case.case_id) == "test" or PSEUDONYM.fullmatch(case.patient_id))
     ]
     if seen:
-        faults.append(
-            f"{plural(len(seen), 'evaluated case')} of {total} are other scans of patients that it learned from"
-        )
+        what = "another scan of a patient" if len(seen) == 1 else "other scans of patients"
+        faults.append(f"{len(seen)} of {plural(total, 'evaluated case')} {_be(len(seen))} {what} that it learned from")
     return faults
+
+
+def _be(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _patients(dataset: PreparedDataset, case_ids: Iterable[str]) -> set[str]:

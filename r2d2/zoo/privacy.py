@@ -18,6 +18,7 @@ from imgmed.privacy.redaction import GENERIC
 __all__ = ["Found", "NameSearch", "SourceNames", "anonymous_card", "folded_parts", "strings_in_json", "strings_in_text"]
 
 FEWEST_LETTERS = 3  # of a name: "Doe"
+FEWEST_UMLAUTS = 4  # letters of a word that may have lost its umlaut's e
 FEWEST_DIGITS = 5  # of a number that may be a patient's: others number cases
 UMLAUTS = {"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe", "æ": "ae", "ß": "ss"}
 IN_PATHS = frozenset(
@@ -161,7 +162,7 @@ class NameSearch:
 
     def _telling_words(self) -> Iterator[str]:
         words = {
-            patient: frozenset(run for name in names for run in RUNS.findall(_folded(name)))
+            patient: frozenset(run for name in names for run in RUNS.findall(_composed(name)))
             for patient, names in self._names.of_patients.items()
         }
         for word in _of_few(words):
@@ -189,6 +190,11 @@ def _is_telling(name: str) -> bool:
     )
 
 
+def _composed(text: str) -> str:
+    """Small letters with their marks, each in one piece."""
+    return unicodedata.normalize("NFC", text.casefold())
+
+
 def _folded(text: str) -> str:
     """Small letters without marks."""
     letters = unicodedata.normalize("NFKD", text.casefold())
@@ -214,13 +220,19 @@ def _parts_of(folded: str) -> Iterator[tuple[str, bool, bool]]:
 
 def _spellings(name: str) -> set[tuple[str, ...]]:
     """The ways in which a name may be written, as parts."""
-    written = "".join(UMLAUTS.get(letter, letter) for letter in name.casefold())
-    short = re.sub("([aou])e", r"\1", _folded(name))
-    found = {folded_parts(name), folded_parts(written), folded_parts(short), folded_parts(CAMEL.sub(" ", name))}
+    written = "".join(UMLAUTS.get(letter, letter) for letter in _composed(name))
+    found = {folded_parts(name), folded_parts(written), folded_parts(CAMEL.sub(" ", name))}
+    found.add(tuple(_without_umlauts(part) for part in folded_parts(name)))
     for parts in list(found):
         if len(parts) == 2 and all(part.isalpha() for part in parts):
             found |= {parts[::-1], ("".join(parts),), ("".join(parts[::-1]),)}
     return found
+
+
+def _without_umlauts(part: str) -> str:
+    """Write "mueller" as "muller"; what would be a short word, as "loew" is "low", stays."""
+    short = re.sub("([aou])e", r"\1", part)
+    return short if len(short) >= FEWEST_UMLAUTS else part
 
 
 def strings_in_json(text: str) -> Iterator[tuple[str, str]]:

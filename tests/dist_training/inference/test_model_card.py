@@ -1,6 +1,7 @@
 """A network and its card: what is saved is read back, what does not belong together is refused."""
 
 import hashlib
+import hmac
 import json
 import re
 import shutil
@@ -14,8 +15,10 @@ from dist_training.errors import ModelError
 from dist_training.inference.model_card import (
     UsedCase,
     keep_start_card,
+    read_kept_start,
     read_model_card,
     read_seen_before,
+    salted,
     save_model,
 )
 from dist_training.record.run_folder import RunFolder
@@ -194,3 +197,36 @@ def test_a_save_that_fails_leaves_network_and_card(dataset: PreparedDataset, run
             validation_dice_per_label={},
         )
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_salted_hashes_tell_the_same_scans(dataset: PreparedDataset, run: Path, tmp_path: Path) -> None:
+    """Cases of two published models and of one's own, each with its salt: what weighs most counts, training most."""
+    (train, *_), (validation, *_), (test, *_) = (getattr(dataset.splits, name) for name in SPLITS)
+    images = {case_id: dataset.case(case_id).image_sha256 for case_id in (train, validation, test)}
+    ancestors = tuple(
+        UsedCase(case_id=f"case {n}", split=split, image_sha256=salted(images[case_id], salt), hash_salt=salt)
+        for n, (case_id, split, salt) in enumerate([(test, "train", "5a"), (validation, "test", "1f")])
+    )
+    assert len({salted(images[test], salt) for salt in ("", "5a", "1f")}) == 3
+    save(dataset, RunFolder(run), seed=3, seen_before=ancestors)
+    card = read_model_card(run)[1]
+    assert [card.split_of(images[case_id]) for case_id in (train, validation, test)] == ["train", "validation", "train"]
+    assert card.split_of(["0" * 64]) is None
+    assert card.trained_on([images[test], images[validation], ("0" * 64,)]) == 1
+    child = RunFolder(tmp_path)
+    keep_start_card(child, card)
+    assert read_kept_start(child) == card
+    assert ancestors[0] in read_seen_before(child) and ancestors[1] not in read_seen_before(child)
+
+
+def test_a_salted_hash_is_an_hmac() -> None:
+    digest = hashlib.sha256(b"scan").hexdigest()
+    expected = hmac.new(b"0a", digest.encode(), "sha256").hexdigest()
+    assert salted([digest], "0a") == (expected,)
+
+
+def test_a_card_of_a_newer_version_says_so_in_a_line(run: Path) -> None:
+    (run / "model.json").write_text('{"schema_version": 2, "weights": {"of": "another kind"}}')
+    assert "was made by a newer R2D2 (schema_version 2, this one reads 1): update R2D2" in refusal(run)
+    (run / "model.json").write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
+    assert "is nested without end" in refusal(run)
