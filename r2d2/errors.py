@@ -5,6 +5,7 @@ from __future__ import annotations
 from r2d2_base.errors import R2D2Error
 
 __all__ = [
+    "FetchError",
     "LaunchError",
     "NamesFoundError",
     "PredictionError",
@@ -18,6 +19,12 @@ class PredictionError(R2D2Error, ValueError):
 
 class ZooError(R2D2Error, ValueError):
     """Models of the zoo that are not there, cannot be had, or are not what they should be."""
+
+
+class FetchError(ZooError):
+    """A server that cannot be reached, or breaks off: nobody's mistake, and the same command may do tomorrow."""
+
+    exit_code = 1
 
 
 class NamesFoundError(ZooError):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from r2d2.errors import ZooError
 
-__all__ = ["PREFIX", "ZooName", "check_name", "is_version", "is_zoo_name", "parse_name"]
+__all__ = ["PREFIX", "ZooName", "check_name", "is_name", "is_version", "is_zoo_name", "parse_name"]
 
 PREFIX = "zoo:"
 LONGEST = 64
@@ -64,12 +64,21 @@ def check_name(name: str) -> str:
     Raises:
         ZooError: it cannot be one.
     """
-    if not _NAME.fullmatch(name) or len(name) > LONGEST:
+    if not is_name(name):
         raise ZooError(
             f"{name!r:.80} is no name for the zoo; names are small letters and digits with single hyphens between, up"
             f" to {LONGEST} characters, like hippocampus-unet"
         )
     return name
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a model, or a remote registry, can be called so.
+
+    >>> [is_name(text) for text in ("hippocampus-unet", "Hippocampus", "a--b", "..")]
+    [True, False, False, False]
+    """
+    return _NAME.fullmatch(text) is not None and len(text) <= LONGEST
 
 
 def is_version(text: str) -> bool:
