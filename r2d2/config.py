@@ -15,6 +15,7 @@ from dist_training.learning.transfer import TransferSettings
 from dist_training.settings import TrainingSettings
 from imgmed import AugmentationSettings, PreparationSettings
 from imgmed.augmentation.settings import PRESETS
+from r2d2.zoo.names import is_zoo_name
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.settings_faults import settings_faults
 
@@ -103,7 +104,9 @@ def read_layer(path: Path) -> dict[str, Any]:
         (layer.get("network"), WEIGHT_FILES),
     ):
         for key in keys:
-            if isinstance(section, dict) and isinstance(section.get(key), str) and section[key] != "imagenet":
+            if not isinstance(section, dict) or not isinstance(section.get(key), str):
+                continue
+            if section[key] != "imagenet" and not is_zoo_name(section[key]):
                 section[key] = str((path.parent / section[key]).absolute())
     return layer
 

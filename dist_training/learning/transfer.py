@@ -25,7 +25,12 @@ class TransferSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     start_from: Path | None = Field(
-        default=None, description="run folder or .keras file whose weights the network starts from; null: from scratch"
+        default=None,
+        description="run folder, .keras file or zoo:NAME whose weights the network starts from; null: from scratch",
+    )
+    start_name: str | None = Field(
+        default=None,
+        description="name and version of that network in the zoo, which a run notes; null: not from there",
     )
     frozen_stages: tuple[str, ...] = Field(
         default=(), description="stages (encoder, decoder, head) or layers, by their names, that do not learn"

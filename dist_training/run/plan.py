@@ -158,6 +158,7 @@ def run_facts(
         augmentation: how the training slices are varied; where that happens may change.
         transfer: what the network started from, and which of its layers learn.
     """
+    started = transfer.model_dump(mode="json", exclude={"start_name"})  # which says nothing that start_from does not
     return {
         "training_slices": training_slice_count(dataset),
         "channels": len(dataset.channels),
@@ -165,7 +166,7 @@ def run_facts(
         "data_sha256": _data_digest(dataset),
         **settings.model_dump(mode="json", include=_UNCHANGEABLE),
         **{f"augmentation.{name}": value for name, value in augmentation.facts().items()},
-        **{f"transfer.{name}": value for name, value in transfer.model_dump(mode="json").items()},
+        **{f"transfer.{name}": value for name, value in started.items()},
     }
 
 

@@ -69,8 +69,8 @@ def predict(
     files: list[Path] = typer.Argument(None, metavar="FILE", help="More scans, as a shell expands --input *.nii.gz."),
     model: list[Path] = typer.Option(
         ...,
-        help="Run folder of 'r2d2 train', or a model.keras beside its model.json; repeated, or the folder of a"
-        " cross-validation: all are asked together.",
+        help="Run folder of 'r2d2 train', a model.keras beside its model.json, or zoo:NAME[:VERSION]; repeated, or the"
+        " folder of a cross-validation: all are asked together.",
     ),
     out: Path = typer.Option(
         ..., help="Folder for the label maps; to those of the same model and settings, new ones are added."

@@ -27,6 +27,8 @@ from dist_training.run.plan import (
 )
 from imgmed import PreparedDataset
 from r2d2.config import WEIGHT_FILES, Configuration, commented_yaml, configure, read_layer
+from r2d2.zoo.names import is_zoo_name
+from r2d2.zoo.resolution import resolve
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.files import write_bytes
 
@@ -140,9 +142,16 @@ def _with_start(configuration: Configuration, dataset: PreparedDataset) -> Confi
 
 
 def _with_absolute_start(configuration: Configuration) -> Configuration:
-    """Name the network to start from so that it is told alike from any working folder."""
-    start = configuration.transfer.start_from
-    transfer = configuration.transfer.model_copy(update={"start_from": start and start.absolute()})
+    """Name the network to start from so that it is told alike from any working folder, and whatever the zoo gets."""
+    start, name = configuration.transfer.start_from, configuration.transfer.start_name
+    if start is not None and is_zoo_name(start):
+        found = resolve(start)
+        start, name = found.folder, str(found.name)
+    elif start is not None:
+        start = start.absolute()
+    if name is not None and (start is None or f"{start.parent.name}:{start.name}" != name):
+        name = None  # of another network, which a configuration that this one was made from began with
+    transfer = configuration.transfer.model_copy(update={"start_from": start, "start_name": name})
     return configuration.model_copy(update={"transfer": transfer})
 
 

@@ -90,6 +90,7 @@ class PredictionManifest(BaseModel):
     Attributes:
         model: path of the network; of the first of an ensemble.
         model_sha256: SHA-256 of the network.
+        zoo_name: name and version of the (first) network in the zoo; the file has the key where it is from there.
         ensemble: all networks, where there are several; the file has the key then.
         inference: how they were applied; the file has the key where that is not the usual way.
         labels: name to label value, background included.
@@ -106,6 +107,7 @@ class PredictionManifest(BaseModel):
     schema_version: Literal[1] = 1
     model: str
     model_sha256: str
+    zoo_name: str | None = None
     ensemble: tuple[EnsembleMember, ...] = ()
     inference: InferenceSettings = InferenceSettings()
     labels: dict[str, int]
@@ -143,8 +145,8 @@ def map_name(file: str) -> str:
 
 def write_manifest(folder: Path, manifest: PredictionManifest) -> None:
     """Write the manifest of a folder of label maps."""
-    lists = ("ensemble", "left_out", "passed_over", "made")
-    usual: dict[str, Any] = {name: True for name in lists if not getattr(manifest, name)}
+    rare = ("zoo_name", "ensemble", "left_out", "passed_over", "made")
+    usual: dict[str, Any] = {name: True for name in rare if not getattr(manifest, name)}
     if manifest.inference == InferenceSettings():
         usual["inference"] = True
     if manifest.inference.uncertainty == "none":

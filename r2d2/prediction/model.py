@@ -1,4 +1,4 @@
-"""Which model is meant, or which ones together: paths now, names of the zoo later."""
+"""Which model is meant, or which ones together: paths, and names of the zoo."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 
 from dist_training.errors import ModelError
 from dist_training.record.run_folder import RunFolder
+from r2d2.zoo.names import is_zoo_name
+from r2d2.zoo.resolution import resolve
 
 __all__ = ["resolve_ensemble", "resolve_model"]
 
-WORKS = "give a run folder of 'r2d2 train', or a model.keras with its model.json beside it"
+WORKS = "give a run folder of 'r2d2 train', a model.keras with its model.json beside it, or zoo:NAME"
 MOST_NAMED = 3
 
 
@@ -19,14 +21,18 @@ def resolve_model(name: str | Path) -> Path:
 
     Args:
         name: a run folder or another one that holds model.keras and model.json, or either of these files; a network of
-            another name is named by its file, beside which lies its card: other.keras, other.json.
+            another name is named by its file, beside which lies its card: other.keras, other.json. Or zoo:NAME, or
+            zoo:NAME:VERSION, which `r2d2.zoo.resolution.resolve` finds.
 
     Returns:
         The folder, or the file of a network of another name: what `read_model_card` takes.
 
     Raises:
         ModelError: there is no such model; says what is there, and what works.
+        ZooError: there is none of this name in the zoo on this machine, or it is not to be used.
     """
+    if is_zoo_name(name):
+        return resolve(name).folder
     path = Path(name)
     if path.is_dir():
         return _in_folder(path)
@@ -46,10 +52,11 @@ def resolve_ensemble(names: str | Path | Sequence[str | Path]) -> tuple[Path, ..
 
     Raises:
         ModelError: there is no such model, or one is named twice; a fold has none yet.
+        ZooError: see `resolve_model`.
     """
     found: list[Path] = []
     for name in [names] if isinstance(names, str | Path) else names:
-        folds = sorted(path for path in Path(name).glob("fold-*") if path.is_dir())
+        folds = [] if is_zoo_name(name) else sorted(path for path in Path(name).glob("fold-*") if path.is_dir())
         is_run = RunFolder(Path(name)).model.is_file()
         found += map(resolve_model, [name] if is_run or not folds else folds)
     twice = [path for number, path in enumerate(found) if path in found[:number]]

@@ -20,6 +20,7 @@ from r2d2.prediction.predictor import Predictor
 from r2d2.prediction.segmenting import ScanCourse, SegmentedScan, SegmentedVolume, segmented_volume
 from r2d2.prediction.settings import InferenceSettings, PredictionSettings
 from r2d2.prediction.writing import unfinished_prediction
+from r2d2.zoo.resolution import name_of
 from r2d2_base.files import check_writable
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
@@ -38,8 +39,8 @@ class PredictSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str | Path | tuple[str | Path, ...] = Field(
-        description="run folder of a training, or a model.keras beside its model.json; several, or the folder of a"
-        " cross-validation, are asked together"
+        description="run folder of a training, a model.keras beside its model.json, or zoo:NAME[:VERSION]; several, or"
+        " the folder of a cross-validation, are asked together"
     )
     out: Path | None = Field(
         default=None,
@@ -131,9 +132,11 @@ def predict(
         entries = [made for made in course if isinstance(made, PredictedCase)]
         files = {case.file for case in entries}
         others = [case for case in stay if case.file not in files]
+        named = name_of(predictor.path.parent)
         manifest = PredictionManifest(
             model=str(predictor.path.absolute()),
             model_sha256=predictor.card.model_sha256,
+            zoo_name=None if named is None else str(named),
             ensemble=_ensemble_of(predictor),
             inference=predictor.settings,
             labels=predictor.card.labels,
