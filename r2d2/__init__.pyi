@@ -10,6 +10,9 @@ from .tasks.evaluation import evaluate as evaluate
 from .tasks.inspection import InspectionResult as InspectionResult
 from .tasks.inspection import InspectSettings as InspectSettings
 from .tasks.inspection import inspect as inspect
+from .tasks.postprocessing import ChooseRulesSettings as ChooseRulesSettings
+from .tasks.postprocessing import RuleChoiceResult as RuleChoiceResult
+from .tasks.postprocessing import choose_rules as choose_rules
 from .tasks.prediction import Prediction as Prediction
 from .tasks.prediction import PredictSettings as PredictSettings
 from .tasks.prediction import predict as predict

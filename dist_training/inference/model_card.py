@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dist_training.architectures import NetworkSettings
 from dist_training.errors import ModelError
 from dist_training.inference.outputs import NetworkOutputs, outputs_of
-from dist_training.inference.postprocessing import Rule
+from dist_training.inference.postprocessing import Rule, check_rules
 from dist_training.record.environment import versions
 from dist_training.record.run_folder import RunFolder
 from imgmed import AugmentationSettings, Normalisation, PreparedDataset, ScanPreparation
@@ -33,6 +33,7 @@ __all__ = [
     "read_start_card",
     "salted",
     "save_model",
+    "write_postprocessing",
 ]
 
 Split = Literal["train", "validation", "test"]
@@ -273,6 +274,28 @@ def read_model_card(model: Path) -> tuple[Path, ModelCard]:
             "copy both again, or resume the run that was writing them"
         )
     return network, card
+
+
+def write_postprocessing(network: Path, rules: Sequence[Rule]) -> Path:
+    """Put rules in the place of those of a model's card; the network stays as it is.
+
+    Args:
+        network: model.keras, whose card lies beside it.
+        rules: in their order.
+
+    Returns:
+        The card's path.
+
+    Raises:
+        ModelError: the card is missing, damaged or of another network.
+        ConfigurationError: a rule is about a label that the model does not have.
+    """
+    network, card = read_model_card(network)
+    check_rules(rules, card.labels)
+    path = network.with_suffix(".json")
+    changed = card.model_copy(update={"postprocessing": tuple(rules)})
+    write_json(path, changed.model_dump(mode="json"), is_durable=True)
+    return path
 
 
 def read_start_card(start: Path) -> ModelCard | None:

@@ -35,6 +35,17 @@ class _Rule(BaseModel):
         """The labels that the rule speaks of."""
         return (self.label,)
 
+    @property
+    def text(self) -> str:
+        """The rule as the command line has it: what `parse_rule` reads.
+
+        >>> MinimumSize(label="lesion", ml=0.05).text
+        'minimum_size:lesion:0.05'
+        """
+        given = self.model_dump()
+        values = [given[word] for word in _WORDS[given["kind"]]]
+        return ":".join([given["kind"], self.label, *(str(value) for value in values)])
+
 
 class LargestComponent(_Rule):
     """Keep the largest connected part of a label; the others become background.

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from r2d2.cli import (
+    choose_rules,
     compare,
     control,
     convert,
@@ -44,6 +45,7 @@ app.command("train", epilog=train.EXAMPLE)(train.train)
 app.command("control", epilog=control.EXAMPLE)(control.control)
 app.command("worker", hidden=True)(train.worker)
 app.command("predict", cls=predict.PredictCommand, epilog=predict.EXAMPLE)(predict.predict)
+app.command("choose-rules", epilog=choose_rules.EXAMPLE)(choose_rules.choose_rules)
 app.command("evaluate", cls=evaluate.EvaluateCommand, epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)

@@ -9,7 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["EXACT_UP_TO", "SignedRank", "one_sided_p", "signed_rank", "tidy"]
+__all__ = ["EXACT_UP_TO", "Alternative", "SignedRank", "one_sided_p", "signed_rank", "tidy"]
+
+Alternative = Literal["two-sided", "greater"]
 
 EXACT_UP_TO = 50
 """Number of differences up to which the distribution is counted out."""
@@ -22,7 +24,7 @@ class SignedRank:
     """Result of the test.
 
     Attributes:
-        p: two-sided p value; NaN where there is none.
+        p: p value, two-sided unless asked otherwise; NaN where there is none.
         differences: number of differences that are not zero; only those take part.
         zeros: number that are.
         rank_sum_difference: sum of the ranks of the positive less that of the negative differences.
@@ -38,8 +40,8 @@ class SignedRank:
     reason: str
 
 
-def signed_rank(differences: ArrayLike, confidence: float = 0.95) -> SignedRank:
-    """Test whether paired differences are symmetric about zero (Wilcoxon 1945), two-sided.
+def signed_rank(differences: ArrayLike, confidence: float = 0.95, alternative: Alternative = "two-sided") -> SignedRank:
+    """Test whether paired differences are symmetric about zero (Wilcoxon 1945).
 
     Zeros are left out, as Wilcoxon did. Ties share the mean of their ranks. Up to 50 differences, p is exact: the share
     of the 2^n equally likely assignments of signs to these very ranks, ties included, that are at least as one-sided,
@@ -48,6 +50,7 @@ def signed_rank(differences: ArrayLike, confidence: float = 0.95) -> SignedRank:
     Args:
         differences: float64 (n,), independent of each other; inf and -inf are the largest and smallest.
         confidence: 1 minus the level at which p will be judged; only the reason depends on it.
+        alternative: "two-sided"; "greater": whether they lie above zero, p is not doubled then.
 
     Returns:
         p with its method; NaN, with the reason, where fewer than two differences are not zero.
@@ -55,6 +58,8 @@ def signed_rank(differences: ArrayLike, confidence: float = 0.95) -> SignedRank:
     Example:
         >>> signed_rank([0.1, 0.2, 0.3, 0.4, 0.5, -0.05]).p
         0.0625
+        >>> signed_rank([0.1, 0.2, 0.3, 0.4, 0.5, -0.05], alternative="greater").p
+        0.03125
     """
     values = np.asarray(differences, dtype=np.float64)
     ranks = _ranks(values)
@@ -64,15 +69,17 @@ def signed_rank(differences: ArrayLike, confidence: float = 0.95) -> SignedRank:
     if count < 2:
         reason = "only one patient differs" if count else "no patient differs" if zeros else "no value in both"
         return SignedRank(math.nan, count, zeros, positive - negative, "none", reason)
+    is_doubled = alternative == "two-sided"
     if count > EXACT_UP_TO:
-        p = min(1.0, 2 * float(one_sided_p(values if positive > negative else -values)))
-        return SignedRank(p, count, zeros, positive - negative, "normal", "")
-    smallest = 2.0 ** (1 - count)
+        p = float(one_sided_p(-values if is_doubled and positive <= negative else values))
+        return SignedRank(min(1.0, 2 * p) if is_doubled else p, count, zeros, positive - negative, "normal", "")
+    smallest = 2.0 ** (is_doubled - count)
     reason = ""
     if smallest > 1 - confidence:
         reason = f"with {count} patients that differ, p cannot be below {smallest:.3g}"
-    p = min(1.0, 2 * _share_at_most(ranks[values != 0], min(positive, negative)))
-    return SignedRank(p, count, zeros, positive - negative, "exact", reason)
+    # the sum of the negative ranks is distributed as that of the positive ones
+    share = _share_at_most(ranks[values != 0], min(positive, negative) if is_doubled else negative)
+    return SignedRank(min(1.0, (1 + is_doubled) * share), count, zeros, positive - negative, "exact", reason)
 
 
 def one_sided_p(differences: NDArray[np.float64]) -> NDArray[np.float64]:

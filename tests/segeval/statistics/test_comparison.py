@@ -79,6 +79,7 @@ class TestSignedRank:
         result = signed_rank(np.subtract(before, after))
         assert result.rank_sum_difference == 40 - 5
         assert result.p / 2 == pytest.approx(0.01953, abs=5e-6)
+        assert signed_rank(np.subtract(before, after), alternative="greater").p == pytest.approx(0.01953, abs=5e-6)
 
     @given(st.lists(st.sampled_from([-3, -2, -1.5, -1, 0, 1, 1.5, 2, 3, math.inf]), min_size=2, max_size=8))
     def test_every_assignment_of_signs_counted(self, differences):
@@ -93,6 +94,7 @@ class TestSignedRank:
         sums = [sum(rank for rank, sign in zip(ranks, signs, strict=True) if sign) for signs in _signs(len(ranks))]
         tails = np.mean(np.array(sums) <= observed), np.mean(np.array(sums) >= observed)
         assert result.p == pytest.approx(min(1, 2 * min(tails)))
+        assert signed_rank(differences, alternative="greater").p == pytest.approx(tails[1])
 
     @given(st.lists(st.floats(-5, 5).filter(bool), min_size=6, max_size=40, unique_by=abs))
     @settings(max_examples=30)
@@ -106,6 +108,13 @@ class TestSignedRank:
         expected = stats.wilcoxon(differences, method="asymptotic", correction=True, zero_method="wilcox")
         assert result.method == "normal"
         assert result.p == pytest.approx(expected.pvalue, abs=1e-12)
+        above, scipys = (
+            signed_rank(differences, alternative="greater").p,
+            stats.wilcoxon(
+                differences, method="asymptotic", correction=True, zero_method="wilcox", alternative="greater"
+            ).pvalue,
+        )
+        assert above == pytest.approx(scipys, abs=1e-12)
         assert result.zeros == np.sum(differences == 0)
 
     def test_exact_and_normal_agree_where_they_meet(self):
