@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dist_training.architectures import NetworkSettings
 from dist_training.errors import ModelError
+from dist_training.inference.familiarity import Familiarity, familiarity_of
 from dist_training.inference.outputs import NetworkOutputs, outputs_of
 from dist_training.inference.postprocessing import Rule, check_rules
 from dist_training.record.environment import versions
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 Split = Literal["train", "validation", "test"]
+ScanKind = Literal["picture", "volume"]
 _BY_WEIGHT: tuple[Split, ...] = ("test", "validation", "train")
 _SCHEMA_VERSION = 1
 _LARGEST_CARD = 1 << 26
@@ -91,6 +93,10 @@ class ModelCard(BaseModel):
         normalisation: how the slices' intensities are normalised.
         augmentation: how the training slices were varied; a card from before this was recorded has none.
         postprocessing: rules that label maps are set right by.
+        scan_kinds: whether training scans were pictures, whose size in millimetres nobody knows, or volumes; a card
+            from before this was recorded has none.
+        familiarity: what the training scans have in common, by which others are told as unlike; None: they were too
+            few to say, or the card is from before.
         series: regular expression that chose among a patient's DICOM series; None: nothing was to be chosen.
         validation_dice: mean foreground Dice of these weights on the validation cases.
         epoch: 1-based epoch of these weights.
@@ -116,6 +122,8 @@ class ModelCard(BaseModel):
     normalisation: Normalisation
     augmentation: AugmentationSettings = AugmentationSettings()
     postprocessing: tuple[Rule, ...] = ()
+    scan_kinds: tuple[ScanKind, ...] = ()
+    familiarity: Familiarity | None = None
     series: str | None = None
     validation_dice: float | None
     validation_dice_per_label: dict[str, float | None]
@@ -219,6 +227,8 @@ def save_model(
             scan_preparation=dataset.scan_preparation,
             normalisation=dataset.normalisation(dataset.splits.train),
             augmentation=augmentation or AugmentationSettings(),
+            scan_kinds=_scan_kinds(dataset),
+            familiarity=familiarity_of(dataset),
             series=dataset.description.settings.series,
             validation_dice=validation_dice,
             validation_dice_per_label=validation_dice_per_label,
@@ -230,6 +240,12 @@ def save_model(
             model_sha256=sha256_of(network_file),
         )
         write_json(card_file, card.model_dump(mode="json"))
+
+
+def _scan_kinds(dataset: PreparedDataset) -> tuple[ScanKind, ...]:
+    are_pictures = {dataset.case(case_id).is_picture for case_id in dataset.splits.train}
+    kinds: dict[bool, ScanKind] = {True: "picture", False: "volume"}
+    return tuple(kind for is_picture, kind in kinds.items() if is_picture in are_pictures)
 
 
 def _used_cases(dataset: PreparedDataset) -> tuple[UsedCase, ...]:

@@ -45,7 +45,7 @@ TAGS = [
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "PixelRepresentation", "RescaleSlope",
     "RescaleIntercept", "ModalityLUTSequence", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
     "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "InstanceNumber", "ReferencedSeriesSequence",
-    "ReferencedFrameOfReferenceSequence", "SharedFunctionalGroupsSequence",
+    "ReferencedFrameOfReferenceSequence", "SharedFunctionalGroupsSequence", "BodyPartExamined",
 ]  # fmt: skip
 
 
@@ -185,6 +185,7 @@ def read_header(files: tuple[Path, ...], spatial_units: SpatialUnits = "header")
     facts = {
         "format": "DICOM",
         "modality": first.modality,
+        **({"body_part": first.body_part} if first.body_part else {}),
         "transfer_syntax": first.transfer_syntax_name,
         "photometric": first.photometric,  # MONOCHROME1: low values are shown bright; they are kept as stored
     }

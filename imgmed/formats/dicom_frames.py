@@ -45,6 +45,8 @@ def read_header(path: Path) -> VolumeHeader:
     image = _opened(path)
     shape, affine = _geometry(image, path)
     facts = {"format": "DICOM", "modality": str(image.get("Modality", "")), "frames": str(image.NumberOfFrames)}
+    if image.get("BodyPartExamined"):
+        facts["body_part"] = str(image.BodyPartExamined)
     return VolumeHeader(shape, 1, np.dtype(np.float32), affine, facts)
 
 

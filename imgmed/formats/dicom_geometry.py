@@ -46,6 +46,7 @@ class Slice:
     is_signed: bool
     photometric: str
     modality: str
+    body_part: str
     transfer_syntax: str
     transfer_syntax_name: str
     is_compressed: bool
@@ -77,6 +78,7 @@ class Slice:
             is_signed=bool(dataset.get("PixelRepresentation") or 0),
             photometric=str(dataset.get("PhotometricInterpretation", "")),
             modality=str(dataset.get("Modality", "")),
+            body_part=str(dataset.get("BodyPartExamined") or ""),
             transfer_syntax=str(syntax),
             transfer_syntax_name=syntax.name,
             is_compressed=bool(syntax.is_compressed),

@@ -217,6 +217,7 @@ def _new_record(task: _Task) -> SurveyRecord:
     if counts and rules.labels is not None:
         check_declared(list(counts), rules.labels, str(source.label))
     sha256 = {path: sha256_of(path) for path in source.files}
+    header = read_header(source.images[0], rules.spatial_units)
     public = _Public.of(task)
     case_id = public.text(source.case_id)
     record = SurveyRecord(
@@ -242,8 +243,9 @@ def _new_record(task: _Task) -> SurveyRecord:
             image,
             label_map,
             names,
-            dtype=str(read_header(source.images[0], rules.spatial_units).dtype),
+            dtype=str(header.dtype),
             repaired=() if label is None else label.repaired,
+            facts=header.facts,
         ),
         signature=signature_of(image),
     )

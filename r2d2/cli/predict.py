@@ -161,15 +161,21 @@ def _settings(model: type[Settings], given: Mapping[str, Any]) -> Settings:
 
 
 def _tell(prediction: Prediction) -> None:
+    from r2d2.prediction.scans import few
     from r2d2.reports.formatting import plural
 
     _list("passed over", prediction.passed_over, prediction.folder)
+    unlike = [case for case in prediction.cases if case.unlike]
+    _list("unlike training", [f"{case.case_id}: {few(case.unlike)}" for case in unlike], prediction.folder)
     kept = f", {prediction.kept} kept" if prediction.kept else ""
     written = plural(len(prediction.cases) - prediction.kept, "label map")
     typer.echo(f"wrote {written} to {prediction.folder}{kept}", err=True)
     seen = [case for case in prediction.cases if case.split in ("train", "validation")]
     if seen:
         typer.echo(f"note: {len(seen)} of these scans served the model's training; they are marked", err=True)
+    if unlike:
+        many = f"{len(unlike)} of {plural(len(prediction.cases), 'scan')} {'is' if len(unlike) == 1 else 'are'}"
+        typer.echo(f"note: {many} unlike those of the model's training; look at what it made of them", err=True)
     if prediction.left_out:
         typer.echo(f"{plural(len(prediction.left_out), 'scan')} could not be predicted:", err=True)
         _list("left out", prediction.left_out, prediction.folder)

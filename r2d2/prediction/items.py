@@ -13,18 +13,23 @@ import numpy as np
 from dist_training.inference.model_card import ModelCard
 from imgmed import PreparedDataset, SliceGrid
 from imgmed.errors import ImgMedError
+from imgmed.fingerprint import read_fingerprint
+from imgmed.fingerprint.measures import CaseMeasures
 from r2d2.errors import PredictionError
 from r2d2.prediction.ensemble import preparation_differences
 from r2d2.prediction.faults import listed, sentence
 from r2d2.prediction.manifest import PredictedCase, prediction_name
 from r2d2.prediction.predictor import Predictor
-from r2d2.prediction.reading import CheckedScan, NoScanError, check_scan, is_capture_alone, read_scan
+from r2d2.prediction.reading import CheckedScan, NoScanError, check_scan, is_capture_alone, measures_of, read_scan
 from r2d2.prediction.scans import FoundScans, few, found_scans
 from r2d2.prediction.settings import PredictionSettings
 from r2d2_base.files import sha256_of
 from r2d2_base.progress import Watcher
 
 __all__ = ["Items", "ScanItem", "items_among", "items_of_dataset"]
+
+
+Read = tuple[np.ndarray, SliceGrid, np.ndarray, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ class ScanItem:
         name: what messages call it.
         case_id: of the case.
         make_entry: makes its entry in the manifest, which needs its files' digests.
-        read: gives its slices (s, h, w, c), clipped but not normalised, their grid, and the affine of its voxels.
+        read: gives its slices (s, h, w, c), clipped but not normalised, their grid, the affine of its voxels, and in
+            what it is unlike the model's training scans.
         file: name of its label map.
         like: a NIfTI file whose header the label map takes over.
         made_from: what else the label map depends on.
@@ -44,7 +50,7 @@ class ScanItem:
     name: str
     case_id: str
     make_entry: Callable[[], PredictedCase]
-    read: Callable[[], tuple[np.ndarray, SliceGrid, np.ndarray]]
+    read: Callable[[], Read]
     file: str
     like: Path | None
     made_from: tuple[object, ...] = ()
@@ -101,7 +107,24 @@ def items_of_dataset(dataset: PreparedDataset, case_ids: Sequence[str], predicto
         UnknownCaseError: it has no such case.
     """
     _check_preparation(predictor.card, dataset)
-    return Items(tuple(_item_of_case(dataset, case_id, predictor) for case_id in case_ids))
+    measured = _measured(dataset)
+    return Items(tuple(_item_of_case(dataset, case_id, predictor, measured.get(case_id)) for case_id in case_ids))
+
+
+def _measured(dataset: PreparedDataset) -> dict[str, CaseMeasures]:
+    """The measures of a dataset's cases; none where an earlier version prepared it."""
+    try:
+        return read_fingerprint(dataset.folder).cases
+    except ImgMedError:
+        return {}
+
+
+def _unlike(measures: CaseMeasures | None, predictor: Predictor) -> tuple[str, ...]:
+    """In what a scan is unlike those of the model's training; of an ensemble, of its first network's."""
+    card = predictor.card
+    if card.familiarity is None or measures is None:
+        return ()
+    return card.familiarity.unlike(measures, card.channels)
 
 
 def _checked(
@@ -114,7 +137,9 @@ def _checked(
     watcher.report("checking", 0, len(found.scans))
     for number, scan in enumerate(found.scans, start=1):
         try:
-            fitting = check_scan(scan, card.scan_preparation, settings.channels, settings.spatial_units)
+            fitting = check_scan(
+                scan, card.scan_preparation, settings.channels, settings.spatial_units, card.scan_kinds
+            )
             (pictures if is_capture_alone(scan) else checked).append(fitting)
         except NoScanError as error:
             passed_over.append(found.told(error))
@@ -136,15 +161,18 @@ def _item_of(checked: CheckedScan, predictor: Predictor) -> ScanItem:
         source, files = Path(scan.shown).absolute(), [file for image in scan.images for file in image.files]
         return _entry(scan.case_id, file, source, tuple(map(sha256_of, files)), predictor)
 
-    def read() -> tuple[np.ndarray, SliceGrid, np.ndarray]:
+    def read() -> Read:
         volume, prepared = read_scan(checked, predictor.card.scan_preparation)
-        return prepared.image, prepared.grid, volume.affine
+        unlike = () if predictor.card.familiarity is None else _unlike(measures_of(volume, checked), predictor)
+        return prepared.image, prepared.grid, volume.affine, unlike
 
     made_from = (checked.channels, checked.spatial_units)
     return ScanItem(scan.shown, scan.case_id, entry, read, file, path if _is_nifti(path) else None, made_from)
 
 
-def _item_of_case(dataset: PreparedDataset, case_id: str, predictor: Predictor) -> ScanItem:
+def _item_of_case(
+    dataset: PreparedDataset, case_id: str, predictor: Predictor, measures: CaseMeasures | None
+) -> ScanItem:
     case = dataset.case(case_id)
     source = dataset.source_root / case.images[0].path
     file = prediction_name(case_id, source, is_one_file=len(case.images[0].files) == 1)
@@ -152,8 +180,8 @@ def _item_of_case(dataset: PreparedDataset, case_id: str, predictor: Predictor) 
     def entry() -> PredictedCase:
         return _entry(case_id, file, source, case.image_sha256, predictor)
 
-    def read() -> tuple[np.ndarray, SliceGrid, np.ndarray]:
-        return dataset.image(case_id), case.grid, np.array(case.affine)
+    def read() -> Read:
+        return dataset.image(case_id), case.grid, np.array(case.affine), _unlike(measures, predictor)
 
     like = source if _is_nifti(source) and source.is_file() else None
     return ScanItem(case_id, case_id, entry, read, file, like)

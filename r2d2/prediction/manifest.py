@@ -47,6 +47,8 @@ class PredictedCase(BaseModel):
         split: what the model's training, and that of the networks it started from, used this very scan for; None: it
             has never seen it.
         volumes_ml: volume of each structure, or region where they overlap, in millilitres; none of pictures.
+        unlike: in what the scan is unlike those that the model was trained on, what is most so first; the file has the
+            key where it is.
         uncertainty: see `case_uncertainty`, where it was asked for; None: there is no structure.
     """
 
@@ -59,6 +61,7 @@ class PredictedCase(BaseModel):
     split: Split | None
     uncertainty: float | None = None
     volumes_ml: dict[str, float] = {}
+    unlike: tuple[str, ...] = ()
 
 
 class EnsembleMember(BaseModel):
@@ -149,8 +152,10 @@ def write_manifest(folder: Path, manifest: PredictionManifest) -> None:
     usual: dict[str, Any] = {name: True for name in rare if not getattr(manifest, name)}
     if manifest.inference == InferenceSettings():
         usual["inference"] = True
-    if manifest.inference.uncertainty == "none":
-        usual["cases"] = {"__all__": {"uncertainty"}}
+    unasked = {"uncertainty"} if manifest.inference.uncertainty == "none" else set()
+    usual["cases"] = {
+        place: unasked | (set() if case.unlike else {"unlike"}) for place, case in enumerate(manifest.cases)
+    }
     write_json(folder / MANIFEST, manifest.model_dump(mode="json", exclude=usual))
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from dist_training.inference.model_card import ScanKind
 from imgmed import PreparedScan, ScanPreparation, Volume, prepare_case, read_header
-from imgmed.errors import UnsupportedFormatError, WrongChannelsError
-from imgmed.formats import SpatialUnits
+from imgmed.errors import InvalidVolumeError, UnsupportedFormatError, WrongChannelsError
+from imgmed.fingerprint.measures import CaseMeasures, measure_case
+from imgmed.formats import SpatialUnits, VolumeHeader, is_picture
 from imgmed.formats.dicom import is_capture
 from imgmed.preparation.reading import ReadingRules, read_case_image
 from imgmed.recipes.tree import is_dicom
@@ -19,7 +21,14 @@ from imgmed.study import CaseSource
 from r2d2.errors import PredictionError
 from r2d2.prediction.scans import FoundScan
 
-__all__ = ["CheckedScan", "NoScanError", "check_scan", "is_capture_alone", "read_scan"]
+__all__ = [
+    "CheckedScan",
+    "NoScanError",
+    "check_scan",
+    "is_capture_alone",
+    "measures_of",
+    "read_scan",
+]
 
 NAME_THEM = "--channels names those that it has"
 SCANS_APART = "--channels names those of its files; files that are scans of their own are predicted one at a time"
@@ -38,11 +47,13 @@ class CheckedScan:
         scan: its files.
         channels: which of its channels the model takes, 0-based, in the model's order.
         spatial_units: what the sizes in its headers count in.
+        facts: what the first header says besides, see `VolumeHeader`.
     """
 
     scan: FoundScan
     channels: tuple[int, ...]
     spatial_units: SpatialUnits = "header"
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_scan(
@@ -50,6 +61,7 @@ def check_scan(
     preparation: ScanPreparation,
     names: Sequence[str] | None = None,
     spatial_units: SpatialUnits = "header",
+    kinds: Sequence[ScanKind] = (),
 ) -> CheckedScan:
     """Look at the headers of a scan: its channels, and the size that it would have as the network's slices.
 
@@ -61,7 +73,7 @@ def check_scan(
 
     Raises:
         NoScanError: it is a picture of a study, and does not suit.
-        ImgMedError: the files cannot be read, or do not suit.
+        ImgMedError: the files cannot be read, or do not suit, such as a picture for a model of volumes.
     """
     try:
         headers = [read_header(image, spatial_units) for image in scan.images]
@@ -74,9 +86,24 @@ def check_scan(
         if isinstance(error, WrongChannelsError):
             raise WrongChannelsError(f"{error} ({SCANS_APART if len(scan.images) > 1 else NAME_THEM})") from error
         raise
+    _check_kind(scan, headers[0], kinds)
     place = Volume(np.broadcast_to(np.float32(0), headers[0].shape), headers[0].affine, scan.images[0].path)
     grid_for(place, preparation)
-    return CheckedScan(scan, channels, spatial_units)
+    return CheckedScan(scan, channels, spatial_units, headers[0].facts)
+
+
+def _check_kind(scan: FoundScan, header: VolumeHeader, kinds: Sequence[ScanKind]) -> None:
+    """Refuse pictures for a model of volumes, and volumes for one of pictures; one slice of a volume is a picture."""
+    if kinds == ("volume",) and is_picture(scan.images[0].path):
+        raise InvalidVolumeError(
+            f"{scan.shown}: a picture, whose size in millimetres nobody knows; the model was trained on volumes: give"
+            " the scan that it was made from"
+        )
+    if kinds == ("picture",) and not is_picture(scan.images[0].path) and min(header.shape) > 1:
+        size = " x ".join(map(str, header.shape))
+        raise InvalidVolumeError(
+            f"{scan.shown}: a volume of {size} voxels; the model was trained on pictures: give its slices as such"
+        )
 
 
 def is_capture_alone(scan: FoundScan) -> bool:
@@ -91,6 +118,16 @@ def _names_of(scan: FoundScan, preparation: ScanPreparation, count: int) -> tupl
     if names is None or len(names) != count or any(map(_NO_NAME.fullmatch, (*names, *preparation.channels))):
         return None
     return names
+
+
+def measures_of(volume: Volume, checked: CheckedScan) -> CaseMeasures:
+    """Measure a scan that was read, as `prepare` measured those of the model: what tells that it is unlike them.
+
+    Args:
+        volume: with the model's channels alone, as `read_scan` gives it.
+        checked: says what its header says.
+    """
+    return measure_case(volume, None, {}, facts=checked.facts)
 
 
 def read_scan(checked: CheckedScan, preparation: ScanPreparation) -> tuple[Volume, PreparedScan]:

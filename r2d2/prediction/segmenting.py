@@ -187,7 +187,7 @@ class ScanCourse:
 
     def _segment(self, item: ScanItem, seen: _Seen) -> SegmentedScan | PredictedCase:
         segmented = _segmented(self.predictor, seen.image, seen.grid, seen.affine, self.watcher)
-        said: dict[str, object] = {"uncertainty": segmented.case_uncertainty}
+        said: dict[str, object] = {"uncertainty": segmented.case_uncertainty, "unlike": seen.unlike}
         if not is_picture(item.entry.source):
             said["volumes_ml"] = segmented.volumes_ml
         scan = SegmentedScan(item.entry.model_copy(update=said), segmented)
@@ -200,8 +200,9 @@ class ScanCourse:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """A scan that was read: its slices and their grid, and the affine of its voxels."""
+    """A scan that was read: its slices and their grid, the affine of its voxels, and in what it is unlike others."""
 
     image: np.ndarray
     grid: SliceGrid
     affine: np.ndarray
+    unlike: tuple[str, ...]

@@ -27,7 +27,7 @@ __all__ = ["UnfinishedPrediction", "is_whole", "maps_of", "unfinished_prediction
 
 JOURNAL = "journal"
 WHITE = 2**16 - 1
-SAID = ("uncertainty", "volumes_ml")  # fields of an entry that the networks fill
+SAID = ("uncertainty", "volumes_ml", "unlike")  # fields of an entry that are filled after the scan was read
 
 
 class _Entry(BaseModel):

@@ -126,6 +126,16 @@ def test_compressed_pixels_are_read(tmp_path: Path, syntax):
     assert read_header(tmp_path).facts["transfer_syntax"] == syntax.name
 
 
+def test_the_header_names_the_part_of_the_body(tmp_path: Path) -> None:
+    def of_the_heart(_: int, dataset: Dataset) -> None:
+        dataset.BodyPartExamined = "HEART"
+
+    write_series(tmp_path / "told", stored(), AFFINE, change=of_the_heart)
+    write_series(tmp_path / "untold", stored(), AFFINE)
+    assert read_header(tmp_path / "told").facts["body_part"] == "HEART"
+    assert "body_part" not in read_header(tmp_path / "untold").facts
+
+
 @pytest.fixture
 def same_locale() -> Iterator[None]:
     """GDCM's JPEG writer sets the locale of the process to C, in which other tests could not read UTF-8."""

@@ -17,6 +17,7 @@ import SimpleITK
 
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 from imgmed.errors import InvalidCasesError, LabelError, PatientKeyError
+from imgmed.fingerprint import read_fingerprint
 from imgmed.inspection import inspect_source
 from r2d2.tasks.preparation import prepare_with_report
 from r2d2_base.errors import OutputExistsError
@@ -98,6 +99,7 @@ def test_no_file_of_the_dataset_names_a_patient(prepared: Prepared) -> None:
     assert named_below(prepared.out) == {}
     assert re.search(r"/p[0-9a-f]{16}/incoming", prepared.dataset.description.source_root)
     assert {path.name for path in prepared.out.iterdir()} >= {"dataset.html", "r2d2.yaml", "survey", "fingerprint.json"}
+    assert {case.modality for case in read_fingerprint(prepared.out).cases.values()} == {"CT"}
 
 
 def test_inspect_names_nobody(prepared: Prepared) -> None:
