@@ -159,9 +159,9 @@ $(STAMPS)/checked: $(STAMPS)/horovod $(STAMPS)/r2d2
 	@$(COMPILE) -qq $(VENV)/lib || true # some packages ship files that are not meant to compile
 	@touch $@
 
-$(STAMPS)/tests: $(STAMPS)/test.txt $(STAMPS)/checked
-	@echo "==> test tools"
-	@$(PIP_INSTALL) -r requirements/test.txt
+$(STAMPS)/tests: $(STAMPS)/test.txt $(STAMPS)/export.txt $(STAMPS)/checked
+	@echo "==> test tools, and what exports networks"
+	@$(PIP_INSTALL) -r requirements/test.txt -r requirements/export.txt
 	@$(PIP_CHECK)
 	@$(COMPILE) -qq $(VENV)/lib || true # some packages ship files that are not meant to compile
 	@touch $@

@@ -29,7 +29,8 @@ class PadToMultiple(keras.layers.Layer):
     def call(self, images: Any) -> Any:
         """Pad images (N, H, W, C)."""
         shape = ops.shape(images)
-        missing = [-shape[axis] % self.multiple for axis in (1, 2)]
+        # Of numbers that are never negative: the division of ONNX rounds towards zero.
+        missing = [(self.multiple - shape[axis] % self.multiple) % self.multiple for axis in (1, 2)]
         if all(isinstance(pixels, int) and pixels == 0 for pixels in missing):
             return images
         before = [pixels // 2 for pixels in missing]
