@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from r2d2.cli import zoo_export
 from r2d2.cli.settings_command import SettingsCommand
 
 if TYPE_CHECKING:
@@ -266,3 +267,6 @@ def _size(count: int) -> str:
 def _few(labels: Sequence[str]) -> str:
     shown = ", ".join(labels[:4])
     return shown if len(labels) <= 4 else f"{shown} and {len(labels) - 4} more"
+
+
+app.command("export")(zoo_export.export)
