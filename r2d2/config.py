@@ -33,7 +33,7 @@ __all__ = [
 FILE_NAME = "r2d2.yaml"
 _ARCHITECTURE, _DEFAULT = "network.architecture", UNetSettings().architecture
 _AUGMENTATION = "augmentation"
-WEIGHT_FILES = ("encoder_weights", "pretrained_weights")
+WEIGHT_FILES = ("encoder_weights", "file", "pretrained_weights")
 """Settings of networks that name a file of weights, or are the word imagenet."""
 
 

@@ -12,6 +12,7 @@ from dist_training.architectures.registry import (
 from dist_training.architectures.settings import (
     CustomSettings,
     FCNSettings,
+    ImportedSettings,
     LivermaskUNetSettings,
     NetworkSettings,
     ResidualUNetSettings,
@@ -25,6 +26,7 @@ __all__ = [
     "Architecture",
     "CustomSettings",
     "FCNSettings",
+    "ImportedSettings",
     "LivermaskUNetSettings",
     "NetworkSettings",
     "ResNetUNetSettings",

@@ -1,6 +1,6 @@
 """A network in another precision: rebuilt from its configuration, with its weights rounded."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,10 @@ from r2d2_base.errors import ConfigurationError
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["PRECISIONS", "with_precision"]
+__all__ = ["PRECISIONS", "rebuild", "with_precision"]
 
 PRECISIONS = ("float16", "float32", "float64")
+_OF_VALUES = ("InputLayer", "__keras_tensor__")  # whose dtype is that of arrays, no policy
 _FLOATING = (*PRECISIONS, "bfloat16", "mixed_float16", "mixed_bfloat16")
 
 
@@ -43,12 +44,39 @@ def with_precision(network: "keras.Model", policy: str) -> "keras.Model":
     """
     if policy not in PRECISIONS:
         raise ConfigurationError(f"a network's precision is one of {', '.join(PRECISIONS)}; received {policy!r:.40}")
+    return rebuild(network, network.get_config(), policy)
+
+
+def rebuild(
+    network: "keras.Model",
+    config: dict[str, Any],
+    policy: str,
+    *,
+    fresh: Collection[str] = (),
+    names: Mapping[str, str] | None = None,
+) -> "keras.Model":
+    """Build a network anew from its configuration, perhaps with changes, under a dtype policy.
+
+    Args:
+        network: whose weights it gets.
+        config: its configuration, perhaps with other settings and with new layers that have no weights.
+        policy: of all layers, mixed precision too: the input then has the precision of the weights.
+        fresh: names of layers that keep their initial weights.
+        names: of layers that are called otherwise in the configuration, by their names in the network.
+
+    Raises:
+        WeightsError: a weight is too large for the precision.
+    """
+    import keras
+
+    values = keras.DTypePolicy(policy).variable_dtype
     with _global_policy(policy):  # for layers that a layer of one's own makes for itself: no configuration names them
-        rebuilt: keras.Model = type(network).from_config(_with_dtype(network.get_config(), policy))
-    values = {layer.name: layer.weights for layer in network.layers}
+        rebuilt: keras.Model = type(network).from_config(_with_dtype(config, policy, values))
+    known = {(names or {}).get(layer.name, layer.name): layer.weights for layer in network.layers}
     for layer in rebuilt.layers:  # by layer: one that is shared with a nested model may come in another order
-        for old, new in zip(values[layer.name], layer.weights, strict=True):
-            new.assign(_rounded(old, new))
+        if layer.weights and layer.name not in fresh:
+            for old, new in zip(known[layer.name], layer.weights, strict=True):
+                new.assign(_rounded(old, new))
     return rebuilt
 
 
@@ -64,14 +92,15 @@ def _global_policy(policy: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _with_dtype(config: Any, dtype: str) -> Any:
-    """Give a Keras configuration in which each layer, input and cast to floating point has this dtype."""
+def _with_dtype(config: Any, policy: str, values: str) -> Any:
+    """Give a configuration in which each layer has this policy, each input this dtype, if it is of floating point."""
     if isinstance(config, list | tuple):
-        return type(config)(_with_dtype(part, dtype) for part in config)
+        return type(config)(_with_dtype(part, policy, values) for part in config)
     if not isinstance(config, dict):
         return config
+    own = values if config.get("class_name") in _OF_VALUES else policy
     return {
-        key: dtype if key == "dtype" and _is_floating(value) else _with_dtype(value, dtype)
+        key: own if key == "dtype" and _is_floating(value) else _with_dtype(value, own, values)
         for key, value in config.items()
     }
 

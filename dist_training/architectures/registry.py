@@ -17,6 +17,7 @@ from dist_training.architectures.precision import with_precision
 from dist_training.architectures.settings import (
     CustomSettings,
     FCNSettings,
+    ImportedSettings,
     LivermaskUNetSettings,
     ResidualUNetSettings,
     ResNetUNetSettings,
@@ -49,6 +50,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "custom": Architecture(CustomSettings, "dist_training.architectures.custom"),
 }
 
+_IMPORTED = Architecture(ImportedSettings, "dist_training.architectures.imported")
+"""What is no architecture, but settings of networks that only a file describes."""
+
 
 def build_network(settings: BaseModel, input_channels: int, num_outputs: int, seed: int = 0) -> "keras.Model":
     """Build the network that the settings describe, with initial weights that depend on ``seed`` alone.
@@ -79,7 +83,7 @@ def build_network(settings: BaseModel, input_channels: int, num_outputs: int, se
     ):
         if value < least:
             raise ConfigurationError(f"{name} must be at least {least}; received {value}")
-    for architecture in ARCHITECTURES.values():
+    for architecture in (*ARCHITECTURES.values(), _IMPORTED):
         if isinstance(settings, architecture.settings):
             module = importlib.import_module(architecture.module)
             _take_channels_last()

@@ -10,6 +10,7 @@ __all__ = [
     "ArchitectureSettings",
     "CustomSettings",
     "FCNSettings",
+    "ImportedSettings",
     "LivermaskUNetSettings",
     "NetworkSettings",
     "NormalisationKind",
@@ -282,7 +283,26 @@ class CustomSettings(ArchitectureSettings):
         return value
 
 
+class ImportedSettings(ArchitectureSettings):
+    """A network that was made elsewhere: its layers are those in a file, and no settings describe them.
+
+    It is trained further by starting from it, and cannot be built from nothing.
+    """
+
+    architecture: Literal["imported"] = "imported"
+    file: str | None = Field(
+        default=None,
+        description="the .keras file of 'r2d2 zoo import' that holds its layers; transfer.start_from gives it",
+    )
+
+
 NetworkSettings = Annotated[
-    UNetSettings | FCNSettings | ResNetUNetSettings | LivermaskUNetSettings | ResidualUNetSettings | CustomSettings,
+    UNetSettings
+    | FCNSettings
+    | ResNetUNetSettings
+    | LivermaskUNetSettings
+    | ResidualUNetSettings
+    | CustomSettings
+    | ImportedSettings,
     Field(discriminator="architecture"),
 ]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from dist_training.architectures import NetworkSettings
+from dist_training.architectures import ImportedSettings, NetworkSettings
 from dist_training.errors import ModelError
 from dist_training.inference.familiarity import Familiarity, familiarity_of
 from dist_training.inference.outputs import NetworkOutputs, outputs_of
@@ -218,7 +218,8 @@ def save_model(
     with written_beside(folder.model, folder.card, is_durable=True) as (network_file, card_file):
         model.save(network_file)
         card = ModelCard(
-            network=network,
+            # where an imported network began is a path of this machine, and of no use: its layers are in model.keras
+            network=ImportedSettings() if isinstance(network, ImportedSettings) else network,
             channels=dataset.channels,
             num_outputs=model.output_shape[-1],
             labels=dataset.labels,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from r2d2.cli import zoo_export
+from r2d2.cli import zoo_export, zoo_import
 from r2d2.cli.settings_command import SettingsCommand
 
 if TYPE_CHECKING:
@@ -270,3 +270,4 @@ def _few(labels: Sequence[str]) -> str:
 
 
 app.command("export")(zoo_export.export)
+app.command("import")(zoo_import.import_command)

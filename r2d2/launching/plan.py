@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from dist_training.architectures import NetworkSettings
+from dist_training.architectures import ImportedSettings, NetworkSettings
 from dist_training.checkpoints import read_latest_checkpoint
 from dist_training.errors import HorovodMissingError
-from dist_training.inference.model_card import read_start_card
+from dist_training.inference.model_card import read_model_card, read_start_card
 from dist_training.ranks.communicator import has_horovod
 from dist_training.ranks.launched import check_own_name
 from dist_training.record.run_folder import RunFolder
@@ -138,6 +138,8 @@ def _with_start(configuration: Configuration, dataset: PreparedDataset) -> Confi
     # Its own weights take the place of those that it once started from, whose file need not be here.
     sources = {name: None for name in WEIGHT_FILES if hasattr(card.network, name)}
     network = card.network.model_copy(update=sources)
+    if isinstance(network, ImportedSettings):
+        network = network.model_copy(update={"file": str(read_model_card(start)[0].absolute())})
     return configuration.model_copy(update={"network": network})
 
 

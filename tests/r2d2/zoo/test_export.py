@@ -31,8 +31,9 @@ from r2d2.tasks.zoo_export import ExportSettings, export
 from r2d2.zoo import export as exporting
 from r2d2.zoo.agreement import compare
 from r2d2_base.errors import OutputExistsError
-from tests.contracts.test_architectures import shuffle_weights
 from tests.r2d2.zoo.exported_models import SECRET, write_model
+
+pytestmark = pytest.mark.tensorflow
 
 SMALLEST: dict[str, BaseModel] = {
     "unet": UNetSettings(base_filters=2, depth=1, dropout=0.2),
@@ -55,7 +56,8 @@ def model_in(folder: Path, settings: BaseModel, precision: str = "float32") -> P
         model = build_network(settings, 1, 3)
     finally:
         keras.config.set_dtype_policy(before)
-    shuffle_weights(model)
+    rng = np.random.default_rng(1)  # so that no weight is 0 or 1, where a fault would not show
+    model.set_weights([np.abs(weight + rng.normal(0, 0.05, weight.shape)) for weight in model.get_weights()])
     write_model(folder, settings, model)
     return folder
 
@@ -101,11 +103,11 @@ import sys, numpy, tensorflow
 images = numpy.random.default_rng(1).normal(size=(2, 19, 30, 1)).astype("float32")
 network = tensorflow.saved_model.load(sys.argv[1])
 numpy.save(sys.argv[2], network.serve(images))
-assert not {"keras", "r2d2", "dist_training"} & set(sys.modules)
+assert not {"r2d2", "dist_training", "imgmed"} & set(sys.modules)
 """
 
 
-def test_a_saved_model_runs_in_tensorflow_without_keras_and_r2d2(tmp_path):
+def test_a_saved_model_runs_in_tensorflow_without_r2d2(tmp_path):
     """One that was trained in mixed precision: its export is in float32, and both are compared."""
     folder = model_in(tmp_path / "model", SMALLEST["unet"], "mixed_bfloat16")
     done = export(ExportSettings(model=folder, to="savedmodel", out=tmp_path / "saved"))
