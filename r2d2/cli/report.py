@@ -16,8 +16,13 @@ def report(
     images: Path = typer.Option(None, help="Folder of the scans, named like the label maps; not with --dataset."),
     out: Path = typer.Option(None, help="HTML file; by default dataset.html or report.html in the folder reported on."),
     run_dir: Path = typer.Option(None, help="Run folder for the training curves; by default that of the model."),
+    against: Path = typer.Option(
+        None, help="Run folder of the same training from nothing: what the start of --run-dir gained."
+    ),
 ) -> None:
     """Draw a dataset: its splits, odd cases and distributions; or an evaluation: scores, worst cases, curves.
+
+    With --run-dir and --against: the epochs that a start from a trained network spared.
 
     Example: r2d2 report --dataset work/hippocampus --prediction work/predictions --evaluation work/evaluation
     --out work/report.html
@@ -27,7 +32,13 @@ def report(
 
     path = write_report(
         ReportSettings(
-            dataset=dataset, evaluation=evaluation, prediction=prediction, images=images, out=out, run_dir=run_dir
+            dataset=dataset,
+            evaluation=evaluation,
+            prediction=prediction,
+            images=images,
+            out=out,
+            run_dir=run_dir,
+            against=against,
         )
     )
     typer.echo(f"wrote {path}", err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from dist_training.record.events import EpochEnded, read_events
 from r2d2.reports.formatting import plural
 from r2d2.reports.picture import COLOURS, Picture, encode, new_figure
 
-__all__ = ["EpochFigures", "draw_curves", "read_epochs"]
+__all__ = ["EpochFigures", "draw_curves", "draw_together", "read_epochs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,34 @@ def draw_curves(epochs: Sequence[EpochFigures]) -> tuple[Picture, ...]:
         if points:
             pictures.append(_draw(points, title, number, COLOURS[position], marks_best=name == "validation_dice"))
     return tuple(pictures)
+
+
+def draw_together(runs: Mapping[str, Sequence[EpochFigures]]) -> Picture:
+    """Draw the validation Dice of several runs into one picture.
+
+    Args:
+        runs: by the names that the picture shows; each with at least one epoch, and a validation Dice in each.
+    """
+    figure = new_figure(8.0, 3.6)
+    axes = figure.add_subplot()
+    words = []
+    for colour, style, (name, epochs) in zip(COLOURS, ("-", "--", "-.", ":"), runs.items(), strict=False):
+        values = [one.validation_dice for one in epochs]
+        best = max(range(len(values)), key=values.__getitem__)
+        numbers = [one.epoch for one in epochs]
+        axes.plot(numbers, values, style, color=colour, linewidth=1.8, label=name, marker="o", markersize=3)
+        axes.plot(numbers[best], values[best], marker="*", markersize=11, color=colour, linestyle="none")
+        words.append(f"{name}: best {values[best]:.3f} in epoch {numbers[best]}, last {values[-1]:.3f}")
+    axes.set_xlabel("Epoch", fontsize=9)
+    axes.set_ylabel("Validation Dice (mean foreground)", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.7)
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    text = "; ".join(words)
+    return encode(figure, f"Validation Dice over the epochs. {text}.", f"{text} (best: star)")
 
 
 def _draw(points: list[tuple[int, float]], title: str, number: str, colour: str, *, marks_best: bool) -> Picture:

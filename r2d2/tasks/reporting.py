@@ -19,6 +19,9 @@ __all__ = ["REPORT", "ReportSettings", "find_images", "report", "report_on_datas
 REPORT = "report.html"
 """Name of the report beside the scores."""
 
+GAIN = "gain.html"
+"""Name of the report on what a start gained, in the run folder."""
+
 _FIRST_CHANNEL = "_0000"
 
 
@@ -37,10 +40,14 @@ class ReportSettings(BaseModel):
     images: Path | None = Field(default=None, description="folder of the scans, named like the label maps")
     out: Path | None = Field(default=None, description="HTML file; none: in the folder that is reported on")
     run_dir: Path | None = Field(default=None, description="run folder for the curves; none: that of the model")
+    against: Path | None = Field(
+        default=None,
+        description="run folder of the same training from nothing: what the start of run_dir gained; nothing else",
+    )
 
 
 def report(settings: ReportSettings, *, progress: Progress | None = None, stop: StopRequest | None = None) -> Path:
-    """Draw a dataset: its splits, odd cases and distributions; or an evaluation: scores, worst cases, curves.
+    """Draw a dataset, an evaluation (scores, worst cases, curves), or what a start from a trained network gained.
 
     Args:
         settings: what to report on.
@@ -61,7 +68,9 @@ def report(settings: ReportSettings, *, progress: Progress | None = None, stop: 
     watcher = Watcher(progress, stop)
     watcher.report("reporting", 0, 1)
     asked, evaluation = settings, settings.evaluation
-    if evaluation is None:
+    if asked.against is not None:
+        path = _report_on_gain(asked)
+    elif evaluation is None:
         if any(path is not None for path in (asked.run_dir, asked.prediction, asked.images)):
             raise ConfigurationError("--run-dir, --prediction and --images belong to an evaluation; give --evaluation")
         if asked.dataset is None:
@@ -91,6 +100,21 @@ def report(settings: ReportSettings, *, progress: Progress | None = None, stop: 
         )
     watcher.report("reporting", 1, 1)
     return path
+
+
+def _report_on_gain(asked: ReportSettings) -> Path:
+    """Report on what the start of a run gained."""
+    from r2d2.reports.gain import build_gain_report
+
+    if asked.run_dir is None or asked.against is None:
+        raise ConfigurationError(
+            "--against is compared with the run of --run-dir, which started from a trained network"
+        )
+    if any(path is not None for path in (asked.dataset, asked.evaluation, asked.prediction, asked.images)):
+        raise ConfigurationError(
+            "--against compares two runs; leave out --dataset, --evaluation, --prediction, --images"
+        )
+    return build_gain_report(asked.out or asked.run_dir / GAIN, asked.run_dir, asked.against)
 
 
 def report_on_dataset(
