@@ -274,16 +274,41 @@ def _check_numbers(foreign: Foreign, opened: Any, activation: Activation, size: 
 
 
 def _ended(opened: Any, activation: Activation, multiple: int) -> Any:
-    """Cut the padding off again, and make one logit of two."""
+    """Make one logit of two, and cut the padding off again."""
     import keras
 
     from dist_training.architectures.padding import CropLike
 
-    logits = opened.outputs[0]
-    if logits.shape[-1] == 2 and activation != "sigmoid":
-        difference = keras.layers.Conv2D(1, 1, use_bias=False, dtype="float32", name="head_difference")
-        logits = difference(logits)
-        difference.set_weights([np.array([-1.0, 1.0], np.float32).reshape((1, 1, 2, 1))])
-    if multiple > 1:
-        logits = CropLike(dtype="float32", name="crop")([logits, opened.inputs[0]])
-    return keras.Model(opened.inputs[0], logits, name=opened.name)
+    if opened.output_shape[-1] == 2 and activation != "sigmoid":
+        opened = _as_one_logit(opened)
+    if multiple == 1:
+        return opened
+    cropped = CropLike(dtype="float32", name="crop")([opened.outputs[0], opened.inputs[0]])
+    return keras.Model(opened.inputs[0], cropped, name=opened.name)
+
+
+def _as_one_logit(network: Any) -> Any:
+    """Give the logit of the second of two classes against the first: their difference, within the last layer."""
+    import keras
+
+    last = [layer for layer in network.layers if layer.weights][-1]
+    config = network.get_config()
+    entry = next(layer for layer in config["layers"] if layer["name"] == last.name)
+    width = next((key for key in ("filters", "units") if entry["config"].get(key) == 2), None)
+    probe = np.random.default_rng(0).normal(size=(1, 128, 128, network.input_shape[-1])).astype(np.float32)
+    expected = np.asarray(network(probe, training=False))
+    expected = expected[..., 1:] - expected[..., :1]
+    if width is not None:
+        entry["config"][width] = 1
+        axis = 2 if type(last).__name__ == "Conv2DTranspose" else -1
+        narrow = rebuild(network, config, "float32", fresh=(last.name,))
+        weights = [np.diff(weight, axis=axis if weight.ndim > 1 else -1) for weight in last.get_weights()]
+        if [weight.shape for weight in weights] == [tuple(one.shape) for one in narrow.get_layer(last.name).weights]:
+            narrow.get_layer(last.name).set_weights(weights)
+            found = np.asarray(narrow(probe, training=False))
+            if np.abs(found - expected).max() <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
+                return narrow
+    difference = keras.layers.Conv2D(1, 1, use_bias=False, dtype="float32", name="head_difference")
+    logit = difference(network.outputs[0])
+    difference.set_weights([np.array([-1.0, 1.0], np.float32).reshape((1, 1, 2, 1))])
+    return keras.Model(network.inputs[0], logit, name=network.name)

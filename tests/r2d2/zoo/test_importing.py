@@ -43,6 +43,16 @@ def imported(model: keras.Model, folder: Path, suffix: str = ".keras", **answers
     return folder / "model"
 
 
+def twice_normalised() -> keras.Model:
+    """Two classes whose logits are no convolution's, so that their difference is a layer more."""
+    image = keras.Input((None, None, 1))
+    maps = layers.Conv2D(2, 3, padding="same", name="classes")(image)
+    model = keras.Model(image, layers.Softmax()(layers.BatchNormalization(name="last")(maps)))
+    rng = np.random.default_rng(4)
+    model.set_weights([np.abs(weight + rng.normal(0, 0.3, weight.shape)) for weight in model.get_weights()])
+    return model
+
+
 def images(*shape: int) -> np.ndarray:
     return np.random.default_rng(1).normal(size=shape).astype(np.float32)
 
@@ -70,11 +80,12 @@ def test_a_scan_is_predicted_as_keras_predicts_its_slices(tmp_path):
     [
         (plain_unet(size=32), ".h5", {}, lambda scores: scores),
         (plain_unet(2), ".keras", {"labels": {"liver": 1}}, lambda scores: scores[..., 1:]),
+        (twice_normalised(), ".keras", {"labels": {"liver": 1}}, lambda scores: scores[..., 1:]),
         (plain_unet(2, "sigmoid"), ".h5", {"activation": "sigmoid"}, lambda scores: scores),
         (plain_unet(3, None), ".keras", {"activation": "logits"}, lambda scores: np.asarray(keras.ops.softmax(scores))),
         (plain_unet(channels=3), ".keras", {"neighbours": 1}, lambda scores: scores),
     ],
-    ids=["fixed size, h5", "two classes", "sigmoids", "logits", "neighbours"],
+    ids=["fixed size, h5", "two classes", "two classes, normalised", "sigmoids", "logits", "neighbours"],
 )
 def test_probabilities_are_those_of_keras(model, suffix, answers, read, tmp_path):
     member = Member(imported(model, tmp_path, suffix, **answers))
