@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import nibabel as nib
@@ -15,6 +16,7 @@ from dist_training.inference.model_card import read_model_card
 from imgmed import PreparedDataset
 from imgmed.presets import read_preset
 from r2d2.cli import app
+from r2d2.cli.demo import show_model
 from r2d2.config import configure, read_layer
 from segeval import read_evaluation
 
@@ -88,36 +90,67 @@ def commands_of(recipe: str, source: Path, work: Path, words: list[str]) -> list
     return [call.split("\0") for call in (work / "calls").read_text().removesuffix("\0\0").split("\0\0")]
 
 
+WRITERS = {"kidney-tumour-unet": kits, "liver-unet": lits, "brain-tumour-unet": brain}
+
+
+@pytest.fixture(scope="module")
+def worked(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder with source/ and work/ that a recipe leaves, its settings as they are but for a tiny network."""
+
+    @cache
+    def work_of(recipe: str) -> Path:
+        folder = tmp_path_factory.mktemp(recipe)
+        WRITERS[recipe](folder / "source")
+        calls = commands_of(recipe, folder / "source", folder / "work", [*TINY, "augmentation.crop_size=null"])
+        assert [call[0] for call in calls] == ["prepare", "train", "predict", "evaluate"]
+        for call in [*calls[:-1], [*calls[-1], "--no-report"]]:
+            assert CliRunner().invoke(app, call, catch_exceptions=False).exit_code == 0
+        return folder
+
+    return work_of
+
+
 @pytest.mark.end_to_end
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
-    ("recipe", "write", "channels", "scored", "whole"),
+    ("recipe", "channels", "scored"),
     [
-        ("kidney-tumour-unet", kits, 1, {"kidney_and_masses", "masses"}, "kidney_and_masses"),
-        ("liver-unet", lits, 1, {"whole_liver"}, "whole_liver"),
-        ("brain-tumour-unet", brain, 4, {"whole_tumour", "tumour_core", "enhancing_tumour"}, "whole_tumour"),
+        ("kidney-tumour-unet", 1, ["kidney_and_masses", "masses"]),
+        ("liver-unet", 1, ["whole_liver"]),
+        ("brain-tumour-unet", 4, ["whole_tumour", "tumour_core", "enhancing_tumour"]),
     ],
 )
-def test_the_papers_pathologies(
-    recipe: str, write: Callable[[Path], None], channels: int, scored: set[str], whole: str, tmp_path: Path
-) -> None:
-    """From scans to scores by the recipe's settings, but for a tiny network and the time it learns."""
-    write(tmp_path / "source")
-    words = [*TINY, "augmentation.crop_size=null"]
-    calls = commands_of(recipe, tmp_path / "source", tmp_path / "work", words)
-    assert [call[0] for call in calls] == ["prepare", "train", "predict", "evaluate"]
-    for call in [*calls[:-1], [*calls[-1], "--no-report"]]:
-        assert CliRunner().invoke(app, call, catch_exceptions=False).exit_code == 0
-    dataset, (_, card) = PreparedDataset.read(tmp_path / "work/dataset"), read_model_card(tmp_path / "work/run")
-    asked = configure(read_layer(RECIPES / recipe / "r2d2.yaml"))
-    assert dataset.description.settings == asked.preparation
-    assert len(card.channels) == channels and set(dataset.description.regions or ()) == scored
+def test_the_papers_pathologies(recipe: str, channels: int, scored: list[str], worked: Callable[[str], Path]) -> None:
+    work = worked(recipe) / "work"
+    dataset, (_, card) = PreparedDataset.read(work / "dataset"), read_model_card(work / "run")
+    assert dataset.description.settings == configure(read_layer(RECIPES / recipe / "r2d2.yaml")).preparation
+    assert len(card.channels) == channels and list(dataset.description.regions or ()) == scored
     trained = {case.case_id for case in card.cases if case.split != "test"}
-    evaluation = read_evaluation(tmp_path / "work/evaluation")
+    evaluation = read_evaluation(work / "evaluation")
     judged = {case.case_id for case in evaluation.cases}
     assert judged == set(dataset.splits.test) and judged and not judged & trained
-    assert scored <= set(evaluation.means["dice"])
-    assert evaluation.means["dice"][whole].mean > 0.8
+    assert set(scored) <= set(evaluation.means["dice"])
+    assert evaluation.means["dice"][scored[0]].mean > 0.8, "the whole structure is plain to see"
+
+
+@pytest.mark.end_to_end
+@pytest.mark.tensorflow
+def test_the_demo_ends_with_a_model_on_a_scan_it_has_not_seen(
+    worked: Callable[[str], Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    done = worked("brain-tumour-unet")
+    show_model("zoo:no-such-model", done / "source", tmp_path / "none")
+    show_model(done / "work/run", tmp_path, tmp_path / "none")
+    left_out, not_at_hand = capfd.readouterr().err.splitlines()
+    assert left_out.startswith("left out: ") and "zoo:no-such-model" in left_out
+    assert "with one of yours: r2d2 predict --model" in not_at_hand and not (tmp_path / "none").exists()
+    show_model(done / "work/run", done / "source", tmp_path / "shown")
+    (unseen,) = PreparedDataset.read(done / "work/dataset").splits.test
+    assert f"{unseen}.nii.gz with both outlines" in capfd.readouterr().err
+    shown, before = (read_evaluation(folder) for folder in (tmp_path / "shown/evaluation", done / "work/evaluation"))
+    assert shown.labels.keys() == {"oedema", "non_enhancing_tumour", "enhancing_tumour"}
+    same = "enhancing_tumour"  # a label, and a region of that label alone
+    assert shown.means["dice"][same].mean == before.means["dice"][same].mean
 
 
 def test_recipes_are_settings_that_stand() -> None:
