@@ -33,4 +33,5 @@ fi
 card=$recipes/$model/card.yaml
 [ -f "$card" ] || card="card.yaml ('r2d2 zoo describe $work/run' writes one to fill in)"
 echo "look at $work/evaluation/report.html; then publish it with a card for people:
-  r2d2 zoo publish $work/run --name $model --half --evaluation $work/evaluation --description $card" >&2
+  r2d2 zoo publish $work/run --name $model --half --prediction $work/predictions --evaluation $work/evaluation \\
+    --description $card" >&2
