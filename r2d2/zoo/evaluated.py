@@ -107,8 +107,8 @@ def _seen_faults(evaluated: EvaluatedModel, card: ModelCard, dataset: PreparedDa
         count = list(splits.values()).count(split)
         if count:
             faults.append(
-                f"{count} of {plural(total, 'evaluated case')} {_be(count)} {'one' if count == 1 else 'ones'} that this "
-                f"network, or one that it started from, was {what}; evaluate on others"
+                f"{count} of {plural(total, 'evaluated case')} {_be(count)} {'one' if count == 1 else 'ones'} that "
+                f"this network, or one that it started from, was {what}; evaluate on others"
             )
     patients = set() if dataset is None else _patients(dataset, (*dataset.splits.train, *dataset.splits.validation))
     seen = [
