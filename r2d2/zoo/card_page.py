@@ -193,8 +193,9 @@ def _meaning(name: str, scores: ScoresOfModel) -> str:
 def _score(mean: Mean, metric: Metric) -> Score:
     if mean.value is None:
         return Score(MISSING)
-    has_interval = mean.low is not None and mean.high is not None
-    interval = f"{measure(mean.low, metric)} to {measure(mean.high, metric)}" if has_interval else ""
+    if mean.low is None or mean.high is None:
+        return Score(measure(mean.value, metric))
+    interval = f"{measure(mean.low, metric)} to {measure(mean.high, metric)}"
     return Score(measure(mean.value, metric), interval)
 
 

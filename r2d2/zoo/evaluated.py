@@ -104,12 +104,10 @@ def _seen_faults(evaluated: EvaluatedModel, card: ModelCard, dataset: PreparedDa
     splits = {case_id: card.split_of(case.source_sha256) for case_id, case in evaluated.predicted.items()}
     total, faults = len(evaluated.evaluation.cases), []
     for split, what in (("train", "trained on"), ("validation", "chosen by")):
-        count = list(splits.values()).count(split)
+        count = sum(one == split for one in splits.values())
         if count:
-            faults.append(
-                f"{count} of {plural(total, 'evaluated case')} {_be(count)} {'one' if count == 1 else 'ones'} that "
-                f"this network, or one that it started from, was {what}; evaluate on others"
-            )
+            of = f"{count} of {plural(total, 'evaluated case')} {_be(count)} {'one' if count == 1 else 'ones'}"
+            faults.append(f"{of} that this network, or one that it started from, was {what}; evaluate on others")
     patients = set() if dataset is None else _patients(dataset, (*dataset.splits.train, *dataset.splits.validation))
     seen = [
         case

@@ -128,13 +128,14 @@ class NameSearch:
 
     def find(self, text: str) -> list[Found]:
         """List the names in a text, in their order."""
-        parts = list(_parts_of(_folded(text)))
         found: dict[Found, None] = {}
-        for start, (first, is_start, _) in enumerate(parts):
-            for sought, name in self._sought.get(first, ()) if is_start else ():
-                window = parts[start : start + len(sought)]
-                if sought == tuple(part for part, _, _ in window) and window[-1][2]:
-                    found.setdefault(name)
+        for folded in dict.fromkeys((_folded(text), _folded(_written_out(text)))):
+            parts = list(_parts_of(folded))
+            for start, (first, is_start, _) in enumerate(parts):
+                for sought, name in self._sought.get(first, ()) if is_start else ():
+                    window = parts[start : start + len(sought)]
+                    if sought == tuple(part for part, _, _ in window) and window[-1][2]:
+                        found.setdefault(name)
         return list(found)
 
     @cached_property
@@ -147,9 +148,9 @@ class NameSearch:
             for parts in _spellings(word):
                 sought.setdefault(parts, Found(word, "a word of one patient's names"))
         by_first: dict[str, list[tuple[tuple[str, ...], Found]]] = {}
-        for parts, name in sought.items():
+        for parts, found in sought.items():
             if parts and parts not in self._allowed:
-                by_first.setdefault(parts[0], []).append((parts, name))
+                by_first.setdefault(parts[0], []).append((parts, found))
         return by_first
 
     def _whole_names(self) -> Iterator[tuple[str, str]]:
@@ -195,6 +196,10 @@ def _composed(text: str) -> str:
     return unicodedata.normalize("NFC", text.casefold())
 
 
+def _written_out(text: str) -> str:
+    return "".join(UMLAUTS.get(letter, letter) for letter in _composed(text))
+
+
 def _folded(text: str) -> str:
     """Small letters without marks."""
     letters = unicodedata.normalize("NFKD", text.casefold())
@@ -220,8 +225,7 @@ def _parts_of(folded: str) -> Iterator[tuple[str, bool, bool]]:
 
 def _spellings(name: str) -> set[tuple[str, ...]]:
     """The ways in which a name may be written, as parts."""
-    written = "".join(UMLAUTS.get(letter, letter) for letter in _composed(name))
-    found = {folded_parts(name), folded_parts(written), folded_parts(CAMEL.sub(" ", name))}
+    found = {folded_parts(name), folded_parts(_written_out(name)), folded_parts(CAMEL.sub(" ", name))}
     found.add(tuple(_without_umlauts(part) for part in folded_parts(name)))
     for parts in list(found):
         if len(parts) == 2 and all(part.isalpha() for part in parts):
