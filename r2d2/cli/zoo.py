@@ -126,12 +126,15 @@ def pull(
 @app.command("describe", epilog="Example: r2d2 zoo describe work/run --out card.yaml")
 def describe(
     run: Path = typer.Argument(metavar="RUN", help="Run folder of 'r2d2 train'."),
-    out: Path = typer.Option(..., help="YAML file, for 'r2d2 zoo publish --description'."),
+    out: Path = typer.Option(None, help="YAML file, for 'r2d2 zoo publish --description'; by default it is printed."),
 ) -> None:
     """Write the questions that the author of a model answers before it is published."""
-    from r2d2.tasks.zoo import describe as write_description
+    from r2d2.tasks.zoo import describe as questions
 
-    write_description(run, out)
+    text = questions(run, out)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
     command = shlex.join(["r2d2", "zoo", "publish", str(run), "--name", "NAME", "--description", str(out)])
     typer.echo(f"wrote {out}; fill it in, then: {command}", err=True)
 

@@ -217,20 +217,22 @@ def _remote_card(remote: RemoteIndex, name: ZooName) -> str:
     return data.decode("utf-8", "replace")
 
 
-def describe(run: Path, out: Path) -> None:
-    """Write the file in which the author of a model says what only they know; it is filled in before publishing.
+def describe(run: Path, out: Path | None = None) -> str:
+    """Give the questions that only the author of a model can answer, as YAML to be filled in before publishing.
 
     Args:
         run: run folder of a training.
-        out: the YAML file; one that is there stays.
+        out: file for them, too; one that is there stays.
 
     Raises:
         ModelError: there is no network in ``run``, or a damaged one.
         OutputExistsError: there is a file.
     """
     text = description_template(run)
-    with written_beside(out, may_replace=False) as (beside,):
-        beside.write_text(text, encoding="utf-8")
+    if out is not None:
+        with written_beside(out, may_replace=False) as (beside,):
+            beside.write_text(text, encoding="utf-8")
+    return text
 
 
 def publish(settings: PublishToZooSettings) -> PublishedVersion:

@@ -45,7 +45,9 @@ def r2d2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
 
 @pytest.mark.parametrize("command", sorted(ZOO))
 def test_each_command_has_an_example_that_works_and_a_help_of_80_columns(r2d2: Run, command: str) -> None:
-    words = shlex.split(ZOO[command].epilog.removeprefix("Example: "))
+    example = re.search("Example: (.*)", f"{ZOO[command].help}\n{ZOO[command].epilog}")
+    assert example is not None
+    words = shlex.split(example[1])
     assert words[:3] == ["r2d2", "zoo", command]
     ZOO[command].make_context(command, words[3:]).close()  # raises where an option is unknown
     code, said, _ = r2d2("zoo", command, "--help")
@@ -132,6 +134,9 @@ def write_datasets(folder: Path) -> None:
 def test_from_a_run_to_predictions_and_another_training(r2d2: Run, tmp_path: Path, eager: None) -> None:
     write_datasets(tmp_path)
     assert r2d2("zoo", "describe", "run", "--out", "card.yaml")[0] == 0
+    assert r2d2("zoo", "describe", "run")[1] == Path("card.yaml").read_text()
+    line = "r2d2: card.yaml exists already\n"
+    assert r2d2("zoo", "describe", "run", "--out", "card.yaml") == (2, "", line), "what was filled in stays"
     told = r2d2("zoo", "publish", "run", "--name", "phantom", "--description", "card.yaml")[2]
     assert "title, intended_use" in told and "must be filled in" in told
     words = dict.fromkeys(("title", "intended_use", "not_for", "known_failures", "author", "attribution"), "for tests")
