@@ -22,6 +22,7 @@ from r2d2.prediction.rule_record import RuleChoice, write_rule_choice
 from r2d2.prediction.rule_trials import fewest_patients
 from r2d2.prediction.settings import InferenceSettings
 from r2d2.tasks.evaluation import labels_to_score
+from r2d2.zoo.index import FILES
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.files import check_writable
 from r2d2_base.progress import Progress, StopRequest, Watcher
@@ -95,7 +96,8 @@ def choose_rules(
         kept.
 
     Raises:
-        ConfigurationError: a dataset without references, of other labels, or without validation cases of the model.
+        ConfigurationError: a dataset without references, of other labels, or without validation cases of the model; a
+            run that is at work, or a published model.
         ModelError: there is no such model.
         PredictionError: the dataset was prepared in another way than the model's.
         CancelledError: ``stop`` was made.
@@ -136,6 +138,11 @@ def _networks(model: Path, dataset: PreparedDataset) -> tuple[_Network, ...]:
         network, card = read_model_card(path)
         if RunFolder(network.parent).status().is_running:
             raise ConfigurationError(f"{network.parent} holds a run that is at work; choose rules when it has ended")
+        if (network.parent / FILES).exists():
+            raise ConfigurationError(
+                f"{network.parent} is a published model, which is never changed; choose rules for the run that it came"
+                " from, and publish that again"
+            )
         _check_dataset(card, dataset)
         parts: dict[str | None, list[str]] = {"validation": [], "train": []}
         for case_id, case in dataset.cases.items():

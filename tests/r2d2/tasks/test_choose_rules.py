@@ -160,6 +160,10 @@ def test_what_cannot_be_chosen_by_is_refused(dataset: PreparedDataset, tmp_path:
     with pytest.raises(ConfigurationError, match="labels: model background, liver, dataset background, block"):
         choose_rules(ChooseRulesSettings(model=run, dataset=dataset.folder))
     (run / "model.json").write_text(card)
+    (run / "files.json").write_text("{}")
+    with pytest.raises(ConfigurationError, match=r"run is a published model, which is never changed"):
+        choose_rules(ChooseRulesSettings(model=run, dataset=dataset.folder))
+    (run / "files.json").unlink()
     refused = CliRunner().invoke(
         app, ["choose-rules", "--model", str(run), "--dataset", str(dataset.folder), "--alpha", "2"]
     )
