@@ -121,7 +121,7 @@ def _with_start(configuration: Configuration, dataset: PreparedDataset) -> Confi
     """Take the network's settings from the card of the network to start from, as its weights fit no other."""
     start = configuration.transfer.start_from
     card = None if start is None else read_start_card(start)
-    if card is None:
+    if start is None or card is None:
         return configuration
     theirs, ours = (one.input_channels for one in (card.scan_preparation, dataset.scan_preparation))
     if theirs != ours:

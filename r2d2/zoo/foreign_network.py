@@ -138,8 +138,8 @@ def to_logits(foreign: Foreign, activation: Activation, slice_size: tuple[int, i
     _open_sizes(config)
     multiple = _multiple_of(foreign, config)
     opened = _named(network, config, _stage_names(network), multiple)
-    fixed = network.input_shape[1:3]
-    native = tuple(fixed[axis] or size + -size % multiple for axis, size in enumerate(slice_size))
+    height, width = (size + -size % multiple for size in slice_size)
+    native = (int(network.input_shape[1] or height), int(network.input_shape[2] or width))
     _check_numbers(foreign, opened, activation, native)
     ended = _ended(opened, activation, multiple)
     check_sizes(ended, [native, (37, 50)])
@@ -256,7 +256,7 @@ def _renamed_end(end: Any, names: dict[str, str]) -> Any:
     return [_renamed_end(one, names) for one in end]
 
 
-def _check_numbers(foreign: Foreign, opened: Any, activation: Activation, size: tuple[int, ...]) -> None:
+def _check_numbers(foreign: Foreign, opened: Any, activation: Activation, size: tuple[int, int]) -> None:
     """Compare what the last activation makes of the logits with what the network gave."""
     import keras
 

@@ -20,7 +20,7 @@ from r2d2.config import configure
 from r2d2.errors import ZooError
 from r2d2.launching.plan import plan_run
 from r2d2.prediction.member import Member
-from r2d2.tasks.prediction import predict_scans
+from r2d2.tasks.prediction import PredictSettings, predict
 from r2d2.tasks.zoo_import import ImportSettings, import_network
 from r2d2.zoo.answers import TEMPLATE, ImportAnswers, checked_answers, read_answers
 from r2d2_base.errors import ConfigurationError
@@ -63,7 +63,7 @@ def test_a_scan_is_predicted_as_keras_predicts_its_slices(tmp_path):
     folder = imported(model, tmp_path)
     scan = np.random.default_rng(2).gamma(2.0, 50.0, (30, 38, 3)).astype(np.float32)
     nib.save(nib.Nifti1Image(scan, np.eye(4)), tmp_path / "scan.nii.gz")
-    predict_scans(folder, [tmp_path / "scan.nii.gz"], tmp_path / "out")
+    predict(PredictSettings(model=folder, inputs=(tmp_path / "scan.nii.gz",), out=tmp_path / "out"))
     found = np.asarray(nib.load(tmp_path / "out" / "scan.nii.gz").dataobj)
     slices = ((scan - scan.mean()) / scan.std()).transpose(2, 0, 1)[..., np.newaxis]
     padded = np.pad(slices, ((0, 0), (1, 1), (1, 1), (0, 0)))
