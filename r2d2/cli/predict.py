@@ -12,6 +12,7 @@ import typer
 from r2d2.cli.environment import quiet_tensorflow
 from r2d2.cli.inspect import SpatialUnits
 from r2d2.cli.settings_command import SettingsCommand
+from r2d2_base.allocation import keep_freed_memory
 from r2d2_base.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def predict(
     exit code 2.
     """
     quiet_tensorflow(verbose)
+    keep_freed_memory()
     from dist_training.inference.postprocessing import parse_rule
     from r2d2.cli.progress import stages
     from r2d2.prediction.settings import InferenceSettings, PredictionSettings
