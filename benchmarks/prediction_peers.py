@@ -4,10 +4,10 @@
     .venv/bin/python benchmarks/prediction_peers.py --out benchmarks/results/prediction_peers.json
     .venv/bin/python benchmarks/prediction_peers.py --memory      # of 30 scans, one after the other
 
-The Dist-U-Net with the same weights, in PyTorch for the peers (prediction_toolkits.py), the same windows, overlap, flips
-and threads: compressed NIfTI in, z-scores of the volume, the network, compressed label map out. Each toolkit works in a
-process of its own, which has its network loaded and has predicted two volumes; then they take turns, a volume each. The
-figures are medians of processor time. What was measured: benchmarks/README.md.
+The Dist-U-Net with the same weights, in PyTorch for the peers (prediction_toolkits.py), the same windows, overlap,
+flips and threads: compressed NIfTI in, z-scores of the volume, the network, compressed label map out. Each toolkit
+works in a process of its own, which has its network loaded and has predicted two volumes; then they take turns, a
+volume each. The figures are medians of processor time. What was measured: benchmarks/README.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How MONAI and nnU-Net predict a volume, for prediction_peers.py, with the Dist-U-Net of R2D2 in PyTorch.
 
-Run under .venv-peers; takes the words of a `Job` as JSON, then predicts one volume for each line that it reads, and answers
-with the seconds that it took.
+Run under .venv-peers; takes what is to be done as JSON, then predicts the scan that each line names, and answers with
+the seconds that it took.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ NEVER = 2**31 - 1
 def keep_freed_memory() -> bool:
     """Have glibc keep large blocks that are freed, for the life of this process.
 
-    Usually each block of 32 MiB or more is a mapping of its own: the system fills it with zeros, page by page, and takes
-    it back. Maps of a network are such blocks, dozens for each batch of slices, and filling them costs as much as what
-    is computed between the convolutions. For a process that does nothing else, such as a command.
+    Usually each block of 32 MiB or more is a mapping of its own: the system fills it with zeros, page by page, and
+    takes it back. Maps of a network are such blocks, dozens for each batch of slices, and filling them costs as much as
+    what is computed between the convolutions. For a process that does nothing else, such as a command.
 
     Returns:
         Whether that could be told; only glibc can be.
