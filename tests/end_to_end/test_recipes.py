@@ -142,7 +142,7 @@ def test_the_demo_ends_with_a_model_on_a_scan_it_has_not_seen(
     show_model("zoo:no-such-model", done / "source", tmp_path / "none")
     show_model(done / "work/run", tmp_path, tmp_path / "none")
     left_out, not_at_hand = capfd.readouterr().err.splitlines()
-    assert left_out.startswith("left out: ") and "zoo:no-such-model" in left_out
+    assert left_out.startswith("left out: ") and "no-such-model" in left_out
     assert "with one of yours: r2d2 predict --model" in not_at_hand and not (tmp_path / "none").exists()
     show_model(done / "work/run", done / "source", tmp_path / "shown")
     (unseen,) = PreparedDataset.read(done / "work/dataset").splits.test
