@@ -122,7 +122,7 @@ def choose_rules(
     )
     needed = fewest_patients(1, settings.alpha)
     if len(patients) < needed:
-        note = f"{len(patients)} patients are too few for any p below {settings.alpha:g}; {needed} are needed"
+        note = f"too few patients ({len(patients)}) for any p below {settings.alpha:g}; {needed} are needed"
         choice = choice.model_copy(update={"note": note})
     else:
         choice = _tried(choice, networks, held_out, dataset, settings, watcher)

@@ -138,7 +138,7 @@ def test_with_few_patients_nothing_is_kept_and_the_reason_said(dataset: Prepared
     run = save_threshold(PreparedDataset(dataset.folder, dataset.description, dataset.cases, few), tmp_path / "run")
     (run / "model.json").write_text((run / "model.json").read_text().replace("tests.small", "no.such"))
     choice = choose_rules(ChooseRulesSettings(model=run, dataset=dataset.folder)).choice
-    assert choice.note == "4 patients are too few for any p below 0.05; 5 are needed"
+    assert choice.note == "too few patients (4) for any p below 0.05; 5 are needed"
     assert (choice.trials, choice.kept) == ((), ())
 
 
