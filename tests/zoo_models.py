@@ -27,7 +27,7 @@ def write_model(
     """Write the folder of a published model; its network has weights and nothing else."""
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(folder / "model.keras", "w") as packed:
-        packed.writestr("model.weights.h5", weights)
+        packed.writestr(zipfile.ZipInfo("model.weights.h5"), weights)  # at one time, so that the same is the same
     card = ModelCard(
         network=network or UNetSettings(depth=1, base_filters=2),
         channels=("MRI",),
