@@ -83,13 +83,16 @@ clean: ## remove caches and build leftovers; .venv and .venv-peers stay (rm -rf 
 	rm -rf build $(COUNTING) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find $(wildcard $(PACKAGES) tests benchmarks examples docs) -name __pycache__ -type d -prune -exec rm -rf {} +
 
-install-tests: install $(STAMPS)/tests $(STAMPS)/backends
+install-tests: install $(STAMPS)/tests $(STAMPS)/backends $(STAMPS)/node
 
 # ---- the parts, in order -------------------------------------------------------------------------------
 
 # A copy of each requirement file tells what is installed: it changes with the content, not with the date
 # that a checkout gives the file.
 $(STAMPS)/%.txt: requirements/%.txt FORCE | $(STAMPS)/venv
+	@cmp -s $< $@ || cp $< $@
+
+$(STAMPS)/package.json: tests/node/package.json FORCE | $(STAMPS)/venv
 	@cmp -s $< $@ || cp $< $@
 
 $(STAMPS)/pyproject.toml: pyproject.toml FORCE | $(STAMPS)/venv
@@ -171,6 +174,16 @@ $(STAMPS)/backends: $(STAMPS)/backends.txt $(STAMPS)/tests
 	@rm -rf $(VENV)/backends
 	@$(PIP_INSTALL) --target $(VENV)/backends -r requirements/backends.txt
 	@$(COMPILE) -qq $(VENV)/backends
+	@touch $@
+
+# By the Node.js and npm that requirements/test.txt brings; package.json pins all that is fetched, so there is no lock file.
+$(STAMPS)/node: $(STAMPS)/package.json $(STAMPS)/tests
+	@echo "==> dcmjs"
+	@rm -rf $(VENV)/node
+	@mkdir -p $(VENV)/node
+	@cp tests/node/package.json $(VENV)/node
+	@cd $(VENV)/node && PATH="$(abspath $(VENV))/bin:$$PATH" npm install \
+		--no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 
 # ---- the peers, in an environment of their own; nothing above needs them ---------------------------------

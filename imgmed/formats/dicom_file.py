@@ -37,8 +37,8 @@ def is_dicom(path: Path) -> bool:
     return head[PREAMBLE:] == b"DICM" or _begins_like_data_set(head)
 
 
-def read_file(path: Path, tags: Sequence[str] | None = None) -> Dataset:
-    """Return a file's data set; with `tags` these alone, without pixels.
+def read_file(path: Path, tags: Sequence[str] | None = None, *, with_pixels: bool = True) -> Dataset:
+    """Return a file's data set, with or without pixels; with `tags` these alone, without pixels.
 
     Where the file does not say how it is encoded, pydicom's finding is put in as its transfer syntax.
 
@@ -56,7 +56,8 @@ def read_file(path: Path, tags: Sequence[str] | None = None) -> Dataset:
     if not is_marked and not _begins_like_data_set(head):
         raise not_dicom
     wanted = None if tags is None else list(tags)
-    dataset = pydicom.dcmread(path, force=True, stop_before_pixels=tags is not None, specific_tags=wanted)
+    is_header = tags is not None or not with_pixels
+    dataset = pydicom.dcmread(path, force=True, stop_before_pixels=is_header, specific_tags=wanted)
     if not is_marked and not any(tag in dataset for tag in TELLING):
         raise not_dicom
     if "TransferSyntaxUID" not in dataset.file_meta:

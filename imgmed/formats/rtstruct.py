@@ -10,13 +10,14 @@ import numpy as np
 
 from imgmed.errors import PairMismatchError, UnsupportedFormatError
 from imgmed.formats.dicom_file import checked_header, read_file
+from imgmed.formats.dicom_source import noted_value
 from imgmed.formats.itk import LPS_TO_RAS
 from imgmed.volume import Volume
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["read_structures"]
+__all__ = ["read_structures", "read_valued_structures", "structure_values"]
 
 INSTALL = "pip install --no-deps rt-utils==1.2.7"
 PLANE_TOLERANCE = 0.1  # of the distance between slices: how far contour points may lie off a slice
@@ -34,10 +35,16 @@ def read_structures(path: Path, image: Volume) -> Iterator[tuple[str, np.ndarray
         UnreadableFileError: truncated or damaged.
         PairMismatchError: contours between the slices of `image`, or outside it.
     """
+    return ((name, mask) for _, name, mask in read_valued_structures(path, image))
+
+
+def read_valued_structures(path: Path, image: Volume) -> Iterator[tuple[int, str, np.ndarray]]:
+    """Give the label value of each region of interest too: as R2D2 notes it, else its number; as `read_structures`."""
     _require_rt_utils()
     with checked_header(path):
         dataset = read_file(path)
         names = {int(roi.ROINumber): roi.get("ROIName") for roi in dataset.StructureSetROISequence or ()}
+        values = _values_in(dataset)
         contours: dict[int, list[np.ndarray]] = {number: [] for number in names}
         for roi in dataset.ROIContourSequence or ():
             contours.setdefault(int(roi.ReferencedROINumber), []).extend(_points_of(roi))
@@ -46,7 +53,18 @@ def read_structures(path: Path, image: Volume) -> Iterator[tuple[str, np.ndarray
         if polygons:
             name = str(names.get(number) or "").strip() or f"ROI {number}"  # DICOM allows an empty name
             voxels = [points @ to_voxels[:3, :3].T + to_voxels[:3, 3] for points in polygons]
-            yield name, _filled(voxels, image, f"{path}: {name}")
+            yield values.get(number, number), name, _filled(voxels, image, f"{path}: {name}")
+
+
+def structure_values(path: Path) -> list[int]:
+    """Return the label values of all regions of interest, of which some may be empty."""
+    with checked_header(path):
+        return list(_values_in(read_file(path, ["StructureSetROISequence"])).values())
+
+
+def _values_in(dataset: Dataset) -> dict[int, int]:
+    rois = dataset.StructureSetROISequence or ()
+    return {int(roi.ROINumber): noted_value(roi.get("ROIDescription"), int(roi.ROINumber)) for roi in rois}
 
 
 def _require_rt_utils() -> None:
