@@ -14,6 +14,7 @@ from imgmed.geometry import canonical_spacing, orientation_of, to_canonical
 from r2d2_base.errors import R2D2Error
 from segeval import Label, ShapeMismatchError, read_label_map
 from segeval.files.grids import on_grid_of, same_axes
+from segeval.files.label_map import is_placed_by_another
 from segeval.settings import SpatialUnits
 
 __all__ = ["EDGES", "PLANES", "Overlay", "OverlayError", "error_counts", "memberships", "read_overlay"]
@@ -100,12 +101,16 @@ def read_overlay(
         ImgMedError: the scan cannot be read.
         SegEvalError: a label map cannot be read.
     """
-    reference_map = read_label_map(reference, spatial_units=spatial_units)
+    grid = None
+    if prediction is not None and is_placed_by_another(reference):
+        grid = read_label_map(prediction, spatial_units=spatial_units)
+    reference_map = read_label_map(reference, spatial_units=spatial_units, placed_on=grid)
     reference_labels = _three_axes(reference_map.array)
     predicted_labels = np.zeros_like(reference_labels)
     if prediction is not None:
         try:
-            maps = same_axes(reference_map, read_label_map(prediction, spatial_units=spatial_units))
+            predicted = grid or read_label_map(prediction, spatial_units=spatial_units, placed_on=reference_map)
+            maps = same_axes(reference_map, predicted)
             predicted_labels = _three_axes(on_grid_of(*maps).array)
         except ShapeMismatchError as error:
             raise OverlayError(f"{prediction} does not lie on the voxels of {reference}: {error}") from error

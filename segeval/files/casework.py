@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from segeval.errors import SegEvalError, ShapeMismatchError, UnreadableLabelMapError
 from segeval.files.grids import on_grid_of, same_axes
-from segeval.files.label_map import LabelMap, read_label_map
+from segeval.files.label_map import LabelMap, is_placed_by_another, read_label_map, segment_values
 from segeval.files.pairing import CasePair
 from segeval.labels import label_classes, label_integers
 from segeval.scoring import CaseScores, evaluate, evaluate_missing
@@ -73,9 +73,7 @@ def score_case(task: CaseTask) -> CaseOutcome:
     pair, settings = task.pair, task.settings
     faults: list[str] = []
     is_missing = settings.on_missing == "worst" and not Path(pair.prediction).exists()
-    reference = _read(pair.reference, "reference", settings, pair.is_picture, faults)
-    is_picture = pair.is_picture or (None if reference is None or not reference.is_picture else True)
-    prediction = None if is_missing else _read(pair.prediction, "prediction", settings, is_picture, faults)
+    reference, prediction = _read_both(pair, settings, is_missing, faults)
     if reference is not None and prediction is not None:
         reference, prediction = same_axes(reference, prediction)
         try:
@@ -110,18 +108,44 @@ def labels_in(pair: CasePair, spatial_units: SpatialUnits = "header") -> frozens
     values: set[int] = set()
     for path in (pair.reference, pair.prediction):
         try:
-            values |= set(_count_labels(read_label_map(path, spatial_units=spatial_units).array))
+            if is_placed_by_another(path):
+                values |= segment_values(path)
+            else:
+                values |= set(_count_labels(read_label_map(path, spatial_units=spatial_units).array))
         except UnreadableLabelMapError:
             continue
     return frozenset(values)
 
 
+def _read_both(
+    pair: CasePair, settings: EvaluationSettings, is_missing: bool, faults: list[str]
+) -> tuple[LabelMap | None, LabelMap | None]:
+    """Read the reference and the prediction; a SEG or RTSTRUCT last, on the voxels of the other one."""
+    if is_placed_by_another(pair.reference) and not is_placed_by_another(pair.prediction) and not is_missing:
+        grid = _read(pair.prediction, "prediction", settings, pair.is_picture, faults)
+        return None if grid is None else _read(pair.reference, "reference", settings, None, faults, grid), grid
+    reference = _read(pair.reference, "reference", settings, pair.is_picture, faults)
+    is_picture = pair.is_picture or (None if reference is None or not reference.is_picture else True)
+    if is_missing or (reference is None and is_placed_by_another(pair.prediction)):
+        return reference, None
+    return reference, _read(pair.prediction, "prediction", settings, is_picture, faults, reference)
+
+
 def _read(
-    path: Path | str, role: str, settings: EvaluationSettings, is_picture: bool | None, faults: list[str]
+    path: Path | str,
+    role: str,
+    settings: EvaluationSettings,
+    is_picture: bool | None,
+    faults: list[str],
+    placed_on: LabelMap | None = None,
 ) -> LabelMap | None:
     try:
         return read_label_map(
-            path, spacing_mm=settings.spacing_mm, spatial_units=settings.spatial_units, is_picture=is_picture
+            path,
+            spacing_mm=settings.spacing_mm,
+            spatial_units=settings.spatial_units,
+            is_picture=is_picture,
+            placed_on=placed_on,
         )
     except UnreadableLabelMapError as error:
         faults.append(f"{role} {error}")

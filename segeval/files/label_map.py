@@ -16,10 +16,12 @@ from segeval.labels import LARGEST_LABEL
 from segeval.settings import SpatialUnits
 from segeval.surface import check_spacing
 
-__all__ = ["LabelMap", "case_id_of", "label_map_suffixes", "read_label_map"]
+__all__ = ["LabelMap", "case_id_of", "is_placed_by_another", "label_map_suffixes", "read_label_map", "segment_values"]
 
-_NO_LABEL_MAPS = (".jpg", ".jpeg", ".dcm")
-"""Files of volumes that hold no label maps here: compression that changes numbers, and single slices."""
+_NO_LABEL_MAPS = (".jpg", ".jpeg")
+"""Files of volumes that hold no label maps here: compression that changes numbers."""
+
+_DICOM = ".dcm"
 
 _SHEAR = 1e-3
 """Cosine of the angle between two axes from which an affine is sheared: 0.06 degrees off, far above rounding."""
@@ -53,11 +55,13 @@ class LabelMap:
 
 @cache
 def label_map_suffixes() -> tuple[str, ...]:
-    """Give the endings of the names of label maps: those of all volumes that ImgMed reads, but JPEG and DICOM.
+    """Give the endings of the names of label maps: those of all volumes that ImgMed reads, but JPEG.
+
+    Of DICOM, a SEG and an RTSTRUCT are label maps.
 
     Example:
         >>> label_map_suffixes()
-        ('.nii.gz', '.nhdr', '.nrrd', '.tiff', '.mha', '.mhd', '.nii', '.png', '.tif')
+        ('.nii.gz', '.nhdr', '.nrrd', '.tiff', '.dcm', '.mha', '.mhd', '.nii', '.png', '.tif')
     """
     from imgmed.formats import known_suffixes
 
@@ -75,14 +79,40 @@ def case_id_of(path: Path) -> str | None:
     return None if suffix is None else path.name[: -len(suffix)]
 
 
+def is_placed_by_another(path: Path | str) -> bool:
+    """Tell whether a label map says where its labels are, and not how far its scan reaches: SEG and RTSTRUCT.
+
+    Example:
+        >>> is_placed_by_another("a.dcm"), is_placed_by_another("a.nii.gz")
+        (True, False)
+    """
+    return str(path).lower().endswith(_DICOM)
+
+
+def segment_values(path: Path | str) -> frozenset[int]:
+    """Collect the integers of all segments of a SEG or RTSTRUCT, and 0.
+
+    Raises:
+        UnreadableLabelMapError: it is neither, or damaged.
+    """
+    from imgmed.errors import ImgMedError
+    from imgmed.formats.dicom_labels import dicom_label_values
+
+    try:
+        return frozenset({0, *dicom_label_values(Path(path))})
+    except (ImgMedError, OSError) as error:
+        raise UnreadableLabelMapError(str(error)) from error
+
+
 def read_label_map(
     path: Path | str,
     *,
     spacing_mm: Sequence[float] | None = None,
     spatial_units: SpatialUnits = "header",
     is_picture: bool | None = None,
+    placed_on: LabelMap | None = None,
 ) -> LabelMap:
-    """Read a label map from a NIfTI, NRRD, MetaImage, PNG or TIFF file.
+    """Read a label map from a NIfTI, NRRD, MetaImage, PNG or TIFF file, or a DICOM SEG or RTSTRUCT.
 
     A volume gives the same array, affine and spacing whichever format it is stored in. Integers stored as real
     numbers are taken as integers; trailing axes of length 1 beyond the third are dropped. In a picture the grey
@@ -95,6 +125,8 @@ def read_label_map(
         spatial_units: what the sizes that these state count in: "header" as each says, or "mm", "um" or "m".
         is_picture: whether the label map is one of a picture, whatever format it is stored in: then sizes in its
             header mean nothing. None: the format tells.
+
+        placed_on: a label map of the same scan, on whose voxels a SEG or RTSTRUCT is put, which covers a part of it.
 
     Returns:
         The array, its affine and its spacing.
@@ -122,6 +154,8 @@ def read_label_map(
     if not path.is_file():
         is_link = " (a link to what is not there)" if path.is_symlink() else ""
         raise UnreadableLabelMapError(f"{path}: no such file{is_link}")
+    if is_placed_by_another(path):
+        return _placed(path, placed_on)
     is_stored_as_picture = path.name.lower().endswith(pictures.SUFFIXES)
     is_picture = is_stored_as_picture if is_picture is None else is_picture
     spatial_units = "mm" if is_picture else spatial_units
@@ -140,6 +174,24 @@ def read_label_map(
     array = array[..., 0] if is_plane else array
     spacing = tuple(np.linalg.norm(affine[:3, :3], axis=0)[: array.ndim].tolist())
     return LabelMap(_as_labels(array, path), affine, spacing, not is_picture or spacing_mm is not None, is_picture)
+
+
+def _placed(path: Path, grid: LabelMap | None) -> LabelMap:
+    """Read a SEG or RTSTRUCT on the voxels of another label map."""
+    from imgmed.errors import ImgMedError
+    from imgmed.formats.dicom_labels import read_dicom_label_map
+
+    if grid is None:
+        raise UnreadableLabelMapError(
+            f"{path}: a DICOM SEG or RTSTRUCT does not say how far its scan reaches; compare it with a label map that"
+            " covers the scan (NIfTI, NRRD, MetaImage)"
+        )
+    i, j, k = (*grid.array.shape, 1)[:3]
+    try:
+        array = read_dicom_label_map(path, (i, j, k), grid.affine)
+    except (ImgMedError, OSError) as error:
+        raise UnreadableLabelMapError(str(error)) from error
+    return LabelMap(array.reshape(grid.array.shape), grid.affine, grid.spacing_mm)
 
 
 def _without_channels(array: NDArray[np.generic], path: Path) -> NDArray[np.generic]:

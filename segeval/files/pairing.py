@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segeval.errors import EvaluationInputError
-from segeval.files.label_map import case_id_of, label_map_suffixes
+from segeval.files.label_map import case_id_of, is_placed_by_another, label_map_suffixes
 
 __all__ = ["CasePair", "find_repeated", "label_maps_in", "match_folders", "pair_folders"]
 
@@ -18,7 +18,7 @@ class CasePair:
 
     Attributes:
         case_id: name of the case, once per evaluation.
-        reference: label map (NIfTI, NRRD, MetaImage, PNG or TIFF).
+        reference: label map (NIfTI, NRRD, MetaImage, PNG or TIFF, DICOM SEG or RTSTRUCT).
         prediction: label map on the same voxel grid; its format may be another.
         patient_id: the patient; None where each case is a patient of its own.
         note: something a reader of the scores must know, such as "training case of this model".
@@ -141,9 +141,20 @@ def label_maps_in(path: Path) -> dict[str, list[Path]]:
     cases: dict[str, list[Path]] = {}
     for file in sorted(path.iterdir()):
         case_id = case_id_of(file)
-        if case_id is not None and not file.name.startswith(".") and not file.is_dir():
+        if case_id is not None and not file.name.startswith(".") and not file.is_dir() and not _is_dicom_image(file):
             cases.setdefault(case_id, []).append(file)
     return cases
+
+
+def _is_dicom_image(path: Path) -> bool:
+    """Whether a file is DICOM that without labels, such as a slice; what is damaged may have been meant as labels."""
+    from imgmed.errors import ImgMedError
+    from imgmed.formats.dicom_labels import dicom_label_kind
+
+    try:
+        return is_placed_by_another(path) and path.exists() and dicom_label_kind(path) is None
+    except ImgMedError:
+        return False
 
 
 def _is_one(path: Path) -> bool:
