@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from r2d2.tasks.prediction import Prediction
 
-__all__ = ["EXAMPLE", "OnError", "PredictCommand", "SplitName", "UncertaintyKind", "predict"]
+__all__ = ["EXAMPLE", "DicomOutputKind", "OnError", "PredictCommand", "SplitName", "UncertaintyKind", "predict"]
 
 EXAMPLE = "Example: r2d2 predict --model work/run --dataset work/hippocampus --split test --out work/predictions"
 
@@ -53,6 +53,14 @@ class UncertaintyKind(StrEnum):
     none = "none"
     entropy = "entropy"
     spread = "spread"
+
+
+class DicomOutputKind(StrEnum):
+    """What label maps of DICOM series are written as."""
+
+    seg = "seg"
+    rtstruct = "rtstruct"
+    nifti = "nifti"
 
 
 class PredictCommand(SettingsCommand):
@@ -94,6 +102,7 @@ def predict(
     rules: list[str] = typer.Option(None, "--rule", rich_help_panel=APPLYING, metavar="KIND:LABEL[:VALUE]|none"),
     probabilities: bool = typer.Option(None, "--probabilities", rich_help_panel=APPLYING),
     uncertainty: UncertaintyKind = typer.Option(None, rich_help_panel=APPLYING),
+    dicom_output: DicomOutputKind = typer.Option(None, rich_help_panel=APPLYING),
     trust_code: bool = typer.Option(
         False, "--trust-code", help="Import the module that the model's card names for layers of its own."
     ),
@@ -172,6 +181,8 @@ def _tell(prediction: Prediction) -> None:
     kept = f", {prediction.kept} kept" if prediction.kept else ""
     written = plural(len(prediction.cases) - prediction.kept, "label map")
     typer.echo(f"wrote {written} to {prediction.folder}{kept}", err=True)
+    if any(case.file.endswith(".dcm") for case in prediction.cases):
+        typer.echo("note: these DICOM files name the patients, as their series do; keep them as safe", err=True)
     seen = [case for case in prediction.cases if case.split in ("train", "validation")]
     if seen:
         typer.echo(f"note: {len(seen)} of these scans served the model's training; they are marked", err=True)

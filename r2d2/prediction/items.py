@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,13 +16,14 @@ from imgmed.errors import ImgMedError
 from imgmed.fingerprint import read_fingerprint
 from imgmed.fingerprint.measures import CaseMeasures
 from r2d2.errors import PredictionError
+from r2d2.prediction.dicom import DicomTarget
 from r2d2.prediction.ensemble import preparation_differences
 from r2d2.prediction.faults import listed, sentence
-from r2d2.prediction.manifest import PredictedCase, prediction_name
+from r2d2.prediction.manifest import PredictedCase, is_of_dicom, prediction_name
 from r2d2.prediction.predictor import Predictor
 from r2d2.prediction.reading import CheckedScan, NoScanError, check_scan, is_capture_alone, measures_of, read_scan
 from r2d2.prediction.scans import FoundScans, few, found_scans
-from r2d2.prediction.settings import PredictionSettings
+from r2d2.prediction.settings import DicomOutput, PredictionSettings
 from r2d2_base.files import sha256_of
 from r2d2_base.progress import Watcher
 
@@ -43,7 +44,7 @@ class ScanItem:
         read: gives its slices (s, h, w, c), clipped but not normalised, their grid, the affine of its voxels, and in
             what it is unlike the model's training scans.
         file: name of its label map.
-        like: a NIfTI file whose header the label map takes over.
+        like: a NIfTI file whose header the label map takes over, or the DICOM series that it refers to.
         made_from: what else the label map depends on.
     """
 
@@ -52,7 +53,7 @@ class ScanItem:
     make_entry: Callable[[], PredictedCase]
     read: Callable[[], Read]
     file: str
-    like: Path | None
+    like: Path | DicomTarget | None
     made_from: tuple[object, ...] = ()
 
     @cached_property
@@ -80,9 +81,21 @@ class Items:
 
 @contextmanager
 def items_among(
-    inputs: Sequence[Path], settings: PredictionSettings, predictor: Predictor, watcher: Watcher
+    inputs: Sequence[Path],
+    settings: PredictionSettings,
+    predictor: Predictor,
+    watcher: Watcher,
+    *,
+    will_be_written: bool = True,
 ) -> Iterator[Items]:
     """Find scans anywhere and look at their headers; archives are unpacked for as long as the context lasts.
+
+    Args:
+        inputs: see `found_scans`.
+        settings: how they are read.
+        predictor: the networks.
+        watcher: told of ("checking", done, total).
+        will_be_written: look too whether label maps can be written for them, as DICOM needs.
 
     Raises:
         PredictionError: none suits the model; or one does not, where ``settings.on_error`` is "stop". All are listed.
@@ -90,7 +103,8 @@ def items_among(
     """
     series = predictor.card.series if settings.series is None else settings.series
     with found_scans(inputs, settings.recipe, series, watcher) as found:
-        checked, faults, passed_over = _checked(found, predictor.card, settings, watcher)
+        targets = _targets(found, predictor) if will_be_written else {}
+        checked, faults, passed_over = _checked(found, predictor.card, settings, watcher, targets)
         if faults and (settings.on_error == "stop" or not checked):
             raise PredictionError(listed(faults, len(checked) + len(faults)))
         if not checked:
@@ -99,8 +113,10 @@ def items_among(
         yield Items(items, tuple(faults), tuple(passed_over), found.told)
 
 
-def items_of_dataset(dataset: PreparedDataset, case_ids: Sequence[str], predictor: Predictor) -> Items:
-    """Give cases of a prepared dataset, whose arrays alone are read.
+def items_of_dataset(
+    dataset: PreparedDataset, case_ids: Sequence[str], predictor: Predictor, *, will_be_written: bool = True
+) -> Items:
+    """Give cases of a prepared dataset, whose arrays alone are read; and headers, where label maps will be DICOM.
 
     Raises:
         PredictionError: it was prepared in another way than the model's.
@@ -108,7 +124,8 @@ def items_of_dataset(dataset: PreparedDataset, case_ids: Sequence[str], predicto
     """
     _check_preparation(predictor.card, dataset)
     measured = _measured(dataset)
-    return Items(tuple(_item_of_case(dataset, case_id, predictor, measured.get(case_id)) for case_id in case_ids))
+    items = [_item_of_case(dataset, case_id, predictor, measured.get(case_id), will_be_written) for case_id in case_ids]
+    return Items(tuple(items))
 
 
 def _measured(dataset: PreparedDataset) -> dict[str, CaseMeasures]:
@@ -128,7 +145,11 @@ def _unlike(measures: CaseMeasures | None, predictor: Predictor) -> tuple[str, .
 
 
 def _checked(
-    found: FoundScans, card: ModelCard, settings: PredictionSettings, watcher: Watcher
+    found: FoundScans,
+    card: ModelCard,
+    settings: PredictionSettings,
+    watcher: Watcher,
+    targets: Mapping[str, DicomTarget],
 ) -> tuple[list[CheckedScan], list[str], list[str]]:
     """The scans whose headers suit the model, what is wrong with the others, and what is none after all."""
     checked: list[CheckedScan] = []
@@ -140,10 +161,13 @@ def _checked(
             fitting = check_scan(
                 scan, card.scan_preparation, settings.channels, settings.spatial_units, card.scan_kinds
             )
-            (pictures if is_capture_alone(scan) else checked).append(fitting)
+            is_picture_of_study = is_capture_alone(scan)
+            if scan.case_id in targets and not is_picture_of_study:
+                targets[scan.case_id].check()
+            (pictures if is_picture_of_study else checked).append(fitting)
         except NoScanError as error:
             passed_over.append(found.told(error))
-        except (ImgMedError, OSError, MemoryError) as error:
+        except (ImgMedError, PredictionError, OSError, MemoryError) as error:
             faults.append(sentence(error, scan.shown, found.told))
         watcher.report("checking", number, len(found.scans))
     if not checked:
@@ -154,8 +178,7 @@ def _checked(
 
 def _item_of(checked: CheckedScan, predictor: Predictor) -> ScanItem:
     scan = checked.scan
-    path = scan.images[0].path
-    file = prediction_name(scan.case_id, path, is_one_file=len(scan.images[0].files) == 1)
+    file, like = _target(scan.case_id, scan.images[0].files, predictor, "seg")
 
     def entry() -> PredictedCase:
         source, files = Path(scan.shown).absolute(), [file for image in scan.images for file in image.files]
@@ -167,24 +190,47 @@ def _item_of(checked: CheckedScan, predictor: Predictor) -> ScanItem:
         return prepared.image, prepared.grid, volume.affine, unlike
 
     made_from = (checked.channels, checked.spatial_units)
-    return ScanItem(scan.shown, scan.case_id, entry, read, file, path if _is_nifti(path) else None, made_from)
+    return ScanItem(scan.shown, scan.case_id, entry, read, file, like, made_from)
 
 
 def _item_of_case(
-    dataset: PreparedDataset, case_id: str, predictor: Predictor, measures: CaseMeasures | None
+    dataset: PreparedDataset,
+    case_id: str,
+    predictor: Predictor,
+    measures: CaseMeasures | None,
+    will_be_written: bool,
 ) -> ScanItem:
     case = dataset.case(case_id)
     source = dataset.source_root / case.images[0].path
-    file = prediction_name(case_id, source, is_one_file=len(case.images[0].files) == 1)
+    files = [dataset.source_root / path for path in case.images[0].files]
+    file, like = _target(case_id, files, predictor, "nifti")
 
     def entry() -> PredictedCase:
         return _entry(case_id, file, source, case.image_sha256, predictor)
 
     def read() -> Read:
+        if isinstance(like, DicomTarget) and will_be_written:
+            like.check()
         return dataset.image(case_id), case.grid, np.array(case.affine), _unlike(measures, predictor)
 
-    like = source if _is_nifti(source) and source.is_file() else None
     return ScanItem(case_id, case_id, entry, read, file, like)
+
+
+def _targets(found: FoundScans, predictor: Predictor) -> dict[str, DicomTarget]:
+    """Which series the label maps of scans will refer to."""
+    likes = {scan.case_id: _target(scan.case_id, scan.images[0].files, predictor, "seg")[1] for scan in found.scans}
+    return {case_id: like for case_id, like in likes.items() if isinstance(like, DicomTarget)}
+
+
+def _target(
+    case_id: str, files: Sequence[Path], predictor: Predictor, usual: DicomOutput
+) -> tuple[str, Path | DicomTarget | None]:
+    """The name of a scan's label map, and what it takes over from the scan's files."""
+    first, dicom_output = files[0], predictor.settings.dicom_output or usual
+    name = prediction_name(case_id, first, is_one_file=len(files) == 1, dicom_output=dicom_output)
+    if dicom_output != "nifti" and is_of_dicom(first):
+        return name, DicomTarget.of(files, dicom_output, [member.card for member in predictor.members])
+    return name, first if _is_nifti(first) and first.is_file() else None
 
 
 def _entry(case_id: str, file: str, source: Path, digests: tuple[str, ...], predictor: Predictor) -> PredictedCase:

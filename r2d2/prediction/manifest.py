@@ -8,9 +8,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dist_training.inference.model_card import Split
-from imgmed.formats import pictures
+from imgmed.formats import dicom, has_known_suffix, pictures
 from r2d2.errors import PredictionError
-from r2d2.prediction.settings import InferenceSettings
+from r2d2.prediction.settings import DicomOutput, InferenceSettings
 from r2d2_base.files import read_json, write_json
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "MadeFiles",
     "PredictedCase",
     "PredictionManifest",
+    "is_of_dicom",
     "map_name",
     "prediction_name",
     "read_manifest",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 MANIFEST = "prediction.json"
+ARRAYS = ".npz"
 WRITTEN_AS = {
     ".nii": (".nii",),
     ".mha": (".mha", ".mhd"),
@@ -121,20 +123,30 @@ class PredictionManifest(BaseModel):
     made: dict[str, MadeFiles] = {}
 
 
-def prediction_name(case_id: str, scan: Path, *, is_one_file: bool = True) -> str:
+def prediction_name(case_id: str, scan: Path, *, is_one_file: bool = True, dicom_output: DicomOutput = "nifti") -> str:
     """Give the file name of a label map: the case's, of the scan's own kind where that is kept without loss.
 
     Args:
         case_id: the case.
         scan: its (first) file.
         is_one_file: not a stack of pictures, which becomes one file.
+        dicom_output: what label maps of DICOM series are written as.
 
     >>> [prediction_name("a", Path(name)) for name in ("a.nii", "0001.dcm", "scan.mhd", "photo.JPG")]
     ['a.nii', 'a.nii.gz', 'a.mha', 'a.png']
+    >>> [prediction_name("a", Path(name), dicom_output="seg") for name in ("0001.dcm", "IM0001", "a.nii")]
+    ['a.dcm', 'a.dcm', 'a.nii']
     """
+    if dicom_output != "nifti" and is_of_dicom(scan):
+        return f"{case_id}.dcm"
     ends = {ending: suffix for suffix, endings in WRITTEN_AS.items() for ending in endings}
     suffix = next((written for ending, written in ends.items() if scan.name.lower().endswith(ending)), ".nii.gz")
     return f"{case_id}{'.tif' if suffix == '.png' and not is_one_file else suffix}"
+
+
+def is_of_dicom(scan: Path) -> bool:
+    """Tell whether a scan is DICOM, by the name of its file, be it there or not: other formats have a known suffix."""
+    return scan.name.lower().endswith(dicom.SUFFIXES) or not (has_known_suffix(scan) or scan.suffix.lower() == ARRAYS)
 
 
 def map_name(file: str) -> str:

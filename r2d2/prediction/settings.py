@@ -10,7 +10,9 @@ from dist_training.inference.postprocessing import Rule
 from imgmed.formats import SpatialUnits
 from imgmed.recipe_names import AUTO
 
-__all__ = ["InferenceSettings", "PredictionSettings"]
+__all__ = ["DicomOutput", "InferenceSettings", "PredictionSettings"]
+
+DicomOutput = Literal["seg", "rtstruct", "nifti"]
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -82,4 +84,10 @@ class InferenceSettings(BaseModel):
         default="none",
         description="Write how unsure each voxel is, 0 to 1, and a number a case: entropy, of the mean probabilities;"
         " spread, how far networks and views disagree.",
+    )
+    dicom_output: DicomOutput | None = Field(
+        default=None,
+        description="What label maps of DICOM series are written as: seg (DICOM SEG) or rtstruct (RTSTRUCT), which"
+        " refer to the series and name the patient; or nifti. null: seg; for cases of a dataset, which hides patients,"
+        " nifti.",
     )

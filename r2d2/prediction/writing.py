@@ -16,6 +16,7 @@ from imgmed import Volume, write_volume
 from imgmed.formats import is_picture
 from imgmed.formats.nifti import write_fractions
 from r2d2 import __version__
+from r2d2.prediction.dicom import DicomTarget
 from r2d2.prediction.finished import finished_prediction
 from r2d2.prediction.manifest import MadeFiles, PredictedCase, PredictionManifest, map_name, write_manifest
 from r2d2.prediction.volumes import write_volumes
@@ -138,7 +139,7 @@ class UnfinishedPrediction:
         case: PredictedCase,
         label_map: Volume,
         maps: Mapping[str, np.ndarray],
-        like: Path | None,
+        like: Path | DicomTarget | None,
         *made_from: object,
     ) -> None:
         """Write a case's label map and what comes with it, and note them.
@@ -147,14 +148,17 @@ class UnfinishedPrediction:
             case: its entry in the manifest.
             label_map: (i, j, k) in the voxel grid of the scan.
             maps: {folder: (i, j, k) from 0 to 1}, each written there, see `map_name`.
-            like: a NIfTI file whose header is taken over.
+            like: a NIfTI file whose header is taken over, or a DICOM series that is referred to.
             made_from: as for `earlier`.
         """
-        write_volume(self._folder / case.file, label_map, like=like)
+        if isinstance(like, DicomTarget):
+            like.write(self._folder / case.file, label_map)
+        else:
+            write_volume(self._folder / case.file, label_map, like=like)
         for folder, array in maps.items():
             path = self._folder / folder / map_name(case.file)
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_map(path, Volume(array, label_map.affine), like)
+            _write_map(path, Volume(array, label_map.affine), like if isinstance(like, Path) else None)
         files = (case.file, *(f"{folder}/{map_name(case.file)}" for folder in maps))
         digests = {file: sha256_of(self._folder / file) for file in files}
         self._note(case, MadeFiles(stamp=self.stamp(*made_from), sha256=digests))

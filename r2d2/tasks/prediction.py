@@ -200,7 +200,7 @@ class SegmentedScans:
 
     def __iter__(self) -> Iterator[SegmentedScan]:
         """Yield for each scan its entry as in prediction.json, the label map, and what else was asked for."""
-        with _opened(self.settings, self.predictor, self.watcher) as found:
+        with _opened(self.settings, self.predictor, self.watcher, will_be_written=False) as found:
             course = ScanCourse(self.predictor, found, self.settings.scans.on_error, self.watcher, self.on_notice)
             self.left_out, self.passed_over = course.left_out, found.passed_over
             for made in course:
@@ -249,15 +249,17 @@ def _predictor(settings: PredictSettings) -> Predictor:
     return Predictor(settings.model, settings.inference, trust_code=settings.trust_code)
 
 
-def _opened(settings: PredictSettings, predictor: Predictor, watcher: Watcher) -> AbstractContextManager[Items]:
+def _opened(
+    settings: PredictSettings, predictor: Predictor, watcher: Watcher, *, will_be_written: bool = True
+) -> AbstractContextManager[Items]:
     """What is predicted; archives are unpacked for as long as the context lasts."""
     if settings.dataset is None:
-        return items_among(settings.inputs, settings.scans, predictor, watcher)
+        return items_among(settings.inputs, settings.scans, predictor, watcher, will_be_written=will_be_written)
     dataset = PreparedDataset.read(settings.dataset)
     case_ids = settings.case_ids
     if case_ids is None:
         case_ids = getattr(dataset.original_splits, settings.split)
-    return nullcontext(items_of_dataset(dataset, case_ids, predictor))
+    return nullcontext(items_of_dataset(dataset, case_ids, predictor, will_be_written=will_be_written))
 
 
 def _ensemble_of(predictor: Predictor) -> tuple[EnsembleMember, ...]:

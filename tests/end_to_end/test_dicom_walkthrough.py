@@ -117,7 +117,9 @@ def test_folders_of_dicom_can_be_predicted(work: SimpleNamespace) -> None:
     """A patient's folder as it is: a series, a scout and a label map, which is no scan."""
     folder = work.cwd / SOURCE / PEOPLE[1].folders[0]
     nib.save(nib.Nifti1Image(np.zeros((24, 24, 6), np.uint8), np.eye(4)), folder / "label.nii.gz")
-    r2d2("predict", "--model", "work/run", "--input", folder, "--out", "elsewhere", cwd=work.cwd)
+    asked = ("--model", "work/run", "--input", folder, "--probabilities", "--out", "elsewhere")
+    assert "name the patients" in r2d2("predict", *asked, cwd=work.cwd)
     manifest = json.loads((work.cwd / "elsewhere/prediction.json").read_text())
     assert [(case["case_id"], len(case["source_sha256"])) for case in manifest["cases"]] == [("CT", 6), ("scout", 2)]
-    check_grid(work.cwd / "elsewhere" / manifest["cases"][0]["file"], folder / "CT")
+    assert [case["file"] for case in manifest["cases"]] == ["CT.dcm", "scout.dcm"]
+    check_grid(work.cwd / "elsewhere/probabilities/liver/CT.nii.gz", folder / "CT")
