@@ -48,14 +48,14 @@ class PublishSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    description: Path = Field(description="YAML file with what only the author knows, as 'r2d2 zoo describe' writes it.")
+    description: Path = Field(description="YAML file with what only the author knows; 'r2d2 zoo describe' writes it.")
     evaluation: Path | None = Field(
-        default=None, description="Folder of an evaluation of this network; without one its card says that it was not evaluated."
+        default=None, description="Folder of an evaluation of this network; without one its card has no scores."
     )
     prediction: Path | None = Field(
-        default=None, description="Folder of the evaluated label maps, where they are no longer where the evaluation names them."
+        default=None, description="Folder of the evaluated label maps, where they have been moved since."
     )
-    with_pictures: bool = Field(default=False, description="Show the worst cases in card.html, as pictures of patients.")
+    with_pictures: bool = Field(default=False, description="Draw the worst cases, pictures of patients, in card.html.")
     half: bool = Field(default=False, description="Store the weights in half precision, in half the room.")
     unfinished: bool = Field(default=False, description="Publish the best network so far of a run that has not ended.")
     name: str | None = Field(default=None, description="What its card calls it, such as hippocampus-unet:1.")

@@ -80,7 +80,7 @@ def test_all_faults_are_listed_together_with_what_is_valid() -> None:
 def test_an_unknown_architecture_names_those_there_are() -> None:
     with pytest.raises(
         ConfigurationError,
-        match=r"network.architecture: must be one of 'unet', 'fcn', 'unet_resnet', .*'custom', 'imported'; received 'vnet'",
+        match=r"network.architecture: must be one of 'unet', 'fcn', .*'custom', 'imported'; received 'vnet'",
     ):
         configure({}, assignments=["network.architecture=vnet"])
 
