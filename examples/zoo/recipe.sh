@@ -25,6 +25,7 @@ else
     r2d2 train --config "$settings" --dataset "$work/dataset" --run-dir "$work/run" "$@"
 fi
 if [ ! -f "$work/predictions/prediction.json" ]; then
+    r2d2 choose-rules --model "$work/run" --dataset "$work/dataset"
     r2d2 predict --model "$work/run" --dataset "$work/dataset" --split test --out "$work/predictions"
 fi
 if [ ! -f "$work/evaluation/summary.json" ]; then

@@ -16,7 +16,7 @@ from dist_training.inference.model_card import read_model_card
 from imgmed import PreparedDataset
 from imgmed.presets import read_preset
 from r2d2.cli import app
-from r2d2.cli.demo import show_model
+from r2d2.cli.demo import SHIPPED, show_model
 from r2d2.config import configure, read_layer
 from segeval import read_evaluation
 
@@ -102,7 +102,7 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         folder = tmp_path_factory.mktemp(recipe)
         WRITERS[recipe](folder / "source")
         calls = commands_of(recipe, folder / "source", folder / "work", [*TINY, "augmentation.crop_size=null"])
-        assert [call[0] for call in calls] == ["prepare", "train", "predict", "evaluate"]
+        assert [call[0] for call in calls] == ["prepare", "train", "choose-rules", "predict", "evaluate"]
         for call in [*calls[:-1], [*calls[-1], "--no-report"]]:
             assert CliRunner().invoke(app, call, catch_exceptions=False).exit_code == 0
         return folder
@@ -136,15 +136,21 @@ def test_the_papers_pathologies(recipe: str, channels: int, scored: list[str], w
 @pytest.mark.end_to_end
 @pytest.mark.tensorflow
 def test_the_demo_ends_with_a_model_on_a_scan_it_has_not_seen(
-    worked: Callable[[str], Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    worked: Callable[[str], Path], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Here a tiny one, published under the name of the shipped one, with its card."""
     done = worked("brain-tumour-unet")
+    monkeypatch.setenv("R2D2_ZOO", str(tmp_path / "zoo"))
+    card = RECIPES / "hippocampus-unet" / "card.yaml"
+    published = ["zoo", "publish", str(done / "work/run"), "--name", "hippocampus-unet", "--description", str(card)]
+    assert CliRunner().invoke(app, published, catch_exceptions=False).exit_code == 0
+    capfd.readouterr()
     show_model("zoo:no-such-model", done / "source", tmp_path / "none")
-    show_model(done / "work/run", tmp_path, tmp_path / "none")
+    show_model(SHIPPED, tmp_path, tmp_path / "none")
     left_out, not_at_hand = capfd.readouterr().err.splitlines()
     assert left_out.startswith("left out: ") and "no-such-model" in left_out
-    assert "with one of yours: r2d2 predict --model" in not_at_hand and not (tmp_path / "none").exists()
-    show_model(done / "work/run", done / "source", tmp_path / "shown")
+    assert "with one of yours: r2d2 predict --model zoo:hippocampus-unet" in not_at_hand and not (tmp_path / "none").exists()
+    show_model(SHIPPED, done / "source", tmp_path / "shown")
     (unseen,) = PreparedDataset.read(done / "work/dataset").splits.test
     assert f"{unseen}.nii.gz with both outlines" in capfd.readouterr().err
     shown, before = (read_evaluation(folder) for folder in (tmp_path / "shown/evaluation", done / "work/evaluation"))
