@@ -143,8 +143,8 @@ def nnunet_way(network: nn.Module, job: dict[str, Any]) -> Callable[[Path, Path]
             "plans_name": "x",
             "image_reader_writer": "SimpleITKIO",
             "label_manager": "LabelManager",
-            "transpose_forward": [0, 1, 2],
-            "transpose_backward": [0, 1, 2],
+            "transpose_forward": [0, 2, 1],  # ITK gives (slice, column, row)
+            "transpose_backward": [0, 2, 1],
             "foreground_intensity_properties_per_channel": {"0": {}},
             "configurations": {"2d": configuration},
         }
