@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from dist_training.inference.familiarity import Familiarity
 from dist_training.inference.model_card import ModelCard
 from r2d2.zoo.card_blocks import Block, Paragraph, Points, Table
 
 __all__ = ["input_blocks"]
 
 AXES = ("left to right (sagittal slices)", "back to front (coronal slices)", "foot to head (axial slices)")
+MEASURES = {"spacing": "spacing", "extent": "extent", "slices": "number of slices", "width": "size", "height": "size"}
 NORMALISATIONS = {
     "none": "as they are",
     "zscore_case": "each scan by its own mean and standard deviation",
@@ -23,15 +25,21 @@ def input_blocks(card: ModelCard) -> list[Block]:
     """Say what scans a model takes, what is done to them, and what the values of its label maps are."""
     preparation = card.scan_preparation
     height, width = preparation.slice_size
-    rows = [
-        ("Channels", ", ".join(card.channels)),
-        ("Slices", f"cut one after the other from {AXES[preparation.slice_axis]}"),
-    ]
+    are_pictures = card.scan_kinds == ("picture",)
+    rows = [("Channels", ", ".join(card.channels))]
+    if not are_pictures:
+        rows.append(("Slices", f"cut one after the other from {AXES[preparation.slice_axis]}"))
     if preparation.neighbours:
         rows.append(("Neighbours", f"{preparation.neighbours} on either side of a slice are looked at with it"))
-    rows += [("Preparation", _operation(one.model_dump(mode="json"))) for one in preparation.operations]
+    operations = [one.model_dump(mode="json") for one in preparation.operations]
+    rows += [("Preparation", _operation(one)) for one in operations if not (are_pictures and one["op"] == "resample")]
     rows.append(("Intensities", NORMALISATIONS[card.normalisation.kind]))
-    rows.append(("Size of training slices", f"{height} × {width} pixels; others are taken too"))
+    rows.append(
+        (
+            f"Size of training {'pictures' if are_pictures else 'slices'}",
+            f"{height} × {width} pixels; others are taken too",
+        )
+    )
     labels = [[str(value), name] for name, value in sorted(card.labels.items(), key=lambda item: item[1])]
     blocks: list[Block] = [
         Points(rows),
@@ -51,7 +59,23 @@ def input_blocks(card: ModelCard) -> list[Block]:
         rules = [("", _rule(rule.model_dump(mode="json"))) for rule in card.postprocessing]
         blocks += [Paragraph("Label maps are set right by rules, in this order:"), Points(rules)]
     blocks.append(Paragraph(f"R2D2 does all this by itself. {_flips(card)}", is_note=True))
+    if card.familiarity is not None:
+        blocks.append(Paragraph(_familiarity(card.familiarity)))
     return blocks
+
+
+def _familiarity(known: Familiarity) -> str:
+    """Say what scans are warned of, and how often for nothing."""
+    kinds = dict.fromkeys(MEASURES.get(one.name.split()[0], "distribution of intensities") for one in known.ranges)
+    *others, last = kinds
+    by = f"{', '.join(others)} and {last}" if others else last
+    said = (
+        f"R2D2 warns of scans that are unlike those it learned from, by their {by}. Of scans like these "
+        f"at most {100 * known.expected_rate:.1f} % are warned of for nothing"
+    )
+    if not known.held_out:
+        return f"{said}."
+    return f"{said}; of the {known.held_out} that were kept from training {known.alarms} are."
 
 
 def _operation(settings: dict[str, Any]) -> str:

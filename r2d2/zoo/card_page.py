@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from dist_training.inference.model_card import ModelCard, Split
-from r2d2.reports.formatting import MISSING, heading, measure, millilitres, plural
+from r2d2.reports.formatting import MISSING, measure, millilitres, plural
 from r2d2.reports.page import Html
 from r2d2.zoo.card_blocks import (
     Block,
@@ -20,6 +20,7 @@ from r2d2.zoo.card_blocks import (
     in_markdown,
 )
 from r2d2.zoo.card_input import input_blocks
+from r2d2.zoo.card_terms import Terms, terms_of
 from r2d2.zoo.description import Mean, ModelDescription, ScoresOfModel, TrainingOfModel
 from segeval import METRICS, Metric
 
@@ -40,7 +41,7 @@ SPLITS: tuple[tuple[Split, str], ...] = (
     ("test", "Kept for the test"),
 )
 INTERVALS = (
-    "Each figure is the mean over cases, and with it the range in which it would likely lie for other patients of the "
+    "Each figure is the mean over cases, and with it the range in which it would likely lie for other {persons} of the "
     "same kind (95 % interval)."
 )
 ROUNDED = (
@@ -77,28 +78,29 @@ def card_html(description: ModelDescription, card: ModelCard, pictures: Html | N
         pictures: a section with pictures of patients; None: there are none.
     """
     sections = card_sections(description, card)
-    return in_html(description.title, _subtitle(description), card_warnings(description), sections, pictures)
+    return in_html(description.title, _subtitle(description), card_warnings(description, card), sections, pictures)
 
 
 def card_markdown(description: ModelDescription, card: ModelCard) -> str:
     """Write card.md: the same text."""
     sections = card_sections(description, card)
-    return in_markdown(description.title, _subtitle(description), card_warnings(description), sections)
+    return in_markdown(description.title, _subtitle(description), card_warnings(description, card), sections)
 
 
 def card_sections(description: ModelDescription, card: ModelCard) -> list[Section]:
     """Put what is known of a model under headings, what a reader needs first first."""
+    terms = terms_of(description, card)
     return [
         Section("What it is for", blocks_of_words(description.intended_use)),
         Section("What it is not for", blocks_of_words(description.not_for)),
-        Section("How well it works", _score_blocks(description, card)),
+        Section("How well it works", _score_blocks(description, card, terms)),
         *(
             [Section("How large the structures are", _volume_blocks(description.scores))]
             if _has_volumes(description)
             else []
         ),
-        Section("Where it fails", _failure_blocks(description)),
-        Section("What it learned from", _data_blocks(description)),
+        Section("Where it fails", _failure_blocks(description, terms)),
+        Section("What it learned from", _data_blocks(description, terms)),
         Section("What it takes, and what it gives", input_blocks(card)),
         Section("How it was made", _origin_blocks(description, card)),
         Section("Licence", _licence_blocks(description)),
@@ -107,18 +109,19 @@ def card_sections(description: ModelDescription, card: ModelCard) -> list[Sectio
     ]
 
 
-def card_warnings(description: ModelDescription) -> list[str]:
+def card_warnings(description: ModelDescription, card: ModelCard) -> list[str]:
     """List what makes the card worth less than it looks."""
     scores, training, warnings = description.scores, description.training, []
+    person = terms_of(description, card).person
     if scores is None:
         warnings.append(
             "This model was not evaluated on scans that it never saw: nothing says how well it works there."
         )
     elif scores.patients < FEW_PATIENTS:
-        warnings.append(f"It was evaluated on {plural(scores.patients, 'patient')} only: the scores may be luck.")
+        warnings.append(f"It was evaluated on {plural(scores.patients, person)} only: the scores may be luck.")
     learned = description.data.patients or description.data.cases
     if 0 < learned.get("train", 0) < FEW_PATIENTS:
-        what = "patient" if description.data.patients else "case"
+        what = person if description.data.patients else "case"
         warnings.append(
             f"It learned from {plural(learned['train'], what)} only: other scans may look unlike any of them."
         )
@@ -132,11 +135,11 @@ def _subtitle(description: ModelDescription) -> str:
     return f"{name} {description.published} by {description.author}. Not for clinical decisions."
 
 
-def _score_blocks(description: ModelDescription, card: ModelCard) -> list[Block]:
+def _score_blocks(description: ModelDescription, card: ModelCard, terms: Terms) -> list[Block]:
     scores, blocks = description.scores, list[Block]()
     if scores is not None:
-        of = f"{plural(scores.cases, 'case')} of {plural(scores.patients, 'patient')}"
-        blocks += [Paragraph(f"Measured on {of} {WHERE[scores.split]}. {INTERVALS}"), *_score_tables(scores)]
+        of, intervals = terms.cases(scores.cases, scores.patients), INTERVALS.format(persons=f"{terms.person}s")
+        blocks += [Paragraph(f"Measured on {of} {WHERE[scores.split]}. {intervals}"), *_score_tables(scores, terms)]
         if scores.inference:
             blocks.append(Paragraph(f"The network was applied so: {scores.inference}.", is_note=True))
         if card.weights_precision == "float16" and scores.model_sha256 != description.weights_sha256:
@@ -148,8 +151,8 @@ def _score_blocks(description: ModelDescription, card: ModelCard) -> list[Block]
     return blocks
 
 
-def _score_tables(scores: ScoresOfModel) -> list[Block]:
-    names = [name for name in METRICS if name in scores.metrics]
+def _score_tables(scores: ScoresOfModel, terms: Terms) -> list[Block]:
+    names = [name for name in METRICS if name in scores.metrics and terms.has(METRICS[name])]
     first = [name for name in FIRST_METRICS if name in names] or names[:3]
     labels = list(next(iter(scores.metrics.values()), {}))
     rows: list[list[str | Score]] = [
@@ -160,11 +163,11 @@ def _score_tables(scores: ScoresOfModel) -> list[Block]:
     blocks: list[Block] = [
         Table(
             "Agreement with the experts, for each structure",
-            ["Structure", *(heading(METRICS[n]) for n in first)],
+            ["Structure", *(terms.heading(METRICS[n]) for n in first)],
             rows,
             kind="scores",
         ),
-        Points([(METRICS[name].title, _meaning(name, scores)) for name in first]),
+        Points([(METRICS[name].title, _meaning(name, scores, terms)) for name in first]),
     ]
     others = [name for name in names if name not in first]
     if others and len(labels) <= WIDE:
@@ -173,21 +176,25 @@ def _score_tables(scores: ScoresOfModel) -> list[Block]:
                 "Further figures",
                 ["Figure", *labels],
                 [
-                    [heading(METRICS[name]), *(_score(scores.metrics[name][label], METRICS[name]) for label in labels)]
+                    [
+                        terms.heading(METRICS[name]),
+                        *(_score(scores.metrics[name][label], METRICS[name]) for label in labels),
+                    ]
                     for name in others
                 ],
                 kind="scores",
             )
         )
-        blocks.append(Points([(METRICS[name].title, _meaning(name, scores)) for name in others]))
+        blocks.append(Points([(METRICS[name].title, _meaning(name, scores, terms)) for name in others]))
     return blocks
 
 
-def _meaning(name: str, scores: ScoresOfModel) -> str:
+def _meaning(name: str, scores: ScoresOfModel, terms: Terms) -> str:
     metric = METRICS[name]
     tolerance = scores.conventions.get("nsd tolerance") if name == "nsd" else None
     better = "more is better" if metric.better == "higher" else "less is better"
-    return f"{MEANINGS.get(name, metric.definition)}{f' ({tolerance})' if tolerance else ''}; {better}."
+    meaning = f"{MEANINGS.get(name, metric.definition)}{f' ({tolerance})' if tolerance else ''}"
+    return f"{terms.lengths(meaning)}; {better}."
 
 
 def _score(mean: Mean, metric: Metric) -> Score:
@@ -219,7 +226,7 @@ def _volume_blocks(scores: ScoresOfModel | None) -> list[Block]:
     ]
 
 
-def _failure_blocks(description: ModelDescription) -> list[Block]:
+def _failure_blocks(description: ModelDescription, terms: Terms) -> list[Block]:
     blocks, scores = blocks_of_words(description.known_failures), description.scores
     if scores is None or not scores.worst:
         return blocks
@@ -233,7 +240,8 @@ def _failure_blocks(description: ModelDescription) -> list[Block]:
             cells = [_worst_figure(case.scores[label].get(name), METRICS[name]) for name in names]
             remark = [case.remarks.get(label, "")] if has_remarks else []
             rows.append([case.rank if number == 0 else "", label, *cells, *remark])
-    headers = ["Case", "Structure", *(heading(METRICS[name]) for name in names), *(["Remark"] if has_remarks else [])]
+    figures = [terms.heading(METRICS[name]) for name in names]
+    headers = ["Case", "Structure", *figures, *(["Remark"] if has_remarks else [])]
     words = (0, 1, len(headers) - 1) if has_remarks else (0, 1)
     return [*blocks, Table("The cases of the evaluation that went worst", headers, rows, words, kind="prose")]
 
@@ -242,7 +250,7 @@ def _worst_figure(value: float | None, metric: Metric) -> str:
     return MISSING if value is None else measure(value, metric)
 
 
-def _data_blocks(description: ModelDescription) -> list[Block]:
+def _data_blocks(description: ModelDescription, terms: Terms) -> list[Block]:
     data = description.data
     rows = [("Data", data.name), ("Where from", data.source), ("Licence of the data", data.licence)]
     rows += [("Whose scans", data.population or "not said"), ("Scanners", data.scanners or "not said")]
@@ -254,7 +262,9 @@ def _data_blocks(description: ModelDescription) -> list[Block]:
         counts.append(["Seen by the networks it started from", str(data.seen_before), "not known"])
     return [
         Points(rows),
-        Table("How many it saw", ["Part", "Cases", "Patients"], counts, kind="prose"),
+        Table("How many it saw", ["Part", "Cases", "Patients"], counts, kind="prose")
+        if terms.person == "patient"
+        else Table("How many it saw", ["Part", "Pictures"], [row[:2] for row in counts], kind="prose"),
     ]
 
 
