@@ -152,6 +152,7 @@ def agreement(folder: Path, who: str) -> float:
 
 def work(job: dict[str, Any]) -> None:
     """Make the model, or predict the scans as R2D2 does, each when a line is read."""
+    import dist_training  # noqa: F401, I001  # tells TensorFlow to use oneDNN, before it is loaded
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(job["threads"])

@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--volumes", type=int, default=4, help="volumes a round")
     options = parser.parse_args()
+    import dist_training  # noqa: F401, I001  # tells TensorFlow to use oneDNN, before it is loaded
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)

@@ -179,6 +179,7 @@ def run_ours(
 
 def against_keras(options: argparse.Namespace) -> None:
     """One worker of ours against compile() and fit() on arrays in memory: network, loss, optimizer, batch are equal."""
+    import dist_training  # noqa: F401, I001  # tells TensorFlow to use oneDNN, before it is loaded
     import keras
     import tensorflow as tf
 
