@@ -10,7 +10,8 @@ __all__ = ["plain_unet"]
 def plain_unet(
     outputs: int = 3, activation: str | None = "softmax", size: int | None = None, channels: int = 1, seed: int = 0
 ) -> keras.Model:
-    """A U-Net of two levels with batch normalisation, for heights and widths that are multiples of 4."""
+    """A U-Net of two levels with batch normalisation, for heights and widths that are multiples of 4, in float32."""
+    keras.config.set_dtype_policy("float32")  # whatever ran before in this process
     images = keras.Input((size, size, channels), name="input_1")
     maps, skips = images, []
     for level, filters in enumerate((4, 6)):
