@@ -78,7 +78,7 @@ def demo(
     echo_scores(result)
     _head(5, "report: contours on slices, training curves, every case")
     report_on_dataset(dataset, evaluation=evaluation, prediction=predictions, out=report, run_dir=run)
-    _head(6, "the hippocampus model that comes with R2D2, on a scan that it has never seen")
+    _head(6, "a trained network, zoo:hippocampus-unet, on a scan that it has never seen")
     scans = Path(os.environ.get("R2D2_REAL_DATA") or REAL_SCANS) / "hippocampus_msd"
     show_model(SHIPPED, scans, folder / "hippocampus")
     _close(folder, result.foreground["dice"].mean, time.monotonic() - started)
