@@ -34,6 +34,6 @@ def test_the_demo_trains_evaluates_and_reports(tmp_path: Path, epochs: int | Non
     for path in ("report.html", "run/model.keras", "predictions/prediction.json", "evaluation/summary.json"):
         assert (folder / path).is_file()
         assert path.split("/")[0] in done.stderr
-    assert "[6/6] the hippocampus model" in done.stderr and "Next, with scans of your own" in done.stderr
+    assert "[6/6] a trained network, zoo:" in done.stderr and "Next, with scans of your own" in done.stderr
     assert "Traceback" not in done.stderr
     assert (folder / "run" / "logs" / "rank-1.log").is_file(), "two workers"
