@@ -30,7 +30,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 FILTERS, DEPTH, OUTPUTS = 16, 4, 3
-PIXELS = 2**18  # that networks are given at once
+PIXELS = 2**19  # that networks are given at once
 WARMING = 2
 JOBS: dict[str, dict[str, Any]] = {
     "36 slices of 48 x 64": {"shape": (48, 64, 36), "window": (48, 64), "flips": False},

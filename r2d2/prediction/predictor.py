@@ -27,7 +27,7 @@ from r2d2_base.progress import UNWATCHED, Watcher
 
 __all__ = ["Predictor", "Segmentation"]
 
-PIXELS_AT_A_TIME = 2**18
+PIXELS_AT_A_TIME = 2**19
 GIB = 2**30
 BY_WEIGHT: tuple[Split, ...] = ("train", "validation", "test")
 """What a network's training used a scan for, what weighs most first."""
