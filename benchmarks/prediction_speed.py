@@ -62,7 +62,7 @@ def measure(network: str, name: str, shape: tuple[int, int, int], options: argpa
         stacks = [rng.normal(100, 20, (shape[2], *shape[:2], 1)).astype(np.float32) for _ in range(options.volumes)]
         grid = grid_of(shape)
         ways: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-            "r2d2": lambda stack: np.moveaxis(predictor.predict(stack, grid).label_map, 2, 0),
+            "r2d2": lambda stack: np.moveaxis(predictor.predict([(stack, grid)]).label_map, 2, 0),
             "keras": plain_keras(Path(folder) / "run"),
         }
         results = {way: apply(stacks[0]) for way, apply in ways.items()}  # also traces

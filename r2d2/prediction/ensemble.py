@@ -11,14 +11,16 @@ from pydantic import BaseModel
 from dist_training.inference.model_card import ModelCard
 from imgmed import ScanPreparation
 from r2d2.errors import PredictionError
+from r2d2.prediction.member import Member
 
-__all__ = ["check_ensemble", "preparation_differences"]
+__all__ = ["by_preparation", "check_ensemble", "preparation_differences"]
 
 MAY_DIFFER = ("slice_size", "source_channels")  # between preparations that give the same slices
+ASKED = ("labels", "class_values", "regions", "channels")
 
 
 def check_ensemble(cards: Sequence[tuple[Path, ModelCard]]) -> None:
-    """Refuse networks that do not answer the same question of the same slices.
+    """Refuse networks that do not answer the same question of the same channels.
 
     Args:
         cards: the networks' files and cards.
@@ -30,15 +32,31 @@ def check_ensemble(cards: Sequence[tuple[Path, ModelCard]]) -> None:
     for path, card in others:
         differences = [
             f"{name}: {getattr(first, name)} and {getattr(card, name)}"
-            for name in ("labels", "class_values", "regions")
+            for name in ASKED
             if getattr(first, name) != getattr(card, name)
         ]
-        differences += preparation_differences(("one", first.scan_preparation), ("other", card.scan_preparation))
+        indices = (first.scan_preparation.channel_indices, card.scan_preparation.channel_indices)
+        if not differences and indices[0] != indices[1]:
+            differences.append(f"channels of the source: {indices[0] or 'all'} and {indices[1] or 'all'}")
         if differences:
             raise PredictionError(
-                f"networks that are asked together must agree on labels and preparation; {first_path} and {path}"
+                f"networks that are asked together must agree on labels and channels; {first_path} and {path}"
                 f" differ ({'; '.join(differences)})"
             )
+
+
+def by_preparation(members: Sequence[Member]) -> list[list[Member]]:
+    """Put networks together that take the same slices of a scan; the first of each group comes in the order given."""
+    groups: list[list[Member]] = []
+    for member in members:
+        own = ("", member.card.scan_preparation)
+        fitting = (group for group in groups if not preparation_differences(("", group[0].card.scan_preparation), own))
+        group = next(fitting, None)
+        if group is None:
+            groups.append([member])
+        else:
+            group.append(member)
+    return groups
 
 
 def preparation_differences(one: tuple[str, ScanPreparation], other: tuple[str, ScanPreparation]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dist_training.inference.model_card import ModelCard
-from imgmed import PreparedDataset, SliceGrid
+from imgmed import PreparedDataset, ScanPreparation, Volume, prepare_case
 from imgmed.errors import ImgMedError
 from imgmed.fingerprint import read_fingerprint
 from imgmed.fingerprint.measures import CaseMeasures
@@ -20,8 +20,16 @@ from r2d2.prediction.dicom import DicomTarget
 from r2d2.prediction.ensemble import preparation_differences
 from r2d2.prediction.faults import listed, sentence
 from r2d2.prediction.manifest import PredictedCase, is_of_dicom, prediction_name
-from r2d2.prediction.predictor import Predictor
-from r2d2.prediction.reading import CheckedScan, NoScanError, check_scan, is_capture_alone, measures_of, read_scan
+from r2d2.prediction.predictor import Predictor, Stack
+from r2d2.prediction.reading import (
+    CheckedScan,
+    NoScanError,
+    check_scan,
+    is_capture_alone,
+    measures_of,
+    read_scan,
+    read_source,
+)
 from r2d2.prediction.scans import FoundScans, few, found_scans
 from r2d2.prediction.settings import DicomOutput, PredictionSettings
 from r2d2_base.files import sha256_of
@@ -30,7 +38,7 @@ from r2d2_base.progress import Watcher
 __all__ = ["Items", "ScanItem", "items_among", "items_of_dataset"]
 
 
-Read = tuple[np.ndarray, SliceGrid, np.ndarray, tuple[str, ...]]
+Read = tuple[tuple[Stack, ...], np.ndarray, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -41,8 +49,8 @@ class ScanItem:
         name: what messages call it.
         case_id: of the case.
         make_entry: makes its entry in the manifest, which needs its files' digests.
-        read: gives its slices (s, h, w, c), clipped but not normalised, their grid, the affine of its voxels, and in
-            what it is unlike the model's training scans.
+        read: gives its slices for each of the networks' preparations, the affine of its voxels, and in what it is
+            unlike the model's training scans.
         file: name of its label map.
         like: a NIfTI file whose header the label map takes over, or the DICOM series that it refers to.
         made_from: what else the label map depends on.
@@ -122,7 +130,7 @@ def items_of_dataset(
         PredictionError: it was prepared in another way than the model's.
         UnknownCaseError: it has no such case.
     """
-    _check_preparation(predictor.card, dataset)
+    _check_preparation(predictor, dataset)
     measured = _measured(dataset)
     items = [_item_of_case(dataset, case_id, predictor, measured.get(case_id), will_be_written) for case_id in case_ids]
     return Items(tuple(items))
@@ -137,11 +145,15 @@ def _measured(dataset: PreparedDataset) -> dict[str, CaseMeasures]:
 
 
 def _unlike(measures: CaseMeasures | None, predictor: Predictor) -> tuple[str, ...]:
-    """In what a scan is unlike those of the model's training; of an ensemble, of its first network's."""
-    card = predictor.card
-    if card.familiarity is None or measures is None:
+    """In what a scan is unlike those that the networks were trained on: of each measure what the first says of it."""
+    if measures is None:
         return ()
-    return card.familiarity.unlike(measures, card.channels)
+    cards = [member.card for member in predictor.members]
+    said = [card.familiarity.unlike(measures, card.channels) for card in cards if card.familiarity is not None]
+    by_measure: dict[str, str] = {}
+    for phrase in (phrase for phrases in said for phrase in phrases):
+        by_measure.setdefault(phrase.partition(":")[0], phrase)
+    return tuple(by_measure.values())
 
 
 def _checked(
@@ -185,9 +197,10 @@ def _item_of(checked: CheckedScan, predictor: Predictor) -> ScanItem:
         return _entry(scan.case_id, file, source, tuple(map(sha256_of, files)), predictor)
 
     def read() -> Read:
-        volume, prepared = read_scan(checked, predictor.card.scan_preparation)
-        unlike = () if predictor.card.familiarity is None else _unlike(measures_of(volume, checked), predictor)
-        return prepared.image, prepared.grid, volume.affine, unlike
+        volume = read_scan(checked)
+        is_known = any(member.card.familiarity is not None for member in predictor.members)
+        unlike = _unlike(measures_of(volume, checked), predictor) if is_known else ()
+        return stacks_of(volume, predictor), volume.affine, unlike
 
     made_from = (checked.channels, checked.spatial_units)
     return ScanItem(scan.shown, scan.case_id, entry, read, file, like, made_from)
@@ -211,7 +224,10 @@ def _item_of_case(
     def read() -> Read:
         if isinstance(like, DicomTarget) and will_be_written:
             like.check()
-        return dataset.image(case_id), case.grid, np.array(case.affine), _unlike(measures, predictor)
+        own = (dataset.image(case_id), case.grid)
+        is_all = _fits(dataset, predictor.preparations)
+        stacks = (own,) if is_all else stacks_of(read_source(dataset, case_id), predictor)
+        return stacks, np.array(case.affine), _unlike(measures, predictor)
 
     return ScanItem(case_id, case_id, entry, read, file, like)
 
@@ -243,10 +259,33 @@ def _is_nifti(path: Path) -> bool:
     return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
-def _check_preparation(card: ModelCard, dataset: PreparedDataset) -> None:
-    differences = preparation_differences(("model", card.scan_preparation), ("dataset", dataset.scan_preparation))
-    if differences:
+def stacks_of(volume: Volume, predictor: Predictor) -> tuple[Stack, ...]:
+    """Prepare a scan in each way that the networks need.
+
+    Args:
+        volume: (i, j, k, channels) of the model's channels alone.
+        predictor: the networks.
+    """
+    prepared = [prepare_case(volume, None, preparation) for preparation in predictor.preparations]
+    return tuple((one.image, one.grid) for one in prepared)
+
+
+def _fits(dataset: PreparedDataset, preparations: Sequence[ScanPreparation]) -> bool:
+    """Tell whether the arrays of a dataset are all that networks need."""
+    return not any(
+        preparation_differences(("model", preparation), ("dataset", dataset.scan_preparation))
+        for preparation in preparations
+    )
+
+
+def _check_preparation(predictor: Predictor, dataset: PreparedDataset) -> None:
+    """Refuse a dataset that none of the networks was trained on: channels may differ, and what a case is."""
+    first, *others = [
+        preparation_differences(("model", preparation), ("dataset", dataset.scan_preparation))
+        for preparation in predictor.preparations
+    ]
+    if first and all(others):
         raise PredictionError(
-            f"{dataset.folder} was prepared in another way than the model's data ({'; '.join(differences)}); "
+            f"{dataset.folder} was prepared in another way than the model's data ({'; '.join(first)}); "
             f"predict its scans with --input {dataset.source_root} instead"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,29 +10,24 @@ import numpy as np
 
 from dist_training.inference.model_card import Split
 from dist_training.inference.postprocessing import check_rules
-from dist_training.ranks.devices import has_gpu
 from dist_training.run.plan import check_tensorflow
-from imgmed import SliceGrid
-from imgmed.slices import centred_window
+from imgmed import ScanPreparation, SliceGrid
 from r2d2.errors import PredictionError
-from r2d2.prediction.ensemble import check_ensemble
+from r2d2.prediction.ensemble import by_preparation, check_ensemble
 from r2d2.prediction.member import Member
 from r2d2.prediction.model import resolve_ensemble
 from r2d2.prediction.settings import InferenceSettings
+from r2d2.prediction.slice_ensemble import SliceEnsemble
 from r2d2.prediction.uncertainty import entropy
-from r2d2.prediction.views import views_of
-from r2d2.prediction.windows import Windows
-from r2d2_base.machine import usable_memory
 from r2d2_base.progress import UNWATCHED, Watcher
 
-__all__ = ["Predictor", "Segmentation"]
+__all__ = ["Predictor", "Segmentation", "Stack"]
 
-PIXELS_AT_A_TIME = 2**19
-GIB = 2**30
 BY_WEIGHT: tuple[Split, ...] = ("train", "validation", "test")
 """What a network's training used a scan for, what weighs most first."""
 
-Size = tuple[int, int]
+Stack = tuple[np.ndarray, SliceGrid]
+"""Slices of a prepared scan, float32 (slices, height, width, channels), clipped but not normalised; and their place."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +46,10 @@ class Segmentation:
 
 
 class Predictor:
-    """Trained networks that agree on their scans and labels, and how they are applied.
+    """Trained networks that agree on channels and labels, and how they are applied.
+
+    Networks may differ in how they prepare a scan, such as in the axis across which slices are cut: each is given its
+    own slices then, and their probabilities are averaged in the scan's voxels.
 
     Args:
         models: what `resolve_ensemble` takes.
@@ -60,8 +58,14 @@ class Predictor:
 
     Raises:
         ModelError: there is no such network, or it is damaged.
-        PredictionError: the networks differ in their labels or in how a scan is prepared; a view that none was
-            trained for.
+        PredictionError: the networks differ in their labels or channels; a view that none was trained for.
+
+    Attributes:
+        members: the networks.
+        preparations: how a scan is prepared for them: one, or each that some of them need.
+        card: of the first network, which stands for all of them.
+        path: of the first network.
+        rules: that label maps are set right by.
     """
 
     def __init__(
@@ -77,31 +81,38 @@ class Predictor:
         check_ensemble([(member.path, member.card) for member in self.members])
         self.path, self.card = self.members[0].path, self.members[0].card
         self._outputs = self.members[0].outputs
-        self._views = views_of(self._flips(), self.settings.rotations_degrees)
+        self._ensembles = tuple(SliceEnsemble(group, self.settings) for group in by_preparation(self.members))
+        self.preparations: tuple[ScanPreparation, ...] = tuple(one.preparation for one in self._ensembles)
         self.rules = self.card.postprocessing if self.settings.rules is None else self.settings.rules
         check_rules(self.rules, self.card.labels)
-        if self.settings.uncertainty == "spread" and len(self.members) * len(self._views) == 1:
+        times_seen = sum(len(one.members) * len(one.views) for one in self._ensembles)
+        if self.settings.uncertainty == "spread" and times_seen == 1:
             raise PredictionError(
                 "one network that sees each slice once has no spread; ask several, or with --flips or --rotate, or take"
                 " --uncertainty entropy"
             )
 
-    def predict(self, image: np.ndarray, grid: SliceGrid, watcher: Watcher = UNWATCHED) -> Segmentation:
+    def predict(self, stacks: Sequence[Stack], watcher: Watcher = UNWATCHED) -> Segmentation:
         """Segment a prepared scan.
 
         Args:
-            image: float32 (slices, height, width, channels), clipped but not normalised.
-            grid: where the slices lie in the scan.
+            stacks: the scan as each of `preparations` gives it, in their order.
             watcher: may ask the work to end, between some slices and the next.
 
         Raises:
-            PredictionError: the memory cannot hold what the network makes of a single slice, or window.
+            PredictionError: the memory cannot hold what a network makes of a single slice, or window.
             MemoryError: there was too little for all of it.
         """
+        if len(stacks) == 1:
+            return self._of_slices(*stacks[0], watcher)
+        return self._of_voxels(stacks, watcher)
+
+    def _of_slices(self, image: np.ndarray, grid: SliceGrid, watcher: Watcher) -> Segmentation:
+        """Decide slice by slice where slices have the scan's voxels: probabilities of a few are held at a time."""
         wanted, is_resampled = self.settings, grid.is_resampled
         keeps_scores = is_resampled or wanted.probabilities
         scores, classes, doubts = [], [], []
-        for probabilities, own_entropy in self._slices(image, watcher):
+        for probabilities, own_entropy in self._ensembles[0].probabilities(image, watcher):
             if keeps_scores:
                 scores.append(probabilities)
             if not is_resampled:
@@ -111,74 +122,27 @@ class Predictor:
         # between voxels, probabilities are what may be averaged
         restored = grid.restore(np.concatenate(scores), order=1) if scores else np.empty(0)
         whole = grid.restore(np.concatenate(classes), order=0) if classes else self._decide(restored)
+        return self._segmentation(whole, restored, _restored_map(np.concatenate(doubts), grid) if doubts else None)
+
+    def _of_voxels(self, stacks: Sequence[Stack], watcher: Watcher) -> Segmentation:
+        """Average in the scan's voxels what networks say of slices of their own, each network counting alike."""
+        mean: np.ndarray = np.zeros((), np.float32)
+        own: np.ndarray = np.zeros((), np.float32)
+        for ensemble, (image, grid) in zip(self._ensembles, stacks, strict=True):
+            share, said = np.float32(len(ensemble.members) / len(self.members)), []
+            own_entropies: list[np.ndarray | float] = []
+            for probabilities, own_entropy in ensemble.probabilities(image, watcher):
+                said.append(probabilities)
+                own_entropies.append(own_entropy)
+            mean = mean + share * grid.restore(np.concatenate(said), order=1)
+            if self.settings.uncertainty == "spread":
+                own = own + share * _restored_map(np.concatenate(own_entropies), grid)
+        is_wanted = self.settings.uncertainty != "none"
+        return self._segmentation(self._decide(mean), mean, entropy(mean, self._outputs) - own if is_wanted else None)
+
+    def _segmentation(self, classes: np.ndarray, scores: np.ndarray, doubt: np.ndarray | None) -> Segmentation:
         values = np.array(self.card.class_values, dtype=np.min_scalar_type(max(self.card.class_values)))
-        return Segmentation(
-            label_map=values[whole],
-            probabilities=restored if wanted.probabilities else None,
-            uncertainty=grid.restore(np.concatenate(doubts)[..., np.newaxis], order=1)[..., 0] if doubts else None,
-        )
-
-    def _slices(self, image: np.ndarray, watcher: Watcher) -> Iterator[tuple[np.ndarray, np.ndarray | float]]:
-        """Yield the mean probabilities (n, height, width, outputs) of a few slices at a time, padding cut off again.
-
-        With each come the entropies (n, height, width) that networks and views have by themselves, their mean; 0
-        where the spread is not asked for.
-        """
-        size = (image.shape[1], image.shape[2])
-        canvas, window = self._canvas(size)
-        count = max(1, PIXELS_AT_A_TIME // (canvas[0] * canvas[1]))
-        statistics = [member.input.normalisation.statistics(image) for member in self.members]
-        rows, columns = centred_window(size, canvas)
-        for start in range(0, image.shape[0], count):
-            indices = np.arange(start, min(start + count, image.shape[0]))
-            sums: list[np.ndarray | float] = [0.0, 0.0]
-            for member, numbers in zip(self.members, statistics, strict=True):
-                inputs = member.input.centred(image, indices, numbers, canvas)
-                for view in self._views:
-                    watcher.check()
-                    seen = view.back(self._probabilities(member, view.of(inputs), window))[:, rows, columns]
-                    sums[0] += seen
-                    if self.settings.uncertainty == "spread":
-                        sums[1] += entropy(seen, self._outputs)
-            times = len(self.members) * len(self._views)
-            yield np.asarray(sums[0] / times, np.float32), sums[1] / times
-
-    def _probabilities(self, member: Member, inputs: np.ndarray, window: Size | None) -> np.ndarray:
-        if window is None:
-            return member.probabilities(inputs)
-        windows, count = Windows(window, self.settings.overlap), max(1, PIXELS_AT_A_TIME // (window[0] * window[1]))
-        return np.stack(list(windows.blend(inputs, member.probabilities, self._outputs.num_outputs, count)))
-
-    def _canvas(self, size: Size) -> tuple[Size, Size | None]:
-        """The (height, width) that slices get, and that of the windows in it; None: whole slices are taken.
-
-        Windows are taken where the settings say so, or where the memory cannot hold what the networks make of a whole
-        slice: TensorFlow would end the process (a GPU says so itself).
-        """
-        window = self.settings.window
-        if window is None:
-            usual = self.members[0].input.canvas_of([member.input.slice_size for member in self.members])
-            canvas = self.members[0].input.canvas_of([usual, size])
-            if self._memory_fault(canvas) is None:
-                return canvas, None
-            window = usual
-        canvas = (max(size[0], window[0]), max(size[1], window[1]))
-        if (fault := self._memory_fault(window, canvas)) is not None:
-            raise PredictionError(fault)
-        return canvas, None if canvas == window else window
-
-    def _memory_fault(self, window: Size, canvas: Size | None = None) -> str | None:
-        """Say that the memory cannot hold a window, and the slice (height, width) that it lies in; None: it can."""
-        height, width = canvas or window
-        needed, free = max(member.bytes_for(window) for member in self.members), usable_memory()[1]
-        if canvas is not None:
-            needed += 4 * height * width * (self.card.scan_preparation.input_channels + self._outputs.num_outputs + 1)
-        if free is None or needed <= free or has_gpu():
-            return None
-        return (
-            f"slices of {height} x {width} pixels, as the model sees them, need about {needed / GIB:.0f} GiB of"
-            f" memory, and {free / GIB:.0f} are free; is the spacing in the header right?"
-        )
+        return Segmentation(values[classes], scores if self.settings.probabilities else None, doubt)
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -193,23 +157,12 @@ class Predictor:
         splits = {member.card.split_of(image_sha256) for member in self.members}
         return next((split for split in BY_WEIGHT if split in splits), None)
 
-    def _flips(self) -> tuple[bool, bool]:
-        """Along which axes of slices all networks have been trained to be mirrored, where that is asked for.
-
-        Raises:
-            PredictionError: along none.
-        """
-        if not self.settings.flips:
-            return False, False
-        seen = [member.card.trained_flips for member in self.members]
-        flips = (all(rows for rows, _ in seen), all(columns for _, columns in seen))
-        if not any(flips):
-            raise PredictionError(
-                f"{self.path} was not trained on mirrored slices, so it cannot be asked about them; leave out --flips"
-            )
-        return flips
-
     def _decide(self, probabilities: np.ndarray) -> np.ndarray:
         """Turn (..., outputs) into class indices."""
         classes = self._outputs.decode_probabilities(probabilities)
         return classes.astype(np.min_scalar_type(len(self.card.class_values)))
+
+
+def _restored_map(numbers: np.ndarray, grid: SliceGrid) -> np.ndarray:
+    """Put numbers (slices, height, width) into the scan's voxels."""
+    return grid.restore(numbers[..., np.newaxis], order=1)[..., 0]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dist_training.inference.model_card import ScanKind
-from imgmed import PreparedScan, ScanPreparation, Volume, prepare_case, read_header
+from imgmed import PreparedDataset, ScanPreparation, Volume, read_header
 from imgmed.errors import InvalidVolumeError, UnsupportedFormatError, WrongChannelsError
 from imgmed.fingerprint.measures import CaseMeasures, measure_case
 from imgmed.formats import SpatialUnits, VolumeHeader, is_picture
@@ -17,9 +17,10 @@ from imgmed.formats.dicom import is_capture
 from imgmed.preparation.reading import ReadingRules, read_case_image
 from imgmed.recipes.tree import is_dicom
 from imgmed.scan import channel_choice, grid_for
-from imgmed.study import CaseSource
+from imgmed.study import CaseSource, VolumeSource
 from r2d2.errors import PredictionError
 from r2d2.prediction.scans import FoundScan
+from r2d2_base.files import sha256_of
 
 __all__ = [
     "CheckedScan",
@@ -28,6 +29,7 @@ __all__ = [
     "is_capture_alone",
     "measures_of",
     "read_scan",
+    "read_source",
 ]
 
 NAME_THEM = "--channels names those that it has"
@@ -130,16 +132,41 @@ def measures_of(volume: Volume, checked: CheckedScan) -> CaseMeasures:
     return measure_case(volume, None, {}, facts=checked.facts)
 
 
-def read_scan(checked: CheckedScan, preparation: ScanPreparation) -> tuple[Volume, PreparedScan]:
-    """Read a scan and prepare it.
-
-    Returns:
-        The scan as it lies in its files, with the model's channels alone, and its slices.
+def read_scan(checked: CheckedScan) -> Volume:
+    """Read a scan as it lies in its files, with the model's channels alone.
 
     Raises:
         ImgMedError: the files cannot be read, or do not suit.
     """
     source = CaseSource(checked.scan.case_id, checked.scan.images, None)
     rules = ReadingRules(channel_indices=checked.channels, spatial_units=checked.spatial_units)
-    volume = read_case_image(source, rules)
-    return volume, prepare_case(volume, None, preparation)
+    return read_case_image(source, rules)
+
+
+def read_source(dataset: PreparedDataset, case_id: str) -> Volume:
+    """Read the scan that a case of a dataset was prepared from, with the dataset's channels alone.
+
+    Raises:
+        PredictionError: it is not there any more, or was changed.
+        ImgMedError: its files cannot be read.
+    """
+    case = dataset.case(case_id)
+    images = tuple(
+        VolumeSource(tuple(dataset.source_root / file for file in image.files), image.entry) for image in case.images
+    )
+    files = [file for image in images for file in image.files]
+    missing = next((file for file in files if not file.is_file()), None)
+    if missing is not None:
+        raise PredictionError(
+            f"{case_id}: its scan is needed, as a network takes other slices than {dataset.folder} has, and {missing}"
+            " is not there; predict the scans with --input"
+        )
+    if tuple(map(sha256_of, files)) != case.image_sha256:
+        raise PredictionError(
+            f"{case_id}: {files[0]} was changed since {dataset.folder} was prepared; prepare it again"
+        )
+    rules = ReadingRules(
+        channel_indices=dataset.scan_preparation.channel_indices,
+        spatial_units=dataset.description.settings.spatial_units,
+    )
+    return read_case_image(CaseSource(case_id, images, None), rules)

@@ -9,15 +9,16 @@ from functools import partial
 import numpy as np
 
 from dist_training.inference.postprocessing import apply_rules
-from imgmed import SliceGrid, Volume
+from imgmed import Volume
 from imgmed.errors import ImgMedError
 from imgmed.formats import is_picture
-from imgmed.scan import prepare_scan
+from imgmed.operations import select_channels
+from imgmed.scan import channel_choice
 from r2d2.errors import PredictionError
 from r2d2.prediction.faults import listed, sentence, with_what_is_kept
-from r2d2.prediction.items import Items, ScanItem
+from r2d2.prediction.items import Items, ScanItem, stacks_of
 from r2d2.prediction.manifest import PredictedCase
-from r2d2.prediction.predictor import Predictor
+from r2d2.prediction.predictor import Predictor, Stack
 from r2d2.prediction.uncertainty import case_uncertainty
 from r2d2.prediction.volumes import volumes_in
 from r2d2.prediction.writing import UnfinishedPrediction, maps_of
@@ -95,14 +96,15 @@ def segmented_volume(predictor: Predictor, volume: Volume, watcher: Watcher = UN
         InvalidVolumeError: NaN or infinite voxels, or a scan that the model's preparation refuses.
         PredictionError: the memory cannot hold what the network makes of a single slice, or window.
     """
-    prepared = prepare_scan(volume, predictor.card.scan_preparation)
-    return _segmented(predictor, prepared.image, prepared.grid, volume.affine, watcher)
+    chosen = channel_choice(predictor.card.scan_preparation, volume.channels, origin=str(volume.origin))
+    stacks = stacks_of(select_channels(volume, chosen), predictor)
+    return _segmented(predictor, stacks, volume.affine, watcher)
 
 
 def _segmented(
-    predictor: Predictor, image: np.ndarray, grid: SliceGrid, affine: np.ndarray, watcher: Watcher
+    predictor: Predictor, stacks: tuple[Stack, ...], affine: np.ndarray, watcher: Watcher
 ) -> SegmentedVolume:
-    made = watcher.call(lambda: predictor.predict(image, grid, watcher))
+    made = watcher.call(lambda: predictor.predict(stacks, watcher))
     label_map = apply_rules(Volume(made.label_map, affine), predictor.rules, predictor.card.labels)
     return SegmentedVolume(
         label_map,
@@ -186,7 +188,7 @@ class ScanCourse:
         return earlier or _Seen(*item.read())
 
     def _segment(self, item: ScanItem, seen: _Seen) -> SegmentedScan | PredictedCase:
-        segmented = _segmented(self.predictor, seen.image, seen.grid, seen.affine, self.watcher)
+        segmented = _segmented(self.predictor, seen.stacks, seen.affine, self.watcher)
         said: dict[str, object] = {"uncertainty": segmented.case_uncertainty, "unlike": seen.unlike}
         if not is_picture(item.entry.source):
             said["volumes_ml"] = segmented.volumes_ml
@@ -200,9 +202,8 @@ class ScanCourse:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """A scan that was read: its slices and their grid, the affine of its voxels, and in what it is unlike others."""
+    """A scan that was read: its slices, the affine of its voxels, and in what it is unlike others."""
 
-    image: np.ndarray
-    grid: SliceGrid
+    stacks: tuple[Stack, ...]
     affine: np.ndarray
     unlike: tuple[str, ...]

@@ -204,8 +204,8 @@ def _tried(
         for number, network in enumerate(networks):
             predictor = Predictor(network.path, inference, trust_code=settings.trust_code)
             for case_id in [case_id for case_id, whose in held_out.items() if whose == number]:
-                image, grid = dataset.image(case_id), dataset.grid(case_id)
-                predicted = watcher.call(lambda: predictor.predict(image, grid, watcher))  # noqa: B023  awaited here
+                stacks = [(dataset.image(case_id), dataset.grid(case_id))]
+                predicted = watcher.call(lambda: predictor.predict(stacks, watcher))  # noqa: B023  awaited here
                 maps.add(case_id, predicted.label_map, _of_case(candidates, own[number]))
                 watcher.report("predicting", len(maps), len(held_out))
         return choose(choice, candidates, maps, watcher)

@@ -106,4 +106,4 @@ def test_slices_that_no_memory_holds_are_refused(model: Path, tmp_path: Path) ->
     """TensorFlow would end the process: 10 m to the pixel of 1 mm."""
     vast = np.broadcast_to(np.float32(0), (1, 140_000, 160_000, 1))
     with pytest.raises(PredictionError, match=r"slices of 140000 x 160000 pixels.* is the spacing .* right\?"):
-        Predictor(model).predict(vast, SliceGrid.of((140_000, 160_000, 1), UPRIGHT, slice_axis=2))
+        Predictor(model).predict([(vast, SliceGrid.of((140_000, 160_000, 1), UPRIGHT, slice_axis=2))])
