@@ -18,21 +18,43 @@ shift 2
 case ${1:-=} in *=*) ;; *) work=$1 && shift ;; esac
 settings=$recipes/$model/r2d2.yaml
 
-r2d2 prepare "$source" --config "$settings" --out "$work/dataset"
-if [ -f "$work/run/config.yaml" ]; then
-    r2d2 train --run-dir "$work/run" --resume "$@"
-else
-    r2d2 train --config "$settings" --dataset "$work/dataset" --run-dir "$work/run" "$@"
-fi
+# a line for each of several networks that are asked together, with what sets its slices apart; without the file, one network
+networks=$recipes/$model/networks.txt
+count=1
+[ ! -f "$networks" ] || count=$(grep -c . "$networks")
+numbered() { [ "$count" = 1 ] && echo "$work/$1" || echo "$work/$1-$2"; }
+
+number=1
+while [ "$number" -le "$count" ]; do
+    dataset=$(numbered dataset $number) run=$(numbered run $number)
+    words=$([ "$count" = 1 ] || sed -n "${number}p" "$networks")
+    # shellcheck disable=SC2086  # words of their own
+    r2d2 prepare "$source" --config "$settings" --out "$dataset" $words
+    if [ -f "$run/config.yaml" ]; then
+        r2d2 train --run-dir "$run" --resume "$@"
+    else
+        r2d2 train --config "$settings" --dataset "$dataset" --run-dir "$run" "$@"
+    fi
+    number=$((number + 1))
+done
+
+dataset=$(numbered dataset 1) run=$(numbered run 1) together=
+set -- --model "$run"
+number=2
+while [ "$number" -le "$count" ]; do
+    set -- "$@" --model "$(numbered run $number)"
+    together="$together --with $(numbered run $number)"
+    number=$((number + 1))
+done
 if [ ! -f "$work/predictions/prediction.json" ]; then
-    r2d2 choose-rules --model "$work/run" --dataset "$work/dataset"
-    r2d2 predict --model "$work/run" --dataset "$work/dataset" --split test --out "$work/predictions"
+    [ "$count" != 1 ] || r2d2 choose-rules --model "$run" --dataset "$dataset"
+    r2d2 predict "$@" --dataset "$dataset" --split test --out "$work/predictions"
 fi
 if [ ! -f "$work/evaluation/summary.json" ]; then
-    r2d2 evaluate --dataset "$work/dataset" --split test --prediction "$work/predictions" --out "$work/evaluation"
+    r2d2 evaluate --dataset "$dataset" --split test --prediction "$work/predictions" --out "$work/evaluation"
 fi
 card=$recipes/$model/card.yaml
-[ -f "$card" ] || card="card.yaml ('r2d2 zoo describe $work/run' writes one to fill in)"
+[ -f "$card" ] || card="card.yaml ('r2d2 zoo describe $run' writes one to fill in)"
 echo "look at $work/evaluation/report.html; then publish it with a card for people:
-  r2d2 zoo publish $work/run --name $model --half --prediction $work/predictions --evaluation $work/evaluation \\
+  r2d2 zoo publish $run$together --name $model --half --prediction $work/predictions --evaluation $work/evaluation \\
     --description $card" >&2
