@@ -15,7 +15,7 @@ from dist_training.learning.transfer import TransferSettings
 from dist_training.settings import TrainingSettings
 from imgmed import AugmentationSettings, PreparationSettings
 from imgmed.augmentation.settings import PRESETS
-from r2d2.zoo.names import is_zoo_name
+from r2d2.zoo.registries.names import is_zoo_name
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.settings_faults import settings_faults
 

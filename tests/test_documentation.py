@@ -205,16 +205,18 @@ def test_the_picture_of_the_architecture_is_true() -> None:
     assert table == {name: MAY_IMPORT_OF_OURS[name] for name in table} and len(table) == 5
 
 
-def test_the_folders_of_dist_training_stand_in_order() -> None:
-    """In CONTRIBUTING's table a folder imports only folders above it."""
-    page = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    table = page.partition("| in `dist_training/` |")[2].partition("\n\n")[0]
-    rows = [re.findall(r"`(\w+)/`", line.split("|")[1]) for line in table.splitlines()[2:]]
+@pytest.mark.parametrize(
+    ("page", "package"), [("CONTRIBUTING.md", "dist_training"), ("docs/architecture.md", "r2d2/zoo")]
+)
+def test_folders_stand_in_order(page: str, package: str) -> None:
+    """In the table of a package's folders each imports only folders above it."""
+    table = (REPOSITORY / page).read_text(encoding="utf-8").partition(f"| in `{package}/` |")[2].partition("\n\n")[0]
+    rows = [re.findall(r"(\w+)/`", line.split("|")[1]) for line in table.splitlines()[2:]]
     folders = [folder for row in rows for folder in row]
-    assert sorted(folders) == sorted(path.parent.name for path in (REPOSITORY / "dist_training").glob("*/__init__.py"))
+    assert sorted(folders) == sorted(path.parent.name for path in (REPOSITORY / package).glob("*/__init__.py"))
     for at, folder in enumerate(folders):
-        imported = imported_by(f"dist_training/{folder}") - {f"dist_training/{folder}"}
-        assert [other for other in folders[at:] if f"dist_training/{other}" in imported] == [], folder
+        imported = imported_by(f"{package}/{folder}") - {f"{package}/{folder}"}
+        assert [other for other in folders[at:] if f"{package}/{other}" in imported] == [], folder
 
 
 def imported_by(box: str) -> set[str]:

@@ -7,8 +7,8 @@ from typing import Any
 from dist_training.architectures import NetworkSettings, UNetSettings
 from dist_training.inference.model_card import ModelCard
 from imgmed import Normalisation, ScanPreparation
-from r2d2.zoo.description import DataOfModel, ModelDescription
-from r2d2.zoo.registry import FolderRegistry
+from r2d2.zoo.card.description import DataOfModel, ModelDescription
+from r2d2.zoo.registries.registry import FolderRegistry
 from r2d2_base.files import sha256_of, write_json
 
 __all__ = ["WEIGHTS", "add_model", "list_files", "write_model"]

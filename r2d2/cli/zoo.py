@@ -39,7 +39,7 @@ class PublishCommand(SettingsCommand):
 
     def setting_fields(self) -> dict[str, FieldInfo]:
         """Give the fields by the names of the options."""
-        from r2d2.zoo.publishing import PublishSettings
+        from r2d2.zoo.publishing.publish import PublishSettings
 
         return PublishSettings.model_fields
 
@@ -158,7 +158,7 @@ def publish(
     """Publish a trained network as the next version of a model, which then never changes."""
     from r2d2.tasks.zoo import PublishToZooSettings
     from r2d2.tasks.zoo import publish as publish_model
-    from r2d2.zoo.publishing import PublishSettings
+    from r2d2.zoo.publishing.publish import PublishSettings
 
     wishes = PublishSettings(
         description=description,

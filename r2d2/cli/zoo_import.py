@@ -12,7 +12,7 @@ from r2d2.cli.environment import quiet_tensorflow
 from r2d2_base.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from r2d2.zoo.answers import ImportAnswers
+    from r2d2.zoo.exchange.answers import ImportAnswers
 
 __all__ = ["import_command"]
 
@@ -33,7 +33,7 @@ _LISTS = ("channels", "slice_size")
 
 def _print_template(is_asked: bool) -> None:
     if is_asked:
-        from r2d2.zoo.answers import TEMPLATE
+        from r2d2.zoo.exchange.answers import TEMPLATE
 
         typer.echo(TEMPLATE, nl=False)
         raise typer.Exit
@@ -54,7 +54,7 @@ def import_command(
     """
     quiet_tensorflow(verbose)
     from r2d2.tasks.zoo_import import ImportSettings, import_network
-    from r2d2.zoo.answers import read_answers
+    from r2d2.zoo.exchange.answers import read_answers
 
     given = _asked() if answers is None else read_answers(answers)
     model = import_network(ImportSettings(file=file, out=out, answers=given))
@@ -64,7 +64,7 @@ def import_command(
 
 
 def _asked() -> ImportAnswers:
-    from r2d2.zoo.answers import checked_answers
+    from r2d2.zoo.exchange.answers import checked_answers
 
     if not sys.stdin.isatty():
         raise ConfigurationError(

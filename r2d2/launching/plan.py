@@ -27,8 +27,8 @@ from dist_training.run.plan import (
 )
 from imgmed import PreparedDataset
 from r2d2.config import WEIGHT_FILES, Configuration, commented_yaml, configure, read_layer
-from r2d2.zoo.names import is_zoo_name
-from r2d2.zoo.resolution import resolve
+from r2d2.zoo.registries.names import is_zoo_name
+from r2d2.zoo.registries.resolution import resolve
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.files import write_bytes
 

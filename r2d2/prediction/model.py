@@ -7,8 +7,8 @@ from pathlib import Path
 
 from dist_training.errors import ModelError
 from dist_training.record.run_folder import RunFolder
-from r2d2.zoo.names import is_zoo_name
-from r2d2.zoo.resolution import resolve
+from r2d2.zoo.registries.names import is_zoo_name
+from r2d2.zoo.registries.resolution import resolve
 
 __all__ = ["resolve_ensemble", "resolve_model"]
 
@@ -22,7 +22,7 @@ def resolve_model(name: str | Path) -> Path:
     Args:
         name: a run folder or another one that holds model.keras and model.json, or either of these files; a network of
             another name is named by its file, beside which lies its card: other.keras, other.json. Or zoo:NAME, or
-            zoo:NAME:VERSION, which `r2d2.zoo.resolution.resolve` finds.
+            zoo:NAME:VERSION, which `r2d2.zoo.registries.resolution.resolve` finds.
 
     Returns:
         The folder, or the file of a network of another name: what `read_model_card` takes.

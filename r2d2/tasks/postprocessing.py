@@ -22,7 +22,7 @@ from r2d2.prediction.rule_record import RuleChoice, write_rule_choice
 from r2d2.prediction.rule_trials import fewest_patients
 from r2d2.prediction.settings import InferenceSettings
 from r2d2.tasks.evaluation import labels_to_score
-from r2d2.zoo.index import FILES
+from r2d2.zoo.registries.index import FILES
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.files import check_writable
 from r2d2_base.progress import Progress, StopRequest, Watcher

@@ -20,7 +20,7 @@ from r2d2.prediction.predictor import Predictor
 from r2d2.prediction.segmenting import ScanCourse, SegmentedScan, SegmentedVolume, segmented_volume
 from r2d2.prediction.settings import InferenceSettings, PredictionSettings
 from r2d2.prediction.writing import unfinished_prediction
-from r2d2.zoo.resolution import name_of
+from r2d2.zoo.registries.resolution import name_of
 from r2d2_base.files import check_writable
 from r2d2_base.progress import Progress, StopRequest, Watcher
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from r2d2.errors import ZooError
-from r2d2.zoo.names import check_name
-from r2d2.zoo.pins import parse_pin
-from r2d2.zoo.places import is_address
-from r2d2.zoo.registry import FolderRegistry, local_zoo
-from r2d2.zoo.remotes import Remote, fetch_index, forget_index, keep_index, read_remotes, write_remotes
+from r2d2.zoo.registries.names import check_name
+from r2d2.zoo.registries.pins import parse_pin
+from r2d2.zoo.registries.places import is_address
+from r2d2.zoo.registries.registry import FolderRegistry, local_zoo
+from r2d2.zoo.registries.remotes import Remote, fetch_index, forget_index, keep_index, read_remotes, write_remotes
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
 __all__ = ["AddSettings", "AddedRegistry", "add_registry", "forget_registry", "index_registry"]

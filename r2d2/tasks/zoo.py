@@ -11,18 +11,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imgmed.archives import is_archive
 from r2d2.errors import ZooError
-from r2d2.zoo.author_words import description_template
-from r2d2.zoo.index import INDEX, ModelEntry, read_index
-from r2d2.zoo.names import ZooName, check_name, parse_name
-from r2d2.zoo.pins import SIGNATURE
-from r2d2.zoo.places import is_address
-from r2d2.zoo.printable import printable
-from r2d2.zoo.published import faults_of
-from r2d2.zoo.publishing import PublishSettings, publish_model
-from r2d2.zoo.pulling import PulledModel, fetch_indexes, pull_file, pull_named
-from r2d2.zoo.registry import FolderRegistry, local_zoo, shipped_models
-from r2d2.zoo.remotes import Remote, RemoteIndex, read_remotes
-from r2d2.zoo.resolution import find_here, nearest_names
+from r2d2.zoo.publishing.author_words import description_template
+from r2d2.zoo.publishing.publish import PublishSettings, publish_model
+from r2d2.zoo.registries.index import INDEX, ModelEntry, read_index
+from r2d2.zoo.registries.names import ZooName, check_name, parse_name
+from r2d2.zoo.registries.pins import SIGNATURE
+from r2d2.zoo.registries.places import is_address
+from r2d2.zoo.registries.printable import printable
+from r2d2.zoo.registries.published import faults_of
+from r2d2.zoo.registries.pulling import PulledModel, fetch_indexes, pull_file, pull_named
+from r2d2.zoo.registries.registry import FolderRegistry, local_zoo, shipped_models
+from r2d2.zoo.registries.remotes import Remote, RemoteIndex, read_remotes
+from r2d2.zoo.registries.resolution import find_here, nearest_names
 from r2d2_base.files import written_beside
 from r2d2_base.progress import Progress, StopRequest, Watcher
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from imgmed import PreparedDataset
-from r2d2.zoo.export import ExportedModel, ExportKind, export_model
+from r2d2.zoo.exchange.export import ExportedModel, ExportKind, export_model
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
 __all__ = ["ExportSettings", "export"]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from r2d2.zoo.answers import ImportAnswers
-from r2d2.zoo.importing import ImportedModel, import_model, read_foreign
+from r2d2.zoo.exchange.answers import ImportAnswers
+from r2d2.zoo.exchange.importing import ImportedModel, import_model, read_foreign
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
 __all__ = ["ImportSettings", "import_network"]

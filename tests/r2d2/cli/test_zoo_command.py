@@ -14,7 +14,7 @@ import yaml
 from dist_training.inference.model_card import ModelCard
 from dist_training.record.events import WeightsTaken, read_events
 from r2d2.cli import app, main
-from r2d2.zoo.registry import local_zoo
+from r2d2.zoo.registries.registry import local_zoo
 from tests.web_server import served
 from tests.zoo_models import add_model
 

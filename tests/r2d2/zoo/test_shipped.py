@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import r2d2.zoo
-from r2d2.zoo.author_words import read_author_words
+from r2d2.zoo.publishing.author_words import read_author_words
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SHIPPED = Path(r2d2.zoo.__file__).parent / "shipped"

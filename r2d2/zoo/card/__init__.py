@@ -1,0 +1,1 @@
+"""What a published model says of itself, and the page that shows it."""

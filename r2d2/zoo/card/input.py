@@ -1,0 +1,112 @@
+"""What a model takes and gives, in words: channels, preparation, structures, rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dist_training.inference.familiarity import Familiarity
+from dist_training.inference.model_card import ModelCard
+from r2d2.zoo.card.blocks import Block, Paragraph, Points, Table
+
+__all__ = ["input_blocks"]
+
+AXES = ("left to right (sagittal slices)", "back to front (coronal slices)", "foot to head (axial slices)")
+MEASURES = {"spacing": "spacing", "extent": "extent", "slices": "number of slices", "width": "size", "height": "size"}
+NORMALISATIONS = {
+    "none": "as they are",
+    "zscore_case": "each scan by its own mean and standard deviation",
+    "zscore_nonzero": "each scan by the mean and standard deviation of its voxels other than 0",
+    "zscore_dataset": "by the mean and standard deviation of the training scans",
+    "min_max": "each scan from its smallest to its largest value",
+}
+
+
+def input_blocks(card: ModelCard) -> list[Block]:
+    """Say what scans a model takes, what is done to them, and what the values of its label maps are."""
+    preparation = card.scan_preparation
+    height, width = preparation.slice_size
+    are_pictures = card.scan_kinds == ("picture",)
+    rows = [("Channels", ", ".join(card.channels))]
+    if not are_pictures:
+        rows.append(("Slices", f"cut one after the other from {AXES[preparation.slice_axis]}"))
+    if preparation.neighbours:
+        rows.append(("Neighbours", f"{preparation.neighbours} on either side of a slice are looked at with it"))
+    operations = [one.model_dump(mode="json") for one in preparation.operations]
+    rows += [("Preparation", _operation(one)) for one in operations if not (are_pictures and one["op"] == "resample")]
+    rows.append(("Intensities", NORMALISATIONS[card.normalisation.kind]))
+    rows.append(
+        (
+            f"Size of training {'pictures' if are_pictures else 'slices'}",
+            f"{height} × {width} pixels; others are taken too",
+        )
+    )
+    labels = [[str(value), name] for name, value in sorted(card.labels.items(), key=lambda item: item[1])]
+    blocks: list[Block] = [
+        Points(rows),
+        Table(
+            "Values of its label maps, which lie in the scan's own voxels",
+            ["Value", "Structure"],
+            labels,
+            text_columns=(0, 1),
+        ),
+    ]
+    if card.regions:
+        regions = [[name, ", ".join(map(str, values))] for name, values in card.regions.items()]
+        blocks.append(
+            Table("Regions, which are made up of several values", ["Region", "Values"], regions, text_columns=(0, 1))
+        )
+    if card.postprocessing:
+        rules = [("", _rule(rule.model_dump(mode="json"))) for rule in card.postprocessing]
+        blocks += [Paragraph("Label maps are set right by rules, in this order:"), Points(rules)]
+    blocks.append(Paragraph(f"R2D2 does all this by itself. {_flips(card)}", is_note=True))
+    if card.familiarity is not None:
+        blocks.append(Paragraph(_familiarity(card.familiarity)))
+    return blocks
+
+
+def _familiarity(known: Familiarity) -> str:
+    """Say what scans are warned of, and how often for nothing."""
+    kinds = dict.fromkeys(MEASURES.get(one.name.split()[0], "distribution of intensities") for one in known.ranges)
+    *others, last = kinds
+    by = f"{', '.join(others)} and {last}" if others else last
+    said = (
+        f"R2D2 warns of scans that are unlike those it learned from, by their {by}. Of scans like these "
+        f"at most {100 * known.expected_rate:.1f} % are warned of for nothing"
+    )
+    if not known.held_out:
+        return f"{said}."
+    return f"{said}; of the {known.held_out} that were kept from training {known.alarms} are."
+
+
+def _operation(settings: dict[str, Any]) -> str:
+    name = settings.pop("op")
+    if name == "resample":
+        sides = [f"{side:g} mm" for side in settings["spacing_mm"] if side is not None]
+        return (
+            f"resampled to voxels of {' × '.join(sides)} in the slice"
+            if len(sides) < 3
+            else f"resampled to voxels of {' × '.join(sides)}"
+        )
+    if name == "clip" and settings.get("percentiles") and not settings.get("bounds") and not settings.get("window"):
+        low, high = settings["percentiles"]
+        return f"intensities limited to the scan's own {low:g} and {high:g} percentiles"
+    given = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in settings.items() if value is not None)
+    return f"{name.replace('_', ' ')}{f' ({given})' if given else ''}"
+
+
+def _rule(settings: dict[str, Any]) -> str:
+    label = settings["label"]
+    return {
+        "largest_component": f"of {label} the largest connected part is kept",
+        "minimum_size": f"parts of {label} smaller than {settings.get('ml')} ml go",
+        "fill_holes": f"holes in {label} are filled",
+        "only_inside": f"parts of {label} that do not touch {settings.get('within')} go",
+    }.get(settings["kind"], f"{settings['kind'].replace('_', ' ')} of {label}")
+
+
+def _flips(card: ModelCard) -> str:
+    rows, columns = card.trained_flips
+    axes = [words for words, is_so in (("top to bottom", rows), ("left to right", columns)) if is_so]
+    if not axes:
+        return "In training slices were never mirrored."
+    return f"It learned from mirrored slices too ({' and '.join(axes)})."

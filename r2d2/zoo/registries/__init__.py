@@ -1,0 +1,1 @@
+"""Published models by name and version: folders and web servers that have them, fetched, checked and found."""

@@ -1,0 +1,130 @@
+"""The folder of a published model: what an index says of it, and whether all in it is as it was published."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from dist_training.errors import ModelError
+from dist_training.inference.model_card import ModelCard, read_model_card
+from r2d2.errors import ZooError
+from r2d2.zoo.card.description import read_description
+from r2d2.zoo.registries.index import FILES, FileFacts, ModelEntry, read_files
+from r2d2.zoo.registries.names import ZooName, parse_name
+from r2d2_base.files import sha256_of
+from r2d2_base.settings_faults import settings_faults
+
+__all__ = ["check_no_code", "entry_of", "faults_of", "name_on_card"]
+
+LARGEST_LIST = 1_000_000
+
+
+def entry_of(folder: Path) -> ModelEntry:
+    """Say of a model what an index says of it; its files are not compared with what files.json tells.
+
+    Raises:
+        ZooError: it is no published model, or damaged.
+    """
+    files = dict(_files(folder))
+    listed, said = folder / FILES, read_description(folder)
+    try:
+        card = ModelCard.model_validate_json((folder / "model.json").read_bytes())
+        return ModelEntry(
+            files={**files, FILES: FileFacts(sha256=sha256_of(listed), size=listed.stat().st_size)},
+            title=said.title,
+            architecture=card.network.architecture,
+            labels=tuple(label for label, value in card.labels.items() if value),
+            channels=card.channels,
+            dataset=card.dataset,
+            licence=said.licence,
+            parent=said.parent,
+            published=said.published,
+        )
+    except ValidationError as error:
+        raise ZooError(f"{folder} is no published model of this R2D2: {settings_faults(error)[0]}") from error
+    except OSError as error:
+        raise ZooError(f"{folder} is no published model ({error.strerror}: model.json)") from error
+
+
+def _files(folder: Path) -> dict[str, FileFacts]:
+    try:
+        with (folder / FILES).open("rb") as stream:
+            return read_files(stream.read(LARGEST_LIST), str(folder / FILES))
+    except FileNotFoundError as error:
+        raise ZooError(f"{folder} is no published model ({FILES} is missing); 'r2d2 zoo publish' makes one") from error
+
+
+def name_on_card(folder: Path) -> ZooName | None:
+    """Tell under which name a model was published; None: its card does not say."""
+    said = read_description(folder).name
+    try:
+        return None if said is None else parse_name(said)
+    except ZooError:
+        return None
+
+
+def faults_of(folder: Path, entry: ModelEntry | None = None) -> list[str]:
+    """Compare every file with files.json, see that there is no other, and that the card belongs to the network.
+
+    Args:
+        folder: of a published model.
+        entry: what an index says of it; None: nothing is compared with that.
+
+    Returns:
+        What is wrong, a few words each; nothing: all is as it was published.
+    """
+    try:
+        listed = _files(folder)
+    except ZooError as error:
+        return [str(error)]
+    faults = []
+    there = dict(_walked(folder))
+    for path, facts in sorted(listed.items()):
+        if path not in there:
+            faults.append(f"{path} is missing")
+        elif there.pop(path):
+            faults.append(f"{path} is no plain file")
+        elif (folder / path).stat().st_size != facts.size or sha256_of(folder / path) != facts.sha256:
+            faults.append(f"{path} was changed")
+    if there.pop(FILES, False):
+        faults.append(f"{FILES} is no plain file")
+    faults += [f"{path} does not belong to it" for path in sorted(there)]
+    if faults:
+        return faults
+    try:
+        found = entry_of(folder)
+        if entry is not None and found != entry:
+            names = [name for name in ModelEntry.model_fields if getattr(found, name) != getattr(entry, name)]
+            faults.append(f"it is not what the index says ({', '.join(names)})")
+        check_no_code(folder, folder.name)
+    except (ZooError, ModelError, OSError) as error:
+        faults.append(str(error))
+    return faults
+
+
+def _walked(folder: Path) -> Iterator[tuple[str, bool]]:
+    """Every file in a folder and those below by its path, and whether it is a link, or anything but a plain file."""
+    for parent, folders, names in os.walk(folder):
+        for name in (*names, *(name for name in folders if Path(parent, name).is_symlink())):
+            path = Path(parent, name)
+            yield path.relative_to(folder).as_posix(), path.is_symlink() or not path.is_file()
+
+
+def check_no_code(folder: Path, called: str) -> None:
+    """Refuse a model whose card names code: from the zoo none is run, whoever is trusted.
+
+    Args:
+        folder: of the model.
+        called: what messages call it.
+
+    Raises:
+        ZooError: its card names code.
+        ModelError: there is no network, or its card does not belong to it.
+    """
+    _, card = read_model_card(folder)
+    named = getattr(card.network, "build", None)
+    if named is not None:
+        raise ZooError(f"{called}: its card names code that would run, {named}; no model of the zoo may do that")
