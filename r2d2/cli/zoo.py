@@ -153,6 +153,7 @@ def publish(
     prediction: Path = typer.Option(None),
     with_pictures: bool = typer.Option(False, "--with-pictures"),
     half: bool = typer.Option(False, "--half"),
+    together_with: list[Path] = typer.Option(None, "--with"),
     unfinished: bool = typer.Option(False, "--unfinished"),
 ) -> None:
     """Publish a trained network as the next version of a model, which then never changes."""
@@ -166,6 +167,7 @@ def publish(
         prediction=prediction,
         with_pictures=with_pictures,
         half=half,
+        together_with=tuple(together_with or ()),
         unfinished=unfinished,
     )
     published = publish_model(PublishToZooSettings(run=run, name=name, to=to, wishes=wishes))

@@ -45,3 +45,6 @@ def export(
         typer.echo(f"the model computes in {exported.precision}, its export in float32: {exported.rounded}", err=True)
     typer.echo(f"checked against the network in Keras: {exported.agreement}", err=True)
     typer.echo(f"wrote {exported.path}", err=True)
+    if exported.left_out:
+        others = ", ".join(map(str, exported.left_out))
+        typer.echo(f"note: this is one of several networks that are asked together; the others: {others}", err=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from dist_training.errors import ModelError
 from dist_training.record.run_folder import RunFolder
 from r2d2.zoo.registries.names import is_zoo_name
+from r2d2.zoo.registries.published import networks_in
 from r2d2.zoo.registries.resolution import resolve
 
 __all__ = ["resolve_ensemble", "resolve_model"]
@@ -45,7 +46,9 @@ def resolve_model(name: str | Path) -> Path:
 
 
 def resolve_ensemble(names: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
-    """Find the models that a user names to be asked together; the folder of a cross-validation stands for its folds.
+    """Find the networks that a user names to be asked together.
+
+    The folder of a cross-validation stands for its folds, a published model for all its networks.
 
     Args:
         names: one or several of what `resolve_model` takes, or folders of cross-validations.
@@ -58,7 +61,8 @@ def resolve_ensemble(names: str | Path | Sequence[str | Path]) -> tuple[Path, ..
     for name in [names] if isinstance(names, str | Path) else names:
         folds = [] if is_zoo_name(name) else sorted(path for path in Path(name).glob("fold-*") if path.is_dir())
         is_run = RunFolder(Path(name)).model.is_file()
-        found += map(resolve_model, [name] if is_run or not folds else folds)
+        models = map(resolve_model, [name] if is_run or not folds else folds)
+        found += [network for model in models for network in (networks_in(model) if model.is_dir() else [model])]
     twice = [path for number, path in enumerate(found) if path in found[:number]]
     if twice:
         raise ModelError(f"{twice[0]} is named twice; an ensemble asks each of its networks once")

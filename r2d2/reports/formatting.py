@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -131,6 +132,16 @@ def plural(count: int, noun: str, several: str | None = None) -> str:
     ('1 case', '20 cases', '2 classes')
     """
     return f"{count} {noun if count == 1 else several or f'{noun}s'}"
+
+
+def and_list(words: Sequence[str]) -> str:
+    """Join words as in a sentence.
+
+    >>> and_list(["a"]), and_list(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def shorten(text: str, characters: int) -> str:

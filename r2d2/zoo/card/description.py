@@ -16,6 +16,7 @@ from r2d2_base.settings_faults import settings_faults
 __all__ = [
     "CARD",
     "DataOfModel",
+    "FurtherNetwork",
     "Mean",
     "ModelDescription",
     "ScoresOfModel",
@@ -151,6 +152,26 @@ class TrainingOfModel(_Part):
     platform: str | None = None
 
 
+class FurtherNetwork(_Part):
+    """One of several networks of a model that are asked together, besides the first.
+
+    Attributes:
+        weights_sha256: of its model.keras, in members/2, members/3 ...
+        slice_axis: axis across which its slices are cut.
+        epoch: 1-based epoch of its weights.
+        validation_dice: their mean foreground Dice on the validation cases.
+        parent, parent_sha256, training: as of the first, see `ModelDescription`.
+    """
+
+    weights_sha256: str
+    slice_axis: int
+    epoch: int
+    validation_dice: float | None = None
+    parent: str | None = None
+    parent_sha256: str | None = None
+    training: TrainingOfModel | None = None
+
+
 class ModelDescription(_Part):
     """Content of card.json: with model.json all that the page of a model is made from.
 
@@ -172,6 +193,7 @@ class ModelDescription(_Part):
         parent_sha256: of that one's model.keras; None where there is none, or nothing is known of it.
         training: None: it was trained elsewhere.
         weights_sha256: of model.keras.
+        further: the other networks, where several are asked together.
     """
 
     schema_version: Literal[1] = 1
@@ -192,6 +214,7 @@ class ModelDescription(_Part):
     parent_sha256: str | None = None
     training: TrainingOfModel | None = None
     weights_sha256: str
+    further: tuple[FurtherNetwork, ...] = ()
 
 
 def read_description(folder: Path) -> ModelDescription:

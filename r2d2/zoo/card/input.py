@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from dist_training.inference.familiarity import Familiarity
 from dist_training.inference.model_card import ModelCard
+from r2d2.reports.formatting import and_list
 from r2d2.zoo.card.blocks import Block, Paragraph, Points, Table
 
 __all__ = ["input_blocks"]
@@ -21,14 +23,20 @@ NORMALISATIONS = {
 }
 
 
-def input_blocks(card: ModelCard) -> list[Block]:
-    """Say what scans a model takes, what is done to them, and what the values of its label maps are."""
+def input_blocks(card: ModelCard, slice_axes: Sequence[int] = ()) -> list[Block]:
+    """Say what scans a model takes, what is done to them, and what the values of its label maps are.
+
+    Args:
+        card: of its first network.
+        slice_axes: across which further networks cut their slices.
+    """
     preparation = card.scan_preparation
     height, width = preparation.slice_size
     are_pictures = card.scan_kinds == ("picture",)
     rows = [("Channels", ", ".join(card.channels))]
     if not are_pictures:
-        rows.append(("Slices", f"cut one after the other from {AXES[preparation.slice_axis]}"))
+        axes = dict.fromkeys((preparation.slice_axis, *slice_axes))
+        rows.append(("Slices", f"cut one after the other from {and_list([AXES[axis] for axis in axes])}"))
     if preparation.neighbours:
         rows.append(("Neighbours", f"{preparation.neighbours} on either side of a slice are looked at with it"))
     operations = [one.model_dump(mode="json") for one in preparation.operations]
@@ -67,11 +75,9 @@ def input_blocks(card: ModelCard) -> list[Block]:
 def _familiarity(known: Familiarity) -> str:
     """Say what scans are warned of, and how often for nothing."""
     kinds = dict.fromkeys(MEASURES.get(one.name.split()[0], "distribution of intensities") for one in known.ranges)
-    *others, last = kinds
-    by = f"{', '.join(others)} and {last}" if others else last
     said = (
-        f"R2D2 warns of scans that are unlike those it learned from, by their {by}. Of scans like these "
-        f"at most {100 * known.expected_rate:.1f} % are warned of for nothing"
+        f"R2D2 warns of scans that are unlike those it learned from, by their {and_list(list(kinds))}. Of scans like"
+        f" these at most {100 * known.expected_rate:.1f} % are warned of for nothing"
     )
     if not known.held_out:
         return f"{said}."

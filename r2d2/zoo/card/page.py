@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from dist_training.inference.model_card import ModelCard, Split
-from r2d2.reports.formatting import MISSING, measure, millilitres, plural
+from r2d2.reports.formatting import MISSING, and_list, measure, millilitres, plural
 from r2d2.reports.page import Html
 from r2d2.zoo.card.blocks import (
     Block,
@@ -19,7 +20,7 @@ from r2d2.zoo.card.blocks import (
     in_html,
     in_markdown,
 )
-from r2d2.zoo.card.description import Mean, ModelDescription, ScoresOfModel, TrainingOfModel
+from r2d2.zoo.card.description import FurtherNetwork, Mean, ModelDescription, ScoresOfModel, TrainingOfModel
 from r2d2.zoo.card.input import input_blocks
 from r2d2.zoo.card.terms import Terms, terms_of
 from segeval import METRICS, Metric
@@ -89,7 +90,7 @@ def card_markdown(description: ModelDescription, card: ModelCard) -> str:
 
 def card_sections(description: ModelDescription, card: ModelCard) -> list[Section]:
     """Put what is known of a model under headings, what a reader needs first first."""
-    terms = terms_of(description, card)
+    terms, further_axes = terms_of(description, card), [one.slice_axis for one in description.further]
     return [
         Section("What it is for", blocks_of_words(description.intended_use)),
         Section("What it is not for", blocks_of_words(description.not_for)),
@@ -101,7 +102,7 @@ def card_sections(description: ModelDescription, card: ModelCard) -> list[Sectio
         ),
         Section("Where it fails", _failure_blocks(description, terms)),
         Section("What it learned from", _data_blocks(description, terms)),
-        Section("What it takes, and what it gives", input_blocks(card)),
+        Section("What it takes, and what it gives", input_blocks(card, further_axes)),
         Section("How it was made", _origin_blocks(description, card)),
         Section("Licence", _licence_blocks(description)),
         *([Section("Remarks", blocks_of_words(description.remarks))] if description.remarks else []),
@@ -144,10 +145,17 @@ def _score_blocks(description: ModelDescription, card: ModelCard, terms: Terms) 
             blocks.append(Paragraph(f"The network was applied so: {scores.inference}.", is_note=True))
         if card.weights_precision == "float16" and scores.model_sha256 != description.weights_sha256:
             blocks.append(Paragraph(ROUNDED, is_note=True))
-    if card.validation_dice is not None:
-        dice = f"{card.validation_dice:.3f}"
-        chosen = f"The network was chosen by its Dice of {dice} on validation cases, which flatters it for that reason."
-        blocks.append(Paragraph(chosen, is_note=True))
+    validated = [card.validation_dice, *(one.validation_dice for one in description.further)]
+    dice = [f"{one:.3f}" for one in validated if one is not None]
+    if dice:
+        which, whose, whom = ("networks were", "their", "them") if len(dice) > 1 else ("network was", "its", "it")
+        blocks.append(
+            Paragraph(
+                f"The {which} chosen by {whose} Dice of {and_list(dice)} on validation cases, which flatters {whom} for"
+                " that reason.",
+                is_note=True,
+            )
+        )
     return blocks
 
 
@@ -276,11 +284,11 @@ def _origin_blocks(description: ModelDescription, card: ModelCard) -> list[Block
         if key != "architecture" and value is not None
     )
     rows = [("Author", description.author), *([("Contact", description.contact)] if description.contact else [])]
-    rows += [
-        ("Published", description.published),
-        ("Network", f"{card.network.architecture}: {network}"),
-        ("Began from", _parent(description)),
-    ]
+    count = 1 + len(description.further)
+    rows.append(("Published", description.published))
+    if count > 1:
+        rows.append(("Networks", f"{count}, asked together: the mean of their probabilities decides"))
+    rows += [("Network", f"{card.network.architecture}: {network}"), ("Began from", _parent(description))]
     rows += _training_rows(description.training)
     rows.append(("Weights of epoch", str(card.epoch)))
     rows.append(
@@ -293,14 +301,23 @@ def _origin_blocks(description: ModelDescription, card: ModelCard) -> list[Block
     )
     rows.append(("Software", ", ".join(f"{name} {version}" for name, version in card.versions.items())))
     rows.append(("SHA-256 of model.keras", description.weights_sha256))
-    return [Points(rows)]
+    return [Points([*rows, *_further_rows(description.further)])]
 
 
-def _parent(description: ModelDescription) -> str:
-    if description.parent is None:
+def _further_rows(further: Sequence[FurtherNetwork]) -> list[tuple[str, str]]:
+    rows = []
+    for number, one in enumerate(further, 2):
+        trained = "; ".join(text for _, text in _training_rows(one.training))
+        facts = f"began from {_parent(one)}; {trained}; weights of epoch {one.epoch}; SHA-256 {one.weights_sha256}"
+        rows.append((f"Network {number}", facts))
+    return rows
+
+
+def _parent(network: ModelDescription | FurtherNetwork) -> str:
+    if network.parent is None:
         return "random weights"
-    digest = description.parent_sha256
-    return f"{description.parent}{f', SHA-256 {digest}' if digest else ''}"
+    digest = network.parent_sha256
+    return f"{network.parent}{f', SHA-256 {digest}' if digest else ''}"
 
 
 def _training_rows(training: TrainingOfModel | None) -> list[tuple[str, str]]:

@@ -22,6 +22,7 @@ from r2d2.errors import ZooError
 from r2d2.prediction.model import resolve_model
 from r2d2.zoo.exchange.agreement import Agreement, compare
 from r2d2.zoo.exchange.check_slices import check_slices
+from r2d2.zoo.registries.published import networks_in
 from r2d2_base.errors import OutputExistsError
 from r2d2_base.files import make_folder, write_json, written_beside
 from r2d2_base.folders import staged_folder
@@ -49,12 +50,14 @@ class ExportedModel:
         agreement: of its label maps with those of the network in Keras, both in float32.
         precision: what the model itself computes in, such as mixed_bfloat16.
         rounded: the same agreement of the network in Keras with itself in its own precision; None: that is float32.
+        left_out: folders of the other networks of a model that asks several together: an export holds one.
     """
 
     path: Path
     agreement: Agreement
     precision: str
     rounded: Agreement | None
+    left_out: tuple[Path, ...] = ()
 
 
 def export_model(
@@ -87,7 +90,8 @@ def export_model(
     _check_installed(kind)
     _check_free(out)
     watcher.report("exporting", 0, STEPS)
-    path, card = read_model_card(resolve_model(model))
+    found = resolve_model(model)
+    path, card = read_model_card(found)
     stored = prediction_network(read_network(path, card.network if trust_code else None))
     network = with_precision(stored, "float32")
     slices = check_slices(card, network, dataset)
@@ -102,7 +106,8 @@ def export_model(
     precision = _precision_of(stored)
     own = [] if precision == "float32" else [_in_keras(stored, images) for images in slices]
     watcher.report("exporting", STEPS, STEPS)
-    return ExportedModel(out, agreement, precision, compare(card.outputs, own, expected) if own else None)
+    rounded = compare(card.outputs, own, expected) if own else None
+    return ExportedModel(out, agreement, precision, rounded, networks_in(found)[1:] if found.is_dir() else ())
 
 
 def card_content(card: ModelCard) -> dict[str, Any]:

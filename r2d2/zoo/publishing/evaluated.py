@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from r2d2.reports.formatting import plural, status_words
 from r2d2.zoo.card.description import Mean, ScoresOfModel, VolumeRange, WorstCase
 from segeval import EvaluatedCase, Evaluation, MeanScore, describe_conventions, read_evaluation
 
-__all__ = ["EvaluatedModel", "evaluation_faults", "read_evaluated", "scores_of"]
+__all__ = ["EvaluatedModel", "JudgedNetwork", "evaluation_faults", "read_evaluated", "scores_of"]
 
 WORST = ("Worst", "Second worst", "Third worst")
 PSEUDONYM = re.compile(r"p[0-9a-f]{16}")
@@ -67,16 +67,27 @@ def _manifest(folder: Path) -> PredictionManifest | None:
     return read_manifest(folder) if folder.is_dir() else None
 
 
-def evaluation_faults(
-    evaluated: EvaluatedModel, card: ModelCard, dataset: PreparedDataset | None, model_sha256: Iterable[str]
-) -> list[str]:
+@dataclass(frozen=True)
+class JudgedNetwork:
+    """A network of the model that was evaluated.
+
+    Attributes:
+        card: its model.json.
+        dataset: that it was trained on, which knows patients; None: it is gone.
+        model_sha256: of the network, as it was evaluated or as it is published.
+    """
+
+    card: ModelCard
+    dataset: PreparedDataset | None
+    model_sha256: tuple[str, ...]
+
+
+def evaluation_faults(evaluated: EvaluatedModel, networks: Sequence[JudgedNetwork]) -> list[str]:
     """Say why the scores may not stand on the card of a model: a sentence each.
 
     Args:
         evaluated: the evaluation.
-        card: of the network.
-        dataset: that it was trained on, which knows patients; None: it is gone.
-        model_sha256: of the network, as it was evaluated or as it is published.
+        networks: all that the model asks together.
     """
     faults = []
     for folder, manifest in evaluated.manifests.items():
@@ -85,18 +96,29 @@ def evaluation_faults(
                 f"the evaluation is of label maps in {folder}, which has no {MANIFEST} to say which model made them; "
                 "name the folder that 'r2d2 predict' wrote"
             )
-        elif manifest.ensemble:
-            faults.append(f"the label maps in {folder} were made by {len(manifest.ensemble)} networks together")
-        elif manifest.model_sha256 not in set(model_sha256):
-            faults.append(
-                f"the label maps in {folder} were made by another model (SHA-256 {manifest.model_sha256[:12]}..., this "
-                f"one is {card.model_sha256[:12]}...); predict and evaluate again"
-            )
+        elif (fault := _other_networks(manifest, networks)) is not None:
+            faults.append(f"the label maps in {folder} were made by {fault}")
     cases = evaluated.evaluation.cases
     strangers = len(cases) - len(evaluated.predicted)
     if strangers and not faults:
         faults.append(f"{plural(strangers, 'evaluated case')} of {len(cases)} stand in no {MANIFEST}")
-    return [*faults, *_seen_faults(evaluated, card, dataset)]
+    seen = [fault for network in networks for fault in _seen_faults(evaluated, network.card, network.dataset)]
+    return [*faults, *dict.fromkeys(seen)]
+
+
+def _other_networks(manifest: PredictionManifest, networks: Sequence[JudgedNetwork]) -> str | None:
+    """Say which networks made label maps, where it was not exactly these."""
+    made_by = tuple(one.model_sha256 for one in manifest.ensemble) or (manifest.model_sha256,)
+    if len(made_by) != len(networks):
+        these = "by this one alone" if len(networks) == 1 else f"by these {len(networks)} together"
+        together = f"{len(made_by)} networks together" if len(made_by) > 1 else "one network"
+        return f"{together}, not {these}; predict and evaluate again"
+    for network in networks:
+        if not set(made_by) & set(network.model_sha256):
+            made = ", ".join(f"{one[:12]}..." for one in made_by)
+            own = network.card.model_sha256[:12]
+            return f"another model (SHA-256 {made}, this one is {own}...); predict and evaluate again"
+    return None
 
 
 def _seen_faults(evaluated: EvaluatedModel, card: ModelCard, dataset: PreparedDataset | None) -> list[str]:
@@ -130,15 +152,18 @@ def _patients(dataset: PreparedDataset, case_ids: Iterable[str]) -> set[str]:
     return {dataset.case(case_id).patient_id for case_id in case_ids}
 
 
-def scores_of(evaluated: EvaluatedModel, card: ModelCard) -> ScoresOfModel:
+def scores_of(evaluated: EvaluatedModel, cards: Sequence[ModelCard]) -> ScoresOfModel:
     """Give the scores as the card has them: no case and no patient is named.
 
     Args:
         evaluated: the evaluation, of a single model.
-        card: of the network.
+        cards: of its networks; none of them learned from the scans.
     """
     evaluation = evaluated.evaluation
-    splits = {card.split_of(case.source_sha256) for case in evaluated.predicted.values()}
+    splits = {
+        "test" if any(card.split_of(case.source_sha256) == "test" for card in cards) else None
+        for case in evaluated.predicted.values()
+    }
     manifest = next(one for one in evaluated.manifests.values() if one is not None)
     words = describe_conventions(evaluation.conventions)
     return ScoresOfModel(

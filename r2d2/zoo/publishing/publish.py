@@ -7,7 +7,7 @@ import hashlib
 import json
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -20,15 +20,17 @@ from dist_training.inference.model_card import ModelCard, Split, read_model_card
 from dist_training.record.run_folder import RunFolder
 from imgmed import PreparedDataset
 from r2d2.errors import NamesFoundError, ZooError
-from r2d2.zoo.card.description import CARD, DataOfModel, ModelDescription
+from r2d2.prediction.ensemble import check_ensemble
+from r2d2.zoo.card.description import CARD, DataOfModel, FurtherNetwork, ModelDescription
 from r2d2.zoo.card.page import card_html, card_markdown
 from r2d2.zoo.publishing.author_words import AuthorWords, read_author_words
-from r2d2.zoo.publishing.evaluated import EvaluatedModel, evaluation_faults, read_evaluated, scores_of
+from r2d2.zoo.publishing.evaluated import EvaluatedModel, JudgedNetwork, evaluation_faults, read_evaluated, scores_of
 from r2d2.zoo.publishing.named import NamedText, names_in_texts
 from r2d2.zoo.publishing.pictures import pictures_section
 from r2d2.zoo.publishing.privacy import anonymous_card
 from r2d2.zoo.publishing.provenance import dataset_of, parent_of, source_names, training_of
 from r2d2.zoo.publishing.stored_weights import stored_network
+from r2d2.zoo.registries.published import MEMBERS
 from r2d2_base.errors import R2D2Error
 from r2d2_base.files import sha256_of, write_bytes, write_json
 from r2d2_base.folders import check_absent, staged_folder
@@ -57,6 +59,9 @@ class PublishSettings(BaseModel):
     )
     with_pictures: bool = Field(default=False, description="Draw the worst cases, pictures of patients, in card.html.")
     half: bool = Field(default=False, description="Store the weights in half precision, in half the room.")
+    together_with: tuple[Path, ...] = Field(
+        default=(), description="Run folder of a further network that is asked together with it; one or several."
+    )
     unfinished: bool = Field(default=False, description="Publish the best network so far of a run that has not ended.")
     name: str | None = Field(default=None, description="What its card calls it, such as hippocampus-unet:1.")
 
@@ -77,7 +82,9 @@ class PublishedModel:
 
 
 def publish_model(run: Path, folder: Path, wishes: PublishSettings) -> PublishedModel:
-    """Write a network with its card as a published model; the folder appears whole or not at all.
+    """Write a network, or several that are asked together, with their card as a published model.
+
+    The folder appears whole or not at all. Of several networks the others lie below members/.
 
     Args:
         run: the run folder, or another one that holds model.keras and model.json.
@@ -93,51 +100,94 @@ def publish_model(run: Path, folder: Path, wishes: PublishSettings) -> Published
         OutputExistsError: `folder` is not free.
     """
     check_absent(folder)
-    network, card = read_model_card(run)
-    draft = _Draft(network, card, wishes)
+    draft = _Draft([run, *wishes.together_with], wishes)
     texts = draft.texts()
     _refuse(draft.reasons, draft.named(texts))
     with staged_folder(folder) as staging:
-        write_bytes(staging / RunFolder(staging).model.name, draft.weights)
-        for name, text in texts.items():
-            write_bytes(staging / name, text.encode())
-        written = sorted(path for path in staging.iterdir())
-        facts = {path.name: {"sha256": sha256_of(path), "size": path.stat().st_size} for path in written}
+        for name, content in {**draft.weights(), **{name: text.encode() for name, text in texts.items()}}.items():
+            (staging / name).parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(staging / name, content)
+        written = sorted(path for path in staging.rglob("*") if path.is_file())
+        facts = {
+            path.relative_to(staging).as_posix(): {"sha256": sha256_of(path), "size": path.stat().st_size}
+            for path in written
+        }
         write_json(staging / FILES, {"schema_version": 1, "files": facts})
     return PublishedModel(folder, draft.published, tuple(draft.notices))
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A network about to be published.
+
+    Attributes:
+        path: its model.keras.
+        card: its model.json.
+        run: its folder.
+        dataset: that it was trained on; None: it is gone.
+        weights: content of the published model.keras.
+        published: its published model.json.
+        place: what its files' names begin with in the published folder.
+    """
+
+    path: Path
+    card: ModelCard
+    run: RunFolder
+    dataset: PreparedDataset | None
+    weights: bytes
+    published: ModelCard
+    place: str
+
+    @property
+    def judged(self) -> JudgedNetwork:
+        return JudgedNetwork(self.card, self.dataset, (self.card.model_sha256, self.published.model_sha256))
 
 
 class _Draft:
     """A model about to be published: what is to be written, and every reason why it may not be.
 
     Args:
-        network: its model.keras.
-        card: its model.json.
+        runs: folders of its networks.
         wishes: of its publisher.
     """
 
-    def __init__(self, network: Path, card: ModelCard, wishes: PublishSettings) -> None:
+    def __init__(self, runs: Sequence[Path], wishes: PublishSettings) -> None:
         self.reasons: list[str] = []
         self.notices: list[str] = []
-        self._network, self._card, self._wishes = network, card, wishes
-        self._run = RunFolder(network.parent)
-        self.reasons += [*_code_reasons(network, card), *_state_reasons(self._run, wishes)]
+        self._wishes = wishes
+        found = [read_model_card(run) for run in runs]
+        for network, card in found:
+            reasons = [*_code_reasons(network, card), *_state_reasons(RunFolder(network.parent), wishes)]
+            self.reasons += [reason if len(runs) == 1 else f"{network.parent}: {reason}" for reason in reasons]
+        if len({card.model_sha256 for _, card in found}) < len(found):
+            self.reasons.append("a network is named twice; each is asked once")
+        self._tried(lambda: check_ensemble(found))
         self._words = self._tried(lambda: read_author_words(wishes.description))
-        self._dataset = dataset_of(self._run, card)
-        if self._dataset is None and self._run.holds_run():
-            self.notices.append(
+        salt = secrets.token_hex(16)
+        self._networks = [self._network(number, *one, salt) for number, one in enumerate(found, 1)]
+        self._first = self._networks[0]
+        self.published = self._first.published
+        self._evaluated = self._read_evaluated()
+
+    def _network(self, number: int, path: Path, card: ModelCard, salt: str) -> _Network:
+        run = RunFolder(path.parent)
+        dataset = dataset_of(run, card)
+        if dataset is None and run.holds_run():
+            notice = (
                 "the prepared dataset is gone: patients are not counted, and of the source's names only those of cases "
                 "were searched for"
             )
-        stored = self._tried(lambda: stored_network(network, is_half=wishes.half))
-        self.weights, precision = stored or (b"", "float32")
-        self.published = anonymous_card(
+            self.notices += [notice] if notice not in self.notices else []
+        stored = self._tried(lambda: stored_network(path, is_half=self._wishes.half))
+        weights, precision = stored or (b"", "float32")
+        published = anonymous_card(
             card.model_copy(update={"weights_precision": precision}),
-            secrets.token_hex(16),
+            salt,
             dataset="" if self._words is None else self._words.data.name,
-            model_sha256=hashlib.sha256(self.weights).hexdigest(),
+            model_sha256=hashlib.sha256(weights).hexdigest(),
         )
-        self._evaluated = self._read_evaluated()
+        place = "" if number == 1 else f"{MEMBERS}/{number}/"
+        return _Network(path, card, run, dataset, weights, published, place)
 
     def _tried(self, read: Callable[[], T]) -> T | None:
         try:
@@ -153,19 +203,22 @@ class _Draft:
             return None
         evaluated = self._tried(lambda: read_evaluated(folder, self._wishes.prediction))
         if evaluated is not None:
-            hashes = (self._card.model_sha256, self.published.model_sha256)
-            self.reasons += evaluation_faults(evaluated, self._card, self._dataset, hashes)
+            self.reasons += evaluation_faults(evaluated, [network.judged for network in self._networks])
         return evaluated
 
+    def weights(self) -> dict[str, bytes]:
+        """Give the networks of the folder by their files."""
+        return {f"{network.place}{network.run.model.name}": network.weights for network in self._networks}
+
     def texts(self) -> dict[str, str]:
-        """Give the texts of the folder by their files; without a description, model.json alone."""
-        texts = {self._run.card.name: _as_json(self.published)}
+        """Give the texts of the folder by their files; without a description, those of the networks alone."""
+        texts = {f"{network.place}{network.run.card.name}": _as_json(network.published) for network in self._networks}
         if self._words is None:
             return texts
         description, evaluated = self._description(self._words), self._evaluated
         pictures = None
         if self._wishes.with_pictures and evaluated is not None and not self.reasons:
-            pictures = pictures_section(evaluated, self._dataset, self._wishes.prediction)
+            pictures = pictures_section(evaluated, self._first.dataset, self._wishes.prediction)
         return {
             **texts,
             CARD: _as_json(description),
@@ -175,28 +228,46 @@ class _Draft:
         }
 
     def _description(self, words: AuthorWords) -> ModelDescription:
-        evaluated, (parent, parent_sha256) = self._evaluated, parent_of(self._run)
+        evaluated, first, (parent, parent_sha256) = self._evaluated, self._first, parent_of(self._first.run)
+        cards = [network.card for network in self._networks]
         return ModelDescription(
             **words.model_dump(exclude={"licence_file", "allowed_words", "data"}),
             name=self._wishes.name,
             data=DataOfModel(
                 **words.data.model_dump(),
-                cases=dict(Counter(case.split for case in self._card.cases)),
-                patients=None if self._dataset is None else _patients(self._dataset),
-                seen_before=sum(case.split != "test" for case in self._card.seen_before),
+                cases=dict(Counter(case.split for case in first.card.cases)),
+                patients=None if first.dataset is None else _patients(first.dataset),
+                seen_before=sum(case.split != "test" for case in first.card.seen_before),
             ),
             published=datetime.datetime.now(datetime.UTC).date().isoformat(),
-            scores=scores_of(evaluated, self._card) if evaluated is not None and evaluated.predicted else None,
+            scores=scores_of(evaluated, cards) if evaluated is not None and evaluated.predicted else None,
             parent=parent,
             parent_sha256=parent_sha256,
-            training=training_of(self._run),
+            training=training_of(first.run),
             weights_sha256=self.published.model_sha256,
+            further=tuple(map(_further, self._networks[1:])),
         )
 
     def named(self, texts: dict[str, str]) -> list[NamedText]:
-        """List the texts that have names of the source."""
-        names = source_names(self._card, self._dataset, self._evaluated, self._run)
-        return names_in_texts(texts, self._network, names, self._words, self.published)
+        """List the texts that have names of the sources."""
+        found: dict[NamedText, None] = {}
+        for network in self._networks:
+            names = source_names(network.card, network.dataset, self._evaluated, network.run)
+            found |= dict.fromkeys(names_in_texts(texts, network.path, names, self._words, network.published))
+        return list(found)
+
+
+def _further(network: _Network) -> FurtherNetwork:
+    parent, parent_sha256 = parent_of(network.run)
+    return FurtherNetwork(
+        weights_sha256=network.published.model_sha256,
+        slice_axis=network.card.scan_preparation.slice_axis,
+        epoch=network.card.epoch,
+        validation_dice=network.card.validation_dice,
+        parent=parent,
+        parent_sha256=parent_sha256,
+        training=training_of(network.run),
+    )
 
 
 def _code_reasons(network: Path, card: ModelCard) -> list[str]:

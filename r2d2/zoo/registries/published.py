@@ -17,7 +17,9 @@ from r2d2.zoo.registries.names import ZooName, parse_name
 from r2d2_base.files import sha256_of
 from r2d2_base.settings_faults import settings_faults
 
-__all__ = ["check_no_code", "entry_of", "faults_of", "name_on_card"]
+__all__ = ["MEMBERS", "check_no_code", "entry_of", "faults_of", "name_on_card", "networks_in"]
+
+MEMBERS = "members"
 
 LARGEST_LIST = 1_000_000
 
@@ -47,6 +49,16 @@ def entry_of(folder: Path) -> ModelEntry:
         raise ZooError(f"{folder} is no published model of this R2D2: {settings_faults(error)[0]}") from error
     except OSError as error:
         raise ZooError(f"{folder} is no published model ({error.strerror}: model.json)") from error
+
+
+def networks_in(folder: Path) -> tuple[Path, ...]:
+    """List the folders of a model's networks: its own, then those below members/, which are asked together with it.
+
+    Args:
+        folder: of a model, published or a run's.
+    """
+    others = (path for path in (folder / MEMBERS).glob("*") if path.is_dir())
+    return (folder, *sorted(others, key=lambda path: (len(path.name), path.name)))
 
 
 def _files(folder: Path) -> dict[str, FileFacts]:
@@ -124,7 +136,8 @@ def check_no_code(folder: Path, called: str) -> None:
         ZooError: its card names code.
         ModelError: there is no network, or its card does not belong to it.
     """
-    _, card = read_model_card(folder)
-    named = getattr(card.network, "build", None)
-    if named is not None:
-        raise ZooError(f"{called}: its card names code that would run, {named}; no model of the zoo may do that")
+    for network in networks_in(folder):
+        _, card = read_model_card(network)
+        named = getattr(card.network, "build", None)
+        if named is not None:
+            raise ZooError(f"{called}: its card names code that would run, {named}; no model of the zoo may do that")

@@ -42,10 +42,10 @@ def prepare_study(folder: Path) -> PreparedDataset:
     return prepare_dataset(folder / "study", folder / "prepared", settings)
 
 
-def write_run(dataset: PreparedDataset, path: Path) -> RunFolder:
+def write_run(dataset: PreparedDataset, path: Path, seed: int = 2) -> RunFolder:
     """A network of random weights whose classes all win somewhere, and the record of its training."""
     run = RunFolder(path)
-    model = build_network(NETWORK, 1, 3, seed=2)
+    model = build_network(NETWORK, 1, 3, seed=seed)
     logits = model.predict_on_batch(np.random.default_rng(0).normal(size=(4, 16, 16, 1)).astype(np.float32))
     *others, bias = model.get_weights()
     model.set_weights([*others, bias - logits.mean(axis=(0, 1, 2))])
@@ -69,7 +69,7 @@ def write_run(dataset: PreparedDataset, path: Path) -> RunFolder:
     return run
 
 
-def evaluate_split(model: Path, dataset: PreparedDataset, split: str, out: Path) -> Path:
+def evaluate_split(model: Path | tuple[Path, ...], dataset: PreparedDataset, split: str, out: Path) -> Path:
     """Predict the cases of a split and evaluate them; gives the folder of the evaluation."""
     predict(PredictSettings(model=model, dataset=dataset.folder, split=split, out=out / "predictions"))
     evaluate(
