@@ -30,6 +30,7 @@ from r2d2.zoo.publishing.pictures import pictures_section
 from r2d2.zoo.publishing.privacy import anonymous_card
 from r2d2.zoo.publishing.provenance import dataset_of, parent_of, source_names, training_of
 from r2d2.zoo.publishing.stored_weights import stored_network
+from r2d2.zoo.registries.index import FILES, FileFacts, FileList
 from r2d2.zoo.registries.published import MEMBERS
 from r2d2_base.errors import R2D2Error
 from r2d2_base.files import sha256_of, write_bytes, write_json
@@ -38,7 +39,7 @@ from r2d2_base.folders import check_absent, staged_folder
 __all__ = ["PublishSettings", "PublishedModel", "publish_model"]
 
 T = TypeVar("T")
-FILES, LICENCE, MARKDOWN, PAGE = "files.json", "LICENSE", "card.md", "card.html"
+LICENCE, MARKDOWN, PAGE = "LICENSE", "card.md", "card.html"
 
 
 class PublishSettings(BaseModel):
@@ -109,10 +110,10 @@ def publish_model(run: Path, folder: Path, wishes: PublishSettings) -> Published
             write_bytes(staging / name, content)
         written = sorted(path for path in staging.rglob("*") if path.is_file())
         facts = {
-            path.relative_to(staging).as_posix(): {"sha256": sha256_of(path), "size": path.stat().st_size}
+            path.relative_to(staging).as_posix(): FileFacts(sha256=sha256_of(path), size=path.stat().st_size)
             for path in written
         }
-        write_json(staging / FILES, {"schema_version": 1, "files": facts})
+        write_json(staging / FILES, FileList(files=facts).model_dump(mode="json"))
     return PublishedModel(folder, draft.published, tuple(draft.notices))
 
 

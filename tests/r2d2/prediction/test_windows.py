@@ -94,8 +94,8 @@ def test_windows_are_taken_where_memory_is_short(model: Path, tmp_path: Path, mo
     )
     predict_scans(model, [tmp_path / "scan.nii.gz"], tmp_path / "whole")
     little = 4 * 64 * 32 * 4 * 4  # half of what the network holds of a slice
-    monkeypatch.setattr("r2d2.prediction.predictor.usable_memory", lambda: (little, little))
-    monkeypatch.setattr("r2d2.prediction.predictor.has_gpu", lambda: False)
+    monkeypatch.setattr("r2d2.prediction.slice_ensemble.usable_memory", lambda: (little, little))
+    monkeypatch.setattr("r2d2.prediction.slice_ensemble.has_gpu", lambda: False)
     predict_scans(model, [tmp_path / "scan.nii.gz"], tmp_path / "short")
     short, windows, whole = (bytes_of(tmp_path / name)["scan.nii.gz"] for name in ("short", "by-windows", "whole"))
     assert short == windows != whole
