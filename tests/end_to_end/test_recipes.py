@@ -86,7 +86,7 @@ def commands_of(recipe: str, source: Path, work: Path, words: list[str]) -> list
     environment = os.environ | {"PATH": f"{program.parent}:{os.environ['PATH']}"}
     script = ["sh", str(RECIPES / "recipe.sh"), recipe, str(source), str(work), *words]
     said = subprocess.run(script, env=environment, capture_output=True, text=True, check=True).stderr
-    assert f"r2d2 zoo publish {work}/run --name {recipe}" in said
+    assert f"r2d2 zoo publish {work}/run" in said and f" --name {recipe} --half" in said
     return [call.split("\0") for call in (work / "calls").read_text().removesuffix("\0\0").split("\0\0")]
 
 
@@ -158,6 +158,19 @@ def test_the_demo_ends_with_a_model_on_a_scan_it_has_not_seen(
     assert shown.labels.keys() == {"oedema", "non_enhancing_tumour", "enhancing_tumour"}
     same = "enhancing_tumour"  # a label, and a region of that label alone
     assert shown.means["dice"][same].mean == before.means["dice"][same].mean
+
+
+def test_networks_that_are_asked_together_are_prepared_and_trained_one_by_one(tmp_path: Path) -> None:
+    calls = commands_of("hippocampus-unet", tmp_path / "Task04 with a space", tmp_path / "work", ["training.seed=2"])
+    assert [call[0] for call in calls] == [*["prepare", "train"] * 3, "predict", "evaluate"]
+    for axis in range(3):
+        prepare, train = calls[2 * axis], calls[2 * axis + 1]
+        assert prepare[1] == str(tmp_path / "Task04 with a space") and prepare[-1] == f"preparation.slice_axis={axis}"
+        own = [f"{tmp_path}/work/{kind}-{axis + 1}" for kind in ("dataset", "run")]
+        assert prepare[-3:-1] == ["--out", own[0]]
+        assert train[3:] == ["--dataset", own[0], "--run-dir", own[1], "training.seed=2"]
+    models = [word for axis in range(3) for word in ("--model", f"{tmp_path}/work/run-{axis + 1}")]
+    assert calls[-2][1:9] == [*models, "--dataset", f"{tmp_path}/work/dataset-1"]
 
 
 def test_recipes_are_settings_that_stand() -> None:
