@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from imgmed.errors import UnknownRecipeError
 from imgmed.intensity_settings import NormalisationKind
+from imgmed.label_codes import LabelCode
 from imgmed.operations import Operation
 from imgmed.recipe_names import AUTO, check_recipe
 from imgmed.selection import SliceSelection
@@ -74,6 +75,11 @@ class PreparationSettings(BaseModel):
     )
     regions: dict[str, tuple[int, ...]] | None = Field(
         default=None, description="{name: label values that make it up}, such as liver: [1, 2]; null: from the source."
+    )
+    label_codes: dict[str, LabelCode] = Field(
+        default={},
+        description="{label: SCHEME:VALUE:MEANING}, such as liver: SCT:10200004:Liver, what labels are called in DICOM"
+        " SEG (docs/prediction.md); of others their names tell.",
     )
     operations: tuple[Operation, ...] | None = Field(
         default=None,

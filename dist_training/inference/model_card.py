@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dist_training.architectures import ImportedSettings, NetworkSettings
 from dist_training.errors import ModelError
@@ -20,7 +20,7 @@ from dist_training.inference.postprocessing import Rule, check_rules
 from dist_training.record.environment import versions
 from dist_training.record.run_folder import RunFolder
 from imgmed import AugmentationSettings, Normalisation, PreparedDataset, ScanPreparation
-from imgmed.formats.dicom_codes import CODE_PATTERN
+from imgmed.label_codes import LabelCode
 from r2d2_base.files import remove_leftovers_of, sha256_of, write_json, written_beside
 from r2d2_base.settings_faults import settings_faults
 
@@ -98,7 +98,7 @@ class ModelCard(BaseModel):
             from before this was recorded has none.
         familiarity: what the training scans have in common, by which others are told as unlike; None: they were too
             few to say, or the card is from before.
-        label_codes: {label: SCHEME:VALUE:MEANING} of labels whose names do not tell what they are, for DICOM.
+        label_codes: {label: code} of labels whose names do not tell what they are, for DICOM.
         series: regular expression that chose among a patient's DICOM series; None: nothing was to be chosen.
         validation_dice: mean foreground Dice of these weights on the validation cases.
         epoch: 1-based epoch of these weights.
@@ -126,7 +126,7 @@ class ModelCard(BaseModel):
     postprocessing: tuple[Rule, ...] = ()
     scan_kinds: tuple[ScanKind, ...] = ()
     familiarity: Familiarity | None = None
-    label_codes: dict[str, Annotated[str, Field(pattern=f"^{CODE_PATTERN}$")]] = {}
+    label_codes: dict[str, LabelCode] = {}
     series: str | None = None
     validation_dice: float | None
     validation_dice_per_label: dict[str, float | None]
@@ -233,6 +233,7 @@ def save_model(
             augmentation=augmentation or AugmentationSettings(),
             scan_kinds=_scan_kinds(dataset),
             familiarity=familiarity_of(dataset),
+            label_codes=dataset.description.settings.label_codes,
             series=dataset.description.settings.series,
             validation_dice=validation_dice,
             validation_dice_per_label=validation_dice_per_label,

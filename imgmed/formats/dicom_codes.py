@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imgmed.errors import LabelError
+from imgmed.label_codes import code_parts
 
 if TYPE_CHECKING:
     from pydicom.sr.coding import Code
 
-__all__ = ["CODE_PATTERN", "CodedName", "coded_name"]
-
-CODE_PATTERN = r"[A-Za-z0-9_]{1,16}:[^:\\\s]{1,16}:[^\\]{1,64}"
-"""How a code is written: its scheme, value and meaning, such as SCT:10200004:Liver."""
+__all__ = ["CodedName", "coded_name"]
 
 ABNORMAL, ANATOMY, TISSUES = "CID7194", "CID7192", "CID7191"  # DICOM PS3.16: types of segmented properties
+CATEGORIES_OF = {ANATOMY: "AnatomicalStructure", ABNORMAL: "MorphologicallyAbnormalStructure", TISSUES: "Tissue"}
 NO_STRUCTURES = {"Background", "Normal"}
 WORDS = {
     "tumour": "neoplasm", "tumours": "neoplasm", "tumor": "neoplasm", "tumors": "neoplasm", "oedema": "edema",
@@ -33,7 +31,7 @@ class CodedName:
     """What a structure is, in codes.
 
     Args:
-        category: anatomy, tissue, or something abnormal.
+        category: anatomy, tissue, something abnormal, or what its code says.
         type: the structure.
         side: left or right, where its name says so.
         region: what something abnormal is in, where its name says so.
@@ -50,7 +48,8 @@ def coded_name(name: str, code: str | None = None) -> CodedName:
 
     Args:
         name: such as "liver", "left_kidney" or "liver tumour".
-        code: its type, see `CODE_PATTERN`; None: by its name.
+        code: its type, see `imgmed.label_codes`; without a category, that of the list of DICOM's which has it, else
+            anatomy. None: by its name.
 
     Raises:
         LabelError: no such `code` can be.
@@ -68,9 +67,9 @@ def coded_name(name: str, code: str | None = None) -> CodedName:
     side = next((word for word in words if word in ("left", "right")), None)
     named = getattr(codes.SCT, side.capitalize()) if side else None
     if code is not None:
-        own = _given(code)
-        kind = "MorphologicallyAbnormalStructure" if own in getattr(codes, ABNORMAL) else "AnatomicalStructure"
-        return CodedName(getattr(codes.SCT, kind), own, named)
+        own, category = _given(code)
+        lists = (kind for listed, kind in CATEGORIES_OF.items() if own in getattr(codes, listed))
+        return CodedName(getattr(codes.SCT, category or next(lists, CATEGORIES_OF[ANATOMY])), own, named)
     whole = _anywhere(words)
     if whole is not None:  # such as the left atrium, which has a code of its own
         return whole
@@ -86,25 +85,18 @@ def coded_name(name: str, code: str | None = None) -> CodedName:
     return CodedName(codes.SCT.Tissue, codes.SCT.Tissue, named)
 
 
-def _given(code: str) -> Code:
+def _given(code: str) -> tuple[Code, str | None]:
     from pydicom.sr.coding import Code
 
-    if not re.fullmatch(CODE_PATTERN, code):
-        raise LabelError(f"a code is SCHEME:VALUE:MEANING, such as SCT:10200004:Liver; received {code!r}")
-    scheme, value, meaning = code.split(":", 2)
-    return Code(value, scheme, meaning)
+    scheme, value, meaning, category = code_parts(code)
+    return Code(value, scheme, meaning), category
 
 
 def _anywhere(words: Sequence[str]) -> CodedName | None:
     from pydicom.sr.codedict import codes
 
-    lists = {
-        ANATOMY: codes.SCT.AnatomicalStructure,
-        ABNORMAL: codes.SCT.MorphologicallyAbnormalStructure,
-        TISSUES: codes.SCT.Tissue,
-    }
-    found = ((category, _listed(name, words)) for name, category in lists.items())
-    return next((CodedName(category, code) for category, code in found if code is not None), None)
+    found = ((category, _listed(name, words)) for name, category in CATEGORIES_OF.items())
+    return next((CodedName(getattr(codes.SCT, kind), code) for kind, code in found if code is not None), None)
 
 
 def _listed(context: str, words: Sequence[str]) -> Code | None:

@@ -70,9 +70,10 @@ def write_segmentation(
     planes = np.ascontiguousarray(numbers.T[order])
     digest = hashlib.sha256(planes.data).hexdigest()
     uids = [str(dataset.SOPInstanceUID) for dataset in source.images]
-    made_from = (*map(str, (producer, named, digest)), uids)
+    given = {name: code for name, _ in named if (code := (codes or {}).get(name)) is not None}
+    made_from = (*map(str, (producer, named, given, digest)), uids)
     try:
-        segmentation = _built(source, planes, _descriptions(named, producer, codes or {}), producer, made_from)
+        segmentation = _built(source, planes, _descriptions(named, producer, given), producer, made_from)
     except REFUSALS as error:
         raise UnsupportedFormatError(
             f"{source.files[0].parent}: cannot be referred to by a DICOM SEG ({type(error).__name__} in its headers);"

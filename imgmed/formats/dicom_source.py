@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NO_PLACE", "Producer", "SourceSeries", "check_source", "derived_uid", "label_note", "label_numbers", "noted_value",
-    "read_source", "series_number", "short_text",
+    "read_source", "segment_numbers", "series_number", "short_text",
 ]  # fmt: skip
 
 NO_PLACE = "write NIfTI instead"
@@ -145,8 +145,21 @@ def read_source(files: Sequence[Path]) -> SourceSeries:
     return source
 
 
+def segment_numbers(labels: Mapping[str, int]) -> dict[str, int]:
+    """Number labels from 1 in the order of their values, as DICOM counts segments and regions of interest (ROI).
+
+    Args:
+        labels: {name: value}; the background, 0, gets no number.
+
+    >>> segment_numbers({"b": 300, "background": 0, "a": 4})
+    {'a': 1, 'b': 2}
+    """
+    named = sorted((value, name) for name, value in labels.items() if value != 0)
+    return {name: number for number, (_, name) in enumerate(named, start=1)}
+
+
 def label_numbers(labels: Mapping[str, int], label_map: np.ndarray) -> tuple[list[tuple[str, int]], np.ndarray]:
-    """Number labels from 1 in the order of their values, as DICOM counts segments and regions of interest.
+    """Put the numbers of segments into a label map.
 
     Returns:
         Names and values of the labels, without the background, and the label map in their numbers.
@@ -154,7 +167,7 @@ def label_numbers(labels: Mapping[str, int], label_map: np.ndarray) -> tuple[lis
     >>> label_numbers({"b": 300, "background": 0, "a": 4}, np.array([0, 300, 4]))
     ([('a', 4), ('b', 300)], array([0, 2, 1], dtype=uint8))
     """
-    named = sorted(((name, value) for name, value in labels.items() if value != 0), key=lambda one: one[1])
+    named = [(name, labels[name]) for name in segment_numbers(labels)]
     values = np.array([0, *(value for _, value in named)])
     numbers = np.zeros(int(max(values.max(), label_map.max())) + 1, np.min_scalar_type(len(named)))
     numbers[values] = np.arange(len(values))

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from imgmed.errors import LabelError, PatientKeyError, UnknownChannelError
+from imgmed.label_codes import check_coded
 from imgmed.labels import BACKGROUND
 from imgmed.preparation.reading import ReadingRules
 from imgmed.privacy import Pseudonyms, Redaction, read_patient_key
@@ -60,6 +61,7 @@ def take_in(
 
     Raises:
         SourceLayoutError: no layout fits.
+        LabelError: labels to keep, or with codes, that the study does not have.
         UnknownChannelError: a wanted channel that the study does not name.
         PatientKeyError: patients are named, and there is no key, or it lies where the data go.
     """
@@ -83,6 +85,9 @@ def take_in(
         spatial_units=settings.spatial_units,
         labels=labels if labels is None or kept is None else _only(labels, kept),
     )
+    if rules.labels is not None:  # which combinations of masks there are is known when these are read
+        foreground = [name for name, value in rules.labels.items() if value]
+        check_coded((name for name in settings.label_codes if "+" not in name), foreground)
     # What a pattern finds in a case's name is no secret: the name stays.
     are_named = has_dicom(study) or (
         bool(patients) and settings.patient_pattern is None and not study.are_patients_coded

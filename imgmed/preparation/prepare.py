@@ -31,6 +31,7 @@ from imgmed.errors import DuplicateCasesError, InvalidCasesError, SourceNotFound
 from imgmed.fingerprint import build_fingerprint, write_fingerprint
 from imgmed.fingerprint.words import PICTURES, SCANS
 from imgmed.intensity import Normalisation
+from imgmed.label_codes import check_coded
 from imgmed.labels import label_dtype
 from imgmed.preparation.casework import JOURNAL, CaseRules, write_cases, write_entry
 from imgmed.preparation.comparison import describe_duplicates, find_duplicates
@@ -293,6 +294,7 @@ def _draft(work: _Work, surveyed: Sequence[SurveyedCase]) -> _Draft:
     settings, intake = work.settings, work.intake
     surveyed, joined = _with_patients(surveyed, settings)
     labelling = labelling_of([case.record for case in surveyed], intake.rules.labels, intake.regions)
+    check_coded(settings.label_codes, [name for name, value in labelling.labels.items() if value])
     duplicates = find_duplicates(intake, surveyed, labelling, work.pool.watcher)
     sentences = describe_duplicates(duplicates, surveyed)
     if duplicates and settings.on_duplicate == "stop":

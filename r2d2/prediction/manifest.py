@@ -99,6 +99,8 @@ class PredictionManifest(BaseModel):
         ensemble: all networks, where there are several; the file has the key then.
         inference: how they were applied; the file has the key where that is not the usual way.
         labels: name to label value, background included.
+        segment_numbers: name of a label to its segment in a DICOM SEG, or its ROI in an RTSTRUCT, the same in the whole
+            folder; it has the key where label maps are of these kinds.
         cases: one entry a label map.
         left_out: a sentence for each scan that could not be predicted; the file has the key where there are any.
         passed_over: a line for each file that was looked at and is no scan, and why; likewise.
@@ -116,6 +118,7 @@ class PredictionManifest(BaseModel):
     ensemble: tuple[EnsembleMember, ...] = ()
     inference: InferenceSettings = InferenceSettings()
     labels: dict[str, int]
+    segment_numbers: dict[str, int] = {}
     cases: tuple[PredictedCase, ...]
     left_out: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
@@ -160,7 +163,7 @@ def map_name(file: str) -> str:
 
 def write_manifest(folder: Path, manifest: PredictionManifest) -> None:
     """Write the manifest of a folder of label maps."""
-    rare = ("zoo_name", "ensemble", "left_out", "passed_over", "made")
+    rare = ("zoo_name", "ensemble", "segment_numbers", "left_out", "passed_over", "made")
     usual: dict[str, Any] = {name: True for name in rare if not getattr(manifest, name)}
     if manifest.inference == InferenceSettings():
         usual["inference"] = True

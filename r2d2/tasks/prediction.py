@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dist_training.inference.model_card import Split
 from imgmed import PreparedDataset, Volume
+from imgmed.formats import dicom
+from imgmed.formats.dicom_source import segment_numbers
 from r2d2.errors import PredictionError
 from r2d2.prediction.finished import finished_prediction
 from r2d2.prediction.items import Items, items_among, items_of_dataset
@@ -132,14 +134,16 @@ def predict(
         entries = [made for made in course if isinstance(made, PredictedCase)]
         files = {case.file for case in entries}
         others = [case for case in stay if case.file not in files]
-        named = name_of(predictor.path.parent)
+        named, labels = name_of(predictor.path.parent), predictor.card.labels
+        are_dicom = any(Path(case.file).suffix in dicom.SUFFIXES for case in (*others, *entries))
         manifest = PredictionManifest(
             model=str(predictor.path.absolute()),
             model_sha256=predictor.card.model_sha256,
             zoo_name=None if named is None else str(named),
             ensemble=_ensemble_of(predictor),
             inference=predictor.settings,
-            labels=predictor.card.labels,
+            labels=labels,
+            segment_numbers=segment_numbers(labels) if are_dicom else {},
             cases=(*others, *entries),
             left_out=tuple(course.left_out),
             passed_over=found.passed_over,

@@ -58,12 +58,12 @@ def test_all_faults_are_listed_together_with_what_is_valid() -> None:
         "trainig": {},
         "training": {"epoch": 5, "optimizer": "adamm", "batch_size_per_worker": 0},
         "network": {"architecture": "unet", "dept": 3},
-        "preparation": {"test_fraction": 2},
+        "preparation": {"test_fraction": 2, "label_codes": {"a": "SCT:1", "b": ["SCT", 1, "B"], "c": "SCT:1:C"}},
     }
     with pytest.raises(ConfigurationError) as caught:
         configure(layer, assignments=["nonsense"], origin="r2d2.yaml")
     message = str(caught.value)
-    assert message.startswith("7 faults in the configuration (r2d2.yaml)")
+    assert message.startswith("9 faults in the configuration (r2d2.yaml)")
     for part in (
         "'nonsense' is not key=value",
         "trainig: unknown key; did you mean training?",
@@ -72,6 +72,9 @@ def test_all_faults_are_listed_together_with_what_is_valid() -> None:
         "training.batch_size_per_worker: must be at least 1; received 0",
         "network.dept: unknown key; did you mean depth? valid: architecture, base_filters, depth",
         "preparation.test_fraction: must be less than 1; received 2",
+        "preparation.label_codes.a: a code is SCHEME:VALUE:MEANING, such as SCT:10200004:Liver, and may have",
+        "; received 'SCT:1'",
+        "preparation.label_codes.b: must be text; received ['SCT', 1, 'B']",
     ):
         assert part in message
     assert "\n" not in message

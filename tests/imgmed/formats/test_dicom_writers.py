@@ -365,5 +365,24 @@ def test_codes_of_ones_own_count(tmp_path: Path) -> None:
     write_segmentation(tmp_path / "seg.dcm", label_map, LABELS, files, PRODUCER, codes)
     (code,) = pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence[1].SegmentedPropertyTypeCodeSequence
     assert (code.CodingSchemeDesignator, code.CodeValue, code.CodeMeaning) == ("99OURS", "1.7", "A new structure")
+    other = pydicom.dcmread(tmp_path / "seg.dcm").SOPInstanceUID
+    write_segmentation(tmp_path / "plain.dcm", label_map, LABELS, files, PRODUCER)
+    assert pydicom.dcmread(tmp_path / "plain.dcm").SOPInstanceUID != other  # another content
     with pytest.raises(LabelError, match="SCHEME:VALUE:MEANING"):
         coded_name("liver", "10200004")
+
+
+@pytest.mark.parametrize(
+    ("code", "category"),
+    [  # DICOM PS3.16, CID 7150; which list has the code: 7192, 7194, 7191, none
+        ("SCT:10200004:Liver", "91723000"),
+        ("SCT:108369006:Neoplasm", "49755003"),
+        ("SCT:55603005:Adipose tissue", "85756007"),
+        ("SCT:65818007:Stent", "91723000"),
+        ("SCT:65818007:Stent:PhysicalObject", "260787004"),
+        ("SCT:10200004:Liver:Tissue", "85756007"),
+    ],
+)
+def test_the_category_of_a_code_is_its_lists_or_its_own(code: str, category: str) -> None:
+    coded = coded_name("structure", code)
+    assert (coded.category.value, f"SCT:{coded.type.value}") == (category, ":".join(code.split(":")[:2]))

@@ -146,6 +146,14 @@ def test_labels_to_keep_are_named_or_numbered_and_regions_that_lose_a_part_go(na
         take_in(named, PreparationSettings(keep_labels=("rim of it",)), None)
 
 
+def test_codes_of_what_is_no_label_are_refused_before_a_scan_is_read(named: Path) -> None:
+    codes = {"rim": "SCT:10200004:Liver", "label_2+label_3": "SCT:10200004:Liver"}
+    take_in(named, PreparationSettings(label_codes=codes), None)  # masks, yet unread, may make combinations
+    for kept, name in (None, "whole"), (None, "background"), (("label_2",), "rim"):
+        with pytest.raises(LabelError, match=f"label_codes: no label '{name}'; the labels are "):
+            take_in(named, PreparationSettings(keep_labels=kept, label_codes={name: "SCT:10200004:Liver"}), None)
+
+
 def test_one_named_label_gives_its_name_to_what_lies_above_a_threshold(named: Path) -> None:
     found = take_in(named, PreparationSettings(mask_threshold=0.5), None)
     assert (found.rules.labels, found.regions) == (None, None)

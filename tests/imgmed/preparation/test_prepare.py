@@ -358,6 +358,7 @@ class TestBadInput:
                 "mask_threshold makes one label of a mask; leave out",
             ),
             ({"spatial_units": "inch"}, "spatial_units"),
+            ({"label_codes": {"liver": "SCT:10200004"}}, "a code is SCHEME:VALUE:MEANING.*received 'SCT:10200004'"),
             ({"colour": 1}, "colour"),
         ],
     )

@@ -13,6 +13,7 @@ from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, read_v
 from imgmed.formats.dicom_labels import read_dicom_label_map
 from imgmed.volume import Volume
 from r2d2.errors import PredictionError
+from r2d2.prediction.manifest import read_manifest
 from r2d2.prediction.settings import InferenceSettings, PredictionSettings
 from r2d2.tasks.evaluation import EvaluateSettings, evaluate
 from r2d2.tasks.prediction import Prediction, PredictSettings, predict, segment
@@ -70,6 +71,35 @@ def test_a_series_gives_a_segmentation_of_it(study: Study, nifti: Prediction) ->
     assert {path.name for path in (made.folder / "probabilities/liver").iterdir()} == {
         f"{case.case_id}.nii.gz" for case in made.cases
     }
+
+
+def test_numbers_of_segments_are_recorded(study: Study, tmp_path: Path) -> None:
+    """Of labels whose values are no numbers of segments, in their order and not in that of their names."""
+    write_study(tmp_path / "study", "nifti", PEOPLE[:2])
+    labels = {"liver": 300, "tumour": 4}
+    settings = PreparationSettings(series="thorax", remap_labels={1: 300, 2: 4}, labels=labels)
+    dataset = prepare_dataset(tmp_path / "study", tmp_path / "data", settings, key_file=tmp_path / "key")
+    model, series = save_network(dataset, tmp_path / "run"), study.scans[0].series
+
+    def written(output: str) -> tuple[dict[str, int] | None, pydicom.Dataset]:
+        made = predict_scans(model, [series], tmp_path / output, None, InferenceSettings(dicom_output=output))
+        said = json.loads((made.folder / "prediction.json").read_text())
+        assert said["labels"] == {"background": 0, "tumour": 4, "liver": 300}
+        read = read_manifest(made.folder)
+        assert read is not None and read.segment_numbers == said.get("segment_numbers", {})
+        file = made.folder / made.cases[0].file
+        return said.get("segment_numbers"), pydicom.dcmread(file) if file.suffix == ".dcm" else pydicom.Dataset()
+
+    recorded, seg = written("seg")
+    assert recorded == {one.SegmentLabel: one.SegmentNumber for one in seg.SegmentSequence} == {"tumour": 1, "liver": 2}
+    assert [one.SegmentDescription for one in seg.SegmentSequence] == ["label 4", "label 300"]
+    recorded, structures = written("rtstruct")
+    assert recorded == {one.ROIName: one.ROINumber for one in structures.StructureSetROISequence}
+    assert {one.ROINumber: one.ROIDescription for one in structures.StructureSetROISequence} == {
+        1: "label 4",
+        2: "label 300",
+    }
+    assert written("nifti")[0] is None
 
 
 def test_structures_on_request(study: Study, nifti: Prediction) -> None:
