@@ -32,7 +32,7 @@ def test_shipped_models_are_small_and_come_from_a_recipe() -> None:
         pytest.skip("no weights are in the package yet")
     for folder in folders:
         assert folder.parent.name in CARDS and (folder / "LICENSE").is_file()
-        assert sum(path.stat().st_size for path in folder.iterdir()) <= LARGEST, folder
+        assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= LARGEST, folder
 
 
 @pytest.mark.slow
@@ -42,7 +42,8 @@ def test_shipped_models_are_installed_with_their_licences(tmp_path: Path) -> Non
         shutil.copy(REPOSITORY / name, tmp_path)
     model = "zoo/shipped/hippocampus-unet/1"
     names = ["model.keras", "model.json", "card.json", "card.html", "card.md", "LICENSE", "files.json"]
-    (tmp_path / "r2d2" / model).mkdir(parents=True)
+    names.append("members/2/model.keras")
+    (tmp_path / "r2d2" / model / "members/2").mkdir(parents=True)
     for path in ("__init__.py", "zoo/__init__.py", "zoo/shipped/LICENSE.md", *(f"{model}/{name}" for name in names)):
         (tmp_path / "r2d2" / path).write_text("")
     steps = ["build_py", "--build-lib", "built", "dist_info", "--output-dir", "built"]
@@ -50,7 +51,8 @@ def test_shipped_models_are_installed_with_their_licences(tmp_path: Path) -> Non
         [sys.executable, "setup.py", "-q", *steps], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "built/r2d2" / model).iterdir()} == set(names)
+    built = tmp_path / "built/r2d2" / model
+    assert {path.relative_to(built).as_posix() for path in built.rglob("*") if path.is_file()} == set(names)
     (described,) = (tmp_path / "built").glob("*.dist-info/METADATA")
     said = described.read_text()
     assert "License-Expression: MIT AND CC-BY-SA-4.0\n" in said
