@@ -12,7 +12,7 @@ from r2d2_base.errors import ConfigurationError
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["PRECISIONS", "rebuild", "with_precision"]
+__all__ = ["PRECISIONS", "dtype_policy", "rebuild", "with_precision"]
 
 PRECISIONS = ("float16", "float32", "float64")
 _OF_VALUES = ("InputLayer", "__keras_tensor__")  # whose dtype is that of arrays, no policy
@@ -70,7 +70,7 @@ def rebuild(
     import keras
 
     values = keras.DTypePolicy(policy).variable_dtype
-    with _global_policy(policy):  # for layers that a layer of one's own makes for itself: no configuration names them
+    with dtype_policy(policy):  # for layers that a layer of one's own makes for itself: no configuration names them
         rebuilt: keras.Model = type(network).from_config(_with_dtype(config, policy, values))
     known = {(names or {}).get(layer.name, layer.name): layer.weights for layer in network.layers}
     for layer in rebuilt.layers:  # by layer: one that is shared with a nested model may come in another order
@@ -81,7 +81,12 @@ def rebuild(
 
 
 @contextmanager
-def _global_policy(policy: str) -> Iterator[None]:
+def dtype_policy(policy: str) -> Iterator[None]:
+    """Let Keras build with a dtype policy for a while; afterwards, and after an error, it has its former one.
+
+    Args:
+        policy: ``float32``, ``mixed_bfloat16`` or another name that Keras has.
+    """
     import keras
 
     before = keras.config.dtype_policy()

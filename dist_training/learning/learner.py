@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from dist_training.architectures import NetworkSettings, build_network, prediction_network, stages
+from dist_training.architectures.precision import dtype_policy
 from dist_training.errors import CheckpointError
 from dist_training.inference.outputs import NetworkOutputs
 from dist_training.inputs.augmentation import DeviceAugmentation
@@ -31,6 +32,8 @@ __all__ = ["Learner"]
 class Learner:
     """A network that learns: its state changes with every step, equally on every rank.
 
+    Keras's global dtype policy stays as it is.
+
     Args:
         network: the architecture.
         outputs: what its logits mean.
@@ -51,47 +54,47 @@ class Learner:
         augmentation: AugmentationSettings,
         transfer: TransferSettings,
     ) -> None:
-        keras.config.set_dtype_policy(settings.dtype)
         self._settings, self._transfer = settings, transfer
         self._batch_shape, self.outputs = feed.batch_shape, outputs
         on_device = feed.sends_draws
         self._augmentation = (
             DeviceAugmentation(augmentation, feed.input_shape, settings.array_dtype) if on_device else None
         )
-        model = build_network(network, feed.channels, outputs.num_outputs, seed=settings.seed)
-        self.model = (
-            synchronised(model, communicator) if communicator.world_size > 1 and _has_batch_norm(model) else model
-        )
-        if settings.accumulation_steps > 1 and _has_batch_norm(model):
-            raise ConfigurationError(
-                f"{network.architecture} normalises over the whole batch, which training.accumulation_steps="
-                f"{settings.accumulation_steps} never has at once; use accumulation_steps=1"
+        with dtype_policy(settings.dtype):  # of this network; what else is built in the process has its own
+            model = build_network(network, feed.channels, outputs.num_outputs, seed=settings.seed)
+            self.model = (
+                synchronised(model, communicator) if communicator.world_size > 1 and _has_batch_norm(model) else model
             )
-        _check_coarse_outputs(network, self.model, feed.input_shape[:2])
-        self.network = prediction_network(self.model)
-        self._stages = stages(self.model) if transfer.names else {}
-        self._always_resting = tuple(
-            layer.name for layer in self.model.layers if layer.weights and not layer.trainable
-        )  # a network of the user's own may have such
-        factors = rate_factors(transfer.learning_rate_factors, self.model, self._stages)
-        optimizer = build_optimizer(settings, self.model, rate_factors=factors)
-        self._variables = self.model.trainable_variables  # before any is frozen
-        optimizer.build(self._variables)
-        self.optimizer = DistributedOptimizer(
-            optimizer, communicator=communicator, reduction="sum", compression=settings.compression
-        )
-        self._loss = build_loss(
-            settings.loss,
-            outputs.num_outputs,
-            class_weights=settings.class_weights,
-            focal_gamma=settings.focal_gamma,
-            tversky_alpha=settings.tversky_alpha,
-            tversky_beta=settings.tversky_beta,
-            regions=outputs.loss_regions,
-            communicator=communicator,
-            options=settings.loss_options,
-        )
-        self.predict = build_predict(self.network, outputs)
+            if settings.accumulation_steps > 1 and _has_batch_norm(model):
+                raise ConfigurationError(
+                    f"{network.architecture} normalises over the whole batch, which training.accumulation_steps="
+                    f"{settings.accumulation_steps} never has at once; use accumulation_steps=1"
+                )
+            _check_coarse_outputs(network, self.model, feed.input_shape[:2])
+            self.network = prediction_network(self.model)
+            self._stages = stages(self.model) if transfer.names else {}
+            self._always_resting = tuple(
+                layer.name for layer in self.model.layers if layer.weights and not layer.trainable
+            )  # a network of the user's own may have such
+            factors = rate_factors(transfer.learning_rate_factors, self.model, self._stages)
+            optimizer = build_optimizer(settings, self.model, rate_factors=factors)
+            self._variables = self.model.trainable_variables  # before any is frozen
+            optimizer.build(self._variables)
+            self.optimizer = DistributedOptimizer(
+                optimizer, communicator=communicator, reduction="sum", compression=settings.compression
+            )
+            self._loss = build_loss(
+                settings.loss,
+                outputs.num_outputs,
+                class_weights=settings.class_weights,
+                focal_gamma=settings.focal_gamma,
+                tversky_alpha=settings.tversky_alpha,
+                tversky_beta=settings.tversky_beta,
+                regions=outputs.loss_regions,
+                communicator=communicator,
+                options=settings.loss_options,
+            )
+            self.predict = build_predict(self.network, outputs)
         self._resting: tuple[str, ...] | None = None
         self._step: TrainingStep | None = None
 

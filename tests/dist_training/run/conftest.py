@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import pytest
 import tensorflow as tf
 
@@ -27,13 +26,6 @@ BATCH = 4
 DEFAULTS = {"epochs": 3, "global_batch_size": BATCH, "dtype": "float64", "checkpoints_kept": 50, "optimizer": "sgd"}
 Train = Callable[..., RunFolder]
 Listener = Callable[[Event], None]
-
-
-@pytest.fixture(autouse=True)
-def policy() -> Iterator[None]:
-    before = keras.config.dtype_policy()
-    yield
-    keras.config.set_dtype_policy(before)
 
 
 @pytest.fixture

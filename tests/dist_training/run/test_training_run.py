@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -20,6 +21,7 @@ from dist_training.architectures import (
     build_network,
     read_network,
 )
+from dist_training.architectures.precision import dtype_policy
 from dist_training.checkpoints import Checkpoint, TrainingProgress, read_checkpoint, read_latest_checkpoint
 from dist_training.errors import CheckpointError, DivergenceError
 from dist_training.learning.transfer import TransferSettings
@@ -147,11 +149,23 @@ def test_a_layer_that_rests_in_a_network_of_the_users_own_rests_on(run: Train, o
     network = CustomSettings(build="networks_at_rest:with_a_layer_at_rest")
     transfer = TransferSettings(frozen_stages=("head",), unfreeze_after_epochs=1)
     folder = run("run", network=network, transfer=transfer, epochs=2)
-    started = build_network(network, 1, read_network(folder.model).output_shape[-1])
+    with dtype_policy("float64"):  # as the run: other numbers are drawn in another precision
+        started = build_network(network, 1, read_network(folder.model).output_shape[-1])
     ended = read_latest_checkpoint(folder.checkpoints).model
     for old, new in zip(started.variables, ended, strict=True):
         has_moved = not np.array_equal(old.numpy(), new)
         assert has_moved is not old.path.startswith("encoder"), old.path
+
+
+def test_keras_builds_in_its_own_precision_again_after_a_run(run: Train) -> None:
+    """Whether the run ends well or not: the networks that a script builds next are in the precision of the script."""
+    before = keras.config.dtype_policy()
+    folder = run("run", dtype="mixed_bfloat16", epochs=1)
+    trained = read_network(folder.model)
+    assert "mixed_bfloat16" in {layer.dtype_policy.name for layer in trained.layers}
+    with pytest.raises(ConfigurationError, match="use fewer"):
+        run("failed", dtype="mixed_bfloat16", network=ResidualUNetSettings(blocks=(1,) * 7, base_filters=1))
+    assert keras.config.dtype_policy().name == before.name == "float32"
 
 
 def test_slices_that_would_be_padded_to_twice_their_size_have_no_deep_supervision(run: Train) -> None:
