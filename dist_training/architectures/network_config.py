@@ -13,7 +13,7 @@ from typing import Any
 
 from dist_training.errors import WeightsError
 
-__all__ = ["OUR_CLASSES", "check_config"]
+__all__ = ["NOT_MEASURED", "OUR_CLASSES", "RUN_OR_READ", "check_config", "check_numbers"]
 
 OUR_CLASSES = frozenset(
     f"dist_training>{name}" for name in ("Bilinear", "CropLike", "GroupNormalisation", "PadToMultiple", "SampleDropout")
@@ -173,10 +173,7 @@ def _shapes_in(build: Any) -> Iterator[tuple[int | None, ...]]:
 
 def _weights_of(layer: _Layer, stored: int) -> float:
     """Tell how many weights a layer asks for; of one that is not in the table, at least that."""
-    largest = max(LARGEST_NUMBER, stored)
-    for key, number in _numbers_in(layer.settings):
-        if number > largest:
-            raise WeightsError(f"{key}={number} of its {layer.where} is more than its file of {stored} weights bears")
+    check_numbers(layer.settings, layer.where, stored)
     if layer.registered is not None and layer.registered not in OUR_CLASSES:
         return 0  # of a class whose code is here already
     count = COUNTS.get(layer.name.replace("Convolution", "Conv"))
@@ -188,6 +185,23 @@ def _weights_of(layer: _Layer, stored: int) -> float:
         return _estimate(layer) if count is None else count(layer)
     except (TypeError, ValueError, LookupError, ArithmeticError) as error:
         raise WeightsError(f"its {layer.where} has settings that make no {layer.name} ({error})") from error
+
+
+def check_numbers(settings: Mapping[str, Any], where: str, stored: int) -> None:
+    """Refuse settings with a number that no network of so many weights has.
+
+    Args:
+        settings: of a layer.
+        where: its name, for messages.
+        stored: numbers in the file of weights.
+
+    Raises:
+        WeightsError: there is one.
+    """
+    largest = max(LARGEST_NUMBER, stored)
+    for key, number in _numbers_in(settings):
+        if number > largest:
+            raise WeightsError(f"{key}={number} of its {where} is more than its file of {stored} weights bears")
 
 
 def _numbers_in(settings: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -16,7 +16,9 @@ from typing import Any
 from dist_training.architectures.network_config import check_config
 from dist_training.errors import WeightsError
 
-__all__ = ["CONFIG", "METADATA", "WEIGHTS", "check_network_file", "network_file_fault", "read_members"]
+__all__ = [
+    "CONFIG", "METADATA", "WEIGHTS", "check_network_file", "count_numbers", "network_file_fault", "read_members",
+]  # fmt: skip
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 LARGEST_TEXT = 1 << 24
@@ -106,43 +108,52 @@ def _stored_numbers(weights: bytes) -> int:
 
     try:
         with h5py.File(h5py.h5f.open_file_image(weights)) as file:
-            return _count(file)
+            return count_numbers(file, WEIGHTS)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         if isinstance(error, WeightsError):
             raise
         raise WeightsError(f"{WEIGHTS} is damaged: {' '.join(str(error).split()):.120}") from error
 
 
-def _count(file: Any) -> int:
+def count_numbers(group: Any, of: str) -> int:
+    """Count the numbers in an HDF5 file or group, which must all be in the file, once and as they are.
+
+    Args:
+        group: what h5py opened.
+        of: what it is called in messages.
+
+    Raises:
+        WeightsError: there are links, or numbers that lie elsewhere, are packed, or missing.
+    """
     import h5py
 
-    stored, pending, seen = 0, [file], set()
+    stored, pending, seen = 0, [group], set()
     while pending:
-        group = pending.pop()
-        for name in group:
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise WeightsError(f"{WEIGHTS} has a link at {name!r:.60}, not the numbers themselves")
-            entry = group[name]
+        inner = pending.pop()
+        for name in inner:
+            if not isinstance(inner.get(name, getlink=True), h5py.HardLink):
+                raise WeightsError(f"{of} has a link at {name!r:.60}, not the numbers themselves")
+            entry = inner[name]
             place = h5py.h5o.get_info(entry.id).addr
             if place in seen:
-                raise WeightsError(f"{WEIGHTS} has the same numbers in two places, {name!r:.60} being one")
+                raise WeightsError(f"{of} has the same numbers in two places, {name!r:.60} being one")
             seen.add(place)
             if isinstance(entry, h5py.Group):
                 pending.append(entry)
                 continue
-            stored += _size_of(entry, name)
+            stored += _size_of(entry, name, of)
     return stored
 
 
-def _size_of(entry: Any, name: str) -> int:
+def _size_of(entry: Any, name: str, of: str) -> int:
     """Give how many numbers a data set holds: plain ones, all of them within the file."""
     import h5py
 
     if not isinstance(entry, h5py.Dataset) or not (entry.dtype.kind in "biuf" or entry.dtype == BFLOAT16):
-        raise WeightsError(f"{WEIGHTS} has something other than numbers at {name!r:.60}")
+        raise WeightsError(f"{of} has something other than numbers at {name!r:.60}")
     if entry.external or entry.is_virtual or entry.id.get_create_plist().get_nfilters():
-        raise WeightsError(f"{WEIGHTS} has numbers at {name!r:.60} that lie elsewhere, or are packed")
+        raise WeightsError(f"{of} has numbers at {name!r:.60} that lie elsewhere, or are packed")
     size = math.prod(entry.shape or (0,)) if entry.shape != () else 1
     if entry.id.get_storage_size() < size * entry.dtype.itemsize:
-        raise WeightsError(f"{WEIGHTS} has numbers at {name!r:.60} that are not in it")
+        raise WeightsError(f"{of} has numbers at {name!r:.60} that are not in it")
     return size

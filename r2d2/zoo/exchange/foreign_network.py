@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from dist_training.architectures import STAGES, check_sizes, read_network, with_precision
+from dist_training.architectures.h5_file import check_h5_sizes
+from dist_training.architectures.network_config import NOT_MEASURED, RUN_OR_READ
 from dist_training.architectures.precision import rebuild
 from r2d2.errors import ZooError
 from r2d2.zoo.exchange.answers import Activation
@@ -23,7 +25,7 @@ __all__ = ["Foreign", "read_foreign", "to_logits"]
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128)
 TOLERANCE = 1e-5
 IMAGES, PAD = "images", "pad"
-REFUSED = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer", "TFOpLambda", "SlicingOpLambda")
+REFUSED = (*RUN_OR_READ, *NOT_MEASURED, "TFOpLambda", "SlicingOpLambda")
 KINDS = "give a .keras file, or an .h5 file of a whole Keras network (model.save, not save_weights)"
 
 
@@ -91,7 +93,11 @@ def _read_h5(path: Path) -> Any:
         config = json.loads(text)
         for name, module in _classes_in(config):
             if not _is_of_keras(name, module):
-                raise ZooError(f"{path} has a {name!r:.60}, which runs code or is not Keras's; networks here have none")
+                raise ZooError(
+                    f"{path} has a {name!r:.60}, which runs code or is not Keras's, or reads files, or whose size"
+                    " cannot be checked; networks here have none"
+                )
+        check_h5_sizes(path, config)
         return keras.saving.load_model(path, compile=False)
     except ZooError:
         raise
