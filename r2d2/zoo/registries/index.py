@@ -130,9 +130,9 @@ class ModelEntry(BaseModel):
         return sum(facts.size for facts in self.files.values())
 
     @property
-    def weights(self) -> str:
-        """SHA-256 of the network."""
-        return self.files["model.keras"].sha256
+    def weights(self) -> tuple[str, ...]:
+        """SHA-256 of each of its networks, in order."""
+        return tuple(sorted(facts.sha256 for path, facts in self.files.items() if path.endswith("model.keras")))
 
 
 def _check_entry(entry: ModelEntry) -> ModelEntry:

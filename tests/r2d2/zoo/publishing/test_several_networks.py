@@ -152,6 +152,9 @@ def test_it_is_published_fetched_and_checked_as_a_whole(
     ]
     command += ["--description", str(write_words(tmp_path))]
     assert CliRunner().invoke(app, command, catch_exceptions=False).exit_code == 0
+    alone = [word for word in command if word not in ("--with", str(runs[1]))]  # other weights than both together
+    refused = [isinstance(CliRunner().invoke(app, words).exception, ZooError) for words in (alone, alone, command)]
+    assert refused == [False, True, True]
     folder = pull(PullSettings(model=tmp_path / "shelf/noise/1")).folder
     assert resolve_ensemble("zoo:noise") == (folder, folder / "members/2")
     assert "2, asked together" in show_model("noise").card

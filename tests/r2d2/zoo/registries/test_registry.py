@@ -51,7 +51,7 @@ def test_several_that_publish_at_once_get_a_version_each(tmp_path: Path) -> None
     assert sorted(folder.name for folder in folders) == ["1", "2", "3", "4"]
     entries = read_index((tmp_path / "index.json").read_bytes(), "index").entries()
     assert [entry.weights for entry in entries.values()] == [
-        sha256_of(tmp_path / "nuclei" / version / "model.keras") for version in "1234"
+        (sha256_of(tmp_path / "nuclei" / version / "model.keras"),) for version in "1234"
     ]
     assert [one.faults for one in verify_models(None, tmp_path)] == [()] * 4
 
