@@ -188,7 +188,11 @@ def _tell(prediction: Prediction) -> None:
         typer.echo(f"note: {len(seen)} of these scans served the model's training; they are marked", err=True)
     if unlike:
         many = f"{len(unlike)} of {plural(len(prediction.cases), 'scan')} {'is' if len(unlike) == 1 else 'are'}"
-        typer.echo(f"note: {many} unlike those of the model's training; look at what it made of them", err=True)
+        rate = prediction.unlike_rate
+        of_like = "" if rate is None else f" (of scans like them at most {100 * rate:.1f} % are told so)"
+        typer.echo(
+            f"note: {many} unlike those of the model's training{of_like}; look at what it made of them", err=True
+        )
     if prediction.left_out:
         typer.echo(f"{plural(len(prediction.left_out), 'scan')} could not be predicted:", err=True)
         _list("left out", prediction.left_out, prediction.folder)

@@ -69,11 +69,14 @@ class Prediction:
         folder: of the label maps and of prediction.json.
         manifest: content of prediction.json.
         kept: how many of the label maps earlier calls had made, in this folder or before they were interrupted.
+        unlike_rate: which share at most of scans like those of the training is told as unlike, as the cards say; of
+            several networks the sum, since any of them tells. None: no card says so.
     """
 
     folder: Path
     manifest: PredictionManifest
     kept: int = 0
+    unlike_rate: float | None = None
 
     @property
     def cases(self) -> tuple[PredictedCase, ...]:
@@ -149,7 +152,13 @@ def predict(
             passed_over=found.passed_over,
         )
         manifest = folder.finish(manifest)
-    return Prediction(out, manifest, len(others) + course.kept)
+    return Prediction(out, manifest, len(others) + course.kept, _unlike_rate(predictor))
+
+
+def _unlike_rate(predictor: Predictor) -> float | None:
+    known = [member.card.familiarity for member in predictor.members]
+    rates = [one.expected_rate for one in known if one is not None]
+    return min(1.0, sum(rates)) if rates else None
 
 
 def _made_by(predictor: Predictor) -> tuple[str, ...]:

@@ -49,7 +49,11 @@ def test_a_scan_that_is_unlike_is_predicted_and_told(dataset: PreparedDataset, m
     )
     assert told.exit_code == 0, told.output
     assert "  unlike training: thick: spacing foot-head: 6 mm, training 2." in told.output
-    assert "note: 1 of 2 scans is unlike those of the model's training; look at what it made of them" in told.output
+    familiarity = read_model_card(model)[1].familiarity
+    assert familiarity is not None
+    rate = f"(of scans like them at most {100 * familiarity.expected_rate:.1f} % are told so)"
+    note = f"note: 1 of 2 scans is unlike those of the model's training {rate}; look at what it made of them"
+    assert note in " ".join(told.output.split())
 
     like, thick = json.loads((tmp_path / "out/prediction.json").read_text())["cases"]
     assert "unlike" not in like
@@ -65,6 +69,20 @@ def test_a_scan_that_is_unlike_is_predicted_and_told(dataset: PreparedDataset, m
     held_out = {*dataset.splits.validation, *dataset.splits.test}
     alarms = [case.case_id for case in told_of_cases.cases if case.unlike and case.case_id in held_out]
     assert len(alarms) == card.familiarity.alarms
+
+
+def test_any_network_of_several_tells(model: Path, tmp_path: Path) -> None:
+    """Each measure once, with the range of the first network that tells it; a card that says nothing tells nothing."""
+    familiarity = json.loads((model / "model.json").read_text())["familiarity"]
+    ranges = [[{"name": "slices", "unit": "", "low": low, "high": low + 1}] for low in (7, 8)]
+    silent = copied(model, tmp_path / "silent", familiarity=None)
+    others = [copied(model, tmp_path / f"m{n}", familiarity={**familiarity, "ranges": ranges[n]}) for n in range(2)]
+    save_scan(tmp_path / "thick.nii.gz", SHAPE, seed=21, affine=np.diag([1.0, 1.0, 6.0, 1.0]))
+    made = predict_scans([silent, model, *others], [tmp_path / "thick.nii.gz"], tmp_path / "out")
+    *own, last = made.cases[0].unlike
+    assert any(reason.startswith("spacing foot-head: 6 mm") for reason in own)
+    assert last == "slices: 4, training 7 to 8"
+    assert made.unlike_rate == pytest.approx(3 * familiarity["expected_rate"])
 
 
 def test_a_card_from_before_tells_nothing(model: Path, tmp_path: Path) -> None:
