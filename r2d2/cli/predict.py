@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
+    from r2d2.prediction.manifest import PredictionManifest
     from r2d2.tasks.prediction import Prediction
 
 __all__ = ["EXAMPLE", "DicomOutputKind", "OnError", "PredictCommand", "SplitName", "UncertaintyKind", "predict"]
@@ -183,6 +184,8 @@ def _tell(prediction: Prediction) -> None:
     typer.echo(f"wrote {written} to {prediction.folder}{kept}", err=True)
     if any(case.file.endswith(".dcm") for case in prediction.cases):
         typer.echo("note: these DICOM files name the patients, as their series do; keep them as safe", err=True)
+    for note in _in_pixels(prediction.manifest):
+        typer.echo(f"note: {note}", err=True)
     seen = [case for case in prediction.cases if case.split in ("train", "validation")]
     if seen:
         typer.echo(f"note: {len(seen)} of these scans served the model's training; they are marked", err=True)
@@ -196,6 +199,16 @@ def _tell(prediction: Prediction) -> None:
     if prediction.left_out:
         typer.echo(f"{plural(len(prediction.left_out), 'scan')} could not be predicted:", err=True)
         _list("left out", prediction.left_out, prediction.folder)
+
+
+def _in_pixels(manifest: PredictionManifest) -> Iterator[str]:
+    """Say what smallest sizes, which were asked for in millilitres, are in pictures."""
+    from imgmed.formats import is_picture
+
+    if any(is_picture(case.file) for case in manifest.cases):
+        for rule in manifest.inference.rules or ():
+            if rule.kind == "minimum_size":
+                yield f"in pictures a pixel counts as 0.001 ml, so {rule.text} keeps parts of {1000 * rule.ml:g} pixels"
 
 
 def _list(kind: str, lines: Sequence[str], folder: Path) -> None:

@@ -64,7 +64,8 @@ def input_blocks(card: ModelCard, slice_axes: Sequence[int] = ()) -> list[Block]
             Table("Regions, which are made up of several values", ["Region", "Values"], regions, text_columns=(0, 1))
         )
     if card.postprocessing:
-        rules = [("", _rule(rule.model_dump(mode="json"))) for rule in card.postprocessing]
+        are_pictures = card.scan_kinds == ("picture",)
+        rules = [("", _rule(rule.model_dump(mode="json"), are_pictures)) for rule in card.postprocessing]
         blocks += [Paragraph("Label maps are set right by rules, in this order:"), Points(rules)]
     blocks.append(Paragraph(f"R2D2 does all this by itself. {_flips(card)}", is_note=True))
     if card.familiarity is not None:
@@ -100,11 +101,12 @@ def _operation(settings: dict[str, Any]) -> str:
     return f"{name.replace('_', ' ')}{f' ({given})' if given else ''}"
 
 
-def _rule(settings: dict[str, Any]) -> str:
-    label = settings["label"]
+def _rule(settings: dict[str, Any], are_pictures: bool) -> str:
+    """Say what a rule does; in pictures a pixel counts as 1 mm to each side."""
+    label, ml = settings["label"], settings.get("ml", 0)
     return {
         "largest_component": f"of {label} the largest connected part is kept",
-        "minimum_size": f"parts of {label} smaller than {settings.get('ml')} ml go",
+        "minimum_size": f"parts of {label} smaller than {f'{1000 * ml:g} pixels' if are_pictures else f'{ml} ml'} go",
         "fill_holes": f"holes in {label} are filled",
         "only_inside": f"parts of {label} that do not touch {settings.get('within')} go",
     }.get(settings["kind"], f"{settings['kind'].replace('_', ' ')} of {label}")
