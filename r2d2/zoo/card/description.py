@@ -160,6 +160,7 @@ class FurtherNetwork(_Part):
         slice_axis: axis across which its slices are cut.
         epoch: 1-based epoch of its weights.
         validation_dice: their mean foreground Dice on the validation cases.
+        expected_rate: of scans like those of its training that it tells as unlike; None: it tells none.
         parent, parent_sha256, training: as of the first, see `ModelDescription`.
     """
 
@@ -167,6 +168,7 @@ class FurtherNetwork(_Part):
     slice_axis: int
     epoch: int
     validation_dice: float | None = None
+    expected_rate: float | None = None
     parent: str | None = None
     parent_sha256: str | None = None
     training: TrainingOfModel | None = None

@@ -9,6 +9,7 @@ from dist_training.inference.familiarity import Familiarity
 from dist_training.inference.model_card import ModelCard
 from r2d2.reports.formatting import and_list
 from r2d2.zoo.card.blocks import Block, Paragraph, Points, Table
+from r2d2.zoo.card.description import FurtherNetwork
 
 __all__ = ["input_blocks"]
 
@@ -23,19 +24,19 @@ NORMALISATIONS = {
 }
 
 
-def input_blocks(card: ModelCard, slice_axes: Sequence[int] = ()) -> list[Block]:
+def input_blocks(card: ModelCard, further: Sequence[FurtherNetwork] = ()) -> list[Block]:
     """Say what scans a model takes, what is done to them, and what the values of its label maps are.
 
     Args:
         card: of its first network.
-        slice_axes: across which further networks cut their slices.
+        further: its other networks.
     """
     preparation = card.scan_preparation
     height, width = preparation.slice_size
     are_pictures = card.scan_kinds == ("picture",)
     rows = [("Channels", ", ".join(card.channels))]
     if not are_pictures:
-        axes = dict.fromkeys((preparation.slice_axis, *slice_axes))
+        axes = dict.fromkeys((preparation.slice_axis, *(one.slice_axis for one in further)))
         rows.append(("Slices", f"cut one after the other from {and_list([AXES[axis] for axis in axes])}"))
     if preparation.neighbours:
         rows.append(("Neighbours", f"{preparation.neighbours} on either side of a slice are looked at with it"))
@@ -69,20 +70,23 @@ def input_blocks(card: ModelCard, slice_axes: Sequence[int] = ()) -> list[Block]
         blocks += [Paragraph("Label maps are set right by rules, in this order:"), Points(rules)]
     blocks.append(Paragraph(f"R2D2 does all this by itself. {_flips(card)}", is_note=True))
     if card.familiarity is not None:
-        blocks.append(Paragraph(_familiarity(card.familiarity)))
+        rates = [one.expected_rate for one in further if one.expected_rate is not None]
+        blocks.append(Paragraph(_familiarity(card.familiarity, rates)))
     return blocks
 
 
-def _familiarity(known: Familiarity) -> str:
-    """Say what scans are warned of, and how often for nothing."""
+def _familiarity(known: Familiarity, other_rates: Sequence[float]) -> str:
+    """Say what scans are warned of, and how often for nothing: by several networks at most the sum."""
     kinds = dict.fromkeys(MEASURES.get(one.name.split()[0], "distribution of intensities") for one in known.ranges)
+    rate = min(1.0, known.expected_rate + sum(other_rates))
     said = (
         f"R2D2 warns of scans that are unlike those it learned from, by their {and_list(list(kinds))}. Of scans like"
-        f" these at most {100 * known.expected_rate:.1f} % are warned of for nothing"
+        f" these at most {100 * rate:.1f} % are warned of for nothing"
     )
     if not known.held_out:
         return f"{said}."
-    return f"{said}; of the {known.held_out} that were kept from training {known.alarms} are."
+    by = " by the first network" if other_rates else ""
+    return f"{said}; of the {known.held_out} that were kept from training {known.alarms} are{by}."
 
 
 def _operation(settings: dict[str, Any]) -> str:

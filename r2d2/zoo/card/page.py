@@ -90,7 +90,7 @@ def card_markdown(description: ModelDescription, card: ModelCard) -> str:
 
 def card_sections(description: ModelDescription, card: ModelCard) -> list[Section]:
     """Put what is known of a model under headings, what a reader needs first first."""
-    terms, further_axes = terms_of(description, card), [one.slice_axis for one in description.further]
+    terms = terms_of(description, card)
     return [
         Section("What it is for", blocks_of_words(description.intended_use)),
         Section("What it is not for", blocks_of_words(description.not_for)),
@@ -102,7 +102,7 @@ def card_sections(description: ModelDescription, card: ModelCard) -> list[Sectio
         ),
         Section("Where it fails", _failure_blocks(description, terms)),
         Section("What it learned from", _data_blocks(description, terms)),
-        Section("What it takes, and what it gives", input_blocks(card, further_axes)),
+        Section("What it takes, and what it gives", input_blocks(card, description.further)),
         Section("How it was made", _origin_blocks(description, card)),
         Section("Licence", _licence_blocks(description)),
         *([Section("Remarks", blocks_of_words(description.remarks))] if description.remarks else []),

@@ -259,12 +259,13 @@ class _Draft:
 
 
 def _further(network: _Network) -> FurtherNetwork:
-    parent, parent_sha256 = parent_of(network.run)
+    (parent, parent_sha256), known = parent_of(network.run), network.card.familiarity
     return FurtherNetwork(
         weights_sha256=network.published.model_sha256,
         slice_axis=network.card.scan_preparation.slice_axis,
         epoch=network.card.epoch,
         validation_dice=network.card.validation_dice,
+        expected_rate=None if known is None else known.expected_rate,
         parent=parent,
         parent_sha256=parent_sha256,
         training=training_of(network.run),
