@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dist_training.inference.pixels import likeliest, softmax
 from r2d2_base.errors import ConfigurationError
 
 __all__ = ["NetworkOutputs", "outputs_of"]
@@ -138,8 +139,7 @@ class NetworkOutputs:
             The same shape and dtype, from 0 to 1.
         """
         if self.is_softmax:
-            exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-            return exponentials / exponentials.sum(axis=-1, keepdims=True)
+            return softmax(logits)
         return 0.5 * (1 + np.tanh(0.5 * logits))
 
     def decode_probabilities(self, probabilities: np.ndarray) -> np.ndarray:
@@ -150,8 +150,9 @@ class NetworkOutputs:
         """
         from keras import ops
 
-        scores = probabilities if self.is_softmax else probabilities - 0.5
-        return ops.convert_to_numpy(self.decode(scores))
+        if self.is_softmax:
+            return likeliest(probabilities)
+        return ops.convert_to_numpy(self.decode(probabilities - 0.5))
 
     @property
     def is_softmax(self) -> bool:

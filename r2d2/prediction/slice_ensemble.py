@@ -9,6 +9,7 @@ import numpy as np
 from dist_training.ranks.devices import has_gpu
 from imgmed.slices import centred_window
 from r2d2.errors import PredictionError
+from r2d2.prediction.batches import at_a_time, batches
 from r2d2.prediction.member import Member
 from r2d2.prediction.settings import InferenceSettings
 from r2d2.prediction.uncertainty import entropy
@@ -19,7 +20,6 @@ from r2d2_base.progress import Watcher
 
 __all__ = ["SliceEnsemble"]
 
-PIXELS_AT_A_TIME = 2**19
 GIB = 2**30
 
 Size = tuple[int, int]
@@ -58,28 +58,34 @@ class SliceEnsemble:
         """
         size = (image.shape[1], image.shape[2])
         canvas, window = self._canvas(size)
-        count = max(1, PIXELS_AT_A_TIME // (canvas[0] * canvas[1]))
+        count = self._at_a_time(canvas)
         statistics = [member.input.normalisation.statistics(image) for member in self.members]
         rows, columns = centred_window(size, canvas)
-        for start in range(0, image.shape[0], count):
-            indices = np.arange(start, min(start + count, image.shape[0]))
+        times = len(self.members) * len(self.views)
+        for indices in map(np.array, batches(image.shape[0], count)):
             sums: list[np.ndarray | float] = [0.0, 0.0]
             for member, numbers in zip(self.members, statistics, strict=True):
                 inputs = member.input.centred(image, indices, numbers, canvas)
                 for view in self.views:
                     watcher.check()
                     seen = view.back(self._probabilities(member, view.of(inputs), window))[:, rows, columns]
-                    sums[0] += seen
+                    if times == 1:  # nothing to add: no copy
+                        sums[0] = seen
+                    else:
+                        sums[0] += seen
                     if self._settings.uncertainty == "spread":
                         sums[1] += entropy(seen, self._outputs)
-            times = len(self.members) * len(self.views)
-            yield np.asarray(sums[0] / times, np.float32), sums[1] / times
+            yield np.asarray(sums[0] if times == 1 else sums[0] / times, np.float32), sums[1] / times
 
     def _probabilities(self, member: Member, inputs: np.ndarray, window: Size | None) -> np.ndarray:
         if window is None:
             return member.probabilities(inputs)
-        windows, count = Windows(window, self._settings.overlap), max(1, PIXELS_AT_A_TIME // (window[0] * window[1]))
-        return np.stack(list(windows.blend(inputs, member.probabilities, self._outputs.num_outputs, count)))
+        windows = Windows(window, self._settings.overlap)
+        parts = windows.blend(inputs, member.probabilities, self._outputs.num_outputs, self._at_a_time(window))
+        return np.stack(list(parts))
+
+    def _at_a_time(self, size: Size) -> int:
+        return at_a_time(size, max(member.bytes_for(size) for member in self.members))
 
     def _canvas(self, size: Size) -> tuple[Size, Size | None]:
         """The (height, width) that slices get, and that of the windows in it; None: whole slices are taken.

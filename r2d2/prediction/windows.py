@@ -8,6 +8,8 @@ from itertools import product
 
 import numpy as np
 
+from r2d2.prediction.batches import batches
+
 __all__ = ["Windows"]
 
 SIGMA = 1 / 8  # of a window's length
@@ -62,7 +64,7 @@ class Windows:
             inputs: (n, height, width, channels), nowhere smaller than a window.
             network: gives (m, *size, outputs) for (m, *size, channels).
             outputs: how many it has.
-            at_a_time: windows that it is given at once, at most.
+            at_a_time: windows that it is given at once, see `batches`.
 
         Yields:
             For each slice float32 (height, width, outputs): the weighted mean of what its windows say.
@@ -74,8 +76,8 @@ class Windows:
             total[row : row + height, column : column + width] += weights
         for image in inputs:
             blended = np.zeros((*image.shape[:2], outputs), np.float32)
-            for start in range(0, len(corners), at_a_time):
-                some = corners[start : start + at_a_time]
+            for chosen in batches(len(corners), at_a_time):
+                some = [corners[number] for number in chosen]
                 scores = network(np.stack([image[row : row + height, column : column + width] for row, column in some]))
                 for (row, column), part in zip(some, scores, strict=True):
                     blended[row : row + height, column : column + width] += weights * part

@@ -120,7 +120,7 @@ def test_a_scan_that_is_cancelled_ends_between_slices(
         return apply(member, inputs)
 
     monkeypatch.setattr(Member, "probabilities", apply_and_cancel)
-    monkeypatch.setattr("r2d2.prediction.slice_ensemble.PIXELS_AT_A_TIME", 1)
+    monkeypatch.setattr("r2d2.prediction.slice_ensemble.at_a_time", lambda size, needed: 1)
     with pytest.raises(CancelledError, match="enough"):
         predict_cases(model, dataset, sorted(dataset.cases), tmp_path / "out", stop=stop)
     assert batches == [1] and not (tmp_path / "out").exists()
