@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from r2d2.cli.environment import quiet_tensorflow
+from r2d2.errors import ZooError
 from r2d2_base.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -70,8 +72,23 @@ def _asked() -> ImportAnswers:
         raise ConfigurationError(
             "there is no terminal to ask on: give --answers FILE; 'r2d2 zoo import --template' prints one"
         )
-    said = {field: typer.prompt(text, default=default or None, err=True) for field, default, text in QUESTIONS}
-    return checked_answers({field: _value(field, text) for field, text in said.items()})
+    said = {
+        field: typer.prompt(text, default=default or None, err=True, value_proc=partial(_taken, field))
+        for field, default, text in QUESTIONS
+    }
+    return checked_answers(said)
+
+
+def _taken(field: str, text: str) -> Any:
+    """Read an answer; the question is asked again where it cannot be."""
+    from r2d2.zoo.exchange.answers import check_answer
+
+    value = _value(field, text)
+    try:
+        check_answer(field, value)
+    except ZooError as error:
+        raise typer.BadParameter(str(error)) from error
+    return value
 
 
 def _value(field: str, text: str) -> Any:

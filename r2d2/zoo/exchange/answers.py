@@ -14,7 +14,7 @@ from imgmed.operations import Operation, Resample
 from r2d2.errors import ZooError
 from r2d2_base.settings_faults import settings_faults
 
-__all__ = ["TEMPLATE", "Activation", "ImportAnswers", "checked_answers", "read_answers"]
+__all__ = ["TEMPLATE", "Activation", "ImportAnswers", "check_answer", "checked_answers", "read_answers"]
 
 Activation = Literal["logits", "softmax", "sigmoid"]
 
@@ -115,6 +115,20 @@ class ImportAnswers(BaseModel):
             f"the network has {count} outputs, and the labels {', '.join(self.labels)} with activation "
             f"{self.activation} need {wanted.get(self.activation, also)}"
         )
+
+
+def check_answer(field: str, value: Any) -> None:
+    """Check one answer, whatever the others are.
+
+    Args:
+        field: of the answers.
+        value: the answer.
+
+    Raises:
+        ZooError: it cannot be.
+    """
+    others = {"channels": ["MRI"], "labels": {"liver": 1}, "activation": "softmax", "slice_size": [256, 256]}
+    checked_answers({**others, field: value}, "not taken")
 
 
 def read_answers(path: Path) -> ImportAnswers:

@@ -178,7 +178,7 @@ def test_files_that_hold_no_network_are_one_line(tmp_path):
             import_network(ImportSettings(file=tmp_path / name, out=tmp_path / "out", answers=ImportAnswers(**ANSWERS)))
 
 
-def test_answers_come_from_a_template_or_from_a_person(tmp_path, monkeypatch):
+def test_answers_come_from_a_template_or_from_a_person(tmp_path, monkeypatch, capsys):
     (tmp_path / "answers.yaml").write_text(TEMPLATE)
     answers = read_answers(tmp_path / "answers.yaml")
     assert set(yaml.safe_load(TEMPLATE)) == set(ImportAnswers.model_fields)
@@ -188,12 +188,26 @@ def test_answers_come_from_a_template_or_from_a_person(tmp_path, monkeypatch):
         def isatty(self) -> bool:
             return True
 
-    said = ["T1, T2", "liver: 1, tumour: 3", "", "", "64, 48", "1, 1, null", "1", "zscore_dataset 3.5 2", "a trial"]
+    said = [
+        "T1, T2",
+        "liver",
+        "liver: 1, tumour: 3",
+        "softmx",
+        "",
+        "",
+        "64, 48",
+        "1, 1, null",
+        "1",
+        "zscore_dataset 3.5 2",
+        "a trial",
+    ]
     monkeypatch.setattr(sys, "stdin", Terminal("\n".join(said) + "\n"))
     given = zoo_import._asked()
     assert (given.channels, given.labels, given.activation) == (("T1", "T2"), {"liver": 1, "tumour": 3}, "softmax")
     assert (given.slice_axis, given.slice_size, given.neighbours) == (2, (64, 48), 1)
     assert given.spacing_mm == (1.0, 1.0, None) and given.normalisation.std == (2.0,)
+    told = capsys.readouterr().err
+    assert "not taken: labels.liver: must be a whole number" in told and "not taken: activation: must be" in told
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     with pytest.raises(ConfigurationError, match="no terminal to ask on: give --answers FILE"):
         zoo_import._asked()
