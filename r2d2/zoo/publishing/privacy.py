@@ -123,7 +123,7 @@ class NameSearch:
 
     def __init__(self, names: SourceNames, allowed: Iterable[str] = (), own_words: Iterable[str] = ()) -> None:
         self._names = names
-        self._allowed = {folded_parts(word) for word in allowed}
+        self._allowed = {parts for word in allowed for parts in _spellings(word)}
         self._own_words = {folded_parts(word) for word in own_words}
 
     def find(self, text: str) -> list[Found]:

@@ -52,6 +52,9 @@ def test_folders_allowed_words_and_words_of_the_card_itself() -> None:
     ]
     quiet = search(*names, folders=("Charite", "ward_7"), allowed=("Ward 7",), own_words=("charite", "model"))
     assert quiet.find(text) == []
+    network = "hippocampus-fcn: an FCN, hippocampus"  # the other way round too, as a name may be
+    assert [one.name for one in search(*names, folders=("hippocampus-fcn",)).find(network)] == ["hippocampus-fcn"]
+    assert search(*names, folders=("hippocampus-fcn",), allowed=("hippocampus-fcn",)).find(network) == []
 
 
 def test_places_name_nobody_either() -> None:
