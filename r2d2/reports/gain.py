@@ -22,7 +22,7 @@ __all__ = ["Gain", "Level", "build_gain_report", "measure_gain"]
 
 STEPS = (0.01, 0.02, 0.05, 0.1)
 MOST_LEVELS = 12
-NOT_COMPARED = ("dataset", "run_dir", "workers", "hosts", "preparation", "transfer.start_from")
+NOT_COMPARED = ("dataset", "run_dir", "workers", "hosts", "preparation", "transfer.start_from", "transfer.start_name")
 """Where and by whom it was done, the start itself, and how the dataset came to be, which the card tells."""
 
 
@@ -89,7 +89,9 @@ def measure_gain(run: Path, against: Path) -> Gain:
         )
     _check_same_cases(run, against)
     epochs, others = (_validated(folder) for folder in (run, against))
-    return Gain(start, epochs, others, _levels(epochs, others), tuple(_differences(ours, theirs)))
+    return Gain(
+        ours.transfer.start_name or start, epochs, others, _levels(epochs, others), tuple(_differences(ours, theirs))
+    )
 
 
 def _check_same_cases(run: Path, against: Path) -> None:

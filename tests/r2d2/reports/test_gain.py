@@ -54,7 +54,7 @@ def write_run(folder: Path, dice, cases: str = "abc", **settings) -> Path:
 
 @pytest.fixture
 def runs(tmp_path) -> tuple[Path, Path]:
-    start = {"start_from": str(tmp_path / "zoo")}
+    start = {"start_from": str(tmp_path / "zoo"), "start_name": "liver-ct:2"}
     return (
         write_run(tmp_path / "zoo-run", FROM_ZOO, transfer=start),
         write_run(tmp_path / "nothing", FROM_NOTHING),
@@ -82,7 +82,7 @@ def test_the_page_says_it_in_words_and_names_what_else_differs(runs, tmp_path):
     slower = write_run(tmp_path / "slower", FROM_NOTHING, training={"learning_rate": 0.25})
     page = report(ReportSettings(run_dir=runs[0], against=slower))
     text = page.read_text()
-    assert page == runs[0] / "gain.html"
+    assert page == runs[0] / "gain.html" and "started from liver-ct:2;" in text
     assert "its best validation Dice, 0.800, in epoch 6; the other did in epoch 2: 4 epochs earlier" in text
     assert "a ratio of 0.33" in text and "best 0.860 in epoch 4" in text
     assert "training.learning_rate is" in text and "0.25 in the other" in text
