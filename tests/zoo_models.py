@@ -4,16 +4,26 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dist_training.architectures import NetworkSettings, UNetSettings
 from dist_training.inference.model_card import ModelCard
 from imgmed import Normalisation, ScanPreparation
 from r2d2.zoo.card.description import DataOfModel, ModelDescription
+from r2d2.zoo.registries import registry
 from r2d2.zoo.registries.registry import FolderRegistry
 from r2d2_base.files import sha256_of, write_json
 
-__all__ = ["WEIGHTS", "add_model", "list_files", "write_model"]
+__all__ = ["WEIGHTS", "add_model", "begin_empty", "list_files", "write_model"]
 
 WEIGHTS = bytes(range(256)) * 400
+
+
+def begin_empty(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the local zoo, and what R2D2 ships, be empty folders in this one; give the local zoo."""
+    monkeypatch.setenv("R2D2_ZOO", str(folder / "zoo"))
+    monkeypatch.setattr(registry, "SHIPPED", folder / "shipped")
+    return folder / "zoo"
 
 
 def write_model(

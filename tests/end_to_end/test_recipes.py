@@ -19,6 +19,7 @@ from r2d2.cli import app
 from r2d2.cli.demo import SHIPPED, show_model
 from r2d2.config import configure, read_layer
 from segeval import read_evaluation
+from tests.zoo_models import begin_empty
 
 RECIPES = Path(__file__).resolve().parents[2] / "examples" / "zoo"
 NAMES = sorted(path.parent.name for path in RECIPES.glob("*/r2d2.yaml"))
@@ -140,7 +141,7 @@ def test_the_demo_ends_with_a_model_on_a_scan_it_has_not_seen(
 ) -> None:
     """Here a tiny one, published under the name of the shipped one, with its card."""
     done = worked("brain-tumour-unet")
-    monkeypatch.setenv("R2D2_ZOO", str(tmp_path / "zoo"))
+    begin_empty(tmp_path, monkeypatch)
     card = RECIPES / "hippocampus-unet" / "card.yaml"
     published = ["zoo", "publish", str(done / "work/run"), "--name", "hippocampus-unet", "--description", str(card)]
     assert CliRunner().invoke(app, published, catch_exceptions=False).exit_code == 0

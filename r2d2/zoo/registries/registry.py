@@ -21,6 +21,7 @@ __all__ = ["FolderRegistry", "local_zoo", "shipped_models"]
 
 Made = TypeVar("Made")
 
+SHIPPED = Path(__file__).parent.parent / "shipped"
 PATIENCE_S = 120.0  # for as long as another process may publish
 
 
@@ -162,7 +163,7 @@ def local_zoo() -> FolderRegistry:
 
 def shipped_models() -> FolderRegistry:
     """The models that came with R2D2; nothing is added to them or removed."""
-    return FolderRegistry(Path(__file__).parent.parent / "shipped", "what R2D2 ships")
+    return FolderRegistry(SHIPPED, "what R2D2 ships")
 
 
 def _folders(folder: Path) -> list[str]:

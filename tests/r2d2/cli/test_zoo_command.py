@@ -16,7 +16,7 @@ from dist_training.record.events import WeightsTaken, read_events
 from r2d2.cli import app, main
 from r2d2.zoo.registries.registry import local_zoo
 from tests.web_server import served
-from tests.zoo_models import add_model
+from tests.zoo_models import add_model, begin_empty
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ ZOO = typer.main.get_command(app).commands["zoo"].commands  # type: ignore[attr-
 @pytest.fixture
 def r2d2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Run a command in a terminal of 80 columns with a local zoo of its own; give exit code, output and messages."""
-    monkeypatch.setenv("R2D2_ZOO", str(tmp_path / "zoo"))
+    begin_empty(tmp_path, monkeypatch)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
 

@@ -21,6 +21,7 @@ from r2d2.zoo.publishing.publish import PublishSettings, publish_model
 from r2d2.zoo.registries.published import faults_of
 from r2d2.zoo.registries.resolution import resolve
 from tests.r2d2.zoo.publishing.trained_run import PEOPLE, evaluate_split, prepare_study, write_run, write_words
+from tests.zoo_models import begin_empty
 
 pytestmark = pytest.mark.tensorflow
 
@@ -138,7 +139,7 @@ def test_what_may_not_be_published_together(
 def test_it_is_published_fetched_and_checked_as_a_whole(
     runs: tuple[Path, Path], published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("R2D2_ZOO", str(tmp_path / "zoo"))
+    begin_empty(tmp_path, monkeypatch)
     command = [
         "zoo",
         "publish",

@@ -7,7 +7,7 @@ import pytest
 
 from r2d2.zoo.registries import web
 from tests.web_server import WebServer, served
-from tests.zoo_models import WEIGHTS, add_model
+from tests.zoo_models import WEIGHTS, add_model, begin_empty
 
 
 @pytest.fixture
@@ -23,8 +23,7 @@ def registry(tmp_path: Path) -> Path:
 @pytest.fixture
 def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the local zoo."""
-    monkeypatch.setenv("R2D2_ZOO", str(tmp_path / "zoo"))
-    return tmp_path / "zoo"
+    return begin_empty(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -10,22 +10,17 @@ from r2d2.prediction.model import resolve_ensemble, resolve_model
 from r2d2.prediction.predictor import Predictor
 from r2d2.tasks.registries import AddSettings, add_registry
 from r2d2.tasks.zoo import PullSettings, pull
-from r2d2.zoo.registries import registry as registries
-from r2d2.zoo.registries import resolution
 from r2d2.zoo.registries.names import ZooName
-from r2d2.zoo.registries.registry import FolderRegistry
 from r2d2.zoo.registries.resolution import name_of, resolve
 from tests.web_server import WebServer
-from tests.zoo_models import add_model
+from tests.zoo_models import add_model, begin_empty
 
 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in the place of what R2D2 ships."""
-    folder = tmp_path / "shipped"
-    for module in (registries, resolution):
-        monkeypatch.setattr(module, "shipped_models", lambda: FolderRegistry(folder, "what R2D2 ships"))
-    return folder
+    begin_empty(tmp_path, monkeypatch)
+    return tmp_path / "shipped"
 
 
 def test_a_name_is_the_newest_version_of_the_local_zoo_and_of_what_is_shipped(zoo: Path, shipped: Path) -> None:
