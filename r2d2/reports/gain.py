@@ -56,13 +56,13 @@ class Gain:
     """Two runs on the same cases, one from a trained network and one from nothing.
 
     Attributes:
-        start: what the first started from.
+        start: what the first started from: a name of the zoo, or a path.
         epochs, epochs_against: of each run, with a validation Dice.
         levels: from the lowest on; the last is the best Dice of the run from nothing.
         differences: settings in which they differ besides, a sentence each.
     """
 
-    start: Path
+    start: str | Path
     epochs: tuple[EpochFigures, ...]
     epochs_against: tuple[EpochFigures, ...]
     levels: tuple[Level, ...]
