@@ -279,7 +279,7 @@ def _fits(dataset: PreparedDataset, preparations: Sequence[ScanPreparation]) -> 
 
 
 def _check_preparation(predictor: Predictor, dataset: PreparedDataset) -> None:
-    """Refuse a dataset that none of the networks was trained on: channels may differ, and what a case is."""
+    """Refuse a dataset that was prepared as none of the networks needs it: its channels may be others."""
     first, *others = [
         preparation_differences(("model", preparation), ("dataset", dataset.scan_preparation))
         for preparation in predictor.preparations

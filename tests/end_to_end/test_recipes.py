@@ -164,14 +164,15 @@ def test_the_demo_ends_with_a_model_on_a_scan_it_has_not_seen(
 def test_networks_that_are_asked_together_are_prepared_and_trained_one_by_one(tmp_path: Path) -> None:
     calls = commands_of("hippocampus-unet", tmp_path / "Task04 with a space", tmp_path / "work", ["training.seed=2"])
     assert [call[0] for call in calls] == [*["prepare", "train"] * 3, "predict", "evaluate"]
-    for axis in range(3):
+    runs = [str(tmp_path / "work" / f"run-{number}") for number in (1, 2, 3)]
+    datasets = [run.replace("run-", "dataset-") for run in runs]
+    for axis, own in enumerate(zip(datasets, runs, strict=True)):
         prepare, train = calls[2 * axis], calls[2 * axis + 1]
         assert prepare[1] == str(tmp_path / "Task04 with a space") and prepare[-1] == f"preparation.slice_axis={axis}"
-        own = [f"{tmp_path}/work/{kind}-{axis + 1}" for kind in ("dataset", "run")]
         assert prepare[-3:-1] == ["--out", own[0]]
         assert train[3:] == ["--dataset", own[0], "--run-dir", own[1], "training.seed=2"]
-    models = [word for axis in range(3) for word in ("--model", f"{tmp_path}/work/run-{axis + 1}")]
-    assert calls[-2][1:9] == [*models, "--dataset", f"{tmp_path}/work/dataset-1"]
+    models = [word for run in runs for word in ("--model", run)]
+    assert calls[-2][1:9] == [*models, "--dataset", datasets[0]]
 
 
 def test_recipes_are_settings_that_stand() -> None:
