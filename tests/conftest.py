@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,17 @@ def pytest_unconfigure() -> None:
     gc.freeze()
 
 
-def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """What is chosen by `-m "not tensorflow"` loads none."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """What is chosen by `-m "not tensorflow"` loads none; and no test leaves Keras with a precision of its own."""
     if "not tensorflow" in item.config.getoption("markexpr") and "tensorflow" in sys.modules:
         del sys.modules["tensorflow"]  # so that only the first test that it is true of fails
         pytest.fail("this test, or what is imported for it, loads TensorFlow: mark it with pytest.mark.tensorflow")
+    yield
+    keras = sys.modules.get("keras")
+    if keras is not None and (policy := keras.config.dtype_policy().name) != "float32":
+        keras.config.set_dtype_policy("float32")  # so that only this test fails
+        pytest.fail(f"this test leaves Keras with the dtype policy {policy}: set it back")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -17,6 +17,7 @@ import pytest
 import tensorflow as tf
 
 from dist_training.architectures import CustomSettings
+from dist_training.architectures.precision import dtype_policy
 from dist_training.inference.outputs import outputs_of
 from dist_training.inputs.feed import Batch, SliceFeed, Step, rank_share
 from dist_training.learning.learner import Learner
@@ -180,8 +181,8 @@ def test_padding_counts_nowhere_in_synchronised_batch_normalisation(dataset: Pre
 
     ranks = on_ranks(3, work)
     _, start, _, batch = ranks[0]
-    keras.config.set_dtype_policy("float64")  # the ranks have one each
-    plain = sys.modules["by_hand"].normalised(batch.images.shape[-1], start[-1].size)
+    with dtype_policy("float64"):  # the ranks have one each
+        plain = sys.modules["by_hand"].normalised(batch.images.shape[-1], start[-1].size)
     assert type(plain.layers[2]) is keras.layers.BatchNormalization
     plain.set_weights(start)
     real = tf.constant(batch.classes >= 0, tf.float64)
