@@ -156,7 +156,7 @@ def predict(
 
 
 def _unlike_rate(predictor: Predictor) -> float | None:
-    known = [member.card.familiarity for member in predictor.members]
+    known = dict.fromkeys(member.card.familiarity for member in predictor.members)  # who judges alike adds nothing
     rates = [one.expected_rate for one in known if one is not None]
     return min(1.0, sum(rates)) if rates else None
 

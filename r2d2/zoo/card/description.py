@@ -158,14 +158,16 @@ class FurtherNetwork(_Part):
     Attributes:
         weights_sha256: of its model.keras, in members/2, members/3 ...
         slice_axis: axis across which its slices are cut.
+        network: its settings, as in model.json; None: a card of an earlier version.
         epoch: 1-based epoch of its weights.
         validation_dice: their mean foreground Dice on the validation cases.
-        expected_rate: of scans like those of its training that it tells as unlike; None: it tells none.
+        expected_rate: of scans like those of its training that it tells as unlike; None: none that no network before it does.
         parent, parent_sha256, training: as of the first, see `ModelDescription`.
     """
 
     weights_sha256: str
     slice_axis: int
+    network: dict[str, Any] | None = None
     epoch: int
     validation_dice: float | None = None
     expected_rate: float | None = None

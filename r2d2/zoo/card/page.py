@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from dist_training.inference.model_card import ModelCard, Split
 from r2d2.reports.formatting import MISSING, and_list, measure, millilitres, plural
@@ -277,18 +278,13 @@ def _data_blocks(description: ModelDescription, terms: Terms) -> list[Block]:
 
 
 def _origin_blocks(description: ModelDescription, card: ModelCard) -> list[Block]:
-    settings = card.network.model_dump(mode="json")
-    network = ", ".join(
-        f"{key.replace('_', ' ')} {value}"
-        for key, value in settings.items()
-        if key != "architecture" and value is not None
-    )
+    network = _network_words(card.network.model_dump(mode="json"))
     rows = [("Author", description.author), *([("Contact", description.contact)] if description.contact else [])]
     count = 1 + len(description.further)
     rows.append(("Published", description.published))
     if count > 1:
         rows.append(("Networks", f"{count}, asked together: the mean of their probabilities decides"))
-    rows += [("Network", f"{card.network.architecture}: {network}"), ("Began from", _parent(description))]
+    rows += [("Network", network), ("Began from", _parent(description))]
     rows += _training_rows(description.training)
     rows.append(("Weights of epoch", str(card.epoch)))
     rows.append(
@@ -301,14 +297,21 @@ def _origin_blocks(description: ModelDescription, card: ModelCard) -> list[Block
     )
     rows.append(("Software", ", ".join(f"{name} {version}" for name, version in card.versions.items())))
     rows.append(("SHA-256 of model.keras", description.weights_sha256))
-    return [Points([*rows, *_further_rows(description.further)])]
+    return [Points([*rows, *_further_rows(description.further, network)])]
 
 
-def _further_rows(further: Sequence[FurtherNetwork]) -> list[tuple[str, str]]:
+def _network_words(settings: dict[str, Any]) -> str:
+    words = [f"{key.replace('_', ' ')} {value}" for key, value in settings.items() if value is not None]
+    return f"{settings['architecture']}: {', '.join(words[1:])}"
+
+
+def _further_rows(further: Sequence[FurtherNetwork], first: str) -> list[tuple[str, str]]:
     rows = []
     for number, one in enumerate(further, 2):
         trained = "; ".join(text for _, text in _training_rows(one.training))
-        facts = f"began from {_parent(one)}; {trained}; weights of epoch {one.epoch}; SHA-256 {one.weights_sha256}"
+        network = _network_words(one.network) if one.network else first
+        named = "" if network == first else f"{network}; "
+        facts = f"{named}began from {_parent(one)}; {trained}; weights of epoch {one.epoch}; SHA-256 {one.weights_sha256}"
         rows.append((f"Network {number}", facts))
     return rows
 

@@ -246,7 +246,22 @@ class _Draft:
             parent_sha256=parent_sha256,
             training=training_of(first.run),
             weights_sha256=self.published.model_sha256,
-            further=tuple(map(_further, self._networks[1:])),
+            further=tuple(self._further(place) for place in range(1, len(self._networks))),
+        )
+
+    def _further(self, place: int) -> FurtherNetwork:
+        network, before = self._networks[place], [one.card.familiarity for one in self._networks[:place]]
+        (parent, parent_sha256), known = parent_of(network.run), network.card.familiarity
+        return FurtherNetwork(
+            weights_sha256=network.published.model_sha256,
+            slice_axis=network.card.scan_preparation.slice_axis,
+            network=network.card.network.model_dump(mode="json"),
+            epoch=network.card.epoch,
+            validation_dice=network.card.validation_dice,
+            expected_rate=None if known is None or known in before else known.expected_rate,
+            parent=parent,
+            parent_sha256=parent_sha256,
+            training=training_of(network.run),
         )
 
     def named(self, texts: dict[str, str]) -> list[NamedText]:
@@ -256,20 +271,6 @@ class _Draft:
             names = source_names(network.card, network.dataset, self._evaluated, network.run)
             found |= dict.fromkeys(names_in_texts(texts, network.path, names, self._words, network.published))
         return list(found)
-
-
-def _further(network: _Network) -> FurtherNetwork:
-    (parent, parent_sha256), known = parent_of(network.run), network.card.familiarity
-    return FurtherNetwork(
-        weights_sha256=network.published.model_sha256,
-        slice_axis=network.card.scan_preparation.slice_axis,
-        epoch=network.card.epoch,
-        validation_dice=network.card.validation_dice,
-        expected_rate=None if known is None else known.expected_rate,
-        parent=parent,
-        parent_sha256=parent_sha256,
-        training=training_of(network.run),
-    )
 
 
 def _code_reasons(network: Path, card: ModelCard) -> list[str]:

@@ -78,7 +78,8 @@ def test_any_network_of_several_tells(model: Path, tmp_path: Path) -> None:
     silent = copied(model, tmp_path / "silent", familiarity=None)
     others = [copied(model, tmp_path / f"m{n}", familiarity={**familiarity, "ranges": ranges[n]}) for n in range(2)]
     save_scan(tmp_path / "thick.nii.gz", SHAPE, seed=21, affine=np.diag([1.0, 1.0, 6.0, 1.0]))
-    made = predict_scans([silent, model, *others], [tmp_path / "thick.nii.gz"], tmp_path / "out")
+    twin = copied(model, tmp_path / "twin")  # judges as the model does: it adds no needless warning
+    made = predict_scans([silent, model, twin, *others], [tmp_path / "thick.nii.gz"], tmp_path / "out")
     *own, last = made.cases[0].unlike
     assert any(reason.startswith("spacing foot-head: 6 mm") for reason in own)
     assert last == "slices: 4, training 7 to 8"

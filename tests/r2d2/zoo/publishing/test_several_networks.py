@@ -25,6 +25,8 @@ from tests.zoo_models import begin_empty
 
 pytestmark = pytest.mark.tensorflow
 
+RANGE = {"name": "slices", "unit": "", "low": 1, "high": 99}
+FAMILIAR = {"ranges": [RANGE], "patients": 9, "expected_rate": 0.0625, "held_out": 0, "alarms": 0}
 FILES = {"LICENSE", "card.html", "card.json", "card.md", "files.json", "model.json", "model.keras"}
 
 
@@ -46,10 +48,12 @@ def with_card(run: Path, **changes: object) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(dataset: PreparedDataset, place: Path) -> tuple[Path, Path]:
-    """Two networks, the second for slices across another axis."""
+    """Two networks, the second for slices across another axis; both judge alike which scans are unlike."""
     first, second = (write_run(dataset, place / name, seed).path for name, seed in (("one", 2), ("two", 3)))
-    preparation = json.loads((second / "model.json").read_text())["scan_preparation"]
-    return first, with_card(second, scan_preparation={**preparation, "slice_axis": 0}, validation_dice=0.625)
+    card = json.loads((second / "model.json").read_text())
+    preparation, network = {**card["scan_preparation"], "slice_axis": 0}, {**card["network"], "dropout": 0.375}
+    changes = {"scan_preparation": preparation, "network": network, "validation_dice": 0.625}
+    return with_card(first, familiarity=FAMILIAR), with_card(second, familiarity=FAMILIAR, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +99,7 @@ def test_its_card_speaks_of_all_of_them(published: Path, runs: tuple[Path, Path]
     for part in ("2, asked together: the mean of their probabilities decides", "Dice of 0.500 and 0.625"):
         assert part in page and part in text
     assert "foot to head (axial slices) and left to right (sagittal slices)" in text
+    assert text.count("dropout 0.375") == 1 and "at most 6.2 % are warned of for nothing" in text
     assert "Network 2" in text and f"weights of epoch 2; SHA-256 {further.weights_sha256}" in text
 
 
