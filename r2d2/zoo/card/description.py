@@ -161,7 +161,7 @@ class FurtherNetwork(_Part):
         network: its settings, as in model.json; None: a card of an earlier version.
         epoch: 1-based epoch of its weights.
         validation_dice: their mean foreground Dice on the validation cases.
-        expected_rate: of scans like those of its training that it tells as unlike; None: none that no network before it does.
+        expected_rate: of scans like those of its training that it tells as unlike; None: none, or as one before it.
         parent, parent_sha256, training: as of the first, see `ModelDescription`.
     """
 

@@ -310,9 +310,9 @@ def _further_rows(further: Sequence[FurtherNetwork], first: str) -> list[tuple[s
     for number, one in enumerate(further, 2):
         trained = "; ".join(text for _, text in _training_rows(one.training))
         network = _network_words(one.network) if one.network else first
-        named = "" if network == first else f"{network}; "
-        facts = f"{named}began from {_parent(one)}; {trained}; weights of epoch {one.epoch}; SHA-256 {one.weights_sha256}"
-        rows.append((f"Network {number}", facts))
+        facts = [] if network == first else [network]
+        facts += [f"began from {_parent(one)}", trained, f"weights of epoch {one.epoch}"]
+        rows.append((f"Network {number}", "; ".join([*facts, f"SHA-256 {one.weights_sha256}"])))
     return rows
 
 
