@@ -14,26 +14,33 @@ if [ -z "$source" ] || [ ! -f "$recipes/$model/r2d2.yaml" ]; then
     echo "usage: sh $0 MODEL SOURCE [WORK] [KEY=VALUE ...]; MODEL is one of:" "$(cd "$recipes" && echo */)" >&2
     exit 2
 fi
+set -f  # words such as augmentation.zoom=[0.8,1.2] are no patterns
 shift 2
 case ${1:-=} in *=*) ;; *) work=$1 && shift ;; esac
-settings=$recipes/$model/r2d2.yaml
 
-# a line for each of several networks that are asked together, with what sets its slices apart; without the file, one network
+# A line for each of several networks that are asked together: its settings' file, and words; without networks.txt, one network.
 networks=$recipes/$model/networks.txt
 count=1
 [ ! -f "$networks" ] || count=$(grep -c . "$networks")
 numbered() { [ "$count" = 1 ] && echo "$work/$1" || echo "$work/$1-$2"; }
+for_preparing() { printf '%s\n' $words | grep '^preparation\.' || true; }
+for_training() { printf '%s\n' $words | grep -v '^preparation\.' || true; }
 
 number=1
 while [ "$number" -le "$count" ]; do
     dataset=$(numbered dataset $number) run=$(numbered run $number)
-    words=$([ "$count" = 1 ] || sed -n "${number}p" "$networks")
-    # shellcheck disable=SC2086  # words of their own
-    r2d2 prepare "$source" --config "$settings" --out "$dataset" $words
+    settings=r2d2.yaml words=
+    [ "$count" = 1 ] || read -r settings words <<LINE
+$(sed -n "${number}p" "$networks")
+LINE
+    settings=$recipes/$model/$settings
+    # shellcheck disable=SC2046  # words of their own
+    r2d2 prepare "$source" --config "$settings" --out "$dataset" $(for_preparing)
     if [ -f "$run/config.yaml" ]; then
         r2d2 train --run-dir "$run" --resume "$@"
     else
-        r2d2 train --config "$settings" --dataset "$dataset" --run-dir "$run" "$@"
+        # shellcheck disable=SC2046
+        r2d2 train --config "$settings" --dataset "$dataset" --run-dir "$run" $(for_training) "$@"
     fi
     number=$((number + 1))
 done
@@ -48,6 +55,9 @@ while [ "$number" -le "$count" ]; do
 done
 if [ ! -f "$work/predictions/prediction.json" ]; then
     [ "$count" != 1 ] || r2d2 choose-rules --model "$run" --dataset "$dataset"
+    views=$recipes/$model/views.txt  # options of 'r2d2 predict', chosen on validation cases
+    # shellcheck disable=SC2046
+    [ ! -f "$views" ] || set -- "$@" $(cat "$views")
     r2d2 predict "$@" --dataset "$dataset" --split test --out "$work/predictions"
 fi
 if [ ! -f "$work/evaluation/summary.json" ]; then

@@ -163,16 +163,19 @@ def test_the_demo_ends_with_a_model_on_a_scan_it_has_not_seen(
 
 def test_networks_that_are_asked_together_are_prepared_and_trained_one_by_one(tmp_path: Path) -> None:
     calls = commands_of("hippocampus-unet", tmp_path / "Task04 with a space", tmp_path / "work", ["training.seed=2"])
-    assert [call[0] for call in calls] == [*["prepare", "train"] * 3, "predict", "evaluate"]
-    runs = [str(tmp_path / "work" / f"run-{number}") for number in (1, 2, 3)]
+    assert [call[0] for call in calls] == [*["prepare", "train"] * 6, "predict", "evaluate"]
+    runs = [str(tmp_path / "work" / f"run-{number}") for number in range(1, 7)]
     datasets = [run.replace("run-", "dataset-") for run in runs]
-    for axis, own in enumerate(zip(datasets, runs, strict=True)):
-        prepare, train = calls[2 * axis], calls[2 * axis + 1]
-        assert prepare[1] == str(tmp_path / "Task04 with a space") and prepare[-1] == f"preparation.slice_axis={axis}"
-        assert prepare[-3:-1] == ["--out", own[0]]
-        assert train[3:] == ["--dataset", own[0], "--run-dir", own[1], "training.seed=2"]
+    for number, (dataset, run) in enumerate(zip(datasets, runs, strict=True)):
+        prepare, train = calls[2 * number], calls[2 * number + 1]
+        settings = str(RECIPES / "hippocampus-unet" / ("r2d2.yaml" if number < 3 else "smaller.yaml"))
+        source, axis = str(tmp_path / "Task04 with a space"), f"preparation.slice_axis={number % 3}"
+        assert prepare == ["prepare", source, "--config", settings, "--out", dataset, axis]
+        seed = [] if number < 3 else [f"training.seed={8 + number}"]
+        assert train[1:] == ["--config", settings, "--dataset", dataset, "--run-dir", run, *seed, "training.seed=2"]
     models = [word for run in runs for word in ("--model", run)]
-    assert calls[-2][1:9] == [*models, "--dataset", datasets[0]]
+    views = [word for degrees in (-6, 6, -12, 12) for word in ("--rotate", str(degrees))]
+    assert calls[-2][1:-4] == [*models, *views, "--dataset", datasets[0]]
 
 
 def test_recipes_are_settings_that_stand() -> None:
