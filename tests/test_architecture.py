@@ -36,7 +36,11 @@ MUST_NOT_IMPORT = {
     "r2d2": {"flask"},
     "web": {"keras", "tensorflow", "horovod"},
 }
-IMPORTERS_OF_HOROVOD = ("dist_training/ranks/communicator.py", "r2d2/launching/gloo.py")  # who talks and who starts
+IMPORTERS_OF_HOROVOD = (  # who talks and who starts
+    "dist_training/ranks/communicator.py",
+    "r2d2/launching/gloo.py",
+    "r2d2/launching/rendezvous.py",
+)
 KNOWN_CIRCLES: set[tuple[str, str]] = set()
 """Imports (who, whom) that close a circle and are to go: whoever breaks one strikes it out here."""
 VAGUE_FILE_NAMES = {"utils.py", "util.py", "helpers.py", "helper.py", "common.py", "misc.py"}

@@ -29,7 +29,7 @@ def train(
     settings: list[str] = typer.Argument(None, metavar="KEY=VALUE", help="Settings, like training.epochs=10."),
     dataset: Path = typer.Option(None, help="Prepared dataset; without one, a generated phantom study."),
     run_dir: Path = typer.Option(None, help="Folder for the run; by default runs/NAME, the next free one."),
-    workers: int = typer.Option(None, min=1, help="Workers to start on this machine; more than 1 uses horovodrun."),
+    workers: int = typer.Option(None, min=1, help="Workers to start on this machine; more than 1 needs Horovod."),
     config: Path = typer.Option(None, help="Configuration file; by default r2d2.yaml. What it leaves out is proposed."),
     resume: bool = typer.Option(False, "--resume", help="Go on from the last checkpoint of --run-dir."),
     fold: str = typer.Option(None, metavar="K|all", help="Train fold K of the cross-validation, or each in turn."),
@@ -63,7 +63,7 @@ def train(
         _refuse_once(f"--workers {workers} contradicts horovodrun's {launched}; leave --workers out")
     elif launched is not None and launched > 1:
         if hosts is not None or max_restarts:
-            _refuse_once("--hosts and --max-restarts are for 'r2d2 train --workers N', which starts horovodrun itself")
+            _refuse_once("--hosts and --max-restarts are for 'r2d2 train --workers N', which starts the workers itself")
         _train_launched(asked, launched)
     else:
         _train_here(asked)
@@ -110,7 +110,7 @@ def _train_all_folds(asked: TrainSettings, launched: int | None) -> None:
 
 def say_end(result: TrainingResult) -> None:
     """Say how a training ended and what comes next; one that a signal interrupted ends this process as signals do."""
-    from r2d2.launching.horovodrun import INTERRUPTED
+    from r2d2.launching.job import INTERRUPTED
 
     folder = quote(str(result.run.path))
     if result.state == "stopped_early":
@@ -199,11 +199,14 @@ def _say(text: str) -> None:
 
 def worker(run_dir: Path, resume: bool = typer.Option(False, "--resume")) -> None:
     """Be one worker of the job that ``r2d2 train`` started; the run folder is ready."""
+    from r2d2.launching.launcher_watch import watch_launcher
+
+    watch_launcher()
     quiet_tensorflow(False)
     from dist_training.errors import WorkerLostError
-    from r2d2.launching.horovodrun import WORKER_LOST
     from r2d2.launching.plan import plan_of_run
     from r2d2.launching.rank import agree_on_plan, join, run_training
+    from r2d2.launching.worker_end import WORKER_LOST
 
     world_size, threads = launched_world_size() or 1, None
     with suppress(R2D2Error):  # told to all workers once they can talk

@@ -1,255 +1,143 @@
-"""Starting workers and staying in charge: the terminal, the interruptions, the restarts, the clear end."""
+"""Workers on hosts that are named, started by ``horovodrun``, which reaches them by ssh."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
+import platform
+import re
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from shlex import quote
-from types import FrameType
 
 import psutil
 
-from dist_training.errors import RunFolderError
-from dist_training.record.events import Event, EventLog, EventTail, Restarted
-from dist_training.record.log import last_failure
-from dist_training.record.run_folder import RunEnd, RunFolder
-from dist_training.record.states import Stop
-from dist_training.stopping.control import request_stop
+from dist_training.ranks.communicator import has_horovod
 from r2d2.errors import LaunchError
-from r2d2.launching.job_end import WORKER_LOST, JobEnd
-from r2d2.launching.plan import RunPlan
+from r2d2.launching.hosts import parse_hosts
+from r2d2.launching.launcher import KILL_AFTER_SECONDS, SHIELDED, Worker, last_line
+from r2d2.launching.worker_end import WorkerEnd
 from r2d2_base.files import writing
-from r2d2_base.progress import StopRequest
 
-__all__ = ["INTERRUPTED", "WORKER_LOST", "launch"]
+__all__ = ["HOROVODRUN", "HorovodrunLauncher", "ends_in"]
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-INTERRUPTED = 130
-# A batch system may signal every process of a job. horovodrun would die of these two at once, and take the workers
-# along within five seconds; where they are ignored, this process alone stops the run, in the time that it needs.
-SHIELDED = ("sh", "-c", "trap '' HUP USR1; exec \"$@\"", "sh")
 HOROVODRUN = (sys.executable, "-P", "-m", "r2d2.launching.gloo")
-POLL_SECONDS = 0.2
-KILL_AFTER_SECONDS = 10.0
+_EXIT = re.compile(r"^Process (\d+) exit with status code (\d+)\.", re.MULTILINE)
 
 
-def launch(
-    plan: RunPlan,
-    on_event: Callable[[Event], None] = lambda event: None,
-    on_notice: Callable[[str], None] = lambda text: None,
-    *,
-    max_restarts: int = 0,
-    stop: StopRequest | None = None,
-) -> RunEnd:
-    """Run the plan's workers, several under ``horovodrun``, and follow them to their end.
+def ends_in(said: str) -> list[WorkerEnd]:
+    """Read from what horovodrun says how those ended that did not end well, in that order."""
+    return [WorkerEnd.of_shell(int(rank), int(status)) for rank, status in _EXIT.findall(said)]
 
-    The workers are in sessions of their own, so that Ctrl-C reaches only this process, which stops the run from
-    inside (control.json): after the step in progress, with a checkpoint. So do SIGTERM, SIGHUP and SIGUSR1. A further
-    Ctrl-C ends it at once. Off the main thread, where no signal arrives, only ``stop`` does so.
+
+class HorovodrunLauncher:
+    """See ``Launcher``. It reaches processes of this host alone; ``horovodrun`` ends those of the others.
+
+    That kills its workers five seconds after a SIGTERM, and says of those that did not end well how they ended.
 
     Args:
-        plan: an opened run.
-        on_event: called with every event that rank 0 writes.
-        on_notice: called with a line for the user.
-        max_restarts: how often a job that lost a worker is started again, from its last checkpoint.
-        stop: asks for the same as a first Ctrl-C, with a reason of its own.
-
-    Returns:
-        How the run ended.
-
-    Raises:
-        LaunchError: the job ended without completing or stopping as asked.
-    """
-    folder = plan.folder
-    tail = EventTail(folder.events, from_end=True)
-    with _interruptions() as interruptions:
-        wishes = _Wishes(interruptions, stop)
-        for restarts in range(max_restarts + 1):
-            end = _run_once(plan, tail, wishes, on_event, on_notice)
-            outcome = folder.read_exit()
-            is_lost = end.is_worker_lost and (outcome is None or outcome.state == "failed")
-            if restarts == max_restarts or wishes.stop is not None or not is_lost:
-                break
-            on_notice(f"{end.description}; restart {restarts + 1} of {max_restarts} from the last checkpoint")
-            _record_restart(folder, Restarted(number=restarts + 1, of=max_restarts, reason=end.description))
-            plan = replace(plan, is_resumed=True)
-    for event in tail.new():
-        on_event(event)
-    return _outcome(folder, end, wishes.is_impatient)
-
-
-@dataclass(frozen=True)
-class _Wishes:
-    """What this process was asked for so far.
-
-    Attributes:
-        interruptions: numbers of the signals, as they came.
-        request: of the caller.
+        hosts: see ``parse_hosts``; they take as many workers as are started.
     """
 
-    interruptions: list[int]
-    request: StopRequest | None
+    def __init__(self, hosts: str) -> None:
+        self._hosts = hosts
+        self._places = [host.name for host in parse_hosts(hosts) for _ in range(host.workers)]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._here: list[psutil.Process] = []
 
-    @property
-    def stop(self) -> Stop | None:
-        """Who wants the run to stop, and why; None where nobody does."""
-        if self.interruptions:
-            return Stop("signal", f"signal {signal.Signals(self.interruptions[0]).name}")
-        if self.request is not None and self.request.is_made:
-            return Stop("request", self.request.reason or "asked to stop")
-        return None
+    def start(self, command: Sequence[str], workers: int, logs: Path) -> None:
+        """See ``Launcher``; all that the workers write goes to launcher.log.
 
-    @property
-    def is_impatient(self) -> bool:
-        """Whether Ctrl-C came after another signal; terminals and batch systems repeat theirs without a wish."""
-        return signal.SIGINT in self.interruptions[1:]
+        Raises:
+            LaunchError: Horovod is not installed.
+            NoSpaceError: no room for the log.
+        """
+        if not has_horovod():
+            raise LaunchError("Horovod is not installed; run 'make install', or train with --workers 1")
+        self._log = logs / "launcher.log"
+        self._begin = self._log.stat().st_size if self._log.exists() else 0
+        with writing(self._log):
+            output = self._log.open("ab")
+        with output:
+            self._process = subprocess.Popen(
+                [*SHIELDED, *HOROVODRUN, "-np", str(workers), "-H", self._hosts, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
 
+    def signal(self, number: int, rank: int | None = None) -> None:
+        """See ``Launcher``; SIGTERM and SIGKILL of all go to horovodrun too, and so to the hosts beyond."""
+        ours = self._ranks_here()
+        reached = [process for of, process in ours.items() if rank in (None, of)]
+        if rank is None and number in (signal.SIGTERM, signal.SIGKILL):
+            reached = [*self._here, *reached]
+        for process in dict.fromkeys(reached):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
-def _run_once(
-    plan: RunPlan,
-    tail: EventTail,
-    wishes: _Wishes,
-    on_event: Callable[[Event], None],
-    on_notice: Callable[[str], None],
-) -> JobEnd:
-    """Start the workers, follow them to their end, leave none behind."""
-    plan.folder.exit.unlink(missing_ok=True)
-    log = plan.folder.launcher_log
-    begin = log.stat().st_size if log.exists() else 0
-    with writing(log):
-        output = log.open("ab")
-    with output:
-        process = subprocess.Popen(
-            _command(plan), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+    def wait(self, timeout_s: float | None = None) -> WorkerEnd | None:
+        """See ``Launcher``."""
+        process = self._process
+        if process is None:
+            return WorkerEnd(None, 0)
+        self._look(process.pid)
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+        self._clear()
+        ends = self._ends()
+        return ends[0] if ends else WorkerEnd.of_shell(None if process.returncode else 0, process.returncode)
+
+    def describe(self) -> tuple[Worker, ...]:
+        """See ``Launcher``; ends are known of those that did not end well, or of all; last words are the job's."""
+        ours, ends = self._ranks_here(), {end.rank: end for end in self._ends()}
+        is_over = self._process is not None and self._process.poll() == 0
+        said = last_line(self._log, self._begin)
+        return tuple(
+            Worker(
+                rank,
+                platform.node() if rank in ours else host,
+                ours[rank].pid if rank in ours else None,
+                said,
+                ends.get(rank, WorkerEnd(rank, 0) if is_over else None),
+            )
+            for rank, host in enumerate(self._places)
         )
-        workers: list[psutil.Process] = []
-        try:
-            _follow(process, workers, plan.folder, tail, wishes, on_event, on_notice)
-        finally:
-            _end(process, workers)
-    said = log.read_bytes()[begin:].decode(errors="replace")
-    return JobEnd.read(process.returncode, said)
 
+    def _look(self, pid: int) -> None:
+        """Take note of who belongs to the job, also of those whose parent ends before them."""
+        with suppress(psutil.NoSuchProcess):
+            ours = psutil.Process(pid)
+            now = [ours, *ours.children(recursive=True)]
+            self._here = [*now, *(one for one in self._here if one not in now and one.is_running())]
 
-def _record_restart(folder: RunFolder, restart: Restarted) -> None:
-    """Write the restart into the run's record, once the last worker of another host has let go of it."""
-    give_up = time.monotonic() + KILL_AFTER_SECONDS
-    while True:
-        try:
-            log = EventLog(folder.events)
-        except RunFolderError:
-            if time.monotonic() > give_up:
-                raise
-            time.sleep(POLL_SECONDS)
-            continue
-        log.record(restart)
-        log.close()
-        return
+    def _ranks_here(self) -> dict[int, psutil.Process]:
+        """The workers of this host: the first process, from horovodrun on, whose environment names a rank."""
+        if self._process is None or self._process.poll() is not None:
+            return {}
+        found: dict[int, psutil.Process] = {}
+        with suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(self._process.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                    rank = process.environ().get("HOROVOD_RANK", "")
+                    if rank.isdecimal():
+                        found.setdefault(int(rank), process)
+        return found
 
+    def _ends(self) -> list[WorkerEnd]:
+        return ends_in(self._log.read_bytes()[self._begin :].decode(errors="replace"))
 
-def _command(plan: RunPlan) -> list[str]:
-    worker = [sys.executable, "-P", "-m", "r2d2", "worker", str(plan.folder.path)]
-    worker += ["--resume"] if plan.is_resumed else []
-    if plan.world_size == 1 and plan.configuration.hosts is None:
-        return worker
-    if importlib.util.find_spec("horovod") is None:
-        raise LaunchError("Horovod is not installed; run 'make install', or train with --workers 1")
-    hosts = [] if plan.configuration.hosts is None else ["-H", plan.configuration.hosts]
-    return [*SHIELDED, *HOROVODRUN, "-np", str(plan.world_size), *hosts, *worker]
-
-
-@contextlib.contextmanager
-def _interruptions() -> Iterator[list[int]]:
-    """Collect SIGINT, SIGTERM, SIGHUP and SIGUSR1 in a list instead of dying of them; the main thread alone can."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-
-    previous = {
-        number: signal.signal(number, note) for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _follow(
-    process: subprocess.Popen[bytes],
-    workers: list[psutil.Process],
-    folder: RunFolder,
-    tail: EventTail,
-    wishes: _Wishes,
-    on_event: Callable[[Event], None],
-    on_notice: Callable[[str], None],
-) -> None:
-    """Pass events on until the job ends; serve the first interruption softly and the second at once."""
-    is_stopping = False
-    while process.poll() is None:
-        for event in tail.new():
-            on_event(event)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            workers[:] = psutil.Process(process.pid).children(recursive=True)
-        if not is_stopping and (stop := wishes.stop) is not None:
-            is_stopping = True
-            request_stop(folder.control, stop.reason, by=stop.by)
-            on_notice("stopping after this step, with a checkpoint; Ctrl-C again ends it at once")
-        if wishes.is_impatient:
-            on_notice("ending the workers")
-            return
-        time.sleep(POLL_SECONDS)
-
-
-def _end(process: subprocess.Popen[bytes], workers: list[psutil.Process]) -> None:
-    """Leave no process behind: ask those that are left, then kill them."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        workers = [*workers, psutil.Process(process.pid)] if process.poll() is None else workers
-    alive = [worker for worker in workers if worker.is_running()]
-    for worker in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            worker.terminate()
-    _, alive = psutil.wait_procs(alive, timeout=KILL_AFTER_SECONDS)
-    for worker in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            worker.kill()
-    process.wait()
-
-
-def _outcome(folder: RunFolder, end: JobEnd, is_impatient: bool) -> RunEnd:
-    outcome = folder.read_exit()
-    if outcome is not None and outcome.state in ("completed", "stopped_early"):
-        return outcome
-    again = f"go on from the last checkpoint with: r2d2 train --run-dir {quote(str(folder.path))} --resume"
-    if is_impatient:
-        reason = "ended at once, as asked by a second Ctrl-C"
-        folder.write_exit(RunEnd(state="cancelled", reason=reason, stopped_by="signal"))
-        raise LaunchError(f"{reason}; {again}", INTERRUPTED)
-    own_words = None if end.rank is None else last_failure(folder.log(end.rank))
-    if outcome is not None and (end.rank in (None, 0) or own_words == outcome.reason):  # rank 0 has said why
-        raise LaunchError(outcome.reason or f"the run failed; logs: {folder.logs}", outcome.exit_code or 1)
-    cause = end.description if own_words is None or end.is_worker_lost else f"{end.description}: {own_words}"
-    if outcome is not None:
-        reason = f"{cause}; {outcome.reason}"
-        folder.write_exit(outcome.model_copy(update={"reason": reason}))
-        raise LaunchError(reason, outcome.exit_code or 1)
-    reason = f"the workers ended without a result: {cause}"
-    folder.write_exit(RunEnd(state="failed", reason=reason, exit_code=1))
-    raise LaunchError(f"{reason}; last words: {_last_line(folder.launcher_log)}; logs: {folder.logs}; {again}")
-
-
-def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
-    return next((line for line in reversed(lines) if line), "none")
+    def _clear(self) -> None:
+        """Leave no process of this host behind."""
+        alive = [process for process in self._here if process.is_running()]
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        _, alive = psutil.wait_procs(alive, timeout=KILL_AFTER_SECONDS)
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()

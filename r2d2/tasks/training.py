@@ -218,7 +218,7 @@ def run_plan(
     Returns:
         How it ended.
     """
-    from r2d2.launching.horovodrun import launch
+    from r2d2.launching.job import launch
     from r2d2.launching.rank import join, run_training
 
     if plan.is_complete:

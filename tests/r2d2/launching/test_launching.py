@@ -1,9 +1,7 @@
 """What r2d2 train starts and how its workers are set up, with what would start and join them left out."""
 
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,32 +14,36 @@ from imgmed import PreparationSettings, prepare_dataset, write_phantom_study
 from r2d2.cli import app
 from r2d2.config import commented_yaml, configure
 from r2d2.errors import LaunchError
-from r2d2.launching import horovodrun, rank
-from r2d2.launching.job_end import JobEnd
+from r2d2.launching import job, rank
+from r2d2.launching.job import JobEnd
 from r2d2.launching.plan import RunPlan
+from r2d2.launching.worker_end import WorkerEnd
 from r2d2.tasks import training
 from r2d2.tasks.training import TrainingResult, result_of
 
 
 def test_a_single_worker_on_a_named_host_is_started_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[Sequence[str]] = []
+    started: list[tuple[str | None, int]] = []
 
-    def fail(command: Sequence[str], **_: Any) -> None:
-        started.append(command)
-        raise OSError("not started")
+    class Unable:
+        def __init__(self, hosts: str | None = None) -> None:
+            self.hosts = hosts
 
-    monkeypatch.setattr(horovodrun, "subprocess", SimpleNamespace(Popen=fail, DEVNULL=subprocess.DEVNULL))
+        def start(self, command: Sequence[str], workers: int, logs: Path) -> None:
+            started.append((self.hosts, workers))
+            raise OSError("not started")
+
+    for name in ("LocalLauncher", "HorovodrunLauncher"):
+        monkeypatch.setattr(job, name, Unable)
     write_phantom_study(tmp_path / "study", cases=4, shape=(32, 32, 8))
     dataset = prepare_dataset(tmp_path / "study", tmp_path / "dataset", PreparationSettings())
     words = ["train", "--dataset", str(dataset.folder), "--run-dir", str(tmp_path / "run"), "--hosts", "localhost:1"]
     CliRunner().invoke(app, words)
-    (command,) = started
-    assert " -np 1 -H localhost:1 " in " ".join(command)
+    assert started == [("localhost:1", 1)]
     again = ["train", "--run-dir", str(tmp_path / "run"), "--resume"]
     for more in ([], ["--hosts", "localhost:3"], ["--workers", "1", "--max-restarts", "1"], ["--max-restarts", "1"]):
         CliRunner().invoke(app, [*again, *more])
-    placed = [" ".join(command).partition(" -np ")[2][:16] for command in started[1:]]
-    assert placed == ["1 -H localhost:1", "3 -H localhost:3", "", ""]
+    assert started[1:] == [("localhost:1", 1), ("localhost:3", 3), (None, 1), (None, 1)]
 
 
 def test_as_many_workers_are_started_on_the_hosts_as_were_asked_for(
@@ -108,5 +110,5 @@ def test_what_all_ranks_say_is_said_once(tmp_path: Path, of_rank_1: str, said: s
     with log_to_file(folder.log(1)):
         log_failure(ValueError(of_rank_1), ValueError(of_rank_1))
     with pytest.raises(LaunchError) as caught:
-        horovodrun._outcome(folder, JobEnd(1, 2), is_impatient=False)
+        job._outcome(folder, JobEnd(WorkerEnd(1, 2), ""), is_impatient=False)
     assert (str(caught.value), caught.value.exit_code) == (said.format("no such network"), 2)
