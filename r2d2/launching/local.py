@@ -6,6 +6,7 @@ import os
 import platform
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -60,6 +61,8 @@ class LocalLauncher:
             ConfigurationError: this host's own name does not resolve.
             NoSpaceError: no room for their logs.
         """
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else the system forgets how children ended
         rendezvous = None
         if workers > 1:
             if not has_horovod():

@@ -85,6 +85,15 @@ def test_an_exit_code_is_told_from_a_signal(script: str, end: WorkerEnd) -> None
     assert started(script).wait(PATIENCE_S) == end
 
 
+def test_an_end_is_known_where_ends_of_children_were_ignored() -> None:
+    """As under a program that had the system forget its children, and exec passes on."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert started("exit 3").wait(PATIENCE_S) == WorkerEnd(0, 3)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_one_worker_has_no_place_in_a_job_and_its_output_is_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """Variables that are left over from another job are none of its own."""
     monkeypatch.setenv("HOROVOD_SIZE", "4")
