@@ -13,9 +13,11 @@ from r2d2.cli import (
     convert,
     demo,
     doctor,
+    engine,
     evaluate,
     init,
     inspect,
+    jobs,
     predict,
     prepare,
     presets,
@@ -51,6 +53,8 @@ app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.add_typer(convert.app, name="convert")
 app.add_typer(zoo.app, name="zoo")
+app.add_typer(engine.app, name="engine")
+app.add_typer(jobs.app, name="jobs")
 app.command("doctor")(doctor.doctor)
 
 

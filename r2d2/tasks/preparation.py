@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ __all__ = [
     "PHANTOM_FOLDER",
     "PreparationResult",
     "PrepareSettings",
+    "check_words",
     "phantom_dataset",
     "prepare",
     "prepare_with_report",
@@ -86,11 +87,7 @@ def prepare(
         ImgMedError: what is wrong with the source; all of its cases are listed.
         CancelledError: ``stop`` was made.
     """
-    foreign = [word for word in settings.settings if not word.startswith(_SECTIONS)]
-    if foreign:
-        raise ConfigurationError(
-            f"{', '.join(foreign)}: 'prepare' takes preparation and augmentation settings only, like preparation.seed=3"
-        )
+    _check_sections(settings.settings)
     path, content = find_layer(settings.config)
     layer: dict[str, Any] = {key: content[key] for key in ("preparation", "augmentation") if key in content}
     if settings.preset is not None:
@@ -107,6 +104,24 @@ def prepare(
         progress=progress,
         stop=stop,
     )
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse words that are no settings of a preparation.
+
+    Raises:
+        ConfigurationError: naming all of them.
+    """
+    _check_sections(words)
+    configure({}, assignments=words)
+
+
+def _check_sections(words: Sequence[str]) -> None:
+    foreign = [word for word in words if not word.startswith(_SECTIONS)]
+    if foreign:
+        raise ConfigurationError(
+            f"{', '.join(foreign)}: 'prepare' takes preparation and augmentation settings only, like preparation.seed=3"
+        )
 
 
 def own_patient_key() -> Path:

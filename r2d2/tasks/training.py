@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TrainSettings",
     "TrainingResult",
+    "check_training",
     "placed_on_hosts",
     "plan_training",
     "resolve_training",
@@ -118,6 +119,25 @@ def train(
     """
     plan = plan_training(placed_on_hosts(settings), on_notice=on_notice, progress=progress)
     return run_plan(plan, on_event=on_event, on_notice=on_notice, max_restarts=settings.max_restarts, stop=stop)
+
+
+def check_training(settings: TrainSettings) -> tuple[RunPlan, list[str]]:
+    """Find the settings of a training and check everything, as `train` would, and start and write nothing.
+
+    Args:
+        settings: what to train, and where; with a dataset.
+
+    Returns:
+        The plan, and a line for each remark on it.
+
+    Raises:
+        R2D2Error: settings that cannot work, or a dataset that cannot be read.
+    """
+    settings = placed_on_hosts(settings)
+    resolved = resolve_training(settings)
+    configuration = _with_hosts(resolved.configuration, settings, is_launched=False)
+    plan = plan_run(configuration, world_size=configuration.workers, is_resumed=settings.resume)
+    return plan, remarks(resolved.configuration, plan)
 
 
 def placed_on_hosts(settings: TrainSettings) -> TrainSettings:

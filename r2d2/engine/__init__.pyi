@@ -1,0 +1,17 @@
+from .client import EngineClient as EngineClient
+from .engine import Engine as Engine
+from .engine import open_engine as open_engine
+from .errors import EngineError as EngineError
+from .errors import error_to_json as error_to_json
+from .executor import Executor as Executor
+from .jobs import Jobs as Jobs
+from .models import Change as Change
+from .models import Job as Job
+from .models import JobDetails as JobDetails
+from .models import JobPage as JobPage
+from .models import JobQuery as JobQuery
+from .models import LogPart as LogPart
+from .models import Rebuilt as Rebuilt
+from .models import Submission as Submission
+from .settings import EngineSettings as EngineSettings
+from .settings import default_work_root as default_work_root

@@ -1,0 +1,96 @@
+"""The jobs of an engine that another process is, asked at its socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from r2d2.engine.errors import EngineError, NotRunningError, error_from_json
+from r2d2.engine.models import Change, Job, JobDetails, JobPage, JobQuery, LogPart, Rebuilt, Submission
+from r2d2.engine.protocol import new_socket, read_line, socket_address, write_line
+
+__all__ = ["EngineClient"]
+
+PATIENCE_S = 300.0
+
+
+class EngineClient:
+    """The same calls as `Engine` has; each raises `NotRunningError` where no engine runs on the folder.
+
+    Args:
+        work_root: the engine's folder.
+    """
+
+    def __init__(self, work_root: Path) -> None:
+        self.work_root = Path(work_root).absolute()
+
+    def submit(self, submission: Submission, by: str = "") -> Job:
+        """Check and queue a job; the engine knows itself who asks."""
+        return Job.model_validate(self._call("submit", submission=submission.model_dump(mode="json")))
+
+    def list(self, query: JobQuery | None = None) -> JobPage:
+        """Give a page of jobs."""
+        asked = (query or JobQuery()).model_dump(mode="json")
+        return JobPage.model_validate(self._call("list", query=asked))
+
+    def show(self, job_id: int) -> JobDetails:
+        """Give everything about a job."""
+        return JobDetails.model_validate(self._call("show", job_id=job_id))
+
+    def log(self, job_id: int, attempt: int | None = None, offset: int = 0) -> LogPart:
+        """Give what an attempt said, from a byte on."""
+        return LogPart.model_validate(self._call("log", job_id=job_id, attempt=attempt, offset=offset))
+
+    def stop(self, job_id: int, reason: str = "", by: str = "") -> Job:
+        """Have a training end after its step, with a checkpoint and its best network."""
+        return Job.model_validate(self._call("stop", job_id=job_id, reason=reason))
+
+    def cancel(self, job_id: int, reason: str = "", by: str = "") -> Job:
+        """End a job, with all its processes."""
+        return Job.model_validate(self._call("cancel", job_id=job_id, reason=reason))
+
+    def resume(self, job_id: int, by: str = "") -> Job:
+        """Queue a job again; it goes on where it was."""
+        return Job.model_validate(self._call("resume", job_id=job_id))
+
+    def change(self, job_id: int, change: Change) -> Job:
+        """Give a job another name, other tags, or another priority."""
+        asked = change.model_dump(mode="json", exclude_none=True)
+        return Job.model_validate(self._call("change", job_id=job_id, change=asked))
+
+    def rebuild(self) -> Rebuilt:
+        """Make the index anew from the jobs' folders."""
+        return Rebuilt.model_validate(self._call("rebuild"))
+
+    def log_parts(self, job_id: int, attempt: int | None = None) -> Iterator[LogPart]:
+        """Yield what there is of a log, part by part; then whatever follows, and empty parts while nothing does."""
+        offset = 0
+        while True:
+            part = self.log(job_id, attempt, offset)
+            attempt, offset = part.attempt, part.offset  # of this attempt, whatever is tried after it
+            yield part
+            if part.is_last:
+                return
+
+    def _call(self, call: str, **arguments: Any) -> Any:
+        try:
+            with new_socket() as connection, socket_address(self.work_root) as address:
+                connection.settimeout(PATIENCE_S)
+                connection.connect(address)
+                with connection.makefile("rwb") as stream:
+                    write_line(stream, {"call": call, "arguments": arguments})
+                    answer = read_line(stream)
+        except (FileNotFoundError, NotADirectoryError, ConnectionError) as error:
+            start = f"r2d2 engine run --work-root {quote(str(self.work_root))}"
+            raise NotRunningError(f"no engine runs on {self.work_root}; start it with: {start}") from error
+        except PermissionError as error:
+            raise NotRunningError(f"the engine on {self.work_root} is another user's: {error.strerror}") from error
+        except TimeoutError as error:
+            raise NotRunningError(f"the engine on {self.work_root} does not answer") from error
+        if isinstance(answer, dict) and "result" in answer:
+            return answer["result"]
+        if isinstance(answer, dict) and "error" in answer:
+            raise error_from_json(answer["error"])
+        raise EngineError(f"the engine on {self.work_root} gave no answer: it ended meanwhile")

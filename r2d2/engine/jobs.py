@@ -1,0 +1,40 @@
+"""What may be asked of an engine, wherever one stands: in its process, at its socket, behind a REST API."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from r2d2.engine.models import Change, Job, JobDetails, JobPage, JobQuery, LogPart, Rebuilt, Submission
+
+__all__ = ["Jobs"]
+
+
+class Jobs(Protocol):
+    """The jobs of an engine. Everything raises `R2D2Error`, which `error_to_json` writes."""
+
+    def submit(self, submission: Submission, by: str = "") -> Job:
+        """Check and queue a job; what it reads is not changed, and it begins when its turn comes."""
+
+    def list(self, query: JobQuery | None = None) -> JobPage:
+        """Give a page of jobs."""
+
+    def show(self, job_id: int) -> JobDetails:
+        """Give everything about a job."""
+
+    def log(self, job_id: int, attempt: int | None = None, offset: int = 0) -> LogPart:
+        """Give what an attempt said, from a byte on; None: the last attempt."""
+
+    def stop(self, job_id: int, reason: str = "", by: str = "") -> Job:
+        """Have a training end after its step, with a checkpoint and its best network; one that waits is cancelled."""
+
+    def cancel(self, job_id: int, reason: str = "", by: str = "") -> Job:
+        """End a job: by a request, after a while by SIGTERM, then by SIGKILL. No process of it stays."""
+
+    def resume(self, job_id: int, by: str = "") -> Job:
+        """Queue a job again that was stopped, cancelled or lost, or has failed; it goes on where it was."""
+
+    def change(self, job_id: int, change: Change) -> Job:
+        """Give a job another name, other tags, or another priority."""
+
+    def rebuild(self) -> Rebuilt:
+        """Make the index anew from the jobs' folders."""

@@ -1,0 +1,138 @@
+"""Files and folders in settings: found, made absolute, and kept within the folders that jobs may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel
+
+from r2d2.config import WEIGHT_FILES, configure
+from r2d2.engine.errors import RefusedError
+from r2d2.zoo.registries.names import is_zoo_name
+from r2d2_base.errors import ConfigurationError
+
+__all__ = ["check_roots", "checked_words", "missing", "paths_in", "placed", "placed_words"]
+
+_OF_A_CONFIGURATION = ("dataset", "run_dir", "start_from", "splits", *WEIGHT_FILES)
+
+
+def placed(settings: BaseModel, base: Path) -> BaseModel:
+    """Give settings whose relative paths begin at a folder.
+
+    Args:
+        settings: of a task; names of the zoo stay.
+        base: where relative paths begin.
+    """
+    return _changed(settings, lambda path: base / path)
+
+
+def placed_words(words: Sequence[str], base: Path) -> tuple[str, ...]:
+    """Do so with ``key=value`` words.
+
+    >>> placed_words(["training.epochs=3", "transfer.start_from=runs/a", "dataset=zoo:x"], Path("/data"))
+    ('training.epochs=3', 'transfer.start_from=/data/runs/a', 'dataset=zoo:x')
+    """
+    return tuple(_placed_word(word, base) for word in words)
+
+
+def _placed_word(word: str, base: Path) -> str:
+    key, separator, text = word.partition("=")
+    if not separator or key.strip().rpartition(".")[2] not in _OF_A_CONFIGURATION:
+        return word
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return word  # is refused with the other faults
+    return f"{key}={base / value}" if _is_path_text(value) else word
+
+
+def _is_path_text(value: Any) -> bool:
+    return isinstance(value, str) and value not in ("", "imagenet") and not is_zoo_name(value)
+
+
+def _changed(settings: BaseModel, change: Callable[[Path], Path]) -> BaseModel:
+    """Give settings with another path in the place of each."""
+    update: dict[str, Any] = {}
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        changed = _changed_value(value, _may_be_path(name, field.annotation), change)
+        if changed is not value:
+            update[name] = changed
+    return settings.model_copy(update=update) if update else settings
+
+
+def _changed_value(value: Any, may_be_path: bool, change: Callable[[Path], Path]) -> Any:
+    if isinstance(value, BaseModel):
+        return _changed(value, change)
+    if isinstance(value, tuple):
+        parts = tuple(_changed_value(part, may_be_path, change) for part in value)
+        return value if all(a is b for a, b in zip(parts, value, strict=True)) else parts
+    if isinstance(value, Path):
+        return value if is_zoo_name(str(value)) else change(value)
+    if may_be_path and _is_path_text(value):
+        return change(Path(value))
+    return value
+
+
+def _may_be_path(name: str, annotation: Any) -> bool:
+    return name in WEIGHT_FILES or annotation is Path or any(_may_be_path("", one) for one in get_args(annotation))
+
+
+def paths_in(settings: BaseModel) -> tuple[Path, ...]:
+    """Give every file and folder that settings name, those in ``key=value`` words and configuration files too."""
+    found: list[Path] = []
+
+    def note(path: Path) -> Path:
+        found.append(path)
+        return path
+
+    _changed(settings, note)
+    words = getattr(settings, "settings", ())
+    if words:
+        _changed(configure({}, assignments=words), note)
+    return tuple(found)
+
+
+def check_roots(paths: Sequence[Path], roots: Sequence[Path]) -> None:
+    """Refuse a path outside of the folders that jobs may use, wherever links lead; no folders: any will do.
+
+    Raises:
+        RefusedError: naming all that are outside.
+    """
+    if not roots:
+        return
+    real = [root.resolve() for root in roots]
+    outside = [str(path) for path in dict.fromkeys(paths) if not _is_within(path.resolve(), real)]
+    if outside:
+        allowed = ", ".join(map(str, roots))
+        raise RefusedError(f"outside of the folders that jobs may use: {', '.join(outside)}; these are {allowed}")
+
+
+def _is_within(path: Path, roots: Sequence[Path]) -> bool:
+    return any(path == root or root in path.parents for root in roots)
+
+
+def missing(settings: BaseModel, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield (field, sentence) for each file or folder that must be there and is not."""
+    for name in names:
+        value = getattr(settings, name, None)
+        annotation = type(settings).model_fields[name].annotation
+        for part in value if isinstance(value, tuple) else (value,):
+            is_path = isinstance(part, Path) or (_may_be_path(name, annotation) and _is_path_text(part))
+            if is_path and not is_zoo_name(str(part)) and not Path(part).exists():
+                yield name, f"{part} is not there"
+
+
+def checked_words(words: Sequence[str]) -> None:
+    """Refuse ``key=value`` words with faults, all of which are told.
+
+    Raises:
+        RefusedError: naming them.
+    """
+    try:
+        configure({}, assignments=words)
+    except ConfigurationError as error:
+        raise RefusedError(str(error), [("settings", str(error))]) from error

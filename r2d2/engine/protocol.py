@@ -1,0 +1,138 @@
+"""Requests and answers at the engine's socket: a line of JSON each way.
+
+A request is ``{"call": NAME, "arguments": {...}}``, an answer ``{"result": ...}`` or ``{"error": {...}}`` as
+`error_to_json` has it. A REST API has the same arguments, results and errors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from r2d2.engine.errors import RefusedError
+from r2d2.engine.jobs import Jobs
+from r2d2.engine.models import Change, JobQuery, Submission
+from r2d2.engine.validation import validated
+
+__all__ = ["LONGEST_LINE", "SOCKET_NAME", "answer", "read_line", "socket_address", "write_line"]
+
+SOCKET_NAME = "engine.sock"
+LONGEST_LINE = 8 * 2**20
+_LONGEST_ADDRESS = 100  # of the 108 bytes that Linux has room for
+
+
+class _Arguments(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Submit(_Arguments):
+    submission: Submission
+
+
+class _List(_Arguments):
+    query: JobQuery = Field(default_factory=JobQuery)
+
+
+class _OfJob(_Arguments):
+    job_id: int = Field(ge=1, le=2**62)
+
+
+class _Log(_OfJob):
+    attempt: int | None = Field(default=None, ge=1, le=2**31)
+    offset: int = Field(default=0, ge=0, le=2**62)
+
+
+class _Wish(_OfJob):
+    reason: str = Field(default="", max_length=500)
+
+
+class _Change(_OfJob):
+    change: Change
+
+
+_ARGUMENTS: dict[str, type[_Arguments]] = {
+    "submit": _Submit,
+    "list": _List,
+    "show": _OfJob,
+    "log": _Log,
+    "stop": _Wish,
+    "cancel": _Wish,
+    "resume": _OfJob,
+    "change": _Change,
+    "rebuild": _Arguments,
+}
+_SAYS_WHO = ("submit", "stop", "cancel", "resume")
+
+
+def answer(jobs: Jobs, request: Any, by: str) -> dict[str, Any]:
+    """Serve a request.
+
+    Args:
+        jobs: of the engine.
+        request: what was sent, as JSON has it.
+        by: who asks, as the socket, or a token, says.
+
+    Returns:
+        The result, as JSON can hold it.
+
+    Raises:
+        R2D2Error: what cannot be done, and why.
+    """
+    call = request.get("call") if isinstance(request, dict) else None
+    if call not in _ARGUMENTS:
+        raise RefusedError(f"no such call: {str(call)[:40]!r}; there are {', '.join(_ARGUMENTS)}")
+    given = validated(_ARGUMENTS[call], request.get("arguments") or {}, "request")
+    arguments = {name: getattr(given, name) for name in type(given).model_fields}
+    if call in _SAYS_WHO:
+        arguments["by"] = by
+    result: BaseModel = getattr(jobs, call)(**arguments)
+    return {"result": result.model_dump(mode="json")}
+
+
+def read_line(stream: Any) -> Any:
+    """Read a request or an answer; None at the end.
+
+    Raises:
+        RefusedError: it is too long, or no JSON.
+    """
+    line = stream.readline(LONGEST_LINE + 1)
+    if not line:
+        return None
+    if len(line) > LONGEST_LINE:
+        raise RefusedError(f"a request of more than {LONGEST_LINE} bytes")
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError("a request that is no line of JSON") from error
+
+
+def write_line(stream: Any, content: Any) -> None:
+    """Write one."""
+    stream.write(json.dumps(content, allow_nan=False).encode() + b"\n")
+    stream.flush()
+
+
+@contextmanager
+def socket_address(work_root: Path) -> Iterator[str]:
+    """Give the address of an engine's socket, also where its path is longer than an address may be."""
+    path = str(work_root / SOCKET_NAME)
+    if len(os.fsencode(path)) <= _LONGEST_ADDRESS:
+        yield path
+        return
+    folder = os.open(work_root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{SOCKET_NAME}"
+    finally:
+        os.close(folder)
+
+
+def new_socket() -> socket.socket:
+    """Make a socket of the kind."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

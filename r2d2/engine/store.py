@@ -1,0 +1,189 @@
+"""The index of all jobs: rows that are made from the jobs' folders, and found fast. Only the engine writes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from r2d2.engine.errors import DatabaseError
+from r2d2.engine.folder import ACTIVE
+from r2d2.engine.models import Job, JobQuery
+from r2d2.engine.tables import JOBS, TAGS
+
+__all__ = ["JobStore", "Waiting"]
+
+_ALL_AT_ONCE = 500
+_COLUMNS = tuple(column.name for column in JOBS.columns)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What is to be known of a job that waits, to say whether it begins."""
+
+    id: int
+    attempt: int
+    workers: int
+    after: tuple[int, ...]
+
+
+class JobStore:
+    """Jobs by number, and what is asked about many of them.
+
+    Args:
+        database: opened by `open_database`.
+    """
+
+    def __init__(self, database: Engine) -> None:
+        self._database = database
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._database.dispose()
+
+    def put(self, jobs: Iterable[tuple[Job, str]]) -> None:
+        """Write rows, in the place of those that there are; all or none.
+
+        Args:
+            jobs: each with the stamp of its folder.
+        """
+        with self._writing() as connection:
+            _put(connection, list(jobs))
+
+    def replace_all(self, jobs: Iterable[tuple[Job, str]]) -> int:
+        """Write rows in the place of all others; gives their number."""
+        rows = list(jobs)
+        with self._writing() as connection:
+            connection.execute(delete(TAGS))
+            connection.execute(delete(JOBS))
+            _put(connection, rows)
+        return len(rows)
+
+    def remove(self, ids: Sequence[int]) -> None:
+        """Remove rows of jobs whose folders are gone."""
+        with self._writing() as connection:
+            _remove(connection, ids)
+
+    def claim(self, job_id: int, attempt: int) -> bool:
+        """Take a job that waits, in one conditional UPDATE; False where it does not wait any more."""
+        waits = (JOBS.c.id == job_id) & (JOBS.c.state == "queued") & (JOBS.c.attempt == attempt)
+        with self._writing() as connection:
+            return connection.execute(update(JOBS).where(waits).values(state="starting")).rowcount == 1
+
+    def get(self, job_id: int) -> Job | None:
+        """Give a job; None: there is none of that number."""
+        with self._reading() as connection:
+            row = connection.execute(select(JOBS).where(JOBS.c.id == job_id)).first()
+            return None if row is None else _jobs(connection, [row])[0]
+
+    def page(self, query: JobQuery) -> tuple[tuple[Job, ...], int]:
+        """Give the jobs of a page, and how many there are on all pages."""
+        conditions = _conditions(query)
+        by = JOBS.c[query.sort]
+        ordered = (by.desc() if query.descending else by.asc()).nulls_last()
+        ties = JOBS.c.id.desc() if query.descending else JOBS.c.id.asc()
+        found = select(JOBS).where(*conditions).order_by(ordered, ties).limit(query.limit).offset(query.offset)
+        with self._reading() as connection:
+            total = connection.execute(select(func.count()).select_from(JOBS).where(*conditions)).scalar_one()
+            return tuple(_jobs(connection, connection.execute(found).all())), int(total)
+
+    def waiting(self, limit: int, offset: int) -> list[Waiting]:
+        """Give some of the jobs that wait, in the order in which they begin."""
+        columns = (JOBS.c.id, JOBS.c.attempt, JOBS.c.workers, JOBS.c.after)
+        found = select(*columns).where(JOBS.c.state == "queued").order_by(JOBS.c.priority.desc(), JOBS.c.id)
+        with self._reading() as connection:
+            rows = connection.execute(found.limit(limit).offset(offset)).all()
+        return [Waiting(row.id, row.attempt, row.workers, tuple(json.loads(row.after))) for row in rows]
+
+    def of_states(self, states: Sequence[str]) -> list[Job]:
+        """Give all jobs of some states."""
+        with self._reading() as connection:
+            return _jobs(connection, connection.execute(select(JOBS).where(JOBS.c.state.in_(list(states)))).all())
+
+    def states(self, ids: Sequence[int]) -> dict[int, str]:
+        """Give the states of jobs; those that are not there are left out."""
+        with self._reading() as connection:
+            rows = connection.execute(select(JOBS.c.id, JOBS.c.state).where(JOBS.c.id.in_(list(ids)))).all()
+        return {row.id: row.state for row in rows}
+
+    def stamps(self) -> dict[int, str]:
+        """Give the stamp of each job's folder, as it was when the row was made."""
+        with self._reading() as connection:
+            rows = connection.execute(select(JOBS.c.id, JOBS.c.stamp, JOBS.c.state)).all()
+        # a row that was claimed says so, and its folder does not yet: it is read again
+        return {row.id: row.stamp if row.state not in ACTIVE else "" for row in rows}
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with _named(), self._database.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with _named(), self._database.connect() as connection:
+            yield connection
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Say in a line what the database says."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+        raise DatabaseError(f"the index of jobs cannot be used: {reason}") from error
+
+
+def _put(connection: Connection, jobs: Sequence[tuple[Job, str]]) -> None:
+    if not jobs:
+        return
+    _remove(connection, [job.id for job, _ in jobs])
+    connection.execute(insert(JOBS), [_row(job, stamp) for job, stamp in jobs])
+    tags = [{"job_id": job.id, "tag": tag} for job, _ in jobs for tag in dict.fromkeys(job.tags)]
+    if tags:
+        connection.execute(insert(TAGS), tags)
+
+
+def _remove(connection: Connection, ids: Sequence[int]) -> None:
+    for table, column in ((TAGS, TAGS.c.job_id), (JOBS, JOBS.c.id)):
+        one = delete(table).where(column == bindparam("one"))
+        if ids:
+            connection.execute(one, [{"one": job_id} for job_id in ids])
+
+
+def _row(job: Job, stamp: str) -> Mapping[str, Any]:
+    values = {**job.model_dump(include=set(_COLUMNS)), "after": json.dumps(job.after), "stamp": stamp}
+    return {name: values[name] for name in _COLUMNS}
+
+
+def _conditions(query: JobQuery) -> list[Any]:
+    conditions: list[Any] = []
+    if query.states:
+        conditions.append(JOBS.c.state.in_(query.states))
+    if query.tasks:
+        conditions.append(JOBS.c.task.in_(query.tasks))
+    if query.text:
+        conditions.append(func.lower(JOBS.c.name).contains(query.text.lower(), autoescape=True))
+    conditions += [JOBS.c.id.in_(select(TAGS.c.job_id).where(TAGS.c.tag == tag)) for tag in query.tags]
+    return conditions
+
+
+def _jobs(connection: Connection, rows: Sequence[Row[Any]]) -> list[Job]:
+    """Make jobs of rows, with their tags."""
+    tags: dict[int, list[str]] = {}
+    ids = [row.id for row in rows]
+    for begin in range(0, len(ids), _ALL_AT_ONCE):
+        wanted = TAGS.c.job_id.in_(ids[begin : begin + _ALL_AT_ONCE])
+        for row in connection.execute(select(TAGS).where(wanted).order_by(TAGS.c.tag)):
+            tags.setdefault(row.job_id, []).append(row.tag)
+    return [_job(row, tags.get(row.id, [])) for row in rows]
+
+
+def _job(row: Row[Any], tags: Sequence[str]) -> Job:
+    values = {name: value for name, value in row._mapping.items() if name != "stamp"}
+    return Job(**{**values, "after": tuple(json.loads(row.after)), "tags": tuple(tags)})

@@ -1,0 +1,114 @@
+"""From a submission to what stands in a job's folder: the task's settings validated, placed and checked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from r2d2.engine.errors import RefusedError
+from r2d2.engine.models import Submission
+from r2d2.engine.paths import check_roots, checked_words, missing, paths_in, placed, placed_words
+from r2d2.engine.settings import EngineSettings
+from r2d2.engine.validation import validated
+from r2d2.tasks.registry import TASK_NAMES, Checked, Task, find_task, is_of_module
+from r2d2_base.machine import whole_cores
+
+__all__ = ["accepted", "task_of"]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    task: Task
+    settings: BaseModel
+    checked: Checked
+
+
+def task_of(name: str, settings: EngineSettings) -> Task:
+    """Find a task that may be submitted; code of others than R2D2 only where the engine was told so.
+
+    Raises:
+        RefusedError: there is none.
+    """
+    if is_of_module(name) and name.partition(":")[0] not in settings.task_modules:
+        raise RefusedError(f"task {name!r:.80} is code of a module that this engine was not started with")
+    if not is_of_module(name) and name not in TASK_NAMES:
+        raise RefusedError(f"no such task: {name!r:.80}; there are {', '.join(TASK_NAMES)}", [("task", "unknown")])
+    return find_task(name)
+
+
+def accepted(submission: Submission, settings: EngineSettings, folder: Path, by: str) -> Mapping[str, Any]:
+    """Check a submission as far as that goes now, and give what stands in job.json.
+
+    Args:
+        submission: what is wanted.
+        settings: of the engine.
+        folder: where the job's folder will be.
+        by: who wants it.
+
+    Raises:
+        R2D2Error: what is wrong with it, all that is.
+    """
+    task = task_of(submission.task, settings)
+    asked = _asked(task, submission, settings, folder)
+    workers = asked.checked.workers or task.workers(asked.settings)
+    if settings.max_workers is not None and workers > settings.max_workers:
+        raise RefusedError(
+            f"the job asks for {workers} workers, and all jobs of this engine have {settings.max_workers} together; "
+            f"ask for at most {settings.max_workers}"
+        )
+    warnings = list(asked.checked.remarks)
+    if workers > (cores := whole_cores()):
+        warnings.append(f"{workers} workers share {cores} cores: more workers than cores are no faster")
+    output = None if task.output is None else getattr(asked.settings, task.output, None)
+    return {
+        "task": submission.task,
+        "settings": asked.settings.model_dump(mode="json"),
+        "name": submission.name or submission.task.rpartition(":")[2].lower(),
+        "tags": list(dict.fromkeys(submission.tags)),
+        "priority": submission.priority,
+        "after": list(dict.fromkeys(submission.after)),
+        "max_retries": submission.max_retries,
+        "workers": workers,
+        "by": by,
+        "submitted_at": time.time(),
+        "output": None if output is None else str(output),
+        "roots": [str(root) for root in _roots(settings)],
+        "warnings": warnings,
+    }
+
+
+def _roots(settings: EngineSettings) -> tuple[Path, ...]:
+    return (settings.work_root, *settings.data_roots) if settings.data_roots else ()
+
+
+def _is_worded(content: Mapping[str, Any], name: str) -> bool:
+    words = content.get("settings")
+    return isinstance(words, list | tuple) and any(str(word).partition("=")[0].strip() == name for word in words)
+
+
+def _asked(task: Task, submission: Submission, engine: EngineSettings, folder: Path) -> _Asked:
+    content = dict(submission.settings)
+    if task.output is not None and content.get(task.output) is None and not _is_worded(content, task.output):
+        content[task.output] = str(folder / "output")
+    settings = placed(validated(task.settings, content, f"settings of {submission.task}"), engine.work_root)
+    words = getattr(settings, "settings", None)
+    if isinstance(words, tuple) and words:
+        checked_words(words)
+        settings = settings.model_copy(update={"settings": placed_words(words, engine.work_root)})
+    settings = task.retrying(settings, submission.max_retries)
+    roots = _roots(engine)
+    check_roots(paths_in(settings), roots)
+    if submission.after:  # what it reads is still to come
+        return _Asked(task, settings, Checked())
+    faults = list(missing(settings, task.reads))
+    if faults:
+        raise RefusedError("; ".join(f"{key}: {sentence}" for key, sentence in faults), faults)
+    checked = task.check(settings)
+    if checked.resolved is not None:
+        check_roots(paths_in(checked.resolved), roots)
+    return _Asked(task, settings, checked)
