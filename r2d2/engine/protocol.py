@@ -86,7 +86,7 @@ def answer(jobs: Jobs, request: Any, by: str) -> dict[str, Any]:
         R2D2Error: what cannot be done, and why.
     """
     call = request.get("call") if isinstance(request, dict) else None
-    if call not in _ARGUMENTS:
+    if not isinstance(call, str) or call not in _ARGUMENTS:
         raise RefusedError(f"no such call: {str(call)[:40]!r}; there are {', '.join(_ARGUMENTS)}")
     given = validated(_ARGUMENTS[call], request.get("arguments") or {}, "request")
     arguments = {name: getattr(given, name) for name in type(given).model_fields}
