@@ -35,20 +35,24 @@ def run(
     Ended, or killed, it leaves the jobs at work; started again, it takes them up again.
     """
     import logging
+    import os
     import signal
     import threading
 
     from r2d2.engine import EngineSettings, default_work_root, open_engine
     from r2d2.engine.server import serving
+    from r2d2_base.files import make_folder
 
     settings = EngineSettings(
-        work_root=work_root or default_work_root(),
-        data_roots=tuple(data_root or ()),
+        work_root=(work_root or default_work_root()).absolute(),
+        data_roots=tuple(root.absolute() for root in data_root or ()),
         max_jobs=max_jobs,
         max_workers=max_workers,
         grace_s=grace,
         database=database,
     )
+    make_folder(settings.work_root)
+    os.chdir(settings.work_root)  # where its jobs work too: what is relative means the same to both
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     end = threading.Event()
     with open_engine(settings) as engine, serving(engine):

@@ -11,7 +11,8 @@ from pathlib import Path
 from r2d2.engine.executor import StartFault
 from r2d2.engine.folder import AttemptFolder
 from r2d2.engine.processes import MARK, ask_to_end, kill, processes_of
-from r2d2_base.files import writing
+from r2d2_base.errors import R2D2Error
+from r2d2_base.files import check_writable, writing
 from r2d2_base.process_identity import ProcessIdentity
 
 __all__ = ["LocalExecutor"]
@@ -57,6 +58,10 @@ class LocalExecutor:
         code = self._exit_codes.get(attempt.path)
         if code is None or attempt.supervisor.exists():
             return None
+        try:
+            check_writable(attempt.path)
+        except R2D2Error as error:
+            return StartFault(str(error))
         return StartFault(_last_line(attempt.supervisor_log) or f"its supervisor ended with exit code {code}")
 
     def is_alive(self, attempt: AttemptFolder) -> bool | None:

@@ -108,7 +108,5 @@ def _asked(task: Task, submission: Submission, engine: EngineSettings, folder: P
     faults = list(missing(settings, task.reads))
     if faults:
         raise RefusedError("; ".join(f"{key}: {sentence}" for key, sentence in faults), faults)
-    checked = task.check(settings)
-    if checked.resolved is not None:
-        check_roots(paths_in(checked.resolved), roots)
+    checked = task.check(settings, lambda resolved: check_roots(paths_in(resolved), roots))
     return _Asked(task, settings, checked)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -40,7 +41,8 @@ def main(folder: Path) -> int:
         if not attempt.claim():
             return 0
     except R2D2Error as error:
-        print(f"r2d2: {error}", file=sys.stderr)  # noqa: T201 (its log)
+        with suppress(OSError):  # of a full disk there is no log
+            print(f"r2d2: {error}", file=sys.stderr)  # noqa: T201 (its log)
         return CANNOT_WRITE
     _Supervisor(attempt).run()
     return 0

@@ -83,8 +83,8 @@ def _settings(task: Task, asked: dict[str, Any], attempt: AttemptFolder) -> Any:
     if roots:
         from r2d2.engine.paths import check_roots, paths_in
 
-        resolved = task.check(settings).resolved
-        check_roots([*paths_in(settings), *(() if resolved is None else paths_in(resolved))], roots)
+        check_roots(paths_in(settings), roots)
+        task.check(settings, lambda resolved: check_roots(paths_in(resolved), roots))
     return settings
 
 

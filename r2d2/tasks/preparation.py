@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ __all__ = [
     "PHANTOM_FOLDER",
     "PreparationResult",
     "PrepareSettings",
-    "check_words",
+    "configured",
     "phantom_dataset",
     "prepare",
     "prepare_with_report",
@@ -87,13 +87,7 @@ def prepare(
         ImgMedError: what is wrong with the source; all of its cases are listed.
         CancelledError: ``stop`` was made.
     """
-    _check_sections(settings.settings)
-    path, content = find_layer(settings.config)
-    layer: dict[str, Any] = {key: content[key] for key in ("preparation", "augmentation") if key in content}
-    if settings.preset is not None:
-        layer = preset_layer(settings.preset, layer)
-    options = {"preparation.recipe": settings.recipe, "preparation.augment_to": settings.augment_to}
-    configuration = configure(layer, options=options, assignments=settings.settings, origin=str(path or ""))
+    configuration = configured(settings)
     return prepare_with_report(
         settings.source,
         settings.out,
@@ -106,22 +100,23 @@ def prepare(
     )
 
 
-def check_words(words: Sequence[str]) -> None:
-    """Refuse words that are no settings of a preparation.
+def configured(settings: PrepareSettings) -> Configuration:
+    """Find all settings of a preparation: what was typed, over a configuration file, over a preset.
 
     Raises:
-        ConfigurationError: naming all of them.
+        ConfigurationError: faults of the configuration file or the words, all listed.
     """
-    _check_sections(words)
-    configure({}, assignments=words)
-
-
-def _check_sections(words: Sequence[str]) -> None:
-    foreign = [word for word in words if not word.startswith(_SECTIONS)]
+    foreign = [word for word in settings.settings if not word.startswith(_SECTIONS)]
     if foreign:
         raise ConfigurationError(
             f"{', '.join(foreign)}: 'prepare' takes preparation and augmentation settings only, like preparation.seed=3"
         )
+    path, content = find_layer(settings.config)
+    layer: dict[str, Any] = {key: content[key] for key in ("preparation", "augmentation") if key in content}
+    if settings.preset is not None:
+        layer = preset_layer(settings.preset, layer)
+    options = {"preparation.recipe": settings.recipe, "preparation.augment_to": settings.augment_to}
+    return configure(layer, options=options, assignments=settings.settings, origin=str(path or ""))
 
 
 def own_patient_key() -> Path:

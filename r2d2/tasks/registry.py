@@ -16,7 +16,7 @@ from r2d2_base.progress import Progress, StopRequest
 if TYPE_CHECKING:
     from dist_training.record.events import Event
 
-__all__ = ["TASK_NAMES", "Checked", "Listener", "Task", "TaskEnd", "find_task", "is_of_module"]
+__all__ = ["TASK_NAMES", "Allow", "Checked", "Listener", "Task", "TaskEnd", "find_task", "is_of_module"]
 
 
 def _unheard(*_: Any) -> None:
@@ -60,12 +60,10 @@ class Checked:
     """What could be found out of a task before it begins.
 
     Attributes:
-        resolved: settings from all places together, where there is more than was given.
         remarks: what is not as it was asked for, or may surprise.
         workers: processes that it will have; None: as `Task.workers` counts.
     """
 
-    resolved: BaseModel | None = None
     remarks: tuple[str, ...] = ()
     workers: int | None = None
 
@@ -82,7 +80,11 @@ def _without_restarts(settings: Any, retries: int) -> Any:
     return settings
 
 
-def _nothing(settings: Any) -> Checked:
+Allow = Callable[[BaseModel], None]
+"""Called with settings from all places together, before anything that they name is read; refuses by raising."""
+
+
+def _nothing(settings: Any, allow: Allow) -> Checked:
     return Checked()
 
 
@@ -97,7 +99,7 @@ class Task:
         output: field of the folder that it fills; None: it has none of its own.
         reads: fields of files and folders that must be there when it begins.
         workers: counts the processes that it will have.
-        check: looks at what can be known before it begins, and raises what it would raise.
+        check: looks at what can be known before it begins, and raises what it would raise; is told who allows what.
         resumed: gives the settings with which interrupted work goes on.
         retrying: gives the settings with which the task itself starts lost workers again, so many times.
         can_stop_early: whether there is anything of use when it ends before its time.
@@ -109,7 +111,7 @@ class Task:
     output: str | None = None
     reads: tuple[str, ...] = ()
     workers: Callable[[Any], int] = _one
-    check: Callable[[Any], Checked] = _nothing
+    check: Callable[[Any, Allow], Checked] = _nothing
     resumed: Callable[[Any], Any] = _as_they_are
     retrying: Callable[[Any, int], Any] = _without_restarts
     can_stop_early: bool = False
@@ -150,15 +152,15 @@ def find_task(name: str) -> Task:
 
 
 def _prepare() -> Task:
-    from r2d2.tasks.preparation import PrepareSettings, check_words, prepare
+    from r2d2.tasks.preparation import PrepareSettings, configured, prepare
 
     def run(settings: PrepareSettings, listener: Listener) -> TaskEnd:
         made = prepare(settings, progress=listener.progress, stop=listener.stop)
         result = {"dataset": str(settings.out), "report": str(made.report), "is_changed": made.is_changed}
         return TaskEnd(result=result)
 
-    def check(settings: PrepareSettings) -> Checked:
-        check_words(settings.settings)
+    def check(settings: PrepareSettings, allow: Allow) -> Checked:
+        allow(configured(settings))
         return Checked()
 
     return Task(
@@ -172,16 +174,31 @@ def _prepare() -> Task:
     )
 
 
-def _check_training(settings: Any) -> Checked:
+def _names_no_dataset(settings: Any) -> bool:
+    """Whether a training is one of the phantom study, which is generated when it begins."""
     from r2d2.config import configure
+
+    asked = configure({}, options=settings.options(), assignments=settings.settings)
+    return asked.dataset is None and settings.config is None and not settings.resume
+
+
+def _check_training(settings: Any, allow: Allow) -> Checked:
     from r2d2.tasks.training import check_training
 
-    if settings.fold is None and settings.dataset is None:
-        asked = configure({}, options=settings.options(), assignments=settings.settings)
-        if asked.dataset is None and settings.config is None and not settings.resume:
-            return Checked()  # the phantom study, which is generated when the training begins
-    plan, remarks = check_training(settings)
-    return Checked(plan.configuration, tuple(remarks), plan.world_size)
+    if _names_no_dataset(settings):
+        return Checked()
+    plan, remarks = check_training(settings, allow)
+    return Checked(tuple(remarks), plan.world_size)
+
+
+def _check_folds(settings: Any, allow: Allow) -> Checked:
+    from r2d2.tasks.training import resolve_training
+
+    if settings.resume or _names_no_dataset(settings):  # the folds' own configurations are read one by one
+        return Checked()
+    configuration = resolve_training(settings).configuration
+    allow(configuration)
+    return Checked(workers=configuration.workers)
 
 
 def _restarting(settings: Any, retries: int) -> Any:
@@ -246,6 +263,7 @@ def _cross_validate() -> Task:
         output="run_dir",
         reads=("dataset", "config"),
         workers=lambda settings: settings.workers or 1,
+        check=_check_folds,
         resumed=resumed,
         retrying=_restarting,
     )

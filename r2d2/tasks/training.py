@@ -121,11 +121,14 @@ def train(
     return run_plan(plan, on_event=on_event, on_notice=on_notice, max_restarts=settings.max_restarts, stop=stop)
 
 
-def check_training(settings: TrainSettings) -> tuple[RunPlan, list[str]]:
+def check_training(
+    settings: TrainSettings, allow: Callable[[Configuration], None] = lambda configuration: None
+) -> tuple[RunPlan, list[str]]:
     """Find the settings of a training and check everything, as `train` would, and start and write nothing.
 
     Args:
         settings: what to train, and where; with a dataset.
+        allow: called with all settings before anything that they name, but the dataset, is read; refuses by raising.
 
     Returns:
         The plan, and a line for each remark on it.
@@ -135,6 +138,7 @@ def check_training(settings: TrainSettings) -> tuple[RunPlan, list[str]]:
     """
     settings = placed_on_hosts(settings)
     resolved = resolve_training(settings)
+    allow(resolved.configuration)
     configuration = _with_hosts(resolved.configuration, settings, is_launched=False)
     plan = plan_run(configuration, world_size=configuration.workers, is_resumed=settings.resume)
     return plan, remarks(resolved.configuration, plan)
