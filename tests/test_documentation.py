@@ -19,13 +19,16 @@ from dist_training.record.run_folder import RunFolder
 from imgmed import prepare_dataset, write_phantom_study
 from r2d2.cli import app
 from r2d2.config import configure
+from r2d2.engine.words import settings_of_words
 from r2d2.settings_page import settings_page
+from r2d2.tasks.registry import find_task
 from tests.test_architecture import MAY_IMPORT_OF_OURS, bound_names, imports, package_of, relative, tree_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ARCHITECTURE = REPOSITORY / "docs" / "architecture.md"
 CALLS = REPOSITORY / "docs" / "python.md"
 TASKS = ("inspect", "prepare", "train", "cross_validate", "predict", "evaluate", "compare", "report")
+GROUPS = ("convert", "engine", "jobs", "zoo")
 PAGES = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((REPOSITORY / "docs").glob("*.md"))
 
 
@@ -110,13 +113,16 @@ def command_of(words: list[str]) -> tuple[Any, list[str]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_commands_are_understood(page: Path) -> None:
+def test_commands_are_understood(page: Path, tmp_path: Path) -> None:
     for words in commands(page):
         command, rest = command_of(words)
-        assert command.name == words[0] or words[:2] in (["convert", command.name], ["zoo", command.name]), words
+        assert command.name in (words[0], *(words[1:2] if words[0] in GROUPS else ())), words
         command.make_context("r2d2", list(rest)).close()  # raises where an option, or its value, is unknown
         settings = [word for word in rest if re.match(r"[a-z_.]+=", word)]
-        assert configure({}, assignments=settings)
+        if words[:2] == ["jobs", "submit"]:
+            assert settings_of_words(find_task(rest[0]), settings, tmp_path)
+        else:
+            assert configure({}, assignments=settings)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

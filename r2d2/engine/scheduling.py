@@ -94,6 +94,7 @@ class Scheduler:
             self._look_at(job_id, followed)
         if self._is_queue_changed:
             self._start_waiting()
+            self._is_queue_changed = False  # not where that failed
 
     @property
     def running(self) -> int:
@@ -173,7 +174,6 @@ class Scheduler:
 
     def _start_waiting(self) -> None:
         """Start jobs in their order; one that finds no room keeps it for those behind it too, or it never got any."""
-        self._is_queue_changed = False
         chosen: list[Waiting] = []
         workers = sum(followed.workers for followed in self._followed.values())
         offset, is_full = 0, len(self._followed) >= self._settings.max_jobs

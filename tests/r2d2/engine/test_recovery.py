@@ -80,10 +80,12 @@ def wait_until(is_so, what: str) -> None:  # type: ignore[no-untyped-def]
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(200, marks=pytest.mark.long)])
-def test_killed_at_random_moments(outside: Outside, kills: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "kills"), [(0, 4), *(pytest.param(seed, 10, marks=pytest.mark.long) for seed in range(1, 21))]
+)
+def test_killed_at_random_moments(outside: Outside, seed: int, kills: int) -> None:
     """Two jobs are submitted before each kill; the moments are spread over twice the time of a start."""
-    random_moments = random.Random(kills)
+    random_moments = random.Random(seed)
     begun = time.monotonic()
     wait_until(outside.answers, "the engine does not begin")
     start_s = time.monotonic() - begun
