@@ -37,11 +37,11 @@ def run(
     import logging
     import os
     import signal
-    import threading
 
     from r2d2.engine import EngineSettings, default_work_root, open_engine
     from r2d2.engine.server import serving
     from r2d2_base.files import make_folder
+    from r2d2_base.progress import StopRequest
 
     settings = EngineSettings(
         work_root=(work_root or default_work_root()).absolute(),
@@ -54,11 +54,11 @@ def run(
     make_folder(settings.work_root)
     os.chdir(settings.work_root)  # where its jobs work too: what is relative means the same to both
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-    end = threading.Event()
+    end = StopRequest()
     with open_engine(settings) as engine, serving(engine):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, lambda *_: (end.set(), engine.wake()))
+                signal.signal(number, lambda number, _: end.make(signal.Signals(number).name))
         typer.echo(f"the engine works on {settings.work_root}; Ctrl-C ends it, and jobs go on", err=True)
         engine.work(end)
 

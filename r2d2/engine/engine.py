@@ -35,6 +35,7 @@ from r2d2.engine.submission import accepted, task_of
 from r2d2_base.errors import R2D2Error
 from r2d2_base.files import is_leftover, remove
 from r2d2_base.folders import staged_folder
+from r2d2_base.progress import StopRequest
 
 __all__ = ["Engine", "open_engine"]
 
@@ -92,9 +93,9 @@ class Engine:
         self._last_id = max((folder.id for folder in job_folders(settings.work_root)), default=0)
         self._scheduler.adopt()
 
-    def work(self, end: threading.Event) -> None:
-        """Start, follow and reap jobs until ``end`` is set; a full disk or a lost database is waited out."""
-        while not end.is_set():
+    def work(self, end: StopRequest) -> None:
+        """Start, follow and reap jobs until ``end`` is made; a full disk or a lost database is waited out."""
+        while not end.is_made:
             pause = LOOK_S
             self._wake.clear()
             try:
@@ -107,8 +108,7 @@ class Engine:
                 _log.exception("a look at the jobs failed; the next one follows")
                 self._scheduler.queue_changed()
                 pause = AGAIN_S
-            if not end.is_set():
-                self._wake.wait(pause)
+            self._wake.wait(pause)
 
     def wake(self) -> None:
         """Have `work` look at once."""

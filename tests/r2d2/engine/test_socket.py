@@ -16,6 +16,7 @@ from r2d2.engine import EngineClient, JobQuery, Submission
 from r2d2.engine.errors import NotRunningError, RefusedError, UnknownJobError
 from r2d2.engine.processes import kill
 from r2d2.engine.server import serving
+from r2d2_base.progress import StopRequest
 from tests.r2d2.engine import small_tasks
 from tests.r2d2.engine.conftest import Bench
 
@@ -28,12 +29,12 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     folder = tmp_path_factory.mktemp("engine") / ("long" * 40)
     folder.mkdir()
     made = Bench(folder).open()
-    end = threading.Event()
+    end = StopRequest()
     worker = threading.Thread(target=made.engine.work, args=(end,))
     worker.start()
     with serving(made.engine):
         yield made
-    end.set()
+    end.make()
     made.engine.wake()
     worker.join()
     kill(made.left())
