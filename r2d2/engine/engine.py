@@ -58,7 +58,7 @@ def open_engine(settings: EngineSettings, executor: Executor | None = None) -> I
     """
     settings = settings.model_copy(
         update={
-            "work_root": settings.work_root.absolute(),
+            "work_root": settings.work_root.resolve(),  # one spelling, by which processes are known again
             "data_roots": tuple(root.absolute() for root in settings.data_roots),
         }
     )

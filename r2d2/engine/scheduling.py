@@ -73,8 +73,9 @@ class Scheduler:
         """Bring the row of a job to what its folder says."""
         folder = self.folder(job_id)
         stamp = folder.stamp()
-        job = job_of(folder)
-        if job.state == "queued" and job_id in self._followed:  # its supervisor has been started, and is on its way
+        job, followed = job_of(folder), self._followed.get(job_id)
+        if job.state == "queued" and followed is not None and followed.folder.number == job.attempt:
+            # Its supervisor has been started, and is on its way.
             job = job.model_copy(update={"state": "starting"})
         self._store.put([(job, stamp)])
         return job

@@ -98,7 +98,7 @@ class _Supervisor:
                 self._beat()
             if self._signal is not None and not passed_on:
                 passed_on = True
-                process.send_signal(signal.SIGTERM)
+                os.kill(process.pid, signal.SIGTERM)  # it is there, or not reaped yet; Popen would reap it
             self._serve(process)
             time.sleep(POLL_S)
 

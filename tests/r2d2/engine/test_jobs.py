@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -168,3 +169,17 @@ def test_order_limits_and_chains(tmp_path: Path) -> None:
     assert bench.engine.cancel(last).state == "cancelled"
     assert bench.lines("last") == []
     bench.close()
+
+
+def test_resumed_before_the_engine_has_looked(bench: Bench) -> None:
+    """What its folder says counts, although the engine still follows the attempt before."""
+    job = bench.submit(word="soon", end="fails", fails_first=True).id
+    bench.until(lambda: bench.lines("soon") == ["begin"])
+    ended = bench.settings.work_root / "jobs" / str(job) / "attempts" / "1" / "exit.json"
+    while not ended.exists():
+        time.sleep(0.02)
+    bench.engine.change(job, Change(priority=1))  # reads the folder, and looks at no queue
+    assert bench.state(job) == "failed"
+    bench.engine.resume(job)
+    assert bench.ended(job)[0].state == "completed"
+    assert bench.lines("soon") == ["begin", "begin", "end"]
