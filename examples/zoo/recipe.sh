@@ -17,40 +17,48 @@ fi
 set -f  # words such as augmentation.zoom=[0.8,1.2] are no patterns
 shift 2
 case ${1:-=} in *=*) ;; *) work=$1 && shift ;; esac
+settings=$recipes/$model/r2d2.yaml
 
-# A line for each of several networks that are asked together: its settings' file, and words; without networks.txt, one network.
+# A line for each of several networks that are asked together, with what sets its slices apart; without the file, one network.
 networks=$recipes/$model/networks.txt
 count=1
 [ ! -f "$networks" ] || count=$(grep -c . "$networks")
 numbered() { [ "$count" = 1 ] && echo "$work/$1" || echo "$work/$1-$2"; }
-for_preparing() { printf '%s\n' $words | grep '^preparation\.' || true; }
-for_training() { printf '%s\n' $words | grep -v '^preparation\.' || true; }
+
+# what was chosen on validation cases is trained a little more, with them; the test cases stay out
+finish=$recipes/$model/finish.yaml last=run
+[ ! -f "$finish" ] || last=run-finish
 
 number=1
 while [ "$number" -le "$count" ]; do
     dataset=$(numbered dataset $number) run=$(numbered run $number)
-    settings=r2d2.yaml words=
-    [ "$count" = 1 ] || read -r settings words <<LINE
-$(sed -n "${number}p" "$networks")
-LINE
-    settings=$recipes/$model/$settings
-    # shellcheck disable=SC2046  # words of their own
-    r2d2 prepare "$source" --config "$settings" --out "$dataset" $(for_preparing)
+    words=$([ "$count" = 1 ] || sed -n "${number}p" "$networks")
+    # shellcheck disable=SC2086  # words of their own
+    r2d2 prepare "$source" --config "$settings" --out "$dataset" $words
     if [ -f "$run/config.yaml" ]; then
         r2d2 train --run-dir "$run" --resume "$@"
     else
-        # shellcheck disable=SC2046
-        r2d2 train --config "$settings" --dataset "$dataset" --run-dir "$run" $(for_training) "$@"
+        r2d2 train --config "$settings" --dataset "$dataset" --run-dir "$run" "$@"
+    fi
+    if [ -f "$finish" ]; then
+        dataset=$(numbered dataset-finish $number) longer=$(numbered run-finish $number)
+        # shellcheck disable=SC2086
+        r2d2 prepare "$source" --config "$finish" --out "$dataset" $words
+        if [ -f "$longer/config.yaml" ]; then
+            r2d2 train --run-dir "$longer" --resume
+        else
+            r2d2 train --config "$finish" --dataset "$dataset" --run-dir "$longer" "transfer.start_from=$run"
+        fi
     fi
     number=$((number + 1))
 done
 
-dataset=$(numbered dataset 1) run=$(numbered run 1) together=
+dataset=$(numbered dataset 1) run=$(numbered $last 1) together=
 set -- --model "$run"
 number=2
 while [ "$number" -le "$count" ]; do
-    set -- "$@" --model "$(numbered run $number)"
-    together="$together --with $(numbered run $number)"
+    set -- "$@" --model "$(numbered $last $number)"
+    together="$together --with $(numbered $last $number)"
     number=$((number + 1))
 done
 if [ ! -f "$work/predictions/prediction.json" ]; then

@@ -161,21 +161,24 @@ def test_the_demo_ends_with_a_model_on_a_scan_it_has_not_seen(
     assert shown.means["dice"][same].mean == before.means["dice"][same].mean
 
 
-def test_networks_that_are_asked_together_are_prepared_and_trained_one_by_one(tmp_path: Path) -> None:
+def test_networks_that_are_asked_together_are_prepared_trained_and_finished_one_by_one(tmp_path: Path) -> None:
     calls = commands_of("hippocampus-unet", tmp_path / "Task04 with a space", tmp_path / "work", ["training.seed=2"])
-    assert [call[0] for call in calls] == [*["prepare", "train"] * 6, "predict", "evaluate"]
-    runs = [str(tmp_path / "work" / f"run-{number}") for number in range(1, 7)]
-    datasets = [run.replace("run-", "dataset-") for run in runs]
-    for number, (dataset, run) in enumerate(zip(datasets, runs, strict=True)):
-        prepare, train = calls[2 * number], calls[2 * number + 1]
-        settings = str(RECIPES / "hippocampus-unet" / ("r2d2.yaml" if number < 3 else "smaller.yaml"))
-        source, axis = str(tmp_path / "Task04 with a space"), f"preparation.slice_axis={number % 3}"
-        assert prepare == ["prepare", source, "--config", settings, "--out", dataset, axis]
-        seed = [] if number < 3 else [f"training.seed={8 + number}"]
-        assert train[1:] == ["--config", settings, "--dataset", dataset, "--run-dir", run, *seed, "training.seed=2"]
-    models = [word for run in runs for word in ("--model", run)]
+    assert [call[0] for call in calls] == [*["prepare", "train", "prepare", "train"] * 3, "predict", "evaluate"]
+    source, settings = str(tmp_path / "Task04 with a space"), RECIPES / "hippocampus-unet"
+    for axis in range(3):
+        prepare, train, prepare_all, train_longer = calls[4 * axis : 4 * axis + 4]
+        dataset, run, all_of_it, longer = (
+            str(tmp_path / "work" / f"{name}-{axis + 1}") for name in ("dataset", "run", "dataset-finish", "run-finish")
+        )
+        first, finish = (["--config", str(settings / name)] for name in ("r2d2.yaml", "finish.yaml"))
+        assert prepare == ["prepare", source, *first, "--out", dataset, f"preparation.slice_axis={axis}"]
+        assert train[1:] == [*first, "--dataset", dataset, "--run-dir", run, "training.seed=2"]
+        assert prepare_all == ["prepare", source, *finish, "--out", all_of_it, f"preparation.slice_axis={axis}"]
+        assert train_longer[1:5] == [*finish, "--dataset", all_of_it]
+        assert train_longer[5:] == ["--run-dir", longer, f"transfer.start_from={run}"]
+    models = [word for n in (1, 2, 3) for word in ("--model", str(tmp_path / "work" / f"run-finish-{n}"))]
     views = [word for degrees in (-6, 6, -12, 12) for word in ("--rotate", str(degrees))]
-    assert calls[-2][1:-4] == [*models, *views, "--dataset", datasets[0]]
+    assert calls[-2][1:-4] == [*models, *views, "--dataset", str(tmp_path / "work" / "dataset-1")]
 
 
 def test_recipes_are_settings_that_stand() -> None:
