@@ -1,6 +1,7 @@
 """What an engine does on a disk that fills up; run where the folder of the first argument is a small disk."""
 
 import sys
+import time
 from pathlib import Path
 
 from r2d2.engine import JobQuery, Submission
@@ -24,7 +25,7 @@ if __name__ == "__main__":
         bench.submit(word="refused")
     except R2D2Error as error:
         print("refused:", error)
-    for _ in range(200):
+    for _ in range(600):
         try:
             bench.engine.look()
         except R2D2Error as error:
@@ -32,7 +33,7 @@ if __name__ == "__main__":
             break
         if bench.state(waiting) == "failed":
             break
-        bench.engine._wake.wait(0.1)
+        time.sleep(0.1)
     print("while full:", bench.state(waiting), bench.engine.show(waiting).job.reason)
     filler.unlink()
     print("with room:", *((job.state, job.reason) for job in bench.ended(waiting)))
