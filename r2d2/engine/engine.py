@@ -14,7 +14,7 @@ from r2d2.engine.database import open_database
 from r2d2.engine.errors import JobStateError, RefusedError, UnknownJobError
 from r2d2.engine.executor import Executor
 from r2d2.engine.folder import ACTIVE, FINAL, AttemptFolder, job_folders
-from r2d2.engine.indexing import details_of, progress_of, rebuild, synchronise
+from r2d2.engine.indexing import details_of, job_of, progress_of, rebuild, synchronise
 from r2d2.engine.local import LocalExecutor
 from r2d2.engine.lock import engine_lock
 from r2d2.engine.models import (
@@ -162,7 +162,7 @@ class Engine:
         Raises:
             UnknownJobError: there is none of that number.
         """
-        job = self._job(job_id)
+        job = self._job_now(job_id)
         job = self._with_progress(job, self._store.states(job.after))
         return details_of(self._scheduler.folder(job_id), job)
 
@@ -172,13 +172,15 @@ class Engine:
         Raises:
             UnknownJobError: there is no such job, or no such attempt.
         """
-        job = self._job(job_id)
+        job = self._job_now(job_id)
         number = job.attempt if attempt is None else attempt
         folder = self._scheduler.folder(job_id).attempt(number)
         if number < 1 or not folder.queued.exists():
             raise UnknownJobError(f"job {job_id} has no attempt {number}; it has {job.attempt}")
         has_ended = folder.state().state in FINAL
         text, at, is_all = _read_part(folder, max(offset, 0), has_ended)
+        if has_ended and number == job.attempt:
+            self._job_now(job_id)  # whoever has read the end finds the job at its end
         return LogPart(text=text, offset=at, attempt=number, is_last=has_ended and is_all)
 
     def stop(self, job_id: int, reason: str = "", by: str = "") -> Job:
@@ -250,6 +252,18 @@ class Engine:
         if job is None:
             raise UnknownJobError(f"there is no job {job_id}")
         return job
+
+    def _job_now(self, job_id: int) -> Job:
+        """Give a job as its folder has it: its attempt may have ended since the last look."""
+        job = self._job(job_id)
+        folder = self._scheduler.folder(job_id)
+        if job.state in FINAL or folder.attempt(job.attempt).state().state not in FINAL:
+            return job
+        try:
+            self.look()
+        except R2D2Error:  # the index, or the disk, cannot be written now; `work` tries again
+            return job_of(folder)
+        return self._job(job_id)
 
     def _with_progress(self, job: Job, states: Mapping[int, str]) -> Job:
         """Say how far a job is; or what it waits for, by the states of those that it comes after."""

@@ -11,7 +11,7 @@ import pytest
 from r2d2.engine import Change, JobDetails, JobQuery
 from r2d2.engine.errors import JobStateError, UnknownJobError
 from r2d2.engine.processes import kill
-from tests.r2d2.engine.conftest import Bench
+from tests.r2d2.engine.conftest import PATIENCE_S, Bench
 from tests.r2d2.engine.small_tasks import EARLY
 
 pytestmark = pytest.mark.slow
@@ -183,3 +183,20 @@ def test_resumed_before_the_engine_has_looked(bench: Bench) -> None:
     bench.engine.resume(job)
     assert bench.ended(job)[0].state == "completed"
     assert bench.lines("soon") == ["begin", "begin", "end"]
+
+
+@pytest.mark.parametrize("asked", ["show", "log"])
+def test_whoever_asks_finds_a_job_at_its_end_though_nobody_has_looked_since(bench: Bench, asked: str) -> None:
+    job = bench.submit(word=asked, end="fails")
+    bench.engine.look()
+    attempt = bench.settings.work_root / "jobs" / str(job.id) / "attempts" / "1"
+    end = time.monotonic() + PATIENCE_S
+    while not (attempt / "exit.json").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert bench.engine.list().jobs[0].state != "failed"  # the index is as the last look left it
+    if asked == "show":
+        assert bench.engine.show(job.id).job.state == "failed"
+    else:
+        assert bench.engine.log(job.id).is_last
+    assert bench.engine.list().jobs[0].state == "failed"
