@@ -9,6 +9,7 @@ __all__ = [
     "LaunchError",
     "NamesFoundError",
     "PredictionError",
+    "R2D2Error",
     "ZooError",
 ]
 

@@ -25,6 +25,9 @@ def run(
     data_root: list[Path] = typer.Option(
         None, help="A folder that jobs may read and write besides the engine's; may be repeated. None: any."
     ),
+    code_root: list[Path] = typer.Option(
+        None, help="A folder whose code jobs may run (module:function); may be repeated. None: no such code is run."
+    ),
     max_jobs: int = typer.Option(2, min=1, help="Jobs that run at a time."),
     max_workers: int = typer.Option(None, min=1, help="Worker processes of all running jobs together."),
     grace: float = typer.Option(30.0, min=0, help="Seconds that a cancelled job has to end by itself."),
@@ -46,6 +49,7 @@ def run(
     settings = EngineSettings(
         work_root=(work_root or default_work_root()).absolute(),
         data_roots=tuple(root.absolute() for root in data_root or ()),
+        code_roots=tuple(root.absolute() for root in code_root or ()),
         max_jobs=max_jobs,
         max_workers=max_workers,
         grace_s=grace,

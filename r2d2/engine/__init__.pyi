@@ -1,5 +1,6 @@
 from .client import EngineClient as EngineClient
 from .engine import Engine as Engine
+from .engine import StopRequest as StopRequest
 from .engine import open_engine as open_engine
 from .errors import EngineError as EngineError
 from .errors import error_to_json as error_to_json

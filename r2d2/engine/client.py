@@ -27,8 +27,8 @@ class EngineClient:
         self.work_root = Path(work_root).absolute()
 
     def submit(self, submission: Submission, by: str = "") -> Job:
-        """Check and queue a job; the engine knows itself who asks."""
-        return Job.model_validate(self._call("submit", submission=submission.model_dump(mode="json")))
+        """Check and queue a job; where ``by`` is empty the engine knows itself who asks."""
+        return Job.model_validate(self._call("submit", by, submission=submission.model_dump(mode="json")))
 
     def list(self, query: JobQuery | None = None) -> JobPage:
         """Give a page of jobs."""
@@ -45,15 +45,15 @@ class EngineClient:
 
     def stop(self, job_id: int, reason: str = "", by: str = "") -> Job:
         """Have a training end after its step, with a checkpoint and its best network."""
-        return Job.model_validate(self._call("stop", job_id=job_id, reason=reason))
+        return Job.model_validate(self._call("stop", by, job_id=job_id, reason=reason))
 
     def cancel(self, job_id: int, reason: str = "", by: str = "") -> Job:
         """End a job, with all its processes."""
-        return Job.model_validate(self._call("cancel", job_id=job_id, reason=reason))
+        return Job.model_validate(self._call("cancel", by, job_id=job_id, reason=reason))
 
     def resume(self, job_id: int, by: str = "") -> Job:
         """Queue a job again; it goes on where it was."""
-        return Job.model_validate(self._call("resume", job_id=job_id))
+        return Job.model_validate(self._call("resume", by, job_id=job_id))
 
     def change(self, job_id: int, change: Change) -> Job:
         """Give a job another name, other tags, or another priority."""
@@ -74,13 +74,13 @@ class EngineClient:
             if part.is_last:
                 return
 
-    def _call(self, call: str, **arguments: Any) -> Any:
+    def _call(self, call: str, by: str = "", **arguments: Any) -> Any:
         try:
             with new_socket() as connection, socket_address(self.work_root) as address:
                 connection.settimeout(PATIENCE_S)
                 connection.connect(address)
                 with connection.makefile("rwb") as stream:
-                    write_line(stream, {"call": call, "arguments": arguments})
+                    write_line(stream, {"call": call, "arguments": arguments, "by": by})
                     answer = read_line(stream)
         except (FileNotFoundError, NotADirectoryError, ConnectionError) as error:
             start = f"r2d2 engine run --work-root {quote(str(self.work_root))}"

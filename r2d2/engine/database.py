@@ -1,9 +1,13 @@
-"""Opening the index: an SQLite file, or a server by its URL; brought up to date, and refused where that cannot be."""
+"""Opening a database: an SQLite file, or a server by its URL; brought up to date, and refused where that cannot be.
+
+It is the index of jobs, or what a web server keeps of its own: a `Layout` says what is in it.
+"""
 
 from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +19,44 @@ from r2d2.engine.errors import DatabaseError
 from r2d2.engine.filesystem import network_file_system
 from r2d2.engine.tables import HEAD
 
-__all__ = ["open_database"]
-
-FILE_NAME = "index.sqlite"
-_STEPS = Path(__file__).parent / "migrations"
+__all__ = ["INDEX", "Layout", "open_database"]
 
 
-def open_database(work_root: Path, url: str | None = None) -> Engine:
-    """Open the index, and bring its layout up to date.
+@dataclass(frozen=True)
+class Layout:
+    """The tables that a database has.
+
+    Attributes:
+        file_name: of the SQLite file.
+        head: the step of the migrations that the code is written for.
+        migrations: folder with ``versions/rNNNN_*.py``.
+        version_table: where the database says of which step it is; one for each layout.
+        if_lost: what a user does about a database that cannot be used.
+    """
+
+    file_name: str
+    head: str
+    migrations: Path
+    version_table: str
+    if_lost: str
+
+
+INDEX = Layout(
+    file_name="index.sqlite",
+    head=HEAD,
+    migrations=Path(__file__).parent / "migrations",
+    version_table="alembic_version",
+    if_lost="it is only an index: moved away, it is made anew from the jobs' folders",
+)
+
+
+def open_database(folder: Path, url: str | None = None, layout: Layout = INDEX) -> Engine:
+    """Open a database, and bring its tables up to date.
 
     Args:
-        work_root: the engine's folder.
-        url: as SQLAlchemy has it; None: a file in ``work_root``.
+        folder: the engine's, for the index.
+        url: as SQLAlchemy has it; None: a file in ``folder``.
+        layout: what is in it.
 
     Returns:
         Its connections.
@@ -35,7 +65,7 @@ def open_database(work_root: Path, url: str | None = None) -> Engine:
         DatabaseError: it is on a network file system, of a newer version, damaged, or not to be reached.
     """
     try:
-        place = make_url(url or f"sqlite:///{work_root / FILE_NAME}")
+        place = make_url(url or f"sqlite:///{folder / layout.file_name}")
         is_file = place.get_backend_name() == "sqlite"
         if is_file:
             _check_place(Path(place.database or ""))
@@ -44,7 +74,7 @@ def open_database(work_root: Path, url: str | None = None) -> Engine:
         if is_file:
             event.listen(database, "connect", _set_up_sqlite)
             event.listen(database, "begin", _begin)
-        _bring_up_to_date(database, place.render_as_string(hide_password=True))
+        _bring_up_to_date(database, layout, place.render_as_string(hide_password=True))
     except ArgumentError as error:
         raise DatabaseError(f"{url!r} is no URL of a database, like postgresql+psycopg://user@host/name") from error
     except ModuleNotFoundError as error:
@@ -52,7 +82,7 @@ def open_database(work_root: Path, url: str | None = None) -> Engine:
     except SQLAlchemyError as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
         where = place.database if is_file else place.render_as_string(hide_password=True)
-        hint = "; it is only an index: moved away, it is made anew from the jobs' folders" if is_file else ""
+        hint = f"; {layout.if_lost}" if is_file else ""
         raise DatabaseError(f"the database {where} cannot be used ({reason}){hint}") from error
     return database
 
@@ -78,36 +108,36 @@ def _begin(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN")
 
 
-def _bring_up_to_date(database: Engine, name: str) -> None:
-    found = _revision(database)
-    if found == HEAD:
+def _bring_up_to_date(database: Engine, layout: Layout, name: str) -> None:
+    found = _revision(database, layout)
+    if found == layout.head:
         return
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
 
-    known = {path.name[1:5] for path in (_STEPS / "versions").glob("r[0-9]*.py")}
+    known = {path.name[1:5] for path in (layout.migrations / "versions").glob("r[0-9]*.py")}
     if found is not None and found not in known:
         raise DatabaseError(
             f"the database {re.sub('^sqlite:///', '', name)} is of a newer version of R2D2 ({found}; this one knows "
-            f"up to {HEAD}): use that version, or move the file away, and it is made anew from the jobs' folders"
+            f"up to {layout.head}): use that version; {layout.if_lost}"
         )
     config = Config()
-    config.set_main_option("script_location", str(_STEPS).replace("%", "%%"))
-    steps = ScriptDirectory(str(_STEPS))
+    config.set_main_option("script_location", str(layout.migrations).replace("%", "%%"))
+    steps = ScriptDirectory(str(layout.migrations))
 
     def upwards(revision: Any, _context: Any) -> Any:
         return steps._upgrade_revs("head", revision)
 
     with EnvironmentContext(config, steps, fn=upwards) as environment, database.begin() as connection:
-        environment.configure(connection=connection, transactional_ddl=True)
+        environment.configure(connection=connection, transactional_ddl=True, version_table=layout.version_table)
         environment.run_migrations()
 
 
-def _revision(database: Engine) -> str | None:
+def _revision(database: Engine, layout: Layout) -> str | None:
     """Read of which step the database is; None where it is empty."""
     with database.connect() as connection, suppress(OperationalError, ProgrammingError):
-        row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
+        row = connection.execute(text(f"SELECT version_num FROM {layout.version_table}")).first()
         return None if row is None else str(row[0])
     with database.connect() as connection:
         connection.execute(text("SELECT 1"))

@@ -60,6 +60,7 @@ def open_engine(settings: EngineSettings, executor: Executor | None = None) -> I
         update={
             "work_root": settings.work_root.resolve(),  # one spelling, by which processes are known again
             "data_roots": tuple(root.absolute() for root in settings.data_roots),
+            "code_roots": tuple(root.absolute() for root in settings.code_roots),
         }
     )
     with engine_lock(settings.work_root):
@@ -68,7 +69,7 @@ def open_engine(settings: EngineSettings, executor: Executor | None = None) -> I
                 remove(left)
         store = JobStore(open_database(settings.work_root, settings.database))
         try:
-            yield Engine(settings, store, executor or LocalExecutor(settings.work_root))
+            yield Engine(settings, store, executor or LocalExecutor(settings.work_root, settings.code_roots))
         finally:
             store.close()
 

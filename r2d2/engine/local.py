@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dist_training.own_code import CODE_ROOTS
 from r2d2.engine.executor import StartFault
 from r2d2.engine.folder import AttemptFolder
 from r2d2.engine.processes import MARK, ask_to_end, kill, processes_of
@@ -19,6 +21,7 @@ __all__ = ["LocalExecutor"]
 
 ENDS_ITSELF_S = 20.0  # a task whose supervisor is gone notices, and leaves a checkpoint
 SIGTERM_S = 5.0
+_HOME = Path(__file__).resolve().parents[2]
 SILENT_S = 60.0  # of a supervisor on another host only the heartbeat is known
 
 
@@ -27,10 +30,12 @@ class LocalExecutor:
 
     Args:
         work_root: the folder in which they, and the tasks, work.
+        code_roots: the only folders whose code tasks may run, besides what is installed.
     """
 
-    def __init__(self, work_root: Path) -> None:
+    def __init__(self, work_root: Path, code_roots: Sequence[Path] = ()) -> None:
         self._work_root = work_root
+        self._code_roots = tuple(code_roots)
         self._started: dict[Path, int] = {}
         self._exit_codes: dict[Path, int] = {}
         self._beats: dict[Path, tuple[int, float]] = {}
@@ -38,7 +43,7 @@ class LocalExecutor:
     def start(self, attempt: AttemptFolder) -> None:
         """Start a supervisor in a session of its own, with a log and without a terminal."""
         command = [sys.executable, "-P", "-m", "r2d2.engine.supervisor", str(attempt.path)]
-        environment = {name: value for name, value in os.environ.items() if name != MARK}
+        environment = _environment(os.environ, self._code_roots)
         with writing(attempt.supervisor_log), attempt.supervisor_log.open("ab") as log:
             process = subprocess.Popen(
                 command,
@@ -111,6 +116,16 @@ class LocalExecutor:
             self._beats[attempt.path] = (beat, now)
             return True
         return now - known[1] < SILENT_S
+
+
+def _environment(own: Mapping[str, str], code_roots: Sequence[Path]) -> dict[str, str]:
+    """Give the environment of a job: R2D2 is found where this one is, and no code of whoever started the engine."""
+    given = {name: value for name, value in own.items() if name not in (MARK, "PYTHONSTARTUP", "PYTHONHOME")}
+    given.pop("PYTHONPATH", None)
+    if _HOME.name not in ("site-packages", "dist-packages"):  # a checkout
+        given["PYTHONPATH"] = str(_HOME)
+    given[CODE_ROOTS] = os.pathsep.join(map(str, code_roots))
+    return given
 
 
 def _last_line(log: Path) -> str:

@@ -26,6 +26,7 @@ _STRICT = ConfigDict(frozen=True, extra="forbid")
 LONGEST_LOG_PART = 262_144
 
 Tag = Annotated[str, StringConstraints(pattern=r"^[\w.:-]{1,40}$")]
+Id = Annotated[int, Field(ge=1, le=2**62)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=120)]
 SortKey = Literal["id", "name", "task", "state", "priority", "submitted_at", "started_at", "ended_at"]
 
@@ -44,7 +45,7 @@ class Submission(BaseModel):
     name: Name = Field(default="", description="for people; none: the task's")
     tags: tuple[Tag, ...] = Field(default=(), max_length=20, description="words to find it by")
     priority: int = Field(default=0, ge=-1000, le=1000, description="higher begins first; alike: as they came")
-    after: tuple[int, ...] = Field(default=(), max_length=100, description="jobs that must have succeeded before")
+    after: tuple[Id, ...] = Field(default=(), max_length=100, description="jobs that must have succeeded before")
     max_retries: int = Field(
         default=1, ge=0, le=20, description="times that it is tried again, had it lost a worker or its supervisor"
     )
@@ -76,7 +77,7 @@ class JobQuery(BaseModel):
     sort: SortKey = Field(default="id", description="what they are sorted by")
     descending: bool = Field(default=True, description="the highest, or latest, first")
     limit: int = Field(default=50, ge=1, le=1000, description="jobs on a page")
-    offset: int = Field(default=0, ge=0, description="jobs before this page")
+    offset: int = Field(default=0, ge=0, le=2**62, description="jobs before this page")
 
 
 class Progress(BaseModel):

@@ -14,8 +14,9 @@ from r2d2.engine.errors import RefusedError
 from r2d2.zoo.registries.names import is_zoo_name
 from r2d2_base.errors import ConfigurationError
 
-__all__ = ["check_roots", "checked_words", "missing", "paths_in", "placed", "placed_words"]
+__all__ = ["check_private", "check_roots", "checked_words", "missing", "paths_in", "placed", "placed_words"]
 
+_PRIVATE = ("engine.json", "engine.sock", "index.sqlite", "index.sqlite-shm", "index.sqlite-wal", "r2d2.yaml", "web")
 _OF_A_CONFIGURATION = ("dataset", "run_dir", "start_from", "splits", *WEIGHT_FILES)
 
 
@@ -104,11 +105,45 @@ def check_roots(paths: Sequence[Path], roots: Sequence[Path]) -> None:
     """
     if not roots:
         return
-    real = [root.resolve() for root in roots]
-    outside = [str(path) for path in dict.fromkeys(paths) if not _is_within(path.resolve(), real)]
+    real = [_real(root) for root in roots]
+    outside = [str(path) for path in dict.fromkeys(paths) if not _is_within(_real(path), real)]
     if outside:
         allowed = ", ".join(map(str, roots))
         raise RefusedError(f"outside of the folders that jobs may use: {', '.join(outside)}; these are {allowed}")
+
+
+def check_private(paths: Sequence[Path], work_root: Path) -> None:
+    """Refuse what is the engine's own in its folder, wherever links lead: of a job's folder only its output is not.
+
+    Raises:
+        RefusedError: naming all such paths.
+
+    >>> check_private([Path("/engine/jobs/1/output/run"), Path("/engine/liver")], Path("/engine"))
+    >>> check_private([Path("/engine/jobs/1/job.json")], Path("/engine"))
+    Traceback (most recent call last):
+        ...
+    r2d2.engine.errors.RefusedError: the engine's own, which jobs leave alone: /engine/jobs/1/job.json
+    """
+    root = _real(work_root)
+    private = [str(path) for path in dict.fromkeys(paths) if _is_private(_real(path), root)]
+    if private:
+        raise RefusedError(f"the engine's own, which jobs leave alone: {', '.join(private)}")
+
+
+def _real(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, a zero byte
+        raise RefusedError(f"{str(path)!r:.80} is no path: {error}") from error
+
+
+def _is_private(path: Path, root: Path) -> bool:
+    if path == root:
+        return True
+    if root not in path.parents:
+        return False
+    first, *rest = path.relative_to(root).parts
+    return first in _PRIVATE or (first == "jobs" and rest[1:2] != ["output"])
 
 
 def _is_within(path: Path, roots: Sequence[Path]) -> bool:
@@ -122,8 +157,15 @@ def missing(settings: BaseModel, names: Sequence[str]) -> Iterator[tuple[str, st
         annotation = type(settings).model_fields[name].annotation
         for part in value if isinstance(value, tuple) else (value,):
             is_path = isinstance(part, Path) or (_may_be_path(name, annotation) and _is_path_text(part))
-            if is_path and not is_zoo_name(str(part)) and not Path(part).exists():
+            if is_path and not is_zoo_name(str(part)) and not _exists(Path(part)):
                 yield name, f"{part} is not there"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that is too long
+        return False
 
 
 def checked_words(words: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Requests and answers at the engine's socket: a line of JSON each way.
 
-A request is ``{"call": NAME, "arguments": {...}}``, an answer ``{"result": ...}`` or ``{"error": {...}}`` as
+A request is ``{"call": NAME, "arguments": {...}}``, with ``"by": NAME`` where a program of the engine's user asks for
+somebody else, as the web server does; an answer ``{"result": ...}`` or ``{"error": {...}}`` as
 `error_to_json` has it. A REST API has the same arguments, results and errors.
 """
 
@@ -25,6 +26,7 @@ __all__ = ["LONGEST_LINE", "SOCKET_NAME", "answer", "read_line", "socket_address
 
 SOCKET_NAME = "engine.sock"
 LONGEST_LINE = 8 * 2**20
+LONGEST_ASKER = 120
 _LONGEST_ADDRESS = 100  # of the 108 bytes that Linux has room for
 
 
@@ -77,7 +79,7 @@ def answer(jobs: Jobs, request: Any, by: str) -> dict[str, Any]:
     Args:
         jobs: of the engine.
         request: what was sent, as JSON has it.
-        by: who asks, as the socket, or a token, says.
+        by: who asks, as the socket says.
 
     Returns:
         The result, as JSON can hold it.
@@ -88,6 +90,9 @@ def answer(jobs: Jobs, request: Any, by: str) -> dict[str, Any]:
     call = request.get("call") if isinstance(request, dict) else None
     if not isinstance(call, str) or call not in _ARGUMENTS:
         raise RefusedError(f"no such call: {str(call)[:40]!r}; there are {', '.join(_ARGUMENTS)}")
+    asker = request.get("by")
+    if isinstance(asker, str) and 0 < len(asker) <= LONGEST_ASKER:
+        by = asker
     given = validated(_ARGUMENTS[call], request.get("arguments") or {}, "request")
     arguments = {name: getattr(given, name) for name in type(given).model_fields}
     if call in _SAYS_WHO:

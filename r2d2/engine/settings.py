@@ -23,6 +23,9 @@ class EngineSettings(BaseModel):
     data_roots: tuple[Path, ...] = Field(
         default=(), description="besides work_root, the only folders that jobs may read and write; none: any"
     )
+    code_roots: tuple[Path, ...] = Field(
+        default=(), description="folders whose code jobs may run (networks and losses as module:function); none: none"
+    )
     database: str | None = Field(
         default=None, description="URL of the index, as SQLAlchemy has it; null: an SQLite file in work_root"
     )

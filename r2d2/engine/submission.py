@@ -10,9 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from r2d2.config import Configuration, configure
+from r2d2.engine.code import check_code
 from r2d2.engine.errors import RefusedError
 from r2d2.engine.models import Submission
-from r2d2.engine.paths import check_roots, checked_words, missing, paths_in, placed, placed_words
+from r2d2.engine.paths import check_private, check_roots, checked_words, missing, paths_in, placed, placed_words
 from r2d2.engine.settings import EngineSettings
 from r2d2.engine.validation import validated
 from r2d2.tasks.registry import TASK_NAMES, Checked, Task, find_task, is_of_module
@@ -103,10 +105,30 @@ def _asked(task: Task, submission: Submission, engine: EngineSettings, folder: P
     settings = task.retrying(settings, submission.max_retries)
     roots = _roots(engine)
     check_roots(paths_in(settings), roots)
+    check_private(paths_in(settings), engine.work_root)
+    if isinstance(words, tuple) and words:
+        _check_configuration(configure({}, assignments=words), engine)
     if submission.after:  # what it reads is still to come
         return _Asked(task, settings, Checked())
     faults = list(missing(settings, task.reads))
     if faults:
         raise RefusedError("; ".join(f"{key}: {sentence}" for key, sentence in faults), faults)
-    checked = task.check(settings, lambda resolved: check_roots(paths_in(resolved), roots))
+    checked = task.check(settings, lambda resolved: _check_resolved(resolved, engine))
     return _Asked(task, settings, checked)
+
+
+def _check_resolved(resolved: BaseModel, engine: EngineSettings) -> None:
+    paths = paths_in(resolved)
+    check_roots(paths, _roots(engine))
+    check_private(paths, engine.work_root)
+    if isinstance(resolved, Configuration):
+        _check_configuration(resolved, engine)
+
+
+def _check_configuration(configuration: Configuration, engine: EngineSettings) -> None:
+    """Refuse what settings of a training may not say here, wherever they came from."""
+    check_code(configuration, engine.code_roots)
+    if engine.data_roots and configuration.hosts is not None:
+        raise RefusedError(
+            "hosts: this engine's jobs run on its own host", [("hosts", "this engine's jobs run on its own host")]
+        )

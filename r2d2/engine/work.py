@@ -81,10 +81,15 @@ def _settings(task: Task, asked: dict[str, Any], attempt: AttemptFolder) -> Any:
         settings = task.resumed(settings)
     roots = [Path(root) for root in asked.get("roots", ())]
     if roots:
-        from r2d2.engine.paths import check_roots, paths_in
+        from r2d2.engine.paths import check_private, check_roots, paths_in
 
-        check_roots(paths_in(settings), roots)
-        task.check(settings, lambda resolved: check_roots(paths_in(resolved), roots))
+        def check(given: Any) -> None:
+            paths = paths_in(given)
+            check_roots(paths, roots)
+            check_private(paths, attempt.job.path.parents[1])
+
+        check(settings)
+        task.check(settings, check)
     return settings
 
 

@@ -1,0 +1,103 @@
+"""What submissions may name: files of declared folders, code of named ones alone; wherever a value comes from."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imgmed import prepare_dataset, write_phantom_study
+from r2d2.engine import EngineSettings, Submission
+from r2d2.engine.errors import RefusedError
+from r2d2.engine.submission import accepted
+from tests.r2d2.engine.conftest import Bench
+from tests.r2d2.engine.small_tasks import NAME
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that jobs may use, with a dataset in it, beside one that they may not."""
+    folder = tmp_path_factory.mktemp("places")
+    (folder / "data").mkdir()
+    (folder / "other").mkdir()
+    study = write_phantom_study(folder / "other" / "phantom", cases=5, shape=(32, 40, 8))
+    prepare_dataset(study, folder / "data" / "liver")
+    (folder / "data" / "code").mkdir()
+    (folder / "data" / "code" / "lab.py").write_text("raise RuntimeError('run')\n")
+    yield folder / "data"
+
+
+def submitted(data: Path, task: str, code_roots: tuple[Path, ...] = (), **settings: object) -> object:
+    work = data.parent / "work"
+    engine = EngineSettings(work_root=work, data_roots=(data,), code_roots=code_roots)
+    return accepted(Submission(task=task, settings=settings), engine, work / "jobs" / "7", "me")
+
+
+def test_what_is_allowed_is_accepted(data: Path) -> None:
+    assert submitted(data, "train", dataset=str(data / "liver"))
+
+
+@pytest.mark.parametrize(
+    "path", ["../other/phantom", "link", "loop", "a" * 300, "jobs/7/job.json", "web/secret", "engine.sock", ""]
+)
+def test_no_other_files_whatever_they_are_called(data: Path, path: str) -> None:
+    for name, target in (("link", data.parent / "other" / "phantom"), ("loop", data / "loop")):
+        if not (data / name).is_symlink():
+            (data / name).symlink_to(target)
+    base = data.parent / "work" if path.startswith(("jobs", "web", "engine")) or not path else data
+    for task, key in (
+        ("prepare", "source"),
+        ("train", "dataset"),
+        ("cross-validate", "dataset"),
+        ("predict", "dataset"),
+    ):
+        given = {key: str(base / path), **({"model": "zoo:nuclei-unet"} if task == "predict" else {})}
+        with pytest.raises(RefusedError):
+            submitted(data, task, **given)
+
+
+def test_no_files_out_of_words(data: Path) -> None:
+    for word in ("transfer.start_from=../other/run", f"preparation.splits={data.parent}/other/splits.json"):
+        with pytest.raises(RefusedError, match="outside of the folders"):
+            submitted(data, "train", dataset=str(data / "liver"), settings=[word])
+
+
+@pytest.mark.parametrize("task", ["train", "cross-validate"])
+@pytest.mark.parametrize(
+    ("word", "key"),
+    [("network.architecture=lab:build", "network.build"), ("training.loss=os:system", "training.loss")],
+)
+def test_no_code_by_words(data: Path, task: str, word: str, key: str) -> None:
+    with pytest.raises(RefusedError, match="an administrator has named") as caught:
+        submitted(data, task, dataset=str(data / "liver"), settings=[word])
+    assert [one for one, _ in caught.value.faults] == [key]
+
+
+def test_no_code_by_a_file(data: Path) -> None:
+    (data / "mine.yaml").write_text("training: {loss: 'lab:loss'}\n")
+    config = str(data / "mine.yaml")
+    with pytest.raises(RefusedError, match=r"training\.loss: lab:loss is code"):
+        submitted(data, "train", dataset=str(data / "liver"), config=config)
+    assert submitted(data, "train", (data / "code",), dataset=str(data / "liver"), config=config)
+
+
+def test_no_other_hosts(data: Path) -> None:
+    with pytest.raises(RefusedError, match="its own host"):
+        submitted(data, "train", dataset=str(data / "liver"), settings=["hosts=localhost:2"])
+
+
+@pytest.mark.slow
+def test_jobs_get_no_search_path_of_the_callers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And are told which code they may run."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "evil"))
+    bench = Bench(tmp_path, code_roots=(tmp_path / "code",)).open()
+    job = bench.submit(task=NAME, word="x", seconds=600).id
+    bench.until(lambda: bench.lines("x") == ["begin"])
+    pid = int(bench.journal.read_text().split()[2])
+    variables = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    assert f"R2D2_CODE_ROOTS={tmp_path / 'code'}" in variables
+    assert [one for one in variables if one.startswith("PYTHONPATH=")] == [
+        f"PYTHONPATH={Path(__file__).resolve().parents[3]}"
+    ]
+    bench.engine.cancel(job)
+    bench.ended(job)
+    bench.close()
