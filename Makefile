@@ -17,7 +17,7 @@ STAMPS := $(VENV)/stamps
 VENV_PYTHON := $(VENV)/bin/python
 PEERS := .venv-peers
 COUNTING := segeval/_counting.abi3.so
-PACKAGES := r2d2_base imgmed segeval dist_training r2d2
+PACKAGES := r2d2_base imgmed segeval dist_training r2d2 web
 # one more than the two cores of a small machine: tests that start workers of their own often wait for them
 TEST_PROCESSES ?= 3
 # not collected, and so not imported: what TensorFlow is loaded for, and real scans
@@ -76,8 +76,9 @@ peers: $(PEERS)/stamps/checked ## install MONAI, TorchIO, nnU-Net ... in .venv-p
 compare-peers: peers $(COUNTING) ## compare SegEval with MONAI, scikit-learn ... as installed, and record what they say for the test suite
 	@PYTHONPATH="$(CURDIR)" $(PEERS)/bin/python -m tests.segeval.peers.record $(COMPARE_ARGS)
 
-docs: install ## write docs/settings.md from the code
+docs: install ## write docs/settings.md and docs/rest.md from the code
 	$(VENV_PYTHON) -m r2d2.settings_page
+	$(VENV_PYTHON) -m web.api.rest_page
 
 clean: ## remove caches and build leftovers; .venv and .venv-peers stay (rm -rf removes them)
 	rm -rf build $(COUNTING) .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -131,6 +132,11 @@ $(STAMPS)/train: $(STAMPS)/train.txt $(STAMPS)/build
 	@$(PIP_INSTALL) -r requirements/train.txt
 	@touch $@
 
+$(STAMPS)/serve: $(STAMPS)/serve.txt $(STAMPS)/build
+	@echo "==> the web server"
+	@$(PIP_INSTALL) -r requirements/serve.txt
+	@touch $@
+
 $(STAMPS)/horovod: $(STAMPS)/horovod.txt $(STAMPS)/runtime $(STAMPS)/train
 	@command -v c++ >/dev/null && command -v make >/dev/null || { \
 		echo "Horovod is compiled and needs a C++ compiler and make: apt-get install -y g++ make" >&2; exit 1; }
@@ -156,7 +162,7 @@ $(COUNTING): segeval/_counting.c
 	@$(CC) -std=c99 -O3 -Wall -Wextra -fPIC -shared -o $@.partial $<
 	@mv $@.partial $@
 
-$(STAMPS)/checked: $(STAMPS)/horovod $(STAMPS)/r2d2
+$(STAMPS)/checked: $(STAMPS)/horovod $(STAMPS)/serve $(STAMPS)/r2d2
 	@$(PIP_CHECK)
 	@echo "==> bytecode"
 	@$(COMPILE) -qq $(VENV)/lib || true # some packages ship files that are not meant to compile

@@ -46,6 +46,10 @@ KNOWN_CIRCLES: set[tuple[str, str]] = set()
 VAGUE_FILE_NAMES = {"utils.py", "util.py", "helpers.py", "helper.py", "common.py", "misc.py"}
 HEAVY = {"keras", "tensorflow", "horovod"}
 IMPORT_NAMES = {
+    "flask-limiter": "flask_limiter",
+    "flask-login": "flask_login",
+    "flask-openapi3": "flask_openapi3",
+    "flask-wtf": "flask_wtf",
     "lazy-loader": "lazy_loader",
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
@@ -257,6 +261,18 @@ def test_only_declared_dependencies_are_imported() -> None:
     ] == []
 
 
+def test_the_server_names_itself_nowhere() -> None:
+    """Installed, `web` is called `r2d2_web`: its modules import each other relatively."""
+    assert [
+        f"{relative(path)}:{node.lineno}"
+        for path in SOURCES
+        if relative(path).startswith("web/")
+        for node in ast.walk(tree_of(path))
+        if (isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").split(".")[0] == "web")
+        or (isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "web" for alias in node.names))
+    ] == []
+
+
 def test_files_are_named_after_what_they_hold() -> None:
     assert [relative(path) for path in SOURCES if path.name in VAGUE_FILE_NAMES] == []
 
@@ -359,8 +375,8 @@ except SystemExit as end:
 
 @pytest.mark.parametrize(
     "statements",
-    ["import imgmed", "import segeval", SHOW_HELP],
-    ids=["imgmed", "segeval", "r2d2 --help"],
+    ["import imgmed", "import segeval", SHOW_HELP, "import web.server, web.engine_process"],
+    ids=["imgmed", "segeval", "r2d2 --help", "r2d2 serve"],
 )
 def test_loads_no_tensorflow(statements: str) -> None:
     loaded = "import sys\nprint('loaded:', *{name.split('.')[0] for name in sys.modules})"

@@ -22,6 +22,7 @@ from r2d2.cli import (
     prepare,
     presets,
     report,
+    serve,
     train,
     zoo,
 )
@@ -55,6 +56,7 @@ app.add_typer(convert.app, name="convert")
 app.add_typer(zoo.app, name="zoo")
 app.add_typer(engine.app, name="engine")
 app.add_typer(jobs.app, name="jobs")
+app.command("serve", epilog=serve.EXAMPLE)(serve.serve)
 app.command("doctor")(doctor.doctor)
 
 

@@ -1,0 +1,1 @@
+"""Steps from one layout of the server's tables to the next."""

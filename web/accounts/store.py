@@ -1,0 +1,282 @@
+"""Users, tokens and the audit log in their database."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, Engine, func, insert, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from r2d2.engine.database import open_database
+from r2d2.engine.errors import DatabaseError, RefusedError
+
+from ..permissions import ROLES, SCOPES
+from .models import Entry, Token, User
+from .passwords import check_rules, hashed, is_right, new_password
+from .tables import AUDIT, LAYOUT, TOKENS, USERS
+
+__all__ = ["Accounts", "open_accounts"]
+
+MOST_TOKENS = 50
+_TOKEN = re.compile(r"r2d2_([1-9][0-9]{0,9})_([A-Za-z0-9_-]{43})")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_OF_USER = [USERS.c[name] for name in ("id", "name", "role", "is_active", "session", "created_at")]
+_OF_TOKEN = [TOKENS.c[name] for name in ("id", "user_id", "label", "scope", "created_at", "expires_at", "revoked_at")]
+
+
+def open_accounts(folder: Path, url: str | None = None) -> Accounts:
+    """Open what a server keeps, readable by its own user alone.
+
+    Args:
+        folder: the server's.
+        url: as SQLAlchemy has it; None: a file in ``folder``.
+
+    Raises:
+        DatabaseError: it cannot be used.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = folder / LAYOUT.file_name
+    if url is None and not file.exists():
+        file.touch(mode=0o600)
+    return Accounts(open_database(folder, url, LAYOUT))
+
+
+class Accounts:
+    """Users by name, tokens by their secret, and what was done.
+
+    Args:
+        database: opened by `open_accounts`.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, database: Engine, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._clock = clock
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._database.dispose()
+
+    # ---- users
+
+    def users(self) -> list[User]:
+        """Give all, by name."""
+        with self._connected() as connection:
+            return [_user(row) for row in connection.execute(select(*_OF_USER).order_by(USERS.c.name))]
+
+    def user(self, user_id: int) -> User:
+        """Give one.
+
+        Raises:
+            RefusedError: there is none.
+        """
+        with self._connected() as connection:
+            row = connection.execute(select(*_OF_USER).where(USERS.c.id == user_id)).first()
+        if row is None:
+            raise RefusedError("there is no such user")
+        return _user(row)
+
+    def of_session(self, session: str) -> User | None:
+        """Give the user whom a cookie names; None: nobody, or no longer."""
+        with self._connected() as connection:
+            row = connection.execute(select(*_OF_USER).where(USERS.c.session == session, USERS.c.is_active)).first()
+        return None if row is None else _user(row)
+
+    def add_user(self, name: str, role: str, password: str | None = None) -> tuple[User, str]:
+        """Add a user; gives the password too, which is made where none is given.
+
+        Raises:
+            RefusedError: a name that is taken or cannot be, a role that is none, a password that is guessed soon.
+        """
+        if _NAME.fullmatch(name) is None:
+            raise RefusedError(
+                "a name has up to 64 of the characters a-z, 0-9, '.', '_' and '-'", [("name", "is none")]
+            )
+        if role not in ROLES:
+            raise RefusedError(f"a role is one of {', '.join(ROLES)}", [("role", "is none")])
+        if password is not None:
+            check_rules(password, name)
+        given = password or new_password()
+        values = {
+            "name": name,
+            "password_hash": hashed(given),
+            "role": role,
+            "is_active": True,
+            "session": secrets.token_urlsafe(32),
+            "created_at": self._clock(),
+        }
+        try:
+            with self._connected() as connection:
+                made = _number_of(connection.execute(insert(USERS).values(**values)))
+        except IntegrityError as error:
+            raise RefusedError(f"there is a user {name} already", [("name", "is taken")]) from error
+        return self.user(made), given
+
+    def check_password(self, name: str, password: str) -> User | None:
+        """Give the user whose name and password these are; None: nobody's, as slowly."""
+        query = select(*_OF_USER, USERS.c.password_hash).where(USERS.c.name == name[:64], USERS.c.is_active)
+        with self._connected() as connection:
+            row = connection.execute(query).first()
+        is_known = is_right(password, None if row is None else row.password_hash)
+        return _user(row) if is_known and row is not None else None
+
+    def set_password(self, user: User, password: str | None = None) -> str:
+        """Give a user another password, made where none is given, and end all sessions."""
+        if password is not None:
+            check_rules(password, user.name)
+        given = password or new_password()
+        self._change(user.id, password_hash=hashed(given), session=secrets.token_urlsafe(32))
+        return given
+
+    def end_sessions(self, user: User) -> None:
+        """Have no cookie of a user count any more."""
+        self._change(user.id, session=secrets.token_urlsafe(32))
+
+    def set_role(self, user: User, role: str, is_active: bool) -> None:
+        """Give a user another role, or none at all for now; the last administrator stays one.
+
+        Raises:
+            RefusedError: nobody could administer the server then.
+        """
+        if role not in ROLES:
+            raise RefusedError(f"a role is one of {', '.join(ROLES)}", [("role", "is none")])
+        is_last = user.role == "administrator" and user.is_active and self._administrators() == 1
+        if is_last and (role != "administrator" or not is_active):
+            raise RefusedError("this is the last administrator: name another one first")
+        ended = {} if is_active else {"session": secrets.token_urlsafe(32)}
+        self._change(user.id, role=role, is_active=is_active, **ended)
+
+    def _administrators(self) -> int:
+        query = select(func.count()).select_from(USERS).where(USERS.c.role == "administrator", USERS.c.is_active)
+        with self._connected() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def _change(self, user_id: int, **values: Any) -> None:
+        with self._connected() as connection:
+            connection.execute(update(USERS).where(USERS.c.id == user_id).values(**values))
+
+    # ---- tokens
+
+    def make_token(self, user: User, label: str, scope: str, days: int | None = None) -> tuple[Token, str]:
+        """Make a token; gives its text, which nobody can tell again.
+
+        Raises:
+            RefusedError: a scope that is none, or too many tokens.
+        """
+        if scope not in SCOPES:
+            raise RefusedError(f"a scope is one of {', '.join(SCOPES)}", [("scope", "is none")])
+        if sum(token.is_valid(self._clock()) for token in self.tokens_of(user)) >= MOST_TOKENS:
+            raise RefusedError(f"a user has at most {MOST_TOKENS} tokens: revoke one first")
+        secret, now = secrets.token_urlsafe(32), self._clock()
+        values = {
+            "user_id": user.id,
+            "label": label.strip()[:80] or "token",
+            "scope": scope,
+            "secret_hash": _digest(secret),
+            "created_at": now,
+            "expires_at": None if days is None else now + days * 86400.0,
+        }
+        with self._connected() as connection:
+            made = _number_of(connection.execute(insert(TOKENS).values(**values)))
+            row = connection.execute(select(*_OF_TOKEN).where(TOKENS.c.id == made)).one()
+        return _token(row), f"r2d2_{made}_{secret}"
+
+    def of_token(self, text: str) -> tuple[User, Token] | None:
+        """Give whose token it is; None: nobody's, or no longer."""
+        found = _TOKEN.fullmatch(text)
+        if found is None or int(found[1]) > 2**31 - 1:
+            return None
+        with self._connected() as connection:
+            row = connection.execute(
+                select(*_OF_TOKEN, TOKENS.c.secret_hash).where(TOKENS.c.id == int(found[1]))
+            ).first()
+            if row is None or not hmac.compare_digest(row.secret_hash, _digest(found[2])):
+                return None
+            user = connection.execute(select(*_OF_USER).where(USERS.c.id == row.user_id, USERS.c.is_active)).first()
+        token = _token(row)
+        return None if user is None or not token.is_valid(self._clock()) else (_user(user), token)
+
+    def tokens_of(self, user: User) -> list[Token]:
+        """Give all tokens of a user, the newest first."""
+        query = select(*_OF_TOKEN).where(TOKENS.c.user_id == user.id).order_by(TOKENS.c.id.desc())
+        with self._connected() as connection:
+            return [_token(row) for row in connection.execute(query)]
+
+    def revoke_token(self, user: User, token_id: int) -> None:
+        """Have a token of a user count no more.
+
+        Raises:
+            RefusedError: the user has none of that number.
+        """
+        mine = (TOKENS.c.id == token_id, TOKENS.c.user_id == user.id, TOKENS.c.revoked_at.is_(None))
+        with self._connected() as connection:
+            count = connection.execute(update(TOKENS).where(*mine).values(revoked_at=self._clock())).rowcount
+        if not count:
+            raise RefusedError("there is no such token of yours")
+
+    # ---- what was done
+
+    def note(self, who: str, via: str, address: str, action: str, target: str, status: int) -> None:
+        """Add a line to the audit log; nothing changes or removes one."""
+        values = {
+            "time": self._clock(),
+            "who": who[:64],
+            "via": via[:40],
+            "address": address[:64],
+            "action": action[:80],
+            "target": target[:120],
+            "status": status,
+        }
+        with self._connected() as connection:
+            connection.execute(insert(AUDIT).values(**values))
+
+    def audit(self, limit: int = 100, offset: int = 0) -> list[Entry]:
+        """Give a page of the audit log, the newest first."""
+        names = [AUDIT.c[name] for name in ("time", "who", "via", "address", "action", "target", "status")]
+        query = select(*names).order_by(AUDIT.c.id.desc()).limit(limit).offset(offset)
+        with self._connected() as connection:
+            return [Entry(**row._asdict()) for row in connection.execute(query)]
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """Work in one transaction.
+
+        Raises:
+            DatabaseError: the database does not answer.
+        """
+        try:
+            with self._database.begin() as connection:
+                yield connection
+        except IntegrityError:
+            raise
+        except SQLAlchemyError as error:
+            reason = " ".join(str(getattr(error, "orig", None) or error).split())
+            raise DatabaseError(f"the database of users cannot be used ({reason})") from error
+
+
+def _number_of(inserted: CursorResult[Any]) -> int:
+    key = inserted.inserted_primary_key
+    if key is None:
+        raise DatabaseError("the database of users gives a new row no number")
+    return int(key[0])
+
+
+def _digest(secret: str) -> str:
+    """Give what is kept of a token: drawn at random, it needs no slow hash."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _user(row: Any) -> User:
+    return User(**{column.name: row._mapping[column.name] for column in _OF_USER})
+
+
+def _token(row: Any) -> Token:
+    return Token(**{column.name: row._mapping[column.name] for column in _OF_TOKEN})

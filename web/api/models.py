@@ -1,0 +1,66 @@
+"""What the API takes and gives besides the engine's own models."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..permissions import Role, Scope
+
+__all__ = ["Asker", "ErrorAnswer", "ErrorDetails", "Fault", "JobPath", "LogQuery", "Wish"]
+
+_STRICT = ConfigDict(frozen=True, extra="forbid")
+
+
+class JobPath(BaseModel):
+    """Which job."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: int = Field(ge=1, le=2**62, description="number of the job")
+
+
+class LogQuery(BaseModel):
+    """Which part of a log."""
+
+    model_config = _STRICT
+
+    attempt: int | None = Field(default=None, ge=1, le=2**31, description="which attempt; none: the last one")
+    offset: int = Field(default=0, ge=0, le=2**62, description="byte at which the part begins")
+
+
+class Wish(BaseModel):
+    """Why a job is to end."""
+
+    model_config = _STRICT
+
+    reason: str = Field(default="", max_length=500, description="for the record")
+
+
+class Fault(BaseModel):
+    """One thing that is wrong with what was sent."""
+
+    key: str = Field(description="where, such as settings.training.epochs; empty: in the whole")
+    message: str
+
+
+class ErrorDetails(BaseModel):
+    """What is wrong."""
+
+    kind: str = Field(description="a word for programs, such as refused, state or unknown_job")
+    message: str = Field(description="for people")
+    faults: list[Fault] = Field(description="every fault at its key, where settings have such")
+    exit_code: int = Field(description="what the command line would exit with")
+
+
+class ErrorAnswer(BaseModel):
+    """The one shape of all errors."""
+
+    error: ErrorDetails
+
+
+class Asker(BaseModel):
+    """Whose token was sent."""
+
+    name: str
+    role: Role
+    scope: Scope

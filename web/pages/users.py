@@ -1,0 +1,64 @@
+"""What an administrator sees and does: users, the audit log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, g, redirect, render_template, request, url_for
+
+from ..accounts.store import Accounts
+from ..permissions import ROLES, Permission, needs
+
+__all__ = ["make_user_pages"]
+
+PER_PAGE = 200
+
+
+def make_user_pages(accounts: Accounts) -> Blueprint:
+    """Make the pages.
+
+    Args:
+        accounts: all of them.
+    """
+    pages = Blueprint("users", __name__)
+
+    @pages.get("/users")
+    @needs(Permission.ADMINISTER)
+    def index() -> str:
+        return _shown(accounts)
+
+    @pages.post("/users")
+    @needs(Permission.ADMINISTER)
+    def add() -> str:
+        user, password = accounts.add_user(request.form.get("name", "").strip(), request.form.get("role", ""))
+        g.target = user.name
+        return _shown(accounts, user.name, password)
+
+    @pages.post("/users/<int:user_id>")
+    @needs(Permission.ADMINISTER)
+    def change(user_id: int) -> Any:
+        user = accounts.user(min(user_id, 2**31 - 1))
+        g.target = user.name
+        accounts.set_role(user, request.form.get("role", ""), request.form.get("active") == "yes")
+        return redirect(url_for("users.index"))
+
+    @pages.post("/users/<int:user_id>/password")
+    @needs(Permission.ADMINISTER)
+    def new_password(user_id: int) -> str:
+        user = accounts.user(min(user_id, 2**31 - 1))
+        g.target = user.name
+        return _shown(accounts, user.name, accounts.set_password(user))
+
+    @pages.get("/audit")
+    @needs(Permission.ADMINISTER)
+    def audit() -> str:
+        text = request.args.get("page", "1")
+        page = int(text) if text.isdecimal() and len(text) < 9 else 1
+        entries = accounts.audit(PER_PAGE, (max(page, 1) - 1) * PER_PAGE)
+        return render_template("audit.html", entries=entries, page=max(page, 1), per_page=PER_PAGE)
+
+    return pages
+
+
+def _shown(accounts: Accounts, name: str | None = None, password: str | None = None) -> str:
+    return render_template("users.html", users=accounts.users(), roles=ROLES, name=name, password=password)
