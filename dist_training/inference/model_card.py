@@ -28,6 +28,7 @@ __all__ = [
     "ModelCard",
     "Split",
     "UsedCase",
+    "ViewSettings",
     "keep_start_card",
     "read_kept_start",
     "read_model_card",
@@ -80,6 +81,20 @@ def salted(image_sha256: Sequence[str], hash_salt: str) -> tuple[str, ...]:
     return tuple(hmac.new(key, digest.encode(), hashlib.sha256).hexdigest() for digest in image_sha256)
 
 
+class ViewSettings(BaseModel):
+    """How slices are seen besides as they are, where nobody asks for anything else (test-time augmentation).
+
+    Attributes:
+        flips: mirrored, along the axes that training mirrored.
+        rotations_degrees: turned by each of these angles.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    flips: bool = False
+    rotations_degrees: tuple[float, ...] = ()
+
+
 class ModelCard(BaseModel):
     """The card of a trained network.
 
@@ -94,6 +109,7 @@ class ModelCard(BaseModel):
         normalisation: how the slices' intensities are normalised.
         augmentation: how the training slices were varied; a card from before this was recorded has none.
         postprocessing: rules that label maps are set right by.
+        views: how its slices are seen; of a published model, as it was measured.
         scan_kinds: whether training scans were pictures, whose size in millimetres nobody knows, or volumes; a card
             from before this was recorded has none.
         familiarity: what the training scans have in common, by which others are told as unlike; None: they were too
@@ -124,6 +140,7 @@ class ModelCard(BaseModel):
     normalisation: Normalisation
     augmentation: AugmentationSettings = AugmentationSettings()
     postprocessing: tuple[Rule, ...] = ()
+    views: ViewSettings = ViewSettings()
     scan_kinds: tuple[ScanKind, ...] = ()
     familiarity: Familiarity | None = None
     label_codes: dict[str, LabelCode] = {}

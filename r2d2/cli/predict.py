@@ -98,7 +98,7 @@ def predict(
     on_error: OnError = typer.Option(None, rich_help_panel=READING),
     window: tuple[int, int] = typer.Option(None, rich_help_panel=APPLYING, metavar="HEIGHT WIDTH"),
     overlap: float = typer.Option(None, rich_help_panel=APPLYING),
-    flips: bool = typer.Option(None, "--flips", rich_help_panel=APPLYING),
+    flips: bool = typer.Option(None, "--flips/--no-flips", rich_help_panel=APPLYING),
     rotations_degrees: list[float] = typer.Option(None, "--rotate", rich_help_panel=APPLYING, metavar="DEGREES"),
     rules: list[str] = typer.Option(None, "--rule", rich_help_panel=APPLYING, metavar="KIND:LABEL[:VALUE]|none"),
     probabilities: bool = typer.Option(None, "--probabilities", rich_help_panel=APPLYING),

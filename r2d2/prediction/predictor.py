@@ -53,7 +53,7 @@ class Predictor:
 
     Args:
         models: what `resolve_ensemble` takes.
-        settings: how they are applied; None: the defaults.
+        settings: how they are applied; None: the defaults. What they leave open, the first network's card says.
         trust_code: see `Member`.
 
     Raises:
@@ -66,6 +66,7 @@ class Predictor:
         card: of the first network, which stands for all of them.
         path: of the first network.
         rules: that label maps are set right by.
+        settings: how they are applied, nothing left open.
     """
 
     def __init__(
@@ -76,10 +77,10 @@ class Predictor:
         trust_code: bool = False,
     ) -> None:
         check_tensorflow()
-        self.settings = settings or InferenceSettings()
         self.members = tuple(Member(path, trust_code=trust_code) for path in resolve_ensemble(models))
         check_ensemble([(member.path, member.card) for member in self.members])
         self.path, self.card = self.members[0].path, self.members[0].card
+        self.settings = (settings or InferenceSettings()).seen_as(self.card.views)
         self._outputs = self.members[0].outputs
         self._ensembles = tuple(SliceEnsemble(group, self.settings) for group in by_preparation(self.members))
         self.preparations: tuple[ScanPreparation, ...] = tuple(one.preparation for one in self._ensembles)

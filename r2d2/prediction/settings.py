@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dist_training.inference.model_card import ViewSettings
 from dist_training.inference.postprocessing import Rule
 from imgmed.formats import SpatialUnits
 from imgmed.recipe_names import AUTO
@@ -66,11 +67,15 @@ class InferenceSettings(BaseModel):
         " or windows of the size of training slices where memory is short.",
     )
     overlap: float = Field(default=0.5, ge=0, lt=1, description="Part of a window that its neighbour covers too.")
-    flips: bool = Field(
-        default=False, description="Average over mirrored slices, along the axes that training mirrored."
+    flips: bool | None = Field(
+        default=None,
+        description="Average over mirrored slices, along the axes that training mirrored. null: as the model's card"
+        " says.",
     )
-    rotations_degrees: tuple[float, ...] = Field(
-        default=(), description="Average over slices turned by these angles too, such as -5 and 5."
+    rotations_degrees: tuple[float, ...] | None = Field(
+        default=None,
+        description="Average over slices turned by these angles too, such as -5 and 5; 0 alone turns none. null: as the"
+        " model's card says.",
     )
     rules: tuple[Rule, ...] | None = Field(
         default=None,
@@ -91,3 +96,20 @@ class InferenceSettings(BaseModel):
         " refer to the series and name the patient; or nifti. null: seg; for cases of a dataset, which hides patients,"
         " nifti.",
     )
+
+    def seen_as(self, views: ViewSettings) -> InferenceSettings:
+        """Give these settings with a model's views where none are asked for; null stands then for none at all.
+
+        >>> InferenceSettings().seen_as(ViewSettings(rotations_degrees=(-5, 5))).rotations_degrees
+        (-5.0, 5.0)
+        >>> InferenceSettings(rotations_degrees=(0,)).seen_as(ViewSettings(rotations_degrees=(-5, 5))).rotations_degrees
+        """
+        flips = views.flips if self.flips is None else self.flips
+        degrees = views.rotations_degrees if self.rotations_degrees is None else self.rotations_degrees
+        turned = tuple(angle for angle in dict.fromkeys(degrees) if angle)
+        return self.model_copy(update={"flips": flips or None, "rotations_degrees": turned or None})
+
+    @property
+    def views(self) -> ViewSettings:
+        """The views that are asked for."""
+        return ViewSettings(flips=bool(self.flips), rotations_degrees=self.rotations_degrees or ())

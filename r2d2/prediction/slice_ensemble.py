@@ -39,7 +39,7 @@ class SliceEnsemble:
     def __init__(self, members: Sequence[Member], settings: InferenceSettings) -> None:
         self.members, self._settings = tuple(members), settings
         self.preparation = self.members[0].card.scan_preparation
-        self.views = views_of(self._flips(), settings.rotations_degrees)
+        self.views = views_of(self._flips(), settings.views.rotations_degrees)
         self._outputs = self.members[0].outputs
 
     def probabilities(self, image: np.ndarray, watcher: Watcher) -> Iterator[tuple[np.ndarray, np.ndarray | float]]:

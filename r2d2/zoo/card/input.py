@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dist_training.inference.familiarity import Familiarity
-from dist_training.inference.model_card import ModelCard
+from dist_training.inference.model_card import ModelCard, ViewSettings
 from r2d2.reports.formatting import and_list
 from r2d2.zoo.card.blocks import Block, Paragraph, Points, Table
 from r2d2.zoo.card.description import FurtherNetwork
@@ -64,6 +64,8 @@ def input_blocks(card: ModelCard, further: Sequence[FurtherNetwork] = ()) -> lis
         blocks.append(
             Table("Regions, which are made up of several values", ["Region", "Values"], regions, text_columns=(0, 1))
         )
+    if card.views != ViewSettings():
+        blocks.append(Paragraph(f"The label map is the mean of what it says of each {_views(card)}."))
     if card.postprocessing:
         are_pictures = card.scan_kinds == ("picture",)
         rules = [("", _rule(rule.model_dump(mode="json"), are_pictures)) for rule in card.postprocessing]
@@ -116,9 +118,22 @@ def _rule(settings: dict[str, Any], are_pictures: bool) -> str:
     }.get(settings["kind"], f"{settings['kind'].replace('_', ' ')} of {label}")
 
 
+def _views(card: ModelCard) -> str:
+    views, picture = card.views, "picture" if card.scan_kinds == ("picture",) else "slice"
+    seen = ["as it is"]
+    if views.flips:
+        seen.append(f"mirrored ({_mirrored(card)})")
+    if views.rotations_degrees:
+        seen.append(f"turned by {and_list([f'{angle:g}' for angle in views.rotations_degrees])} degrees")
+    return f"{picture} {and_list(seen)}"
+
+
 def _flips(card: ModelCard) -> str:
-    rows, columns = card.trained_flips
-    axes = [words for words, is_so in (("top to bottom", rows), ("left to right", columns)) if is_so]
-    if not axes:
+    if not any(card.trained_flips):
         return "In training slices were never mirrored."
-    return f"It learned from mirrored slices too ({' and '.join(axes)})."
+    return f"It learned from mirrored slices too ({_mirrored(card)})."
+
+
+def _mirrored(card: ModelCard) -> str:
+    rows, columns = card.trained_flips
+    return " and ".join(words for words, is_so in (("top to bottom", rows), ("left to right", columns)) if is_so)

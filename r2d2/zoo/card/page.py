@@ -33,7 +33,7 @@ FEW_PATIENTS = 10
 WIDE = 5  # labels up to which the table of all metrics has a column for each
 
 WHERE = {
-    "test": "kept for the test, which neither training nor the choice of this network saw",
+    "test": "kept for the test, which neither training nor validation saw",
     "other": "from elsewhere, which the network never saw",
     "test and other": "that the network never saw: those kept for the test, and others from elsewhere",
 }

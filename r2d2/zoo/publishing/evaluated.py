@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dist_training.inference.model_card import ModelCard
+from dist_training.inference.model_card import ModelCard, ViewSettings
 from imgmed import PreparedDataset
 from r2d2.prediction.manifest import MANIFEST, PredictedCase, PredictionManifest, read_manifest
 from r2d2.prediction.settings import InferenceSettings
@@ -39,6 +39,11 @@ class EvaluatedModel:
     evaluation: Evaluation
     manifests: Mapping[Path, PredictionManifest | None]
     predicted: Mapping[str, PredictedCase]
+
+    @property
+    def views(self) -> ViewSettings:
+        """How the slices of the evaluated scans were seen."""
+        return next((one.inference.views for one in self.manifests.values() if one is not None), ViewSettings())
 
 
 def read_evaluated(evaluation_dir: Path, prediction_dir: Path | None) -> EvaluatedModel:
@@ -216,11 +221,6 @@ def _inference(settings: InferenceSettings) -> str | None:
     if settings.window is not None:
         height, width = settings.window
         parts.append(f"in windows of {height} × {width} pixels that overlap by {settings.overlap:.0%}")
-    if settings.flips:
-        parts.append("the mean over mirrored slices (--flips)")
-    if settings.rotations_degrees:
-        degrees = ", ".join(f"{angle:g}" for angle in settings.rotations_degrees)
-        parts.append(f"the mean over slices turned by {degrees} degrees")
     if settings.rules != usual.rules:
         parts.append("with rules for label maps other than those of its card" if settings.rules else "without rules")
     return "; ".join(parts) or None

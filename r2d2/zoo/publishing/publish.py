@@ -8,7 +8,7 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -166,9 +166,14 @@ class _Draft:
         self._words = self._tried(lambda: read_author_words(wishes.description))
         salt = secrets.token_hex(16)
         self._networks = [self._network(number, *one, salt) for number, one in enumerate(found, 1)]
+        self._evaluated = self._read_evaluated()
+        if self._evaluated is not None:
+            measured = {"views": self._evaluated.views}
+            self._networks = [
+                replace(one, published=one.published.model_copy(update=measured)) for one in self._networks
+            ]
         self._first = self._networks[0]
         self.published = self._first.published
-        self._evaluated = self._read_evaluated()
 
     def _network(self, number: int, path: Path, card: ModelCard, salt: str) -> _Network:
         run = RunFolder(path.parent)

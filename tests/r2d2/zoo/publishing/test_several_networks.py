@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from dist_training.inference.model_card import read_model_card
+from dist_training.inference.model_card import ViewSettings, read_model_card
 from imgmed import PreparedDataset
 from r2d2.cli import app
 from r2d2.errors import NamesFoundError, ZooError
 from r2d2.prediction.model import resolve_ensemble
+from r2d2.prediction.settings import InferenceSettings
 from r2d2.tasks.prediction import PredictSettings, predict
 from r2d2.tasks.zoo import PullSettings, pull, show_model, verify_models
 from r2d2.zoo.card.description import read_description
@@ -58,7 +59,7 @@ def runs(dataset: PreparedDataset, place: Path) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def evaluation(runs: tuple[Path, Path], dataset: PreparedDataset, place: Path) -> Path:
-    return evaluate_split(runs, dataset, "test", place / "test")
+    return evaluate_split(runs, dataset, "test", place / "test", rotations_degrees=(-30, 30, 0))
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,26 @@ def test_all_networks_lie_in_its_folder_and_are_asked_together(
         not alone.manifest.ensemble
         and alone.manifest.model_sha256 == read_model_card(published / "members/2")[1].model_sha256
     )
+
+
+def test_it_sees_slices_as_they_were_seen_when_it_was_measured(
+    published: Path, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    for folder in (published, published / "members/2"):
+        assert read_model_card(folder)[1].views == ViewSettings(rotations_degrees=(-30, 30))
+    said = {}
+    for name, degrees, seen in (("own", None, (-30, 30)), ("named", (-30, 30), (-30, 30)), ("none", (0,), None)):
+        inference = InferenceSettings(rotations_degrees=degrees, probabilities=True)
+        done = predict(
+            PredictSettings(model=published, dataset=dataset.folder, out=tmp_path / name, inference=inference)
+        )
+        assert done.manifest.inference.rotations_degrees == seen
+        maps = sorted((tmp_path / name / "probabilities/label_1").iterdir())
+        said[name] = np.stack([nib.load(path).get_fdata() for path in maps])
+    np.testing.assert_array_equal(said["own"], said["named"])
+    assert said["own"].any() and not np.array_equal(said["own"], said["none"])
+    text = (published / "card.md").read_text()
+    assert "The label map is the mean of what it says of each slice as it is and turned by -30 and 30 degrees." in text
 
 
 def test_its_card_speaks_of_all_of_them(published: Path, runs: tuple[Path, Path]) -> None:

@@ -11,6 +11,7 @@ from dist_training.inference.model_card import save_model
 from dist_training.record.events import EpochEnded, EventLog, Starting
 from dist_training.record.run_folder import RunEnd, RunFolder
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
+from r2d2.prediction.settings import InferenceSettings
 from r2d2.tasks.evaluation import EvaluateSettings, evaluate
 from r2d2.tasks.prediction import PredictSettings, predict
 
@@ -69,9 +70,14 @@ def write_run(dataset: PreparedDataset, path: Path, seed: int = 2) -> RunFolder:
     return run
 
 
-def evaluate_split(model: Path | tuple[Path, ...], dataset: PreparedDataset, split: str, out: Path) -> Path:
+def evaluate_split(
+    model: Path | tuple[Path, ...], dataset: PreparedDataset, split: str, out: Path, **inference: object
+) -> Path:
     """Predict the cases of a split and evaluate them; gives the folder of the evaluation."""
-    predict(PredictSettings(model=model, dataset=dataset.folder, split=split, out=out / "predictions"))
+    applied = InferenceSettings.model_validate(inference)
+    predict(
+        PredictSettings(model=model, dataset=dataset.folder, split=split, out=out / "predictions", inference=applied)
+    )
     evaluate(
         EvaluateSettings(
             dataset=dataset.folder, split=split, prediction=out / "predictions", out=out / "evaluation", report=False
