@@ -62,8 +62,9 @@ def test_all_faults_are_told_at_their_keys(engine: EngineSettings) -> None:
     assert [key for key, _ in caught.value.faults] == ["dataset", "worker"]
     with pytest.raises(RefusedError, match=r"training\.epoch: unknown key; did you mean epochs"):
         submitted(engine, "train", settings=["training.epoch=3"])
+    (engine.work_root / "scans").mkdir()
     with pytest.raises(ConfigurationError, match=r"training\.epochs=3: 'prepare' takes preparation"):
-        submitted(engine, "prepare", source=str(engine.work_root), settings=["training.epochs=3"])
+        submitted(engine, "prepare", source="scans", settings=["training.epochs=3"])
 
 
 def test_what_is_missing_is_named(engine: EngineSettings) -> None:
