@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 from contextlib import closing
 
@@ -97,6 +96,8 @@ def _lack() -> str | None:
 
 def _answers(address: str, port: int) -> bool:
     """Tell whether a launcher's rendezvous, where the workers of its job find each other, is there."""
+    import http.client  # a tenth of the start of the command line, which only workers need
+
     try:
         with closing(http.client.HTTPConnection(address, port, timeout=ANSWER_SECONDS)) as connection:
             connection.request("GET", "/r2d2/is-there")  # a key that it does not have, as workers ask for them

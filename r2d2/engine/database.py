@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Column, Engine, MetaData, String, Table, create_engine, event, insert, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from r2d2.engine.errors import DatabaseError
 from r2d2.engine.filesystem import network_file_system
-from r2d2.engine.tables import HEAD
+from r2d2.engine.tables import HEAD, METADATA
 
-__all__ = ["INDEX", "Layout", "open_database"]
+__all__ = ["INDEX", "Layout", "open_database", "take_steps"]
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,15 @@ class Layout:
 
     Attributes:
         file_name: of the SQLite file.
-        head: the step of the migrations that the code is written for.
+        metadata: the tables, as the code is written for them.
+        head: the step of the migrations that they are of.
         migrations: folder with ``versions/rNNNN_*.py``.
         version_table: where the database says of which step it is; one for each layout.
         if_lost: what a user does about a database that cannot be used.
     """
 
     file_name: str
+    metadata: MetaData
     head: str
     migrations: Path
     version_table: str
@@ -43,6 +45,7 @@ class Layout:
 
 INDEX = Layout(
     file_name="index.sqlite",
+    metadata=METADATA,
     head=HEAD,
     migrations=Path(__file__).parent / "migrations",
     version_table="alembic_version",
@@ -112,16 +115,33 @@ def _bring_up_to_date(database: Engine, layout: Layout, name: str) -> None:
     found = _revision(database, layout)
     if found == layout.head:
         return
-    from alembic.config import Config
-    from alembic.runtime.environment import EnvironmentContext
-    from alembic.script import ScriptDirectory
-
+    if found is None:
+        _make_tables(database, layout)
+        return
     known = {path.name[1:5] for path in (layout.migrations / "versions").glob("r[0-9]*.py")}
-    if found is not None and found not in known:
+    if found not in known:
         raise DatabaseError(
             f"the database {re.sub('^sqlite:///', '', name)} is of a newer version of R2D2 ({found}; this one knows "
             f"up to {layout.head}): use that version; {layout.if_lost}"
         )
+    take_steps(database, layout)
+
+
+def _make_tables(database: Engine, layout: Layout) -> None:
+    """Make the tables of an empty database as they are now, without the steps that led to them."""
+    version = Table(layout.version_table, MetaData(), Column("version_num", String(32), primary_key=True))
+    with database.begin() as connection:
+        layout.metadata.create_all(connection, checkfirst=False)
+        version.create(connection)
+        connection.execute(insert(version).values(version_num=layout.head))
+
+
+def take_steps(database: Engine, layout: Layout) -> None:
+    """Bring the tables from the layout that they have, or none, to the newest one, step by step."""
+    from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
+
     config = Config()
     config.set_main_option("script_location", str(layout.migrations).replace("%", "%%"))
     steps = ScriptDirectory(str(layout.migrations))

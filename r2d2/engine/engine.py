@@ -31,7 +31,6 @@ from r2d2.engine.models import (
 from r2d2.engine.scheduling import Scheduler, waits_for
 from r2d2.engine.settings import EngineSettings
 from r2d2.engine.store import JobStore
-from r2d2.engine.submission import accepted, task_of
 from r2d2_base.errors import R2D2Error
 from r2d2_base.files import is_leftover, remove
 from r2d2_base.folders import staged_folder
@@ -133,6 +132,8 @@ class Engine:
             gone = sorted(set(submission.after) - set(self._store.states(submission.after)))
         if gone:
             raise RefusedError(f"after: there is no job {', '.join(map(str, gone))}", [("after", "no such job")])
+        from r2d2.engine.submission import accepted  # loads all settings there are, which nothing needs before
+
         folder = self._scheduler.folder(job_id)
         content = accepted(submission, self.settings, folder.path, by)
         with staged_folder(folder.path) as staged:
@@ -191,6 +192,8 @@ class Engine:
             UnknownJobError: there is none of that number.
             JobStateError: it has ended, or leaves nothing of use when it ends early.
         """
+        from r2d2.engine.submission import task_of
+
         job = self._job(job_id)
         if job.state in ACTIVE and not task_of(job.task, self.settings).can_stop_early:
             raise JobStateError(

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
-from r2d2.engine.database import open_database
+from r2d2.engine.database import open_database, take_steps
 from r2d2.engine.errors import DatabaseError, RefusedError
 from tests.web.conftest import Site
 from web.accounts.tables import LAYOUT, METADATA
@@ -106,7 +106,12 @@ def test_a_route_that_says_nothing_is_open_to_nobody(tmp_path: Path) -> None:
         assert Permission.ADMINISTER.value == "administrator"
 
 
-def test_the_tables_are_as_their_steps_make_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_steps", [False, True])
+def test_the_tables_are_as_their_steps_make_them(tmp_path: Path, by_steps: bool) -> None:
+    if by_steps:
+        empty = create_engine(f"sqlite:///{tmp_path / LAYOUT.file_name}")
+        take_steps(empty, LAYOUT)
+        empty.dispose()
     database = open_database(tmp_path, None, LAYOUT)
     with database.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": LAYOUT.version_table})

@@ -10,14 +10,6 @@ from r2d2.engine.database import Layout
 
 __all__ = ["AUDIT", "LAYOUT", "METADATA", "TOKENS", "USERS"]
 
-LAYOUT = Layout(
-    file_name="web.sqlite",
-    head="0001",
-    migrations=Path(__file__).parent / "migrations",
-    version_table="web_version",
-    if_lost="it holds users, tokens and the audit log: a backup of it brings them back",
-)
-
 METADATA = MetaData()
 
 USERS = Table(
@@ -57,4 +49,13 @@ AUDIT = Table(
     Column("action", String(80), nullable=False),
     Column("target", String(120), nullable=False),
     Column("status", Integer, nullable=False),
+)
+
+LAYOUT = Layout(
+    file_name="web.sqlite",
+    metadata=METADATA,
+    head="0001",
+    migrations=Path(__file__).parent / "migrations",
+    version_table="web_version",
+    if_lost="it holds users, tokens and the audit log: a backup of it brings them back",
 )

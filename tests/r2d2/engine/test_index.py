@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
 from r2d2.engine import EngineSettings, Job, JobQuery, open_engine
-from r2d2.engine.database import open_database
+from r2d2.engine.database import INDEX, open_database, take_steps
 from r2d2.engine.errors import DatabaseError
 from r2d2.engine.filesystem import network_file_system
 from r2d2.engine.store import JobStore
@@ -98,7 +98,12 @@ def test_a_job_is_claimed_once(tmp_path: Path) -> None:
     store.close()
 
 
-def test_the_steps_lead_to_the_tables(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_steps", [False, True])
+def test_the_steps_lead_to_the_tables(tmp_path: Path, by_steps: bool) -> None:
+    if by_steps:
+        empty = create_engine(f"sqlite:///{tmp_path / INDEX.file_name}")
+        take_steps(empty, INDEX)
+        empty.dispose()
     database = open_database(tmp_path)
     with database.connect() as connection:
         found = compare_metadata(MigrationContext.configure(connection), METADATA)
