@@ -53,7 +53,7 @@ def examine_packages(checkout: Path | None) -> Iterator[Package]:
         checkout: the repository, whose requirements/ tells the pins, or None where there is none.
 
     Returns:
-        Packages of the groups "runtime", "train" (the extra of that name) and "workers" (Horovod).
+        Packages of the groups "runtime", "workers" (Horovod) and each extra's, such as "train" and "serve".
     """
     pins = {} if checkout is None else read_pins(checkout / "requirements")
     declared = list(declared_requirements(checkout))

@@ -119,6 +119,12 @@ class Diagnosis:
         return self.is_ready_to_train and self.is_horovod_whole and self.name_fault is None
 
     @property
+    def is_ready_to_serve(self) -> bool:
+        """Whether `r2d2 serve` has what it needs: the extra `serve`."""
+        needed = [package for package in self.packages if package.group == "serve"]
+        return bool(needed) and all(item.is_satisfied for item in needed)
+
+    @property
     def is_horovod_whole(self) -> bool:
         """Whether Horovod is installed with its launcher, starts and has a way to reduce."""
         needed = [package for package in self.packages if package.group == "workers"]
@@ -268,7 +274,11 @@ def package_remedies(diagnosis: Diagnosis, wanting: Iterable[Package], pip: str)
     """One command for each group of packages that lacks something."""
     if not any(item.group == "runtime" for item in diagnosis.packages):
         yield Remedy("R2D2 is not installed, so what it needs is not known", f"{pip} FOLDER_OF_R2D2")
-    for group, purpose in (("runtime", "to work at all"), ("train", "to train and to predict")):
+    for group, purpose in (
+        ("runtime", "to work at all"),
+        ("train", "to train and to predict"),
+        ("serve", "for r2d2 serve (the extra serve)"),
+    ):
         lacking = [item for item in wanting if item.group == group]
         if lacking:
             requirements = (f"{item.name}{f'=={item.pinned}' if item.pinned else item.required}" for item in lacking)
@@ -311,7 +321,8 @@ def render(diagnosis: Diagnosis) -> str:
         [
             "",
             f"Ready to train: {yes_or_no(diagnosis.is_ready_to_train)}. "
-            f"Ready for several workers: {yes_or_no(diagnosis.is_ready_for_workers)}.",
+            f"Ready for several workers: {yes_or_no(diagnosis.is_ready_for_workers)}. "
+            f"Ready to serve: {yes_or_no(diagnosis.is_ready_to_serve)}.",
         ],
     ]
     return "\n".join(line for section in sections for line in section)

@@ -79,9 +79,11 @@ def open_database(folder: Path, url: str | None = None, layout: Layout = INDEX) 
             event.listen(database, "begin", _begin)
         _bring_up_to_date(database, layout, place.render_as_string(hide_password=True))
     except ArgumentError as error:
-        raise DatabaseError(f"{url!r} is no URL of a database, like postgresql+psycopg://user@host/name") from error
+        shown = re.sub("//.*@", "//***@", str(url))  # it may hold a password
+        raise DatabaseError(f"{shown!r} is no URL of a database, like postgresql+psycopg://user@host/name") from error
     except ModuleNotFoundError as error:
-        raise DatabaseError(f"the database {url} needs the package {error.name}; install it") from error
+        shown = place.render_as_string(hide_password=True)
+        raise DatabaseError(f"the database {shown} needs the package {error.name}; install it") from error
     except SQLAlchemyError as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
         where = place.database if is_file else place.render_as_string(hide_password=True)

@@ -26,6 +26,7 @@ HEALTHY = Diagnosis(
         Package("numpy", "runtime", ">=1.26,<2.1", None, "2.0.2"),
         Package("keras", "train", "==3.15.1", None, "3.15.1"),
         Package("tensorflow-cpu", "train", "==2.18.1", None, "2.18.1"),
+        Package("Flask", "serve", ">=3.1.1,<3.2", None, "3.1.3"),
         Package("horovod", "workers", "==0.28.1", None, "0.28.1"),
     ),
     frameworks=(
@@ -55,13 +56,22 @@ def test_a_healthy_installation_needs_nothing() -> None:
     assert HEALTHY.remedies == ()
     text = render(HEALTHY)
     assert "What to do" not in text
-    assert text.splitlines()[-1] == "Ready to train: yes. Ready for several workers: yes."
+    assert text.splitlines()[-1] == "Ready to train: yes. Ready for several workers: yes. Ready to serve: yes."
 
 
 def test_without_tensorflow_nothing_trains() -> None:
     diagnosis = with_installed("tensorflow-cpu", None)
     assert not diagnosis.is_ready_to_train and not diagnosis.is_ready_for_workers
     assert commands(diagnosis) == ["/env/bin/python -m pip install tensorflow-cpu==2.18.1"]
+
+
+def test_without_the_extra_serve_all_but_the_server_works() -> None:
+    diagnosis = with_installed("Flask", None)
+    assert diagnosis.is_ready_for_workers and not diagnosis.is_ready_to_serve
+    assert commands(diagnosis) == ["/env/bin/python -m pip install 'Flask>=3.1.1,<3.2'"]
+    text = render(diagnosis)
+    assert "  Flask, for r2d2 serve (the extra serve):" in text
+    assert text.endswith("Ready for several workers: yes. Ready to serve: no.")
 
 
 def test_a_version_out_of_range_is_named_with_the_one_that_works() -> None:
@@ -195,7 +205,7 @@ def test_the_doctor_works_where_nothing_is_installed(bare_python: Path) -> None:
     assert "missing TensorFlow: ModuleNotFoundError" in done.stdout
     assert "apt-get install -y g++" in done.stdout
     assert f"make -C {shlex.quote(str(REPOSITORY))} install" in done.stdout
-    assert done.stdout.splitlines()[-1] == "Ready to train: no. Ready for several workers: no."
+    assert done.stdout.splitlines()[-1] == "Ready to train: no. Ready for several workers: no. Ready to serve: no."
 
 
 def test_the_doctor_names_what_pip_brings_where_there_is_no_checkout(bare_python: Path, tmp_path: Path) -> None:

@@ -61,14 +61,14 @@ def command(folder: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "r2d2", "serve", *root, *more]
 
 
-def started(folder: Path) -> Served:
+def started(folder: Path, *more: str) -> Served:
     (folder / "data").mkdir(exist_ok=True)
     said = folder / "said"
     with said.open("wb") as stream:
-        process = subprocess.Popen(command(folder, "--port", "0"), stdout=stream, stderr=stream)
+        process = subprocess.Popen(command(folder, "--port", "0", *more), stdout=stream, stderr=stream)
     until(lambda: b"answers at" in said.read_bytes() or process.poll() is not None)
     text = said.read_text()
-    found = re.search(r"R2D2 answers at (http://127\.0\.0\.1:\d+);", text)
+    found = re.search(r"R2D2 answers at (https?://127\.0\.0\.1:\d+);", text)
     assert found is not None, text
     file = folder / "work" / "web" / "password"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and str(file) in text

@@ -1,10 +1,6 @@
 """The index: its layout, where it may lie, ten thousand jobs, and what it refuses."""
 
-import shutil
-import signal
 import sqlite3
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +15,10 @@ from r2d2.engine.errors import DatabaseError
 from r2d2.engine.filesystem import network_file_system
 from r2d2.engine.store import JobStore
 from r2d2.engine.tables import HEAD, METADATA
+from tests.postgresql import needs_postgresql, postgresql
 
 MANY = 10_000
 STATES = ("completed", "failed", "queued", "lost", "cancelled")
-POSTGRES = shutil.which("postgres") or next(map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))), None)
 
 
 def job(number: int) -> Job:
@@ -135,6 +131,15 @@ def test_what_is_no_url_is_refused(tmp_path: Path, url: str) -> None:
         open_database(tmp_path, url)
 
 
+@pytest.mark.parametrize(
+    "url", ["no+such://me:hidden@host/name", "mysql+asyncmy://me:hidden@host/name", "x//me:hidden@h"]
+)
+def test_no_message_holds_a_password(tmp_path: Path, url: str) -> None:
+    with pytest.raises(DatabaseError) as caught:
+        open_database(tmp_path, url)
+    assert "***" in str(caught.value) and "hidden" not in str(caught.value)
+
+
 def mounts(tmp_path: Path, *lines: str) -> Path:
     file = tmp_path / "mountinfo"
     file.write_text("".join(f"{line}\n" for line in lines))
@@ -165,32 +170,9 @@ def test_on_a_network_file_system_the_engine_refuses(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(POSTGRES is None, reason="PostgreSQL is not installed")
+@needs_postgresql
 def test_postgresql_is_another_place_for_the_index(tmp_path: Path) -> None:
-    psycopg = pytest.importorskip("psycopg")
-    binaries = Path(str(POSTGRES)).parent
-    user = ["setpriv", "--reuid=nobody", "--clear-groups"] if Path("/proc/self").owner() == "root" else []
-    place = tmp_path / "pg"
-    place.mkdir()
-    place.chmod(0o777)
-    for folder in (tmp_path, *tmp_path.parents):
-        if not folder.stat().st_mode & 0o001:  # pytest's own, which nobody else may enter
-            folder.chmod(0o755)
-    data = place / "data"
-    made = [*user, binaries / "initdb", "-D", data, "-U", "r2d2", "-A", "trust", "--no-sync"]
-    subprocess.run([*map(str, made)], check=True, capture_output=True)
-    command = [*user, binaries / "postgres", "-D", data, "-k", place, "-c", "listen_addresses="]
-    server = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"postgresql+psycopg://r2d2@/postgres?host={place}"
-    try:
-        end = time.monotonic() + 120
-        while True:
-            try:
-                psycopg.connect(host=str(place), user="r2d2", dbname="postgres").close()
-                break
-            except psycopg.OperationalError:
-                assert time.monotonic() < end
-                time.sleep(0.2)
+    with postgresql(tmp_path) as url:
         store = JobStore(open_database(tmp_path, url))
         store.put((job(number), str(number)) for number in range(1, 101))
         store.put([(job(2), "again")])
@@ -199,6 +181,3 @@ def test_postgresql_is_another_place_for_the_index(tmp_path: Path) -> None:
         assert [store.claim(2, 1), store.claim(2, 1)] == [True, False]
         store.close()
         JobStore(open_database(tmp_path, url)).close()
-    finally:
-        server.send_signal(signal.SIGINT)  # at once, whoever is connected
-        server.wait()
