@@ -87,6 +87,9 @@ def _admit(app: Flask, accounts: Accounts) -> Any:
     check_content({name: request.args.getlist(name) for name in request.args})
     if request.endpoint is None:
         return None  # there is no such page, which is what will be said
+    if not is_of_api():
+        form = request.form
+        check_content({name: [value.replace("\r\n", "\n") for value in form.getlist(name)] for name in form})
     permission = needed_by(app.view_functions.get(request.endpoint))
     if permission is Permission.PUBLIC:
         return None

@@ -1,16 +1,18 @@
-"""Code that settings name: networks and losses as module:function, which only some folders may hold."""
+"""What settings may not have run: code (module:function) that lies in no folder named for it, and other hosts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from dist_training.architectures import CustomSettings
 from dist_training.own_code import is_own_name, module_of
 from r2d2.config import Configuration
 from r2d2.engine.errors import RefusedError
 
-__all__ = ["check_code"]
+__all__ = ["check_code", "check_own_host"]
 
 
 def check_code(configuration: Configuration, roots: Sequence[Path]) -> None:
@@ -30,6 +32,19 @@ def check_code(configuration: Configuration, roots: Sequence[Path]) -> None:
     ]
     if faults:
         raise RefusedError("; ".join(f"{key}: {sentence}" for key, sentence in faults), faults)
+
+
+def check_own_host(settings: BaseModel) -> None:
+    """Refuse hosts for a training's workers: a task's settings, or all settings as they count in the end.
+
+    Raises:
+        RefusedError: there are some.
+
+    >>> check_own_host(Configuration())
+    """
+    if getattr(settings, "hosts", None) is not None:
+        sentence = "this engine's jobs run on its own host"
+        raise RefusedError(f"hosts: {sentence}", [("hosts", sentence)])
 
 
 def _code_in(configuration: Configuration) -> Iterator[tuple[str, str]]:

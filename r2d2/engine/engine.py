@@ -127,11 +127,22 @@ class Engine:
             R2D2Error: what the task itself would refuse, as far as that can be told now.
         """
         with self._lock:
+            gone = sorted(set(submission.after) - set(self._store.states(submission.after)))
+            if gone:
+                raise RefusedError(f"after: there is no job {', '.join(map(str, gone))}", [("after", "no such job")])
             self._last_id += 1
             job_id = self._last_id
-            gone = sorted(set(submission.after) - set(self._store.states(submission.after)))
-        if gone:
-            raise RefusedError(f"after: there is no job {', '.join(map(str, gone))}", [("after", "no such job")])
+        try:
+            job = self._queue(job_id, submission, by)
+        except BaseException:
+            with self._lock:  # the number is free again, unless others have come since, or something is left there
+                is_free = self._last_id == job_id and not self._scheduler.folder(job_id).path.exists()
+                self._last_id -= is_free
+            raise
+        self.wake()
+        return job
+
+    def _queue(self, job_id: int, submission: Submission, by: str) -> Job:
         from r2d2.engine.submission import accepted  # loads all settings there are, which nothing needs before
 
         folder = self._scheduler.folder(job_id)
@@ -147,7 +158,6 @@ class Engine:
                 remove(folder.path)  # else it would be done although its submission was refused
                 raise
             self._scheduler.queue_changed()
-        self.wake()
         return job
 
     def list(self, query: JobQuery | None = None) -> JobPage:

@@ -11,11 +11,13 @@ from pydantic import BaseModel
 
 from r2d2.config import WEIGHT_FILES, configure
 from r2d2.engine.errors import RefusedError
-from r2d2.zoo.registries.names import is_zoo_name
+from r2d2.errors import ZooError
+from r2d2.zoo.registries.names import is_zoo_name, parse_name
 from r2d2_base.errors import ConfigurationError
 
 __all__ = ["check_private", "check_roots", "checked_words", "missing", "paths_in", "placed", "placed_words"]
 
+DEEPEST = 32
 _PRIVATE = ("engine.json", "engine.sock", "index.sqlite", "index.sqlite-shm", "index.sqlite-wal", "r2d2.yaml", "web")
 _OF_A_CONFIGURATION = ("dataset", "run_dir", "start_from", "splits", *WEIGHT_FILES)
 
@@ -51,7 +53,18 @@ def _placed_word(word: str, base: Path) -> str:
 
 
 def _is_path_text(value: Any) -> bool:
-    return isinstance(value, str) and value not in ("", "imagenet") and not is_zoo_name(value)
+    return isinstance(value, str) and value not in ("", "imagenet") and not _is_of_zoo(value)
+
+
+def _is_of_zoo(value: str | Path) -> bool:
+    """Tell whether a value names a model of the zoo; what only begins so, such as zoo:x/../y, is a path."""
+    if not is_zoo_name(value):
+        return False
+    try:
+        parse_name(value)
+    except ZooError:
+        return False
+    return True
 
 
 def _changed(settings: BaseModel, change: Callable[[Path], Path]) -> BaseModel:
@@ -72,7 +85,7 @@ def _changed_value(value: Any, may_be_path: bool, change: Callable[[Path], Path]
         parts = tuple(_changed_value(part, may_be_path, change) for part in value)
         return value if all(a is b for a, b in zip(parts, value, strict=True)) else parts
     if isinstance(value, Path):
-        return value if is_zoo_name(str(value)) else change(value)
+        return value if _is_of_zoo(value) else change(value)
     if may_be_path and _is_path_text(value):
         return change(Path(value))
     return value
@@ -157,7 +170,7 @@ def missing(settings: BaseModel, names: Sequence[str]) -> Iterator[tuple[str, st
         annotation = type(settings).model_fields[name].annotation
         for part in value if isinstance(value, tuple) else (value,):
             is_path = isinstance(part, Path) or (_may_be_path(name, annotation) and _is_path_text(part))
-            if is_path and not is_zoo_name(str(part)) and not _exists(Path(part)):
+            if is_path and not _is_of_zoo(part) and not _exists(Path(part)):
                 yield name, f"{part} is not there"
 
 
@@ -173,8 +186,32 @@ def checked_words(words: Sequence[str]) -> None:
 
     Raises:
         RefusedError: naming them.
+
+    >>> checked_words(["network.options={a: &a [1, 2], b: [*a, *a]}"])
+    Traceback (most recent call last):
+        ...
+    r2d2.engine.errors.RefusedError: settings: a value is written out, without *names for its parts
     """
+    for word in words:
+        fault = _fault_of_value(word.partition("=")[2])
+        if fault:
+            raise RefusedError(f"settings: {fault}", [("settings", fault)])
     try:
         configure({}, assignments=words)
     except ConfigurationError as error:
         raise RefusedError(str(error), [("settings", str(error))]) from error
+
+
+def _fault_of_value(text: str) -> str | None:
+    """Say why a value is not read: a few words of YAML can stand for more than any memory holds."""
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                return "a value is written out, without *names for its parts"
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                return f"values within values, more than {DEEPEST} deep"
+    except yaml.YAMLError:
+        return None  # is refused with the other faults
+    return None

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from r2d2.config import Configuration, configure
-from r2d2.engine.code import check_code
+from r2d2.engine.code import check_code, check_own_host
 from r2d2.engine.errors import RefusedError
 from r2d2.engine.models import Submission
 from r2d2.engine.paths import check_private, check_roots, checked_words, missing, paths_in, placed, placed_words
@@ -85,7 +85,7 @@ def accepted(submission: Submission, settings: EngineSettings, folder: Path, by:
 
 
 def _roots(settings: EngineSettings) -> tuple[Path, ...]:
-    return (settings.work_root, *settings.data_roots) if settings.data_roots else ()
+    return tuple(dict.fromkeys((settings.work_root, *settings.data_roots))) if settings.data_roots else ()
 
 
 def _is_worded(content: Mapping[str, Any], name: str) -> bool:
@@ -103,8 +103,9 @@ def _asked(task: Task, submission: Submission, engine: EngineSettings, folder: P
         checked_words(words)
         settings = settings.model_copy(update={"settings": placed_words(words, engine.work_root)})
     settings = task.retrying(settings, submission.max_retries)
-    roots = _roots(engine)
-    check_roots(paths_in(settings), roots)
+    if engine.data_roots:
+        check_own_host(settings)
+    check_roots(paths_in(settings), _roots(engine))
     check_private(paths_in(settings), engine.work_root)
     if isinstance(words, tuple) and words:
         _check_configuration(configure({}, assignments=words), engine)
@@ -128,7 +129,5 @@ def _check_resolved(resolved: BaseModel, engine: EngineSettings) -> None:
 def _check_configuration(configuration: Configuration, engine: EngineSettings) -> None:
     """Refuse what settings of a training may not say here, wherever they came from."""
     check_code(configuration, engine.code_roots)
-    if engine.data_roots and configuration.hosts is not None:
-        raise RefusedError(
-            "hosts: this engine's jobs run on its own host", [("hosts", "this engine's jobs run on its own host")]
-        )
+    if engine.data_roots:
+        check_own_host(configuration)

@@ -81,9 +81,11 @@ def _settings(task: Task, asked: dict[str, Any], attempt: AttemptFolder) -> Any:
         settings = task.resumed(settings)
     roots = [Path(root) for root in asked.get("roots", ())]
     if roots:
+        from r2d2.engine.code import check_own_host
         from r2d2.engine.paths import check_private, check_roots, paths_in
 
         def check(given: Any) -> None:
+            check_own_host(given)
             paths = paths_in(given)
             check_roots(paths, roots)
             check_private(paths, attempt.job.path.parents[1])

@@ -192,9 +192,13 @@ def _check_training(settings: Any, allow: Allow) -> Checked:
 
 
 def _check_folds(settings: Any, allow: Allow) -> Checked:
+    from r2d2.config import configure, read_layer
     from r2d2.tasks.training import resolve_training
 
-    if settings.resume or _names_no_dataset(settings):  # the folds' own configurations are read one by one
+    if settings.resume and settings.run_dir is not None:  # the folds' own configurations are read one by one
+        for config in sorted(settings.run_dir.glob("fold-*/config.yaml")):
+            allow(configure(read_layer(config), origin=str(config)))
+    if settings.resume or _names_no_dataset(settings):
         return Checked()
     configuration = resolve_training(settings).configuration
     allow(configuration)

@@ -80,9 +80,51 @@ def test_no_code_by_a_file(data: Path) -> None:
     assert submitted(data, "train", (data / "code",), dataset=str(data / "liver"), config=config)
 
 
+@pytest.mark.parametrize("path", ["zoo:x/../../../etc", "zoo:Nuclei/../../other"])
+def test_what_only_begins_as_a_name_of_the_zoo_is_a_path(data: Path, path: str) -> None:
+    (data.parent / "work" / "zoo:x").mkdir(parents=True, exist_ok=True)
+    for task, given in (
+        ("prepare", {"source": path}),
+        ("report", {"dataset": str(data / "liver"), "out": path}),
+        ("train", {"dataset": str(data / "liver"), "settings": [f"transfer.start_from={path}"]}),
+        ("predict", {"dataset": str(data / "liver"), "model": path}),
+    ):
+        with pytest.raises(RefusedError, match=r"outside of the folders|is not there"):
+            submitted(data, task, **given)
+
+
 def test_no_other_hosts(data: Path) -> None:
     with pytest.raises(RefusedError, match="its own host"):
         submitted(data, "train", dataset=str(data / "liver"), settings=["hosts=localhost:2"])
+    for given in ({"dataset": str(data / "liver")}, {}):  # without a dataset: the phantom's
+        with pytest.raises(RefusedError, match="its own host"):
+            submitted(data, "train", hosts="localhost:2", **given)
+
+
+@pytest.mark.slow
+def test_what_comes_to_light_only_when_a_job_begins_is_refused_then(tmp_path: Path) -> None:
+    """A job that comes after another cannot be looked at as a whole when it is submitted."""
+    bench = Bench(tmp_path, data_roots=(tmp_path,)).open()
+    study = write_phantom_study(tmp_path / "phantom", cases=5, shape=(32, 40, 8))
+    dataset = prepare_dataset(study, tmp_path / "liver").folder
+    (dataset / "r2d2.yaml").write_text("dataset: .\nhosts: localhost:2\n")
+    first = bench.submit().id
+    submission = Submission(task="train", settings={"dataset": str(dataset), "config": str(dataset / "r2d2.yaml")})
+    job = bench.engine.submit(submission.model_copy(update={"after": (first,)})).id
+    ended = bench.ended(job)[0]
+    assert (ended.state, ended.reason) == ("failed", "hosts: this engine's jobs run on its own host")
+    bench.close()
+
+
+def test_what_folds_of_a_cross_validation_say_is_looked_at(data: Path) -> None:
+    fold = data / "folds" / "fold-1"
+    fold.mkdir(parents=True)
+    (fold / "config.yaml").write_text(f"dataset: {data.parent / 'other' / 'phantom'}\n")
+    given = {"dataset": str(data / "liver"), "run_dir": str(data / "folds"), "resume": True}
+    with pytest.raises(RefusedError, match="outside of the folders"):
+        submitted(data, "cross-validate", **given)
+    (fold / "config.yaml").write_text(f"dataset: {data / 'liver'}\n")
+    assert submitted(data, "cross-validate", **given)
 
 
 @pytest.mark.slow

@@ -178,3 +178,21 @@ def test_a_refused_job_leaves_nothing(quiet: Bench) -> None:
         quiet.submit(seconds="long")
     assert quiet.engine.list().total == 0
     assert list((quiet.settings.work_root / "jobs").iterdir()) == []
+
+
+def test_a_refused_job_takes_no_number(quiet: Bench) -> None:
+    for after in ((), (9,)):
+        with pytest.raises(RefusedError):
+            quiet.submit(seconds="long", after=after)
+    assert [quiet.submit().id for _ in range(2)] == [1, 2]
+
+
+def test_values_that_stand_for_too_much_are_refused(engine: EngineSettings) -> None:
+    """Ten letters of YAML, each ten times the one before, are more than any memory holds."""
+    parts = ["&a [x, x, x, x, x, x, x, x, x, x]"]
+    parts += [
+        f"&{name} [{', '.join([f'*{before}'] * 10)}]" for before, name in zip("abcdefghij", "bcdefghijk", strict=True)
+    ]
+    for value in (f"[{', '.join(parts)}]", "[" * 5000):
+        with pytest.raises(RefusedError, match=r"settings: .*(written out|more than 32 deep)"):
+            submitted(engine, "train", settings=[f"network.options={value}"])
