@@ -50,7 +50,9 @@ def fill(work_root: Path, jobs: int = 10_000) -> None:
                 "warnings": [],
             },
         )
-        attempt = folder.queue(1, "submitted", "admin")
+        attempt = folder.attempt(1)
+        attempt.path.mkdir(parents=True)
+        write_json(attempt.queued, {"time": began, "why": "submitted", "by": "admin"})
         write_json(attempt.supervisor, {"time": began + 1, "host": "gone", "pid": 1, "start_ticks": 1, "boot_id": "0"})
         write_json(attempt.exit, {"time": began + 50, "state": state, "reason": None})
         attempt.log.write_text("at work\n" * 20)
