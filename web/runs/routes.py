@@ -1,4 +1,4 @@
-"""The jobs: a list of them, one of them, and what may be asked of it."""
+"""Pages of jobs: the list of them, one of them, and what may be asked of it."""
 
 from __future__ import annotations
 
@@ -7,75 +7,105 @@ from collections import deque
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, g, redirect, render_template, request, url_for
+from flask import Blueprint, Response, g, redirect, render_template, request, url_for
 
 from r2d2.engine import JobQuery, Jobs
 from r2d2.engine.errors import RefusedError
+from r2d2.engine.folder import ACTIVE, FINAL
 from r2d2.engine.validation import validated
 from r2d2.tasks.registry import TASK_NAMES
 
-from ..api.models import JobPath, Wish
+from ..api.models import JobPath, LogQuery, Wish
+from ..area import Area, Console, part
+from ..live import live_data, live_part
 from ..permissions import Permission, needs
+from .curves import curves_of
 
-__all__ = ["make_job_pages"]
+__all__ = ["AREA"]
 
 LINES_SHOWN = 200
 PARTS_READ = 40
 PER_PAGE = 50
-STATES = ("queued", "starting", "running", "stopping", "completed", "stopped_early", "cancelled", "failed", "lost")
-ACTIVE = ("queued", "starting", "running", "stopping")
+STATES = ("queued", *ACTIVE, *FINAL)
+ORDERS = ("descending", "ascending")
 SORT_KEYS = ("id", "name", "task", "state", "priority", "submitted_at", "started_at", "ended_at")
 
 
-def make_job_pages(jobs: Jobs) -> Blueprint:
-    """Make the pages.
+def _add(pages: Blueprint, console: Console) -> None:
+    jobs = console.jobs
 
-    Args:
-        jobs: of the engine.
-    """
-    pages = Blueprint("jobs", __name__)
-
-    @pages.get("/")
+    @pages.get("/jobs")
     @needs(Permission.READ)
     def index() -> str:
         query = _query()
         return render_template(
-            "jobs.html",
-            page=jobs.list(query),
-            query=query,
-            states=STATES,
-            tasks=TASK_NAMES,
-            keys=SORT_KEYS,
-            other=_other,
+            "runs/list.html", **_listed(jobs, query), states=STATES, tasks=TASK_NAMES, keys=SORT_KEYS, orders=ORDERS
         )
+
+    @pages.get("/jobs/part")
+    @needs(Permission.READ)
+    @part
+    def list_part() -> Response:
+        return live_part("runs/list_part.html", **_listed(jobs, _query()))
 
     @pages.get("/jobs/<int:job_id>")
     @needs(Permission.READ)
     def show(job_id: int) -> str:
-        found = jobs.show(_checked(job_id))
-        settings = json.dumps(found.settings, indent=1, ensure_ascii=False)
-        log = _last_lines(jobs, job_id)
-        return render_template("job.html", found=found, job=found.job, settings=settings, log=log, active=ACTIVE)
+        return render_template("runs/job.html", **_shown(jobs, job_id))
+
+    @pages.get("/jobs/<int:job_id>/part")
+    @needs(Permission.READ)
+    @part
+    def show_part(job_id: int) -> Response:
+        return live_part("runs/job_part.html", **_shown(jobs, job_id))
+
+    @pages.get("/jobs/<int:job_id>/curves")
+    @needs(Permission.READ)
+    @part
+    def curves(job_id: int) -> Response:
+        return live_data(*curves_of(jobs.show(_checked(job_id)), request.args))
+
+    @pages.get("/jobs/<int:job_id>/log")
+    @needs(Permission.READ)
+    @part
+    def log(job_id: int) -> Response:
+        asked: LogQuery = validated(LogQuery, request.args.to_dict(), "address")
+        return live_data(jobs.log(_checked(job_id), asked.attempt, asked.offset).model_dump())
 
     @pages.post("/jobs/<int:job_id>/stop")
     @needs(Permission.OPERATE)
     def stop(job_id: int) -> Any:
         jobs.stop(_checked(job_id), _reason(), g.person.name)
-        return redirect(url_for("jobs.show", job_id=job_id))
+        return redirect(url_for("runs.show", job_id=job_id))
 
     @pages.post("/jobs/<int:job_id>/cancel")
     @needs(Permission.OPERATE)
     def cancel(job_id: int) -> Any:
         jobs.cancel(_checked(job_id), _reason(), g.person.name)
-        return redirect(url_for("jobs.show", job_id=job_id))
+        return redirect(url_for("runs.show", job_id=job_id))
 
     @pages.post("/jobs/<int:job_id>/resume")
     @needs(Permission.OPERATE)
     def resume(job_id: int) -> Any:
         jobs.resume(_checked(job_id), g.person.name)
-        return redirect(url_for("jobs.show", job_id=job_id))
+        return redirect(url_for("runs.show", job_id=job_id))
 
-    return pages
+
+def _listed(jobs: Jobs, query: JobQuery) -> dict[str, Any]:
+    part = f"{url_for('runs.list_part')}?{urlencode([*request.args.items(multi=True)])}"
+    return {"page": jobs.list(query), "query": query, "other": _other, "part": part}
+
+
+def _shown(jobs: Jobs, job_id: int) -> dict[str, Any]:
+    found = jobs.show(_checked(job_id))
+    settings = json.dumps(found.settings, indent=1, ensure_ascii=False)
+    return {
+        "found": found,
+        "job": found.job,
+        "settings": settings,
+        "log": _last_lines(jobs, job_id),
+        "active": ("queued", *ACTIVE),
+    }
 
 
 def _query() -> JobQuery:
@@ -99,7 +129,7 @@ def _query() -> JobQuery:
 def _other(page: int) -> str:
     """Give the address of another page of the same list."""
     words = [(name, word) for name in request.args if name != "page" for word in request.args.getlist(name)]
-    return f"{url_for('jobs.index')}?{urlencode([*words, ('page', page)])}"
+    return f"{url_for('runs.index')}?{urlencode([*words, ('page', page)])}"
 
 
 def _checked(job_id: int) -> int:
@@ -122,3 +152,6 @@ def _last_lines(jobs: Jobs, job_id: int) -> str:
             break
         offset, attempt = part.offset, part.attempt
     return "\n".join(lines)
+
+
+AREA = Area("runs", _add, title="Jobs")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import flask_login
-from flask import Blueprint, abort, g, jsonify, redirect, render_template, request, session, url_for
-from flask_openapi3 import OpenAPI
+from flask import Blueprint, g, jsonify, redirect, render_template, request, session, url_for
 
-from ..accounts.store import Accounts
-from ..api.document import operations
+from ..area import Area, Console, part
 from ..people import log_in, session_person
 from ..permissions import Permission, needs
 from ..security import limiter
 
-__all__ = ["LOGINS_BY_ADDRESS", "LOGINS_BY_NAME", "make_session_pages"]
+__all__ = ["AREA", "LOGINS_BY_ADDRESS", "LOGINS_BY_NAME"]
 
 LOGINS_BY_ADDRESS = "10 per minute; 100 per hour"
 LOGINS_BY_NAME = "30 per hour"
@@ -24,19 +23,20 @@ def _name_tried() -> str:
     return "name:" + request.form.get("name", "")[:64].casefold()
 
 
-def make_session_pages(accounts: Accounts, app: OpenAPI) -> Blueprint:
-    """Make the pages.
+def _next() -> str:
+    """Give the page that a log-in leads to: the one that was asked for, if it is one of ours."""
+    asked = request.values.get("next", "")
+    is_ours = re.fullmatch(r"/(?![/\\])[!-\[\]-~]*", asked) is not None
+    return asked if is_ours else url_for("overview.index")
 
-    Args:
-        accounts: who may log in.
-        app: whose API is described.
-    """
-    pages = Blueprint("session", __name__)
+
+def _add(pages: Blueprint, console: Console) -> None:
+    accounts = console.accounts
 
     @pages.get("/login")
     @needs(Permission.PUBLIC)
     def login() -> Any:
-        return redirect(url_for("jobs.index")) if session_person() else render_template("login.html")
+        return redirect(_next()) if session_person() else render_template("session/login.html", next=_next())
 
     @pages.post("/login")
     @needs(Permission.PUBLIC)
@@ -47,11 +47,12 @@ def make_session_pages(accounts: Accounts, app: OpenAPI) -> Blueprint:
         g.tried = name
         user = accounts.check_password(name, password)
         if user is None:
-            return render_template("login.html", fault="no such name with this password", name=name), 401
+            fault = "no such name with this password"
+            return render_template("session/login.html", fault=fault, name=name, next=_next()), 401
         session.clear()
         log_in(user)
         session.permanent = True
-        return redirect(url_for("jobs.index"))
+        return redirect(_next())
 
     @pages.post("/logout")
     @needs(Permission.ACCOUNT)
@@ -63,22 +64,15 @@ def make_session_pages(accounts: Accounts, app: OpenAPI) -> Blueprint:
 
     @pages.get("/health")
     @needs(Permission.PUBLIC)
+    @part
     def health() -> Any:
         return jsonify(status="ok")
 
     @pages.get("/openapi.json")
     @needs(Permission.PUBLIC)
+    @part
     def document() -> Any:
-        return jsonify(app.api_doc)
+        return jsonify(console.app.api_doc)
 
-    @pages.get("/reference")
-    @needs(Permission.READ)
-    def reference() -> Any:
-        return render_template("reference.html", operations=list(operations(app.api_doc)))
 
-    @pages.get("/favicon.ico")
-    @needs(Permission.PUBLIC)
-    def icon() -> Any:
-        abort(404)
-
-    return pages
+AREA = Area("session", _add)

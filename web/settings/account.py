@@ -10,29 +10,26 @@ from flask import Blueprint, g, redirect, render_template, request, url_for
 from r2d2.engine.errors import RefusedError
 
 from ..accounts.store import Accounts
+from ..area import Console
 from ..people import log_in
 from ..permissions import SCOPES, Permission, needs
 from ..security import limiter
 
-__all__ = ["make_account_pages"]
+__all__ = ["add_account"]
 
 LONGEST_DAYS = 3650
 
 
-def make_account_pages(accounts: Accounts) -> Blueprint:
-    """Make the pages.
+def add_account(pages: Blueprint, console: Console) -> None:
+    """Add the pages."""
+    accounts = console.accounts
 
-    Args:
-        accounts: with the user's.
-    """
-    pages = Blueprint("account", __name__, url_prefix="/account")
-
-    @pages.get("")
+    @pages.get("/account")
     @needs(Permission.ACCOUNT)
-    def index() -> str:
+    def account() -> str:
         return _shown(accounts)
 
-    @pages.post("/password")
+    @pages.post("/account/password")
     @needs(Permission.ACCOUNT)
     @limiter.limit("10 per minute")
     def change_password() -> Any:
@@ -43,9 +40,9 @@ def make_account_pages(accounts: Accounts) -> Blueprint:
             raise RefusedError("both new passwords must be the same", [("again", "differs")])
         accounts.set_password(user, form.get("new", ""))
         log_in(accounts.user(user.id))  # all other sessions have ended
-        return redirect(url_for("account.index"))
+        return redirect(url_for("settings.account"))
 
-    @pages.post("/tokens")
+    @pages.post("/account/tokens")
     @needs(Permission.ACCOUNT)
     def make_token() -> Any:
         form = request.form
@@ -55,18 +52,16 @@ def make_account_pages(accounts: Accounts) -> Blueprint:
         g.target = f"token {token.id}"
         return _shown(accounts, text)
 
-    @pages.post("/tokens/<int:token_id>/revoke")
+    @pages.post("/account/tokens/<int:token_id>/revoke")
     @needs(Permission.ACCOUNT)
     def revoke_token(token_id: int) -> Any:
         accounts.revoke_token(g.person.user, min(token_id, 2**31 - 1))
-        return redirect(url_for("account.index"))
-
-    return pages
+        return redirect(url_for("settings.account"))
 
 
 def _shown(accounts: Accounts, made: str | None = None) -> str:
     tokens = accounts.tokens_of(g.person.user)
-    return render_template("account.html", tokens=tokens, made=made, scopes=SCOPES, now=time.time())
+    return render_template("settings/account.html", tokens=tokens, made=made, scopes=SCOPES, now=time.time())
 
 
 def _days(text: str) -> int | None:
