@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .area import Area
+from .compare.routes import AREA as COMPARE
 from .overview.routes import AREA as OVERVIEW
 from .runs.routes import AREA as RUNS
 from .session.routes import AREA as SESSION
@@ -10,4 +11,4 @@ from .settings.routes import AREA as SETTINGS
 
 __all__ = ["AREAS"]
 
-AREAS: tuple[Area, ...] = (OVERVIEW, RUNS, SETTINGS, SESSION)
+AREAS: tuple[Area, ...] = (OVERVIEW, RUNS, COMPARE, SETTINGS, SESSION)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from werkzeug.exceptions import Forbidden
@@ -27,7 +27,7 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    job: tuple[int, ...] = Field(default=(), max_length=MOST, description="numbers of jobs")
+    job: tuple[Annotated[int, Field(ge=1, le=2**62)], ...] = Field(default=(), max_length=MOST)
     metric: tuple[str, ...] = Field(default=(), max_length=20)
     unmatched: Literal["error", "leave_out"] = "error"
     text: str = Field(default="", max_length=120, description="part of the name of a job to be added")
