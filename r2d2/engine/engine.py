@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from r2d2.engine.database import open_database
@@ -119,8 +119,13 @@ class Engine:
         with self._lock:
             self._scheduler.tick()
 
-    def submit(self, submission: Submission, by: str = "") -> Job:
+    def submit(self, submission: Submission, by: str = "", without: Sequence[str] = ()) -> Job:
         """Check and queue a job.
+
+        Args:
+            submission: what is wanted.
+            by: who wants it.
+            without: declared folders that this one may not use.
 
         Raises:
             RefusedError: settings with faults, all of them at their keys; folders outside of those allowed, or missing.
@@ -133,7 +138,7 @@ class Engine:
             self._last_id += 1
             job_id = self._last_id
         try:
-            job = self._queue(job_id, submission, by)
+            job = self._queue(job_id, submission, by, without)
         except BaseException:
             with self._lock:  # the number is free again, unless others have come since, or something is left there
                 is_free = self._last_id == job_id and not self._scheduler.folder(job_id).path.exists()
@@ -142,11 +147,11 @@ class Engine:
         self.wake()
         return job
 
-    def _queue(self, job_id: int, submission: Submission, by: str) -> Job:
+    def _queue(self, job_id: int, submission: Submission, by: str, without: Sequence[str]) -> Job:
         from r2d2.engine.submission import accepted  # loads all settings there are, which nothing needs before
 
         folder = self._scheduler.folder(job_id)
-        content = accepted(submission, self.settings, folder.path, by)
+        content = accepted(submission, self.settings, folder.path, by, without, self._store.used_by_makers)
         with staged_folder(folder.path) as staged:
             made = type(folder)(staged)
             made.write(content)
@@ -160,10 +165,15 @@ class Engine:
             self._scheduler.queue_changed()
         return job
 
-    def list(self, query: JobQuery | None = None) -> JobPage:
-        """Give a page of jobs, those at work with how far they are."""
+    def list(self, query: JobQuery | None = None, without: Sequence[str] = ()) -> JobPage:
+        """Give a page of jobs, those at work with how far they are.
+
+        Args:
+            query: which.
+            without: only jobs that use none of these declared folders.
+        """
         asked = query or JobQuery()
-        jobs, total = self._store.page(asked)
+        jobs, total = self._store.page(asked, without)
         states = self._store.states([one for job in jobs if job.state == "queued" for one in job.after])
         shown = tuple(self._with_progress(job, states) for job in jobs)
         return JobPage(jobs=shown, total=total, limit=asked.limit, offset=asked.offset)

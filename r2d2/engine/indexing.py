@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def job_of(folder: JobFolder) -> Job:
         started_at=state.started_at,
         ended_at=state.ended_at,
         attempt=last.number,
+        uses=tuple(asked.get("uses", asked["roots"])),  # a job of before this was noted may use all
         **{name: asked[name] for name in _ASKED},
     )
 
@@ -98,12 +100,14 @@ def synchronise(store: JobStore, work_root: Path) -> list[str]:
 
 
 def rebuild(store: JobStore, work_root: Path) -> tuple[int, list[str]]:
-    """Make the index anew from the folders alone.
+    """Make the index anew from the folders alone; what was made from runs for their curves is removed, and made anew.
 
     Returns:
         How many jobs are in it, and a sentence for each folder that could not be read.
     """
     left_out: list[str] = []
+    for folder in job_folders(work_root):
+        shutil.rmtree(folder.curves, ignore_errors=True)
     return store.replace_all(_rows(job_folders(work_root), left_out)), left_out
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.web.test_server import PATIENCE_S, Served, started
+from tests.web.serving import PATIENCE_S, Served, started
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")]
 
