@@ -1,6 +1,6 @@
-"""How long the server takes to answer 20 clients that ask once a second, while a job trains: against an empty Flask page.
+"""How long 20 clients that ask once a second wait for the server, while a job trains: against an empty Flask page.
 
-    .venv/bin/python benchmarks/serving_load.py
+    .venv/bin/python -m benchmarks.serving_load
 
 Both are served by gunicorn alike (one process, the same threads), and asked in turn. There are 10,000 jobs. See
 benchmarks/README.md.
@@ -24,15 +24,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(HERE))
-
 from benchmarks.starting_speed import SETTINGS, write_dataset
 from r2d2.engine import EngineClient, Submission
 from r2d2.engine.processes import kill, processes_of
 from web.accounts.store import open_accounts
-from web.settings import ServeSettings
 
+HERE = Path(__file__).resolve().parent.parent
+THREADS = "8"  # as `r2d2 serve` has
 EMPTY = "import flask; app = flask.Flask('empty'); app.get('/')(lambda: '')"
 
 
@@ -133,7 +131,6 @@ def server(folder: Path) -> Iterator[int]:
 def empty_server(folder: Path) -> Iterator[int]:
     """Start gunicorn, as we do, with an application of one empty page; gives its port."""
     (folder / "empty.py").write_text(EMPTY)
-    threads = str(ServeSettings(work_root=folder).threads)
     command = [
         sys.executable,
         "-m",
@@ -141,7 +138,7 @@ def empty_server(folder: Path) -> Iterator[int]:
         "--worker-class",
         "gthread",
         "--threads",
-        threads,
+        THREADS,
         "--no-control-socket",
     ]
     log = folder / "gunicorn"
@@ -164,14 +161,13 @@ def training(work_root: Path, dataset: Path) -> Iterator[int]:
     client = EngineClient(work_root)
     words = [word for word in SETTINGS if not word.startswith("training.epochs")]
     settings = {"dataset": str(dataset), "threads": 2, "settings": ["training.epochs=100000", *words]}
-    job = client.submit(Submission(task="train", settings=settings)).id
+    job = client.submit(Submission(task="train", settings=settings, max_retries=0)).id
     attempt = work_root / "jobs" / str(job) / "attempts" / "1"
-    begun = time.monotonic()
     try:
-        while client.show(job).job.progress is None or time.monotonic() - begun < 30:
-            for process in processes_of(attempt):
-                lower(process.pid)
+        while (progress := client.show(job).job.progress) is None or progress.stage != "training":
             time.sleep(0.2)
+        for process in processes_of(attempt):
+            lower(process.pid)
         yield job
     finally:
         kill(processes_of(attempt))

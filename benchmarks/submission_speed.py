@@ -1,6 +1,6 @@
 """How long a training takes from "submit" to its first step in an engine that runs, against the bare `r2d2 train`.
 
-    .venv/bin/python benchmarks/submission_speed.py
+    .venv/bin/python -m benchmarks.submission_speed
 
 Rounds alternate and change who begins. See benchmarks/README.md.
 """
@@ -17,12 +17,11 @@ import tempfile
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(HERE))
-
 from benchmarks.starting_speed import SETTINGS, seconds_to_first_step, write_dataset
 from benchmarks.tiny_jobs import awaited, wait_for_all
 from r2d2.engine import EngineClient, Submission
+
+HERE = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
