@@ -1,6 +1,6 @@
 """Processor time of the engine and of each supervisor while jobs run that only wait, in per cent of a core.
 
-    .venv/bin/python benchmarks/engine_cost.py
+    .venv/bin/python -m benchmarks.engine_cost
 
 See benchmarks/README.md.
 """
@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.tiny_jobs import cpu_s, outside_engine, submit
 from r2d2.engine import EngineClient, JobQuery

@@ -1,6 +1,6 @@
 """Many tiny jobs queued, run and reaped in a row by one engine: is one lost or done twice, does the engine grow?
 
-    .venv/bin/python benchmarks/engine_endurance.py
+    .venv/bin/python -m benchmarks.engine_endurance
 
 Jobs before the first figures warm it up. See benchmarks/README.md.
 """
@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.tiny_jobs import outside_engine, submit, used, wait_for_all
 from r2d2.engine import JobQuery

@@ -115,6 +115,8 @@ class JobStore:
 
     def states(self, ids: Sequence[int]) -> dict[int, str]:
         """Give the states of jobs; those that are not there are left out."""
+        if not ids:
+            return {}
         with self._reading() as connection:
             rows = connection.execute(select(JOBS.c.id, JOBS.c.state).where(JOBS.c.id.in_(list(ids)))).all()
         return {row.id: row.state for row in rows}
@@ -212,5 +214,7 @@ def _words(connection: Connection, column: Column[str], ids: Sequence[int]) -> d
 
 
 def _job(row: Row[Any], tags: Sequence[str], uses: Sequence[str]) -> Job:
-    values = {name: value for name, value in row._mapping.items() if name != "stamp"}
-    return Job(**{**values, "after": tuple(json.loads(row.after)), "tags": tuple(tags), "uses": tuple(uses)})
+    values = dict(zip(_COLUMNS, row, strict=True))
+    del values["stamp"]
+    after = () if values["after"] == "[]" else json.loads(values["after"])
+    return Job.model_validate({**values, "after": after, "tags": tags, "uses": uses})

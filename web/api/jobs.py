@@ -8,10 +8,10 @@ from flask import Response, g, url_for
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel
 
-from r2d2.engine import Change, Job, JobDetails, JobPage, JobQuery, Jobs, LogPart, Submission
+from r2d2.engine import Change, Job, JobDetails, JobPage, Jobs, LogPart, Submission
 
 from ..permissions import Permission, needs
-from .models import Asker, ErrorAnswer, JobPath, LogQuery, Wish
+from .models import Asker, ErrorAnswer, JobPath, ListQuery, LogQuery, Wish
 
 __all__ = ["make_api"]
 
@@ -40,7 +40,7 @@ def _add_reading(api: APIBlueprint, jobs: Jobs) -> None:
 
     @api.get("/jobs", summary="List jobs: filtered, sorted, a page of them", responses=_answers(JobPage))
     @needs(Permission.READ)
-    def list_jobs(query: JobQuery) -> Response:
+    def list_jobs(query: ListQuery) -> Response:
         return _given(jobs.list(query))
 
     @api.get("/jobs/<int:job_id>", summary="Give everything about a job", responses=_answers(JobDetails, 404))

@@ -8,11 +8,31 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from r2d2.engine import JobQuery
+
 from ..permissions import Role, Scope
 
-__all__ = ["Asker", "ErrorAnswer", "ErrorDetails", "Fault", "JobPath", "LogQuery", "Wish"]
+__all__ = ["Asker", "ErrorAnswer", "ErrorDetails", "Fault", "JobPath", "ListQuery", "LogQuery", "Wish"]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
+
+
+@cache
+def _schema_of(make: Callable[..., dict[str, Any]], told: tuple[Any, ...], more: tuple[Any, ...]) -> dict[str, Any]:
+    return make(*told, **dict(more))
+
+
+class _SchemaOnce(BaseModel):
+    """A model whose schema is made once: flask-openapi3 asks for it at each route, and at each request with a query."""
+
+    @classmethod
+    def model_json_schema(cls, *told: Any, **more: Any) -> dict[str, Any]:
+        """Give the schema."""
+        return _schema_of(super().model_json_schema, told, tuple(more.items()))
+
+
+class ListQuery(JobQuery, _SchemaOnce):
+    """Which jobs are listed, in which order."""
 
 
 class JobPath(BaseModel):
@@ -23,7 +43,7 @@ class JobPath(BaseModel):
     job_id: int = Field(ge=1, le=2**62, description="number of the job")
 
 
-class LogQuery(BaseModel):
+class LogQuery(_SchemaOnce):
     """Which part of a log."""
 
     model_config = _STRICT
@@ -56,20 +76,10 @@ class ErrorDetails(BaseModel):
     exit_code: int = Field(description="what the command line would exit with")
 
 
-class ErrorAnswer(BaseModel):
+class ErrorAnswer(_SchemaOnce):
     """The one shape of all errors."""
 
     error: ErrorDetails
-
-    @classmethod
-    def model_json_schema(cls, *told: Any, **more: Any) -> dict[str, Any]:
-        """Give its schema, made once: each route of the document asks for it several times."""
-        return _schema_of(super().model_json_schema, told, tuple(more.items()))
-
-
-@cache
-def _schema_of(make: Callable[..., dict[str, Any]], told: tuple[Any, ...], more: tuple[Any, ...]) -> dict[str, Any]:
-    return make(*told, **dict(more))
 
 
 class Asker(BaseModel):

@@ -88,7 +88,7 @@ def test_killed_at_random_moments(outside: Outside, seed: int, kills: int) -> No
     random_moments = random.Random(seed)
     begun = time.monotonic()
     wait_until(outside.answers, "the engine does not begin")
-    start_s = time.monotonic() - begun
+    start_s = min(time.monotonic() - begun, 10.0)  # of a machine that is busy, the start says little
     known = []
     for number in range(kills):
         known += [outside.submit(f"{number}-{copy}") for copy in range(2)]
