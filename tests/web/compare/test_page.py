@@ -65,7 +65,7 @@ def test_what_cannot_be_compared_says_why(ended: Ended) -> None:
     page = text_of(ended.site.client("vera").get(f"/compare?job={small}&job={empty}&job=99999").text)
     assert "Not compared: there is no job 99999." in page
     assert "Not compared: it has written no settings and no curves: it is completed." in page
-    assert "has neither curves nor scores to compare" in page
+    assert "leaves neither curves nor scores to compare" in page
     words = "&".join(f"job={one}" for one in range(1, 30))
     for query in (words, "job=x", "job=-1&unmatched=sometimes", f"job={10**30}", "text=" + "x" * 200):
         assert ended.site.client("vera").get(f"/compare?{query}").status_code == 422, query
