@@ -30,6 +30,7 @@ class Asked(BaseModel):
     job: tuple[Annotated[int, Field(ge=1, le=2**62)], ...] = Field(default=(), max_length=MOST)
     metric: tuple[str, ...] = Field(default=(), max_length=20)
     unmatched: Literal["error", "leave_out"] = "error"
+    add: bool = Field(default=False, description="whether what may be added is listed")
     text: str = Field(default="", max_length=120, description="part of the name of a job to be added")
 
 

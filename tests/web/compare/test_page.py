@@ -22,7 +22,8 @@ def test_one_chooses_from_what_has_ended(ended: Ended) -> None:
     assert f'value="{run}"' in page and f'value="{evaluation}"' in page and "no training" not in page
     assert f'value="{evaluation}"' not in browser.get("/compare?text=no+such").text
     assert "has “<b>” in its name" not in browser.get("/compare?text=<b>").text
-    page = browser.get(f"/compare?job={run}&text=to choose").text
+    assert "Add trainings or evaluations" in browser.get(f"/compare?job={run}").text
+    page = browser.get(f"/compare?job={run}&add=yes&text=to choose").text
     assert f'<input type="hidden" name="job" value="{run}">' in page, "the choice is kept while one searches"
     assert f'id="choose-{run}"' not in page and f'id="choose-{evaluation}"' in page
 
