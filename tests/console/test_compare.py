@@ -30,7 +30,7 @@ def test_two_runs(console: Person, train: Callable[..., Job], training: Job, job
     page.get_by_role("button", name="Compare").click()
     page.wait_for_url(re.compile(rf"/compare\?.*job={training.id}.*job={other.id}|job={other.id}.*job={training.id}"))
     drawn(console)
-    table = page.get_by_role("region", name="settings that differ").inner_text()
+    table = page.get_by_role("region", name="settings side by side").inner_text()
     assert "training.learning_rate" in table and "0.05" in table and "training.seed" not in table
     assert page.locator("#chart-dice .u-legend .u-series").count() == 3
     painted = """() => {
