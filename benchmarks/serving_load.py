@@ -164,7 +164,7 @@ def training(work_root: Path, dataset: Path) -> Iterator[int]:
     client = EngineClient(work_root)
     words = [word for word in SETTINGS if not word.startswith("training.epochs")]
     settings = {"dataset": str(dataset), "threads": 2, "settings": ["training.epochs=100000", *words]}
-    job = client.submit(Submission(task="train", settings=settings)).id
+    job = client.submit(Submission(task="train", settings=settings, max_retries=0)).id
     attempt = work_root / "jobs" / str(job) / "attempts" / "1"
     begun = time.monotonic()
     try:

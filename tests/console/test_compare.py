@@ -10,7 +10,7 @@ from playwright.sync_api import Response
 from r2d2.engine import EngineClient, Job, Submission
 from tests.console.conftest import ended
 from tests.console.person import Person
-from tests.small_evaluations import write_small_evaluations
+from tests.small_evaluations import LABELS, write_small_evaluations
 from tests.web.serving import Served
 
 pytestmark = pytest.mark.slow
@@ -78,12 +78,9 @@ def test_two_evaluations(person: Callable[..., Person], served: Served, jobs: En
     made = write_small_evaluations(served.folder / "data" / "maps", cases=8)
     ids = []
     for name in ("good", "shifted"):
-        settings = {
-            "prediction": str(made / name),
-            "reference": str(made / "reference"),
-            "labels": {"organ": 1, "lesion": 2},
-        }
-        ids.append(ended(jobs, jobs.submit(Submission(task="evaluate", settings=settings, name=name), "admin")).id)
+        settings = {"prediction": str(made / name), "reference": str(made / "reference")}
+        asked = Submission(task="evaluate", settings={**settings, "scoring": {"labels": LABELS}}, name=name)
+        ids.append(ended(jobs, jobs.submit(asked, "admin")).id)
     visitor = person("vera")
     page = visitor.go(f"/compare?job={ids[0]}&job={ids[1]}")
     page.get_by_role("heading", name="nsd").wait_for()
