@@ -110,6 +110,8 @@ def test_a_run_from_its_start_to_its_resumption(
     )
     console.confirm("Cancel")
     page.locator("#job .heading .state", has_text="cancelled").wait_for()
+    page.get_by_label("Search the log").fill("")
+    console.until(lambda: page.locator("#log-lines").inner_text().strip() == jobs.log(job.id, 2).text.strip())
     assert console.axe() == []
 
 

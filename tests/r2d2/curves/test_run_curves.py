@@ -95,6 +95,21 @@ def test_what_is_left_takes_as_long_as_what_was(run: Path, curves: RunCurves) ->
     assert curves.view().seconds_left == pytest.approx(1.5 * 8.0)
 
 
+def test_of_very_many_epochs_the_extremes_are_kept(run: Path, curves: RunCurves) -> None:
+    dice = np.random.default_rng(3).uniform(size=3000)
+    ends = (EpochEnded(epoch=at, step=at, loss=1.0, validation_dice=value) for at, value in enumerate(dice, 1))
+    record(run, begun(), step(3000, 1.0), *ends)
+    while (view := curves.view()).is_behind:
+        continue
+    chosen = view.chosen_epochs(100)
+    assert len(chosen) <= 102 and chosen[-1].epoch == 3000
+    assert [epoch.epoch for epoch in chosen] == sorted(epoch.epoch for epoch in chosen)
+    kept = {epoch.validation_dice for epoch in chosen}
+    for group in dice.reshape(50, 60):
+        assert {group.min(), group.max()} <= kept
+    assert view.chosen_epochs(3000) == list(view.epochs)
+
+
 def test_a_loss_that_is_none(run: Path, curves: RunCurves) -> None:
     record(run, begun(), step(1, 1.0), step(2, float("nan")), step(3, float("inf")))
     loss = curves.view().steps.mean[:, 0]
