@@ -61,7 +61,7 @@ class CurveView:
         is_behind: whether events wait that were not read yet.
         steps: of stretches of steps, in the order of `VALUES`.
         epochs: the ends of epochs, the first one first.
-        marks: what happened at which step.
+        marks: what happened at which step; of checkpoints the last one.
         running: the last beginning of training; None: before it.
         last_step: steps done.
         last_loss: of the last of them, which may be no number; None: none was done.
@@ -274,7 +274,8 @@ def _note(state: _State, pyramid: Pyramid, event: Event) -> None:
     elif isinstance(event, EpochEnded):
         state.epochs.append(event)
     elif mark := _mark(state, event):
-        state.marks = [*state.marks, mark][-MARKS_KEPT:]
+        others = [one for one in state.marks if one.kind != "checkpoint" or mark.kind != "checkpoint"]
+        state.marks = [*others, mark][-MARKS_KEPT:]
 
 
 def _mark(state: _State, event: Event) -> Mark | None:

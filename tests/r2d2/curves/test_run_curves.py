@@ -64,7 +64,8 @@ def test_a_run_as_it_goes_on(run: Path, curves: RunCurves) -> None:
     assert [epoch.validation_dice for epoch in first.epochs] == [0.5]
     assert first.running is not None and first.running.epochs == 3 and first.last_step == 10
     assert curves.view().version == first.version != before.version
-    record(run, CheckpointWritten(step=10, file="step-10.npz"), step(11, 0.05))
+    record(run, CheckpointWritten(step=5, file="step-5.npz"), CheckpointWritten(step=10, file="step-10.npz"))
+    record(run, step(11, 0.05))
     record(run, RequestServed(request="stop_early", step=11, reason="enough", id="a"), Ended(state="stopped_early"))
     last = curves.view()
     assert last.version != first.version and last.steps.last[-1] == 11
