@@ -100,10 +100,8 @@ def of_page(browser: Browser, state: Any, address: str) -> dict[str, Any]:
         page = context.new_page()
         session = context.new_cdp_session(page)
         session.send("Network.enable")
-        sent: list[Any] = []
-        received: list[Any] = []
-        session.on("Network.requestWillBeSent", sent.append)
-        session.on("Network.loadingFinished", received.append)
+        sent = told_of(session, "Network.requestWillBeSent")
+        received = told_of(session, "Network.loadingFinished")
         for visit in ("first", "again"):
             page.goto(address)
             page.wait_for_timeout(1500)
@@ -114,6 +112,13 @@ def of_page(browser: Browser, state: Any, address: str) -> dict[str, Any]:
         context.close()
     row = {"page": urlsplit(address)._replace(scheme="", netloc="").geturl(), "kilobytes": round(weight / 1000, 1)}
     return row | {f"paint_{visit}_ms": round(statistics.median(times)) for visit, times in paints.items()}
+
+
+def told_of(session: Any, event: str) -> list[Any]:
+    """Give a list of what the browser tells of from now on."""
+    told: list[Any] = []
+    session.on(event, lambda one: told.append(one))
+    return told
 
 
 def of_server(address: str, port: int) -> dict[str, float]:

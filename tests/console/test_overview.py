@@ -31,7 +31,9 @@ def test_what_runs_is_seen_to_come_along(
     assert float(memory.split()[0]) > 0 and memory.endswith(("MiB", "GiB"))
     jobs.cancel(job.id)
     page.locator(f"tr#job-{job.id}").get_by_text("cancelled").first.wait_for()
-    assert page.locator(f"tr#job-{training.id}").get_by_text("completed").is_visible()
+    row = page.locator(f"tr#job-{training.id}")
+    assert row.get_by_text("completed").is_visible()
+    assert re.fullmatch(r"0\.\d{3}", row.locator(".number").inner_text())
 
 
 @pytest.fixture

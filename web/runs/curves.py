@@ -49,10 +49,10 @@ def drawn_curves(curves: RunCurves | None, asked: Mapping[str, str]) -> tuple[di
     if curves is None:
         return {"steps": None}, "none"
     view = curves.view(query.first, query.last, query.most)
-    return _content(view), view.version
+    return _content(view, query.most), view.version
 
 
-def _content(view: CurveView) -> dict[str, Any]:
+def _content(view: CurveView, most: int) -> dict[str, Any]:
     """Write what a page draws: for each series columns of the same length, nothing where there is no number."""
     steps: dict[str, Any] = {"step": _numbers(view.steps.last)}
     for at, name in enumerate(VALUES):
@@ -64,16 +64,16 @@ def _content(view: CurveView) -> dict[str, Any]:
                 ("mean", view.steps.mean),
             )
         }
-    labels = list(dict.fromkeys(label for epoch in view.epochs for label in epoch.validation_dice_per_label))
+    chosen = view.chosen_epochs(most)
+    labels = list(dict.fromkeys(label for epoch in chosen for label in epoch.validation_dice_per_label))
     epochs = {
-        "epoch": [epoch.epoch for epoch in view.epochs],
-        "step": [epoch.step for epoch in view.epochs],
-        "loss": _numbers(epoch.loss for epoch in view.epochs),
-        "dice": _numbers(epoch.validation_dice for epoch in view.epochs),
+        "epoch": [epoch.epoch for epoch in chosen],
+        "step": [epoch.step for epoch in chosen],
+        "loss": _numbers(epoch.loss for epoch in chosen),
+        "dice": _numbers(epoch.validation_dice for epoch in chosen),
         "dice_per_label": {
-            label: _numbers(epoch.validation_dice_per_label.get(label) for epoch in view.epochs) for label in labels
+            label: _numbers(epoch.validation_dice_per_label.get(label) for epoch in chosen) for label in labels
         },
-        "is_best": [epoch.is_best for epoch in view.epochs],
     }
     return {
         "is_behind": view.is_behind,

@@ -13,17 +13,19 @@
   let rest = "";
   let dropped = 0;
 
+  // Once an attempt has ended, the last one is asked for, which may be another.
   function address() {
-    const parts = ended || attempt === null ? "" : `?attempt=${attempt}&offset=${offset}`;
-    return section.dataset.log + parts; // of a job that has ended: the whole of the last attempt, which may be a new one
+    const of = ended || attempt === null ? "" : `attempt=${attempt}&`;
+    return `${section.dataset.log}?${of}offset=${offset}`;
   }
 
   function take(part) {
-    const isNew = part.attempt !== attempt;
-    if (ended && !isNew && part.is_last) return false;
-    if (isNew || ended) {
-      [lines, rest, dropped] = [[], "", 0];
+    if (attempt !== null && part.attempt !== attempt) {
+      [attempt, offset, ended, lines, rest, dropped] = [part.attempt, 0, false, [], "", 0];
+      draw();
+      return true;
     }
+    if (ended) return false;
     [attempt, offset, ended] = [part.attempt, part.offset, part.is_last];
     const pieces = (rest + part.text).split("\n");
     rest = ended ? "" : pieces.pop();
