@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import statistics
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,7 +31,6 @@ from r2d2.engine.processes import processes_of
 
 ROUNDS = 3
 WITHOUT = "niivue"
-VIEWS = 1000
 EVERY_S = 2
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0"
 
@@ -39,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--seconds", type=int, default=3600, help="of the page's clock")
+    parser.add_argument("--views", type=int, default=1000)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
@@ -62,14 +63,20 @@ def main() -> None:
         state, events = logged_in_at(browser, address), work / "jobs" / str(job) / "output" / "events.jsonl"
         result = {
             "load": os.getloadavg(),
-            "pages": [of_page(browser, state, f"{address}{page}") for page in whole_pages()],
-            "server": of_server(address, port),
-            "hour": of_hour(browser, state, f"{address}/jobs/{job}", events, options.seconds),
+            "pages": [told(of_page(browser, state, f"{address}{page}")) for page in whole_pages()],
+            "server": told(of_server(address, port, options.views)),
+            "hour": told(of_hour(browser, state, f"{address}/jobs/{job}", events, options.seconds)),
         }
         browser.close()
     print(json.dumps(result, indent=1))
     if options.out is not None:
         options.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def told(row: dict[str, Any]) -> dict[str, Any]:
+    """Say what was measured as soon as it is."""
+    print(json.dumps(row), file=sys.stderr, flush=True)
+    return row
 
 
 def whole_pages() -> list[str]:
@@ -121,7 +128,7 @@ def told_of(session: Any, event: str) -> list[Any]:
     return told
 
 
-def of_server(address: str, port: int) -> dict[str, float]:
+def of_server(address: str, port: int, views: int) -> dict[str, float]:
     """Give the memory of the server's process before and after many page views."""
     session = logged_in(address)
     pages = whole_pages()
@@ -129,9 +136,9 @@ def of_server(address: str, port: int) -> dict[str, float]:
     for page in pages * 3:  # what is made on first use is there
         session.get(f"{address}{page}")
     before = memory_mb(worker)
-    for number in range(VIEWS):
+    for number in range(views):
         session.get(f"{address}{pages[number % len(pages)]}")
-    return {"views": VIEWS, "before_mb": before, "after_mb": memory_mb(worker)}
+    return {"views": views, "before_mb": before, "after_mb": memory_mb(worker)}
 
 
 def serving_process(port: int) -> int:
