@@ -1,4 +1,4 @@
-"""How long 20 clients that ask once a second wait for the server, while a job trains: against an empty Flask page.
+"""How long the server takes to answer 20 clients that ask once a second, while a job trains, against an empty page.
 
     .venv/bin/python -m benchmarks.serving_load
 
@@ -24,13 +24,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.starting_speed import SETTINGS, write_dataset
-from r2d2.engine import EngineClient, Submission
-from r2d2.engine.processes import kill, processes_of
-from web.accounts.store import open_accounts
-
 HERE = Path(__file__).resolve().parent.parent
-THREADS = "8"  # as `r2d2 serve` has
+sys.path.insert(0, str(HERE))
+
+from benchmarks.starting_speed import SETTINGS, write_dataset  # noqa: E402
+from r2d2.engine import EngineClient, Submission  # noqa: E402
+from r2d2.engine.processes import kill, processes_of  # noqa: E402
+from web.accounts.store import open_accounts  # noqa: E402
+from web.serve_settings import ServeSettings  # noqa: E402
+
 EMPTY = "import flask; app = flask.Flask('empty'); app.get('/')(lambda: '')"
 
 
@@ -45,7 +47,7 @@ def main() -> None:
         folder = Path(name)
         write_jobs(folder / "work", options.jobs)
         dataset = write_dataset(folder)
-        token = make_token(folder / "work")
+        headers = {"Authorization": f"Bearer {make_token(folder / 'work')}"}
         ours = stack.enter_context(server(folder))
         empty = stack.enter_context(empty_server(folder))
         job = stack.enter_context(training(folder / "work", dataset))
@@ -59,7 +61,7 @@ def main() -> None:
         taken: dict[str, list[float]] = {page: [] for page in pages}
         for _ in range(options.rounds):
             for page, (port, path) in pages.items():
-                taken[page] += ask(port, path, token, options.clients, options.seconds)
+                taken[page] += ask(port, path, headers, options.clients, options.seconds)
         first = percentile(taken["empty Flask page"], 95)
         for page, seconds in taken.items():
             figures = {f"p{share}_ms": round(1000 * percentile(seconds, share), 1) for share in (50, 95, 99)}
@@ -131,6 +133,7 @@ def server(folder: Path) -> Iterator[int]:
 def empty_server(folder: Path) -> Iterator[int]:
     """Start gunicorn, as we do, with an application of one empty page; gives its port."""
     (folder / "empty.py").write_text(EMPTY)
+    threads = str(ServeSettings(work_root=folder).threads)
     command = [
         sys.executable,
         "-m",
@@ -138,7 +141,7 @@ def empty_server(folder: Path) -> Iterator[int]:
         "--worker-class",
         "gthread",
         "--threads",
-        THREADS,
+        threads,
         "--no-control-socket",
     ]
     log = folder / "gunicorn"
@@ -163,11 +166,12 @@ def training(work_root: Path, dataset: Path) -> Iterator[int]:
     settings = {"dataset": str(dataset), "threads": 2, "settings": ["training.epochs=100000", *words]}
     job = client.submit(Submission(task="train", settings=settings, max_retries=0)).id
     attempt = work_root / "jobs" / str(job) / "attempts" / "1"
+    begun = time.monotonic()
     try:
-        while (progress := client.show(job).job.progress) is None or progress.stage != "training":
+        while client.show(job).job.progress is None or time.monotonic() - begun < 30:
+            for process in processes_of(attempt):
+                lower(process.pid)
             time.sleep(0.2)
-        for process in processes_of(attempt):
-            lower(process.pid)
         yield job
     finally:
         kill(processes_of(attempt))
@@ -182,7 +186,7 @@ def lower(pid: int) -> None:
             continue
 
 
-def ask(port: int, path: str, token: str, clients: int, seconds: int) -> list[float]:
+def ask(port: int, path: str, headers: dict[str, str], clients: int, seconds: int) -> list[float]:
     """Ask for a page from many clients, each once a second on a connection of its own; gives the seconds of each."""
     taken: list[float] = []
 
@@ -193,7 +197,7 @@ def ask(port: int, path: str, token: str, clients: int, seconds: int) -> list[fl
             time.sleep(max(0.0, due - time.monotonic()))
             due += 1.0
             begun = time.monotonic()
-            connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+            connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
             answer.read()
             taken.append(time.monotonic() - begun)

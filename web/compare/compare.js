@@ -11,6 +11,7 @@
   const charts = new Map();
   const HEIGHT = 240;
   const OF_EPOCHS = ["dice"];
+  const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000];
 
   const colour = (name) => {
     const probe = document.createElement("span");
@@ -45,13 +46,15 @@
     const ink = colour("--muted");
     const line = colour("--line");
     const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "12px system-ui, sans-serif" };
+    const isShort = OF_EPOCHS.includes(key) && runs.every((run) => points(run, key)[0].length <= 30);
+    const whole = along.value === "epoch" ? { incrs: WHOLE } : {};
     const series = runs.map((run, at) => ({
       label: `${run.id} ${run.name}`,
       stroke: colour(`--series-${(at % 6) + 1}`),
       width: 2,
       dash: at >= 6 ? [6, 4] : undefined,
       spanGaps: true,
-      points: { show: OF_EPOCHS.includes(key) && points(run, key)[0].length < 30, size: 5 },
+      points: { show: isShort, size: 5 },
       value: (_, value) => (value === null ? "–" : Number(value.toPrecision(4)).toString()),
     }));
     charts.get(key)?.destroy();
@@ -62,7 +65,7 @@
         cursor: { sync: { key: "compared" }, drag: { x: true, y: false } },
         legend: { live: true, isolate: true },
         scales: { x: { time: false } },
-        axes: [{ ...axis, label: undefined }, { ...axis, size: 64 }],
+        axes: [{ ...axis, ...whole }, { ...axis, size: 64 }],
         series: [{ label: along.value === "epoch" ? "Epoch" : "Step", value: (_, value) => (value === null ? "–" : Number(value.toPrecision(6)).toString()) }, ...series],
       },
       data(key),

@@ -19,7 +19,7 @@ from .results import Results
 
 __all__ = ["AREA"]
 
-PER_PAGE = 30
+PER_PAGE = 20
 POINTS = 400
 ACTIVE = ("queued", "starting", "running", "stopping")
 
@@ -43,7 +43,7 @@ def _add(pages: Blueprint, console: Console) -> None:
             drawn=[_drawn(one) for one in runs],
             letters=_letters(found),
             table=settings_table([(one.id, one.run) for one in runs if one.run is not None]),
-            offered=_offered(console, asked),
+            offered=_offered(console, asked) if asked.add or not found else None,
             most=MOST,
             address=_address,
             results=url_for("compare.show_results", **_words(asked)),
@@ -76,8 +76,9 @@ def _asked(words: MultiDict[str, str]) -> Asked:
         Asked,
         {
             "job": [word for word in words.getlist("job") if word],
-            "metric": [word for word in words.getlist("metric") if word],
+            "metric": [word for text in words.getlist("metric") for word in text.split()],
             "unmatched": words.get("unmatched") or "error",
+            "add": words.get("add") == "yes",
             "text": words.get("text", ""),
         },
         "address",
@@ -86,8 +87,7 @@ def _asked(words: MultiDict[str, str]) -> Asked:
 
 
 def _words(asked: Asked, **changed: Any) -> dict[str, Any]:
-    words = {**asked.model_dump(exclude_defaults=True), **changed}
-    words.pop("text", None)
+    words = {**asked.model_dump(exclude_defaults=True, exclude={"add", "text"}), **changed}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in words.items()}
 
 

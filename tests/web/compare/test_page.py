@@ -22,7 +22,8 @@ def test_one_chooses_from_what_has_ended(ended: Ended) -> None:
     assert f'value="{run}"' in page and f'value="{evaluation}"' in page and "no training" not in page
     assert f'value="{evaluation}"' not in browser.get("/compare?text=no+such").text
     assert "has “<b>” in its name" not in browser.get("/compare?text=<b>").text
-    page = browser.get(f"/compare?job={run}&text=to choose").text
+    assert "Add trainings or evaluations" in browser.get(f"/compare?job={run}").text
+    page = browser.get(f"/compare?job={run}&add=yes&text=to choose").text
     assert f'<input type="hidden" name="job" value="{run}">' in page, "the choice is kept while one searches"
     assert f'id="choose-{run}"' not in page and f'id="choose-{evaluation}"' in page
 
@@ -65,7 +66,7 @@ def test_what_cannot_be_compared_says_why(ended: Ended) -> None:
     page = text_of(ended.site.client("vera").get(f"/compare?job={small}&job={empty}&job=99999").text)
     assert "Not compared: there is no job 99999." in page
     assert "Not compared: it has written no settings and no curves: it is completed." in page
-    assert "has neither curves nor scores to compare" in page
+    assert "leaves neither curves nor scores to compare" in page
     words = "&".join(f"job={one}" for one in range(1, 30))
     for query in (words, "job=x", "job=-1&unmatched=sometimes", f"job={10**30}", "text=" + "x" * 200):
         assert ended.site.client("vera").get(f"/compare?{query}").status_code == 422, query
