@@ -20,6 +20,7 @@ from r2d2.engine.lock import engine_lock
 from r2d2.engine.models import (
     LONGEST_LOG_PART,
     Change,
+    CheckedSubmission,
     Job,
     JobDetails,
     JobPage,
@@ -120,6 +121,16 @@ class Engine:
         with self._lock:
             self._scheduler.tick()
 
+    def check(self, submission: Submission) -> CheckedSubmission:
+        """Check a job as `submit` does; nothing is queued, and nothing written.
+
+        Raises:
+            R2D2Error: what `submit` would raise.
+        """
+        self._check_after(submission)
+        content = accepted(submission, self.settings, self._scheduler.folder(self._last_id + 1).path, "")
+        return CheckedSubmission(workers=content["workers"], warnings=tuple(content["warnings"]))
+
     def submit(self, submission: Submission, by: str = "") -> Job:
         """Check and queue a job.
 
@@ -130,9 +141,7 @@ class Engine:
         with self._lock:
             self._last_id += 1
             job_id = self._last_id
-            gone = sorted(set(submission.after) - set(self._store.states(submission.after)))
-        if gone:
-            raise RefusedError(f"after: there is no job {', '.join(map(str, gone))}", [("after", "no such job")])
+            self._check_after(submission)
         folder = self._scheduler.folder(job_id)
         content = accepted(submission, self.settings, folder.path, by)
         with staged_folder(folder.path) as staged:
@@ -247,6 +256,11 @@ class Engine:
             self._scheduler.adopt()
         self.wake()
         return Rebuilt(jobs=count, left_out=tuple(left_out))
+
+    def _check_after(self, submission: Submission) -> None:
+        gone = sorted(set(submission.after) - set(self._store.states(submission.after)))
+        if gone:
+            raise RefusedError(f"after: there is no job {', '.join(map(str, gone))}", [("after", "no such job")])
 
     def _job(self, job_id: int) -> Job:
         job = self._store.get(job_id)

@@ -177,4 +177,4 @@ def checked_words(words: Sequence[str]) -> None:
     try:
         configure({}, assignments=words)
     except ConfigurationError as error:
-        raise RefusedError(str(error), [("settings", str(error))]) from error
+        raise RefusedError(str(error), error.faults) from error

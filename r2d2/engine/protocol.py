@@ -61,6 +61,7 @@ class _Change(_OfJob):
 
 _ARGUMENTS: dict[str, type[_Arguments]] = {
     "submit": _Submit,
+    "check": _Submit,
     "list": _List,
     "show": _OfJob,
     "log": _Log,
