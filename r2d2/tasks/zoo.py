@@ -18,7 +18,7 @@ from r2d2.zoo.card.page import card_sections, card_warnings
 from r2d2.zoo.publishing.author_words import description_template
 from r2d2.zoo.publishing.publish import PublishSettings, publish_model
 from r2d2.zoo.registries.index import INDEX, ModelEntry, read_index
-from r2d2.zoo.registries.names import ZooName, check_name, parse_name
+from r2d2.zoo.registries.names import ZooName, check_name, is_zoo_name, parse_name
 from r2d2.zoo.registries.pins import SIGNATURE
 from r2d2.zoo.registries.places import is_address
 from r2d2.zoo.registries.printable import printable
@@ -26,7 +26,7 @@ from r2d2.zoo.registries.published import faults_of
 from r2d2.zoo.registries.pulling import PulledModel, fetch_indexes, pull_file, pull_named
 from r2d2.zoo.registries.registry import FolderRegistry, local_zoo, shipped_models
 from r2d2.zoo.registries.remotes import Remote, RemoteIndex, last_indexes, read_remotes
-from r2d2.zoo.registries.resolution import find_here, nearest_names
+from r2d2.zoo.registries.resolution import find_here, nearest_names, resolve
 from r2d2_base.files import written_beside
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
@@ -40,6 +40,7 @@ __all__ = [
     "PublishedVersion",
     "PullSettings",
     "ShownModel",
+    "channels_of_model",
     "describe",
     "list_models",
     "model_page",
@@ -248,6 +249,19 @@ def model_page(name: str | Path | ZooName) -> ModelPage | None:
     description, (_, card) = read_description(here.folder), read_model_card(here.folder)
     warnings, sections = card_warnings(description, card), card_sections(description, card)
     return ModelPage(here.name, description, card, tuple(warnings), tuple(sections))
+
+
+def channels_of_model(model: str | Path) -> int:
+    """Count the channels that a scan has for a model.
+
+    Args:
+        model: run folder, or zoo:NAME[:VERSION].
+
+    Raises:
+        R2D2Error: there is no such model.
+    """
+    _, card = read_model_card(resolve(model).folder if is_zoo_name(model) else Path(model))
+    return len(card.channels)
 
 
 def _remote_card(remote: RemoteIndex, name: ZooName) -> str:

@@ -89,9 +89,16 @@ def training(jobs: EngineClient, train: Callable[..., Job]) -> Job:
 
 
 @pytest.fixture(scope="session")
-def stand_ins(training: Job) -> dict[str, object]:
+def predicted(jobs: EngineClient, training: Job, dataset: Path) -> Job:
+    """The test cases, segmented by the network of that training."""
+    settings = {"model": training.output, "dataset": str(dataset)}
+    return ended(jobs, jobs.submit(Submission(task="predict", settings=settings, name="test cases"), "admin"))
+
+
+@pytest.fixture(scope="session")
+def stand_ins(training: Job, predicted: Job) -> dict[str, object]:
     """What stands for the variables in the addresses of pages."""
-    return {"job_id": training.id}
+    return {"job_id": training.id, "model_name": "hippocampus-fcn", "version": 1, "prediction_id": predicted.id}
 
 
 @pytest.fixture(scope="session")
