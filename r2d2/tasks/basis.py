@@ -12,9 +12,10 @@ from dist_training.architectures import UNetSettings
 from imgmed import PreparedDataset
 from r2d2.config import FILE_NAME, Configuration, configure, read_layer
 from r2d2.proposal import propose_here, training_bytes
+from r2d2.setting_fields import flat
 from r2d2_base.machine import format_bytes, usable_memory, whole_cores
 
-__all__ = ["Basis", "basis_of", "flat", "room_for"]
+__all__ = ["Basis", "basis_of", "room_for"]
 
 
 @dataclass(frozen=True)
@@ -106,21 +107,6 @@ def _read(dataset: Path, stamps: tuple[int, ...]) -> Basis:
         len(read.class_values),
         read.scan_preparation.slice_size,
     )
-
-
-def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Give nested settings by dotted key; what a setting itself holds stays whole.
-
-    >>> flat({"training": {"epochs": 3, "loss_options": {"a": 1}}, "fold": None})
-    {'training.epochs': 3, 'training.loss_options': {'a': 1}, 'fold': None}
-    """
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found |= {f"{name}.{key}": inner for key, inner in value.items()}
-        else:
-            found[name] = value
-    return found
 
 
 def room_for(configuration: Configuration | None, basis: Basis, max_workers: int | None = None) -> tuple[str, ...]:

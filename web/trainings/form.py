@@ -5,13 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from r2d2.config import WEIGHT_FILES
 from r2d2.setting_fields import SettingField, architectures, setting_fields, value_text
-from r2d2.tasks.basis import Basis
+
+if TYPE_CHECKING:
+    from r2d2.tasks.basis import Basis
 
 __all__ = ["ARCHITECTURE", "FIRST", "FormField", "TrainingForm", "command_line", "fields_shown", "yaml_text"]
 

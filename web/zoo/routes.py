@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, flash, g, jsonify, redirect, render_template, request, send_file, url_for
 from werkzeug.exceptions import NotFound
@@ -11,24 +11,26 @@ from r2d2.engine import JobQuery, Submission
 from r2d2.engine.errors import RefusedError
 from r2d2.engine.folder import FINAL
 from r2d2.errors import R2D2Error
-from r2d2.tasks.registries import AddSettings, add_registry, forget_registry
-from r2d2.tasks.zoo import ListSettings, list_models, remove_model
 from r2d2.zoo.registries.names import ZooName, check_name, is_name
 
 from ..area import Area, Console, part
 from ..live import live_part
 from ..permissions import Permission, needs
 from ..requests import takes
-from ..trainings.choices import dataset_choices, start_choices
 from .asking import asked_for_a_while
-from .catalogue import HERE, CardPage, card_of, catalogue, is_removable, kind_of
-from .predicting import DICOM_OUTPUTS, SPLITS, PredictForm, submission_of_prediction
-from .predictions import label_map_file, made_by
-from .publishing import LINES, PublishForm, evaluations, questions, submission_of, trained
 from .uploads import MOST_FILE_BYTES, Uploads
+
+if TYPE_CHECKING:
+    from .predicting import PredictForm
+    from .publishing import PublishForm
 
 __all__ = ["AREA"]
 
+_SEEN = {
+    "train": "The model learned from this very scan.",
+    "validation": "The model was chosen among others by this very scan.",
+    "test": "One of the model's test cases, from which it did not learn.",
+}
 _WAITS: tuple[Any, ...] = ("queued", "starting", "running", "stopping")
 
 
@@ -49,12 +51,16 @@ def _add_models(pages: Blueprint, console: Console) -> None:
     @pages.get("/zoo")
     @needs(Permission.READ)
     def index() -> str:
+        from .catalogue import HERE, catalogue  # here and below: models are looked into once somebody wants them
+
         found = catalogue(request.args.get("words", "")[:200])
         return render_template("zoo/list.html", found=found, here=HERE)
 
     @pages.get("/zoo/models/<model_name>/<int:version>")
     @needs(Permission.READ)
     def card(model_name: str, version: int) -> str:
+        from .catalogue import card_of, is_removable, kind_of
+
         found = card_of(_name(model_name, version))
         pulling = jobs.list(JobQuery(tasks=("pull",), states=_WAITS, text=str(found.name))).jobs
         return render_template(
@@ -64,7 +70,9 @@ def _add_models(pages: Blueprint, console: Console) -> None:
     @pages.post("/zoo/models/<model_name>/<int:version>/pull")
     @needs(Permission.OPERATE)
     def pull(model_name: str, version: int) -> Any:
-        found: CardPage = card_of(_name(model_name, version))
+        from .catalogue import card_of
+
+        found = card_of(_name(model_name, version))
         registry = request.form.get("registry") or None
         if registry is not None:
             check_name(registry)
@@ -76,6 +84,8 @@ def _add_models(pages: Blueprint, console: Console) -> None:
     @pages.post("/zoo/models/<model_name>/<int:version>/remove")
     @needs(Permission.ADMINISTER)
     def remove(model_name: str, version: int) -> Any:
+        from r2d2.tasks.zoo import remove_model
+
         gone = remove_model(str(_name(model_name, version)))
         g.target = str(gone)
         flash(f"{gone} was removed from the local zoo.")
@@ -86,6 +96,8 @@ def _add_registries(pages: Blueprint) -> None:
     @pages.post("/zoo/ask")
     @needs(Permission.OPERATE)
     def ask() -> Any:
+        from r2d2.tasks.zoo import ListSettings, list_models
+
         listing = asked_for_a_while(lambda stop: list_models(ListSettings(), stop=stop))
         for fault in listing.faults:
             flash(fault)
@@ -96,6 +108,8 @@ def _add_registries(pages: Blueprint) -> None:
     @pages.post("/zoo/registries")
     @needs(Permission.ADMINISTER)
     def add_remote() -> Any:
+        from r2d2.tasks.registries import AddSettings, add_registry
+
         location = request.form.get("location", "").strip()
         name, pin = request.form.get("name", "").strip(), request.form.get("pin", "").strip()
         if not location.startswith(("https://", "http://")):
@@ -109,6 +123,8 @@ def _add_registries(pages: Blueprint) -> None:
     @pages.post("/zoo/registries/<name>/forget")
     @needs(Permission.ADMINISTER)
     def forget_remote(name: str) -> Any:
+        from r2d2.tasks.registries import forget_registry
+
         forget_registry(name)
         flash(f"{name} was forgotten; models that came from there stay.")
         return redirect(url_for("zoo.index"))
@@ -118,11 +134,15 @@ def _add_predicting(pages: Blueprint, console: Console, uploads: Uploads) -> Non
     @pages.get("/zoo/predict")
     @needs(Permission.OPERATE)
     def predict() -> str:
+        from .predicting import PredictForm
+
         return _predict_page(PredictForm.read(request.args), console, uploads)
 
     @pages.post("/zoo/predict")
     @needs(Permission.OPERATE)
     def begin_prediction() -> Any:
+        from .predicting import PredictForm, submission_of_prediction
+
         form = PredictForm.read(request.form)
         try:
             job = console.jobs.submit(submission_of_prediction(form, console, uploads, g.person.name), g.person.name)
@@ -133,6 +153,9 @@ def _add_predicting(pages: Blueprint, console: Console, uploads: Uploads) -> Non
 
 
 def _predict_page(form: PredictForm, console: Console, uploads: Uploads, fault: str = "") -> str:
+    from ..trainings.choices import dataset_choices, start_choices
+    from .predicting import DICOM_OUTPUTS, SPLITS
+
     return render_template(
         "zoo/predict.html",
         form=form,
@@ -187,9 +210,11 @@ def _add_uploads(pages: Blueprint, uploads: Uploads) -> None:
 
 def _add_predictions(pages: Blueprint, console: Console) -> None:
     def shown(prediction_id: int) -> dict[str, Any]:
+        from .predictions import made_by
+
         details = console.jobs.show(_number(prediction_id))
         made = made_by(details)
-        return {"details": details, "job": details.job, "made": made, "final": FINAL, "active": _WAITS}
+        return {"job": details.job, "made": made, "final": FINAL, "seen": _SEEN}
 
     @pages.get("/predictions/<int:prediction_id>")
     @needs(Permission.READ)
@@ -206,6 +231,8 @@ def _add_predictions(pages: Blueprint, console: Console) -> None:
     @needs(Permission.READ)
     @part
     def label_map(prediction_id: int, number: int) -> Response:
+        from .predictions import label_map_file, made_by
+
         made = made_by(console.jobs.show(_number(prediction_id)))
         if made is None:
             raise NotFound("there are no label maps yet")
@@ -217,6 +244,8 @@ def _add_predictions(pages: Blueprint, console: Console) -> None:
 
 def _add_publishing(pages: Blueprint, console: Console) -> None:
     def page(form: PublishForm, job_id: int, refusal: str = "") -> str:
+        from .publishing import LINES, evaluations, questions, trained
+
         return render_template(
             "zoo/publish.html",
             form=form,
@@ -230,6 +259,8 @@ def _add_publishing(pages: Blueprint, console: Console) -> None:
     @pages.get("/zoo/publish/<int:job_id>")
     @needs(Permission.OPERATE)
     def publish(job_id: int) -> str:
+        from .publishing import PublishForm
+
         form, refusal = PublishForm(), ""
         again = request.args.get("again", "")
         if again.isdecimal() and again.strip("0"):
@@ -242,6 +273,8 @@ def _add_publishing(pages: Blueprint, console: Console) -> None:
     @pages.post("/zoo/publish/<int:job_id>")
     @needs(Permission.OPERATE)
     def begin_publishing(job_id: int) -> Any:
+        from .publishing import PublishForm, submission_of, trained
+
         form = PublishForm.read(request.form)
         run = trained(console.jobs, _number(job_id))
         try:

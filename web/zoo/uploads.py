@@ -22,7 +22,6 @@ from typing import IO, Any, BinaryIO
 from werkzeug.exceptions import NotFound
 
 from r2d2.engine.errors import RefusedError
-from r2d2.prediction.scans import is_scan_by_name, may_be_scan
 
 __all__ = ["MOST_FILE_BYTES", "Upload", "Uploads"]
 
@@ -75,6 +74,8 @@ class Upload:
         Args:
             are_apart: whether a file alone can be a scan: the model takes one channel.
         """
+        from r2d2.prediction.scans import is_scan_by_name
+
         found: list[Path] = []
         for group in sorted(self.scans.iterdir()) if self.scans.is_dir() else ():
             files = [one for one in sorted(group.iterdir()) if not one.name.startswith(".")]
@@ -242,6 +243,8 @@ def _check_name(name: str) -> None:
 
 def _write(file: Path, name: str, stream: IO[bytes], length: int) -> None:
     """Write what comes; its beginning tells whether it can be a scan."""
+    from r2d2.prediction.scans import may_be_scan
+
     with _new_file(file) as out:
         left, is_first = length, True
         while left:

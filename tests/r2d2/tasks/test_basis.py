@@ -6,7 +6,8 @@ import pytest
 
 from r2d2.config import configure
 from r2d2.proposal import propose_here
-from r2d2.tasks.basis import Basis, basis_of, flat, room_for
+from r2d2.setting_fields import flat
+from r2d2.tasks.basis import Basis, basis_of, room_for
 from r2d2.tasks.preparation import phantom_dataset
 from r2d2.tasks.resolution import resolve
 from r2d2_base.machine import whole_cores
