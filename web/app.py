@@ -18,9 +18,11 @@ from .api.models import ErrorAnswer
 from .area import Console
 from .areas import AREAS
 from .assets import serve_assets
+from .guarded_jobs import GuardedJobs
 from .people import manage_sessions
 from .permissions import Permission
 from .requests import CheckedRequest
+from .roots import Roots
 from .security import csrf, secure
 from .serve_settings import ServeSettings
 from .words import FILTERS
@@ -58,10 +60,12 @@ def create_app(settings: ServeSettings, jobs: Jobs, accounts: Accounts, secret: 
     secure(app, settings, accounts, secret)
     manage_sessions(app, accounts)
     register_errors(app)
+    roots = Roots(settings.data_roots, settings.work_root, accounts)
+    jobs = GuardedJobs(jobs, roots)
     api = make_api(jobs)
     csrf.exempt(api)
     app.register_api(api)
-    console = Console(settings, jobs, accounts, app)
+    console = Console(settings, jobs, accounts, roots, app)
     for area in AREAS:
         app.register_blueprint(area.blueprint(console))
     serve_assets(app, _HERE)

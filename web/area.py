@@ -13,6 +13,7 @@ from r2d2.engine import Jobs
 
 from .accounts.store import Accounts
 from .permissions import Permission
+from .roots import Roots
 from .serve_settings import ServeSettings
 
 __all__ = ["Area", "Console", "is_part", "part"]
@@ -26,14 +27,16 @@ class Console:
 
     Attributes:
         settings: of the server.
-        jobs: of the engine.
+        jobs: of the engine, as whoever asks may have them.
         accounts: who may use it.
+        roots: folders of scans, and who may see which.
         app: that the pages belong to.
     """
 
     settings: ServeSettings
     jobs: Jobs
     accounts: Accounts
+    roots: Roots
     app: OpenAPI
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .area import Area
+from .compare.routes import AREA as COMPARE
 from .overview.routes import AREA as OVERVIEW
 from .runs.routes import AREA as RUNS
 from .session.routes import AREA as SESSION
@@ -12,4 +13,4 @@ from .zoo.routes import AREA as ZOO
 
 __all__ = ["AREAS"]
 
-AREAS: tuple[Area, ...] = (OVERVIEW, TRAININGS, RUNS, ZOO, SETTINGS, SESSION)
+AREAS: tuple[Area, ...] = (OVERVIEW, TRAININGS, RUNS, COMPARE, ZOO, SETTINGS, SESSION)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from r2d2.engine.database import open_database
@@ -121,18 +121,24 @@ class Engine:
         with self._lock:
             self._scheduler.tick()
 
-    def check(self, submission: Submission) -> CheckedSubmission:
+    def check(self, submission: Submission, by: str = "", without: Sequence[str] = ()) -> CheckedSubmission:
         """Check a job as `submit` does; nothing is queued, and nothing written.
 
         Raises:
             R2D2Error: what `submit` would raise.
         """
         self._check_after(submission)
-        content = accepted(submission, self.settings, self._scheduler.folder(self._last_id + 1).path, "")
+        folder = self._scheduler.folder(self._last_id + 1).path
+        content = accepted(submission, self.settings, folder, by, without, self._store.used_by_makers)
         return CheckedSubmission(workers=content["workers"], warnings=tuple(content["warnings"]))
 
-    def submit(self, submission: Submission, by: str = "") -> Job:
+    def submit(self, submission: Submission, by: str = "", without: Sequence[str] = ()) -> Job:
         """Check and queue a job.
+
+        Args:
+            submission: what is wanted.
+            by: who wants it.
+            without: declared folders that this one may not use.
 
         Raises:
             RefusedError: settings with faults, all of them at their keys; folders outside of those allowed, or missing.
@@ -143,7 +149,7 @@ class Engine:
             job_id = self._last_id
             self._check_after(submission)
         folder = self._scheduler.folder(job_id)
-        content = accepted(submission, self.settings, folder.path, by)
+        content = accepted(submission, self.settings, folder.path, by, without, self._store.used_by_makers)
         with staged_folder(folder.path) as staged:
             made = type(folder)(staged)
             made.write(content)
@@ -158,10 +164,15 @@ class Engine:
         self.wake()
         return job
 
-    def list(self, query: JobQuery | None = None) -> JobPage:
-        """Give a page of jobs, those at work with how far they are."""
+    def list(self, query: JobQuery | None = None, without: Sequence[str] = ()) -> JobPage:
+        """Give a page of jobs, those at work with how far they are.
+
+        Args:
+            query: which.
+            without: only jobs that use none of these declared folders.
+        """
         asked = query or JobQuery()
-        jobs, total = self._store.page(asked)
+        jobs, total = self._store.page(asked, without)
         states = self._store.states([one for job in jobs if job.state == "queued" for one in job.after])
         shown = tuple(self._with_progress(job, states) for job in jobs)
         return JobPage(jobs=shown, total=total, limit=asked.limit, offset=asked.offset)

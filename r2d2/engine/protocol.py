@@ -36,10 +36,12 @@ class _Arguments(BaseModel):
 
 class _Submit(_Arguments):
     submission: Submission
+    without: tuple[str, ...] = ()
 
 
 class _List(_Arguments):
     query: JobQuery = Field(default_factory=JobQuery)
+    without: tuple[str, ...] = ()
 
 
 class _OfJob(_Arguments):
@@ -71,7 +73,7 @@ _ARGUMENTS: dict[str, type[_Arguments]] = {
     "change": _Change,
     "rebuild": _Arguments,
 }
-_SAYS_WHO = ("submit", "stop", "cancel", "resume")
+_SAYS_WHO = ("submit", "check", "stop", "cancel", "resume")
 
 
 def answer(jobs: Jobs, request: Any, by: str) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from r2d2.setting_fields import setting_fields
 from r2d2.tasks.basis import Basis, basis_of
 from r2d2.tasks.preparation import PrepareSettings, prepare
 from tests.web.conftest import Site, csrf_of, post
+from web.area import Console
+from web.roots import Roots
 from web.trainings.choices import dataset_choices, dataset_of
 from web.trainings.faults import Faults
 from web.trainings.form import FIRST, TrainingForm, fields_shown, yaml_text
@@ -101,25 +103,18 @@ def test_faults_stand_at_their_fields() -> None:
 
 @pytest.mark.slow
 def test_datasets_are_called_by_words_and_found_within_the_roots(site: Site, dataset: Path) -> None:
-    roots = site.settings.data_roots
-    words = {one.path: one.word for one in dataset_choices(site.engine, roots)}
-    assert words[dataset] == "root:0:deep/liver" and words[None] == "phantom"
-    assert dataset_of("root:0:deep/liver", site.engine, roots).path == dataset
-    link = roots[0] / "link"
+    roots = Roots(site.settings.data_roots, site.settings.work_root, site.accounts)
+    console = Console(site.settings, site.engine, site.accounts, roots, site.app)
+    words = {one.path: one.word for one in dataset_choices(console)}
+    assert words[dataset] == "root:1:deep/liver" and words[None] == "phantom"
+    assert dataset_of("root:1:deep/liver", console).path == dataset
+    link = site.settings.data_roots[0] / "link"
     link.symlink_to(site.folder)
     try:
-        for word in (
-            "",
-            "root:1:x",
-            "root:0:..",
-            "root:0:../work",
-            "root:0:link",
-            "root:0:/etc",
-            "job:99",
-            str(dataset),
-        ):
+        outside = ("root:1:..", "root:1:../work", "root:1:link", "root:1:/etc", "root:2:x", "root:0:deep/liver")
+        for word in ("", "job:99", str(dataset), *outside):
             with pytest.raises(R2D2Error):
-                dataset_of(word, site.engine, roots)
+                dataset_of(word, console)
     finally:
         link.unlink()
 
@@ -127,10 +122,10 @@ def test_datasets_are_called_by_words_and_found_within_the_roots(site: Site, dat
 @pytest.mark.slow
 def test_a_training_is_looked_at_and_launched(site: Site, dataset: Path) -> None:
     olga = site.client("olga")
-    page = olga.get("/trainings/new?dataset=root:0:deep/liver").text
+    page = olga.get("/trainings/new?dataset=root:1:deep/liver").text
     basis = basis_of(dataset)
-    assert f'data-basis="{basis.values["training.epochs"]}"' in page and "slices are seen in all" in page
-    fields = {"dataset": "root:0:deep/liver", "workers": "1", "s.training.epochs": "0", "s.network.depth": "9"}
+    assert f'data-basis="{basis.values["training.epochs"]}"' in page and "are seen in all" in page
+    fields = {"dataset": "root:1:deep/liver", "workers": "1", "s.training.epochs": "0", "s.network.depth": "9"}
     token = csrf_of(olga, "/trainings/new")
 
     def told(**more: str) -> Any:
@@ -151,7 +146,7 @@ def test_a_training_is_looked_at_and_launched(site: Site, dataset: Path) -> None
     job_id = int(begun.location.rpartition("/")[2])
     details = site.engine.show(job_id)
     job = details.job
-    assert (job.task, job.name, job.tags, job.by) == ("train", "<i>mine</i>", ("mri", "a"), "olga")
+    assert (job.task, job.name, job.tags, job.by) == ("train", "<i>mine</i>", ("a", "mri"), "olga")
     assert details.settings["settings"] == ["training.epochs=1", "network.depth=1"]
     chain = site.engine.list(JobQuery(text="<i>mine</i>", descending=False)).jobs
     follows = [("train", ()), ("predict", (job_id,)), ("evaluate", (job_id + 1,))]

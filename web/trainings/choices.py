@@ -1,6 +1,6 @@
 """What a training can begin with: prepared datasets and trained networks, each by a word that is no path.
 
-``phantom`` is the generated study, ``job:7`` what job 7 made, ``root:0:liver/prepared`` a folder below a declared root,
+``phantom`` is the generated study, ``job:7`` what job 7 made, ``root:1:liver/prepared`` a folder below a declared root,
 ``zoo:liver-ct:2`` a model of the zoo on this machine, ``run:7`` the network of the training that job 7 is.
 """
 
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from werkzeug.exceptions import HTTPException
 
 from r2d2.config import read_layer
 from r2d2.engine import JobDetails, JobQuery, Jobs
@@ -19,6 +21,9 @@ from r2d2.engine.folder import ACTIVE
 from r2d2.errors import R2D2Error
 from r2d2.zoo.registries.names import parse_name
 from r2d2.zoo.registries.registry import local_zoo, shipped_models
+
+from ..area import Console
+from ..roots import asking
 
 __all__ = ["PHANTOM", "Choice", "dataset_choices", "dataset_of", "network_of", "run_layer", "start_choices"]
 
@@ -48,8 +53,11 @@ class Choice:
     after: int | None = None
 
 
-def dataset_choices(jobs: Jobs, roots: Sequence[Path]) -> list[Choice]:
-    """List the prepared datasets: those of jobs, also of jobs at work, those below the roots, the phantom study."""
+def dataset_choices(console: Console) -> list[Choice]:
+    """List the prepared datasets: those of jobs, also of jobs at work, those below the roots, the phantom study.
+
+    What is hidden from whoever asks is left out.
+    """
     query = JobQuery(tasks=("prepare",), limit=MOST_LISTED)
     made = [
         Choice(
@@ -58,11 +66,12 @@ def dataset_choices(jobs: Jobs, roots: Sequence[Path]) -> list[Choice]:
             Path(job.output),
             None if job.state == "completed" else job.id,
         )
-        for job in jobs.list(query).jobs
+        for job in console.jobs.list(query).jobs
         if job.output is not None and job.state in ("completed", "queued", *ACTIVE)
     ]
     known = {choice.path for choice in made}
-    found = [choice for number, root in enumerate(roots) for choice in _below(number, root) if choice.path not in known]
+    roots = console.roots.of(asking())
+    found = [choice for root in roots for choice in _below(root.number, root.path) if choice.path not in known]
     return [*made, *found, Choice(PHANTOM, "phantom study, generated")]
 
 
@@ -91,12 +100,13 @@ def _folders(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def dataset_of(word: str, jobs: Jobs, roots: Sequence[Path]) -> Choice:
+def dataset_of(word: str, console: Console) -> Choice:
     """Find the dataset that a word stands for.
 
     Raises:
-        RefusedError: it stands for none, or one outside of the roots.
+        RefusedError: it stands for none, or one that is not shown to whoever asks.
     """
+    jobs = console.jobs
     if word == PHANTOM:
         return Choice(PHANTOM, "phantom study, generated")
     of_job, of_root = _OF_JOB.fullmatch(word), _OF_ROOT.fullmatch(word)
@@ -106,12 +116,11 @@ def dataset_of(word: str, jobs: Jobs, roots: Sequence[Path]) -> Choice:
             return Choice(word, job.name, Path(job.output), None if job.state == "completed" else job.id)
         if of_job[1] == "run" and (named := run_layer(jobs, int(of_job[2])).get("dataset")):
             return Choice(word, f"that of job {job.id}", Path(str(named)))
-    elif of_root is not None and int(of_root[1]) < len(roots):
-        root = roots[int(of_root[1])]
-        path = root / of_root[2]
-        real, real_root = path.resolve(), root.resolve()
-        if real == real_root or real_root in real.parents:
-            return Choice(word, of_root[2], path)
+    elif of_root is not None:
+        try:
+            return Choice(word, of_root[2], console.roots.found(asking(), int(of_root[1]), of_root[2]))
+        except HTTPException as error:
+            raise RefusedError(f"dataset: {error.description}", [("dataset", str(error.description))]) from error
     raise RefusedError(f"dataset: {word!r:.80} is none of those that are listed", [("dataset", "choose one")])
 
 

@@ -168,7 +168,7 @@ def _evaluate_after(job: Job, draft: Draft, console: Console, by: str) -> None:
 
 def _dataset(form: TrainingForm, console: Console, faults: Faults) -> tuple[Choice | None, Basis]:
     try:
-        dataset = dataset_of(form.dataset, console.jobs, console.settings.data_roots)
+        dataset = dataset_of(form.dataset, console)
         path = console.settings.work_root / PHANTOM_FOLDER if dataset.word == PHANTOM else dataset.path
         return dataset, basis_of(None if dataset.after is not None else path)
     except R2D2Error as error:

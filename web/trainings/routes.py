@@ -77,7 +77,7 @@ def _add(pages: Blueprint, console: Console) -> None:
 def _page(draft: Draft, console: Console) -> str:
     from .choices import Choice, dataset_choices, start_choices
 
-    datasets = dataset_choices(console.jobs, console.settings.data_roots)
+    datasets = dataset_choices(console)
     starts = start_choices(console.jobs)
     if draft.dataset is not None and draft.dataset.word not in [one.word for one in datasets]:
         datasets.insert(0, draft.dataset)

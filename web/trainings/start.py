@@ -29,7 +29,7 @@ def form_of_address(asked: Mapping[str, str], console: Console) -> TrainingForm:
     if "copy" in asked:
         form = _copied(asked["copy"], form, console)
     if not form.dataset:
-        first = dataset_choices(console.jobs, console.settings.data_roots)[0]
+        first = dataset_choices(console)[0]
         form = form.of_dataset(first.word)
     return form
 
@@ -75,7 +75,7 @@ def _dataset_word(job_id: int, path: object, console: Console) -> str:
     """Give the word of the dataset that a run is of."""
     if path is None:
         return PHANTOM
-    listed = dataset_choices(console.jobs, console.settings.data_roots)
+    listed = dataset_choices(console)
     return next((one.word for one in listed if str(one.path) == str(path)), f"run:{job_id}")
 
 

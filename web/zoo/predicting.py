@@ -70,7 +70,7 @@ def submission_of_prediction(form: PredictForm, console: Console, uploads: Uploa
             raise RefusedError("choose the scans: none came")
         settings |= {"inputs": list(map(str, inputs)), "inference": {"dicom_output": form.dicom_output}}
     elif form.dataset:
-        dataset = dataset_of(form.dataset, console.jobs, console.settings.data_roots)
+        dataset = dataset_of(form.dataset, console)
         path: Path = dataset.path or console.settings.work_root / PHANTOM_FOLDER
         settings |= {"dataset": str(path), "split": form.split}
         after = [] if dataset.after is None else [dataset.after]

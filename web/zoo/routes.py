@@ -161,7 +161,7 @@ def _predict_page(form: PredictForm, console: Console, uploads: Uploads, fault: 
         form=form,
         fault=fault,
         models=[(one.word, one.title) for one in start_choices(console.jobs)],
-        datasets=[(one.word, one.title) for one in dataset_choices(console.jobs, console.settings.data_roots)],
+        datasets=[(one.word, one.title) for one in dataset_choices(console)],
         splits=SPLITS,
         dicom_outputs=DICOM_OUTPUTS,
         days=uploads.days,
