@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,12 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One server for all tests that only add to what it has: jobs are found by number, never by place."""
-    with serving(tmp_path_factory.mktemp("console")) as made:
+    folder = tmp_path_factory.mktemp("console")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("R2D2_ZOO", str(folder / "zoo"))
+        stack = ExitStack()
+        made = stack.enter_context(serving(folder))
+    with stack:
         accounts = open_accounts(made.folder / "work" / "web")
         for name, role in (("vera", "viewer"), ("olga", "operator")):
             accounts.add_user(name, role, PASSWORD)

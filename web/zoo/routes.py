@@ -40,7 +40,7 @@ def _add(pages: Blueprint, console: Console) -> None:
     _add_registries(pages)
     _add_predicting(pages, console, uploads)
     _add_uploads(pages, uploads)
-    _add_predictions(pages, console)
+    _add_predictions(pages, console, uploads)
     _add_publishing(pages, console)
     uploads.keep_tidy()
 
@@ -208,13 +208,14 @@ def _add_uploads(pages: Blueprint, uploads: Uploads) -> None:
         return jsonify({}), 200
 
 
-def _add_predictions(pages: Blueprint, console: Console) -> None:
+def _add_predictions(pages: Blueprint, console: Console, uploads: Uploads) -> None:
     def shown(prediction_id: int) -> dict[str, Any]:
         from .predictions import made_by
 
         details = console.jobs.show(_number(prediction_id))
         made = made_by(details)
-        return {"job": details.job, "made": made, "final": FINAL, "seen": _SEEN}
+        upload = uploads.of_inputs(details.settings.get("inputs") or (), g.person.name)
+        return {"job": details.job, "made": made, "final": FINAL, "seen": _SEEN, "upload": upload}
 
     @pages.get("/predictions/<int:prediction_id>")
     @needs(Permission.READ)

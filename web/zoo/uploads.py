@@ -13,7 +13,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +127,15 @@ class Uploads:
         if found is None or found.owner != owner:
             raise NotFound("there is no such upload: it may have gone after its term")
         return found
+
+    def of_inputs(self, inputs: Sequence[str], owner: str) -> Upload | None:
+        """Give the upload that a prediction's scans are of; None: they are of none, or of somebody else's."""
+        for path in map(Path, inputs):
+            if self.folder in path.parents:
+                word = path.relative_to(self.folder).parts[0]
+                found = self._read(word) if _ID.fullmatch(word) and (self.folder / word).is_dir() else None
+                return found if found is not None and found.owner == owner else None
+        return None
 
     def add(self, upload: Upload, group: int, name: str, stream: IO[bytes], length: int | None) -> Path:
         """Take a file.
