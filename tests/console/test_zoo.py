@@ -8,10 +8,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 from r2d2.engine import EngineClient, Job
-from tests.console.conftest import ended
 from tests.console.person import Person
+from tests.dicom_files import write_series
 
 pytestmark = pytest.mark.slow
 
@@ -76,6 +77,25 @@ def test_scans_are_brought_along_and_segmented(
     assert not any(folder.rglob("*.nii.gz"))
 
 
+def test_a_folder_of_dicom_slices_gives_a_segmentation(
+    console: Person, scan: Path, tmp_path: Path, jobs: EngineClient
+) -> None:
+    voxels = np.asarray(nib.load(scan).dataobj).astype(np.int16)
+    write_series(tmp_path / "T1", voxels, np.eye(4), change=lambda _, one: setattr(one, "Modality", "MR"))
+    page = console.go("/zoo/predict?model=zoo:hippocampus-fcn:1")
+    page.locator("#folder").set_input_files(tmp_path / "T1")
+    page.get_by_text(f"{voxels.shape[2]} files").wait_for()
+    page.get_by_role("button", name="Predict").click()
+    page.get_by_role("heading", name="Prediction").wait_for()
+    link = page.get_by_role("link", name="Download DICOM SEG")
+    link.wait_for(timeout=600_000)
+    with page.expect_download() as begun:
+        link.click()
+    made = dcmread(begun.value.path())
+    assert (made.Modality, made.Rows, made.Columns) == ("SEG", voxels.shape[1], voxels.shape[0])
+    assert "Doe" not in page.content(), "who the patient is stands in the files alone"
+
+
 def test_what_is_no_scan_is_refused_in_words(console: Person, tmp_path: Path, jobs: EngineClient) -> None:
     page = console.go("/zoo/predict?model=zoo:hippocampus-fcn:1")
     file = tmp_path / "notes.txt"
@@ -113,9 +133,7 @@ def test_a_network_is_published_with_all_refusals_and_started_from(
     assert page.get_by_label("Title", exact=True).input_value() == "Organs in noise", "answers stay"
     the_model.get_by_label("Licence", exact=True).fill("MIT")
     page.get_by_role("button", name="Publish").click()
-    page.get_by_role("heading", name="publish organs-in-noise").wait_for()
-    ended(jobs, jobs.show(int(page.url.rpartition("/")[2])).job)
-    page = console.go("/zoo/models/organs-in-noise/1")
+    page.get_by_role("link", name="organs-in-noise:1").click()
     page.get_by_text("This model was not evaluated").wait_for()
     page.get_by_role("link", name="Start a training from it").click()
     page.get_by_label("Dataset").select_option(label=next_label(page))

@@ -52,6 +52,7 @@ PERMISSIONS = {
     "zoo.prediction_part": "viewer",
     "zoo.label_map": "viewer",
     "zoo.publish": "operator",
+    "zoo.publish_part": "operator",
     "zoo.begin_publishing": "operator",
     "settings.account": "any user",
     "settings.change_password": "any user",

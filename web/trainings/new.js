@@ -2,7 +2,7 @@
 // network or dataset is chosen. The server says all of it.
 (() => {
   "use strict";
-  const form = document.getElementById("training");
+  const form = document.getElementById("training"); // its field "dataset" hides what `form.dataset` is elsewhere
   const settings = document.getElementById("settings");
   const TYPING_MS = 400;
   let timer = null;
@@ -30,7 +30,7 @@
   }
 
   async function check() {
-    const answer = await send(form.dataset.check);
+    const answer = await send(form.getAttribute("data-check"));
     if (!answer) return;
     if (!answer.ok) return say("The server cannot say now what it thinks of this.");
     show(await answer.json());
@@ -40,7 +40,7 @@
     clearTimeout(timer);
     const focused = document.activeElement?.id;
     const opened = [...settings.querySelectorAll("details[open]")].map((one) => one.dataset.section);
-    const answer = await send(form.dataset.settings);
+    const answer = await send(form.getAttribute("data-settings"));
     if (!answer) return;
     if (!answer.ok) return say("The server cannot say now which settings there are.");
     settings.innerHTML = await answer.text();

@@ -89,13 +89,13 @@
   }
 
   async function send() {
-    const upload = await asked(form.dataset.uploads, {});
+    const upload = await asked(form.getAttribute("data-uploads"), {});
     const total = chosen.reduce((sum, one) => sum + one.file.size, 0) || 1;
     let sent = 0;
     bar.hidden = false;
     try {
       for (const [number, { file, group }] of chosen.entries()) {
-        if (file.size > Number(form.dataset.most)) throw new Error(`${file.name} is too large: ${size(file.size)}`);
+        if (file.size > Number(form.getAttribute("data-most"))) throw new Error(`${file.name} is too large: ${size(file.size)}`);
         say(`Sending ${number + 1} of ${chosen.length}: ${file.name}`);
         const query = new URLSearchParams({ group, name: file.name });
         const headers = { "Content-Type": "application/octet-stream" };

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Response, flash, g, jsonify, redirect, render_template, request, send_file, url_for
 from werkzeug.exceptions import NotFound
 
-from r2d2.engine import JobQuery, Submission
+from r2d2.engine import Job, JobDetails, JobQuery, Submission
 from r2d2.engine.errors import RefusedError
 from r2d2.engine.folder import FINAL
 from r2d2.errors import R2D2Error
@@ -244,7 +244,7 @@ def _add_predictions(pages: Blueprint, console: Console, uploads: Uploads) -> No
 
 
 def _add_publishing(pages: Blueprint, console: Console) -> None:
-    def page(form: PublishForm, job_id: int, refusal: str = "") -> str:
+    def page(form: PublishForm, job_id: int, publishing: Job | None = None) -> str:
         from .publishing import LINES, evaluations, questions, trained
 
         return render_template(
@@ -254,22 +254,32 @@ def _add_publishing(pages: Blueprint, console: Console) -> None:
             questions=questions(),
             lines=LINES,
             evaluations=[(one.word, one.title) for one in evaluations(console.jobs)],
-            refusal=refusal,
+            publishing=publishing,
+            **_told(publishing),
         )
+
+    def publishing_job(text: str) -> JobDetails:
+        details = console.jobs.show(_number(int(text[:18]) if text.isdecimal() else 0))
+        if details.job.task != "publish":
+            raise RefusedError(f"job {details.job.id} publishes nothing: its task is {details.job.task}")
+        return details
 
     @pages.get("/zoo/publish/<int:job_id>")
     @needs(Permission.OPERATE)
     def publish(job_id: int) -> str:
         from .publishing import PublishForm
 
-        form, refusal = PublishForm(), ""
-        again = request.args.get("again", "")
-        if again.isdecimal() and again.strip("0"):
-            details = console.jobs.show(_number(int(again[:18])))
-            if details.job.task != "publish":
-                raise RefusedError(f"job {details.job.id} published nothing: its task is {details.job.task}")
-            form, refusal = PublishForm.of_job(details), details.job.reason or ""
-        return page(form, _number(job_id), refusal)
+        if "by" not in request.args:
+            return page(PublishForm(), _number(job_id))
+        details = publishing_job(request.args["by"])
+        return page(PublishForm.of_job(details), _number(job_id), details.job)
+
+    @pages.get("/zoo/publish/<int:job_id>/part")
+    @needs(Permission.OPERATE)
+    @part
+    def publish_part(job_id: int) -> Response:
+        job = publishing_job(request.args.get("by", "")).job
+        return live_part("zoo/publish_part.html", publishing=job, job_id=job_id, **_told(job))
 
     @pages.post("/zoo/publish/<int:job_id>")
     @needs(Permission.OPERATE)
@@ -283,7 +293,19 @@ def _add_publishing(pages: Blueprint, console: Console) -> None:
         except R2D2Error as error:
             return page(form.with_error(error), job_id), 422
         g.target = f"{job.id} {form.name}"
-        return redirect(url_for("runs.show", job_id=job.id))
+        return redirect(url_for("zoo.publish", job_id=job_id, by=job.id))
+
+    def _told(publishing: Job | None) -> dict[str, Any]:
+        """Say what a job that publishes came to: where the model is, or each reason why there is none."""
+        if publishing is None:
+            return {}
+        lines = (publishing.reason or "").split("\n  - ")
+        model = None
+        if publishing.state == "completed":
+            result = console.jobs.show(publishing.id).result or {}
+            name, _, version = str(result.get("model", "")).partition(":")
+            model = (name, int(version)) if version.isdecimal() else None
+        return {"reasons": lines, "model": model, "final": FINAL}
 
 
 def _name(model_name: str, version: int) -> ZooName:
