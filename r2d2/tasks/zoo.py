@@ -255,12 +255,13 @@ def channels_of_model(model: str | Path) -> int:
     """Count the channels that a scan has for a model.
 
     Args:
-        model: run folder, or zoo:NAME[:VERSION].
+        model: run folder, folder of a cross-validation, or zoo:NAME[:VERSION].
 
     Raises:
         R2D2Error: there is no such model.
     """
-    _, card = read_model_card(resolve(model).folder if is_zoo_name(model) else Path(model))
+    folder = resolve(model).folder if is_zoo_name(model) else Path(model)
+    _, card = read_model_card(min(folder.glob("fold-*/model.keras"), default=folder))
     return len(card.channels)
 
 

@@ -136,11 +136,13 @@ def test_files_come_as_they_are_by_requests(site: Site) -> None:
             f"{address}?name={name}",
             data=body,
             content_type="application/octet-stream",
-            headers={"X-CSRFToken": words[client], "HX-Request": "true", **headers},
+            headers={"X-CSRFToken": words[client], "Accept": "application/json", **headers},
         )
 
     assert send(olga, "scan.nii").status_code == 201
     assert send(otto, "scan2.nii").status_code == 404
+    refused = send(olga, "notes.txt")
+    assert refused.status_code == 422 and "no scan that R2D2 knows" in refused.json["error"]["message"]
     assert send(olga, "scan3.nii", **{"X-CSRFToken": "x"}).status_code == 400
     assert send(olga, "..%2Fscan.nii").status_code == 422
     folder = site.settings.work_root / "uploads"
@@ -149,6 +151,8 @@ def test_files_come_as_they_are_by_requests(site: Site) -> None:
     assert facts["owner"] == "olga"
     noted = [(entry.action, entry.status) for entry in site.accounts.audit(20)]
     assert noted.count(("zoo.new_upload", 201)) == 1
-    assert [status for action, status in noted if action == "zoo.upload_file"] == [422, 404], "not each file that came"
+    assert [status for action, status in noted if action == "zoo.upload_file"] == [422, 422, 404], (
+        "not each file that came"
+    )
     dropped = olga.post(begun.json["drop"], headers={"X-CSRFToken": words[olga]})
     assert dropped.status_code == 200 and list(folder.rglob("*.nii")) == []

@@ -25,7 +25,16 @@ from r2d2.zoo.registries.registry import local_zoo, shipped_models
 from ..area import Console
 from ..roots import asking
 
-__all__ = ["PHANTOM", "Choice", "dataset_choices", "dataset_of", "network_of", "run_layer", "start_choices"]
+__all__ = [
+    "PHANTOM",
+    "Choice",
+    "dataset_choices",
+    "dataset_of",
+    "model_choices",
+    "network_of",
+    "run_layer",
+    "start_choices",
+]
 
 PHANTOM = "phantom"
 MOST_LISTED = 200
@@ -113,6 +122,9 @@ def dataset_of(word: str, console: Console) -> Choice:
     if of_job is not None:
         job = _job(jobs, int(of_job[2])).job
         if job.task == "prepare" and of_job[1] == "job" and job.output is not None:
+            if job.state not in ("completed", "queued", *ACTIVE):
+                said = f"job {job.id} has prepared nothing: it is {job.state}; resume it, or choose another"
+                raise RefusedError(f"dataset: {said}", [("dataset", said)])
             return Choice(word, job.name, Path(job.output), None if job.state == "completed" else job.id)
         if of_job[1] == "run" and (named := run_layer(jobs, int(of_job[2])).get("dataset")):
             return Choice(word, f"that of job {job.id}", Path(str(named)))
@@ -136,8 +148,24 @@ def start_choices(jobs: Jobs) -> list[Choice]:
     return [*(Choice(f"zoo:{name}", f"{name}, of the zoo") for name in names), *runs]
 
 
-def network_of(word: str, jobs: Jobs) -> str:
-    """Give what ``transfer.start_from`` is to be for a word.
+def model_choices(jobs: Jobs) -> list[Choice]:
+    """List what can be asked for predictions: the networks that a training can start from, and those of all folds."""
+    query = JobQuery(tasks=("cross-validate",), states=("completed",), limit=MOST_LISTED)
+    folds = [
+        Choice(f"run:{job.id}", f"{job.name}, all folds (job {job.id})", Path(job.output))
+        for job in jobs.list(query).jobs
+        if job.output is not None
+    ]
+    return [*start_choices(jobs), *folds]
+
+
+def network_of(word: str, jobs: Jobs, tasks: tuple[str, ...] = ("train",)) -> str:
+    """Give the network that a word stands for, as settings name it.
+
+    Args:
+        word: of a choice.
+        jobs: of the engine.
+        tasks: of the jobs whose networks will do.
 
     Raises:
         RefusedError: it stands for no network.
@@ -147,7 +175,7 @@ def network_of(word: str, jobs: Jobs) -> str:
     of_job = _OF_JOB.fullmatch(word)
     if of_job is not None and of_job[1] == "run":
         job = _job(jobs, int(of_job[2])).job
-        if job.task == "train" and job.output is not None:
+        if job.task in tasks and job.output is not None:
             return job.output
     key = "transfer.start_from"
     raise RefusedError(f"{key}: {word!r:.80} is none of those that are listed", [(key, "choose one")])

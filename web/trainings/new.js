@@ -21,19 +21,21 @@
     asked?.abort();
     const own = (asked = new AbortController());
     try {
-      const answer = await fetch(address, { method: "POST", body: typed(), signal: own.signal });
-      return own.signal.aborted ? null : answer;
+      const headers = { Accept: "application/json" };
+      const answer = await fetch(address, { method: "POST", body: typed(), headers, signal: own.signal });
+      if (own.signal.aborted) return null;
+      if (answer.ok) return answer;
+      const { message } = (await answer.json()).error;
+      say(answer.status === 401 ? "You are logged out: log in in another tab, and type on." : `Not looked at: ${message}.`);
     } catch (error) {
       if (!own.signal.aborted) say("The server does not answer; nothing is lost, type on.");
-      return null;
     }
+    return null;
   }
 
   async function check() {
     const answer = await send(form.getAttribute("data-check"));
-    if (!answer) return;
-    if (!answer.ok) return say("The server cannot say now what it thinks of this.");
-    show(await answer.json());
+    if (answer) show(await answer.json());
   }
 
   async function refill() {
@@ -42,7 +44,6 @@
     const opened = [...settings.querySelectorAll("details[open]")].map((one) => one.dataset.section);
     const answer = await send(form.getAttribute("data-settings"));
     if (!answer) return;
-    if (!answer.ok) return say("The server cannot say now which settings there are.");
     settings.innerHTML = await answer.text();
     for (const one of settings.querySelectorAll("details")) one.open ||= opened.includes(one.dataset.section);
     if (focused) document.getElementById(focused)?.focus();

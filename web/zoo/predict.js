@@ -76,7 +76,7 @@
   });
 
   async function asked(address, options) {
-    const headers = { "X-CSRFToken": word, "HX-Request": "true", ...options.headers };
+    const headers = { "X-CSRFToken": word, Accept: "application/json", ...options.headers };
     const answer = await fetch(address, { method: "POST", signal: sending.signal, ...options, headers });
     if (answer.ok) return answer.json();
     let message = "the server refused it";

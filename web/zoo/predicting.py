@@ -61,7 +61,7 @@ def submission_of_prediction(form: PredictForm, console: Console, uploads: Uploa
     """
     if form.split not in dict(SPLITS) or form.dicom_output not in dict(DICOM_OUTPUTS):
         raise RefusedError("choose what is listed")
-    model = network_of(form.model, console.jobs)
+    model = network_of(form.model, console.jobs, ("train", "cross-validate"))
     settings: dict[str, Any] = {"model": model}
     after: list[int] = []
     if form.upload:

@@ -153,14 +153,14 @@ def _add_predicting(pages: Blueprint, console: Console, uploads: Uploads) -> Non
 
 
 def _predict_page(form: PredictForm, console: Console, uploads: Uploads, fault: str = "") -> str:
-    from ..trainings.choices import dataset_choices, start_choices
+    from ..trainings.choices import dataset_choices, model_choices
     from .predicting import DICOM_OUTPUTS, SPLITS
 
     return render_template(
         "zoo/predict.html",
         form=form,
         fault=fault,
-        models=[(one.word, one.title) for one in start_choices(console.jobs)],
+        models=[(one.word, one.title) for one in model_choices(console.jobs)],
         datasets=[(one.word, one.title) for one in dataset_choices(console)],
         splits=SPLITS,
         dicom_outputs=DICOM_OUTPUTS,
@@ -215,7 +215,14 @@ def _add_predictions(pages: Blueprint, console: Console, uploads: Uploads) -> No
         details = console.jobs.show(_number(prediction_id))
         made = made_by(details)
         upload = uploads.of_inputs(details.settings.get("inputs") or (), g.person.name)
-        return {"job": details.job, "made": made, "final": FINAL, "seen": _SEEN, "upload": upload}
+        return {
+            "job": details.job,
+            "made": made,
+            "final": FINAL,
+            "seen": _SEEN,
+            "upload": upload,
+            "has_viewer": _has_viewer(console),
+        }
 
     @pages.get("/predictions/<int:prediction_id>")
     @needs(Permission.READ)
@@ -306,6 +313,10 @@ def _add_publishing(pages: Blueprint, console: Console) -> None:
             name, _, version = str(result.get("model", "")).partition(":")
             model = (name, int(version)) if version.isdecimal() else None
         return {"reasons": lines, "model": model, "final": FINAL}
+
+
+def _has_viewer(console: Console) -> bool:
+    return "viewer.show" in console.app.view_functions
 
 
 def _name(model_name: str, version: int) -> ZooName:
