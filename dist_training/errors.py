@@ -53,7 +53,15 @@ class DamagedCheckpointError(CheckpointError):
 
 
 class TooManyWorkersError(DistTrainingError, ValueError):
-    """More workers than training slices."""
+    """More workers than training slices.
+
+    Attributes:
+        faults: (key, sentence), as of a `ConfigurationError`.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.faults = (("workers", message),)
 
 
 class HorovodMissingError(DistTrainingError, ImportError):

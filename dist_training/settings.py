@@ -99,6 +99,7 @@ class TrainingSettings(BaseModel):
         description="dice_cross_entropy (their sum), cross_entropy, dice (soft, per slice), batch_dice (over the "
         "whole batch), batch_dice_cross_entropy, focal, dice_focal, tversky or tversky_cross_entropy; or "
         "module:function, one of your own",
+        examples=list(get_args(LossName)),
     )
     loss_options: dict[str, Any] = Field(
         default_factory=dict, description="further arguments of a loss of your own, by name"

@@ -17,7 +17,7 @@ from imgmed import AugmentationSettings, PreparationSettings
 from imgmed.augmentation.settings import PRESETS
 from r2d2.zoo.registries.names import is_zoo_name
 from r2d2_base.errors import ConfigurationError
-from r2d2_base.settings_faults import settings_faults
+from r2d2_base.settings_faults import key_of, settings_faults
 
 __all__ = [
     "FILE_NAME",
@@ -176,7 +176,9 @@ def configure(
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         place = f" ({origin})" if origin else ""
-        raise ConfigurationError(f"{count} in the configuration{place}: {'; '.join(faults)}")
+        raise ConfigurationError(
+            f"{count} in the configuration{place}: {'; '.join(faults)}", [(key_of(fault), fault) for fault in faults]
+        )
     return configuration
 
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from dist_training.architectures import NetworkSettings
 from r2d2.config import Configuration
+from r2d2.setting_fields import architectures, is_section, value_text
 
 __all__ = ["settings_page"]
 
@@ -29,22 +28,18 @@ proposed for a dataset lies below the file, the file below the command line. `ma
 
 def settings_page() -> str:
     """Give the page."""
-    sections = [_HEAD, "## Of a run\n", *_table(Configuration, "", lambda field: not _is_section(field))]
+    sections = [_HEAD, "## Of a run\n", *_table(Configuration, "", lambda field: not is_section(field))]
     for name, field in Configuration.model_fields.items():
-        if not _is_section(field):
+        if not is_section(field):
             continue
         sections += [f"\n## {name}: {field.description}\n"]
         if name != "network":
             sections += _table(type(field.get_default(call_default_factory=True)), f"{name}.")
             continue
-        for model in get_args(get_args(NetworkSettings)[0]):
-            sections += [f"\n### network.architecture={model.model_fields['architecture'].default}\n"]
+        for architecture, model in architectures().items():
+            sections += [f"\n### network.architecture={architecture}\n"]
             sections += _table(model, "network.", lambda inner: inner.description is not None)
     return "\n".join(sections) + "\n"
-
-
-def _is_section(field: FieldInfo) -> bool:
-    return field.default_factory is not None
 
 
 def _table(model: type[BaseModel], prefix: str, is_shown: Any = lambda field: True) -> Iterator[str]:
@@ -58,9 +53,7 @@ def _table(model: type[BaseModel], prefix: str, is_shown: Any = lambda field: Tr
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "needed"
-    value = TypeAdapter(Any).dump_python(field.get_default(call_default_factory=True), mode="json")
-    text = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
-    return f"`{text}`"
+    return f"`{value_text(field.get_default(call_default_factory=True))}`"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
@@ -57,7 +58,16 @@ class CancelledError(R2D2Error):
 
 
 class ConfigurationError(R2D2Error, ValueError):
-    """Settings that cannot work, alone or together; the message lists all faults."""
+    """Settings that cannot work, alone or together; the message lists all faults.
+
+    Args:
+        message: for the user.
+        faults: (key, sentence) of each fault, where there are several, or its key is known.
+    """
+
+    def __init__(self, message: str, faults: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
 
 
 class OutputExistsError(R2D2Error, FileExistsError):

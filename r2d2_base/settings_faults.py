@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
-__all__ = ["settings_faults", "shown"]
+__all__ = ["key_of", "settings_faults", "shown"]
 
 Location = tuple[str | int, ...]
 
@@ -81,6 +81,16 @@ def settings_faults(
         key, rest = ((number, *location), ()) if at is None else (location[:at], location[at + 1 :])
         groups.setdefault(key, []).append((rest, fault))
     return [sentence for group in groups.values() for sentence in _sentences(group, model, unsaid)]
+
+
+def key_of(sentence: str) -> str:
+    """Give the key that a sentence of `settings_faults` begins with; empty: it is about no single one.
+
+    >>> key_of("training.epochs: must be a whole number; received 'x'"), key_of("'x' is not key=value: write it so")
+    ('training.epochs', '')
+    """
+    key, separator, _ = sentence.partition(": ")
+    return key if separator and " " not in key else ""
 
 
 def shown(value: Any) -> str:

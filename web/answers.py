@@ -91,7 +91,8 @@ def _unforeseen(error: Exception) -> tuple[Any, int]:
 
 
 def _answer(content: dict[str, Any], status: int) -> tuple[Any, int]:
-    if is_of_api() or (is_of_page() and request.method == "GET"):
+    is_script = request.accept_mimetypes.best == "application/json"
+    if is_of_api() or is_script or (is_of_page() and request.method == "GET"):
         return jsonify(content), status
     if isinstance(
         request.routing_exception, SecurityError

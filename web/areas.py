@@ -8,7 +8,9 @@ from .overview.routes import AREA as OVERVIEW
 from .runs.routes import AREA as RUNS
 from .session.routes import AREA as SESSION
 from .settings.routes import AREA as SETTINGS
+from .trainings.routes import AREA as TRAININGS
+from .zoo.routes import AREA as ZOO
 
 __all__ = ["AREAS"]
 
-AREAS: tuple[Area, ...] = (OVERVIEW, RUNS, COMPARE, SETTINGS, SESSION)
+AREAS: tuple[Area, ...] = (OVERVIEW, TRAININGS, RUNS, COMPARE, ZOO, SETTINGS, SESSION)

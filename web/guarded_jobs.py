@@ -6,7 +6,19 @@ from collections.abc import Sequence
 
 from werkzeug.exceptions import Forbidden
 
-from r2d2.engine import Change, Job, JobDetails, JobPage, JobQuery, Jobs, LogPart, Rebuilt, RunWish, Submission
+from r2d2.engine import (
+    Change,
+    CheckedSubmission,
+    Job,
+    JobDetails,
+    JobPage,
+    JobQuery,
+    Jobs,
+    LogPart,
+    Rebuilt,
+    RunWish,
+    Submission,
+)
 
 from .roots import Roots, asking
 
@@ -23,6 +35,10 @@ class GuardedJobs:
 
     def __init__(self, jobs: Jobs, roots: Roots) -> None:
         self._jobs, self._roots = jobs, roots
+
+    def check(self, submission: Submission, by: str = "", without: Sequence[str] = ()) -> CheckedSubmission:
+        """Check a job, which uses nothing that is hidden."""
+        return self._jobs.check(submission, by, self._hidden(without))
 
     def submit(self, submission: Submission, by: str = "", without: Sequence[str] = ()) -> Job:
         """Check and queue a job, which uses nothing that is hidden."""

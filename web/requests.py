@@ -5,23 +5,47 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import flask
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
 from r2d2.engine.errors import RefusedError
 
-__all__ = ["MOST_BYTES", "CheckedRequest", "check_content"]
+__all__ = ["MOST_BYTES", "CheckedRequest", "check_content", "takes"]
 
 MOST_BYTES = 2**20
 DEEPEST = 32
 LARGEST_NUMBER = 2**62
 
 
+_View = TypeVar("_View", bound=Callable[..., Any])
+
+
+def takes(most_bytes: int) -> Callable[[_View], _View]:
+    """Say that a view takes larger bodies than others, as a stream; beside `needs`."""
+
+    def noted(view: _View) -> _View:
+        view.most_bytes = most_bytes  # type: ignore[attr-defined]
+        return view
+
+    return noted
+
+
 class CheckedRequest(flask.Request):
     """A request whose JSON is an object of plain values, or is refused; no body is an empty object."""
+
+    @property
+    def max_content_length(self) -> int | None:
+        """How many bytes the body may have: more where the view says so."""
+        view = flask.current_app.view_functions.get(self.endpoint or "")
+        found: int | None = getattr(view, "most_bytes", None)
+        return super().max_content_length if found is None else found
+
+    @max_content_length.setter
+    def max_content_length(self, value: int | None) -> None:
+        flask.Request.max_content_length.fset(self, value)  # type: ignore[attr-defined]
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
         """Read the body.

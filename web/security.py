@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flask import Flask, Response, g, redirect, request, url_for
+from flask import Flask, Response, current_app, g, redirect, request, url_for
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 from flask_wtf import CSRFProtect
@@ -18,6 +18,7 @@ from r2d2.errors import R2D2Error
 
 from .accounts.store import Accounts
 from .answers import is_of_api, is_of_page
+from .area import is_part
 from .people import Person, bearer_person, session_person
 from .permissions import Permission, needed_by
 from .requests import MOST_BYTES, check_content
@@ -117,6 +118,8 @@ def _note(accounts: Accounts, response: Response) -> Response:
     is_of_interest = person is not None or g.get("tried") is not None
     if request.method in _READS or request.endpoint is None or not is_of_interest:
         return response
+    if is_part(current_app.view_functions.get(request.endpoint)) and response.status_code < 400:
+        return response  # what is asked while one types, a file of many: what comes of it is another request
     who = person.name if person is not None else str(g.tried)
     via = person.via if person is not None else "password"
     target = g.get("target") or " ".join(str(value) for value in (request.view_args or {}).values())

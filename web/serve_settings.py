@@ -46,6 +46,9 @@ class ServeSettings(BaseModel):
     proxies: tuple[str, ...] = Field(default=(), description="addresses of reverse proxies, which alone may connect")
     trusted_hosts: tuple[Host, ...] = Field(default=(), description="names by which browsers reach the server")
     insecure: bool = Field(default=False, description="whether others may connect without TLS")
+    upload_days: float = Field(
+        default=7.0, gt=0, le=365, description="days after which scans that came from a browser are removed"
+    )
     threads: int = Field(default=8, ge=1, le=256, description="requests that are served at a time")
 
     @property

@@ -37,6 +37,7 @@ def serve(
     insecure: bool = typer.Option(False, "--insecure", help="Let others connect without TLS, who can be overheard."),
     max_jobs: int = typer.Option(2, min=1, help="Jobs that run at a time."),
     max_workers: int = typer.Option(None, min=1, help="Worker processes of all running jobs together."),
+    upload_days: float = typer.Option(7.0, help="Days after which scans that came from a browser are removed."),
     database: str = typer.Option(
         None,
         envvar="R2D2_DATABASE",
@@ -67,6 +68,7 @@ def serve(
         "proxies": proxy or [],
         "trusted_hosts": trusted_host or [],
         "insecure": insecure,
+        "upload_days": upload_days,
     }
     if new_password is not None:
         told["new_password"] = new_password

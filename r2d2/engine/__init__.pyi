@@ -7,6 +7,7 @@ from .errors import error_to_json as error_to_json
 from .executor import Executor as Executor
 from .jobs import Jobs as Jobs
 from .models import Change as Change
+from .models import CheckedSubmission as CheckedSubmission
 from .models import Job as Job
 from .models import JobDetails as JobDetails
 from .models import JobPage as JobPage

@@ -8,7 +8,18 @@ from shlex import quote
 from typing import Any
 
 from r2d2.engine.errors import EngineError, NotRunningError, error_from_json
-from r2d2.engine.models import Change, Job, JobDetails, JobPage, JobQuery, LogPart, Rebuilt, RunWish, Submission
+from r2d2.engine.models import (
+    Change,
+    CheckedSubmission,
+    Job,
+    JobDetails,
+    JobPage,
+    JobQuery,
+    LogPart,
+    Rebuilt,
+    RunWish,
+    Submission,
+)
 from r2d2.engine.protocol import new_socket, read_line, socket_address, write_line
 
 __all__ = ["EngineClient"]
@@ -25,6 +36,11 @@ class EngineClient:
 
     def __init__(self, work_root: Path) -> None:
         self.work_root = Path(work_root).absolute()
+
+    def check(self, submission: Submission, by: str = "", without: Sequence[str] = ()) -> CheckedSubmission:
+        """Check a job as `submit` does; nothing is queued."""
+        asked = submission.model_dump(mode="json")
+        return CheckedSubmission.model_validate(self._call("check", by, submission=asked, without=list(without)))
 
     def submit(self, submission: Submission, by: str = "", without: Sequence[str] = ()) -> Job:
         """Check and queue a job; where ``by`` is empty the engine knows itself who asks."""

@@ -22,6 +22,7 @@ from r2d2.engine.lock import engine_lock
 from r2d2.engine.models import (
     LONGEST_LOG_PART,
     Change,
+    CheckedSubmission,
     Job,
     JobDetails,
     JobPage,
@@ -122,6 +123,19 @@ class Engine:
         with self._lock:
             self._scheduler.tick()
 
+    def check(self, submission: Submission, by: str = "", without: Sequence[str] = ()) -> CheckedSubmission:
+        """Check a job as `submit` does; nothing is queued, and nothing written.
+
+        Raises:
+            R2D2Error: what `submit` would raise.
+        """
+        from r2d2.engine.submission import accepted
+
+        self._check_after(submission)
+        folder = self._scheduler.folder(self._last_id + 1).path
+        content = accepted(submission, self.settings, folder, by, without, self._store.used_by_makers)
+        return CheckedSubmission(workers=content["workers"], warnings=tuple(content["warnings"]))
+
     def submit(self, submission: Submission, by: str = "", without: Sequence[str] = ()) -> Job:
         """Check and queue a job.
 
@@ -135,9 +149,7 @@ class Engine:
             R2D2Error: what the task itself would refuse, as far as that can be told now.
         """
         with self._lock:
-            gone = sorted(set(submission.after) - set(self._store.states(submission.after)))
-            if gone:
-                raise RefusedError(f"after: there is no job {', '.join(map(str, gone))}", [("after", "no such job")])
+            self._check_after(submission)
             self._last_id += 1
             job_id = self._last_id
         try:
@@ -294,6 +306,11 @@ class Engine:
             self._scheduler.adopt()
         self.wake()
         return Rebuilt(jobs=count, left_out=tuple(left_out))
+
+    def _check_after(self, submission: Submission) -> None:
+        gone = sorted(set(submission.after) - set(self._store.states(submission.after)))
+        if gone:
+            raise RefusedError(f"after: there is no job {', '.join(map(str, gone))}", [("after", "no such job")])
 
     def _job(self, job_id: int) -> Job:
         job = self._store.get(job_id)

@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from r2d2.engine.models import Change, Job, JobDetails, JobPage, JobQuery, LogPart, Rebuilt, RunWish, Submission
+from r2d2.engine.models import (
+    Change,
+    CheckedSubmission,
+    Job,
+    JobDetails,
+    JobPage,
+    JobQuery,
+    LogPart,
+    Rebuilt,
+    RunWish,
+    Submission,
+)
 
 __all__ = ["Jobs"]
 
 
 class Jobs(Protocol):
     """The jobs of an engine. Everything raises `R2D2Error`, which `error_to_json` writes."""
+
+    def check(self, submission: Submission, by: str = "", without: Sequence[str] = ()) -> CheckedSubmission:
+        """Check a job as `submit` does, and refuse what it would; nothing is queued, and nothing written."""
 
     def submit(self, submission: Submission, by: str = "", without: Sequence[str] = ()) -> Job:
         """Check and queue a job; what it reads is not changed, and it begins when its turn comes.

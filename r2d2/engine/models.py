@@ -11,6 +11,7 @@ from dist_training.record.states import State
 __all__ = [
     "Attempt",
     "Change",
+    "CheckedSubmission",
     "Job",
     "JobDetails",
     "JobPage",
@@ -50,6 +51,15 @@ class Submission(BaseModel):
     max_retries: int = Field(
         default=1, ge=0, le=20, description="times that it is tried again, had it lost a worker or its supervisor"
     )
+
+
+class CheckedSubmission(BaseModel):
+    """What is known of a job before it is submitted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    workers: int = Field(description="processes that it would have at work")
+    warnings: tuple[str, ...] = Field(default=(), description="what may surprise")
 
 
 class Change(BaseModel):

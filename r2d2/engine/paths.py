@@ -225,7 +225,7 @@ def checked_words(words: Sequence[str]) -> None:
     try:
         configure({}, assignments=words)
     except ConfigurationError as error:
-        raise RefusedError(str(error), [("settings", str(error))]) from error
+        raise RefusedError(str(error), error.faults) from error
 
 
 def _fault_of_value(text: str) -> str | None:

@@ -67,6 +67,7 @@ class _Change(_OfJob):
 
 _ARGUMENTS: dict[str, type[_Arguments]] = {
     "submit": _Submit,
+    "check": _Submit,
     "list": _List,
     "show": _OfJob,
     "log": _Log,
@@ -77,7 +78,7 @@ _ARGUMENTS: dict[str, type[_Arguments]] = {
     "change": _Change,
     "rebuild": _Arguments,
 }
-_SAYS_WHO = ("submit", "stop", "cancel", "resume", "ask_run")
+_SAYS_WHO = ("submit", "check", "stop", "cancel", "resume", "ask_run")
 
 
 def answer(jobs: Jobs, request: Any, by: str) -> dict[str, Any]:

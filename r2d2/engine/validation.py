@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from r2d2.engine.errors import RefusedError
-from r2d2_base.settings_faults import settings_faults
+from r2d2_base.settings_faults import key_of, settings_faults
 
 __all__ = ["validated"]
 
@@ -28,11 +28,6 @@ def validated(model: type[BaseModel], content: Any, what: str) -> Any:
         return model.model_validate(content)
     except ValidationError as error:
         sentences = settings_faults(error, model)
-        faults = [(_key(sentence), sentence) for sentence in sentences]
+        faults = [(key_of(sentence), sentence) for sentence in sentences]
         count = "1 fault" if len(sentences) == 1 else f"{len(sentences)} faults"
         raise RefusedError(f"{count} in the {what}: {'; '.join(sentences)}", faults) from error
-
-
-def _key(sentence: str) -> str:
-    key, separator, _ = sentence.partition(": ")
-    return key if separator and " " not in key else ""

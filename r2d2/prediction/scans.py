@@ -10,6 +10,7 @@ from pathlib import Path
 
 from imgmed.archives import is_archive, opened_source
 from imgmed.errors import SourceLayoutError
+from imgmed.formats import dicom, has_known_suffix
 from imgmed.recipe_names import AUTO
 from imgmed.recipes import read_study
 from imgmed.recipes.named_files import scans_among
@@ -18,9 +19,10 @@ from r2d2.errors import PredictionError
 from r2d2.prediction.passed_over import lines_about
 from r2d2_base.progress import UNWATCHED, Watcher
 
-__all__ = ["FoundScan", "FoundScans", "few", "found_scans"]
+__all__ = ["FoundScan", "FoundScans", "few", "found_scans", "is_scan_by_name", "may_be_scan"]
 
 ARRAYS = ".npz"
+DICOM_MARK, DICOM_MARK_AT = b"DICM", 128
 MOST_SHOWN = 3
 MOST_PARENTS = 8  # folders that names are made of, where files are called alike
 
@@ -79,6 +81,26 @@ def few(lines: Sequence[str]) -> str:
     """
     more = [f"and {len(lines) - MOST_SHOWN} more"] if len(lines) > MOST_SHOWN else []
     return "; ".join((*lines[:MOST_SHOWN], *more))
+
+
+def is_scan_by_name(name: str) -> bool:
+    """Tell whether a file is called like a scan by itself, or an archive; one of DICOM is a slice of one as a rule.
+
+    >>> [is_scan_by_name(name) for name in ("scan.nii.gz", "scans.zip", "IM0001.dcm", "notes.txt")]
+    [True, True, False, False]
+    """
+    path = Path(name)
+    return is_archive(path) or (has_known_suffix(path) and not name.lower().endswith(dicom.SUFFIXES))
+
+
+def may_be_scan(name: str, beginning: bytes) -> bool:
+    """Tell whether a file may be one that scans are read from, by its name or by how it begins.
+
+    Args:
+        name: of the file.
+        beginning: its first bytes, 132 at least where it has as many.
+    """
+    return is_scan_by_name(name) or beginning[DICOM_MARK_AT:].startswith(DICOM_MARK)
 
 
 @contextmanager

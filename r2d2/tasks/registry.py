@@ -324,6 +324,30 @@ def _report() -> Task:
     return Task("report", ReportSettings, run, reads=reads)
 
 
+def _pull() -> Task:
+    from r2d2.tasks.zoo import PullSettings, pull
+
+    def run(settings: PullSettings, listener: Listener) -> TaskEnd:
+        made = pull(settings, progress=listener.progress, stop=listener.stop)
+        reason = None if made.is_new else f"{made.name} was here already, with the same files"
+        return TaskEnd(reason=reason, result={"model": str(made.name), "origin": made.origin})
+
+    return Task("pull", PullSettings, run, reads=("model",))
+
+
+def _publish() -> Task:
+    from r2d2.tasks.zoo import PublishToZooSettings, publish
+
+    def run(settings: PublishToZooSettings, listener: Listener) -> TaskEnd:
+        made = publish(settings)
+        for notice in made.notices:
+            listener.on_notice(f"note: {notice}")
+        result = {"model": str(made.name), "folder": str(made.folder), "notices": list(made.notices)}
+        return TaskEnd(result=result)
+
+    return Task("publish", PublishToZooSettings, run, reads=("run",))
+
+
 _TASKS: Mapping[str, Callable[[], Task]] = {
     "prepare": _prepare,
     "train": _train,
@@ -332,6 +356,8 @@ _TASKS: Mapping[str, Callable[[], Task]] = {
     "evaluate": _evaluate,
     "compare": _compare,
     "report": _report,
+    "publish": _publish,
+    "pull": _pull,
 }
 TASK_NAMES = tuple(_TASKS)
 """In the order in which one thing leads to the next."""

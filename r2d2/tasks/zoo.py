@@ -9,20 +9,24 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dist_training.inference.model_card import ModelCard, read_model_card
 from imgmed.archives import is_archive
 from r2d2.errors import ZooError
+from r2d2.zoo.card.blocks import Section
+from r2d2.zoo.card.description import ModelDescription, read_description
+from r2d2.zoo.card.page import card_sections, card_warnings
 from r2d2.zoo.publishing.author_words import description_template
 from r2d2.zoo.publishing.publish import PublishSettings, publish_model
 from r2d2.zoo.registries.index import INDEX, ModelEntry, read_index
-from r2d2.zoo.registries.names import ZooName, check_name, parse_name
+from r2d2.zoo.registries.names import ZooName, check_name, is_zoo_name, parse_name
 from r2d2.zoo.registries.pins import SIGNATURE
 from r2d2.zoo.registries.places import is_address
 from r2d2.zoo.registries.printable import printable
 from r2d2.zoo.registries.published import faults_of
 from r2d2.zoo.registries.pulling import PulledModel, fetch_indexes, pull_file, pull_named
 from r2d2.zoo.registries.registry import FolderRegistry, local_zoo, shipped_models
-from r2d2.zoo.registries.remotes import Remote, RemoteIndex, read_remotes
-from r2d2.zoo.registries.resolution import find_here, nearest_names
+from r2d2.zoo.registries.remotes import Remote, RemoteIndex, last_indexes, read_remotes
+from r2d2.zoo.registries.resolution import find_here, nearest_names, resolve
 from r2d2_base.files import written_beside
 from r2d2_base.progress import Progress, StopRequest, Watcher
 
@@ -31,12 +35,15 @@ __all__ = [
     "ListSettings",
     "ListedModel",
     "Listing",
+    "ModelPage",
     "PublishToZooSettings",
     "PublishedVersion",
     "PullSettings",
     "ShownModel",
+    "channels_of_model",
     "describe",
     "list_models",
+    "model_page",
     "publish",
     "pull",
     "remove_model",
@@ -59,6 +66,9 @@ class ListSettings(BaseModel):
 
     words: tuple[str, ...] = Field(default=(), description="words that a model names: title, labels, channels, dataset")
     offline: bool = Field(default=False, description="list what is on this machine, and ask no remote registry")
+    remembered: bool = Field(
+        default=False, description="ask no remote registry, and list what each had when it was last asked"
+    )
 
 
 class PullSettings(BaseModel):
@@ -120,6 +130,17 @@ class ShownModel:
 
 
 @dataclass(frozen=True)
+class ModelPage:
+    """A model's card in its parts: what was said of it, what must be read first, and all under headings."""
+
+    name: ZooName
+    description: ModelDescription
+    card: ModelCard
+    warnings: tuple[str, ...]
+    sections: tuple[Section, ...]
+
+
+@dataclass(frozen=True)
 class CheckedModel:
     """A model whose files were checked: its name, its folder, and what is wrong, if anything."""
 
@@ -158,7 +179,11 @@ def list_models(
         entries, damaged = registry.entries()
         faults += damaged
         _collect(found, entries, where)
-    asked, unasked = fetch_indexes(zoo, {} if wanted.offline else remotes, Watcher(progress, stop))
+    if wanted.remembered:
+        for where, index in last_indexes(zoo).items():
+            _collect(found, index.entries(), where)
+    is_asking = not (wanted.offline or wanted.remembered)
+    asked, unasked = fetch_indexes(zoo, remotes if is_asking else {}, Watcher(progress, stop))
     for remote in asked:
         _collect(found, remote.index.entries(), remote.name)
     models = [found[key] for key in sorted(found) if _holds(found[key], wanted.words)]
@@ -206,6 +231,38 @@ def show_model(name: str | Path, *, progress: Progress | None = None, stop: Stop
     near = nearest_names(wanted.name)
     hint = f"did you mean {' or '.join(near)}?" if near else "'r2d2 zoo list' shows what there is"
     raise ZooError(f"there is no model {wanted} in the zoo; {hint}")
+
+
+def model_page(name: str | Path | ZooName) -> ModelPage | None:
+    """Give the card of a model on this machine in its parts; None: it is not here.
+
+    Args:
+        name: NAME or NAME:VERSION.
+
+    Raises:
+        ZooError: it is no name, or the model is damaged.
+        ModelError: likewise.
+    """
+    here = find_here(name if isinstance(name, ZooName) else parse_name(name))
+    if here is None:
+        return None
+    description, (_, card) = read_description(here.folder), read_model_card(here.folder)
+    warnings, sections = card_warnings(description, card), card_sections(description, card)
+    return ModelPage(here.name, description, card, tuple(warnings), tuple(sections))
+
+
+def channels_of_model(model: str | Path) -> int:
+    """Count the channels that a scan has for a model.
+
+    Args:
+        model: run folder, folder of a cross-validation, or zoo:NAME[:VERSION].
+
+    Raises:
+        R2D2Error: there is no such model.
+    """
+    folder = resolve(model).folder if is_zoo_name(model) else Path(model)
+    _, card = read_model_card(min(folder.glob("fold-*/model.keras"), default=folder))
+    return len(card.channels)
 
 
 def _remote_card(remote: RemoteIndex, name: ZooName) -> str:

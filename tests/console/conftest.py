@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,12 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One server for all tests that only add to what it has: jobs are found by number, never by place."""
-    with serving(tmp_path_factory.mktemp("console")) as made:
+    folder = tmp_path_factory.mktemp("console")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("R2D2_ZOO", str(folder / "zoo"))
+        stack = ExitStack()
+        made = stack.enter_context(serving(folder))
+    with stack:
         accounts = open_accounts(made.folder / "work" / "web")
         for name, role in (("vera", "viewer"), ("olga", "operator")):
             accounts.add_user(name, role, PASSWORD)
@@ -95,9 +100,16 @@ def training(jobs: EngineClient, dataset: Path) -> Job:
 
 
 @pytest.fixture(scope="session")
-def stand_ins(training: Job) -> dict[str, object]:
+def predicted(jobs: EngineClient, training: Job, dataset: Path) -> Job:
+    """The test cases, segmented by the network of that training."""
+    settings = {"model": training.output, "dataset": str(dataset)}
+    return ended(jobs, jobs.submit(Submission(task="predict", settings=settings, name="test cases"), "admin"))
+
+
+@pytest.fixture(scope="session")
+def stand_ins(training: Job, predicted: Job) -> dict[str, object]:
     """What stands for the variables in the addresses of pages."""
-    return {"job_id": training.id}
+    return {"job_id": training.id, "model_name": "hippocampus-fcn", "version": 1, "prediction_id": predicted.id}
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
-from r2d2.reports.page import Html, page, paragraph, section, table, warning_box
+if TYPE_CHECKING:
+    from r2d2.reports.page import Html
 
 __all__ = [
     "Block",
@@ -103,11 +105,15 @@ def in_html(
         sections: in order.
         pictures: a section of pictures, at the end; None: there are none.
     """
+    from r2d2.reports.page import page, section, warning_box
+
     body = [warning_box(warnings), *(section(one.heading, *map(_html_of, one.blocks)) for one in sections)]
     return page(title, subtitle, [*body, *([] if pictures is None else [pictures])])
 
 
 def _html_of(block: Block) -> Html:
+    from r2d2.reports.page import Html, paragraph, table
+
     if isinstance(block, Paragraph):
         return paragraph(block.text, "note" if block.is_note else "")
     if isinstance(block, Command):
@@ -123,6 +129,8 @@ def _html_of(block: Block) -> Html:
 
 
 def _html_of_cell(cell: str | Score) -> str | Html:
+    from r2d2.reports.page import Html
+
     if isinstance(cell, str):
         return cell
     interval = f'<span class="interval">{escape(cell.interval)}</span>' if cell.interval else ""

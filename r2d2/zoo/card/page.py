@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dist_training.inference.model_card import ModelCard, Split
 from r2d2.reports.formatting import MISSING, and_list, measure, millilitres, plural
-from r2d2.reports.page import Html
 from r2d2.zoo.card.blocks import (
     Block,
     Command,
@@ -25,6 +24,9 @@ from r2d2.zoo.card.description import FurtherNetwork, Mean, ModelDescription, Sc
 from r2d2.zoo.card.input import input_blocks
 from r2d2.zoo.card.terms import Terms, terms_of
 from segeval import METRICS, Metric
+
+if TYPE_CHECKING:
+    from r2d2.reports.page import Html
 
 __all__ = ["card_html", "card_markdown", "card_sections", "card_warnings"]
 

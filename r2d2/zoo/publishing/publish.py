@@ -51,7 +51,9 @@ class PublishSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    description: Path = Field(description="YAML file with what only the author knows; 'r2d2 zoo describe' writes it.")
+    description: Path | AuthorWords = Field(
+        description="YAML file with what only the author knows; 'r2d2 zoo describe' writes it."
+    )
     evaluation: Path | None = Field(
         default=None, description="Folder of an evaluation of this network; without one its card has no scores."
     )
@@ -163,7 +165,7 @@ class _Draft:
         if len({card.model_sha256 for _, card in found}) < len(found):
             self.reasons.append("a network is named twice; each is asked once")
         self._tried(lambda: check_ensemble(found))
-        self._words = self._tried(lambda: read_author_words(wishes.description))
+        self._words = self._tried(lambda: _words_of(wishes.description))
         salt = secrets.token_hex(16)
         self._networks = [self._network(number, *one, salt) for number, one in enumerate(found, 1)]
         self._evaluated = self._read_evaluated()
@@ -276,6 +278,10 @@ class _Draft:
             names = source_names(network.card, network.dataset, self._evaluated, network.run)
             found |= dict.fromkeys(names_in_texts(texts, network.path, names, self._words, network.published))
         return list(found)
+
+
+def _words_of(description: Path | AuthorWords) -> AuthorWords:
+    return description if isinstance(description, AuthorWords) else read_author_words(description)
 
 
 def _code_reasons(network: Path, card: ModelCard) -> list[str]:

@@ -47,7 +47,8 @@ def engine(tmp_path: Path) -> EngineSettings:
 
 
 def test_every_task_has_settings_and_what_it_reads_and_fills() -> None:
-    assert TASK_NAMES == ("prepare", "train", "cross-validate", "predict", "evaluate", "compare", "report")
+    first = ("prepare", "train", "cross-validate", "predict", "evaluate", "compare", "report")
+    assert (*first, "publish", "pull") == TASK_NAMES
     for name in TASK_NAMES:
         task = find_task(name)
         assert task.name == name
@@ -60,8 +61,9 @@ def test_all_faults_are_told_at_their_keys(engine: EngineSettings) -> None:
     with pytest.raises(RefusedError, match="2 faults in the settings of train") as caught:
         submitted(engine, "train", dataset=["x"], worker=2)
     assert [key for key, _ in caught.value.faults] == ["dataset", "worker"]
-    with pytest.raises(RefusedError, match=r"training\.epoch: unknown key; did you mean epochs"):
-        submitted(engine, "train", settings=["training.epoch=3"])
+    with pytest.raises(RefusedError, match=r"training\.epoch: unknown key; did you mean epochs") as caught:
+        submitted(engine, "train", settings=["training.epoch=3", "training.seed=-1"])
+    assert [key for key, _ in caught.value.faults] == ["training.seed", "training.epoch"]
     (engine.work_root / "scans").mkdir()
     with pytest.raises(ConfigurationError, match=r"training\.epochs=3: 'prepare' takes preparation"):
         submitted(engine, "prepare", source="scans", settings=["training.epochs=3"])
@@ -73,6 +75,20 @@ def test_what_is_missing_is_named(engine: EngineSettings) -> None:
     assert caught.value.faults == (("dataset", f"{engine.work_root / 'gone'} is not there"),)
     with pytest.raises(RefusedError, match=r"prediction: .* is not there; reference: .* is not there"):
         submitted(engine, "evaluate", prediction="a", reference="b")
+
+
+def test_a_submission_is_checked_and_nothing_is_queued(quiet: Bench) -> None:
+    settings = {"journal": str(quiet.journal), "workers": 3}
+    checked = quiet.engine.check(Submission(task=small_tasks.NAME, settings=settings))
+    assert checked.workers == 3
+    with pytest.raises(RefusedError) as caught:
+        quiet.engine.check(Submission(task=small_tasks.NAME, settings={**settings, "workers": "many"}))
+    assert [key for key, _ in caught.value.faults] == ["workers"]
+    with pytest.raises(RefusedError, match="after: there is no job 7"):
+        quiet.engine.check(Submission(task=small_tasks.NAME, settings=settings, after=(7,)))
+    assert quiet.engine.list().total == 0
+    assert not any((quiet.settings.work_root / "jobs").iterdir())
+    assert quiet.submit().id == 1, "no number was used up"
 
 
 def test_after_others_what_it_reads_is_still_to_come(quiet: Bench) -> None:

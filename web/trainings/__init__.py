@@ -1,0 +1,3 @@
+"""New training: a form over the configuration, with what is proposed, checked and shown before it begins."""
+
+__all__: list[str] = []

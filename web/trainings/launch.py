@@ -1,0 +1,211 @@
+"""A form looked at as a whole: what is below it, what is wrong with it, what it comes to; and what begins with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from r2d2.config import Configuration, configure
+from r2d2.engine import Job, Submission
+from r2d2.engine.errors import RefusedError
+from r2d2.engine.validation import validated
+from r2d2.errors import R2D2Error
+from r2d2.tasks.basis import Basis, basis_of, room_for
+from r2d2.tasks.preparation import PHANTOM_FOLDER
+
+from ..area import Console
+from .choices import PHANTOM, Choice, dataset_of, network_of
+from .faults import Faults
+from .form import FormField, TrainingForm, command_line, yaml_text
+
+__all__ = ["START", "Draft", "draft_of", "launch"]
+
+START = "transfer.start_from"
+_OTHER_KEYS = ("dataset", "workers", "name", "tags", "task", START)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A training about to be submitted.
+
+    Attributes:
+        form: what was chosen and typed.
+        dataset: that it is about; None: none that there is.
+        basis: the settings below the form.
+        fields: the settings, with faults.
+        faults: all of them.
+        warnings: what may surprise.
+        submission: of the job; None: there are faults.
+        command: what would be typed for it.
+        yaml: what differs from what is proposed.
+        room: how many workers there can be.
+    """
+
+    form: TrainingForm
+    dataset: Choice | None
+    basis: Basis
+    fields: tuple[FormField, ...]
+    faults: Faults
+    warnings: tuple[str, ...]
+    submission: Submission | None
+    command: str
+    yaml: str
+    room: tuple[str, ...]
+
+    def with_error(self, error: R2D2Error) -> Draft:
+        """Give the draft with what it was refused for."""
+        self.faults.add(error)
+        fields = (replace(one, faults=tuple(self.faults.at.get(one.setting.key, ()))) for one in self.fields)
+        return replace(self, fields=tuple(fields), submission=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what the page shows while one types."""
+        return {
+            "faults": self.faults.at,
+            "general": self.faults.general,
+            "warnings": list(self.warnings),
+            "changed": [one.setting.key for one in self.fields if one.is_changed],
+            "command": self.command,
+            "yaml": self.yaml,
+            "room": list(self.room),
+        }
+
+
+def draft_of(form: TrainingForm, console: Console, *, is_checked: bool = True) -> Draft:
+    """Look at a form.
+
+    Args:
+        form: what was chosen and typed.
+        console: with the engine that would do it.
+        is_checked: whether the engine is asked what it would refuse.
+    """
+    may_run_code = bool(console.settings.code_roots)
+    faults = Faults([*_OTHER_KEYS, *(one.setting.key for one in form.fields(Basis(), may_run_code=True, faults={}))])
+    dataset, basis = _dataset(form, console, faults)
+    words = form.words(basis, may_run_code=may_run_code)
+    start = None
+    if form.start:
+        try:
+            start = network_of(form.start, console.jobs)
+            words = (*words, f"{START}={start}")
+        except R2D2Error as error:
+            faults.add(error)
+    workers = _workers(form, faults)
+    configuration = _configured(basis, words)
+    submission, warnings = None, tuple[str, ...]()
+    if not faults:
+        try:
+            submission = _submission(form, dataset, words, workers)
+            warnings = console.jobs.check(submission).warnings if is_checked else ()
+        except R2D2Error as error:
+            faults.add(error)
+            submission = None
+    shown = None if dataset is None or dataset.path is None else str(dataset.path)
+    return Draft(
+        form,
+        dataset,
+        basis,
+        tuple(form.fields(basis, may_run_code=may_run_code, faults=faults.at)),
+        faults,
+        warnings,
+        submission,
+        command_line(form.task, shown, workers, words),
+        yaml_text(shown, workers, words),
+        room_for(configuration, basis, console.settings.max_workers),
+    )
+
+
+def launch(draft: Draft, console: Console, by: str) -> Job:
+    """Queue a training, and what follows it.
+
+    Args:
+        draft: without faults.
+        console: with the engine.
+        by: who asks for it.
+
+    Raises:
+        R2D2Error: it was refused; then nothing is queued.
+    """
+    if draft.submission is None:
+        raise RefusedError("the training has faults: mend them first")
+    job = console.jobs.submit(draft.submission, by)
+    if draft.form.then_evaluate and draft.form.task == "train":
+        try:
+            _evaluate_after(job, draft, console, by)
+        except R2D2Error:
+            console.jobs.cancel(job.id, "what was to follow it was refused", by)
+            raise
+    return job
+
+
+def _evaluate_after(job: Job, draft: Draft, console: Console, by: str) -> None:
+    """Have the test cases predicted and evaluated once the training has a network."""
+    dataset = draft.dataset
+    path = console.settings.work_root / PHANTOM_FOLDER if dataset is None or dataset.path is None else dataset.path
+    shared: dict[str, Any] = {"tags": draft.submission.tags if draft.submission else (), "max_retries": 1}
+    predicted = console.jobs.submit(
+        Submission(
+            task="predict",
+            settings={"model": job.output, "dataset": str(path), "split": "test"},
+            name=f"{job.name}: test cases",
+            after=(job.id,),
+            **shared,
+        ),
+        by,
+    )
+    console.jobs.submit(
+        Submission(
+            task="evaluate",
+            settings={"prediction": predicted.output, "dataset": str(path), "split": "test"},
+            name=f"{job.name}: evaluation",
+            after=(predicted.id,),
+            **shared,
+        ),
+        by,
+    )
+
+
+def _dataset(form: TrainingForm, console: Console, faults: Faults) -> tuple[Choice | None, Basis]:
+    try:
+        dataset = dataset_of(form.dataset, console)
+        path = console.settings.work_root / PHANTOM_FOLDER if dataset.word == PHANTOM else dataset.path
+        return dataset, basis_of(None if dataset.after is not None else path)
+    except R2D2Error as error:
+        if getattr(error, "faults", ()):
+            faults.add(error)
+        else:
+            faults.note("dataset", str(error))
+        return None, Basis()
+
+
+def _workers(form: TrainingForm, faults: Faults) -> int:
+    if form.workers.isdecimal() and int(form.workers[:9]) >= 1:
+        return int(form.workers[:9])
+    faults.note("workers", f"must be a whole number from 1; received {form.workers!r:.40}")
+    return 1
+
+
+def _configured(basis: Basis, words: tuple[str, ...]) -> Configuration | None:
+    """Give the settings as they would count; None: they have faults, or are not known."""
+    if basis.configuration is None:
+        return None
+    try:
+        return configure(basis.configuration.model_dump(mode="json"), assignments=words)
+    except R2D2Error:
+        return None
+
+
+def _submission(form: TrainingForm, dataset: Choice | None, words: tuple[str, ...], workers: int) -> Submission:
+    settings: dict[str, Any] = {"workers": workers, "settings": list(words)}
+    if dataset is not None and dataset.path is not None:
+        settings["dataset"] = str(Path(dataset.path))
+    content = {
+        "task": form.task,
+        "settings": settings,
+        "name": form.name,
+        "tags": form.tags.split(),
+        "after": [] if dataset is None or dataset.after is None else [dataset.after],
+    }
+    made: Submission = validated(Submission, content, "form")
+    return made
