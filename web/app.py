@@ -17,6 +17,7 @@ from .api.document import INFO, SECURITY_SCHEMES
 from .api.faults import refuse
 from .api.jobs import make_api
 from .api.models import ErrorAnswer
+from .guarded_jobs import GuardedJobs
 from .pages.account import make_account_pages
 from .pages.jobs import make_job_pages
 from .pages.session import make_session_pages
@@ -24,6 +25,7 @@ from .pages.users import make_user_pages
 from .people import manage_sessions
 from .permissions import Permission
 from .requests import CheckedRequest
+from .roots import Roots
 from .security import csrf, secure
 from .settings import ServeSettings
 
@@ -58,6 +60,8 @@ def create_app(settings: ServeSettings, jobs: Jobs, accounts: Accounts, secret: 
     secure(app, settings, accounts, secret)
     manage_sessions(app, accounts)
     register_errors(app)
+    roots = Roots(settings.data_roots, settings.work_root, accounts)
+    jobs = GuardedJobs(jobs, roots)
     api = make_api(jobs)
     csrf.exempt(api)
     app.register_api(api)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from r2d2.tasks.comparison import ModelComparison
-    from segeval import Comparison, MeanScore, PairedDifference, Ranking
+    from segeval import Comparison, Ranking
 
 __all__ = ["OnUnmatchedName", "SchemeName", "compare", "echo_comparison"]
 
@@ -79,6 +79,8 @@ def echo_comparison(result: ModelComparison) -> None:
     """Print the rankings and the paired differences, and the notes that belong beside them."""
     from rich.console import Console
 
+    from r2d2.tasks.comparison_words import notes
+
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_WIDTH)
@@ -87,7 +89,7 @@ def echo_comparison(result: ModelComparison) -> None:
     for ranking in result.rankings:
         _print_ranking(console, ranking)
         _print_pairs(console, ranking, [one for one in result.comparisons if one.rows[0].metric == ranking.metric])
-    for note in dict.fromkeys(_notes(result)):
+    for note in notes(result):
         typer.echo(f"note: {note}", err=True)
 
 
@@ -96,6 +98,8 @@ def _print_ranking(console: Console, ranking: Ranking) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from r2d2.tasks.comparison_words import SCORE_NAMES, digits, percent
+
     labels = f"{len(ranking.labels)} labels" if len(ranking.labels) > 1 else ranking.labels[0]
     words = (
         f"\n{ranking.metric} ({ranking.better} is better): ranking over {labels}, {ranking.cases} cases of "
@@ -103,13 +107,13 @@ def _print_ranking(console: Console, ranking: Ranking) -> None:
     )
     console.print(Text(words))
     table = Table(box=box.SIMPLE_HEAD)
-    for name in ("rank", "model", _SCORES[ranking.scheme], f"{_percent(ranking.confidence)} of ranks", "best in"):
+    for name in ("rank", "model", SCORE_NAMES[ranking.scheme], f"{percent(ranking.confidence)} of ranks", "best in"):
         table.add_column(name, justify="left" if name == "model" else "right")
-    digits = _digits(ranking.metric) if ranking.scheme == "aggregate_then_rank" else 2
+    decimals = digits(ranking.metric) if ranking.scheme == "aggregate_then_rank" else 2
     for model in ranking.models:
         interval = "-" if math.isnan(model.low) else f"{model.low:g} to {model.high:g}"
         best = f"{model.shares.get(1.0, 0.0) * 100:.0f} %" if model.shares else "-"
-        table.add_row(f"{model.rank:g}", model.name, f"{model.score:.{digits}f}", interval, best)
+        table.add_row(f"{model.rank:g}", model.name, f"{model.score:.{decimals}f}", interval, best)
     console.print(table)
     if not math.isnan(ranking.kendall_tau_mean):
         console.print(
@@ -118,20 +122,16 @@ def _print_ranking(console: Console, ranking: Ranking) -> None:
         )
 
 
-_SCORES = {
-    "aggregate_then_rank": "mean",
-    "rank_then_aggregate": "mean rank",
-    "test_then_rank": "models beaten",
-}
-
-
 def _print_pairs(console: Console, ranking: Ranking, comparisons: list[Comparison]) -> None:
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
 
-    percent = _percent(ranking.confidence)
-    console.print(f"\n{ranking.metric}: paired differences, mean over cases \\[{percent} interval over patients]")
+    from r2d2.tasks.comparison_words import digits, interval, number, p_value, percent, verdict
+
+    coverage = percent(ranking.confidence)
+    console.print(f"\n{ranking.metric}: paired differences, mean over cases \\[{coverage} interval over patients]")
     table = Table(box=box.SIMPLE_HEAD)
     is_one_pair = len(comparisons) == 1
     table.add_column("label")
@@ -143,56 +143,15 @@ def _print_pairs(console: Console, ranking: Ranking, comparisons: list[Compariso
     table.add_column("verdict")
     for comparison in comparisons:
         for row in comparison.rows:
-            digits = _digits(row.metric)
+            decimals = digits(row.metric)
             table.add_row(
                 Text(row.label_name),
                 *([] if is_one_pair else [f"{comparison.first}, {comparison.second}"]),
                 str(row.pairs),
-                _number(row.first.mean, digits),
-                _number(row.second.mean, digits),
-                _interval(row.difference, digits),
-                _p_value(row.p_holm),
-                _verdict(comparison, row),
+                number(row.first.mean, decimals),
+                number(row.second.mean, decimals),
+                escape(interval(row.difference, decimals)),
+                p_value(row.p_holm),
+                verdict(comparison, row),
             )
     console.print(table)
-
-
-def _notes(result: ModelComparison) -> list[str]:
-    notes = [note for comparison in result.comparisons for note in comparison.notes]
-    for ranking in result.rankings:
-        if ranking.left_out:
-            notes.append(
-                f"{ranking.metric}: {ranking.left_out} values (case and label) are not in the ranking: at least one "
-                "model has none there."
-            )
-        if ranking.patients < 2:
-            notes.append(f"{ranking.metric}: there are fewer than two patients, so that no interval can be given.")
-    return notes
-
-
-def _digits(metric: str) -> int:
-    return 2 if metric.endswith(("_mm", "_ml")) else 3
-
-
-def _percent(confidence: float) -> str:
-    return f"{confidence * 100:g} %"
-
-
-def _number(value: float, digits: int, sign: str = "") -> str:
-    return "-" if math.isnan(value) else f"{value:{sign}.{digits}f}"
-
-
-def _interval(score: MeanScore, digits: int) -> str:
-    if math.isnan(score.low):
-        return _number(score.mean, digits, "+")
-    low, high = _number(score.low, digits, "+"), _number(score.high, digits, "+")
-    return f"{_number(score.mean, digits, '+')} \\[{low}, {high}]"
-
-
-def _p_value(p: float) -> str:
-    return "-" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _verdict(comparison: Comparison, row: PairedDifference) -> str:
-    better = {"first better": comparison.first, "second better": comparison.second}.get(row.verdict)
-    return f"{better} better" if better else row.verdict

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -26,14 +26,15 @@ class EngineClient:
     def __init__(self, work_root: Path) -> None:
         self.work_root = Path(work_root).absolute()
 
-    def submit(self, submission: Submission, by: str = "") -> Job:
+    def submit(self, submission: Submission, by: str = "", without: Sequence[str] = ()) -> Job:
         """Check and queue a job; where ``by`` is empty the engine knows itself who asks."""
-        return Job.model_validate(self._call("submit", by, submission=submission.model_dump(mode="json")))
+        asked = submission.model_dump(mode="json")
+        return Job.model_validate(self._call("submit", by, submission=asked, without=list(without)))
 
-    def list(self, query: JobQuery | None = None) -> JobPage:
+    def list(self, query: JobQuery | None = None, without: Sequence[str] = ()) -> JobPage:
         """Give a page of jobs."""
         asked = (query or JobQuery()).model_dump(mode="json")
-        return JobPage.model_validate(self._call("list", query=asked))
+        return JobPage.model_validate(self._call("list", query=asked, without=list(without)))
 
     def show(self, job_id: int) -> JobDetails:
         """Give everything about a job."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from r2d2.engine.database import open_database
@@ -120,8 +120,13 @@ class Engine:
         with self._lock:
             self._scheduler.tick()
 
-    def submit(self, submission: Submission, by: str = "") -> Job:
+    def submit(self, submission: Submission, by: str = "", without: Sequence[str] = ()) -> Job:
         """Check and queue a job.
+
+        Args:
+            submission: what is wanted.
+            by: who wants it.
+            without: declared folders that this one may not use.
 
         Raises:
             RefusedError: settings with faults, all of them at their keys; folders outside of those allowed, or missing.
@@ -134,7 +139,7 @@ class Engine:
         if gone:
             raise RefusedError(f"after: there is no job {', '.join(map(str, gone))}", [("after", "no such job")])
         folder = self._scheduler.folder(job_id)
-        content = accepted(submission, self.settings, folder.path, by)
+        content = accepted(submission, self.settings, folder.path, by, without, self._store.used_by_makers)
         with staged_folder(folder.path) as staged:
             made = type(folder)(staged)
             made.write(content)
@@ -149,10 +154,15 @@ class Engine:
         self.wake()
         return job
 
-    def list(self, query: JobQuery | None = None) -> JobPage:
-        """Give a page of jobs, those at work with how far they are."""
+    def list(self, query: JobQuery | None = None, without: Sequence[str] = ()) -> JobPage:
+        """Give a page of jobs, those at work with how far they are.
+
+        Args:
+            query: which.
+            without: only jobs that use none of these declared folders.
+        """
         asked = query or JobQuery()
-        jobs, total = self._store.page(asked)
+        jobs, total = self._store.page(asked, without)
         states = self._store.states([one for job in jobs if job.state == "queued" for one in job.after])
         shown = tuple(self._with_progress(job, states) for job in jobs)
         return JobPage(jobs=shown, total=total, limit=asked.limit, offset=asked.offset)

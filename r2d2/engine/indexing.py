@@ -33,6 +33,7 @@ def job_of(folder: JobFolder) -> Job:
         started_at=state.started_at,
         ended_at=state.ended_at,
         attempt=last.number,
+        uses=tuple(asked.get("uses", asked["roots"])),  # a job of before this was noted may use all
         **{name: asked[name] for name in _ASKED},
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from r2d2.engine.models import Change, Job, JobDetails, JobPage, JobQuery, LogPart, Rebuilt, Submission
@@ -12,11 +13,22 @@ __all__ = ["Jobs"]
 class Jobs(Protocol):
     """The jobs of an engine. Everything raises `R2D2Error`, which `error_to_json` writes."""
 
-    def submit(self, submission: Submission, by: str = "") -> Job:
-        """Check and queue a job; what it reads is not changed, and it begins when its turn comes."""
+    def submit(self, submission: Submission, by: str = "", without: Sequence[str] = ()) -> Job:
+        """Check and queue a job; what it reads is not changed, and it begins when its turn comes.
 
-    def list(self, query: JobQuery | None = None) -> JobPage:
-        """Give a page of jobs."""
+        Args:
+            submission: what is wanted.
+            by: who wants it.
+            without: declared folders that this one may not use.
+        """
+
+    def list(self, query: JobQuery | None = None, without: Sequence[str] = ()) -> JobPage:
+        """Give a page of jobs.
+
+        Args:
+            query: which.
+            without: only jobs that use none of these declared folders.
+        """
 
     def show(self, job_id: int) -> JobDetails:
         """Give everything about a job."""

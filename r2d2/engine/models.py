@@ -111,6 +111,9 @@ class Job(BaseModel):
     attempt: int = Field(default=1, description="number of the last attempt")
     max_retries: int = 0
     output: str | None = Field(default=None, description="folder that it fills")
+    uses: tuple[str, ...] = Field(
+        default=(), description="folders of --data-root that it uses, itself or by what other jobs made of them"
+    )
     progress: Progress | None = None
 
 

@@ -14,7 +14,17 @@ from r2d2.engine.errors import RefusedError
 from r2d2.zoo.registries.names import is_zoo_name
 from r2d2_base.errors import ConfigurationError
 
-__all__ = ["check_private", "check_roots", "checked_words", "missing", "paths_in", "placed", "placed_words"]
+__all__ = [
+    "check_private",
+    "check_roots",
+    "checked_words",
+    "missing",
+    "paths_in",
+    "placed",
+    "placed_words",
+    "real_path",
+    "roots_of",
+]
 
 _PRIVATE = ("engine.json", "engine.sock", "index.sqlite", "index.sqlite-shm", "index.sqlite-wal", "r2d2.yaml", "web")
 _OF_A_CONFIGURATION = ("dataset", "run_dir", "start_from", "splits", *WEIGHT_FILES)
@@ -105,8 +115,8 @@ def check_roots(paths: Sequence[Path], roots: Sequence[Path]) -> None:
     """
     if not roots:
         return
-    real = [_real(root) for root in roots]
-    outside = [str(path) for path in dict.fromkeys(paths) if not _is_within(_real(path), real)]
+    real = [real_path(root) for root in roots]
+    outside = [str(path) for path in dict.fromkeys(paths) if not _is_within(real_path(path), real)]
     if outside:
         allowed = ", ".join(map(str, roots))
         raise RefusedError(f"outside of the folders that jobs may use: {', '.join(outside)}; these are {allowed}")
@@ -124,13 +134,29 @@ def check_private(paths: Sequence[Path], work_root: Path) -> None:
         ...
     r2d2.engine.errors.RefusedError: the engine's own, which jobs leave alone: /engine/jobs/1/job.json
     """
-    root = _real(work_root)
-    private = [str(path) for path in dict.fromkeys(paths) if _is_private(_real(path), root)]
+    root = real_path(work_root)
+    private = [str(path) for path in dict.fromkeys(paths) if _is_private(real_path(path), root)]
     if private:
         raise RefusedError(f"the engine's own, which jobs leave alone: {', '.join(private)}")
 
 
-def _real(path: Path) -> Path:
+def roots_of(paths: Sequence[Path], roots: Sequence[Path], work_root: Path) -> list[str]:
+    """Give the declared folders in which paths lie, wherever links lead; the engine's own folder is in none of them.
+
+    >>> roots_of([Path("/scans/own/a"), Path("/engine/b")], [Path("/scans"), Path("/scans/own")], Path("/engine"))
+    ['/scans', '/scans/own']
+    """
+    own = real_path(work_root)
+    real = [one for one in map(real_path, paths) if not _is_within(one, [own])]
+    return [str(root) for root in roots if any(_is_within(path, [real_path(root)]) for path in real)]
+
+
+def real_path(path: Path) -> Path:
+    """Give where links lead.
+
+    Raises:
+        RefusedError: nowhere.
+    """
     try:
         return path.resolve()
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle, a zero byte

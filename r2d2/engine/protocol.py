@@ -36,10 +36,12 @@ class _Arguments(BaseModel):
 
 class _Submit(_Arguments):
     submission: Submission
+    without: tuple[str, ...] = ()
 
 
 class _List(_Arguments):
     query: JobQuery = Field(default_factory=JobQuery)
+    without: tuple[str, ...] = ()
 
 
 class _OfJob(_Arguments):

@@ -6,15 +6,16 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Column, Connection, Engine, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from r2d2.engine.errors import DatabaseError
 from r2d2.engine.folder import ACTIVE
 from r2d2.engine.models import Job, JobQuery
-from r2d2.engine.tables import JOBS, TAGS
+from r2d2.engine.tables import JOBS, TAGS, USES
 
 __all__ = ["JobStore", "Waiting"]
 
@@ -59,8 +60,8 @@ class JobStore:
         """Write rows in the place of all others; gives their number."""
         rows = list(jobs)
         with self._writing() as connection:
-            connection.execute(delete(TAGS))
-            connection.execute(delete(JOBS))
+            for table in (TAGS, USES, JOBS):
+                connection.execute(delete(table))
             _put(connection, rows)
         return len(rows)
 
@@ -81,9 +82,16 @@ class JobStore:
             row = connection.execute(select(JOBS).where(JOBS.c.id == job_id)).first()
             return None if row is None else _jobs(connection, [row])[0]
 
-    def page(self, query: JobQuery) -> tuple[tuple[Job, ...], int]:
-        """Give the jobs of a page, and how many there are on all pages."""
+    def page(self, query: JobQuery, without: Sequence[str] = ()) -> tuple[tuple[Job, ...], int]:
+        """Give the jobs of a page, and how many there are on all pages.
+
+        Args:
+            query: which jobs.
+            without: only jobs that use none of these declared folders.
+        """
         conditions = _conditions(query)
+        if without:
+            conditions.append(JOBS.c.id.not_in(select(USES.c.job_id).where(USES.c.root.in_(list(without)))))
         by = JOBS.c[query.sort]
         ordered = (by.desc() if query.descending else by.asc()).nulls_last()
         ties = JOBS.c.id.desc() if query.descending else JOBS.c.id.asc()
@@ -110,6 +118,17 @@ class JobStore:
         with self._reading() as connection:
             rows = connection.execute(select(JOBS.c.id, JOBS.c.state).where(JOBS.c.id.in_(list(ids)))).all()
         return {row.id: row.state for row in rows}
+
+    def used_by_makers(self, paths: Iterable[Path]) -> set[str]:
+        """Give the declared folders that those jobs use whose output holds one of some paths, or lies in it."""
+        found: set[str] = set()
+        with self._reading() as connection:
+            for path in dict.fromkeys(paths):
+                around = [str(folder) for folder in (path, *path.parents)]
+                is_maker = JOBS.c.output.in_(around) | JOBS.c.output.startswith(f"{path}/", autoescape=True)
+                makers = select(JOBS.c.id).where(is_maker)
+                found.update(connection.execute(select(USES.c.root).where(USES.c.job_id.in_(makers))).scalars())
+        return found
 
     def stamps(self) -> dict[int, str]:
         """Give the stamp of each job's folder, as it was when the row was made."""
@@ -145,12 +164,14 @@ def _put(connection: Connection, jobs: Sequence[tuple[Job, str]]) -> None:
     _remove(connection, [job.id for job, _ in jobs])
     connection.execute(insert(JOBS), [_row(job, stamp) for job, stamp in jobs])
     tags = [{"job_id": job.id, "tag": tag} for job, _ in jobs for tag in dict.fromkeys(job.tags)]
-    if tags:
-        connection.execute(insert(TAGS), tags)
+    uses = [{"job_id": job.id, "root": root} for job, _ in jobs for root in dict.fromkeys(job.uses)]
+    for table, rows in ((TAGS, tags), (USES, uses)):
+        if rows:
+            connection.execute(insert(table), rows)
 
 
 def _remove(connection: Connection, ids: Sequence[int]) -> None:
-    for table, column in ((TAGS, TAGS.c.job_id), (JOBS, JOBS.c.id)):
+    for table, column in ((TAGS, TAGS.c.job_id), (USES, USES.c.job_id), (JOBS, JOBS.c.id)):
         one = delete(table).where(column == bindparam("one"))
         if ids:
             connection.execute(one, [{"one": job_id} for job_id in ids])
@@ -174,16 +195,22 @@ def _conditions(query: JobQuery) -> list[Any]:
 
 
 def _jobs(connection: Connection, rows: Sequence[Row[Any]]) -> list[Job]:
-    """Make jobs of rows, with their tags."""
-    tags: dict[int, list[str]] = {}
+    """Make jobs of rows, with their tags and the declared folders that they use."""
     ids = [row.id for row in rows]
+    tags, uses = (_words(connection, column, ids) for column in (TAGS.c.tag, USES.c.root))
+    return [_job(row, tags.get(row.id, []), uses.get(row.id, [])) for row in rows]
+
+
+def _words(connection: Connection, column: Column[str], ids: Sequence[int]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    table = column.table
     for begin in range(0, len(ids), _ALL_AT_ONCE):
-        wanted = TAGS.c.job_id.in_(ids[begin : begin + _ALL_AT_ONCE])
-        for row in connection.execute(select(TAGS).where(wanted).order_by(TAGS.c.tag)):
-            tags.setdefault(row.job_id, []).append(row.tag)
-    return [_job(row, tags.get(row.id, [])) for row in rows]
+        wanted = table.c.job_id.in_(ids[begin : begin + _ALL_AT_ONCE])
+        for job_id, word in connection.execute(select(table.c.job_id, column).where(wanted).order_by(column)):
+            found.setdefault(job_id, []).append(word)
+    return found
 
 
-def _job(row: Row[Any], tags: Sequence[str]) -> Job:
+def _job(row: Row[Any], tags: Sequence[str], uses: Sequence[str]) -> Job:
     values = {name: value for name, value in row._mapping.items() if name != "stamp"}
-    return Job(**{**values, "after": tuple(json.loads(row.after)), "tags": tuple(tags)})
+    return Job(**{**values, "after": tuple(json.loads(row.after)), "tags": tuple(tags), "uses": tuple(uses)})

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from r2d2.config import Configuration, configure
+from r2d2.config import Configuration, configure, read_layer
 from r2d2.engine.code import check_code
 from r2d2.engine.errors import RefusedError
 from r2d2.engine.models import Submission
-from r2d2.engine.paths import check_private, check_roots, checked_words, missing, paths_in, placed, placed_words
+from r2d2.engine.paths import (
+    check_private,
+    check_roots,
+    checked_words,
+    missing,
+    paths_in,
+    placed,
+    placed_words,
+    real_path,
+    roots_of,
+)
 from r2d2.engine.settings import EngineSettings
 from r2d2.engine.validation import validated
 from r2d2.tasks.registry import TASK_NAMES, Checked, Task, find_task, is_of_module
+from r2d2_base.errors import ConfigurationError
 from r2d2_base.machine import whole_cores
 
 __all__ = ["accepted", "task_of"]
@@ -28,6 +40,11 @@ class _Asked:
     task: Task
     settings: BaseModel
     checked: Checked
+    paths: tuple[Path, ...]
+
+
+MadeOf = Callable[[Sequence[Path]], set[str]]
+"""Tells which declared folders those jobs use whose output is at some paths."""
 
 
 def task_of(name: str, settings: EngineSettings) -> Task:
@@ -43,7 +60,14 @@ def task_of(name: str, settings: EngineSettings) -> Task:
     return find_task(name)
 
 
-def accepted(submission: Submission, settings: EngineSettings, folder: Path, by: str) -> Mapping[str, Any]:
+def accepted(
+    submission: Submission,
+    settings: EngineSettings,
+    folder: Path,
+    by: str,
+    without: Sequence[str] = (),
+    made_of: MadeOf = lambda paths: set(),
+) -> Mapping[str, Any]:
     """Check a submission as far as that goes now, and give what stands in job.json.
 
     Args:
@@ -51,12 +75,21 @@ def accepted(submission: Submission, settings: EngineSettings, folder: Path, by:
         settings: of the engine.
         folder: where the job's folder will be.
         by: who wants it.
+        without: declared folders that this job may not use, nor what other jobs have made of them.
+        made_of: tells what is made of which.
 
     Raises:
         R2D2Error: what is wrong with it, all that is.
     """
     task = task_of(submission.task, settings)
+    declared = settings.data_roots
+    if without:
+        left = tuple(root for root in declared if str(root) not in without)
+        settings = settings.model_copy(update={"data_roots": left or (settings.work_root,)})
     asked = _asked(task, submission, settings, folder)
+    uses = set(roots_of(asked.paths, declared, settings.work_root)) | made_of(asked.paths)
+    if beyond := uses & set(without):
+        raise RefusedError(f"{by or 'who asks'} may not use {', '.join(sorted(beyond))}, nor what was made of it")
     workers = asked.checked.workers or task.workers(asked.settings)
     if settings.max_workers is not None and workers > settings.max_workers:
         raise RefusedError(
@@ -80,6 +113,7 @@ def accepted(submission: Submission, settings: EngineSettings, folder: Path, by:
         "submitted_at": time.time(),
         "output": None if output is None else str(output),
         "roots": [str(root) for root in _roots(settings)],
+        "uses": sorted(uses),
         "warnings": warnings,
     }
 
@@ -108,13 +142,34 @@ def _asked(task: Task, submission: Submission, engine: EngineSettings, folder: P
     check_private(paths_in(settings), engine.work_root)
     if isinstance(words, tuple) and words:
         _check_configuration(configure({}, assignments=words), engine)
+    paths = [*paths_in(settings)]
     if submission.after:  # what it reads is still to come
-        return _Asked(task, settings, Checked())
+        paths += _configured_paths(settings)
+        return _Asked(task, settings, Checked(), _real(paths))
     faults = list(missing(settings, task.reads))
     if faults:
         raise RefusedError("; ".join(f"{key}: {sentence}" for key, sentence in faults), faults)
-    checked = task.check(settings, lambda resolved: _check_resolved(resolved, engine))
-    return _Asked(task, settings, checked)
+
+    def allow(resolved: BaseModel) -> None:
+        _check_resolved(resolved, engine)
+        paths.extend(paths_in(resolved))
+
+    checked = task.check(settings, allow)
+    return _Asked(task, settings, checked, _real(paths))
+
+
+def _real(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """Give paths as they are called and where their links lead."""
+    return tuple(dict.fromkeys(one for path in paths for one in (path, real_path(path))))
+
+
+def _configured_paths(settings: BaseModel) -> tuple[Path, ...]:
+    """Give what a configuration file names, as far as it can be read now."""
+    config = getattr(settings, "config", None)
+    if isinstance(config, Path):
+        with suppress(ConfigurationError):
+            return paths_in(configure(read_layer(config)))
+    return ()
 
 
 def _check_resolved(resolved: BaseModel, engine: EngineSettings) -> None:

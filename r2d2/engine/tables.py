@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-__all__ = ["HEAD", "JOBS", "METADATA", "TAGS"]
+__all__ = ["HEAD", "JOBS", "METADATA", "TAGS", "USES"]
 
-HEAD = "0001"
+HEAD = "0002"
 """The step that these tables are of."""
 
 METADATA = MetaData()
@@ -40,4 +40,11 @@ TAGS = Table(
     Column("job_id", BigInteger, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
     Column("tag", String(40), primary_key=True),
     Index("tags_by_tag", "tag", "job_id"),
+)
+
+USES = Table(
+    "uses",
+    METADATA,
+    Column("job_id", BigInteger, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("root", String(1000), primary_key=True),  # a folder that the engine was started with
 )

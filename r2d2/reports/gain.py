@@ -12,6 +12,7 @@ from dist_training.errors import ModelError
 from dist_training.inference.model_card import ModelCard, read_model_card
 from dist_training.record.run_folder import RunFolder
 from r2d2.config import Configuration, configure, read_layer
+from r2d2.config_differences import differences
 from r2d2.reports.build import write_page
 from r2d2.reports.curves import EpochFigures, draw_together, read_epochs
 from r2d2.reports.formatting import plural
@@ -89,9 +90,7 @@ def measure_gain(run: Path, against: Path) -> Gain:
         )
     _check_same_cases(run, against)
     epochs, others = (_validated(folder) for folder in (run, against))
-    return Gain(
-        ours.transfer.start_name or start, epochs, others, _levels(epochs, others), tuple(_differences(ours, theirs))
-    )
+    return Gain(ours.transfer.start_name or start, epochs, others, _levels(epochs, others), _differences(ours, theirs))
 
 
 def _check_same_cases(run: Path, against: Path) -> None:
@@ -135,20 +134,11 @@ def _first(epochs: Sequence[EpochFigures], dice: float) -> int | None:
     return next((one.epoch for one in epochs if one.validation_dice >= dice - 1e-9), None)
 
 
-def _differences(ours: Configuration, theirs: Configuration) -> Iterator[str]:
-    first, second = (dict(_flat(one.model_dump(mode="json"))) for one in (ours, theirs))
-    for name in sorted(first.keys() | second.keys()):
-        is_same = first.get(name) == second.get(name)
-        if not is_same and not name.startswith(NOT_COMPARED):
-            yield f"{name} is {first.get(name)} in the one and {second.get(name)} in the other"
-
-
-def _flat(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+def _differences(ours: Configuration, theirs: Configuration) -> tuple[str, ...]:
+    return tuple(
+        f"{one.key} is {one.values[0]} in the one and {one.values[1]} in the other"
+        for one in differences([ours, theirs], besides=NOT_COMPARED)
+    )
 
 
 def build_gain_report(out: Path, run: Path, against: Path) -> Path:

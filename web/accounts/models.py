@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ..permissions import Role, Scope
 
-__all__ = ["Entry", "Token", "User"]
+__all__ = ["AuditQuery", "Entry", "Token", "User"]
 
 
 @dataclass(frozen=True)
@@ -60,3 +61,18 @@ class Entry:
     action: str
     target: str
     status: int
+
+
+@dataclass(frozen=True)
+class AuditQuery:
+    """Which lines of the audit log.
+
+    Attributes:
+        text: words, each of which stands somewhere in the line.
+        who: the user's name; empty: anybody.
+        outcome: "done", or "refused" where it was, or failed; empty: both.
+    """
+
+    text: str = ""
+    who: str = ""
+    outcome: Literal["", "done", "refused"] = ""

@@ -7,21 +7,21 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Engine, func, insert, select, update
+from sqlalchemy import Connection, CursorResult, Engine, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from r2d2.engine.database import open_database
 from r2d2.engine.errors import DatabaseError, RefusedError
 
 from ..permissions import ROLES, SCOPES
-from .models import Entry, Token, User
+from .models import AuditQuery, Entry, Token, User
 from .passwords import check_rules, hashed, is_right, new_password
-from .tables import AUDIT, LAYOUT, TOKENS, USERS
+from .tables import AUDIT, CLOSED_ROOTS, LAYOUT, ROOT_USERS, TOKENS, USERS
 
 __all__ = ["Accounts", "open_accounts"]
 
@@ -222,6 +222,33 @@ class Accounts:
         if not count:
             raise RefusedError("there is no such token of yours")
 
+    # ---- folders that not all may see
+
+    def closed_roots(self) -> dict[str, frozenset[int]]:
+        """Give the folders that some users alone may see, with the numbers of these."""
+        with self._connected() as connection:
+            closed = {path: set[int]() for path in connection.execute(select(CLOSED_ROOTS.c.path)).scalars()}
+            for path, user_id in connection.execute(select(ROOT_USERS)) if closed else ():
+                closed[path].add(user_id)
+        return {path: frozenset(users) for path, users in closed.items()}
+
+    def set_root(self, path: str, users: Collection[int] | None) -> None:
+        """Say who may see a folder.
+
+        Args:
+            path: of the folder.
+            users: their numbers, administrators aside; None: all may.
+        """
+        with self._connected() as connection:
+            connection.execute(delete(ROOT_USERS).where(ROOT_USERS.c.path == path))
+            connection.execute(delete(CLOSED_ROOTS).where(CLOSED_ROOTS.c.path == path))
+            if users is None:
+                return
+            connection.execute(insert(CLOSED_ROOTS).values(path=path))
+            rows = [{"path": path, "user_id": user_id} for user_id in sorted(set(users))]
+            if rows:
+                connection.execute(insert(ROOT_USERS), rows)
+
     # ---- what was done
 
     def note(self, who: str, via: str, address: str, action: str, target: str, status: int) -> None:
@@ -238,12 +265,17 @@ class Accounts:
         with self._connected() as connection:
             connection.execute(insert(AUDIT).values(**values))
 
-    def audit(self, limit: int = 100, offset: int = 0) -> list[Entry]:
+    def audit(self, limit: int = 100, offset: int = 0, query: AuditQuery | None = None) -> list[Entry]:
         """Give a page of the audit log, the newest first."""
         names = [AUDIT.c[name] for name in ("time", "who", "via", "address", "action", "target", "status")]
-        query = select(*names).order_by(AUDIT.c.id.desc()).limit(limit).offset(offset)
+        found = select(*names).where(*_noted(query)).order_by(AUDIT.c.id.desc()).limit(limit).offset(offset)
         with self._connected() as connection:
-            return [Entry(**row._asdict()) for row in connection.execute(query)]
+            return [Entry(**row._asdict()) for row in connection.execute(found)]
+
+    def audit_size(self, query: AuditQuery | None = None) -> int:
+        """Count the lines of the audit log."""
+        with self._connected() as connection:
+            return int(connection.execute(select(func.count()).select_from(AUDIT).where(*_noted(query))).scalar_one())
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -260,6 +292,20 @@ class Accounts:
         except SQLAlchemyError as error:
             reason = " ".join(str(getattr(error, "orig", None) or error).split())
             raise DatabaseError(f"the database of users cannot be used ({reason})") from error
+
+
+def _noted(query: AuditQuery | None) -> list[Any]:
+    if query is None:
+        return []
+    conditions: list[Any] = []
+    for word in query.text.lower().split():
+        columns = [AUDIT.c[name] for name in ("who", "via", "address", "action", "target")]
+        conditions.append(or_(*(func.lower(column).contains(word, autoescape=True) for column in columns)))
+    if query.who:
+        conditions.append(AUDIT.c.who == query.who)
+    if query.outcome:
+        conditions.append(AUDIT.c.status < 400 if query.outcome == "done" else AUDIT.c.status >= 400)
+    return conditions
 
 
 def _number_of(inserted: CursorResult[Any]) -> int:

@@ -8,11 +8,11 @@ from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaD
 
 from r2d2.engine.database import Layout
 
-__all__ = ["AUDIT", "LAYOUT", "METADATA", "TOKENS", "USERS"]
+__all__ = ["AUDIT", "CLOSED_ROOTS", "LAYOUT", "METADATA", "ROOT_USERS", "TOKENS", "USERS"]
 
 LAYOUT = Layout(
     file_name="web.sqlite",
-    head="0001",
+    head="0002",
     migrations=Path(__file__).parent / "migrations",
     version_table="web_version",
     if_lost="it holds users, tokens and the audit log: a backup of it brings them back",
@@ -57,4 +57,17 @@ AUDIT = Table(
     Column("action", String(80), nullable=False),
     Column("target", String(120), nullable=False),
     Column("status", Integer, nullable=False),
+)
+
+CLOSED_ROOTS = Table(
+    "web_closed_roots",  # folders of --data-root that not all users may see
+    METADATA,
+    Column("path", String(1000), primary_key=True),
+)
+
+ROOT_USERS = Table(
+    "web_root_users",  # who may see them, besides administrators
+    METADATA,
+    Column("path", String(1000), ForeignKey("web_closed_roots.path"), primary_key=True),
+    Column("user_id", Integer, ForeignKey("web_users.id"), primary_key=True),
 )

@@ -1,0 +1,73 @@
+"""The figures of a comparison as people read them, in a terminal and on a page."""
+
+from __future__ import annotations
+
+import math
+
+from r2d2.tasks.comparison import ModelComparison
+from segeval import Comparison, MeanScore, PairedDifference
+
+__all__ = ["SCORE_NAMES", "digits", "interval", "notes", "number", "p_value", "percent", "verdict"]
+
+SCORE_NAMES = {
+    "aggregate_then_rank": "mean",
+    "rank_then_aggregate": "mean rank",
+    "test_then_rank": "models beaten",
+}
+"""What a ranking's scores are, by its scheme."""
+
+
+def digits(metric: str) -> int:
+    """Give the decimals that a metric is written with."""
+    return 2 if metric.endswith(("_mm", "_ml")) else 3
+
+
+def percent(confidence: float) -> str:
+    """Write a coverage.
+
+    >>> percent(0.95)
+    '95 %'
+    """
+    return f"{confidence * 100:g} %"
+
+
+def number(value: float, decimals: int, sign: str = "") -> str:
+    """Write a figure; a dash where there is none."""
+    return "-" if math.isnan(value) else f"{value:{sign}.{decimals}f}"
+
+
+def interval(score: MeanScore, decimals: int) -> str:
+    """Write a difference with its interval, where it has one."""
+    mean = number(score.mean, decimals, "+")
+    if math.isnan(score.low):
+        return mean
+    return f"{mean} [{number(score.low, decimals, '+')}, {number(score.high, decimals, '+')}]"
+
+
+def p_value(p: float) -> str:
+    """Write a p value.
+
+    >>> p_value(0.0004), p_value(0.25)
+    ('<0.001', '0.250')
+    """
+    return "-" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def verdict(comparison: Comparison, row: PairedDifference) -> str:
+    """Say which is better by its name, or that no difference is shown."""
+    better = {"first better": comparison.first, "second better": comparison.second}.get(row.verdict)
+    return f"{better} better" if better else row.verdict
+
+
+def notes(result: ModelComparison) -> list[str]:
+    """Give the sentences that belong beside the figures, each once."""
+    said = [note for comparison in result.comparisons for note in comparison.notes]
+    for ranking in result.rankings:
+        if ranking.left_out:
+            said.append(
+                f"{ranking.metric}: {ranking.left_out} values (case and label) are not in the ranking: at least one "
+                "model has none there."
+            )
+        if ranking.patients < 2:
+            said.append(f"{ranking.metric}: there are fewer than two patients, so that no interval can be given.")
+    return list(dict.fromkeys(said))
