@@ -13,9 +13,13 @@ from imgmed.inspection import Inspection, inspect_source
 from imgmed.operations import Clip, Resample
 from imgmed.preparation.draft import draft_plan
 from imgmed.preparation.plan import AXIS_NAMES
+from imgmed.recipe_names import AUTO, RECIPE_NAMES
 from r2d2_base.progress import Progress, StopRequest
 
-__all__ = ["InspectSettings", "InspectionResult", "ProposedChoice", "inspect", "propose_preparation"]
+__all__ = ["LAYOUTS", "InspectSettings", "InspectionResult", "ProposedChoice", "inspect", "propose_preparation"]
+
+LAYOUTS = (AUTO, *RECIPE_NAMES)
+"""What a layout may be called."""
 
 
 class InspectSettings(BaseModel):
