@@ -9,12 +9,11 @@ import numpy as np
 
 from imgmed.geometry import orientation_of, to_canonical
 from r2d2.errors import R2D2Error
-from r2d2.reports.overlay import PLANES
 from r2d2.reports.palette import colours_of
 from r2d2.viewing.browser_volume import thinning
 from r2d2.viewing.case import LAYERS, Layer, ViewedCase
 from r2d2.viewing.pictures import window_of
-from r2d2.viewing.planes import PAGE, Plane, plane_names, plane_of, usual_plane
+from r2d2.viewing.planes import PAGE, PLANES, Plane, plane_names, plane_of, usual_plane
 from r2d2.viewing.reader import CaseReader
 
 __all__ = ["CaseDescription", "describe_case", "label_colours"]

@@ -7,11 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from imgmed.geometry import canonical_shape, canonical_spacing, orientation_of, to_canonical
-from r2d2.reports.overlay import EDGES, PLANES
 
-__all__ = ["PAGE", "Plane", "cut", "plane_names", "plane_of", "usual_plane"]
+__all__ = ["EDGES", "PAGE", "PLANES", "Plane", "cut", "plane_names", "plane_of", "usual_plane"]
+
+PLANES = ("sagittal", "coronal", "axial")
+"""Across which of the patient's axes (right, anterior, superior) a volume is cut."""
+
+EDGES = (("R", "L"), ("A", "P"), ("S", "I"))
+"""What lies at both ends of each axis in a picture: at the left and the right, or at the top and the bottom."""
 
 PAGE = "page"
+"""The plane of pictures."""
+
 _PAGES = 2  # axis of the array across the pages of a picture
 
 

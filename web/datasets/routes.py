@@ -9,10 +9,12 @@ from flask import Blueprint, Response, g, redirect, render_template, request, ur
 from werkzeug.exceptions import NotFound
 
 from r2d2.engine import JobQuery
-from r2d2.engine.errors import RefusedError
-from r2d2.engine.folder import ACTIVE
+from r2d2.engine.errors import NotRunningError, RefusedError
+from r2d2.engine.models import State
 from r2d2.engine.validation import validated
+from r2d2.errors import R2D2Error
 from r2d2.tasks.inspection import LAYOUTS, InspectSettings
+from r2d2.tasks.preparation import preset_names
 from r2d2.viewing.dataset import open_dataset, view_dataset
 from r2d2.viewing.finding import list_folder
 
@@ -20,12 +22,14 @@ from ..area import Area, Console, part
 from ..live import live_part
 from ..permissions import Permission, needs
 from ..places import Places
-from ..roots import asking
+from ..roots import Root, asking
 from .inspections import Inspections
 from .known import Known
+from .preparation import PreparationForm, faults_of
 
 __all__ = ["AREA"]
 
+UNDER_WAY: tuple[State, ...] = ("queued", "starting", "running", "stopping")
 CASES_ON_A_PAGE = 48
 CASES_INSPECTED = 60
 REPORT_POLICY = (
@@ -41,8 +45,8 @@ def _add(pages: Blueprint, console: Console) -> None:
 
     def listed() -> dict[str, Any]:
         found, is_searching = known.list()
-        query = JobQuery(tasks=("prepare",), states=("queued", *ACTIVE), limit=50)
-        return {"datasets": found, "is_searching": is_searching, "preparing": jobs.list(query).jobs}
+        preparing = jobs.list(JobQuery(tasks=("prepare",), states=UNDER_WAY, limit=50)).jobs
+        return {"datasets": found, "is_searching": is_searching, "preparing": preparing}
 
     @pages.get("/datasets")
     @needs(Permission.READ)
@@ -97,6 +101,26 @@ def _add(pages: Blueprint, console: Console) -> None:
         g.target = f"folder {root}"
         return redirect(_inspect_address(root))
 
+    @pages.get("/datasets/prepare/<int:root>")
+    @needs(Permission.OPERATE)
+    def prepare(root: int) -> str:
+        form = PreparationForm(recipe=request.args.get("recipe", "auto"))
+        return _preparation(root, form, {})
+
+    @pages.post("/datasets/prepare/<int:root>")
+    @needs(Permission.OPERATE)
+    def submit_preparation(root: int) -> Any:
+        form, source = PreparationForm.read(request.form), _folder(root)
+        g.target = f"folder {root}"
+        try:
+            into = None if not form.into else form.folder_in(_root(form.into).path)
+            job = jobs.submit(form.submission(source, into), g.person.name)
+        except R2D2Error as error:
+            if isinstance(error, NotRunningError):
+                raise
+            return _preparation(root, form, faults_of(error)), 422
+        return redirect(url_for("runs.show", job_id=job.id))
+
     @pages.get("/datasets/show/<kind>/<int:number>")
     @needs(Permission.READ)
     def show(kind: str, number: int) -> str:
@@ -136,6 +160,31 @@ def _add(pages: Blueprint, console: Console) -> None:
 
     def _folder(number: int) -> Path:
         return roots.found(asking(), number, _path())
+
+    def _root(number: str) -> Root:
+        for root in roots.of(asking()):
+            if str(root.number) == number:
+                return root
+        raise RefusedError("into: there is no such folder", [("into", "there is no such folder")])
+
+    def _preparation(number: int, form: PreparationForm, faults: dict[str, list[str]]) -> str:
+        source = _folder(number)
+        look = inspections.find(_settings(source, form.recipe if form.recipe in LAYOUTS else "auto"))
+        found = look.found if look is not None else None
+        proposals = {
+            choice["name"]: f"{choice['value']}; {choice['reason']}" for choice in (found or {}).get("choices", ())
+        }
+        return render_template(
+            "datasets/prepare.html",
+            **_where(number, source),
+            form=form,
+            fields=form.fields(proposals, faults),
+            faults=faults,
+            look=look,
+            layouts=LAYOUTS,
+            presets=preset_names(),
+            places=[(str(root.number), f"in {root.path.name or root.path}") for root in roots.of(asking())],
+        )
 
     def _inspected(source: Path) -> dict[str, Any]:
         recipe = request.args.get("recipe", "auto")

@@ -141,16 +141,16 @@ def _shown(place: Place, case: ViewedCase) -> dict[str, Any]:
         "count": len(case_ids),
         "layers": [layer for layer in LAYERS if case.file_of(layer) is not None],
         "colours": label_colours(case),
-        "addresses": {
-            name: url_for(f"viewer.{endpoint}", case_id=case.case_id, **words, **more)
-            for name, endpoint, more in (
-                ("info", "info", {}),
-                ("slice", "slice_picture", {}),
-                ("labels", "labels_picture", {}),
-                *((layer, "volume_file", {"layer": layer}) for layer in ("scan", *LAYERS)),
-            )
-        },
+        "addresses": _addresses(case, words),
     }
+
+
+def _addresses(case: ViewedCase, words: dict[str, Any]) -> dict[str, str]:
+    """Give where the page's script finds what."""
+    words = words | {"case_id": case.case_id}
+    files = {layer: url_for("viewer.volume_file", layer=layer, **words) for layer in ("scan", *LAYERS)}
+    pictures = {"slice": "slice_picture", "labels": "labels_picture", "info": "info"}
+    return files | {name: url_for(f"viewer.{endpoint}", **words) for name, endpoint in pictures.items()}
 
 
 def _path() -> str:
