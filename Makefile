@@ -96,6 +96,9 @@ $(STAMPS)/%.txt: requirements/%.txt FORCE | $(STAMPS)/venv
 $(STAMPS)/package.json: tests/node/package.json FORCE | $(STAMPS)/venv
 	@cmp -s $< $@ || cp $< $@
 
+$(STAMPS)/console.json: web/package.json FORCE | $(STAMPS)/venv
+	@cmp -s $< $@ || cp $< $@
+
 $(STAMPS)/pyproject.toml: pyproject.toml FORCE | $(STAMPS)/venv
 	@cmp -s $< $@ || cp $< $@
 
@@ -162,7 +165,13 @@ $(COUNTING): segeval/_counting.c
 	@$(CC) -std=c99 -O3 -Wall -Wextra -fPIC -shared -o $@.partial $<
 	@mv $@.partial $@
 
-$(STAMPS)/checked: $(STAMPS)/horovod $(STAMPS)/serve $(STAMPS)/r2d2
+# What the console's pages run: by npm into .venv/share, as `r2d2 serve --fetch-assets` does.
+$(STAMPS)/console: $(STAMPS)/console.json $(STAMPS)/serve $(STAMPS)/r2d2
+	@echo "==> scripts of the console"
+	@$(VENV_PYTHON) -m web.browser_code
+	@touch $@
+
+$(STAMPS)/checked: $(STAMPS)/horovod $(STAMPS)/serve $(STAMPS)/r2d2 $(STAMPS)/console
 	@$(PIP_CHECK)
 	@echo "==> bytecode"
 	@$(COMPILE) -qq $(VENV)/lib || true # some packages ship files that are not meant to compile
@@ -182,9 +191,9 @@ $(STAMPS)/backends: $(STAMPS)/backends.txt $(STAMPS)/tests
 	@$(COMPILE) -qq $(VENV)/backends
 	@touch $@
 
-# By the Node.js and npm that requirements/test.txt brings; package.json pins all that is fetched, so there is no lock file.
+# By the Node.js and npm that requirements/serve.txt brings; package.json pins all that is fetched, so there is no lock file.
 $(STAMPS)/node: $(STAMPS)/package.json $(STAMPS)/tests
-	@echo "==> dcmjs"
+	@echo "==> dcmjs, axe"
 	@rm -rf $(VENV)/node
 	@mkdir -p $(VENV)/node
 	@cp tests/node/package.json $(VENV)/node

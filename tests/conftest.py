@@ -40,8 +40,9 @@ settings.register_profile("long", UNHURRIED, print_blob=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the option that runs the long tests too."""
+    """Declare the options of this suite."""
     parser.addoption("--long", action="store_true", help="run the tests that take many minutes too; draw examples anew")
+    parser.addoption("--screenshots", metavar="FOLDER", help="leave pictures of the console's pages in a folder")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -20,8 +20,13 @@ def main() -> int:
 
         with os.fdopen(int(sys.argv[1]), "rb") as stream:
             told = json.load(stream)
+        if told.pop("fetch_assets", False):
+            from .browser_code import FOLDER, fetch
+
+            _said(f"fetched {', '.join(fetch()) or 'nothing: all is there'} into {FOLDER}")
+            return 0
+        from .serve_settings import ServeSettings
         from .server import new_password, serve
-        from .settings import ServeSettings
 
         name = told.pop("new_password", None)
         settings = validated(ServeSettings, told, "settings of the server")

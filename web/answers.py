@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, SecurityError
 from r2d2.engine.errors import error_to_json
 from r2d2.errors import R2D2Error
 
-__all__ = ["ERROR_STATUS", "is_of_api", "register_errors", "status_of"]
+__all__ = ["ERROR_STATUS", "is_of_api", "is_of_page", "register_errors", "status_of"]
 
 ERROR_STATUS = {"unknown_job": 404, "state": 409, "refused": 422, "not_running": 503, "busy": 503, "database": 503}
 """HTTP's word for each kind of error that the engine has; all others are faults of ours."""
@@ -32,6 +32,11 @@ _log = logging.getLogger(__name__)
 def is_of_api() -> bool:
     """Whether the request is for the API, whose answers are JSON."""
     return request.path == "/api" or request.path.startswith("/api/")
+
+
+def is_of_page() -> bool:
+    """Whether a page that is open asks, for a part of itself: it shows what is wrong in its own words."""
+    return request.headers.get("HX-Request") == "true"
 
 
 def status_of(error: R2D2Error) -> int:
@@ -86,10 +91,10 @@ def _unforeseen(error: Exception) -> tuple[Any, int]:
 
 
 def _answer(content: dict[str, Any], status: int) -> tuple[Any, int]:
-    if is_of_api():
+    if is_of_api() or (is_of_page() and request.method == "GET"):
         return jsonify(content), status
     if isinstance(
         request.routing_exception, SecurityError
     ):  # there are no addresses for links to a host that is not ours
         return Response(f"{content['error']['message']}\n", mimetype="text/plain"), status
-    return render_template("error.html", error=content["error"], status=status), status
+    return render_template("layout/error.html", error=content["error"], status=status), status

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from flask import g
 from flask_openapi3 import OpenAPI
@@ -17,17 +15,17 @@ from .api.document import INFO, SECURITY_SCHEMES
 from .api.faults import refuse
 from .api.jobs import make_api
 from .api.models import ErrorAnswer
+from .area import Console
+from .areas import AREAS
+from .assets import serve_assets
 from .guarded_jobs import GuardedJobs
-from .pages.account import make_account_pages
-from .pages.jobs import make_job_pages
-from .pages.session import make_session_pages
-from .pages.users import make_user_pages
 from .people import manage_sessions
 from .permissions import Permission
 from .requests import CheckedRequest
 from .roots import Roots
 from .security import csrf, secure
-from .settings import ServeSettings
+from .serve_settings import ServeSettings
+from .words import FILTERS
 
 __all__ = ["create_app"]
 
@@ -50,6 +48,8 @@ def create_app(settings: ServeSettings, jobs: Jobs, accounts: Accounts, secret: 
     app = _App(
         "r2d2_web",
         root_path=str(_HERE),
+        template_folder=".",
+        static_folder=None,
         info=INFO,
         security_schemes=SECURITY_SCHEMES,
         doc_ui=False,
@@ -65,20 +65,10 @@ def create_app(settings: ServeSettings, jobs: Jobs, accounts: Accounts, secret: 
     api = make_api(jobs)
     csrf.exempt(api)
     app.register_api(api)
-    for pages in (
-        make_session_pages(accounts, app),
-        make_job_pages(jobs),
-        make_account_pages(accounts),
-        make_user_pages(accounts),
-    ):
-        app.register_blueprint(pages)
-    files: Any = app.view_functions["static"]
-    files.permission = Permission.PUBLIC
-    app.jinja_env.filters["moment"] = _moment
-    app.context_processor(lambda: {"person": g.get("person"), "Permission": Permission})
+    console = Console(settings, jobs, accounts, roots, app)
+    for area in AREAS:
+        app.register_blueprint(area.blueprint(console))
+    serve_assets(app, _HERE)
+    app.jinja_env.filters.update(FILTERS)
+    app.context_processor(lambda: {"person": g.get("person"), "Permission": Permission, "areas": AREAS})
     return app
-
-
-def _moment(seconds: float | None) -> str:
-    """Write a time, for people."""
-    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

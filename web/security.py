@@ -17,17 +17,20 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from r2d2.errors import R2D2Error
 
 from .accounts.store import Accounts
-from .answers import is_of_api
+from .answers import is_of_api, is_of_page
 from .people import Person, bearer_person, session_person
 from .permissions import Permission, needed_by
 from .requests import MOST_BYTES, check_content
-from .settings import ServeSettings
+from .serve_settings import ServeSettings
 
-__all__ = ["CONTENT_SECURITY_POLICY", "csrf", "limiter", "secure"]
+__all__ = ["CONTENT_SECURITY_POLICY", "VOLUME_POLICY", "csrf", "limiter", "secure"]
 
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+VOLUME_POLICY = CONTENT_SECURITY_POLICY.replace("img-src 'self'", "img-src 'self' data:")
+"""For a page with NiiVue alone, which stays black without: its route sets this header itself."""
 _HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -93,8 +96,8 @@ def _admit(app: Flask, accounts: Accounts) -> Any:
     of_api = is_of_api()
     person = bearer_person(accounts) if of_api else session_person()
     if person is None:
-        if not of_api and request.method in _READS:
-            return redirect(url_for("session.login"))
+        if not of_api and request.method in _READS and not is_of_page():
+            return redirect(url_for("session.login", next=request.full_path.rstrip("?")))
         raise Unauthorized("log in first" if not of_api else "send a token: the header 'Authorization: Bearer TOKEN'")
     g.person = person
     if permission is None or not person.may(permission):
@@ -121,11 +124,12 @@ def _note(accounts: Accounts, response: Response) -> Response:
 
 def _with_headers(response: Response, is_encrypted: bool) -> Response:
     for name, value in _HEADERS.items():
-        response.headers[name] = value
+        response.headers.setdefault(name, value)
     if is_encrypted:
         response.headers["Strict-Transport-Security"] = "max-age=31536000"
-    if request.endpoint != "static" or response.status_code >= 400:
-        response.headers["Cache-Control"] = "no-store"
+    if response.status_code >= 400:
+        del response.headers["Cache-Control"]
+    response.headers.setdefault("Cache-Control", "no-store")
     return response
 
 

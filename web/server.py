@@ -15,8 +15,9 @@ from gunicorn.app.base import BaseApplication
 from r2d2.engine import EngineClient
 from r2d2.engine.errors import RefusedError
 
+from .browser_code import missing
 from .keeper import Keeper
-from .settings import ServeSettings, checked
+from .serve_settings import ServeSettings, checked
 
 __all__ = ["new_password", "serve"]
 
@@ -53,6 +54,11 @@ def serve(settings: ServeSettings, say: Say) -> None:
         keeper.await_ready()
         if password is not None:
             _tell_password(FIRST_USER, password, folder, say)
+
+        if missing():
+            say(
+                "scripts of the console are missing, and no page changes by itself: r2d2 serve --fetch-assets gets them"
+            )
 
         def ready(_arbiter: Any) -> None:
             say(f"R2D2 answers at {_address(settings)}; Ctrl-C ends it, and jobs go on")

@@ -383,11 +383,17 @@ class EventTail:
     Args:
         path: an events.jsonl; it may be missing as yet.
         from_end: leave out what is there already.
+        position: byte at which to begin, the `position` of another tail.
     """
 
-    def __init__(self, path: Path, *, from_end: bool = False) -> None:
+    def __init__(self, path: Path, *, from_end: bool = False, position: int = 0) -> None:
         self._path = path
-        self._position = path.stat().st_size if from_end and path.exists() else 0
+        self._position = path.stat().st_size if from_end and path.exists() else position
+
+    @property
+    def position(self) -> int:
+        """The byte behind the last event that was taken."""
+        return self._position
 
     def new(self) -> Iterator[Event]:
         """Yield the complete events since the last call; the next one goes on behind the last that was taken."""

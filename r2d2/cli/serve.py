@@ -1,4 +1,4 @@
-"""r2d2 serve: the engine behind a REST API and plain pages, by a process of its own."""
+"""r2d2 serve: the engine behind a REST API and the console, by a process of its own."""
 
 from __future__ import annotations
 
@@ -43,6 +43,9 @@ def serve(
         help="URL of a PostgreSQL database; by default SQLite files in the engine's folder.",
     ),
     new_password: str = typer.Option(None, metavar="NAME", help="Give a user a new password, and serve nothing."),
+    fetch_assets: bool = typer.Option(
+        False, "--fetch-assets", help="Fetch the console's scripts from npm, at their pinned versions; serve nothing."
+    ),
 ) -> None:
     """Serve the engine to browsers and programs: prints the address and, at first start, a password.
 
@@ -67,6 +70,8 @@ def serve(
     }
     if new_password is not None:
         told["new_password"] = new_password
+    if fetch_assets:
+        told["fetch_assets"] = True
     # A URL may hold a password: neither the command line nor the environment of the server shows it.
     descriptor = os.memfd_create("settings", 0)
     os.write(descriptor, json.dumps(told).encode())

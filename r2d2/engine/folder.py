@@ -134,6 +134,7 @@ class JobFolder:
         self.description = self.path / "job.json"
         self.attempts_folder = self.path / "attempts"
         self.output = self.path / "output"
+        self.curves = self.path / "curves"  # made from a training's events, and no part of the truth
 
     @property
     def id(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,12 +100,14 @@ def synchronise(store: JobStore, work_root: Path) -> list[str]:
 
 
 def rebuild(store: JobStore, work_root: Path) -> tuple[int, list[str]]:
-    """Make the index anew from the folders alone.
+    """Make the index anew from the folders alone; what was made from runs for their curves is removed, and made anew.
 
     Returns:
         How many jobs are in it, and a sentence for each folder that could not be read.
     """
     left_out: list[str] = []
+    for folder in job_folders(work_root):
+        shutil.rmtree(folder.curves, ignore_errors=True)
     return store.replace_all(_rows(job_folders(work_root), left_out)), left_out
 
 

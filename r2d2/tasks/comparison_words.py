@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from r2d2.tasks.comparison import ModelComparison
-from segeval import Comparison, MeanScore, PairedDifference
+from segeval import Comparison, MeanScore, PairedDifference, Ranking
 
-__all__ = ["SCORE_NAMES", "digits", "interval", "notes", "number", "p_value", "percent", "verdict"]
+__all__ = ["SCORE_NAMES", "digits", "interval", "notes", "number", "p_value", "percent", "verdict", "worded"]
 
 SCORE_NAMES = {
     "aggregate_then_rank": "mean",
@@ -71,3 +72,65 @@ def notes(result: ModelComparison) -> list[str]:
         if ranking.patients < 2:
             said.append(f"{ranking.metric}: there are fewer than two patients, so that no interval can be given.")
     return list(dict.fromkeys(said))
+
+
+def worded(result: ModelComparison) -> dict[str, Any]:
+    """Give all of a comparison in words, as JSON can hold them, and where intervals lie: in % of the widest end."""
+    return {
+        "metrics": [
+            _metric(ranking, [one for one in result.comparisons if one.rows[0].metric == ranking.metric])
+            for ranking in result.rankings
+        ],
+        "notes": notes(result),
+    }
+
+
+def _metric(ranking: Ranking, comparisons: list[Comparison]) -> dict[str, Any]:
+    decimals = digits(ranking.metric) if ranking.scheme == "aggregate_then_rank" else 2
+    rows = [(comparison, row) for comparison in comparisons for row in comparison.rows]
+    widest = max((abs(end) for _, row in rows for end in _ends(row)), default=0.0)
+    return {
+        "name": ranking.metric,
+        "better": ranking.better,
+        "labels": list(ranking.labels),
+        "cases": ranking.cases,
+        "patients": ranking.patients,
+        "coverage": percent(ranking.confidence),
+        "score": SCORE_NAMES[ranking.scheme],
+        "models": [
+            {
+                "name": model.name,
+                "rank": f"{model.rank:g}",
+                "score": number(model.score, decimals),
+                "ranks": "-" if model.low != model.low else f"{model.low:g} to {model.high:g}",
+                "best": f"{model.shares.get(1.0, 0.0) * 100:.0f} %" if model.shares else "-",
+            }
+            for model in ranking.models
+        ],
+        "pairs": [_pair(comparison, row, widest) for comparison, row in rows],
+    }
+
+
+def _pair(comparison: Comparison, row: PairedDifference, widest: float) -> dict[str, Any]:
+    decimals = digits(row.metric)
+    at = [round(100 * end / widest, 2) for end in _ends(row)] if widest else []
+    return {
+        "label": row.label_name,
+        "first": comparison.first,
+        "second": comparison.second,
+        "n": row.pairs,
+        "first_mean": number(row.first.mean, decimals),
+        "second_mean": number(row.second.mean, decimals),
+        "difference": interval(row.difference, decimals),
+        "at": at,
+        "p": p_value(row.p_holm),
+        "reason": row.reason,
+        "verdict": verdict(comparison, row),
+        "is_shown": row.verdict != "no difference shown",
+    }
+
+
+def _ends(row: PairedDifference) -> list[float]:
+    """Give where a difference and the ends of its interval lie; nothing where one of them is no finite number."""
+    ends = [row.difference.low, row.difference.mean, row.difference.high]
+    return ends if all(abs(end) < float("inf") for end in ends) else []

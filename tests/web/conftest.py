@@ -19,7 +19,7 @@ from tests.r2d2.engine import small_tasks
 from web.accounts.store import open_accounts
 from web.app import create_app
 from web.security import limiter
-from web.settings import ServeSettings
+from web.serve_settings import ServeSettings
 
 ROLES = {"vera": "viewer", "olga": "operator", "anna": "administrator"}
 PASSWORD = "a right long sentence"

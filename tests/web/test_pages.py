@@ -2,6 +2,7 @@
 
 import re
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
@@ -14,28 +15,33 @@ from web.security import CONTENT_SECURITY_POLICY, limiter
 SCRIPT = "<script>alert(1)</script>"
 
 PERMISSIONS = {
-    "static": "nobody in particular",
+    "assets": "nobody in particular",
     "session.login": "nobody in particular",
     "session.check_login": "nobody in particular",
     "session.health": "nobody in particular",
     "session.document": "nobody in particular",
-    "session.icon": "nobody in particular",
     "session.logout": "any user",
-    "session.reference": "viewer",
-    "jobs.index": "viewer",
-    "jobs.show": "viewer",
-    "jobs.stop": "operator",
-    "jobs.cancel": "operator",
-    "jobs.resume": "operator",
-    "account.index": "any user",
-    "account.change_password": "any user",
-    "account.make_token": "any user",
-    "account.revoke_token": "any user",
-    "users.index": "administrator",
-    "users.add": "administrator",
-    "users.change": "administrator",
-    "users.new_password": "administrator",
-    "users.audit": "administrator",
+    "overview.index": "viewer",
+    "overview.now": "viewer",
+    "runs.index": "viewer",
+    "runs.list_part": "viewer",
+    "runs.show": "viewer",
+    "runs.show_part": "viewer",
+    "runs.curves": "viewer",
+    "runs.log": "viewer",
+    "runs.stop": "operator",
+    "runs.cancel": "operator",
+    "runs.resume": "operator",
+    "settings.account": "any user",
+    "settings.change_password": "any user",
+    "settings.make_token": "any user",
+    "settings.revoke_token": "any user",
+    "settings.users": "administrator",
+    "settings.add_user": "administrator",
+    "settings.change_user": "administrator",
+    "settings.new_password": "administrator",
+    "settings.audit": "administrator",
+    "settings.reference": "viewer",
     "api.me": "viewer",
     "api.list_jobs": "viewer",
     "api.show_job": "viewer",
@@ -65,7 +71,7 @@ def requests(site: Site) -> list[tuple[str, str, str]]:
     found = []
     for rule in site.app.url_map.iter_rules():
         path = re.sub(r"<[^>]+>", "1", rule.rule)
-        if not rule.endpoint.startswith(("api.", "static")):
+        if not rule.endpoint.startswith(("api.", "assets")):
             found += [
                 (rule.endpoint, method, path) for method in rule.methods or () if method not in ("HEAD", "OPTIONS")
             ]
@@ -79,7 +85,7 @@ def test_a_stranger_is_let_in_nowhere(site: Site) -> None:
             continue
         answer = stranger.open(path, method=method, data={"csrf_token": word} if method == "POST" else None)
         assert answer.status_code == (401 if method == "POST" else 302), path
-        assert method == "POST" or answer.location == "/login"
+        assert method == "POST" or answer.location == f"/login?next={quote(path)}"
 
 
 def test_nobody_does_more_than_the_role_allows(site: Site, browsers: dict[str, FlaskClient]) -> None:
@@ -109,9 +115,9 @@ def test_no_form_without_its_word(site: Site, browsers: dict[str, FlaskClient]) 
 def test_pages_show_jobs(site: Site, browsers: dict[str, FlaskClient]) -> None:
     job = site.submit("liver of the north", tags=("mri",)).id
     for query, is_there in (("", True), ("?tags=mri&text=north", True), ("?state=lost", False), ("?page=9", False)):
-        assert (f'href="/jobs/{job}"' in browsers["vera"].get(f"/{query}").text) is is_there
+        assert (f'href="/jobs/{job}"' in browsers["vera"].get(f"/jobs{query}").text) is is_there
     for query in ("?state=none", "?page=0", "?page=x", f"?page={'9' * 40}", "?sort=x", "?text=%00"):
-        assert browsers["vera"].get(f"/{query}").status_code == 422
+        assert browsers["vera"].get(f"/jobs{query}").status_code == 422
     page = browsers["vera"].get(f"/jobs/{job}").text
     assert "liver of the north" in page and "Cancel" not in page
     assert browsers["vera"].get("/jobs/99999").status_code == 404
@@ -128,47 +134,52 @@ def test_script_in_names_is_shown_and_not_run(site: Site, browsers: dict[str, Fl
     job = site.submit(SCRIPT).id
     while site.engine.show(job).job.state not in FINAL:
         site.engine.look()
-    for path in ("/", f"/jobs/{job}", f"/?text={SCRIPT}"):
+    for path in ("/", "/jobs", f"/jobs/{job}", f"/jobs?text={SCRIPT}"):
         page = browsers["olga"].get(path).text
-        assert "<script" not in page and "&lt;script&gt;" in page
+        assert SCRIPT not in page and "&lt;script&gt;" in page
     assert "&lt;b&gt;done&lt;/b&gt;" in browsers["olga"].get(f"/jobs/{job}").text  # what it said
     limiter.reset()
     refused = post(site.client(), "/login", "/login", name=SCRIPT, password="x")
-    assert refused.status_code == 401 and "<script" not in refused.text
+    assert refused.status_code == 401 and SCRIPT not in refused.text
     made = post(browsers["olga"], "/account", "/account/tokens", label=SCRIPT, scope="read").text
-    assert "<script" not in made and "&lt;script&gt;" in made
+    assert SCRIPT not in made and "&lt;script&gt;" in made
 
 
 def test_headers_of_all_answers(site: Site, browsers: dict[str, FlaskClient]) -> None:
     stranger = site.client()
+    style = re.search(r'href="(/assets/[^"]+style.css)"', stranger.get("/login").text)
+    assert style is not None
     for client, path in (
         (stranger, "/login"),
         (stranger, "/"),
         (stranger, "/nowhere"),
-        (stranger, "/static/style.css"),
+        (stranger, style[1]),
         (browsers["anna"], "/users"),
         (stranger, "/api/v1/jobs"),
-        (stranger, "/static/../app.py"),
+        (stranger, "/assets/x/../app.py"),
     ):
         answer = client.get(path)
         answer.close()
         headers = answer.headers
         assert headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
         assert headers["X-Content-Type-Options"] == "nosniff" and headers["X-Frame-Options"] == "DENY"
-        assert headers.get("Cache-Control") == "no-store" or path.endswith(".css")
-    assert "script" not in CONTENT_SECURITY_POLICY  # none is allowed, by default-src
-    for path in ("/", "/account", "/users", "/audit", "/reference"):
-        assert not re.search(r"<script|<style| style=| on\w+=", browsers["anna"].get(path).text), path
+        kept = "public, max-age=31536000, immutable" if path == style[1] else "no-store"
+        assert headers.get("Cache-Control") == kept
+    assert "unsafe" not in CONTENT_SECURITY_POLICY and "default-src 'none'" in CONTENT_SECURITY_POLICY
+    for path in ("/", "/jobs", "/account", "/users", "/audit", "/reference"):
+        page = browsers["anna"].get(path).text
+        assert not re.search(r"<script(?! (defer )?src=\"/assets/)|<style| style=| on\w+=| hx-on", page), path
 
 
 def test_nothing_but_its_files_is_static(site: Site) -> None:
     for path in ("../app.py", "..%2fapp.py", "%2e%2e/app.py", "etc/passwd", ".../app.py"):
-        assert site.client().get(f"/static/{path}").status_code == 404
+        assert site.client().get(f"/assets/x/{path}").status_code == 404
+    assert site.client().get("/assets/x/layout/base.html").status_code == 404
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "a@b", ""])
 def test_other_host_names_are_refused(site: Site, host: str) -> None:
-    for path in ("/login", "/api/v1/jobs", "/static/style.css"):
+    for path in ("/login", "/api/v1/jobs", "/assets/x/layout/style.css"):
         assert site.client().get(path, headers={"Host": host}).status_code == 400, path
     assert site.client().get("/login", headers={"Host": "localhost:8017"}).status_code == 200
 
@@ -185,7 +196,7 @@ def test_the_cookie(site: Site) -> None:
     for changed in (value[:-2] + "AA", value[::-1], "", "{}", "e30.e30.e30"):
         stranger = site.client()
         stranger.set_cookie(name, changed)
-        assert stranger.get("/").location == "/login"
+        assert stranger.get("/").location == "/login?next=/"
 
 
 def test_log_out_ends_all_sessions(site: Site) -> None:
@@ -242,7 +253,7 @@ def test_users_are_added_and_changed(site: Site, browsers: dict[str, FlaskClient
     assert post(anna, "/users", f"/users/{own}", role="viewer", active="yes").status_code == 422  # the last one
     assert post(anna, "/users", "/users/99999", role="viewer").status_code == 422
     audit = anna.get("/audit").text
-    assert "users.change" in audit and "paul" in audit and found[1] not in audit
+    assert "settings.change_user" in audit and "paul" in audit and found[1] not in audit
 
 
 def test_tokens_are_shown_once_and_revoked(site: Site, browsers: dict[str, FlaskClient]) -> None:

@@ -17,7 +17,7 @@ from r2d2.engine.errors import DatabaseError, RefusedError
 from tests.web.conftest import Site
 from web.accounts.tables import LAYOUT, METADATA
 from web.permissions import Permission
-from web.settings import ServeSettings, checked
+from web.serve_settings import ServeSettings, checked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

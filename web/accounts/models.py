@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ..permissions import Role, Scope
@@ -71,8 +72,10 @@ class AuditQuery:
         text: words, each of which stands somewhere in the line.
         who: the user's name; empty: anybody.
         outcome: "done", or "refused" where it was, or failed; empty: both.
+        called: what actions are called on the page, by their names; words are looked for there too.
     """
 
     text: str = ""
     who: str = ""
     outcome: Literal["", "done", "refused"] = ""
+    called: Mapping[str, str] = field(default_factory=dict)

@@ -300,7 +300,9 @@ def _noted(query: AuditQuery | None) -> list[Any]:
     conditions: list[Any] = []
     for word in query.text.lower().split():
         columns = [AUDIT.c[name] for name in ("who", "via", "address", "action", "target")]
-        conditions.append(or_(*(func.lower(column).contains(word, autoescape=True) for column in columns)))
+        called = [action for action, words in query.called.items() if word in words]
+        holds = [func.lower(column).contains(word, autoescape=True) for column in columns]
+        conditions.append(or_(*holds, AUDIT.c.action.in_(called)))
     if query.who:
         conditions.append(AUDIT.c.who == query.who)
     if query.outcome:

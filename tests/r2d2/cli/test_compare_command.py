@@ -8,8 +8,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -20,30 +18,12 @@ from r2d2_base.errors import CancelledError
 from r2d2_base.progress import StopRequest
 from segeval import Conventions, evaluate_folder, write_evaluation
 from segeval.statistics import SCHEMES
-
-LABELS = {"organ": 1, "lesion": 2}
+from tests.small_evaluations import LABELS, write_small_evaluations
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Evaluations of a model that is right but for some voxels, one that is shifted, and one that finds nothing."""
-    root = tmp_path_factory.mktemp("models")
-    rng = np.random.default_rng(0)
-    for number in range(10):
-        reference = np.zeros((12, 12, 6), np.uint8)
-        corner = rng.integers(1, 4, 3)
-        reference[corner[0] : corner[0] + 6, corner[1] : corner[1] + 6, 1:5] = 1
-        reference[corner[0] + 2 : corner[0] + 4, corner[1] + 1 : corner[1] + 4, 2:4] = 2
-        speckled = np.where((reference == 1) & (rng.random(reference.shape) < 0.05 + number / 200), 0, reference)
-        maps = {"reference": reference, "good": speckled, "shifted": np.roll(speckled, 2, 0), "blind": reference * 0}
-        for name, label_map in maps.items():
-            path = root / name / f"case {number}.nii.gz"
-            path.parent.mkdir(exist_ok=True)
-            nib.save(nib.Nifti1Image(label_map, np.diag([1, 1, 2, 1])), path)
-    for name in ("good", "shifted", "blind"):
-        evaluation = evaluate_folder(root / "reference", root / name, LABELS, workers=1)
-        write_evaluation(evaluation, root / f"evaluation_{name}")
-    return root
+    return write_small_evaluations(tmp_path_factory.mktemp("models"))
 
 
 def run(*arguments: object) -> Result:

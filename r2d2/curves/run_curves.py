@@ -1,0 +1,254 @@
+"""What a run says of its course, for charts: read from its events as they come, and made anew where it is missing."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dist_training.record.events import (
+    CheckpointWritten,
+    Ended,
+    EpochEnded,
+    Event,
+    EventTail,
+    RequestServed,
+    Restarted,
+    Running,
+    StepTaken,
+    Stopping,
+)
+from dist_training.record.run_folder import RunFolder
+from r2d2.curves.pyramid import Pyramid, Summary
+from r2d2_base.files import read_json, write_json
+
+__all__ = ["CurveView", "Mark", "RunCurves"]
+
+SCHEMA_VERSION = 1
+VALUES = ("loss", "learning_rate", "images_per_second")
+"""What each step has a value of."""
+MOST_STRETCHES = 2000
+
+CATCH_UP_S = 0.25
+AT_ONCE = 4096
+MARKS_KEPT = 500
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that happened at a step: "checkpoint", "request", "stopping", "restart" or "ended", in words."""
+
+    step: int
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class CurveView:
+    """A run's curves, as far as they are looked at.
+
+    Attributes:
+        version: a word that changes whenever there is more.
+        is_behind: whether events wait that were not read yet.
+        steps: of stretches of steps, in the order of `VALUES`.
+        epochs: the ends of epochs, the first one first.
+        marks: what happened at which step.
+        running: the last beginning of training; None: before it.
+        last_step: steps done.
+    """
+
+    version: str
+    is_behind: bool
+    steps: Summary
+    epochs: tuple[EpochEnded, ...]
+    marks: tuple[Mark, ...]
+    running: Running | None
+    last_step: int
+
+
+@dataclass
+class _State:
+    """What was read so far.
+
+    Attributes:
+        head: tells this record from another that was begun at the same place.
+        position: byte of the record behind what was read.
+        count: points of the pyramid.
+        is_behind: whether the time was over before the record was; not kept.
+    """
+
+    head: str = ""
+    position: int = 0
+    count: int = 0
+    last_step: int = 0
+    is_behind: bool = False
+    epochs: list[EpochEnded] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    running: Running | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "head": self.head,
+            "position": self.position,
+            "count": self.count,
+            "last_step": self.last_step,
+            "epochs": [epoch.model_dump(mode="json") for epoch in self.epochs],
+            "marks": [[mark.step, mark.kind, mark.text] for mark in self.marks],
+            "running": None if self.running is None else self.running.model_dump(mode="json"),
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> _State:
+        if content["schema_version"] != SCHEMA_VERSION:
+            raise ValueError
+        running = content["running"]
+        return cls(
+            content["head"],
+            content["position"],
+            content["count"],
+            content["last_step"],
+            False,
+            [EpochEnded.model_validate(epoch) for epoch in content["epochs"]],
+            [Mark(*mark) for mark in content["marks"]],
+            None if running is None else Running.model_validate(running),
+        )
+
+
+class RunCurves:
+    """The curves of one run.
+
+    Args:
+        run: its folder, which is only read.
+        kept: a folder of their own, made where it is missing; it may be removed at any time.
+    """
+
+    def __init__(self, run: Path, kept: Path) -> None:
+        self._events = RunFolder(run).events
+        self._kept = kept
+        self._file = kept / "curves.json"
+
+    def view(self, first: float = 0, last: float = float("inf"), most: int = 800) -> CurveView:
+        """Read what is new, for a moment at most, and give the curves.
+
+        Args:
+            first, last: steps that are looked at.
+            most: stretches at most that stand for them, up to `MOST_STRETCHES`.
+
+        Raises:
+            NotWritableError: the folder cannot be written into.
+        """
+        most = min(max(most, 4), MOST_STRETCHES)
+        state = self.catch_up()
+        steps = Pyramid(self._kept, len(VALUES), state.count).view(first, last, most)
+        version = hashlib.sha256(f"{state.head} {state.position} {first} {last} {most}".encode()).hexdigest()[:16]
+        return CurveView(
+            version,
+            state.is_behind,
+            steps,
+            tuple(state.epochs),
+            tuple(state.marks),
+            state.running,
+            state.last_step,
+        )
+
+    def catch_up(self, seconds: float = CATCH_UP_S) -> _State:
+        """Read the events that have come, for so long at most; who comes while another does so gets what there is."""
+        self._kept.mkdir(parents=True, exist_ok=True)
+        with self._locked() as is_ours:
+            state = self._read()
+            head = _head(self._events)
+            if not is_ours or not head:
+                return state
+            if state.head != head or self._events.stat().st_size < state.position:
+                state = _State(head)
+            before = state.position
+            self._follow(state, time.monotonic() + seconds)
+            if state.position != before:
+                write_json(self._file, state.to_json())
+            return state
+
+    def _follow(self, state: _State, until: float) -> None:
+        pyramid = Pyramid(self._kept, len(VALUES), state.count)
+        tail, points = EventTail(self._events, position=state.position), list[tuple[float, ...]]()
+        for event in tail.new():
+            if isinstance(event, StepTaken):
+                points.append((event.step, event.loss, event.learning_rate, event.images_per_second))
+                state.last_step = event.step
+            else:
+                _add(pyramid, points)
+                _note(state, pyramid, event)
+            if len(points) >= AT_ONCE:
+                _add(pyramid, points)
+            if time.monotonic() > until:
+                state.is_behind = True
+                break
+        _add(pyramid, points)
+        state.position, state.count = tail.position, pyramid.count
+
+    def _read(self) -> _State:
+        try:
+            return _State.from_json(read_json(self._file))
+        except (OSError, ValueError, KeyError, TypeError):
+            return _State()
+
+    @contextmanager
+    def _locked(self) -> Iterator[bool]:
+        with (self._kept / "lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+                return
+            yield True
+
+
+def _add(pyramid: Pyramid, points: list[tuple[float, ...]]) -> None:
+    if points:
+        pyramid.append(np.array(points, np.float64))
+        points.clear()
+
+
+def _note(state: _State, pyramid: Pyramid, event: Event) -> None:
+    """Take an event other than a step in."""
+    if isinstance(event, Running):
+        state.running = event
+        pyramid.truncate(event.resumed_at_step)  # steps behind the checkpoint are done once more
+        state.epochs = [epoch for epoch in state.epochs if epoch.step <= event.resumed_at_step]
+        state.last_step = event.resumed_at_step
+    elif isinstance(event, EpochEnded):
+        state.epochs.append(event)
+    elif mark := _mark(state, event):
+        state.marks = [*state.marks, mark][-MARKS_KEPT:]
+
+
+def _mark(state: _State, event: Event) -> Mark | None:
+    if isinstance(event, CheckpointWritten):
+        return Mark(event.step, "checkpoint", event.file)
+    if isinstance(event, RequestServed):
+        rate = "" if event.learning_rate is None else f" {event.learning_rate:g}"
+        return Mark(event.step, "request", f"{event.request.replace('_', ' ')}{rate}: {event.reason}")
+    if isinstance(event, Restarted):
+        return Mark(state.last_step, "restart", f"restart {event.number} of {event.of}: {event.reason}")
+    if isinstance(event, Stopping):
+        return Mark(state.last_step, "stopping", event.reason)
+    if isinstance(event, Ended):
+        return Mark(state.last_step, "ended", event.reason or event.state)
+    return None
+
+
+def _head(events: Path) -> str:
+    """Give a word for the first line of a record, by which another record is told; empty: there is none yet."""
+    try:
+        with events.open("rb") as file:
+            line = file.readline(65536)
+    except OSError:
+        return ""
+    return hashlib.sha256(line).hexdigest()[:16] if line.endswith(b"\n") else ""

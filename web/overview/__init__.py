@@ -1,0 +1,3 @@
+"""What happens now, and what ended lately."""
+
+__all__: list[str] = []

@@ -1,0 +1,88 @@
+"""The curves of a training as JSON, for as many points as its page can show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from r2d2.curves import CurveView, RunCurves
+from r2d2.curves.run_curves import VALUES
+from r2d2.engine import JobDetails
+from r2d2.engine.folder import JobFolder
+from r2d2.engine.validation import validated
+
+__all__ = ["CurveQuery", "curves_of"]
+
+
+class CurveQuery(BaseModel):
+    """Which steps are looked at, and how closely."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first: float = Field(default=0, ge=0, description="first step")
+    last: float = Field(default=2.0**62, ge=0, description="last step")
+    most: int = Field(default=800, ge=4, le=2000, description="points at most")
+
+
+def curves_of(found: JobDetails, asked: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """Give a training's curves, and a word that changes with them.
+
+    Args:
+        found: the job; one that is no training has none.
+        asked: fields of `CurveQuery`.
+
+    Raises:
+        RefusedError: fields that cannot be.
+    """
+    query: CurveQuery = validated(CurveQuery, dict(asked), "address")
+    if found.job.task != "train" or found.job.output is None:
+        return {"steps": None}, "none"
+    kept = JobFolder(Path(found.folder)).curves
+    view = RunCurves(Path(found.job.output), kept).view(query.first, query.last, query.most)
+    return _content(view), view.version
+
+
+def _content(view: CurveView) -> dict[str, Any]:
+    """Write what a page draws: for each series columns of the same length, nothing where there is no number."""
+    steps: dict[str, Any] = {"step": _numbers(view.steps.last)}
+    for at, name in enumerate(VALUES):
+        steps[name] = {
+            kind: _numbers(values[:, at])
+            for kind, values in (
+                ("least", view.steps.least),
+                ("largest", view.steps.largest),
+                ("mean", view.steps.mean),
+            )
+        }
+    labels = list(dict.fromkeys(label for epoch in view.epochs for label in epoch.validation_dice_per_label))
+    epochs = {
+        "epoch": [epoch.epoch for epoch in view.epochs],
+        "step": [epoch.step for epoch in view.epochs],
+        "loss": _numbers(epoch.loss for epoch in view.epochs),
+        "dice": _numbers(epoch.validation_dice for epoch in view.epochs),
+        "dice_per_label": {
+            label: _numbers(epoch.validation_dice_per_label.get(label) for epoch in view.epochs) for label in labels
+        },
+        "is_best": [epoch.is_best for epoch in view.epochs],
+    }
+    return {
+        "is_behind": view.is_behind,
+        "last_step": view.last_step,
+        "total_steps": None if view.running is None else view.running.epochs * view.running.steps_per_epoch,
+        "steps_per_epoch": None if view.running is None else view.running.steps_per_epoch,
+        "steps": steps,
+        "epochs": epochs,
+        "marks": [{"step": mark.step, "kind": mark.kind, "text": mark.text} for mark in view.marks],
+    }
+
+
+def _numbers(values: Iterable[float | None]) -> list[float | None]:
+    """Give numbers as JSON has them, to seven digits."""
+    return [
+        None if value is None or not math.isfinite(value) else float(f"{value:.7g}")
+        for value in (values.tolist() if hasattr(values, "tolist") else values)
+    ]

@@ -1,0 +1,64 @@
+"""Times, spans and numbers as pages write them: with their units, and times in the zone of whoever reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from markupsafe import Markup
+
+__all__ = ["FILTERS", "moment", "size", "span"]
+
+_SPANS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def moment(seconds: float | None) -> Markup:
+    """Write a time; the page's script shows it in the browser's own zone.
+
+    >>> moment(0.0)
+    Markup('<time datetime="1970-01-01T00:00:00Z">1970-01-01 00:00:00 UTC</time>')
+    """
+    if seconds is None:
+        return Markup("")
+    at = datetime.fromtimestamp(seconds, UTC)
+    return Markup('<time datetime="{}">{}</time>').format(
+        at.strftime("%Y-%m-%dT%H:%M:%SZ"), at.strftime("%Y-%m-%d %H:%M:%S UTC")
+    )
+
+
+def span(seconds: float | None) -> str:
+    """Write how long something takes, by its two largest units.
+
+    >>> span(3725), span(42.4), span(0.2)
+    ('1 h 2 min', '42 s', '0 s')
+    """
+    if seconds is None:
+        return ""
+    left, words = max(round(seconds), 0), []
+    for length, unit in _SPANS:
+        if left >= length:
+            words.append(f"{left // length} {unit}")
+            left %= length
+        elif words:
+            break
+    return " ".join(words[:2]) or "0 s"
+
+
+def size(number: float | None) -> str:
+    """Write a number of bytes.
+
+    >>> size(1536), size(2 * 2**30)
+    ('1.5 KiB', '2.0 GiB')
+    """
+    if number is None:
+        return ""
+    value, unit = float(number), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if value < 1024 or unit == "TiB":
+            break
+        value /= 1024
+    return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+FILTERS: dict[str, Callable[..., Any]] = {"moment": moment, "size": size, "span": span}
