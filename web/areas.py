@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from .area import Area
+from .datasets.routes import AREA as DATASETS
 from .overview.routes import AREA as OVERVIEW
 from .runs.routes import AREA as RUNS
 from .session.routes import AREA as SESSION
 from .settings.routes import AREA as SETTINGS
+from .viewer.routes import AREA as VIEWER
 
 __all__ = ["AREAS"]
 
-AREAS: tuple[Area, ...] = (OVERVIEW, RUNS, SETTINGS, SESSION)
+AREAS: tuple[Area, ...] = (OVERVIEW, DATASETS, RUNS, SETTINGS, SESSION, VIEWER)

@@ -54,7 +54,8 @@ class FormField:
     def hint(self) -> str:
         """What stands below it."""
         bounds = f" ({self.setting.bounds})" if self.setting.bounds else ""
-        return f"{self.setting.meaning}{bounds}" + (f" From the headers: {self.proposal}." if self.proposal else "")
+        meaning = self.setting.meaning.replace("null:", "empty:")
+        return f"{meaning}{bounds}" + (f" From the headers: {self.proposal}." if self.proposal else "")
 
     @property
     def is_first(self) -> bool:

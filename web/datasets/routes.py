@@ -104,7 +104,8 @@ def _add(pages: Blueprint, console: Console) -> None:
     @pages.get("/datasets/prepare/<int:root>")
     @needs(Permission.OPERATE)
     def prepare(root: int) -> str:
-        form = PreparationForm(recipe=request.args.get("recipe", "auto"))
+        name = PurePosixPath(_path()).name or "scans"
+        form = PreparationForm(recipe=request.args.get("recipe", "auto"), folder=f"{name}-prepared")
         return _preparation(root, form, {})
 
     @pages.post("/datasets/prepare/<int:root>")

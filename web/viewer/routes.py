@@ -22,7 +22,7 @@ from r2d2.viewing.thumbnails import thumbnail
 from ..area import Area, Console, part
 from ..permissions import Permission, needs
 from ..places import Place, Places
-from ..security import CONTENT_SECURITY_POLICY
+from ..security import VOLUME_POLICY
 
 __all__ = ["AREA"]
 
@@ -50,9 +50,7 @@ def _add(pages: Blueprint, console: Console) -> None:
     def volume(kind: str, number: int, case_id: str) -> Response:
         place, case = _found(kind, number, case_id)
         response = make_response(render_template("viewer/volume.html", **_shown(place, case)))
-        # the volume viewer draws from pictures that it holds as data; no other page has them
-        policy = CONTENT_SECURITY_POLICY.replace("img-src 'self'", "img-src 'self' data:")
-        response.headers["Content-Security-Policy"] = policy
+        response.headers["Content-Security-Policy"] = VOLUME_POLICY
         return response
 
     @pages.get("/viewer/<kind>/<int:number>/<case_id>/info.json")

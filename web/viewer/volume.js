@@ -10,6 +10,8 @@
   const viewer = new niivue.Niivue({
     backColor: [0, 0, 0, 1],
     crosshairColor: [0.9, 0.75, 0.3, 0.7],
+    crosshairWidth: 0.3,
+    crosshairWidthUnit: "percent",
     dragAndDropEnabled: false,
     isNearestInterpolation: true,
     isRadiologicalConvention: true,
