@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin
@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from dist_training.architectures import NetworkSettings
 from r2d2.config import Configuration
 
-__all__ = ["Kind", "SettingField", "architectures", "fields_of", "is_section", "setting_fields", "value_text"]
+__all__ = ["Kind", "SettingField", "architectures", "fields_of", "flat", "is_section", "setting_fields", "value_text"]
 
 Kind = Literal["choice", "flag", "whole", "number", "text", "yaml"]
 
@@ -126,6 +126,21 @@ def fields_of(model: type[BaseModel], prefix: str) -> Iterator[SettingField]:
 def is_section(field: FieldInfo) -> bool:
     """Whether a field of the configuration holds settings of its own."""
     return field.default_factory is not None
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give nested settings by dotted key; what a setting itself holds stays whole.
+
+    >>> flat({"training": {"epochs": 3, "loss_options": {"a": 1}}, "fold": None})
+    {'training.epochs': 3, 'training.loss_options': {'a': 1}, 'fold': None}
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}.{key}": inner for key, inner in value.items()}
+        else:
+            found[name] = value
+    return found
 
 
 def value_text(value: Any) -> str:

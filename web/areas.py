@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .area import Area
+from .compare.routes import AREA as COMPARE
 from .datasets.routes import AREA as DATASETS
 from .overview.routes import AREA as OVERVIEW
 from .runs.routes import AREA as RUNS
@@ -12,4 +13,4 @@ from .viewer.routes import AREA as VIEWER
 
 __all__ = ["AREAS"]
 
-AREAS: tuple[Area, ...] = (OVERVIEW, DATASETS, RUNS, SETTINGS, SESSION, VIEWER)
+AREAS: tuple[Area, ...] = (OVERVIEW, DATASETS, RUNS, COMPARE, SETTINGS, SESSION, VIEWER)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from werkzeug.exceptions import Forbidden
 
-from r2d2.engine import Change, Job, JobDetails, JobPage, JobQuery, Jobs, LogPart, Rebuilt, Submission
+from r2d2.engine import Change, Job, JobDetails, JobPage, JobQuery, Jobs, LogPart, Rebuilt, RunWish, Submission
 
 from .roots import Roots, asking
 
@@ -58,6 +58,11 @@ class GuardedJobs:
         """Queue a job again."""
         self._check(job_id)
         return self._jobs.resume(job_id, by)
+
+    def ask_run(self, job_id: int, wish: RunWish, by: str = "") -> Job:
+        """Have a training write a checkpoint, or go on with another learning rate."""
+        self._check(job_id)
+        return self._jobs.ask_run(job_id, wish, by)
 
     def change(self, job_id: int, change: Change) -> Job:
         """Give a job another name, other tags, or another priority."""

@@ -39,6 +39,7 @@ MOST_STRETCHES = 2000
 CATCH_UP_S = 0.25
 AT_ONCE = 4096
 MARKS_KEPT = 500
+EPOCHS_TIMED = 5
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class CurveView:
         marks: what happened at which step.
         running: the last beginning of training; None: before it.
         last_step: steps done.
+        last_loss: of the last of them, which may be no number; None: none was done.
     """
 
     version: str
@@ -71,6 +73,16 @@ class CurveView:
     marks: tuple[Mark, ...]
     running: Running | None
     last_step: int
+    last_loss: float | None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes if it goes on like the last epochs; None before the first has ended."""
+        timed = [epoch for epoch in self.epochs[-EPOCHS_TIMED:] if epoch.seconds is not None]
+        if self.running is None or not timed:
+            return None
+        an_epoch = sum((epoch.seconds or 0.0) + (epoch.validation_seconds or 0.0) for epoch in timed) / len(timed)
+        return max(self.running.epochs - self.last_step / self.running.steps_per_epoch, 0.0) * an_epoch
 
 
 @dataclass
@@ -147,7 +159,8 @@ class RunCurves:
         """
         most = min(max(most, 4), MOST_STRETCHES)
         state = self.catch_up()
-        steps = Pyramid(self._kept, len(VALUES), state.count).view(first, last, most)
+        pyramid = Pyramid(self._kept, len(VALUES), state.count)
+        steps, end = pyramid.view(first, last, most), pyramid.last()
         version = hashlib.sha256(f"{state.head} {state.position} {first} {last} {most}".encode()).hexdigest()[:16]
         return CurveView(
             version,
@@ -157,7 +170,13 @@ class RunCurves:
             tuple(state.marks),
             state.running,
             state.last_step,
+            None if end is None else float(end[1]),
         )
+
+    def steps(self) -> Iterator[tuple[float, ...]]:
+        """Yield every step that was read so far: its number, then its `VALUES`."""
+        for points in Pyramid(self._kept, len(VALUES), self._read().count).points():
+            yield from (tuple(row) for row in points.tolist())
 
     def catch_up(self, seconds: float = CATCH_UP_S) -> _State:
         """Read the events that have come, for so long at most; who comes while another does so gets what there is."""

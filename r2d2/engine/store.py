@@ -20,6 +20,7 @@ from r2d2.engine.tables import JOBS, TAGS, USES
 __all__ = ["JobStore", "Waiting"]
 
 _ALL_AT_ONCE = 500
+_MANY = 1000
 _COLUMNS = tuple(column.name for column in JOBS.columns)
 
 
@@ -89,15 +90,15 @@ class JobStore:
             query: which jobs.
             without: only jobs that use none of these declared folders.
         """
-        conditions = _conditions(query)
-        if without:
-            conditions.append(JOBS.c.id.not_in(select(USES.c.job_id).where(USES.c.root.in_(list(without)))))
+        conditions = _conditions(query, without)
         by = JOBS.c[query.sort]
         ordered = (by.desc() if query.descending else by.asc()).nulls_last()
         ties = JOBS.c.id.desc() if query.descending else JOBS.c.id.asc()
-        found = select(JOBS).where(*conditions).order_by(ordered, ties).limit(query.limit).offset(query.offset)
         with self._reading() as connection:
             total = connection.execute(select(func.count()).select_from(JOBS).where(*conditions)).scalar_one()
+            if total > _MANY:
+                conditions = _conditions(query, without, is_by_order=True)
+            found = select(JOBS).where(*conditions).order_by(ordered, ties).limit(query.limit).offset(query.offset)
             return tuple(_jobs(connection, connection.execute(found).all())), int(total)
 
     def waiting(self, limit: int, offset: int) -> list[Waiting]:
@@ -182,15 +183,22 @@ def _row(job: Job, stamp: str) -> Mapping[str, Any]:
     return {name: values[name] for name in _COLUMNS}
 
 
-def _conditions(query: JobQuery) -> list[Any]:
+def _conditions(query: JobQuery, without: Sequence[str], *, is_by_order: bool = False) -> list[Any]:
+    """Give what jobs must be. Where nearly all are, they are looked at in their order until a page is full.
+
+    Else the database would gather all of one state or task, and then sort them: it does not see that a page is short.
+    """
+    state, task = (column.concat("") if is_by_order else column for column in (JOBS.c.state, JOBS.c.task))
     conditions: list[Any] = []
     if query.states:
-        conditions.append(JOBS.c.state.in_(query.states))
+        conditions.append(state.in_(query.states))
     if query.tasks:
-        conditions.append(JOBS.c.task.in_(query.tasks))
+        conditions.append(task.in_(query.tasks))
     if query.text:
         conditions.append(func.lower(JOBS.c.name).contains(query.text.lower(), autoescape=True))
     conditions += [JOBS.c.id.in_(select(TAGS.c.job_id).where(TAGS.c.tag == tag)) for tag in query.tags]
+    if without:
+        conditions.append(JOBS.c.id.not_in(select(USES.c.job_id).where(USES.c.root.in_(list(without)))))
     return conditions
 
 

@@ -32,6 +32,7 @@ JOBS = Table(
     Column("stamp", Text, nullable=False),  # of the folder, when this row was made from it
     Index("jobs_by_state", "state", "priority", "id"),
     Index("jobs_by_task", "task"),
+    Index("jobs_by_end", "ended_at", "id"),
 )
 
 TAGS = Table(

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from werkzeug.exceptions import Forbidden, NotFound
 
+from r2d2.engine import Jobs
 from tests.r2d2.engine import small_tasks
 from tests.web.conftest import ROLES, Site
+from web.guarded_jobs import GuardedJobs
 from web.people import Person
 from web.roots import Roots
 
@@ -102,3 +104,9 @@ def test_every_role_may_be_left_out_but_administrators(site: Site, closed: str) 
     roots = Roots((Path(closed),), site.settings.work_root, site.accounts)
     seen = {name: len(roots.of(person)) for name, person in persons(site).items()}
     assert seen == {name: int(role == "administrator") for name, role in ROLES.items()}
+
+
+def test_no_call_is_left_unguarded() -> None:
+    """Whatever an engine may be asked for, `GuardedJobs` has an answer of its own."""
+    calls = {name for name in vars(Jobs) if not name.startswith("_")}
+    assert calls and calls <= set(vars(GuardedJobs))

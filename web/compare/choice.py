@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from werkzeug.exceptions import Forbidden
@@ -27,9 +27,10 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    job: tuple[int, ...] = Field(default=(), max_length=MOST, description="numbers of jobs")
+    job: tuple[Annotated[int, Field(ge=1, le=2**62)], ...] = Field(default=(), max_length=MOST)
     metric: tuple[str, ...] = Field(default=(), max_length=20)
     unmatched: Literal["error", "leave_out"] = "error"
+    add: bool = Field(default=False, description="whether what may be added is listed")
     text: str = Field(default="", max_length=120, description="part of the name of a job to be added")
 
 
@@ -75,7 +76,7 @@ def _chosen(jobs: Jobs, job_id: int) -> Chosen:
         return Chosen(job_id, fault=error.description)
     job = found.job
     if job.task not in COMPARED or job.output is None:
-        return Chosen(job_id, job, fault=f"a {job.task} has neither curves nor scores to compare")
+        return Chosen(job_id, job, fault=f"the task {job.task} leaves neither curves nor scores to compare")
     output = Path(job.output)
     if job.task == "train":
         best = (found.result or {}).get("best_dice")
@@ -85,15 +86,15 @@ def _chosen(jobs: Jobs, job_id: int) -> Chosen:
     folder = output / "evaluation" if job.task == "cross-validate" else output
     if not (folder / "summary.json").exists():
         return Chosen(job_id, job, fault=_not_yet(job, "it has written no scores"))
-    return Chosen(job_id, job, evaluation=folder, model=_model(found.settings.get("prediction")))
+    return Chosen(job_id, job, evaluation=folder, model=_model(found.settings.get("prediction"), Path(found.folder)))
 
 
 def _not_yet(job: Job, what: str) -> str:
     return f"{what}: it is {job.state.replace('_', ' ')}"
 
 
-def _model(prediction: object) -> str | None:
-    """Read which network made predictions; None: they do not say."""
+def _model(prediction: object, job_folder: Path) -> str | None:
+    """Read which network made predictions, by its name or its job; None: they do not say."""
     if not isinstance(prediction, str):
         return None
     folder = Path(prediction)
@@ -102,4 +103,7 @@ def _model(prediction: object) -> str | None:
     except (OSError, ValueError):
         return None
     model = content.get("zoo_name") or content.get("model") if isinstance(content, dict) else None
-    return model if isinstance(model, str) else None
+    if not isinstance(model, str):
+        return None
+    jobs = str(job_folder.parent)
+    return f"job {Path(model).relative_to(jobs).parts[0]}" if Path(model).is_relative_to(jobs) else model

@@ -99,7 +99,7 @@
   });
 
   // A script's own data: asked for every few seconds, and handed on where it has changed.
-  //   address: gives the URL; seconds: between two; take: gets the JSON, and says true where more waits already.
+  //   address: gives the URL; seconds: between two, 0: it is all there at once; take: gets the JSON, and says true where more waits already.
   // Gives a function that asks now, as after a change of what is looked at.
   function poll(address, seconds, take) {
     let timer = null;
@@ -129,7 +129,7 @@
         if (error instanceof TypeError || error.name === "TimeoutError") lost();
         else throw error;
       } finally {
-        if (!own.signal.aborted && seconds) timer = setTimeout(ask, again ? 0 : seconds * 1000);
+        if (!own.signal.aborted && (again || seconds)) timer = setTimeout(ask, again ? 0 : seconds * 1000);
       }
     }
 

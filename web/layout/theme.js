@@ -24,18 +24,23 @@
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => choose(chosen()));
   addEventListener("DOMContentLoaded", () => {
     const button = document.getElementById("theme");
-    const say = () => (button.textContent = `Theme: ${chosen()}`);
-    button.hidden = false;
-    button.addEventListener("click", () => {
-      const next = CHOICES[(CHOICES.indexOf(chosen()) + 1) % CHOICES.length];
+    const boxes = document.querySelectorAll("input[name=theme]"); // of the page Account
+    const say = () => {
+      button.textContent = `Theme: ${chosen()}`;
+      for (const box of boxes) box.checked = box.value === chosen();
+    };
+    const keep = (theme) => {
       try {
-        localStorage.setItem("theme", next);
+        localStorage.setItem("theme", theme);
       } catch {
         // it holds until the page is left
       }
-      choose(next);
+      choose(theme);
       say();
-    });
+    };
+    button.hidden = false;
+    button.addEventListener("click", () => keep(CHOICES[(CHOICES.indexOf(chosen()) + 1) % CHOICES.length]));
+    for (const box of boxes) box.addEventListener("change", () => keep(box.value));
     say();
   });
 })();

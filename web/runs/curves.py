@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from r2d2.curves import CurveView, RunCurves
 from r2d2.curves.run_curves import VALUES
-from r2d2.engine import JobDetails
+from r2d2.engine import Job
 from r2d2.engine.folder import JobFolder
 from r2d2.engine.validation import validated
 
-__all__ = ["CurveQuery", "curves_of"]
+__all__ = ["CurveQuery", "curves_of_job", "drawn_curves"]
 
 
 class CurveQuery(BaseModel):
@@ -28,21 +28,27 @@ class CurveQuery(BaseModel):
     most: int = Field(default=800, ge=4, le=2000, description="points at most")
 
 
-def curves_of(found: JobDetails, asked: Mapping[str, str]) -> tuple[dict[str, Any], str]:
-    """Give a training's curves, and a word that changes with them.
+def curves_of_job(work_root: Path, job: Job) -> RunCurves | None:
+    """Give the curves of a training; None: the job is none."""
+    if job.task != "train" or job.output is None:
+        return None
+    return RunCurves(Path(job.output), JobFolder(work_root / "jobs" / str(job.id)).curves)
+
+
+def drawn_curves(curves: RunCurves | None, asked: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """Give what a page draws, and a word that changes with it.
 
     Args:
-        found: the job; one that is no training has none.
+        curves: of a training; None: there are none.
         asked: fields of `CurveQuery`.
 
     Raises:
         RefusedError: fields that cannot be.
     """
     query: CurveQuery = validated(CurveQuery, dict(asked), "address")
-    if found.job.task != "train" or found.job.output is None:
+    if curves is None:
         return {"steps": None}, "none"
-    kept = JobFolder(Path(found.folder)).curves
-    view = RunCurves(Path(found.job.output), kept).view(query.first, query.last, query.most)
+    view = curves.view(query.first, query.last, query.most)
     return _content(view), view.version
 
 

@@ -1,4 +1,4 @@
-"""What an administrator sees and does: users, the audit log."""
+"""Users: added, given roles and new passwords by administrators."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from ..area import Console
 from ..permissions import ROLES, Permission, needs
 
 __all__ = ["add_users"]
-
-PER_PAGE = 200
 
 
 def add_users(pages: Blueprint, console: Console) -> None:
@@ -45,14 +43,6 @@ def add_users(pages: Blueprint, console: Console) -> None:
         user = accounts.user(min(user_id, 2**31 - 1))
         g.target = user.name
         return _shown(accounts, user.name, accounts.set_password(user))
-
-    @pages.get("/audit")
-    @needs(Permission.ADMINISTER)
-    def audit() -> str:
-        text = request.args.get("page", "1")
-        page = int(text) if text.isdecimal() and len(text) < 9 else 1
-        entries = accounts.audit(PER_PAGE, (max(page, 1) - 1) * PER_PAGE)
-        return render_template("settings/audit.html", entries=entries, page=max(page, 1), per_page=PER_PAGE)
 
 
 def _shown(accounts: Accounts, name: str | None = None, password: str | None = None) -> str:

@@ -86,6 +86,15 @@ def test_steps_done_twice_are_shown_once(run: Path, curves: RunCurves) -> None:
     assert [epoch.epoch for epoch in found.epochs] == [2, 3]
 
 
+def test_what_is_left_takes_as_long_as_what_was(run: Path, curves: RunCurves) -> None:
+    record(run, begun(), step(1, 1.0))
+    assert curves.view().seconds_left is None
+    record(
+        run, step(10, 1.0), EpochEnded(epoch=1, step=10, loss=1.0, seconds=6.0, validation_seconds=2.0), step(15, 1.0)
+    )
+    assert curves.view().seconds_left == pytest.approx(1.5 * 8.0)
+
+
 def test_a_loss_that_is_none(run: Path, curves: RunCurves) -> None:
     record(run, begun(), step(1, 1.0), step(2, float("nan")), step(3, float("inf")))
     loss = curves.view().steps.mean[:, 0]

@@ -27,7 +27,7 @@ def test_what_of_a_job_can_be_compared(ended: Ended) -> None:
     assert found[run].run is not None and found[run].fault is None and found[run].evaluation is None
     assert found[empty].fault == "it has written no settings and no curves: it is completed"
     assert found[evaluation].evaluation is not None and found[evaluation].model == "liver-unet@1"
-    assert "has neither curves nor scores to compare" in str(found[small].fault)
+    assert "leaves neither curves nor scores to compare" in str(found[small].fault)
     assert found[999].fault == "there is no job 999" and found[999].job is None
 
 

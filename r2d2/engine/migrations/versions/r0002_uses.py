@@ -1,4 +1,4 @@
-"""The declared folders that jobs use."""
+"""The declared folders that jobs use; what ended last is found at once."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,9 +16,11 @@ def upgrade() -> None:
         sa.Column("job_id", sa.BigInteger(), sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
         sa.Column("root", sa.String(1000), primary_key=True),
     )
+    op.create_index("jobs_by_end", "jobs", ["ended_at", "id"])
     op.execute("UPDATE jobs SET stamp = ''")
 
 
 def downgrade() -> None:
     """Remove it: the folders have all that is in it."""
+    op.drop_index("jobs_by_end", "jobs")
     op.drop_table("uses")

@@ -1,4 +1,4 @@
-"""A folder of the engine with thousands of jobs that have ended, and among them a run with a million points."""
+"""A run with a million points, as if it had been trained."""
 
 from __future__ import annotations
 
@@ -8,56 +8,10 @@ from pathlib import Path
 
 from dist_training.record.run_folder import RunEnd, RunFolder
 from r2d2.config import commented_yaml, configure
-from r2d2.engine.folder import JobFolder
-from r2d2_base.files import write_json
 
-__all__ = ["fill", "write_long_run"]
+__all__ = ["write_long_run"]
 
-TASKS = ("prepare", "train", "predict", "evaluate")
-STATES = ("completed", "completed", "completed", "failed", "cancelled")
 STEPS_PER_EPOCH = 1000
-
-
-def fill(work_root: Path, jobs: int = 10_000) -> None:
-    """Write the folders of jobs that have ended; those of trainings hold a run of three epochs where it is the last 50.
-
-    Args:
-        work_root: a folder of the engine's, without one at work.
-        jobs: how many.
-    """
-    for number in range(1, jobs + 1):
-        task, state = TASKS[number % len(TASKS)], STATES[number % len(STATES)]
-        folder = JobFolder(work_root / "jobs" / str(number))
-        folder.path.mkdir(parents=True)
-        began = time.time() - 60.0 * (jobs - number) - 3600
-        write_json(
-            folder.description,
-            {
-                "schema_version": 1,
-                "task": task,
-                "settings": {"source": "scans", "out": str(folder.output)},
-                "name": f"Study {number % 100:02d} of group {number % 7}",
-                "tags": [f"group{number % 7}"],
-                "priority": 0,
-                "after": [],
-                "max_retries": 1,
-                "workers": 1,
-                "by": "admin",
-                "submitted_at": began,
-                "output": str(folder.output),
-                "roots": [str(work_root)],
-                "uses": [],
-                "warnings": [],
-            },
-        )
-        attempt = folder.attempt(1)
-        attempt.path.mkdir(parents=True)
-        write_json(attempt.queued, {"time": began, "why": "submitted", "by": "admin"})
-        write_json(attempt.supervisor, {"time": began + 1, "host": "gone", "pid": 1, "start_ticks": 1, "boot_id": "0"})
-        write_json(attempt.exit, {"time": began + 50, "state": state, "reason": None})
-        attempt.log.write_text("at work\n" * 20)
-        if task == "train" and number > jobs - 50:
-            write_long_run(folder.output, 3 * STEPS_PER_EPOCH)
 
 
 def write_long_run(folder: Path, steps: int) -> None:

@@ -1,0 +1,125 @@
+// The curves of several runs over each other; those that still run are followed.
+(() => {
+  "use strict";
+  const place = document.getElementById("compared");
+  if (!place || !window.uPlot) return;
+
+  const runs = JSON.parse(place.dataset.runs);
+  const said = document.getElementById("curves-said");
+  const along = place.querySelector("[name=along]");
+  const label = place.querySelector("[name=label]");
+  const charts = new Map();
+  const HEIGHT = 240;
+  const OF_EPOCHS = ["dice"];
+  const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000];
+
+  const colour = (name) => {
+    const probe = document.createElement("span");
+    probe.style.color = `var(${name})`;
+    place.append(probe);
+    const found = getComputedStyle(probe).color;
+    probe.remove();
+    return found;
+  };
+
+  // What of a run a chart shows: [x, y], by epochs or steps.
+  function points(run, key) {
+    const { curves } = run;
+    if (!curves?.steps) return [[], []];
+    const perEpoch = curves.steps_per_epoch || 1;
+    const x = (step) => (along.value === "epoch" ? step / perEpoch : step);
+    if (key === "dice") {
+      const values = label.value ? curves.epochs.dice_per_label[label.value] : curves.epochs.dice;
+      return [curves.epochs.step.map(x), values ?? curves.epochs.step.map(() => null)];
+    }
+    return [curves.steps.step.map(x), curves.steps[key].mean];
+  }
+
+  function data(key) {
+    const tables = runs.map((run) => points(run, key));
+    const filled = tables.map((table) => (table[0].length ? table : [[0], [null]]));
+    return uPlot.join(filled);
+  }
+
+  function make(key) {
+    const figure = document.querySelector(`#chart-${key} .chart`);
+    const ink = colour("--muted");
+    const line = colour("--line");
+    const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "12px system-ui, sans-serif" };
+    const isShort = OF_EPOCHS.includes(key) && runs.every((run) => points(run, key)[0].length <= 30);
+    const whole = along.value === "epoch" ? { incrs: WHOLE } : {};
+    const series = runs.map((run, at) => ({
+      label: `${run.id} ${run.name}`,
+      stroke: colour(`--series-${(at % 6) + 1}`),
+      width: 2,
+      dash: at >= 6 ? [6, 4] : undefined,
+      spanGaps: true,
+      points: { show: isShort, size: 5 },
+      value: (_, value) => (value === null ? "–" : Number(value.toPrecision(4)).toString()),
+    }));
+    charts.get(key)?.destroy();
+    const made = new uPlot(
+      {
+        width: figure.clientWidth,
+        height: HEIGHT,
+        cursor: { sync: { key: "compared" }, drag: { x: true, y: false } },
+        legend: { live: true, isolate: true },
+        scales: { x: { time: false } },
+        axes: [{ ...axis, ...whole }, { ...axis, size: 64 }],
+        series: [{ label: along.value === "epoch" ? "Epoch" : "Step", value: (_, value) => (value === null ? "–" : Number(value.toPrecision(6)).toString()) }, ...series],
+      },
+      data(key),
+      figure,
+    );
+    charts.set(key, made);
+  }
+
+  function draw() {
+    for (const figure of place.querySelectorAll("figure")) make(figure.id.replace("chart-", ""));
+    const without = runs.filter((run) => run.curves && !run.curves.epochs?.epoch.length).map((run) => run.id);
+    const waiting = runs.filter((run) => !run.curves || run.curves.is_behind).map((run) => run.id);
+    said.textContent = [
+      waiting.length ? `Being read: job ${waiting.join(", ")}.` : "",
+      without.length ? `No epoch has ended yet in job ${without.join(", ")}.` : "",
+    ].join(" ");
+  }
+
+  // One drawing for what comes within the same moment.
+  let asked = false;
+  function soon() {
+    if (asked) return;
+    asked = true;
+    requestAnimationFrame(() => {
+      asked = false;
+      draw();
+    });
+  }
+
+  function labels() {
+    const all = [...new Set(runs.flatMap((run) => Object.keys(run.curves?.epochs?.dice_per_label ?? {})))];
+    const known = [...label.options].map((option) => option.value);
+    for (const name of all.filter((one) => !known.includes(one))) label.add(new Option(name, name));
+  }
+
+  for (const run of runs) {
+    R2D2.poll(
+      () => run.url,
+      run.isActive ? 3 : 0,
+      (curves) => {
+        run.curves = curves;
+        labels();
+        soon();
+        return curves.is_behind;
+      },
+    );
+  }
+  along.addEventListener("change", soon);
+  label.addEventListener("change", soon);
+  document.addEventListener("theme", soon);
+  let width = 0;
+  new ResizeObserver(() => {
+    if (place.clientWidth === width) return;
+    width = place.clientWidth;
+    soon();
+  }).observe(place);
+})();
