@@ -9,7 +9,7 @@ from typing import Literal
 from imgmed import PreparedDataset, VolumeSource
 from imgmed.formats import is_picture
 from r2d2.errors import PredictionError
-from r2d2.prediction.manifest import PredictionManifest, read_manifest
+from r2d2.prediction.manifest import PredictionManifest, is_of_dicom, read_manifest
 
 __all__ = ["LAYERS", "Layer", "ViewedCase", "case_of_dataset", "case_of_prediction", "predicted_in"]
 
@@ -23,7 +23,8 @@ class ViewedCase:
 
     Attributes:
         case_id: its name.
-        images: the volumes of its scan: one with all channels, or one for each; none is known: ().
+        images: the volumes of its scan: one with all channels, or one for each; or the folder of one DICOM series. None
+            is known: ().
         channels: names of the channels that can be looked at.
         channel_numbers: which channels of the scan these are.
         labels: name to label value, without the background, in their order.
@@ -34,7 +35,7 @@ class ViewedCase:
     """
 
     case_id: str
-    images: tuple[VolumeSource, ...]
+    images: tuple[VolumeSource | Path, ...]
     channels: tuple[str, ...]
     channel_numbers: tuple[int, ...]
     labels: dict[str, int]
@@ -95,7 +96,7 @@ def case_of_prediction(folder: Path, case_id: str, dataset: PreparedDataset | No
     source = Path(next(case.source for case in manifest.cases if case.case_id == case_id))
     return ViewedCase(
         case_id=case_id,
-        images=(VolumeSource((source,)),),
+        images=(source.parent if is_of_dicom(source) else VolumeSource((source,)),),
         channels=("image",),
         channel_numbers=(0,),
         labels=_foreground(manifest.labels),

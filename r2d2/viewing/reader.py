@@ -100,12 +100,12 @@ class CaseReader:
         )
 
     def _channel(self, case: ViewedCase, channel: int) -> Volume:
-        files = [file for source in case.images for file in source.files]
-        self._check(files)
         number = case.channel_numbers[channel]
         is_split = len(case.images) > 1
         source = case.images[min(number, len(case.images) - 1)] if is_split else case.images[0]
-        key = ("scan", str(source), *(_stamp(file) for file in source.files[:1]))
+        files = source.files if isinstance(source, VolumeSource) else sorted(source.iterdir())
+        self._check(files)
+        key = ("scan", str(source), len(files), *(_stamp(file) for file in files[:1]))
         volume = self._kept.get(key, lambda: _read(source))
         if volume.array.ndim == 3:
             return volume
@@ -115,8 +115,9 @@ class CaseReader:
         return Volume(volume.array[..., at], volume.affine)
 
     def _prepared(self, dataset: PreparedDataset, case: ViewedCase, channel: int) -> Volume:
-        self._check([array_path(dataset.folder, case.case_id, "image")])
-        key = ("prepared", str(dataset.folder.absolute()), case.case_id)
+        file = array_path(dataset.folder, case.case_id, "image")
+        self._check([file])
+        key = ("prepared", _stamp(file))
         volume = self._kept.get(key, lambda: dataset.restored_image(case.case_id))
         if case.is_picture and volume.channels >= 3:
             return Volume(volume.array[..., :3], volume.affine)
@@ -154,17 +155,9 @@ def _bytes(entry: object) -> int:
     return int(getattr(array, "nbytes", 0))
 
 
-def _read(source: VolumeSource) -> Volume:
-    volume = read_volume(_opened(source), MOST_VALUES)
+def _read(source: VolumeSource | Path) -> Volume:
+    volume = read_volume(source, MOST_VALUES)
     return Volume(storable(volume.array), volume.affine, volume.path)
-
-
-def _opened(source: VolumeSource) -> VolumeSource | Path:
-    """A series of which only the first file is known is found by its folder."""
-    is_lone = len(source.files) == 1 and source.entry is None
-    if is_lone and source.path.suffix.lower() in ("", ".dcm", ".ima"):
-        return source.path.parent
-    return source
 
 
 def _labels(file: Path, image: Volume, labels: dict[str, int]) -> np.ndarray:

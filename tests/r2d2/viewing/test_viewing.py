@@ -18,6 +18,7 @@ from r2d2.viewing.case import case_of_dataset, case_of_prediction
 from r2d2.viewing.pictures import grey_picture, label_picture, window_of
 from r2d2.viewing.planes import cut, plane_names, plane_of, usual_plane
 from r2d2.viewing.reader import CaseReader
+from tests.dicom_files import write_series
 from tests.r2d2.viewing.oblique import LABELS, SHAPE, oblique_affine, oblique_case, oblique_dataset
 
 NAME = "askew_001"
@@ -192,3 +193,16 @@ def test_large_volumes_are_thinned_out_on_the_same_grid(tmp_path: Path) -> None:
             there = oblique_affine() @ (*(np.array(voxel) * steps), 1)
             assert np.allclose(read.affine @ (*voxel, 1), there, atol=1e-3)
     assert browser_volume(image, oblique_affine(), most_voxels=None).shape == SHAPE
+
+
+def test_a_series_is_found_by_its_first_file(tmp_path: Path) -> None:
+    affine = np.array([[-0.8, 0, 0, 10], [0, -1.1, 0, 20], [0, 0, 3.0, 30], [0, 0, 0, 1]])
+    stored = np.random.default_rng(0).integers(0, 500, (20, 16, 5)).astype(np.uint16)
+    files = write_series(tmp_path / "series", stored, affine)
+    predicted(tmp_path / "out", str(files[0]), "series")
+    seen: list[Path] = []
+    volume = reader(seen).scan(case_of_prediction(tmp_path / "out", "series")).volume
+    assert seen == sorted(files)  # each is asked for: a folder may hold links
+    for voxel in ((0, 0, 0), (3, 7, 2), (19, 15, 4)):
+        there = np.linalg.solve(volume.affine, affine @ (*voxel, 1))[:3].round().astype(int)
+        assert volume.array[tuple(there)] == stored[voxel]
