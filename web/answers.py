@@ -55,7 +55,7 @@ def _of_ours(error: R2D2Error) -> tuple[Any, int]:
     content = error_to_json(error)
     status = status_of(error)
     if status >= 500:
-        _log.warning("%s %s: %s", request.method, request.path, error)
+        _log.warning("%s %s: %s", request.method, _route(), error)
     return _answer(content, status)
 
 
@@ -85,9 +85,14 @@ def _sentence(error: HTTPException) -> str:
 
 def _unforeseen(error: Exception) -> tuple[Any, int]:
     """Say nothing of the inside; the log has it all."""
-    _log.exception("%s %s failed", request.method, request.path)
+    _log.exception("%s %s failed", request.method, _route())
     message = "a fault of the server: its log says more"
     return _answer({"error": {"kind": "fault", "message": message, "faults": [], "exit_code": 1}}, 500)
+
+
+def _route() -> str:
+    """Give what was asked for, without what stands in it: addresses may name cases."""
+    return str(request.url_rule or "an unknown address")
 
 
 def _answer(content: dict[str, Any], status: int) -> tuple[Any, int]:

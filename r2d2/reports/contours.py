@@ -14,15 +14,14 @@ from matplotlib.patheffects import Normal, Stroke
 
 from r2d2.reports.formatting import shorten
 from r2d2.reports.overlay import Overlay
+from r2d2.reports.palette import LABEL_COLOURS, MORE_COLOURS
 from r2d2.reports.picture import Picture, encode, new_figure
 from segeval import Label
 
-__all__ = ["LABEL_COLOURS", "draw_overlay", "frame_structures", "letter_edges", "outline", "show_slice"]
+__all__ = ["draw_overlay", "frame_structures", "letter_edges", "outline", "show_slice"]
 
-LABEL_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#D55E00")
-_MORE_COLOURS = ("#8DD3C7", "#BEBADA", "#FB8072", "#B3DE69", "#FCCDE5", "#BC80BD")
 _REFERENCE, _PREDICTION = LABEL_COLOURS[0], LABEL_COLOURS[1]
-_MOST_LABELS = len(LABEL_COLOURS) + len(_MORE_COLOURS)
+_MOST_LABELS = len(LABEL_COLOURS) + len(MORE_COLOURS)
 
 
 def draw_overlay(overlay: Overlay, labels: Mapping[str, Label], alt: str, caption: str) -> Picture:
@@ -90,7 +89,7 @@ def _colours(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Give colours of reference and prediction: two of their own for one label, two shades of one for several."""
     if len(names) == 1:
         return {names[0]: (_REFERENCE, _PREDICTION)}
-    bases = (*LABEL_COLOURS, *_MORE_COLOURS)
+    bases = (*LABEL_COLOURS, *MORE_COLOURS)
     return {name: (bases[place % len(bases)], _light(bases[place % len(bases)])) for place, name in enumerate(names)}
 
 

@@ -15,10 +15,12 @@ from imgmed import PreparedDataset
 from imgmed.fingerprint import Fingerprint
 from imgmed.fingerprint.measures import PERCENTILES
 from imgmed.fingerprint.words import Words
-from r2d2.reports.contours import LABEL_COLOURS, frame_structures, letter_edges, outline, show_slice
+from r2d2.reports.contours import frame_structures, letter_edges, outline, show_slice
 from r2d2.reports.formatting import plural
-from r2d2.reports.overlay import EDGES, PLANES, Overlay
+from r2d2.reports.overlay import Overlay
+from r2d2.reports.palette import LABEL_COLOURS
 from r2d2.reports.picture import COLOURS, Picture, encode, new_figure
+from r2d2.viewing.planes import EDGES, PLANES
 
 __all__ = ["draw_case", "draw_geometry", "draw_intensities", "draw_volumes", "read_slice"]
 

@@ -11,16 +11,15 @@ import numpy as np
 from imgmed import Volume, read_volume
 from imgmed.formats.pictures import SUFFIXES as PICTURES
 from imgmed.geometry import canonical_spacing, orientation_of, to_canonical
+from r2d2.viewing.planes import EDGES, PLANES
 from r2d2_base.errors import R2D2Error
 from segeval import Label, ShapeMismatchError, read_label_map
 from segeval.files.grids import on_grid_of, same_axes
 from segeval.files.label_map import is_placed_by_another
 from segeval.settings import SpatialUnits
 
-__all__ = ["EDGES", "PLANES", "Overlay", "OverlayError", "error_counts", "memberships", "read_overlay"]
+__all__ = ["Overlay", "OverlayError", "error_counts", "memberships", "read_overlay"]
 
-PLANES = ("sagittal", "coronal", "axial")
-EDGES = (("R", "L"), ("A", "P"), ("S", "I"))
 _THICK_SLICES = 1.2
 """Where one spacing is this much larger than both others, slices across that axis are shown; else axial ones."""
 

@@ -10,9 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imgmed.archives import Unpacked, opened_source
 from imgmed.inspection import Inspection, inspect_source
+from imgmed.operations import Clip, Resample
+from imgmed.preparation.draft import draft_plan
+from imgmed.preparation.plan import AXIS_NAMES
+from imgmed.recipe_names import AUTO, RECIPE_NAMES
 from r2d2_base.progress import Progress, StopRequest
 
-__all__ = ["InspectSettings", "InspectionResult", "inspect"]
+__all__ = ["LAYOUTS", "InspectSettings", "InspectionResult", "ProposedChoice", "inspect", "propose_preparation"]
+
+LAYOUTS = (AUTO, *RECIPE_NAMES)
+"""What a layout may be called."""
 
 
 class InspectSettings(BaseModel):
@@ -43,6 +50,21 @@ class InspectionResult:
     unpacked: Unpacked | None
 
 
+@dataclass(frozen=True)
+class ProposedChoice:
+    """What `prepare` would choose.
+
+    Attributes:
+        name: of the setting, such as "slice_axis"; of "clipping" and "slice_size" there is none.
+        value: what it would be, for people.
+        reason: why.
+    """
+
+    name: str
+    value: str
+    reason: str
+
+
 def inspect(
     settings: InspectSettings, *, progress: Progress | None = None, stop: StopRequest | None = None
 ) -> InspectionResult:
@@ -70,3 +92,30 @@ def inspect(
             stop=stop,
         )
     return InspectionResult(inspection, unpacked)
+
+
+def propose_preparation(inspection: Inspection) -> tuple[ProposedChoice, ...]:
+    """Tell what `prepare` would choose, as far as headers tell; it decides by the training cases and their voxels.
+
+    Args:
+        inspection: of the source.
+
+    Returns:
+        The choices with their reasons; none where no header can be read.
+    """
+    plan = draft_plan(inspection)
+    if plan is None:
+        return ()
+    steps = plan.scan_preparation
+    plane = [axis for axis in range(3) if axis != steps.slice_axis]
+    values = {
+        "slice_axis": f"{steps.slice_axis} ({AXIS_NAMES[steps.slice_axis]})",
+        "slice_size": " x ".join(map(str, steps.slice_size)),
+        "normalisation": plan.normalisation,
+    }
+    for step in steps.operations:
+        if isinstance(step, Resample) and step.spacing_mm is not None:
+            values["spacing_mm"] = " x ".join(f"{step.spacing_mm[axis] or 0:.4g}" for axis in plane) + " in the plane"
+        if isinstance(step, Clip) and step.percentiles is not None:
+            values["clipping"] = "{:g} to {:g} %".format(*step.percentiles)
+    return tuple(ProposedChoice(name, values[name], reason) for name, reason in plan.reasons.items() if name in values)

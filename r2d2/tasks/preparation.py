@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from imgmed import AugmentationSettings, PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
-from imgmed.presets import read_preset
+from imgmed.presets import preset_names, read_preset
 from r2d2.config import FILE_NAME, Configuration, commented_yaml, configure, find_layer
 from r2d2.proposal import propose_here
 from r2d2_base.errors import ConfigurationError
@@ -28,6 +28,7 @@ __all__ = [
     "prepare",
     "prepare_with_report",
     "preset_layer",
+    "preset_names",
 ]
 
 PHANTOM_FOLDER = Path("r2d2-phantom")

@@ -14,6 +14,7 @@ from r2d2.engine import EngineClient, Job, Submission
 from r2d2.engine.errors import JobStateError
 from r2d2.engine.folder import FINAL
 from tests.console.person import SCREEN, Person
+from tests.r2d2.viewing.oblique import oblique_study
 from tests.web.serving import Served, serving, until
 from web.accounts.store import open_accounts
 
@@ -107,9 +108,27 @@ def predicted(jobs: EngineClient, training: Job, dataset: Path) -> Job:
 
 
 @pytest.fixture(scope="session")
-def stand_ins(training: Job, predicted: Job) -> dict[str, object]:
+def askew(served: Served, jobs: EngineClient) -> Job:
+    """The job that prepared a study whose scans lie askew: oblique, with voxels of three sizes."""
+    study = oblique_study(served.folder / "data" / "askew")
+    out = served.folder / "data" / "askew-prepared"
+    settings = {"source": str(study), "out": str(out)}
+    return ended(jobs, jobs.submit(Submission(task="prepare", settings=settings, name="askew"), "admin"))
+
+
+@pytest.fixture(scope="session")
+def stand_ins(training: Job, predicted: Job, askew: Job) -> dict[str, object]:
     """What stands for the variables in the addresses of pages."""
-    return {"job_id": training.id, "model_name": "hippocampus-fcn", "version": 1, "prediction_id": predicted.id}
+    return {
+        "job_id": training.id,
+        "model_name": "hippocampus-fcn",
+        "version": 1,
+        "prediction_id": predicted.id,
+        "kind": "job",
+        "number": askew.id,
+        "case_id": "askew_001",
+        "root": 1,
+    }
 
 
 @pytest.fixture(scope="session")

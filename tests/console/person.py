@@ -15,6 +15,7 @@ __all__ = ["PHONE", "SCREEN", "Person"]
 SCREEN = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 LATER = "net::ERR_ABORTED"  # a question of a page that is being left
+WITHOUT_GPU = "GPU stall due to ReadPixels"  # what a browser says that draws volumes on the processor
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -100,7 +101,7 @@ class Person:
         return found
 
     def _note(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        if message.type in ("error", "warning") and WITHOUT_GPU not in message.text:
             self.faults.append(f"{message.text} {message.location.get('url', '')}")
 
     def _note_failed(self, request: Request) -> None:
