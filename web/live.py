@@ -6,6 +6,7 @@ anew between both, and whoever stands between them.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import re
@@ -16,6 +17,7 @@ from flask import Response, render_template, request
 
 __all__ = ["live_data", "live_part"]
 
+PACKED = 3
 _WORD = re.compile(r'name="csrf_token" value="[^"]*"')
 """The word of forms is another each time, and each holds as long as the session."""
 
@@ -37,7 +39,17 @@ def live_data(content: Mapping[str, Any], version: str | None = None) -> Respons
         content: what is sent.
         version: a word that changes whenever the content does; None: it is made from the content.
     """
-    return _conditional(json.dumps(content, allow_nan=False, separators=(",", ":")), "application/json", version)
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    return _packed(_conditional(text, "application/json", version))
+
+
+def _packed(response: Response) -> Response:
+    """Compress data where the browser takes that: it holds no word of forms, whose length could tell it to others."""
+    response.headers["Vary"] = "Accept-Encoding"
+    if response.status_code == 200 and "gzip" in request.headers.get("Accept-Encoding", ""):
+        response.set_data(gzip.compress(response.get_data(), PACKED, mtime=0))
+        response.headers["Content-Encoding"] = "gzip"
+    return response
 
 
 def _conditional(text: str, kind: str, version: str | None = None) -> Response:
