@@ -245,9 +245,9 @@ def _add_predictions(pages: Blueprint, console: Console, uploads: Uploads) -> No
         if made is None:
             raise NotFound("there are no label maps yet")
         file = label_map_file(made, number)
-        return send_file(
-            file, mimetype="application/octet-stream", as_attachment=True, download_name=file.name, max_age=None
-        )
+        answer = send_file(file, mimetype="application/octet-stream", as_attachment=True, download_name=file.name)
+        answer.headers["Cache-Control"] = "no-store"
+        return answer
 
 
 def _add_publishing(pages: Blueprint, console: Console) -> None:
