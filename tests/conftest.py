@@ -27,7 +27,16 @@ QUIET_AND_SINGLE_THREADED = {
 
 START_WORKERS = "tests/distributed/"
 """Tests that start jobs of several workers, which take all cores and a third of the suite's time: no two at once."""
-LONGEST_FIRST = (START_WORKERS, "tests/end_to_end/", "tests/dist_training/", "tests/contracts/", "tests/r2d2/")
+AT_BROWSERS = "tests/console/"
+"""Tests that share one server, with its engine and a training."""
+LONGEST_FIRST = (
+    START_WORKERS,
+    AT_BROWSERS,
+    "tests/end_to_end/",
+    "tests/dist_training/",
+    "tests/contracts/",
+    "tests/r2d2/",
+)
 """What takes long is begun with, so that all test processes end together."""
 ORDER = 2612
 """The seed from which pytest-randomly draws the order of the tests, unless another is given."""
@@ -86,14 +95,15 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Divide whole files among test processes (`-n 3`); all that start workers of their own go to the same one."""
+    """Divide whole files among test processes (`-n 3`); what starts workers goes to one, what is at browsers to one."""
     from xdist.scheduler import LoadScopeScheduling
 
     config.option.loadscopereorder = False  # the order is that of the collection
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "workers" if nodeid.startswith(START_WORKERS) else nodeid.partition("::")[0]
+            together = next((name for name in (START_WORKERS, AT_BROWSERS) if nodeid.startswith(name)), None)
+            return together or nodeid.partition("::")[0]
 
     return ByFile(config, log)
 

@@ -70,5 +70,6 @@ def create_app(settings: ServeSettings, jobs: Jobs, accounts: Accounts, secret: 
         app.register_blueprint(area.blueprint(console))
     serve_assets(app, _HERE)
     app.jinja_env.filters.update(FILTERS)
+    app.jinja_env.globals["has_page"] = app.view_functions.__contains__
     app.context_processor(lambda: {"person": g.get("person"), "Permission": Permission, "areas": AREAS})
     return app

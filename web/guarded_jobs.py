@@ -16,6 +16,7 @@ from r2d2.engine import (
     Jobs,
     LogPart,
     Rebuilt,
+    RunWish,
     Submission,
 )
 
@@ -73,6 +74,11 @@ class GuardedJobs:
         """Queue a job again."""
         self._check(job_id)
         return self._jobs.resume(job_id, by)
+
+    def ask_run(self, job_id: int, wish: RunWish, by: str = "") -> Job:
+        """Have a training write a checkpoint, or go on with another learning rate."""
+        self._check(job_id)
+        return self._jobs.ask_run(job_id, wish, by)
 
     def change(self, job_id: int, change: Change) -> Job:
         """Give a job another name, other tags, or another priority."""

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from flask import Response, render_template, request
 
 __all__ = ["live_data", "live_part"]
+
+_WORD = re.compile(r'name="csrf_token" value="[^"]*"')
+"""The word of forms is another each time, and each holds as long as the session."""
 
 
 def live_part(template: str, **names: Any) -> Response:
@@ -38,6 +42,6 @@ def live_data(content: Mapping[str, Any], version: str | None = None) -> Respons
 
 def _conditional(text: str, kind: str, version: str | None = None) -> Response:
     response = Response(text, mimetype=kind)
-    response.set_etag(version or hashlib.sha256(text.encode()).hexdigest()[:24])
+    response.set_etag(version or hashlib.sha256(_WORD.sub("", text).encode()).hexdigest()[:24])
     response.make_conditional(request)
     return response

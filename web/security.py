@@ -24,7 +24,7 @@ from .permissions import Permission, needed_by
 from .requests import MOST_BYTES, check_content
 from .serve_settings import ServeSettings
 
-__all__ = ["CONTENT_SECURITY_POLICY", "VOLUME_POLICY", "csrf", "limiter", "secure"]
+__all__ = ["CONTENT_SECURITY_POLICY", "REPORT_POLICY", "VOLUME_POLICY", "csrf", "limiter", "secure"]
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -32,6 +32,8 @@ CONTENT_SECURITY_POLICY = (
 )
 VOLUME_POLICY = CONTENT_SECURITY_POLICY.replace("img-src 'self'", "img-src 'self' data:")
 """For a page with NiiVue alone, which stays black without: its route sets this header itself."""
+REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""For reports, which are whole pages with styles and pictures inside: shown, and able to do nothing."""
 _HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from markupsafe import Markup
 
-__all__ = ["FILTERS", "moment", "size", "span"]
+__all__ = ["FILTERS", "moment", "size", "span", "spark"]
 
 _SPANS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -61,4 +61,18 @@ def size(number: float | None) -> str:
     return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
-FILTERS: dict[str, Callable[..., Any]] = {"moment": moment, "size": size, "span": span}
+def spark(values: Sequence[float | None], width: float = 100, height: float = 24) -> str:
+    """Write the points of a small curve, from its least to its largest value, as SVG has them.
+
+    >>> spark([0.0, None, 1.0], 10, 4)
+    '0.0,4.0 10.0,0.0'
+    """
+    numbers = [(at, value) for at, value in enumerate(values) if value is not None]
+    if not numbers:
+        return ""
+    least, largest = min(value for _, value in numbers), max(value for _, value in numbers)
+    steps, spread = max(len(values) - 1, 1), (largest - least) or 1.0
+    return " ".join(f"{width * at / steps:.1f},{height * (1 - (value - least) / spread):.1f}" for at, value in numbers)
+
+
+FILTERS: dict[str, Callable[..., Any]] = {"moment": moment, "size": size, "spark": spark, "span": span}

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shlex import quote
-from typing import TYPE_CHECKING
 
 import typer
-
-if TYPE_CHECKING:
-    from dist_training.record.run_folder import RunFolder
 
 __all__ = ["control"]
 
@@ -26,38 +21,19 @@ def control(
 
     All its workers do so after the same step, and the run's record says when; a resumed run repeats a changed rate.
     """
-    from dist_training.record.run_folder import RunFolder
-    from dist_training.stopping.control import request_checkpoint, request_learning_rate, request_stop
+    from r2d2.tasks.control import ask_run
     from r2d2_base.errors import ConfigurationError
 
-    rate = None
     if request.startswith(_RATE):
         try:
             rate = float(request.removeprefix(_RATE))
         except ValueError:
             raise ConfigurationError(f"learning-rate must be a number like 1e-4; received {request!r}") from None
-    elif request not in ("stop", "checkpoint"):
-        raise ConfigurationError(f"a request is stop, checkpoint or learning-rate=1e-4; received {request!r}")
-    folder = RunFolder(run_dir)
-    _check_running(folder)
-    if rate is not None:
-        request_learning_rate(folder.control, rate, reason)
+        ask_run(run_dir, "learning-rate", reason, rate)
     elif request == "stop":
-        request_stop(folder.control, reason)
+        ask_run(run_dir, "stop", reason)
+    elif request == "checkpoint":
+        ask_run(run_dir, "checkpoint", reason)
     else:
-        request_checkpoint(folder.control, reason)
-    typer.echo(f"asked {run_dir} for {request}, after its step; {folder.events} tells when", err=True)
-
-
-def _check_running(folder: RunFolder) -> None:
-    from r2d2_base.errors import ConfigurationError
-
-    status = folder.status()
-    if status.state is None:
-        raise ConfigurationError(f"{folder.path} holds no run; name the --run-dir of a training that is running")
-    if not status.is_running:
-        further, words = ("more epochs", " training.epochs=N") if status.state == "completed" else ("it", "")
-        raise ConfigurationError(
-            f"the run in {folder.path} is not running (it is {status.state}); go on with {further}: "
-            f"r2d2 train --run-dir {quote(str(folder.path))} --resume{words}"
-        )
+        raise ConfigurationError(f"a request is stop, checkpoint or learning-rate=1e-4; received {request!r}")
+    typer.echo(f"asked {run_dir} for {request}, after its step; {run_dir / 'events.jsonl'} tells when", err=True)

@@ -7,6 +7,7 @@ one that is cut short meanwhile gives a shorter answer and no harm.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,16 @@ class Pyramid:
     def truncate(self, last: float) -> None:
         """Forget all points behind a position."""
         self.count = self._find(last, after=True)
+
+    def points(self, at_once: int = 8192) -> Iterator[Numbers]:
+        """Yield all points, some at a time: of each its position, then its values."""
+        for begin in range(0, self.count, at_once):
+            yield self._read(0, begin, min(begin + at_once, self.count))
+
+    def last(self) -> Numbers | None:
+        """Give the last point: its position, then its values; None: there is none."""
+        rows = self._read(0, max(self.count - 1, 0), self.count)
+        return rows[0] if len(rows) else None
 
     def view(self, first: float, last: float, most: int) -> Summary:
         """Give the points of a range of positions, or stretches that stand for them.

@@ -7,7 +7,8 @@ import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ MOST_STRETCHES = 2000
 CATCH_UP_S = 0.25
 AT_ONCE = 4096
 MARKS_KEPT = 500
+EPOCHS_TIMED = 5
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,10 @@ class CurveView:
         is_behind: whether events wait that were not read yet.
         steps: of stretches of steps, in the order of `VALUES`.
         epochs: the ends of epochs, the first one first.
-        marks: what happened at which step.
+        marks: what happened at which step; of checkpoints the last one.
         running: the last beginning of training; None: before it.
         last_step: steps done.
+        last_loss: of the last of them, which may be no number; None: none was done.
     """
 
     version: str
@@ -71,6 +74,36 @@ class CurveView:
     marks: tuple[Mark, ...]
     running: Running | None
     last_step: int
+    last_loss: float | None
+
+    def chosen_epochs(self, most: int) -> list[EpochEnded]:
+        """Give the epochs, of very many some: of each stretch those with its least and its largest validation Dice.
+
+        Args:
+            most: epochs at most, give or take two.
+        """
+        total = len(self.epochs)
+        if total <= most:
+            return list(self.epochs)
+        chosen = {total - 1}
+        groups = max(most // 2, 1)
+        for at in range(groups):
+            scored = [
+                (epoch.validation_dice or 0.0, place)
+                for place, epoch in enumerate(self.epochs[total * at // groups : total * (at + 1) // groups])
+            ]
+            begin = total * at // groups
+            chosen |= {begin + min(scored)[1], begin + max(scored)[1]}
+        return [self.epochs[at] for at in sorted(chosen)]
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes if it goes on like the last epochs; None before the first has ended."""
+        timed = [epoch for epoch in self.epochs[-EPOCHS_TIMED:] if epoch.seconds is not None]
+        if self.running is None or not timed:
+            return None
+        an_epoch = sum((epoch.seconds or 0.0) + (epoch.validation_seconds or 0.0) for epoch in timed) / len(timed)
+        return max(self.running.epochs - self.last_step / self.running.steps_per_epoch, 0.0) * an_epoch
 
 
 @dataclass
@@ -147,7 +180,8 @@ class RunCurves:
         """
         most = min(max(most, 4), MOST_STRETCHES)
         state = self.catch_up()
-        steps = Pyramid(self._kept, len(VALUES), state.count).view(first, last, most)
+        pyramid = Pyramid(self._kept, len(VALUES), state.count)
+        steps, end = pyramid.view(first, last, most), pyramid.last()
         version = hashlib.sha256(f"{state.head} {state.position} {first} {last} {most}".encode()).hexdigest()[:16]
         return CurveView(
             version,
@@ -157,7 +191,13 @@ class RunCurves:
             tuple(state.marks),
             state.running,
             state.last_step,
+            None if end is None else float(end[1]),
         )
+
+    def steps(self) -> Iterator[tuple[float, ...]]:
+        """Yield every step that was read so far: its number, then its `VALUES`."""
+        for points in Pyramid(self._kept, len(VALUES), self._read().count).points():
+            yield from (tuple(row) for row in points.tolist())
 
     def catch_up(self, seconds: float = CATCH_UP_S) -> _State:
         """Read the events that have come, for so long at most; who comes while another does so gets what there is."""
@@ -195,9 +235,11 @@ class RunCurves:
 
     def _read(self) -> _State:
         try:
-            return _State.from_json(read_json(self._file))
+            now = self._file.stat()
+            state = _kept_state(self._file, (now.st_ino, now.st_mtime_ns, now.st_size))
         except (OSError, ValueError, KeyError, TypeError):
             return _State()
+        return replace(state, epochs=list(state.epochs), marks=list(state.marks))
 
     @contextmanager
     def _locked(self) -> Iterator[bool]:
@@ -208,6 +250,12 @@ class RunCurves:
                 yield False
                 return
             yield True
+
+
+@lru_cache(maxsize=64)
+def _kept_state(file: Path, _version: tuple[int, ...]) -> _State:
+    """Read what is kept; many look at the same runs, of which some have thousands of epochs."""
+    return _State.from_json(read_json(file))
 
 
 def _add(pyramid: Pyramid, points: list[tuple[float, ...]]) -> None:
@@ -226,7 +274,8 @@ def _note(state: _State, pyramid: Pyramid, event: Event) -> None:
     elif isinstance(event, EpochEnded):
         state.epochs.append(event)
     elif mark := _mark(state, event):
-        state.marks = [*state.marks, mark][-MARKS_KEPT:]
+        others = [one for one in state.marks if one.kind != "checkpoint" or mark.kind != "checkpoint"]
+        state.marks = [*others, mark][-MARKS_KEPT:]
 
 
 def _mark(state: _State, event: Event) -> Mark | None:

@@ -14,6 +14,7 @@ from .models import JobPage as JobPage
 from .models import JobQuery as JobQuery
 from .models import LogPart as LogPart
 from .models import Rebuilt as Rebuilt
+from .models import RunWish as RunWish
 from .models import Submission as Submission
 from .settings import EngineSettings as EngineSettings
 from .settings import default_work_root as default_work_root

@@ -17,6 +17,7 @@ from r2d2.engine.models import (
     JobQuery,
     LogPart,
     Rebuilt,
+    RunWish,
     Submission,
 )
 from r2d2.engine.protocol import new_socket, read_line, socket_address, write_line
@@ -70,6 +71,10 @@ class EngineClient:
     def resume(self, job_id: int, by: str = "") -> Job:
         """Queue a job again; it goes on where it was."""
         return Job.model_validate(self._call("resume", by, job_id=job_id))
+
+    def ask_run(self, job_id: int, wish: RunWish, by: str = "") -> Job:
+        """Have a training that runs write a checkpoint, or go on with another learning rate."""
+        return Job.model_validate(self._call("ask_run", by, job_id=job_id, wish=wish.model_dump(mode="json")))
 
     def change(self, job_id: int, change: Change) -> Job:
         """Give a job another name, other tags, or another priority."""

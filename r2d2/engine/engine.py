@@ -9,7 +9,9 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
+from dist_training.errors import ControlError
 from r2d2.engine.database import open_database
 from r2d2.engine.errors import JobStateError, RefusedError, UnknownJobError
 from r2d2.engine.executor import Executor
@@ -27,13 +29,14 @@ from r2d2.engine.models import (
     JobQuery,
     LogPart,
     Rebuilt,
+    RunWish,
     Submission,
 )
 from r2d2.engine.scheduling import Scheduler, waits_for
 from r2d2.engine.settings import EngineSettings
 from r2d2.engine.store import JobStore
 from r2d2.engine.submission import accepted, task_of
-from r2d2_base.errors import R2D2Error
+from r2d2_base.errors import ConfigurationError, R2D2Error
 from r2d2_base.files import is_leftover, remove
 from r2d2_base.folders import staged_folder
 from r2d2_base.progress import StopRequest
@@ -243,6 +246,27 @@ class Engine:
             job = self._scheduler.index(job_id)
             self._scheduler.queue_changed()
         self.wake()
+        return job
+
+    def ask_run(self, job_id: int, wish: RunWish, by: str = "") -> Job:
+        """Have a training that runs write a checkpoint, or go on with another learning rate, after its step.
+
+        Raises:
+            UnknownJobError: there is none of that number.
+            JobStateError: it is no training that runs, or was asked for something just now.
+        """
+        job = self._job_now(job_id)
+        if job.task != "train" or job.output is None or job.state != "running":
+            raise JobStateError(f"job {job_id} ({job.task}) is {job.state}: only a training that runs can do so")
+        from r2d2.tasks.control import ask_run  # loads NumPy
+
+        reason = wish.reason or (f"{by} asked" if by else "asked")
+        try:
+            ask_run(Path(job.output), wish.request, reason, wish.learning_rate)
+        except ConfigurationError as error:
+            raise JobStateError(f"job {job_id} does not train yet, or not any more") from error
+        except ControlError as error:
+            raise JobStateError(f"job {job_id} has still to do what was asked for before: {error}") from error
         return job
 
     def change(self, job_id: int, change: Change) -> Job:

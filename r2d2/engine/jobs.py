@@ -14,6 +14,7 @@ from r2d2.engine.models import (
     JobQuery,
     LogPart,
     Rebuilt,
+    RunWish,
     Submission,
 )
 
@@ -57,6 +58,9 @@ class Jobs(Protocol):
 
     def resume(self, job_id: int, by: str = "") -> Job:
         """Queue a job again that was stopped, cancelled or lost, or has failed; it goes on where it was."""
+
+    def ask_run(self, job_id: int, wish: RunWish, by: str = "") -> Job:
+        """Have a training that runs write a checkpoint, or go on with another learning rate."""
 
     def change(self, job_id: int, change: Change) -> Job:
         """Give a job another name, other tags, or another priority."""

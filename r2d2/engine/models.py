@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from dist_training.record.states import State
 
@@ -19,6 +19,7 @@ __all__ = [
     "LogPart",
     "Progress",
     "Rebuilt",
+    "RunWish",
     "SortKey",
     "Submission",
 ]
@@ -69,6 +70,26 @@ class Change(BaseModel):
     name: Name | None = Field(default=None, description="for people")
     tags: tuple[Tag, ...] | None = Field(default=None, max_length=20, description="words to find it by")
     priority: int | None = Field(default=None, ge=-1000, le=1000, description="higher begins first")
+
+
+class RunWish(BaseModel):
+    """What a training is to do at its next step, going on.
+
+    >>> RunWish(request="learning-rate", learning_rate=1e-4).reason
+    ''
+    """
+
+    model_config = _STRICT
+
+    request: Literal["checkpoint", "learning-rate"] = Field(description="write a checkpoint, or take another rate")
+    learning_rate: float | None = Field(default=None, ge=1e-30, le=1e6, description="of the steps to come")
+    reason: str = Field(default="", max_length=500, description="for the record")
+
+    @model_validator(mode="after")
+    def _has_its_rate(self) -> RunWish:
+        if (self.request == "learning-rate") != (self.learning_rate is not None):
+            raise ValueError("learning_rate goes with the request learning-rate, and with no other")
+        return self
 
 
 class JobQuery(BaseModel):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-__all__ = ["MARK", "adopt_orphans", "ask_to_end", "kill", "processes_of", "reap"]
+__all__ = ["MARK", "adopt_orphans", "ask_to_end", "kill", "memory_of_jobs", "processes_of", "reap"]
 
 MARK = "R2D2_ATTEMPT"
 """Environment variable of all processes of an attempt: its folder. Whoever they start has it too."""
@@ -43,7 +43,7 @@ def processes_of(attempt: Path, *, below: int | None = None) -> list[psutil.Proc
         attempt: its folder, the mark in their environment.
         below: a process whose descendants belong to it too, also where they have cleaned their environment.
     """
-    found = {process.pid: process for process in _marked(attempt)}
+    found = {process.pid: process for process in _marked(lambda mark: mark == str(attempt))}
     if below is not None:
         with suppress(psutil.NoSuchProcess):
             found |= {process.pid: process for process in psutil.Process(below).children(recursive=True)}
@@ -51,8 +51,17 @@ def processes_of(attempt: Path, *, below: int | None = None) -> list[psutil.Proc
     return [process for process in found.values() if _lives(process)]
 
 
-def _marked(attempt: Path) -> Iterable[psutil.Process]:
-    wanted = f"{MARK}={attempt}".encode()
+def memory_of_jobs(work_root: Path) -> int:
+    """Add up the memory, in bytes, of all processes of jobs; what several share is counted once."""
+    jobs, total = f"{work_root / 'jobs'}{os.sep}", 0
+    for process in _marked(lambda mark: mark.startswith(jobs)):
+        with suppress(psutil.Error):
+            total += process.memory_full_info().pss
+    return total
+
+
+def _marked(is_wanted: Callable[[str], bool]) -> Iterable[psutil.Process]:
+    prefix = f"{MARK}=".encode()
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal():
             continue
@@ -60,7 +69,8 @@ def _marked(attempt: Path) -> Iterable[psutil.Process]:
             environment = (folder / "environ").read_bytes()
         except OSError:  # of another user, or gone
             continue
-        if wanted in environment.split(b"\0"):
+        marks = [os.fsdecode(one[len(prefix) :]) for one in environment.split(b"\0") if one.startswith(prefix)]
+        if any(map(is_wanted, marks)):
             with suppress(psutil.NoSuchProcess):
                 yield psutil.Process(int(folder.name))
 

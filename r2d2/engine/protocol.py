@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from r2d2.engine.errors import RefusedError
 from r2d2.engine.jobs import Jobs
-from r2d2.engine.models import Change, JobQuery, Submission
+from r2d2.engine.models import Change, JobQuery, RunWish, Submission
 from r2d2.engine.validation import validated
 
 __all__ = ["LONGEST_LINE", "SOCKET_NAME", "answer", "read_line", "socket_address", "write_line"]
@@ -57,6 +57,10 @@ class _Wish(_OfJob):
     reason: str = Field(default="", max_length=500)
 
 
+class _RunWish(_OfJob):
+    wish: RunWish
+
+
 class _Change(_OfJob):
     change: Change
 
@@ -70,10 +74,11 @@ _ARGUMENTS: dict[str, type[_Arguments]] = {
     "stop": _Wish,
     "cancel": _Wish,
     "resume": _OfJob,
+    "ask_run": _RunWish,
     "change": _Change,
     "rebuild": _Arguments,
 }
-_SAYS_WHO = ("submit", "check", "stop", "cancel", "resume")
+_SAYS_WHO = ("submit", "check", "stop", "cancel", "resume", "ask_run")
 
 
 def answer(jobs: Jobs, request: Any, by: str) -> dict[str, Any]:

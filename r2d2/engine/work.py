@@ -25,12 +25,14 @@ from r2d2_base.progress import StopRequest
 
 if TYPE_CHECKING:
     from dist_training.record.events import Event
+    from r2d2.curves import RunCurves
 
 __all__ = ["main"]
 
 LOOK_S = 0.2
 ORPHAN_ENDS_S = 15.0  # a task whose supervisor is gone has so long to leave a checkpoint
 PROGRESS_EVERY_S = 1.0
+CURVES_EVERY_S = 10.0
 
 
 def main(folder: Path) -> int:
@@ -55,7 +57,7 @@ def _done(attempt: AttemptFolder, stop: StopRequest) -> tuple[dict[str, Any], in
         task = find_task(asked["task"])
         settings = _settings(task, asked, attempt)
         attempt.write(attempt.process, ProcessIdentity.of_this_process().to_json())
-        telling = _Telling(attempt)
+        telling = _Telling(attempt, _curves(asked, attempt))
         ended = task.run(settings, Listener(telling.progress, _say, telling.event, stop))
         return {"state": ended.state, "reason": ended.reason, "result": _plain(ended)}, 0
     except CancelledError as error:
@@ -91,6 +93,15 @@ def _settings(task: Task, asked: dict[str, Any], attempt: AttemptFolder) -> Any:
         check(settings)
         task.check(settings, check)
     return settings
+
+
+def _curves(asked: dict[str, Any], attempt: AttemptFolder) -> RunCurves | None:
+    """Give the curves that a training keeps while it goes on, so that who looks at it later need not wait for them."""
+    if asked["task"] != "train" or asked.get("output") is None:
+        return None
+    from r2d2.curves import RunCurves
+
+    return RunCurves(Path(asked["output"]), attempt.job.curves)
 
 
 def _plain(ended: TaskEnd) -> dict[str, Any]:
@@ -137,8 +148,11 @@ def _say(line: str) -> None:
 class _Telling:
     """Writes how a task comes along: the last of it in progress.json, now and then a line in the log."""
 
-    def __init__(self, attempt: AttemptFolder, clock: Callable[[], float] = time.monotonic) -> None:
-        self._attempt, self._clock = attempt, clock
+    def __init__(
+        self, attempt: AttemptFolder, curves: RunCurves | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._attempt, self._curves, self._clock = attempt, curves, clock
+        self._followed = clock()
         self._written = -PROGRESS_EVERY_S
         self._stage, self._steps = "", 0
 
@@ -155,6 +169,10 @@ class _Telling:
         """Be told of an event of a training."""
         from dist_training.record.events import EpochEnded, Running, StepTaken
 
+        if self._curves is not None and self._clock() - self._followed >= CURVES_EVERY_S:
+            self._followed = self._clock()
+            with suppress(R2D2Error):
+                self._curves.catch_up()
         if isinstance(event, Running):
             _say(f"training: {event.epochs} epochs of {event.steps_per_epoch} steps")
             self._steps = event.epochs * event.steps_per_epoch

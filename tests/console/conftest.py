@@ -1,8 +1,8 @@
 """A server with an engine, a study, a training that has ended; Chromium; and people who are logged in."""
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from imgmed import write_phantom_study
 from r2d2.engine import EngineClient, Job, Submission
+from r2d2.engine.errors import JobStateError
 from r2d2.engine.folder import FINAL
 from tests.console.person import SCREEN, Person
 from tests.web.serving import Served, serving, until
@@ -76,22 +77,26 @@ def dataset(served: Served, jobs: EngineClient) -> Path:
     return out
 
 
-@pytest.fixture(scope="session")
-def train(jobs: EngineClient, dataset: Path) -> Callable[..., Job]:
-    """Submits a training of a tiny network by two workers; settings by their keys."""
+@pytest.fixture
+def train(jobs: EngineClient, dataset: Path) -> Iterator[Callable[..., Job]]:
+    """Submits a training of a tiny network by two workers; settings by their keys. After the test none goes on."""
+    submitted: list[Job] = []
 
     def submit(name: str = "tiny", workers: int = 2, **changes: Any) -> Job:
-        settings: dict[str, Any] = {"dataset": str(dataset), "workers": workers}
-        words = [f"{key}={value}" for key, value in {**TINY, **changes}.items()]
-        return jobs.submit(Submission(task="train", settings={**settings, "settings": words}, name=name), "admin")
+        submitted.append(jobs.submit(tiny_training(dataset, name, workers, changes), "admin"))
+        return submitted[-1]
 
-    return submit
+    yield submit
+    for job in submitted:
+        for _ in range(2):  # the second time at once
+            with suppress(JobStateError):
+                jobs.cancel(job.id)
 
 
 @pytest.fixture(scope="session")
-def training(jobs: EngineClient, train: Callable[..., Job]) -> Job:
+def training(jobs: EngineClient, dataset: Path) -> Job:
     """A training of two workers that has ended well."""
-    return ended(jobs, train("ended"))
+    return ended(jobs, jobs.submit(tiny_training(dataset, "ended", 2, {}), "admin"))
 
 
 @pytest.fixture(scope="session")
@@ -143,6 +148,13 @@ def person(served: Served, browser: Browser, states: dict[str, Any]) -> Iterator
 def console(person: Callable[..., Person]) -> Person:
     """The administrator, at a browser."""
     return person("admin")
+
+
+def tiny_training(dataset: Path, name: str, workers: int, changes: Mapping[str, Any]) -> Submission:
+    """Describe a training of a tiny network; settings by their keys."""
+    words = [f"{key}={value}" for key, value in {**TINY, **changes}.items()]
+    settings = {"dataset": str(dataset), "workers": workers, "settings": words}
+    return Submission(task="train", settings=settings, name=name)
 
 
 def ended(jobs: EngineClient, job: Job) -> Job:

@@ -36,7 +36,7 @@ class Person:
     def __init__(self, served: Served, context: BrowserContext) -> None:
         self.served, self.context = served, context
         self.page: Page = context.new_page()
-        self.page.set_default_timeout(60_000)
+        self.page.set_default_timeout(PATIENCE_S * 1000)  # only ends what hangs
         self.faults: list[str] = []
         self.page.on("console", self._note)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))

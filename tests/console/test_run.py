@@ -1,13 +1,19 @@
 """The page of a training: its curves, its log, what may be asked of it."""
 
+import csv
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page
 
-from dist_training.record.events import EpochEnded, StepTaken, read_events
+from dist_training.record.events import EpochEnded, RequestServed, StepTaken, read_events
 from dist_training.record.run_folder import RunFolder
+from r2d2.curves import RunCurves
 from r2d2.engine import EngineClient, Job
+from tests.console.conftest import ended
 from tests.console.person import Person
 
 pytestmark = pytest.mark.slow
@@ -22,7 +28,7 @@ def data(console: Person, path: str, **headers: str) -> tuple[int, str | None, A
 
 def test_curves_are_what_the_run_recorded(console: Person, training: Job) -> None:
     assert training.output is not None
-    events = read_events(RunFolder(training.output).events)  # type: ignore[arg-type]
+    events = read_events(RunFolder(Path(training.output)).events)
     steps = [event for event in events if isinstance(event, StepTaken)]
     epochs = [event for event in events if isinstance(event, EpochEnded)]
     status, tag, found = data(console, f"/jobs/{training.id}/curves")
@@ -57,3 +63,160 @@ def test_what_cannot_be_asked(person: Callable[..., Person], training: Job) -> N
         ("/jobs/99999/log", 404),
     ):
         assert data(vera, path)[0] == status, path
+
+
+def test_a_run_from_its_start_to_its_resumption(
+    console: Person, jobs: EngineClient, train: Callable[..., Job], dataset: Path
+) -> None:
+    """Watched, asked for a checkpoint and another rate, stopped early, gone on with, cancelled."""
+    job = train("course", **{"training.epochs": 3000})
+    page = console.go(f"/jobs/{job.id}")
+    page.get_by_text("It has said nothing yet.").or_(page.get_by_text("training:")).first.wait_for()
+    dice = page.locator("#chart-dice")
+    console.until(lambda: "after epoch" in (dice.get_attribute("aria-label") or ""))
+    page.locator("#chart-loss canvas").wait_for()
+    before = page.locator("#chart-loss").get_attribute("aria-label")
+    console.until(lambda: page.locator("#chart-loss").get_attribute("aria-label") != before)
+    assert painted(page, "#chart-loss canvas") > 100
+
+    page.get_by_role("button", name="Checkpoint now").click()
+    page.get_by_text("Asked for a checkpoint").wait_for()
+    events = RunFolder(Path(job.output or "")).events
+    served = lambda: [one for one in read_events(events) if isinstance(one, RequestServed)]  # noqa: E731
+    console.until(lambda: served() and served()[0].request == "checkpoint")
+    assert served()[0].reason == "admin asked"
+    page.get_by_role("textbox", name="Learning rate").fill("0,0002")
+    page.get_by_role("button", name="Change the learning rate").click()
+    page.get_by_text("Asked for the learning rate 0.0002").wait_for()
+    console.until(lambda: served()[-1].learning_rate == pytest.approx(0.0002))
+
+    page.get_by_label("Search the log").fill("epoch 2:")
+    page.get_by_text(re.compile(r"1 of \d+ lines hold")).wait_for()
+    assert page.locator("#log-lines").inner_text().startswith("epoch 2: loss")
+
+    console.confirm("Stop early")
+    page.locator("#job .heading .state", has_text="stopped early").wait_for()
+    checkpoint = page.get_by_text(re.compile(r"Checkpoint step-\d+\.npz holds step \d+"))
+    checkpoint.wait_for()
+    name = re.search(r"step-\d+\.npz", checkpoint.inner_text())
+    assert name is not None and (RunFolder(Path(job.output or "")).checkpoints / name[0]).exists()
+
+    page.get_by_role("button", name="Resume").click()
+    page.locator("#job .heading .state", has_text="running").wait_for()
+    stopped_at = int(re.findall(r"\d+", name[0])[0])
+    console.until(
+        lambda: RunCurves(Path(job.output or ""), jobs_curves(console, job)).view(most=4).last_step > stopped_at
+    )
+    console.confirm("Cancel")
+    page.locator("#job .heading .state", has_text="cancelled").wait_for()
+    page.get_by_label("Search the log").fill("")
+    console.until(lambda: page.locator("#log-lines").inner_text().strip() == jobs.log(job.id, 2).text.strip())
+    assert console.axe() == []
+
+
+def jobs_curves(console: Person, job: Job) -> Path:
+    return console.served.folder / "work" / "jobs" / str(job.id) / "curves"
+
+
+def painted(page: Page, canvas: str) -> int:
+    """Count the points of a canvas that are not clear."""
+    found: int = page.evaluate(
+        """(name) => { const one = document.querySelector(name); const drawing = one.getContext("2d");
+        const { data } = drawing.getImageData(0, 0, one.width, one.height);
+        return data.filter((value, at) => at % 4 === 3 && value).length }""",
+        canvas,
+    )
+    return found
+
+
+def test_a_closer_look_at_a_stretch(console: Person, training: Job) -> None:
+    asked: list[str] = []
+    console.page.on("request", lambda request: asked.append(request.url) if "/curves?" in request.url else None)
+    page = console.go(f"/jobs/{training.id}")
+    box = page.locator("#chart-loss .u-over")
+    box.wait_for()
+    place = box.bounding_box()
+    assert place is not None
+    page.mouse.move(place["x"] + place["width"] * 0.2, place["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(place["x"] + place["width"] * 0.6, place["y"] + 60, steps=5)
+    page.mouse.up()
+    page.get_by_text(re.compile(r"Steps \d+ to \d+\.")).wait_for()
+    assert "first=" in asked[-1] and "last=" in asked[-1]
+    page.get_by_role("button", name="Show the whole run").click()
+    page.get_by_text("Drag over a stretch").wait_for()
+
+
+def test_what_a_training_has_made_is_taken_away(console: Person, training: Job) -> None:
+    page = console.go(f"/jobs/{training.id}")
+    run = RunFolder(Path(training.output or ""))
+    for name in ("model.keras", "model.json", "config.yaml"):
+        with page.expect_download() as download:
+            page.get_by_role("link", name=name, exact=True).click()
+        assert download.value.suggested_filename == f"job-{training.id}-{name}"
+        assert Path(download.value.path()).read_bytes() == (run.path / name).read_bytes()
+    events = read_events(run.events)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="steps.csv").click()
+    rows = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
+    steps = [event for event in events if isinstance(event, StepTaken)]
+    assert [int(row["step"]) for row in rows] == [event.step for event in steps]
+    assert [float(row["loss"]) for row in rows] == [event.loss for event in steps]
+    with page.expect_download() as download:
+        page.get_by_role("link", name="epochs.csv").click()
+    rows = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
+    epochs = [event for event in events if isinstance(event, EpochEnded)]
+    assert [float(row["validation_dice"]) for row in rows] == [event.validation_dice for event in epochs]
+    page.get_by_text("Configuration", exact=True).click()
+    page.get_by_text("base_filters: 4").first.wait_for()
+    for name in ("exit.json", "..%2Fjob.json", "checkpoints", "config.yaml%00"):
+        status = console.context.request.get(f"{console.served.address}/jobs/{training.id}/files/{name}").status
+        assert status == 404, name
+
+
+def test_a_link_is_not_followed(console: Person, train: Callable[..., Job], jobs: EngineClient) -> None:
+    job = ended(jobs, train("linked", workers=1, **{"training.epochs": 1}))
+    card = Path(job.output or "", "model.json")
+    card.unlink()
+    card.symlink_to("/etc/hostname")
+    answer = console.context.request.get(f"{console.served.address}/jobs/{job.id}/files/model.json")
+    assert answer.status == 404
+
+
+def test_a_network_predicts_and_is_judged(console: Person, training: Job, jobs: EngineClient) -> None:
+    page = console.go(f"/jobs/{training.id}")
+    page.get_by_role("button", name="Evaluate").click()
+    page.get_by_role("heading", name="evaluate with ended").wait_for()
+    page.locator("#job .heading .state", has_text="completed").wait_for()
+    page.get_by_role("link", name="cases.csv").wait_for()
+    with console.context.expect_page() as opened:
+        page.get_by_role("link", name="Report").click(modifiers=["ControlOrMeta"])
+    report = opened.value
+    report.locator("h1").first.wait_for()
+    assert "sandbox" in (report.request.get(report.url).headers["content-security-policy"])
+
+
+def test_a_training_that_diverges_says_so(console: Person, train: Callable[..., Job]) -> None:
+    changes = {"training.epochs": 400, "training.learning_rate": 100, "training.clip_norm": "null"}
+    job = train("diverges", workers=1, **changes, **{"training.divergence_factor": 1e30})
+    page = console.go(f"/jobs/{job.id}")
+    page.locator(".notice", has_text="training.clip_norm=1").wait_for()
+
+
+def test_what_no_training_can_do(person: Callable[..., Person], training: Job) -> None:
+    olga = person("olga")
+    page = olga.go(f"/jobs/{training.id}")
+    word = page.locator("input[name=csrf_token]").first.get_attribute("value")
+    for path, form, status in (
+        ("checkpoint", {}, 409),
+        ("learning-rate", {"learning_rate": "1e-4"}, 409),
+        ("learning-rate", {"learning_rate": "-1"}, 422),
+        ("learning-rate", {"learning_rate": "fast"}, 422),
+        ("stop", {}, 409),
+    ):
+        answer = olga.context.request.post(
+            f"{olga.served.address}/jobs/{training.id}/{path}",
+            form={"csrf_token": word or "", **form},
+            headers={"Referer": f"{olga.served.address}/"},
+        )
+        assert answer.status == status, (path, form, answer.text()[:300])

@@ -22,12 +22,18 @@ PERMISSIONS = {
     "session.document": "nobody in particular",
     "session.logout": "any user",
     "overview.index": "viewer",
-    "overview.now": "viewer",
+    "overview.index_part": "viewer",
+    "overview.example": "operator",
     "runs.index": "viewer",
     "runs.list_part": "viewer",
     "runs.show": "viewer",
     "runs.show_part": "viewer",
+    "runs.details_part": "viewer",
     "runs.curves": "viewer",
+    "runs.download": "viewer",
+    "runs.report": "viewer",
+    "runs.steps": "viewer",
+    "runs.epochs": "viewer",
     "runs.log": "viewer",
     "runs.stop": "operator",
     "runs.cancel": "operator",
@@ -54,6 +60,10 @@ PERMISSIONS = {
     "zoo.publish": "operator",
     "zoo.publish_part": "operator",
     "zoo.begin_publishing": "operator",
+    "runs.checkpoint": "operator",
+    "runs.learning_rate": "operator",
+    "runs.predict": "operator",
+    "runs.evaluate": "operator",
     "settings.account": "any user",
     "settings.change_password": "any user",
     "settings.make_token": "any user",
@@ -164,7 +174,8 @@ def test_script_in_names_is_shown_and_not_run(site: Site, browsers: dict[str, Fl
     for path in ("/", "/jobs", f"/jobs/{job}", f"/jobs?text={SCRIPT}"):
         page = browsers["olga"].get(path).text
         assert SCRIPT not in page and "&lt;script&gt;" in page
-    assert "&lt;b&gt;done&lt;/b&gt;" in browsers["olga"].get(f"/jobs/{job}").text  # what it said
+    said = browsers["olga"].get(f"/jobs/{job}/log")  # a script shows it, as text
+    assert said.mimetype == "application/json" and said.json == {**said.json, "text": "<b>done</b>\n"}
     limiter.reset()
     refused = post(site.client(), "/login", "/login", name=SCRIPT, password="x")
     assert refused.status_code == 401 and SCRIPT not in refused.text

@@ -1,46 +1,50 @@
-"""The page that one has open all day."""
+"""The page that one has open all day: what runs, what waits, what ended; and where nothing was done yet, what to do."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, render_template
+from flask import Blueprint, Response, flash, g, redirect, render_template, url_for
 
-from r2d2.engine import JobPage, JobQuery, Jobs
-from r2d2.engine.folder import ACTIVE, FINAL
+from r2d2.engine import Submission
 
 from ..area import Area, Console, part
 from ..live import live_part
 from ..permissions import Permission, needs
+from .now import Now
 
 __all__ = ["AREA"]
 
-RUNNING_SHOWN, WAITING_SHOWN, ENDED_SHOWN = 50, 20, 10
+EXAMPLE = Submission(
+    task="train",
+    name="example",
+    tags=("example",),
+    settings={"workers": 2, "settings": ["network.base_filters=8", "training.epochs=200"]},
+)
+"""A training that names no dataset: its study of phantoms is generated where it is not there yet."""
 
 
 def _add(pages: Blueprint, console: Console) -> None:
+    now = Now(console.jobs, console.settings)
+
     @pages.get("/")
     @needs(Permission.READ)
     def index() -> str:
-        return render_template("overview/overview.html", **_now(console.jobs))
+        return render_template("overview/overview.html", **now.seen())
 
     @pages.get("/overview/part")
     @needs(Permission.READ)
     @part
-    def now() -> Response:
-        return live_part("overview/now.html", **_now(console.jobs))
+    def index_part() -> Response:
+        return live_part("overview/now.html", **now.seen())
 
-
-def _now(jobs: Jobs) -> dict[str, Any]:
-    return {
-        "running": _listed(jobs, ACTIVE, limit=RUNNING_SHOWN),
-        "queued": _listed(jobs, ("queued",), descending=False, limit=WAITING_SHOWN),
-        "ended": _listed(jobs, FINAL, sort="ended_at", limit=ENDED_SHOWN),
-    }
-
-
-def _listed(jobs: Jobs, states: tuple[str, ...], **more: Any) -> JobPage:
-    return jobs.list(JobQuery.model_validate({"states": states, **more}))
+    @pages.post("/example")
+    @needs(Permission.OPERATE)
+    def example() -> Any:
+        job = console.jobs.submit(EXAMPLE, g.person.name)
+        g.target = str(job.id)
+        flash("The example is on its way. Its curves begin after about a minute.")
+        return redirect(url_for("runs.show", job_id=job.id))
 
 
 AREA = Area("overview", _add, title="Overview")

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from r2d2.curves import CurveView, RunCurves
 from r2d2.curves.run_curves import VALUES
-from r2d2.engine import JobDetails
+from r2d2.engine import Job
 from r2d2.engine.folder import JobFolder
 from r2d2.engine.validation import validated
 
-__all__ = ["CurveQuery", "curves_of"]
+__all__ = ["CurveQuery", "curves_of_job", "drawn_curves"]
 
 
 class CurveQuery(BaseModel):
@@ -28,25 +28,31 @@ class CurveQuery(BaseModel):
     most: int = Field(default=800, ge=4, le=2000, description="points at most")
 
 
-def curves_of(found: JobDetails, asked: Mapping[str, str]) -> tuple[dict[str, Any], str]:
-    """Give a training's curves, and a word that changes with them.
+def curves_of_job(work_root: Path, job: Job) -> RunCurves | None:
+    """Give the curves of a training; None: the job is none."""
+    if job.task != "train" or job.output is None:
+        return None
+    return RunCurves(Path(job.output), JobFolder(work_root / "jobs" / str(job.id)).curves)
+
+
+def drawn_curves(curves: RunCurves | None, asked: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """Give what a page draws, and a word that changes with it.
 
     Args:
-        found: the job; one that is no training has none.
+        curves: of a training; None: there are none.
         asked: fields of `CurveQuery`.
 
     Raises:
         RefusedError: fields that cannot be.
     """
     query: CurveQuery = validated(CurveQuery, dict(asked), "address")
-    if found.job.task != "train" or found.job.output is None:
+    if curves is None:
         return {"steps": None}, "none"
-    kept = JobFolder(Path(found.folder)).curves
-    view = RunCurves(Path(found.job.output), kept).view(query.first, query.last, query.most)
-    return _content(view), view.version
+    view = curves.view(query.first, query.last, query.most)
+    return _content(view, query.most), view.version
 
 
-def _content(view: CurveView) -> dict[str, Any]:
+def _content(view: CurveView, most: int) -> dict[str, Any]:
     """Write what a page draws: for each series columns of the same length, nothing where there is no number."""
     steps: dict[str, Any] = {"step": _numbers(view.steps.last)}
     for at, name in enumerate(VALUES):
@@ -58,16 +64,16 @@ def _content(view: CurveView) -> dict[str, Any]:
                 ("mean", view.steps.mean),
             )
         }
-    labels = list(dict.fromkeys(label for epoch in view.epochs for label in epoch.validation_dice_per_label))
+    chosen = view.chosen_epochs(most)
+    labels = list(dict.fromkeys(label for epoch in chosen for label in epoch.validation_dice_per_label))
     epochs = {
-        "epoch": [epoch.epoch for epoch in view.epochs],
-        "step": [epoch.step for epoch in view.epochs],
-        "loss": _numbers(epoch.loss for epoch in view.epochs),
-        "dice": _numbers(epoch.validation_dice for epoch in view.epochs),
+        "epoch": [epoch.epoch for epoch in chosen],
+        "step": [epoch.step for epoch in chosen],
+        "loss": _numbers(epoch.loss for epoch in chosen),
+        "dice": _numbers(epoch.validation_dice for epoch in chosen),
         "dice_per_label": {
-            label: _numbers(epoch.validation_dice_per_label.get(label) for epoch in view.epochs) for label in labels
+            label: _numbers(epoch.validation_dice_per_label.get(label) for epoch in chosen) for label in labels
         },
-        "is_best": [epoch.is_best for epoch in view.epochs],
     }
     return {
         "is_behind": view.is_behind,

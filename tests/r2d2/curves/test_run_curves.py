@@ -64,7 +64,8 @@ def test_a_run_as_it_goes_on(run: Path, curves: RunCurves) -> None:
     assert [epoch.validation_dice for epoch in first.epochs] == [0.5]
     assert first.running is not None and first.running.epochs == 3 and first.last_step == 10
     assert curves.view().version == first.version != before.version
-    record(run, CheckpointWritten(step=10, file="step-10.npz"), step(11, 0.05))
+    record(run, CheckpointWritten(step=5, file="step-5.npz"), CheckpointWritten(step=10, file="step-10.npz"))
+    record(run, step(11, 0.05))
     record(run, RequestServed(request="stop_early", step=11, reason="enough", id="a"), Ended(state="stopped_early"))
     last = curves.view()
     assert last.version != first.version and last.steps.last[-1] == 11
@@ -84,6 +85,30 @@ def test_steps_done_twice_are_shown_once(run: Path, curves: RunCurves) -> None:
     assert list(found.steps.last) == list(range(1, 31))
     assert list(found.steps.mean[:, 0]) == [1.0] * 20 + [2.0] * 10
     assert [epoch.epoch for epoch in found.epochs] == [2, 3]
+
+
+def test_what_is_left_takes_as_long_as_what_was(run: Path, curves: RunCurves) -> None:
+    record(run, begun(), step(1, 1.0))
+    assert curves.view().seconds_left is None
+    record(
+        run, step(10, 1.0), EpochEnded(epoch=1, step=10, loss=1.0, seconds=6.0, validation_seconds=2.0), step(15, 1.0)
+    )
+    assert curves.view().seconds_left == pytest.approx(1.5 * 8.0)
+
+
+def test_of_very_many_epochs_the_extremes_are_kept(run: Path, curves: RunCurves) -> None:
+    dice = np.random.default_rng(3).uniform(size=3000)
+    ends = (EpochEnded(epoch=at, step=at, loss=1.0, validation_dice=value) for at, value in enumerate(dice, 1))
+    record(run, begun(), step(3000, 1.0), *ends)
+    while (view := curves.view()).is_behind:
+        continue
+    chosen = view.chosen_epochs(100)
+    assert len(chosen) <= 102 and chosen[-1].epoch == 3000
+    assert [epoch.epoch for epoch in chosen] == sorted(epoch.epoch for epoch in chosen)
+    kept = {epoch.validation_dice for epoch in chosen}
+    for group in dice.reshape(50, 60):
+        assert {group.min(), group.max()} <= kept
+    assert view.chosen_epochs(3000) == list(view.epochs)
 
 
 def test_a_loss_that_is_none(run: Path, curves: RunCurves) -> None:

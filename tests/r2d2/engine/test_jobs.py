@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from r2d2.engine import Change, JobDetails, JobQuery
+from r2d2.engine import Change, JobDetails, JobQuery, RunWish
 from r2d2.engine.errors import JobStateError, UnknownJobError
 from r2d2.engine.processes import kill
 from tests.r2d2.engine.conftest import PATIENCE_S, Bench
@@ -86,6 +87,18 @@ def test_what_has_ended_cannot_be_stopped(ended: tuple[Bench, dict[str, JobDetai
             call(details["completed"].job.id)
     with pytest.raises(UnknownJobError, match="there is no job 99"):
         bench.engine.cancel(99)
+
+
+def test_only_a_training_that_runs_is_asked_for_something(ended: tuple[Bench, dict[str, JobDetails]]) -> None:
+    bench, jobs = ended
+    found = next(iter(jobs.values()))
+    with pytest.raises(JobStateError, match="only a training that runs"):
+        bench.engine.ask_run(found.job.id, RunWish(request="checkpoint"))
+    with pytest.raises(UnknownJobError):
+        bench.engine.ask_run(10_000, RunWish(request="checkpoint"))
+    for faulty in ({"request": "learning-rate"}, {"request": "checkpoint", "learning_rate": 1.0}, {"request": "stop"}):
+        with pytest.raises(ValidationError):
+            RunWish.model_validate(faulty)
 
 
 def test_rebuilt_the_index_is_the_same(ended: tuple[Bench, dict[str, JobDetails]]) -> None:

@@ -1,0 +1,92 @@
+"""A job by itself; of a training also how it comes along, its curves and its log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, render_template, request
+
+from r2d2.curves import Course
+from r2d2.engine import JobDetails
+from r2d2.engine.folder import ACTIVE
+from r2d2.engine.validation import validated
+
+from ..api.models import JobPath, LogQuery
+from ..area import Console, part
+from ..live import live_data, live_part
+from ..permissions import Permission, needs
+from .curves import curves_of_job, drawn_curves
+from .files import files_of
+
+__all__ = ["add_job", "checked_id"]
+
+STRETCHES = 40
+LARGEST_SHOWN = 100_000
+RUN_FILES = (("Configuration", "config.yaml"), ("Environment", "environment.json"))
+
+
+def checked_id(job_id: int) -> int:
+    """Refuse a number that no job has."""
+    path: JobPath = validated(JobPath, {"job_id": job_id}, "address")
+    return path.job_id
+
+
+def add_job(pages: Blueprint, console: Console) -> None:
+    """Add the pages."""
+    jobs, work_root = console.jobs, console.settings.work_root
+
+    def shown(job_id: int) -> dict[str, Any]:
+        found = jobs.show(checked_id(job_id))
+        curves = curves_of_job(work_root, found.job)
+        course = None if curves is None else Course.of(curves.view(most=STRETCHES))
+        is_active = found.job.state in ("queued", *ACTIVE)
+        return {"found": found, "job": found.job, "course": course, "is_active": is_active, "files": files_of(found)}
+
+    @pages.get("/jobs/<int:job_id>")
+    @needs(Permission.READ)
+    def show(job_id: int) -> str:
+        names = shown(job_id)
+        return render_template("runs/job.html", **names, texts=_texts(names["found"]))
+
+    @pages.get("/jobs/<int:job_id>/part")
+    @needs(Permission.READ)
+    @part
+    def show_part(job_id: int) -> Response:
+        return live_part("runs/job_part.html", **shown(job_id))
+
+    @pages.get("/jobs/<int:job_id>/details")
+    @needs(Permission.READ)
+    @part
+    def details_part(job_id: int) -> Response:
+        names = shown(job_id)
+        return live_part("runs/details_part.html", **names, texts=_texts(names["found"]))
+
+    @pages.get("/jobs/<int:job_id>/curves")
+    @needs(Permission.READ)
+    @part
+    def curves(job_id: int) -> Response:
+        job = jobs.show(checked_id(job_id)).job
+        return live_data(*drawn_curves(curves_of_job(work_root, job), request.args))
+
+    @pages.get("/jobs/<int:job_id>/log")
+    @needs(Permission.READ)
+    @part
+    def log(job_id: int) -> Response:
+        asked: LogQuery = validated(LogQuery, request.args.to_dict(), "address")
+        return live_data(jobs.log(checked_id(job_id), asked.attempt, asked.offset).model_dump())
+
+
+def _texts(found: JobDetails) -> list[tuple[str, str]]:
+    """Give what was asked for, and what a run has written of its settings and its machine."""
+    texts = [("Settings as submitted", json.dumps(found.settings, indent=1, ensure_ascii=False))]
+    if found.job.task != "train" or found.job.output is None:
+        return texts
+    for title, name in RUN_FILES:
+        try:
+            with Path(found.job.output, name).open(encoding="utf-8", errors="replace") as file:
+                texts.append((title, file.read(LARGEST_SHOWN)))
+        except OSError:
+            continue  # the run has not begun
+    return texts
