@@ -91,6 +91,8 @@ def draft_of(form: TrainingForm, console: Console, *, is_checked: bool = True) -
             words = (*words, f"{START}={start}")
         except R2D2Error as error:
             faults.add(error)
+    if form.then_evaluate and form.task == "train" and basis.is_known and not basis.tests:
+        faults.note("", "the dataset has no test cases that could be predicted and evaluated afterwards")
     workers = _workers(form, faults)
     configuration = _configured(basis, words)
     submission, warnings = None, tuple[str, ...]()

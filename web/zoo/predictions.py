@@ -35,7 +35,7 @@ class Made:
     @property
     def heads(self) -> tuple[str, ...]:
         """The words above the columns of its table."""
-        return ("Case", *(f"{name}, ml" for name in self.structures), "Remarks", "Label map")
+        return ("Case", "Label map", *(f"{name}, ml" for name in self.structures), "Remarks")
 
     def kind_of(self, case: PredictedCase) -> str:
         """Say what a label map is written as."""

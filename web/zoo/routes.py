@@ -215,14 +215,7 @@ def _add_predictions(pages: Blueprint, console: Console, uploads: Uploads) -> No
         details = console.jobs.show(_number(prediction_id))
         made = made_by(details)
         upload = uploads.of_inputs(details.settings.get("inputs") or (), g.person.name)
-        return {
-            "job": details.job,
-            "made": made,
-            "final": FINAL,
-            "seen": _SEEN,
-            "upload": upload,
-            "has_viewer": _has_viewer(console),
-        }
+        return {"job": details.job, "made": made, "final": FINAL, "seen": _SEEN, "upload": upload}
 
     @pages.get("/predictions/<int:prediction_id>")
     @needs(Permission.READ)
@@ -245,9 +238,9 @@ def _add_predictions(pages: Blueprint, console: Console, uploads: Uploads) -> No
         if made is None:
             raise NotFound("there are no label maps yet")
         file = label_map_file(made, number)
-        return send_file(
-            file, mimetype="application/octet-stream", as_attachment=True, download_name=file.name, max_age=None
-        )
+        answer = send_file(file, mimetype="application/octet-stream", as_attachment=True, download_name=file.name)
+        answer.headers["Cache-Control"] = "no-store"
+        return answer
 
 
 def _add_publishing(pages: Blueprint, console: Console) -> None:
@@ -313,10 +306,6 @@ def _add_publishing(pages: Blueprint, console: Console) -> None:
             name, _, version = str(result.get("model", "")).partition(":")
             model = (name, int(version)) if version.isdecimal() else None
         return {"reasons": lines, "model": model, "final": FINAL}
-
-
-def _has_viewer(console: Console) -> bool:
-    return "viewer.show" in console.app.view_functions
 
 
 def _name(model_name: str, version: int) -> ZooName:
