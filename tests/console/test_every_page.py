@@ -25,7 +25,7 @@ def test_a_page(
     page = visitor.go(filled(PAGES[endpoint], stand_ins))
     found = []
     for theme, size in LOOKS:
-        page.emulate_media(color_scheme=theme)
+        page.emulate_media(color_scheme=theme, reduced_motion="reduce")
         page.set_viewport_size(SIZES[size])
         page.wait_for_timeout(200)
         found += [f"{theme}, {size}: {fault}" for fault in [*visitor.axe(), *visitor.too_wide()]]
