@@ -15,7 +15,17 @@ from pydantic.fields import FieldInfo
 from dist_training.architectures import NetworkSettings
 from r2d2.config import Configuration
 
-__all__ = ["Kind", "SettingField", "architectures", "fields_of", "flat", "is_section", "setting_fields", "value_text"]
+__all__ = [
+    "Kind",
+    "SettingField",
+    "architectures",
+    "fields_of",
+    "flat",
+    "is_section",
+    "setting_fields",
+    "typed_text",
+    "value_text",
+]
 
 Kind = Literal["choice", "flag", "whole", "number", "text", "yaml"]
 
@@ -152,6 +162,24 @@ def value_text(value: Any) -> str:
     plain = TypeAdapter(Any).dump_python(value, mode="json")
     text = yaml.safe_dump(plain, default_flow_style=True, width=1_000_000, allow_unicode=True)
     return text.removesuffix("...\n").strip()
+
+
+def typed_text(setting: SettingField, text: str) -> str:
+    """Write what was typed into a field as it stands behind ``key=``: nothing is null, and text stays text.
+
+    >>> name = SettingField("dataset", "text", "")
+    >>> typed_text(name, ""), typed_text(name, "liver"), typed_text(name, "12")
+    ('null', 'liver', "'12'")
+    """
+    if not text:
+        return "null"
+    if setting.kind != "text":
+        return text
+    try:
+        is_text = isinstance(yaml.safe_load(text), str)
+    except yaml.YAMLError:
+        is_text = False
+    return text if is_text else value_text(text)
 
 
 def _field_of(key: str, field: FieldInfo) -> SettingField:

@@ -25,6 +25,7 @@ from .requests import CheckedRequest
 from .roots import Roots
 from .security import csrf, secure
 from .serve_settings import ServeSettings
+from .uploads import Uploads
 from .words import FILTERS
 
 __all__ = ["create_app"]
@@ -61,11 +62,12 @@ def create_app(settings: ServeSettings, jobs: Jobs, accounts: Accounts, secret: 
     manage_sessions(app, accounts)
     register_errors(app)
     roots = Roots(settings.data_roots, settings.work_root, accounts)
-    jobs = GuardedJobs(jobs, roots)
+    uploads = Uploads(settings.work_root, settings.upload_days)
+    jobs = GuardedJobs(jobs, roots, uploads)
     api = make_api(jobs)
     csrf.exempt(api)
     app.register_api(api)
-    console = Console(settings, jobs, accounts, roots, app)
+    console = Console(settings, jobs, accounts, roots, uploads, app)
     for area in AREAS:
         app.register_blueprint(area.blueprint(console))
     serve_assets(app, _HERE)

@@ -15,6 +15,7 @@ from .accounts.store import Accounts
 from .permissions import Permission
 from .roots import Roots
 from .serve_settings import ServeSettings
+from .uploads import Uploads
 
 __all__ = ["Area", "Console", "is_part", "part"]
 
@@ -30,6 +31,7 @@ class Console:
         jobs: of the engine, as whoever asks may have them.
         accounts: who may use it.
         roots: folders of scans, and who may see which.
+        uploads: scans that users have brought along, each for themselves.
         app: that the pages belong to.
     """
 
@@ -37,6 +39,7 @@ class Console:
     jobs: Jobs
     accounts: Accounts
     roots: Roots
+    uploads: Uploads
     app: OpenAPI
 
 

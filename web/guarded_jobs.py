@@ -21,6 +21,7 @@ from r2d2.engine import (
 )
 
 from .roots import Roots, asking
+from .uploads import Uploads
 
 __all__ = ["GuardedJobs"]
 
@@ -31,18 +32,19 @@ class GuardedJobs:
     Args:
         jobs: of the engine.
         roots: and who may see which.
+        uploads: scans that users have brought along, which nobody else's job reads.
     """
 
-    def __init__(self, jobs: Jobs, roots: Roots) -> None:
-        self._jobs, self._roots = jobs, roots
+    def __init__(self, jobs: Jobs, roots: Roots, uploads: Uploads) -> None:
+        self._jobs, self._roots, self._uploads = jobs, roots, uploads
 
     def check(self, submission: Submission, by: str = "", without: Sequence[str] = ()) -> CheckedSubmission:
         """Check a job, which uses nothing that is hidden."""
-        return self._jobs.check(submission, by, self._hidden(without))
+        return self._jobs.check(submission, by, self._closed(without))
 
     def submit(self, submission: Submission, by: str = "", without: Sequence[str] = ()) -> Job:
         """Check and queue a job, which uses nothing that is hidden."""
-        return self._jobs.submit(submission, by, self._hidden(without))
+        return self._jobs.submit(submission, by, self._closed(without))
 
     def list(self, query: JobQuery | None = None, without: Sequence[str] = ()) -> JobPage:
         """Give a page of the jobs that use nothing hidden."""
@@ -93,6 +95,11 @@ class GuardedJobs:
         """Refuse a job that uses something hidden; where nothing is, the engine is not asked."""
         if self._hidden():
             self.show(job_id)
+
+    def _closed(self, more: Sequence[str]) -> tuple[str, ...]:
+        """Give what a job of whoever asks may not use."""
+        person = asking()
+        return (*self._hidden(more), *self._uploads.hidden_from("" if person is None else person.name))
 
     def _hidden(self, more: Sequence[str] = ()) -> tuple[str, ...]:
         return (*more, *self._roots.hidden_from(asking()))

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from werkzeug.exceptions import Forbidden, NotFound
+from werkzeug.exceptions import HTTPException, NotFound
 
-from r2d2.engine import JobDetails, Jobs
+from r2d2.engine import JobDetails
 from r2d2.engine.errors import RefusedError
 from r2d2.engine.paths import check_private, real_path
 from r2d2.errors import R2D2Error
@@ -17,7 +17,8 @@ from r2d2.viewing.case import ViewedCase, case_of_dataset, case_of_prediction, p
 from r2d2.viewing.dataset import is_dataset, open_dataset
 from r2d2.viewing.finding import is_prediction
 
-from .roots import Roots, asking
+from .area import Console
+from .roots import asking
 
 __all__ = ["Place", "Places"]
 
@@ -81,13 +82,12 @@ class Places:
     """Finds places, and says which files whoever asks may see.
 
     Args:
-        jobs: as whoever asks may have them.
-        roots: declared folders, and who may see which.
-        work_root: the engine's own folder.
+        console: with the jobs as whoever asks may have them, declared folders, and scans that users brought along.
     """
 
-    def __init__(self, jobs: Jobs, roots: Roots, work_root: Path) -> None:
-        self._jobs, self._roots, self._work_root = jobs, roots, work_root.absolute()
+    def __init__(self, console: Console) -> None:
+        self._jobs, self._roots, self._uploads = console.jobs, console.roots, console.uploads
+        self._work_root = console.settings.work_root.absolute()
 
     def find(self, kind: str, number: int, path: str = "") -> Place:
         """Find what an address names.
@@ -159,9 +159,12 @@ class Places:
         try:
             check_private([path], own)
             first, *rest = path.relative_to(own).parts
+            if first == self._uploads.folder.name:
+                person = asking()
+                self._uploads.find(rest[0], "" if person is None else person.name)
             if first == "jobs":
                 self._jobs.show(int(rest[0]))  # refused where it uses a folder that is hidden
-        except (R2D2Error, Forbidden, ValueError):
+        except (R2D2Error, HTTPException, ValueError):
             return False
         return True
 

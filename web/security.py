@@ -32,7 +32,9 @@ CONTENT_SECURITY_POLICY = (
 )
 VOLUME_POLICY = CONTENT_SECURITY_POLICY.replace("img-src 'self'", "img-src 'self' data:")
 """For a page with NiiVue alone, which stays black without: its route sets this header itself."""
-REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+REPORT_POLICY = (
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
+)
 """For reports, which are whole pages with styles and pictures inside: shown, and able to do nothing."""
 _HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,

@@ -19,6 +19,7 @@ __all__ = [
     "check_private",
     "check_roots",
     "checked_words",
+    "is_within",
     "missing",
     "paths_in",
     "placed",
@@ -29,6 +30,7 @@ __all__ = [
 
 DEEPEST = 32
 _PRIVATE = ("engine.json", "engine.sock", "index.sqlite", "index.sqlite-shm", "index.sqlite-wal", "r2d2.yaml", "web")
+_OF_MANY = ("uploads",)  # folders whose parts may be named, each by whom it is of, and never all together
 _OF_A_CONFIGURATION = ("dataset", "run_dir", "start_from", "splits", *WEIGHT_FILES)
 
 
@@ -129,7 +131,7 @@ def check_roots(paths: Sequence[Path], roots: Sequence[Path]) -> None:
     if not roots:
         return
     real = [real_path(root) for root in roots]
-    outside = [str(path) for path in dict.fromkeys(paths) if not _is_within(real_path(path), real)]
+    outside = [str(path) for path in dict.fromkeys(paths) if not is_within(real_path(path), real)]
     if outside:
         allowed = ", ".join(map(str, roots))
         raise RefusedError(f"outside of the folders that jobs may use: {', '.join(outside)}; these are {allowed}")
@@ -160,8 +162,8 @@ def roots_of(paths: Sequence[Path], roots: Sequence[Path], work_root: Path) -> l
     ['/scans', '/scans/own']
     """
     own = real_path(work_root)
-    real = [one for one in map(real_path, paths) if not _is_within(one, [own])]
-    return [str(root) for root in roots if any(_is_within(path, [real_path(root)]) for path in real)]
+    real = [one for one in map(real_path, paths) if not is_within(one, [own])]
+    return [str(root) for root in roots if any(is_within(path, [real_path(root)]) for path in real)]
 
 
 def real_path(path: Path) -> Path:
@@ -177,15 +179,17 @@ def real_path(path: Path) -> Path:
 
 
 def _is_private(path: Path, root: Path) -> bool:
-    if path == root:
+    if is_within(root, [path]):  # it, or what holds it: whoever reads a folder reads what is in it
         return True
     if root not in path.parents:
         return False
     first, *rest = path.relative_to(root).parts
-    return first in _PRIVATE or (first == "jobs" and rest[1:2] != ["output"])
+    is_of_all = first in _OF_MANY and not rest
+    return first in _PRIVATE or is_of_all or (first == "jobs" and rest[1:2] != ["output"])
 
 
-def _is_within(path: Path, roots: Sequence[Path]) -> bool:
+def is_within(path: Path, roots: Sequence[Path]) -> bool:
+    """Tell whether a path is one of some folders, or lies in one; where links lead is for `real_path` to say."""
     return any(path == root or root in path.parents for root in roots)
 
 

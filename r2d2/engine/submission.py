@@ -19,6 +19,7 @@ from r2d2.engine.paths import (
     check_private,
     check_roots,
     checked_words,
+    is_within,
     missing,
     paths_in,
     placed,
@@ -75,7 +76,7 @@ def accepted(
         settings: of the engine.
         folder: where the job's folder will be.
         by: who wants it.
-        without: declared folders that this job may not use, nor what other jobs have made of them.
+        without: folders that this job may not use; of declared ones, nor what other jobs have made of them.
         made_of: tells what is made of which.
 
     Raises:
@@ -88,7 +89,8 @@ def accepted(
         settings = settings.model_copy(update={"data_roots": left or (settings.work_root,)})
     asked = _asked(task, submission, settings, folder)
     uses = set(roots_of(asked.paths, declared, settings.work_root)) | made_of(asked.paths)
-    if beyond := uses & set(without):
+    closed = {folder for folder in without if any(is_within(path, [real_path(Path(folder))]) for path in asked.paths)}
+    if beyond := (uses & set(without)) | closed:
         raise RefusedError(f"{by or 'who asks'} may not use {', '.join(sorted(beyond))}, nor what was made of it")
     workers = asked.checked.workers or task.workers(asked.settings)
     if settings.max_workers is not None and workers > settings.max_workers:

@@ -1,12 +1,14 @@
 """The pages: who may see and do what, forms that others cannot send, nothing from outside that a browser would obey."""
 
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
 
+from r2d2.engine import Submission
 from r2d2.engine.folder import FINAL
 from tests.web.conftest import PASSWORD, ROLES, Site, csrf_of, post
 from web.permissions import Permission, needed_by
@@ -211,6 +213,25 @@ def test_script_in_names_is_shown_and_not_run(site: Site, browsers: dict[str, Fl
     assert refused.status_code == 401 and SCRIPT not in refused.text
     made = post(browsers["olga"], "/account", "/account/tokens", label=SCRIPT, scope="read").text
     assert SCRIPT not in made and "&lt;script&gt;" in made
+
+
+def test_links_in_the_folder_of_a_run_lead_nowhere(
+    site: Site, browsers: dict[str, FlaskClient], tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("word: of-another-folder")
+    job = site.engine.submit(Submission(task="train", settings={}), "somebody")
+    while site.engine.show(job.id).job.state not in FINAL:
+        site.engine.look()
+    run = Path(str(job.output))
+    run.mkdir(parents=True)
+    for name in ("config.yaml", "environment.json", "model.json"):
+        (run / name).symlink_to(tmp_path / "secret")
+        assert browsers["vera"].get(f"/jobs/{job.id}/files/{name}").status_code == 404
+    for part in ("", "/details"):
+        assert "of-another-folder" not in browsers["vera"].get(f"/jobs/{job.id}{part}").text
+    (run / "config.yaml").unlink()
+    (run / "config.yaml").write_text("word: of-the-run")
+    assert "of-the-run" in browsers["vera"].get(f"/jobs/{job.id}/details").text
 
 
 def test_headers_of_all_answers(site: Site, browsers: dict[str, FlaskClient]) -> None:

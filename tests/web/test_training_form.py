@@ -15,10 +15,11 @@ from r2d2.tasks.basis import Basis, basis_of
 from r2d2.tasks.preparation import PrepareSettings, prepare
 from tests.web.conftest import Site, csrf_of, post
 from web.area import Console
+from web.choices import dataset_choices, dataset_of
 from web.roots import Roots
-from web.trainings.choices import dataset_choices, dataset_of
 from web.trainings.faults import Faults
 from web.trainings.form import FIRST, TrainingForm, fields_shown, yaml_text
+from web.uploads import Uploads
 
 KNOWN = Basis(values={"network.architecture": "unet", "network.depth": 3, "training.epochs": 9, "training.seed": 0})
 
@@ -104,7 +105,7 @@ def test_faults_stand_at_their_fields() -> None:
 @pytest.mark.slow
 def test_datasets_are_called_by_words_and_found_within_the_roots(site: Site, dataset: Path) -> None:
     roots = Roots(site.settings.data_roots, site.settings.work_root, site.accounts)
-    console = Console(site.settings, site.engine, site.accounts, roots, site.app)
+    console = Console(site.settings, site.engine, site.accounts, roots, Uploads(site.settings.work_root, 1), site.app)
     words = {one.path: one.word for one in dataset_choices(console)}
     assert words[dataset] == "root:1:deep/liver" and words[None] == "phantom"
     assert dataset_of("root:1:deep/liver", console).path == dataset

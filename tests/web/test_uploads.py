@@ -12,8 +12,8 @@ from werkzeug.exceptions import NotFound
 
 from r2d2.engine.errors import RefusedError
 from tests.web.conftest import Site, csrf_of
-from web.zoo import uploads as module
-from web.zoo.uploads import Uploads
+from web import uploads as module
+from web.uploads import Uploads
 
 NIFTI = b"\x1f\x8b" + bytes(200)
 DICOM = bytes(128) + b"DICM" + bytes(100)
@@ -156,3 +156,22 @@ def test_files_come_as_they_are_by_requests(site: Site) -> None:
     )
     dropped = olga.post(begun.json["drop"], headers={"X-CSRFToken": words[olga]})
     assert dropped.status_code == 200 and list(folder.rglob("*.nii")) == []
+
+
+def test_nobody_else_has_them_read_whichever_way_they_are_named(site: Site) -> None:
+    uploads = Uploads(site.settings.work_root, 1)
+    upload = uploads.begin("olga")
+    file = add(uploads, upload.id, "scan.nii")
+    link = site.folder / "data" / "link"
+    link.symlink_to(upload.path)
+
+    def status(name: str, scans: Path) -> int:
+        settings = {"model": "zoo:hippocampus-fcn", "inputs": [str(scans)]}
+        return site.api("POST", "/jobs", name, json={"task": "predict", "settings": settings}).status_code
+
+    assert status("olga", file) == 201
+    for scans in (file, file.parent, upload.path, link / "scans" / "0" / "scan.nii"):
+        assert status("anna", scans) == 422, "an administrator neither"
+    for scans in (upload.path.parent, site.settings.work_root, site.folder):
+        assert status("olga", scans) == 422, "what holds the scans of others"
+    uploads.drop(upload)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -13,7 +12,7 @@ from r2d2.engine import Submission
 from r2d2.engine.errors import RefusedError
 from r2d2.engine.validation import validated
 from r2d2.errors import R2D2Error
-from r2d2.setting_fields import SettingField, fields_of, value_text
+from r2d2.setting_fields import SettingField, fields_of, typed_text, value_text
 
 __all__ = ["FIRST", "FormField", "PreparationForm", "faults_of"]
 
@@ -32,8 +31,6 @@ FIRST = (
 
 _ELSEWHERE = ("recipe", "augment_to", "splits")
 """Settings with a place of their own in the form, or that name a file, which a browser never does."""
-
-_FAULT = re.compile(r"(?:^|; |: )(preparation\.[a-z_]+)(?:\.[\w.]+)?: ")
 
 
 @dataclass(frozen=True)
@@ -119,7 +116,7 @@ class PreparationForm:
     def words(self) -> tuple[str, ...]:
         """Give the settings that differ from their defaults, as ``key=value``."""
         changed = [one for one in self.fields({}, {}) if one.is_changed]
-        return tuple(f"{one.setting.key}={_typed(one)}" for one in changed)
+        return tuple(f"{one.setting.key}={typed_text(one.setting, one.text)}" for one in changed)
 
     def submission(self, source: Path, out: Path | None) -> Submission:
         """Give the job.
@@ -160,14 +157,10 @@ class PreparationForm:
 
 def faults_of(error: R2D2Error) -> dict[str, list[str]]:
     """Give the faults that an error tells, by their keys; what is about no single setting has the key ""."""
-    pairs = [(key, sentence) for key, sentence in getattr(error, "faults", ()) if key != "settings"]
-    if not pairs:
-        found = list(_FAULT.finditer(str(error)))
-        ends = [match.start() for match in found[1:]] + [len(str(error))]
-        pairs = [(match[1], str(error)[match.end() : end].strip()) for match, end in zip(found, ends, strict=True)]
     by_key: dict[str, list[str]] = {}
-    for key, sentence in pairs or [("", str(error))]:
-        by_key.setdefault(_shown_key(key), []).append(sentence.removeprefix(f"{key}: "))
+    for key, sentence in getattr(error, "faults", ()) or [("", str(error))]:
+        place = "" if key == "settings" else _shown_key(key)
+        by_key.setdefault(place, []).append(sentence.removeprefix(f"{key}: "))
     return by_key
 
 
@@ -185,10 +178,3 @@ def _settings() -> Iterator[SettingField]:
 
 def _default(setting: SettingField) -> str:
     return "" if setting.default is None else value_text(setting.default)
-
-
-def _typed(one: FormField) -> str:
-    """What is left empty is null; text is text, whatever YAML would make of it."""
-    if not one.text:
-        return "null"
-    return value_text(one.text) if one.setting.kind == "text" else one.text

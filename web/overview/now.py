@@ -11,7 +11,7 @@ from r2d2.engine import Job, JobPage, JobQuery, Jobs
 from r2d2.engine.folder import ACTIVE, FINAL
 from r2d2.engine.usage import Usage, usage_of
 
-from ..runs.curves import curves_of_job
+from ..curves import curves_of_job
 from ..serve_settings import ServeSettings
 
 __all__ = ["Now"]

@@ -15,9 +15,10 @@ from r2d2.curves.run_curves import VALUES
 from r2d2.engine import JobDetails
 
 from ..area import Console, part
+from ..curves import curves_of_job
 from ..files import is_there, send_download, send_report
 from ..permissions import Permission, needs
-from .curves import curves_of_job
+from ..places import Places
 
 __all__ = ["add_files", "files_of"]
 
@@ -42,7 +43,7 @@ def files_of(found: JobDetails) -> dict[str, Path]:
 
 def add_files(pages: Blueprint, console: Console) -> None:
     """Add the routes."""
-    jobs, work_root = console.jobs, console.settings.work_root
+    jobs, work_root, places = console.jobs, console.settings.work_root, Places(console)
 
     @pages.get("/jobs/<int:job_id>/files/<name>")
     @needs(Permission.READ)
@@ -60,6 +61,7 @@ def add_files(pages: Blueprint, console: Console) -> None:
         found = (jobs.show(job_id).result or {}).get("report")
         if not isinstance(found, str):
             abort(404)
+        places.check([Path(found)])
         return send_report(Path(found))
 
     @pages.get("/jobs/<int:job_id>/steps.csv")

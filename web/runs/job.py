@@ -15,9 +15,10 @@ from r2d2.engine.validation import validated
 
 from ..api.models import JobPath, LogQuery
 from ..area import Console, part
+from ..curves import curves_of_job, drawn_curves
+from ..files import is_there
 from ..live import live_data, live_part
 from ..permissions import Permission, needs
-from .curves import curves_of_job, drawn_curves
 from .files import files_of
 
 __all__ = ["add_job", "checked_id"]
@@ -84,9 +85,12 @@ def _texts(found: JobDetails) -> list[tuple[str, str]]:
     if found.job.task != "train" or found.job.output is None:
         return texts
     for title, name in RUN_FILES:
+        path = Path(found.job.output, name)
+        if not is_there(path):
+            continue  # the run has not begun, or it is a link
         try:
-            with Path(found.job.output, name).open(encoding="utf-8", errors="replace") as file:
+            with path.open(encoding="utf-8", errors="replace") as file:
                 texts.append((title, file.read(LARGEST_SHOWN)))
         except OSError:
-            continue  # the run has not begun
+            continue  # gone meanwhile
     return texts

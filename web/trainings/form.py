@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from r2d2.config import WEIGHT_FILES
-from r2d2.setting_fields import SettingField, architectures, setting_fields, value_text
+from r2d2.setting_fields import SettingField, architectures, setting_fields, typed_text, value_text
 
 if TYPE_CHECKING:
     from r2d2.tasks.basis import Basis
@@ -142,7 +142,7 @@ class TrainingForm:
     def words(self, basis: Basis, *, may_run_code: bool) -> tuple[str, ...]:
         """Give the settings that differ from the basis, as ``key=value``."""
         fields = self.fields(basis, may_run_code=may_run_code, faults={})
-        return tuple(f"{one.setting.key}={_typed_text(one)}" for one in fields if one.is_changed)
+        return tuple(f"{one.setting.key}={typed_text(one.setting, one.text)}" for one in fields if one.is_changed)
 
 
 def fields_shown(architecture: str, *, may_run_code: bool) -> Iterator[SettingField]:
@@ -178,19 +178,6 @@ def _below(setting: SettingField, basis: Basis, architecture: str) -> str:
 
 def _shown(value: Any) -> str:
     return "" if value is None else value_text(value)
-
-
-def _typed_text(one: FormField) -> str:
-    """Give what was typed as a word holds it: numbers and choices as they are, text so that YAML takes it for text."""
-    if one.text == "":
-        return "null"
-    if one.setting.kind != "text":
-        return one.text
-    try:
-        is_text = isinstance(yaml.safe_load(one.text), str)
-    except yaml.YAMLError:
-        is_text = False
-    return one.text if is_text else value_text(one.text)
 
 
 def command_line(task: str, dataset: str | None, workers: int, words: tuple[str, ...]) -> str:

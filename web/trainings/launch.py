@@ -15,7 +15,7 @@ from r2d2.tasks.basis import Basis, basis_of, room_for
 from r2d2.tasks.preparation import PHANTOM_FOLDER
 
 from ..area import Console
-from .choices import PHANTOM, Choice, dataset_of, network_of
+from ..choices import PHANTOM, Choice, dataset_of, network_of
 from .faults import Faults
 from .form import FormField, TrainingForm, command_line, yaml_text
 

@@ -75,7 +75,7 @@ def _add(pages: Blueprint, console: Console) -> None:
 
 
 def _page(draft: Draft, console: Console) -> str:
-    from .choices import Choice, dataset_choices, start_choices
+    from ..choices import Choice, dataset_choices, start_choices
 
     datasets = dataset_choices(console)
     starts = start_choices(console.jobs)

@@ -9,7 +9,7 @@ from r2d2.engine.errors import RefusedError
 from r2d2.setting_fields import flat
 
 from ..area import Console
-from .choices import PHANTOM, dataset_choices, run_layer, start_choices
+from ..choices import PHANTOM, dataset_choices, run_layer, start_choices
 from .form import TrainingForm
 from .launch import START
 

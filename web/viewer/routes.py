@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, make_response, render_template, request, url_for
 from werkzeug.exceptions import NotFound
 
-from r2d2.engine import JobQuery
+from r2d2.engine import JobQuery, Jobs
 from r2d2.engine.errors import RefusedError
 from r2d2.viewing.browser_volume import MOST_VOXELS, browser_volume
 from r2d2.viewing.case import LAYERS, Layer, ViewedCase, case_of_dataset
@@ -30,9 +30,12 @@ MOST_OVERLAYS = 50
 
 
 def _add(pages: Blueprint, console: Console) -> None:
-    places = Places(console.jobs, console.roots, console.settings.work_root)
-    reader = CaseReader(places.check)
+    places = Places(console)
+    _add_pages(pages, places, console.jobs)
+    _add_data(pages, places)
 
+
+def _add_pages(pages: Blueprint, places: Places, jobs: Jobs) -> None:
     @pages.get("/viewer/<kind>/<int:number>")
     @needs(Permission.READ)
     def cases(kind: str, number: int) -> str:
@@ -42,29 +45,34 @@ def _add(pages: Blueprint, console: Console) -> None:
     @pages.get("/viewer/<kind>/<int:number>/<case_id>")
     @needs(Permission.READ)
     def show(kind: str, number: int, case_id: str) -> str:
-        place, case = _found(kind, number, case_id)
-        return render_template("viewer/slices.html", **_shown(place, case), overlays=_overlays(place))
+        place, case = _found(places, kind, number, case_id)
+        return render_template("viewer/slices.html", **_shown(place, case), overlays=_overlays(place, jobs))
 
     @pages.get("/viewer/<kind>/<int:number>/<case_id>/volume")
     @needs(Permission.READ)
     def volume(kind: str, number: int, case_id: str) -> Response:
-        place, case = _found(kind, number, case_id)
+        place, case = _found(places, kind, number, case_id)
         response = make_response(render_template("viewer/volume.html", **_shown(place, case)))
         response.headers["Content-Security-Policy"] = VOLUME_POLICY
         return response
+
+
+def _add_data(pages: Blueprint, places: Places) -> None:
+    """What the pages' scripts ask for: words, pictures and volumes."""
+    reader = CaseReader(places.check)
 
     @pages.get("/viewer/<kind>/<int:number>/<case_id>/info.json")
     @needs(Permission.READ)
     @part
     def info(kind: str, number: int, case_id: str) -> Any:
-        _, case = _found(kind, number, case_id)
+        _, case = _found(places, kind, number, case_id)
         return jsonify(describe_case(case, reader, _whole("channel", 0)).as_json())
 
     @pages.get("/viewer/<kind>/<int:number>/<case_id>/slice.png")
     @needs(Permission.READ)
     @part
     def slice_picture(kind: str, number: int, case_id: str) -> Response:
-        _, case = _found(kind, number, case_id)
+        _, case = _found(places, kind, number, case_id)
         scan = reader.scan(case, _whole("channel", 0)).volume
         plane = cut(scan.array, scan.affine, _plane(case), _whole("at", 0))
         low, high = _number("low"), _number("high")
@@ -75,7 +83,7 @@ def _add(pages: Blueprint, console: Console) -> None:
     @needs(Permission.READ)
     @part
     def labels_picture(kind: str, number: int, case_id: str) -> Response:
-        _, case = _found(kind, number, case_id)
+        _, case = _found(places, kind, number, case_id)
         array, affine = reader.label_map(case, _layer()), reader.scan(case).volume.affine
         plane = cut(array, affine, _plane(case), _whole("at", 0))
         is_outline = request.args.get("outline") == "1"
@@ -85,7 +93,7 @@ def _add(pages: Blueprint, console: Console) -> None:
     @needs(Permission.READ)
     @part
     def volume_file(kind: str, number: int, case_id: str, layer: str) -> Response:
-        _, case = _found(kind, number, case_id)
+        _, case = _found(places, kind, number, case_id)
         scan = reader.scan(case, _whole("channel", 0)).volume
         most = None if request.args.get("whole") == "1" else MOST_VOXELS
         if layer == "scan":
@@ -105,24 +113,26 @@ def _add(pages: Blueprint, console: Console) -> None:
             raise NotFound("there are small pictures of prepared datasets alone")
         return Response(thumbnail(open_dataset(place.dataset), case_id), mimetype="image/jpeg")
 
-    def _found(kind: str, number: int, case_id: str) -> tuple[Place, ViewedCase]:
-        """Find what is looked at, with the label map of another job where one is asked for."""
-        place = places.find(kind, number, _path())
-        other = _whole("prediction", 0)
-        if not other:
-            return place, place.case(case_id)
-        folder = places.find("job", other).prediction
-        if folder is None or place.dataset is None:
-            raise NotFound(f"job {other} has made no label maps that can be laid over these cases")
-        return place, case_of_dataset(open_dataset(place.dataset), case_id, folder)
 
-    def _overlays(place: Place) -> list[tuple[int, str]]:
-        """Predictions of the place's dataset that may be laid over its cases: number and name of the job."""
-        if place.dataset is None or place.prediction is not None:
-            return []
-        jobs = console.jobs.list(JobQuery(tasks=("predict",), states=("completed",), limit=MOST_OVERLAYS)).jobs
-        dataset = str(place.dataset)
-        return [(job.id, job.name) for job in jobs if console.jobs.show(job.id).settings.get("dataset") == dataset]
+def _found(places: Places, kind: str, number: int, case_id: str) -> tuple[Place, ViewedCase]:
+    """Find what is looked at, with the label map of another job where one is asked for."""
+    place = places.find(kind, number, _path())
+    other = _whole("prediction", 0)
+    if not other:
+        return place, place.case(case_id)
+    folder = places.find("job", other).prediction
+    if folder is None or place.dataset is None:
+        raise NotFound(f"job {other} has made no label maps that can be laid over these cases")
+    return place, case_of_dataset(open_dataset(place.dataset), case_id, folder)
+
+
+def _overlays(place: Place, jobs: Jobs) -> list[tuple[int, str]]:
+    """Predictions of the place's dataset that may be laid over its cases: number and name of the job."""
+    if place.dataset is None or place.prediction is not None:
+        return []
+    found = jobs.list(JobQuery(tasks=("predict",), states=("completed",), limit=MOST_OVERLAYS)).jobs
+    dataset = str(place.dataset)
+    return [(job.id, job.name) for job in found if jobs.show(job.id).settings.get("dataset") == dataset]
 
 
 def _shown(place: Place, case: ViewedCase) -> dict[str, Any]:

@@ -14,8 +14,7 @@ from r2d2.tasks.preparation import PHANTOM_FOLDER
 from r2d2.tasks.zoo import channels_of_model
 
 from ..area import Console
-from ..trainings.choices import dataset_of, network_of
-from .uploads import Uploads
+from ..choices import dataset_of, network_of
 
 __all__ = ["DICOM_OUTPUTS", "SPLITS", "PredictForm", "submission_of_prediction"]
 
@@ -52,7 +51,7 @@ class PredictForm:
 _DEFAULTS = {"model": "", "upload": "", "dataset": "", "split": "test", "dicom_output": "seg", "name": ""}
 
 
-def submission_of_prediction(form: PredictForm, console: Console, uploads: Uploads, owner: str) -> Submission:
+def submission_of_prediction(form: PredictForm, console: Console, owner: str) -> Submission:
     """Give the job.
 
     Raises:
@@ -65,7 +64,7 @@ def submission_of_prediction(form: PredictForm, console: Console, uploads: Uploa
     settings: dict[str, Any] = {"model": model}
     after: list[int] = []
     if form.upload:
-        inputs = uploads.find(form.upload, owner).inputs(are_apart=channels_of_model(model) == 1)
+        inputs = console.uploads.find(form.upload, owner).inputs(are_apart=channels_of_model(model) == 1)
         if not inputs:
             raise RefusedError("choose the scans: none came")
         settings |= {"inputs": list(map(str, inputs)), "inference": {"dicom_output": form.dicom_output}}

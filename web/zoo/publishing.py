@@ -13,7 +13,7 @@ from r2d2.errors import R2D2Error
 from r2d2.setting_fields import SettingField, fields_of
 from r2d2.zoo.publishing.author_words import AuthorWords, DataWords
 
-from ..trainings.choices import MOST_LISTED, Choice
+from ..choices import MOST_LISTED, Choice
 
 __all__ = ["LINES", "PublishForm", "evaluations", "questions", "submission_of", "trained"]
 

@@ -17,8 +17,8 @@ from ..area import Area, Console, part
 from ..live import live_part
 from ..permissions import Permission, needs
 from ..requests import takes
+from ..uploads import MOST_FILE_BYTES, Uploads
 from .asking import asked_for_a_while
-from .uploads import MOST_FILE_BYTES, Uploads
 
 if TYPE_CHECKING:
     from .predicting import PredictForm
@@ -35,14 +35,13 @@ _WAITS: tuple[Any, ...] = ("queued", "starting", "running", "stopping")
 
 
 def _add(pages: Blueprint, console: Console) -> None:
-    uploads = Uploads(console.settings.work_root, console.settings.upload_days)
     _add_models(pages, console)
     _add_registries(pages)
-    _add_predicting(pages, console, uploads)
-    _add_uploads(pages, uploads)
-    _add_predictions(pages, console, uploads)
+    _add_predicting(pages, console)
+    _add_uploads(pages, console.uploads)
+    _add_predictions(pages, console)
     _add_publishing(pages, console)
-    uploads.keep_tidy()
+    console.uploads.keep_tidy()
 
 
 def _add_models(pages: Blueprint, console: Console) -> None:
@@ -130,13 +129,13 @@ def _add_registries(pages: Blueprint) -> None:
         return redirect(url_for("zoo.index"))
 
 
-def _add_predicting(pages: Blueprint, console: Console, uploads: Uploads) -> None:
+def _add_predicting(pages: Blueprint, console: Console) -> None:
     @pages.get("/zoo/predict")
     @needs(Permission.OPERATE)
     def predict() -> str:
         from .predicting import PredictForm
 
-        return _predict_page(PredictForm.read(request.args), console, uploads)
+        return _predict_page(PredictForm.read(request.args), console)
 
     @pages.post("/zoo/predict")
     @needs(Permission.OPERATE)
@@ -145,15 +144,15 @@ def _add_predicting(pages: Blueprint, console: Console, uploads: Uploads) -> Non
 
         form = PredictForm.read(request.form)
         try:
-            job = console.jobs.submit(submission_of_prediction(form, console, uploads, g.person.name), g.person.name)
+            job = console.jobs.submit(submission_of_prediction(form, console, g.person.name), g.person.name)
         except R2D2Error as error:
-            return _predict_page(form, console, uploads, str(error)), 422
+            return _predict_page(form, console, str(error)), 422
         g.target = str(job.id)
         return redirect(url_for("zoo.prediction", prediction_id=job.id))
 
 
-def _predict_page(form: PredictForm, console: Console, uploads: Uploads, fault: str = "") -> str:
-    from ..trainings.choices import dataset_choices, model_choices
+def _predict_page(form: PredictForm, console: Console, fault: str = "") -> str:
+    from ..choices import dataset_choices, model_choices
     from .predicting import DICOM_OUTPUTS, SPLITS
 
     return render_template(
@@ -164,7 +163,7 @@ def _predict_page(form: PredictForm, console: Console, uploads: Uploads, fault: 
         datasets=[(one.word, one.title) for one in dataset_choices(console)],
         splits=SPLITS,
         dicom_outputs=DICOM_OUTPUTS,
-        days=uploads.days,
+        days=console.uploads.days,
         most=MOST_FILE_BYTES,
     )
 
@@ -208,13 +207,13 @@ def _add_uploads(pages: Blueprint, uploads: Uploads) -> None:
         return jsonify({}), 200
 
 
-def _add_predictions(pages: Blueprint, console: Console, uploads: Uploads) -> None:
+def _add_predictions(pages: Blueprint, console: Console) -> None:
     def shown(prediction_id: int) -> dict[str, Any]:
         from .predictions import made_by
 
         details = console.jobs.show(_number(prediction_id))
         made = made_by(details)
-        upload = uploads.of_inputs(details.settings.get("inputs") or (), g.person.name)
+        upload = console.uploads.of_inputs(details.settings.get("inputs") or (), g.person.name)
         return {"job": details.job, "made": made, "final": FINAL, "seen": _SEEN, "upload": upload}
 
     @pages.get("/predictions/<int:prediction_id>")

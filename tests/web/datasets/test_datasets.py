@@ -173,6 +173,7 @@ def test_a_report_is_shown_without_rights(olga: FlaskClient, shelf: Shelf) -> No
     policy = answer.headers["Content-Security-Policy"]
     assert "a report" in answer.text and policy.startswith("sandbox; default-src 'none'") and "script" not in policy
     assert answer.headers["Cache-Control"] == "no-store"
+    answer.close()
     (shelf.dataset.folder / "dataset.html").unlink()
 
 

@@ -16,6 +16,7 @@ from tests.r2d2.viewing.oblique import LABELS, SHAPE, oblique_affine, oblique_ca
 from tests.web.conftest import Site, post
 from tests.web.datasets.conftest import NAME, Shelf, job_done, write_prediction
 from web.security import CONTENT_SECURITY_POLICY, VOLUME_POLICY
+from web.uploads import Uploads
 
 COLOURS = np.array([(0, 0, 0, 0)] + [(*rgb(colour), 255) for colour in colours_of(LABELS).values()], np.uint8)
 
@@ -153,6 +154,21 @@ def test_no_file_outside_of_the_folders_is_read(vera: FlaskClient, site: Site, t
             answer = vera.get(f"/viewer/{place}/new/info.json?path={folder.name}")
             assert answer.status_code == 422
     assert vera.get("/viewer/root/1/new?path=linked.nii.gz").status_code in (403, 404)
+
+
+def test_scans_that_somebody_brought_are_shown_to_them_alone(site: Site, shelf: Shelf) -> None:
+    uploads = Uploads(site.settings.work_root, 1)
+    upload = uploads.begin("olga")
+    scan = upload.scans / "0" / "scan.nii.gz"
+    scan.parent.mkdir(parents=True)
+    write_volume(scan, Volume(oblique_case(1)[0], oblique_affine()))
+    folder = site.folder / "data" / "brought"
+    write_prediction(folder, "new", scan)
+    address = f"/viewer/job/{_predict(site, folder)}/new/slice.png?plane=axial"
+    assert site.client("olga").get(address).mimetype == "image/png"
+    for name in ("vera", "anna"):
+        refused = site.client(name).get(address)
+        assert refused.status_code == 422 and "lies outside of the folders that are shown to you" in refused.text
 
 
 def _predict(site: Site, folder: Path) -> int:

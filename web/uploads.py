@@ -137,6 +137,10 @@ class Uploads:
                 return found if found is not None and found.owner == owner else None
         return None
 
+    def hidden_from(self, owner: str) -> tuple[str, ...]:
+        """Give the folders of all uploads that are of somebody else."""
+        return tuple(str(one.path) for one in self._all() if one.owner != owner)
+
     def add(self, upload: Upload, group: int, name: str, stream: IO[bytes], length: int | None) -> Path:
         """Take a file.
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,11 +18,12 @@ from r2d2.engine import JobDetails, JobQuery, Jobs
 from r2d2.engine.errors import RefusedError, UnknownJobError
 from r2d2.engine.folder import ACTIVE
 from r2d2.errors import R2D2Error
+from r2d2.viewing.finding import find_datasets
 from r2d2.zoo.registries.names import parse_name
 from r2d2.zoo.registries.registry import local_zoo, shipped_models
 
-from ..area import Console
-from ..roots import asking
+from .area import Console
+from .roots import asking
 
 __all__ = [
     "PHANTOM",
@@ -38,9 +38,6 @@ __all__ = [
 
 PHANTOM = "phantom"
 MOST_LISTED = 200
-DEEPEST = 4
-MOST_FOLDERS = 2000
-_FILES = ("dataset.json", "cases.json", "splits.json")
 _OF_JOB = re.compile(r"(job|run):([1-9][0-9]{0,17})")
 _OF_ROOT = re.compile(r"root:([0-9]{1,3}):(.+)")
 
@@ -85,28 +82,9 @@ def dataset_choices(console: Console) -> list[Choice]:
 
 
 def _below(number: int, root: Path) -> Iterator[Choice]:
-    """Find the prepared datasets below a root; not within each other, and not behind links."""
-    pending, seen = [(root, 0)], 0
-    while pending and seen < MOST_FOLDERS:
-        folder, depth = pending.pop(0)
-        seen += 1
-        if all((folder / name).is_file() for name in _FILES):
-            inner = folder.relative_to(root).as_posix()
-            yield Choice(f"root:{number}:{inner}", f"{inner if inner != '.' else root.name} (in {root})", folder)
-            continue
-        if depth < DEEPEST:
-            pending += [(one, depth + 1) for one in _folders(folder)]
-
-
-def _folders(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(
-                one.name for one in entries if one.is_dir(follow_symlinks=False) and not one.name.startswith(".")
-            )
-    except OSError:
-        return []
-    return [folder / name for name in names]
+    for folder in find_datasets(root):
+        inner = folder.relative_to(root).as_posix()
+        yield Choice(f"root:{number}:{inner}", f"{inner if inner != '.' else root.name} (in {root})", folder)
 
 
 def dataset_of(word: str, console: Console) -> Choice:
