@@ -96,16 +96,10 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Divide whole files among test processes (`-n 3`); what starts workers goes to one, what is at browsers to one."""
-    from xdist.scheduler import LoadScopeScheduling
+    from tests.dividing import ByFile
 
     config.option.loadscopereorder = False  # the order is that of the collection
-
-    class ByFile(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            together = next((name for name in (START_WORKERS, AT_BROWSERS) if nodeid.startswith(name)), None)
-            return together or nodeid.partition("::")[0]
-
-    return ByFile(config, log)
+    return ByFile(config, log, together=(START_WORKERS, AT_BROWSERS))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -24,8 +24,8 @@ DAY = 86_400.0
 
 def started() -> list[psutil.Process]:
     """The pool's processes that are children of this one."""
-    children = psutil.Process().children()
-    return [child for child in children if child.is_running() and "r2d2_base.processes" in " ".join(child.cmdline())]
+    children = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in children if "r2d2_base.processes" in " ".join(child.cmdline())]
 
 
 # Functions at the top level of a module, so that processes can import them by name.
