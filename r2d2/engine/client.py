@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, TypeVar
 
-from r2d2.engine.errors import EngineError, NotRunningError, error_from_json
+from pydantic import BaseModel
+
+from r2d2.engine.errors import EngineError, NotRunningError
 from r2d2.engine.models import (
     Change,
     CheckedSubmission,
@@ -20,11 +22,12 @@ from r2d2.engine.models import (
     RunWish,
     Submission,
 )
-from r2d2.engine.protocol import new_socket, read_line, socket_address, write_line
+from r2d2.engine.protocol import as_line, new_socket, read_result, socket_address
 
 __all__ = ["EngineClient"]
 
 PATIENCE_S = 300.0
+_Result = TypeVar("_Result", bound=BaseModel)
 
 
 class EngineClient:
@@ -40,50 +43,50 @@ class EngineClient:
     def check(self, submission: Submission, by: str = "", without: Sequence[str] = ()) -> CheckedSubmission:
         """Check a job as `submit` does; nothing is queued."""
         asked = submission.model_dump(mode="json")
-        return CheckedSubmission.model_validate(self._call("check", by, submission=asked, without=list(without)))
+        return self._call(CheckedSubmission, "check", by, submission=asked, without=list(without))
 
     def submit(self, submission: Submission, by: str = "", without: Sequence[str] = ()) -> Job:
         """Check and queue a job; where ``by`` is empty the engine knows itself who asks."""
         asked = submission.model_dump(mode="json")
-        return Job.model_validate(self._call("submit", by, submission=asked, without=list(without)))
+        return self._call(Job, "submit", by, submission=asked, without=list(without))
 
     def list(self, query: JobQuery | None = None, without: Sequence[str] = ()) -> JobPage:
         """Give a page of jobs."""
         asked = (query or JobQuery()).model_dump(mode="json")
-        return JobPage.model_validate(self._call("list", query=asked, without=list(without)))
+        return self._call(JobPage, "list", query=asked, without=list(without))
 
     def show(self, job_id: int) -> JobDetails:
         """Give everything about a job."""
-        return JobDetails.model_validate(self._call("show", job_id=job_id))
+        return self._call(JobDetails, "show", job_id=job_id)
 
     def log(self, job_id: int, attempt: int | None = None, offset: int = 0) -> LogPart:
         """Give what an attempt said, from a byte on."""
-        return LogPart.model_validate(self._call("log", job_id=job_id, attempt=attempt, offset=offset))
+        return self._call(LogPart, "log", job_id=job_id, attempt=attempt, offset=offset)
 
     def stop(self, job_id: int, reason: str = "", by: str = "") -> Job:
         """Have a training end after its step, with a checkpoint and its best network."""
-        return Job.model_validate(self._call("stop", by, job_id=job_id, reason=reason))
+        return self._call(Job, "stop", by, job_id=job_id, reason=reason)
 
     def cancel(self, job_id: int, reason: str = "", by: str = "") -> Job:
         """End a job, with all its processes."""
-        return Job.model_validate(self._call("cancel", by, job_id=job_id, reason=reason))
+        return self._call(Job, "cancel", by, job_id=job_id, reason=reason)
 
     def resume(self, job_id: int, by: str = "") -> Job:
         """Queue a job again; it goes on where it was."""
-        return Job.model_validate(self._call("resume", by, job_id=job_id))
+        return self._call(Job, "resume", by, job_id=job_id)
 
     def ask_run(self, job_id: int, wish: RunWish, by: str = "") -> Job:
         """Have a training that runs write a checkpoint, or go on with another learning rate."""
-        return Job.model_validate(self._call("ask_run", by, job_id=job_id, wish=wish.model_dump(mode="json")))
+        return self._call(Job, "ask_run", by, job_id=job_id, wish=wish.model_dump(mode="json"))
 
     def change(self, job_id: int, change: Change) -> Job:
         """Give a job another name, other tags, or another priority."""
         asked = change.model_dump(mode="json", exclude_none=True)
-        return Job.model_validate(self._call("change", job_id=job_id, change=asked))
+        return self._call(Job, "change", job_id=job_id, change=asked)
 
     def rebuild(self) -> Rebuilt:
         """Make the index anew from the jobs' folders."""
-        return Rebuilt.model_validate(self._call("rebuild"))
+        return self._call(Rebuilt, "rebuild")
 
     def log_parts(self, job_id: int, attempt: int | None = None) -> Iterator[LogPart]:
         """Yield what there is of a log, part by part; then whatever follows, and empty parts while nothing does."""
@@ -95,14 +98,15 @@ class EngineClient:
             if part.is_last:
                 return
 
-    def _call(self, call: str, by: str = "", **arguments: Any) -> Any:
+    def _call(self, model: type[_Result], call: str, by: str = "", **arguments: Any) -> _Result:
         try:
             with new_socket() as connection, socket_address(self.work_root) as address:
                 connection.settimeout(PATIENCE_S)
                 connection.connect(address)
                 with connection.makefile("rwb") as stream:
-                    write_line(stream, {"call": call, "arguments": arguments, "by": by})
-                    answer = read_line(stream)
+                    stream.write(as_line({"call": call, "arguments": arguments, "by": by}))
+                    stream.flush()
+                    found = read_result(stream, model)
         except (FileNotFoundError, NotADirectoryError, ConnectionError) as error:
             start = f"r2d2 engine run --work-root {quote(str(self.work_root))}"
             raise NotRunningError(f"no engine runs on {self.work_root}; start it with: {start}") from error
@@ -110,8 +114,6 @@ class EngineClient:
             raise NotRunningError(f"the engine on {self.work_root} is another user's: {error.strerror}") from error
         except TimeoutError as error:
             raise NotRunningError(f"the engine on {self.work_root} does not answer") from error
-        if isinstance(answer, dict) and "result" in answer:
-            return answer["result"]
-        if isinstance(answer, dict) and "error" in answer:
-            raise error_from_json(answer["error"])
-        raise EngineError(f"the engine on {self.work_root} gave no answer: it ended meanwhile")
+        if found is None:
+            raise EngineError(f"the engine on {self.work_root} gave no answer: it ended meanwhile")
+        return found

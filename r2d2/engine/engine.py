@@ -214,9 +214,10 @@ class Engine:
         folder = self._scheduler.folder(job_id).attempt(number)
         if number < 1 or not folder.queued.exists():
             raise UnknownJobError(f"job {job_id} has no attempt {number}; it has {job.attempt}")
-        has_ended = folder.state().state in FINAL
+        is_of_index = number == job.attempt and job.state in FINAL
+        has_ended = is_of_index or folder.state().state in FINAL
         text, at, is_all = _read_part(folder, max(offset, 0), has_ended)
-        if has_ended and number == job.attempt:
+        if has_ended and number == job.attempt and not is_of_index:
             self._job_now(job_id)  # whoever has read the end finds the job at its end
         return LogPart(text=text, offset=at, attempt=number, is_last=has_ended and is_all)
 

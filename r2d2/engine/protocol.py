@@ -2,7 +2,8 @@
 
 A request is ``{"call": NAME, "arguments": {...}}``, with ``"by": NAME`` where a program of the engine's user asks for
 somebody else, as the web server does; an answer ``{"result": ...}`` or ``{"error": {...}}`` as
-`error_to_json` has it. A REST API has the same arguments, results and errors.
+`error_to_json` has it. A REST API has the same arguments, results and errors. Results are models at both ends, which
+pydantic writes and reads as JSON at once: with a list of jobs that takes longest.
 """
 
 from __future__ import annotations
@@ -12,22 +13,31 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from r2d2.engine.errors import RefusedError
+from r2d2.engine.errors import RefusedError, error_from_json
 from r2d2.engine.jobs import Jobs
 from r2d2.engine.models import Change, JobQuery, RunWish, Submission
 from r2d2.engine.validation import validated
 
-__all__ = ["LONGEST_LINE", "SOCKET_NAME", "answer", "read_line", "socket_address", "write_line"]
+__all__ = ["LONGEST_LINE", "SOCKET_NAME", "answer", "as_line", "read_line", "read_result", "socket_address"]
 
 SOCKET_NAME = "engine.sock"
 LONGEST_LINE = 8 * 2**20
 LONGEST_ASKER = 120
 _LONGEST_ADDRESS = 100  # of the 108 bytes that Linux has room for
+
+
+_Result = TypeVar("_Result", bound=BaseModel)
+
+
+class _Answer(BaseModel, Generic[_Result]):
+    result: _Result | None = None
+    error: dict[str, Any] | None = None
 
 
 class _Arguments(BaseModel):
@@ -81,7 +91,7 @@ _ARGUMENTS: dict[str, type[_Arguments]] = {
 _SAYS_WHO = ("submit", "check", "stop", "cancel", "resume", "ask_run")
 
 
-def answer(jobs: Jobs, request: Any, by: str) -> dict[str, Any]:
+def answer(jobs: Jobs, request: Any, by: str) -> bytes:
     """Serve a request.
 
     Args:
@@ -90,7 +100,7 @@ def answer(jobs: Jobs, request: Any, by: str) -> dict[str, Any]:
         by: who asks, as the socket says.
 
     Returns:
-        The result, as JSON can hold it.
+        The line with the result.
 
     Raises:
         R2D2Error: what cannot be done, and why.
@@ -106,30 +116,58 @@ def answer(jobs: Jobs, request: Any, by: str) -> dict[str, Any]:
     if call in _SAYS_WHO:
         arguments["by"] = by
     result: BaseModel = getattr(jobs, call)(**arguments)
-    return {"result": result.model_dump(mode="json")}
+    return b'{"result":' + result.model_dump_json().encode() + b"}\n"
 
 
 def read_line(stream: Any) -> Any:
-    """Read a request or an answer; None at the end.
+    """Read a request; None at the end.
 
     Raises:
         RefusedError: it is too long, or no JSON.
     """
-    line = stream.readline(LONGEST_LINE + 1)
+    line = _line(stream)
     if not line:
         return None
-    if len(line) > LONGEST_LINE:
-        raise RefusedError(f"a request of more than {LONGEST_LINE} bytes")
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
         raise RefusedError("a request that is no line of JSON") from error
 
 
-def write_line(stream: Any, content: Any) -> None:
-    """Write one."""
-    stream.write(json.dumps(content, allow_nan=False).encode() + b"\n")
-    stream.flush()
+def read_result(stream: Any, model: type[_Result]) -> _Result | None:
+    """Read an answer; None: there is none, as the engine has ended.
+
+    Raises:
+        EngineError: the one that the answer is.
+        RefusedError: it is too long, or no answer.
+    """
+    line = _line(stream)
+    if not line:
+        return None
+    try:
+        told = _answer_with(model).model_validate_json(line)
+    except ValueError as error:
+        raise RefusedError("an answer that is none of an engine of this version") from error
+    if told.error is not None:
+        raise error_from_json(told.error)
+    return told.result
+
+
+@cache
+def _answer_with(model: type[_Result]) -> type[_Answer[_Result]]:
+    return _Answer[model]  # type: ignore[valid-type]
+
+
+def as_line(content: Any) -> bytes:
+    """Give the line of a request, or of an error."""
+    return json.dumps(content, allow_nan=False).encode() + b"\n"
+
+
+def _line(stream: Any) -> bytes:
+    line: bytes = stream.readline(LONGEST_LINE + 1)
+    if len(line) > LONGEST_LINE:
+        raise RefusedError(f"a line of more than {LONGEST_LINE} bytes")
+    return line
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 from r2d2.engine.engine import Engine
 from r2d2.engine.errors import RefusedError, error_to_json
-from r2d2.engine.protocol import SOCKET_NAME, answer, new_socket, read_line, socket_address, write_line
+from r2d2.engine.protocol import SOCKET_NAME, answer, as_line, new_socket, read_line, socket_address
 from r2d2_base.errors import R2D2Error
 from r2d2_base.files import writing
 
@@ -68,17 +68,18 @@ def _converse(connection: socket.socket, engine: Engine) -> None:
                     return
                 if by is None:
                     raise RefusedError("the engine answers its own user alone")
-                content = answer(engine, request, by)
+                line = answer(engine, request, by)
             except OSError as error:
                 if not isinstance(error, R2D2Error):
                     raise
-                content = error_to_json(error)
+                line = as_line(error_to_json(error))
             except R2D2Error as error:
-                content = error_to_json(error)
+                line = as_line(error_to_json(error))
             except Exception as error:
                 _log.exception("a request could not be served")
-                content = error_to_json(error)
-            write_line(stream, content)
+                line = as_line(error_to_json(error))
+            stream.write(line)
+            stream.flush()
 
 
 def _peer(connection: socket.socket) -> str | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Column, Connection, Engine, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,6 +22,8 @@ __all__ = ["JobStore", "Waiting"]
 
 _ALL_AT_ONCE = 500
 _MANY = 1000
+_REMEMBERED = 200
+_Read = TypeVar("_Read")
 _COLUMNS = tuple(column.name for column in JOBS.columns)
 
 
@@ -43,6 +46,9 @@ class JobStore:
 
     def __init__(self, database: Engine) -> None:
         self._database = database
+        self._lock = threading.Lock()
+        self._writings = 0
+        self._known: dict[Hashable, Any] = {}
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -79,6 +85,9 @@ class JobStore:
 
     def get(self, job_id: int) -> Job | None:
         """Give a job; None: there is none of that number."""
+        return self._remembered(job_id, lambda: self._get(job_id))
+
+    def _get(self, job_id: int) -> Job | None:
         with self._reading() as connection:
             row = connection.execute(select(JOBS).where(JOBS.c.id == job_id)).first()
             return None if row is None else _jobs(connection, [row])[0]
@@ -90,6 +99,9 @@ class JobStore:
             query: which jobs.
             without: only jobs that use none of these declared folders.
         """
+        return self._remembered((query, tuple(without)), lambda: self._page(query, without))
+
+    def _page(self, query: JobQuery, without: Sequence[str]) -> tuple[tuple[Job, ...], int]:
         conditions = _conditions(query, without)
         by = JOBS.c[query.sort]
         ordered = (by.desc() if query.descending else by.asc()).nulls_last()
@@ -140,10 +152,30 @@ class JobStore:
         # a row that was claimed says so, and its folder does not yet: it is read again
         return {row.id: row.stamp if row.state not in ACTIVE else "" for row in rows}
 
+    def _remembered(self, question: Hashable, read: Callable[[], _Read]) -> _Read:
+        """Give what was read before, unless something was written since: many ask for the same again and again."""
+        with self._lock:
+            if question in self._known:
+                known: _Read = self._known[question]
+                return known
+            writings = self._writings
+        found = read()
+        with self._lock:
+            if writings == self._writings:  # else it may be of before that
+                while len(self._known) >= _REMEMBERED:
+                    del self._known[next(iter(self._known))]
+                self._known[question] = found
+        return found
+
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        with _named(), self._database.begin() as connection:
-            yield connection
+        try:
+            with _named(), self._database.begin() as connection:
+                yield connection
+        finally:
+            with self._lock:
+                self._writings += 1
+                self._known.clear()
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

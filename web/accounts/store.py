@@ -194,15 +194,17 @@ class Accounts:
         found = _TOKEN.fullmatch(text)
         if found is None or int(found[1]) > 2**31 - 1:
             return None
+        both = TOKENS.join(USERS, USERS.c.id == TOKENS.c.user_id)
+        wanted = select(*_OF_TOKEN, TOKENS.c.secret_hash, *(column.label(f"u_{column.name}") for column in _OF_USER))
         with self._connected() as connection:
             row = connection.execute(
-                select(*_OF_TOKEN, TOKENS.c.secret_hash).where(TOKENS.c.id == int(found[1]))
+                wanted.select_from(both).where(TOKENS.c.id == int(found[1]), USERS.c.is_active)
             ).first()
-            if row is None or not hmac.compare_digest(row.secret_hash, _digest(found[2])):
-                return None
-            user = connection.execute(select(*_OF_USER).where(USERS.c.id == row.user_id, USERS.c.is_active)).first()
+        if row is None or not hmac.compare_digest(row.secret_hash, _digest(found[2])):
+            return None
+        user = User(**{column.name: row._mapping[f"u_{column.name}"] for column in _OF_USER})
         token = _token(row)
-        return None if user is None or not token.is_valid(self._clock()) else (_user(user), token)
+        return (user, token) if token.is_valid(self._clock()) else None
 
     def tokens_of(self, user: User) -> list[Token]:
         """Give all tokens of a user, the newest first."""

@@ -94,6 +94,22 @@ def test_a_job_is_claimed_once(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_page_that_is_remembered_is_never_of_before(tmp_path: Path) -> None:
+    store = JobStore(open_database(tmp_path))
+    queued = JobQuery(states=("queued",))
+    store.put([(job(2), "")])
+    assert [one.id for one in store.page(queued)[0]] == [2]
+    assert store.page(queued) is store.page(JobQuery(states=("queued",)))
+    assert store.page(queued, ["data"]) is not store.page(queued)
+    store.put([(job(7), "")])
+    assert [one.id for one in store.page(queued)[0]] == [7, 2]
+    store.claim(7, 1)
+    assert [one.id for one in store.page(queued)[0]] == [2]
+    store.remove([2])
+    assert store.page(queued) == ((), 0)
+    store.close()
+
+
 @pytest.mark.parametrize("by_steps", [False, True])
 def test_the_steps_lead_to_the_tables(tmp_path: Path, by_steps: bool) -> None:
     if by_steps:
