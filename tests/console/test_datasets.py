@@ -20,6 +20,7 @@ from tests.web.serving import Served
 pytestmark = pytest.mark.slow
 
 CASE = "askew_001"
+SMALL = {"width": 480, "height": 360}  # space takes a processor long to draw, by its pixels
 COLOURS = np.array([(0, 0, 0)] + [rgb(colour) for colour in colours_of(LABELS).values()], float)
 
 
@@ -169,7 +170,8 @@ def within(inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
     return parts
 
 
-def test_a_volume_has_its_labels_where_they_lie(console: Person, askew: Job) -> None:
+def test_a_volume_has_its_labels_where_they_lie(person: Callable[..., Person], askew: Job) -> None:
+    console = person("admin", viewport=SMALL)
     page = console.go(f"/viewer/job/{askew.id}/{CASE}/volume")
     console.until("document.getElementById('volume').dataset.drawn === 'first'")
     page.get_by_label("Opacity").fill("100")
@@ -212,7 +214,7 @@ PICTURE = """(voxel) => {
 """Goes to a voxel and reads the whole picture, from the bottom up."""
 
 
-def test_a_large_volume_comes_whole_on_request(console: Person, served: Served, jobs: EngineClient) -> None:
+def test_a_large_volume_comes_whole_on_request(person: Callable[..., Person], served: Served, jobs: EngineClient) -> None:
     folder = served.folder / "data" / "large"
     folder.mkdir()
     scan = np.zeros((200, 180, 120), np.int16)
@@ -223,10 +225,11 @@ def test_a_large_volume_comes_whole_on_request(console: Person, served: Served, 
     )
     labels = {"background": 0, "organ": 1}
     write_manifest(folder, PredictionManifest(model="m", model_sha256="0", labels=labels, cases=(case,)))
+    console = person("admin", viewport=SMALL)
     page = console.go("/viewer/root/1/big/volume?path=large")
     console.until("document.getElementById('volume').dataset.drawn === 'first'")
     assert "of 200 × 180 × 120 voxels" in page.locator("#voxels").inner_text()
-    page.get_by_label("View", exact=True).select_option("axial")  # space takes a processor long to draw
+    page.get_by_label("View", exact=True).select_option("axial")
     few = page.evaluate("R2D2.viewer.volumes[0].img.length")
     page.get_by_role("button", name="Load all voxels").click()
     console.until("document.getElementById('volume').dataset.drawn === 'whole'")
