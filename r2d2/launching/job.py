@@ -194,7 +194,8 @@ def _follow(
         if not is_stopping and (stop := wishes.stop) is not None:
             is_stopping = True
             request_stop(folder.control, stop.reason, by=stop.by)
-            on_notice("stopping after this step, with a checkpoint; Ctrl-C again ends it at once")
+            at_once = "; Ctrl-C again ends it at once" if signal.SIGINT in wishes.interruptions else ""
+            on_notice(f"stopping after this step, with a checkpoint{at_once}")
         if wishes.is_impatient:
             on_notice("ending the workers")
             return

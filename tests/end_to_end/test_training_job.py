@@ -32,7 +32,9 @@ def test_from_submission_to_cancellation(tmp_path: Path) -> None:
         status = run.status()
         assert (status.state, status.stopped_by, len(status.checkpoints) > 0) == ("stopped_early", "request", True)
         assert bench.left() == []
-        assert "epoch 1: loss" in bench.engine.log(job.id).text or status.epoch == 0
+        said = bench.engine.log(job.id).text
+        assert "stopping after this step, with a checkpoint" in said and "Ctrl-C" not in said
+        assert "epoch 1: loss" in said or status.epoch == 0
 
         bench.engine.resume(job.id)
         bench.until(lambda: run.status().state == "running" and run.status().step > status.step)
