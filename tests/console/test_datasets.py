@@ -214,7 +214,9 @@ PICTURE = """(voxel) => {
 """Goes to a voxel and reads the whole picture, from the bottom up."""
 
 
-def test_a_large_volume_comes_whole_on_request(person: Callable[..., Person], served: Served, jobs: EngineClient) -> None:
+def test_a_large_volume_comes_whole_on_request(
+    person: Callable[..., Person], served: Served, jobs: EngineClient
+) -> None:
     folder = served.folder / "data" / "large"
     folder.mkdir()
     scan = np.zeros((200, 180, 120), np.int16)
