@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from r2d2.curves import CurveView, RunCurves
@@ -87,8 +87,15 @@ def _content(view: CurveView, most: int) -> dict[str, Any]:
 
 
 def _numbers(values: Iterable[float | None]) -> list[float | None]:
-    """Give numbers as JSON has them, to seven digits."""
-    return [
-        None if value is None or not math.isfinite(value) else float(f"{value:.7g}")
-        for value in (values.tolist() if hasattr(values, "tolist") else values)
-    ]
+    """Give numbers as JSON has them, to seven digits; no number for none, and for what is not finite.
+
+    >>> _numbers([0.123456789, None, float("inf"), -1234567.89, 0.0])
+    [0.1234568, None, None, -1234568.0, 0.0]
+    """
+    numbers = np.asarray(values if isinstance(values, np.ndarray) else list(values), float)
+    is_number = np.isfinite(numbers) & (numbers != 0)
+    numbers = np.where(np.isfinite(numbers), numbers, np.nan)
+    exponent = np.floor(np.log10(np.abs(numbers, where=is_number, out=np.ones_like(numbers))))
+    scale = 10.0 ** (6 - exponent.clip(-290, 290))
+    rounded: list[float | None] = np.divide(np.round(numbers * scale), scale).tolist()
+    return rounded if not np.isnan(numbers).any() else [None if number != number else number for number in rounded]
