@@ -43,7 +43,8 @@ class Convolutions:
             filters: channels of the result.
             size: pixels of the kernel along both axes, odd.
             stride: pixels of the maps between two of the result. The border is as wide on all sides, as in the papers
-                and other than Keras's "same", which gives a strided convolution less above and on the left.
+                and other than Keras's "same", which gives a strided convolution less above and on the left. Before a
+                kernel of one pixel, the pixels between are left out by a layer of its own, see `one_pixel`.
             is_activated: whether the activation follows.
 
         Returns:
@@ -53,6 +54,8 @@ class Convolutions:
         is_padded = stride > 1 and size > 1
         if is_padded:
             maps = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(maps)
+        elif stride > 1:
+            maps, stride = layers.AveragePooling2D(1, strides=stride, name=f"{name}_subsample")(maps), 1
         maps = layers.Conv2D(
             filters,
             size,

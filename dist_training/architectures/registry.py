@@ -76,6 +76,8 @@ def build_network(settings: BaseModel, input_channels: int, num_outputs: int, se
     >>> build_network(UNetSettings(base_filters=2, depth=1), input_channels=1, num_outputs=3).output_shape
     (None, None, None, 3)
     """
+    from dist_training.architectures.one_pixel import check_one_pixel_convolutions  # loads Keras
+
     for name, value, least in (
         ("input_channels", input_channels, 1),
         ("num_outputs", num_outputs, 1),
@@ -88,6 +90,7 @@ def build_network(settings: BaseModel, input_channels: int, num_outputs: int, se
             module = importlib.import_module(architecture.module)
             _take_channels_last()
             model: keras.Model = module.build(settings, input_channels, num_outputs, seed)
+            check_one_pixel_convolutions(model)
             return model
     raise ConfigurationError(
         f"settings must be those of a registered architecture ({', '.join(ARCHITECTURES)}); "

@@ -156,6 +156,10 @@ def even_sizes_only(input_channels, num_outputs):
     maps = layers.UpSampling2D(2)(maps)
     return keras.Model(images, layers.Conv2D(num_outputs, 1)(layers.Concatenate()([images, maps])))
 
+def strided(input_channels, num_outputs):
+    images = keras.Input((None, None, input_channels))
+    return keras.Model(images, layers.Conv2DTranspose(num_outputs, 2, 2)(layers.Conv2D(4, 1, 2, name="thin")(images)))
+
 def fails(input_channels, num_outputs):
     return 1 / 0
 """
@@ -236,6 +240,10 @@ def test_several_outputs_are_those_of_deep_supervision():
         ("my_networks:softmax", r"must give logits, not probabilities; its last layer softmax.* applies a softmax"),
         ("my_networks:sigmoid", r"last layer last applies a sigmoid: leave that to R2D2 \(activation=None\)"),
         ("my_networks:coarse_softmax", "last layer second applies a softmax"),
+        (
+            "my_networks:strided",
+            r"the layer thin is a convolution of 1 x 1 pixels with strides \(2, 2\) and fewer than 16",
+        ),
         ("my_networks:classifier", r"must give logits \(N, H, W, 3\), one for each output; received \(None, 3\)"),
     ],
 )
