@@ -13,9 +13,9 @@ import keras
 
 from r2d2_base.errors import ConfigurationError
 
-__all__ = ["check_one_pixel_convolutions"]
+__all__ = ["ENOUGH_CHANNELS", "check_one_pixel_convolutions"]
 
-_ENOUGH_CHANNELS = 16
+ENOUGH_CHANNELS = 16
 
 
 def check_one_pixel_convolutions(model: keras.Model) -> None:
@@ -33,10 +33,10 @@ def check_one_pixel_convolutions(model: keras.Model) -> None:
         if not isinstance(layer, keras.layers.Conv2D | keras.layers.Conv2DTranspose):
             continue
         channels = layer.kernel.shape[-2]
-        if layer.kernel_size == (1, 1) and layer.strides != (1, 1) and channels < _ENOUGH_CHANNELS:
+        if layer.kernel_size == (1, 1) and layer.strides != (1, 1) and channels < ENOUGH_CHANNELS:
             raise ConfigurationError(
                 f"the layer {layer.name} is a convolution of 1 x 1 pixels with strides {layer.strides} and fewer than "
-                f"{_ENOUGH_CHANNELS} channels, whose gradient oneDNN writes past the end of its memory (its issue "
+                f"{ENOUGH_CHANNELS} channels, whose gradient oneDNN writes past the end of its memory (its issue "
                 f"6035): put keras.layers.AveragePooling2D(1, strides={layer.strides}) before it, and leave out its "
                 "strides, which is the same; or set TF_ENABLE_ONEDNN_OPTS=0"
             )

@@ -66,14 +66,16 @@ def test_others_are_not(model):
 
 
 @pytest.mark.parametrize("size", [(8, 6), (7, 9)])
-def test_leaving_pixels_out_before_is_the_same(size):
-    images = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
-    inputs = keras.Input((None, None, 3))
+@pytest.mark.parametrize("channels", [3, 16])
+def test_leaving_pixels_out_before_is_the_same(size, channels):
+    images = np.random.default_rng(0).normal(size=(2, *size, channels)).astype(np.float32)
+    inputs = keras.Input((None, None, channels))
     maps = Convolutions("none", 1, seed=4)(inputs, "skip", 5, 1, stride=2, is_activated=False)
     model = keras.Model(inputs, maps)
     strided = layers.Conv2D(5, 1, strides=2, padding="same")
-    strided.build((None, None, None, 3))
+    strided.build((None, None, None, channels))
     strided.set_weights(model.get_layer("skip").get_weights())
+    check_one_pixel_convolutions(model)
     expected = np.asarray(strided(images))
     found = np.asarray(model(images))
     assert found.shape == expected.shape
