@@ -43,7 +43,7 @@ class RunSamples:
         self._places = {feed.index_of(*one): place for place, one in enumerate(self._slices)}
         values = np.array(dataset.class_values)
         self._value_of_class = values.astype(np.uint8 if values.max() < 256 else np.uint16)
-        self._caught: dict[int, np.ndarray] = {}
+        self._caught = np.zeros((len(self._slices), *feed.slice_size), self._value_of_class.dtype)
 
     def begin(self, epoch: int) -> None:
         """Have the slices written.
@@ -63,9 +63,7 @@ class RunSamples:
         """
         place = self._places.get(index)
         if place is not None:
-            case_id, number = self._slices[place]
-            size = self._dataset.label_map(case_id)[number].shape
-            self._caught[place] = self._value_of_class[prediction[centred_window(size, prediction.shape)]]
+            self._caught[place] = self._value_of_class[prediction]
 
     def write(self, epoch: int, best: int | None) -> None:
         """Bring the ranks' parts together and have them written.
@@ -76,12 +74,14 @@ class RunSamples:
         """
         if not self._slices:
             return
-        caught = {
-            place: array for part in self._communicator.gather_objects(self._caught) for place, array in part.items()
-        }
-        self._caught = {}
+        caught = _joined(self._caught, self._communicator)
+        self._caught[:] = 0
         if self._communicator.rank == 0:
-            self._folder.write_epoch(epoch, [caught[place] for place in range(len(self._slices))], best=best)
+            self._folder.write_epoch(epoch, list(map(self._without_padding, self._slices, caught)), best=best)
+
+    def _without_padding(self, one: tuple[str, int], label_map: np.ndarray) -> np.ndarray:
+        size = self._dataset.grid(one[0]).slice_shape
+        return label_map[centred_window(size, label_map.shape)]
 
     def _described(self) -> SampleSlices:
         dataset = self._dataset
@@ -102,6 +102,17 @@ class RunSamples:
             references.append(np.array(dataset.label_map(case_id)[number]))
         description = SampleDescription(labels=dataset.labels, channels=dataset.channels, slices=tuple(described))
         return SampleSlices(description, tuple(scans), tuple(references))
+
+
+def _joined(array: np.ndarray, communicator: Communicator) -> np.ndarray:
+    """Put together what each rank has a part of, and zeros elsewhere: in one sum, of eight bytes at a time.
+
+    One exchange of the same length each time takes a fraction of what gathering objects of any length does.
+    """
+    if communicator.world_size == 1:
+        return array.copy()
+    data = np.frombuffer(array.tobytes().ljust(-(-array.nbytes // 8) * 8, b"\0"), np.int64)
+    return np.frombuffer(communicator.sum_array(data).tobytes()[: array.nbytes], array.dtype).reshape(array.shape)
 
 
 def _grey(plane: np.ndarray, *, has_colours: bool) -> np.ndarray:

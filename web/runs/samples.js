@@ -41,7 +41,7 @@
     const now = found.epochs[at()];
     const words = [String(now.epoch)];
     if (now.dice !== null) words.push(`validation Dice ${now.dice.toFixed(3)}`);
-    if (now.epoch === found.best) words.push("the best so far");
+    if (now.epoch === found.best) words.push("the best");
     place.textContent = words.join(", ");
     slider.max = found.epochs.length - 1;
     slider.value = at();

@@ -293,7 +293,7 @@ def test_an_epoch_without_a_score_is_not_better_than_one_that_has(run: Train, mo
         return ValidationScore(dice, np.array([1.0, dice]))
 
     monkeypatch.setattr("dist_training.run.training_run.validate", validated)
-    folder = run("run", epochs=4, sample_predictions=0)
+    folder = run("run", epochs=4)
     epochs = [event for event in read_events(folder.events) if isinstance(event, EpochEnded)]
     assert [event.is_best for event in epochs] == [True, True, False, True]
     checkpoint = read_latest_checkpoint(folder.checkpoints)
