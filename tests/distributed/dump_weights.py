@@ -50,6 +50,7 @@ def main(communicator: Communicator, folder: str) -> None:
 
 
 def _samples(run_folder: RunFolder) -> np.ndarray:
-    """The pixels of all label maps that were kept of an epoch, epoch after epoch."""
+    """The pixels of all label maps that were kept, epoch after epoch; none of a run that has ended no epoch."""
     folder = SampleFolder(run_folder.samples)
-    return np.concatenate([label_map.ravel() for epoch in folder.epochs() for label_map in folder.read_epoch(epoch)])
+    label_maps = [label_map.ravel() for epoch in folder.epochs() for label_map in folder.read_epoch(epoch)]
+    return np.concatenate([np.empty(0, np.uint8), *label_maps])

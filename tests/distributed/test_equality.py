@@ -181,6 +181,7 @@ def test_a_run_goes_on_with_another_number_of_workers(
     ((ended,),) = dump_weights(pool_of(1), [job])
     assert (len(begun[0]["losses"]), len(ended["losses"])) == (1, 2 * 6 - 1)
     assert largest_difference(alone["unet, adam"], ended) < 1e-9
+    np.testing.assert_array_equal(alone["unet, adam"]["samples"], ended["samples"])
 
 
 def test_training_changes_the_weights(alone: dict[str, dict[str, np.ndarray]]) -> None:
