@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page
 
 from dist_training.record.events import EpochEnded, RequestServed, StepTaken, read_events
 from dist_training.record.run_folder import RunFolder
-from dist_training.record.samples import SampleFolder
+from dist_training.record.samples import SampleDescription, SampleFolder, SampleSlice, SampleSlices
 from r2d2.curves import RunCurves
 from r2d2.engine import EngineClient, Job
 from tests.console.conftest import ended
@@ -191,11 +192,25 @@ def test_sample_predictions_come_and_are_looked_at(
     vera.forgive("404")  # a picture of an epoch that was thinned out meanwhile
 
 
-def test_a_training_without_sample_predictions_says_why(console: Person, train: Callable[..., Job]) -> None:
+def test_why_there_are_no_sample_predictions_and_those_of_several_channels(
+    console: Person, train: Callable[..., Job], jobs: EngineClient
+) -> None:
     job = train("unseen", workers=1, **{"training.epochs": 1, "training.sample_predictions": 0})
     page = console.go(f"/jobs/{job.id}")
     page.locator("#samples").get_by_text("training.sample_predictions is 0").wait_for()
     assert not page.get_by_label("Epoch").is_visible()
+    ended(jobs, job)
+    one = SampleSlice(case_id="a case", number=1, of=2, pixel_mm=(1.0, 1.0))
+    description = SampleDescription(labels={"background": 0, "organ": 1}, channels=("t1", "t2"), slices=(one,))
+    scan, label_map = np.zeros((8, 8, 2), np.uint8), np.zeros((8, 8), np.uint8)
+    samples = SampleFolder(RunFolder(Path(job.output or "")).samples)
+    samples.begin(SampleSlices(description, (scan,), (label_map,)), 0)
+    samples.write_epoch(1, [label_map], best=None)
+    page.get_by_label("Channel", exact=True).select_option("t2")  # they come without a reload
+    console.until("[...document.querySelectorAll('#samples img')].every(one => one.complete && one.naturalWidth)")
+    addresses = [image.get_attribute("src") or "" for image in page.locator("#samples img").all()]
+    assert len(addresses) == 3 and all("channel=1" in address for address in addresses)
+    assert console.axe() == []
 
 
 def test_what_a_training_has_made_is_taken_away(console: Person, training: Job) -> None:
