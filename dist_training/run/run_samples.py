@@ -34,7 +34,7 @@ class RunSamples:
     def __init__(
         self, folder: SampleFolder, dataset: PreparedDataset, feed: SliceFeed, count: int, communicator: Communicator
     ) -> None:
-        self._folder, self._dataset, self._feed, self._communicator = folder, dataset, feed, communicator
+        self._folder, self._dataset, self._communicator = folder, dataset, communicator
         self._slices: tuple[tuple[str, int], ...] = ()
         if count > 0 and len(feed) > 0:
             is_main = communicator.rank == 0
@@ -107,7 +107,7 @@ class RunSamples:
 def _joined(array: np.ndarray, communicator: Communicator) -> np.ndarray:
     """Put together what each rank has a part of, and zeros elsewhere: in one sum, of eight bytes at a time.
 
-    One exchange of the same length each time takes a fraction of what gathering objects of any length does.
+    That is one exchange, of the same length each time; gathering objects would take two, of any length.
     """
     if communicator.world_size == 1:
         return array.copy()
