@@ -126,6 +126,12 @@ class TrainingSettings(BaseModel):
         default=None, gt=0, description="minutes between checkpoints; null: none"
     )
     checkpoints_kept: int = Field(default=2, ge=1, description="newest checkpoints kept")
+    sample_predictions: int = Field(
+        default=3,
+        ge=0,
+        le=24,
+        description="validation slices of which the label maps after each epoch are kept, to be looked at; 0: none",
+    )
     early_stopping_patience: int | None = Field(
         default=None, ge=1, description="epochs without a better validation Dice after which the run ends; null: never"
     )

@@ -192,6 +192,21 @@ class SliceFeed:
         """Give the position in ``case_ids`` of the case that slice ``index`` belongs to."""
         return int(self._case_of_slice[index])
 
+    def index_of(self, case_id: str, number: int) -> int:
+        """Give the index of a case's slice.
+
+        Args:
+            case_id: one of ``case_ids``.
+            number: of the slice in the prepared stack; a feed of training slices may not have it.
+
+        Raises:
+            ValueError: the feed does not have it.
+        """
+        found = np.flatnonzero((self._case_of_slice == self.case_ids.index(case_id)) & (self._number_in_case == number))
+        if not found.size:
+            raise ValueError(f"there is no slice {number} of {case_id} here")
+        return int(found[0])
+
     def batch(self, step: Step) -> Batch:
         """Make the arrays of one step; an empty share gets one slice of zeros with weight 0.
 

@@ -35,6 +35,7 @@ def validate(
     regions: np.ndarray | None = None,
     batch_size: int,
     communicator: Communicator,
+    on_predicted: Callable[[int, np.ndarray], None] | None = None,
 ) -> ValidationScore | None:
     """Score the network on whole validation volumes; each rank predicts its share of their slices.
 
@@ -47,6 +48,7 @@ def validate(
         regions: bool (num_classes, r), the regions that each class belongs to, where these are scored; None: classes.
         batch_size: slices predicted at a time.
         communicator: the ranks; a rank whose share is empty joins the sum with zeros.
+        on_predicted: called with the index of each slice of this rank's share, and its class indices (height, width).
 
     Returns:
         The score, equal on every rank; None where there are no validation slices.
@@ -63,6 +65,8 @@ def validate(
         for index, reference, prediction in zip(chunk, batch.classes, predicted, strict=True):
             real = reference != IGNORED
             counts[feed.case_index(index)] += _counts(reference[real], prediction[real], num_classes, regions)
+            if on_predicted is not None:
+                on_predicted(int(index), prediction)
     return _score(communicator.sum_array(counts))
 
 

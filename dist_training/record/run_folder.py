@@ -144,6 +144,7 @@ class RunFolder:
         self.model = self.path / "model.keras"
         self.card = self.path / "model.json"
         self.start = self.path / "start.json"
+        self.samples = self.path / "samples"
         self.tensorboard = self.path / "tensorboard"
         self.logs = self.path / "logs"
         self.exit = self.path / "exit.json"
@@ -263,6 +264,8 @@ class RunFolder:
             for folder in () if is_resumed else (self.tensorboard, self.logs):
                 for left in folder.iterdir():
                     remove(left)
+            if not is_resumed:
+                remove(self.samples)
             for path in (self.model, self.card):
                 remove_leftovers_of(path)
         write_json(self.job, {"schema_version": 1, **ProcessIdentity.of_this_process().to_json()})

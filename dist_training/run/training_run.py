@@ -26,9 +26,11 @@ from dist_training.ranks.devices import has_gpu, is_slow_here
 from dist_training.record.environment import environment
 from dist_training.record.events import EpochEnded, EventLog, Running, Starting, StepTaken, Stopping
 from dist_training.record.run_folder import RunFolder
+from dist_training.record.samples import SampleFolder
 from dist_training.record.states import Stop, StoppedBy
 from dist_training.run.plan import check_checkpoint, check_workers, run_facts
 from dist_training.run.run_checkpoints import RunCheckpoints
+from dist_training.run.run_samples import RunSamples
 from dist_training.settings import TrainingSettings
 from dist_training.stopping.control import Agreement, Control, agreed, replayed_requests
 from dist_training.stopping.divergence import LossWatch, diverged, has_only_finite
@@ -104,6 +106,9 @@ class TrainingRun:
             check_sizes(self.learner.model, {self.training_feed.input_shape[:2], self.validation_feed.slice_size})
         self.progress = TrainingProgress()
         self.checkpoints = RunCheckpoints(folder, settings, events, is_main=self.is_main)
+        self.samples = RunSamples(
+            SampleFolder(folder.samples), dataset, self.validation_feed, settings.sample_predictions, communicator
+        )
         self._replays: dict[int, float] = {}
         self._last_rate: float | None = None
         self._seen_before: tuple[UsedCase, ...] = ()
@@ -149,6 +154,7 @@ class TrainingRun:
         clock = TimeBudget(self.settings.max_minutes, trained_minutes=self.progress.minutes)
         control.watch(clock if self.is_main else None)
         self.checkpoints.begin(self._global_step(), clock)
+        self.samples.begin(self.progress.epoch)
         self.events.record(
             Running(
                 epochs=self.settings.epochs,
@@ -339,6 +345,7 @@ class TrainingRun:
             )
             if is_best:
                 self._save_model(score)
+        self.samples.write(epoch, self.progress.best_epoch)
         self.events.record(
             EpochEnded(
                 epoch=epoch,
@@ -366,6 +373,7 @@ class TrainingRun:
             regions=self.outputs.loss_regions,
             batch_size=2 * self.settings.batch_size_per_worker,
             communicator=self.communicator,
+            on_predicted=self.samples.catch,
         )
 
     def _per_label(self, score: ValidationScore | None) -> Mapping[str, float | None]:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from imgmed import PreparedDataset
 from r2d2.reports.palette import colours_of, rgb
-from r2d2.viewing.pictures import edges_of, window_of
+from r2d2.viewing.pictures import edges_of, size_of, turned, window_of
 
 __all__ = ["thumbnail"]
 
@@ -36,29 +36,19 @@ def thumbnail(dataset: PreparedDataset, case_id: str) -> bytes:
     position = (first + end) // 2 if end > first else len(image) // 2
     position = min(position, len(image) - 1)
     is_coloured = case.is_picture and image.shape[3] >= 3
-    plane = _turned(np.asarray(image[position, ..., :3] if is_coloured else image[position, ..., 0]))
+    plane = turned(np.asarray(image[position, ..., :3] if is_coloured else image[position, ..., 0]))
     low, high = window_of(plane)
     grey = (np.clip(plane, low, high) - low) * (255.0 / (high - low))
     drawn = Image.fromarray(np.rint(grey).astype(np.uint8)).convert("RGB")
     _, across_mm, up_mm = grid.stack_spacing_mm
-    size = _size(plane.shape[1] * across_mm, plane.shape[0] * up_mm)
+    size = size_of(plane.shape[1] * across_mm, plane.shape[0] * up_mm, LARGEST_PX)
     drawn = drawn.resize(size, Image.Resampling.BILINEAR)
     if case.label is not None:
-        labels = Image.fromarray(_turned(np.asarray(dataset.label_map(case_id)[position])).astype(np.int32))
+        labels = Image.fromarray(turned(np.asarray(dataset.label_map(case_id)[position])).astype(np.int32))
         drawn = _outlined(drawn, np.asarray(labels.resize(size, Image.Resampling.NEAREST)), dataset)
     buffer = io.BytesIO()
     drawn.save(buffer, format="JPEG", quality=QUALITY)
     return buffer.getvalue()
-
-
-def _turned(plane: np.ndarray) -> np.ndarray:
-    """Turn a slice of a prepared stack as it is looked at."""
-    return np.ascontiguousarray(np.swapaxes(plane[::-1, ::-1], 0, 1))
-
-
-def _size(width_mm: float, height_mm: float) -> tuple[int, int]:
-    scale = LARGEST_PX / max(width_mm, height_mm)
-    return max(1, round(width_mm * scale)), max(1, round(height_mm * scale))
 
 
 def _outlined(drawn: Image.Image, labels: np.ndarray, dataset: PreparedDataset) -> Image.Image:

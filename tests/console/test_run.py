@@ -6,15 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page
 
 from dist_training.record.events import EpochEnded, RequestServed, StepTaken, read_events
 from dist_training.record.run_folder import RunFolder
+from dist_training.record.samples import SampleDescription, SampleFolder, SampleSlice, SampleSlices
 from r2d2.curves import RunCurves
 from r2d2.engine import EngineClient, Job
 from tests.console.conftest import ended
-from tests.console.person import Person
+from tests.console.person import PHONE, SCREEN, Person
 
 pytestmark = pytest.mark.slow
 
@@ -145,6 +147,70 @@ def test_a_closer_look_at_a_stretch(console: Person, training: Job) -> None:
     assert "first=" in asked[-1] and "last=" in asked[-1]
     page.get_by_role("button", name="Show the whole run").click()
     page.get_by_text("Drag over a stretch").wait_for()
+
+
+def test_sample_predictions_come_and_are_looked_at(
+    person: Callable[..., Person], jobs: EngineClient, train: Callable[..., Job], request: pytest.FixtureRequest
+) -> None:
+    """They follow a training that goes on, until an epoch is chosen; by keyboard too, in both themes, on a phone."""
+    vera, job = person("vera"), train("watched", **{"training.epochs": 3000, "training.sample_predictions": 2})
+    page = vera.go(f"/jobs/{job.id}")
+    samples = page.locator("#samples")
+    samples.get_by_text("They come with the end of an epoch.").wait_for()
+    slider, place = samples.get_by_label("Epoch"), samples.locator("#samples-place")
+    slider.wait_for()
+    first = place.inner_text()
+    vera.until(lambda: place.inner_text() != first)
+    slider.press("Home")
+    assert re.match(r"1, validation Dice \d\.\d{3}", place.inner_text())
+    prediction = samples.get_by_role("img", name="Slice 1 of 2: prediction after epoch 1", exact=True)
+    vera.until(lambda: prediction.evaluate("image => image.complete && image.naturalWidth"))
+    kept = slider.get_attribute("max")
+    vera.until(lambda: slider.get_attribute("max") != kept)
+    assert place.inner_text().startswith("1,")  # what was chosen stays
+    samples.get_by_role("button", name="Latest").click()
+    jobs.stop(job.id)
+    page.locator("#job .heading .state", has_text="stopped early").wait_for()
+    epochs = SampleFolder(RunFolder(Path(job.output or "")).samples).epochs()
+    vera.until(lambda: place.inner_text().startswith(f"{epochs[-1]},"))
+    images = samples.get_by_role("img")
+    assert images.count() == 2 * 3
+    vera.until(lambda: all(one.evaluate("image => image.complete && image.naturalWidth") for one in images.all()))
+    names = [one.get_attribute("alt") for one in images.all()]
+    assert names[3:] == [
+        f"Slice 2 of 2: {one}" for one in ("scan", "reference", f"prediction after epoch {epochs[-1]}")
+    ]
+    samples.get_by_role("button", name="Best").click()
+    assert place.inner_text().endswith(", the best")
+    for theme, size in ((theme, size) for theme in ("light", "dark") for size in (SCREEN, PHONE)):
+        page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+        page.set_viewport_size(size)
+        assert [*vera.axe(), *vera.too_wide()] == [], (theme, size)
+        if folder := request.config.getoption("--screenshots"):
+            samples.scroll_into_view_if_needed()
+            samples.screenshot(path=Path(folder, f"samples-{theme}-{size['width']}.png"))
+    vera.forgive("404")  # a picture of an epoch that was thinned out meanwhile
+
+
+def test_why_there_are_no_sample_predictions_and_those_of_several_channels(
+    console: Person, train: Callable[..., Job], jobs: EngineClient
+) -> None:
+    job = train("unseen", workers=1, **{"training.epochs": 1, "training.sample_predictions": 0})
+    page = console.go(f"/jobs/{job.id}")
+    page.locator("#samples").get_by_text("training.sample_predictions is 0").wait_for()
+    assert not page.get_by_label("Epoch").is_visible()
+    ended(jobs, job)
+    one = SampleSlice(case_id="a case", number=1, of=2, pixel_mm=(1.0, 1.0))
+    description = SampleDescription(labels={"background": 0, "organ": 1}, channels=("t1", "t2"), slices=(one,))
+    scan, label_map = np.zeros((8, 8, 2), np.uint8), np.zeros((8, 8), np.uint8)
+    samples = SampleFolder(RunFolder(Path(job.output or "")).samples)
+    samples.begin(SampleSlices(description, (scan,), (label_map,)), 0)
+    samples.write_epoch(1, [label_map], best=None)
+    page.get_by_label("Channel", exact=True).select_option("t2")  # they come without a reload
+    console.until("[...document.querySelectorAll('#samples img')].every(one => one.complete && one.naturalWidth)")
+    addresses = [image.get_attribute("src") or "" for image in page.locator("#samples img").all()]
+    assert len(addresses) == 3 and all("channel=1" in address for address in addresses)
+    assert console.axe() == []
 
 
 def test_what_a_training_has_made_is_taken_away(console: Person, training: Job) -> None:

@@ -1,4 +1,5 @@
-"""One rank of a test job: train each job of jobs.json and write the weights this rank begins and ends with.
+"""One rank of a test job: train each job of jobs.json and write the weights this rank begins and ends with, its losses
+and scores, and the sample predictions of the run.
 
 A job that names a run goes on with it, if it was begun.
 """
@@ -14,6 +15,7 @@ from dist_training.learning.transfer import TransferSettings
 from dist_training.ranks.communicator import Communicator
 from dist_training.record.events import EventLog
 from dist_training.record.run_folder import RunFolder
+from dist_training.record.samples import SampleFolder
 from dist_training.run.training_run import TrainingRun
 from dist_training.settings import TrainingSettings
 from dist_training.stopping.control import Control
@@ -42,5 +44,13 @@ def main(communicator: Communicator, folder: str) -> None:
         slots = {f"slot {i:04d}": v.numpy() for i, v in enumerate(run.learner.optimizer.variables)}
         losses = np.array([event.loss for event in events if event.event == "step"])
         scores = np.array([event.validation_dice for event in events if event.event == "epoch"], float)
+        communicator.gather_objects(None)  # rank 0 has written all
         path = out / f"job-{number}-rank-{communicator.rank}.npz"
-        np.savez(path, **starts, **weights, **slots, losses=losses, scores=scores)
+        np.savez(path, **starts, **weights, **slots, losses=losses, scores=scores, samples=_samples(run_folder))
+
+
+def _samples(run_folder: RunFolder) -> np.ndarray:
+    """The pixels of all label maps that were kept, epoch after epoch; none of a run that has ended no epoch."""
+    folder = SampleFolder(run_folder.samples)
+    label_maps = [label_map.ravel() for epoch in folder.epochs() for label_map in folder.read_epoch(epoch)]
+    return np.concatenate([np.empty(0, np.uint8), *label_maps])

@@ -154,6 +154,7 @@ def test_the_number_of_workers_changes_nothing(
         assert largest_difference(alone[name], ranks[0]) < 1e-9, name
         np.testing.assert_allclose(alone[name]["losses"], ranks[0]["losses"], rtol=0, atol=1e-9, err_msg=name)
         np.testing.assert_array_equal(alone[name]["scores"], ranks[0]["scores"], err_msg=name)
+        np.testing.assert_array_equal(alone[name]["samples"], ranks[0]["samples"], err_msg=name)
         assert len(ranks[0]["losses"]) == 2 * 6
 
 
@@ -180,6 +181,7 @@ def test_a_run_goes_on_with_another_number_of_workers(
     ((ended,),) = dump_weights(pool_of(1), [job])
     assert (len(begun[0]["losses"]), len(ended["losses"])) == (1, 2 * 6 - 1)
     assert largest_difference(alone["unet, adam"], ended) < 1e-9
+    np.testing.assert_array_equal(alone["unet, adam"]["samples"], ended["samples"])
 
 
 def test_training_changes_the_weights(alone: dict[str, dict[str, np.ndarray]]) -> None:
@@ -188,6 +190,7 @@ def test_training_changes_the_weights(alone: dict[str, dict[str, np.ndarray]]) -
         weights = (value for key, value in ended.items() if key[:4].isdigit())
         starts = (value for key, value in ended.items() if key.startswith("start"))
         assert max(np.abs(end - start).max() for end, start in zip(weights, starts, strict=True)) > 1e-3, name
+    assert any(np.unique(ended["samples"]).size == 3 for ended in alone.values())
     assert largest_difference(alone["small"], alone["augmented on the host"]) > 1e-3
     np.testing.assert_allclose(
         alone["augmented on the host"]["losses"], alone["augmented on the device"]["losses"], rtol=1e-3

@@ -127,6 +127,8 @@ def assert_same_end(alone: RunFolder, folder: RunFolder) -> None:
     assert replace(one.progress, minutes=0.0) == replace(other.progress, minutes=0.0)
     for left_alone, resumed in zip((*one.model, *one.optimizer), (*other.model, *other.optimizer), strict=True):
         np.testing.assert_array_equal(left_alone, resumed)
+    ours, theirs = ({path.name: path.read_bytes() for path in run.samples.iterdir()} for run in (alone, folder))
+    assert ours == theirs and len(ours) > 2
 
 
 def test_what_stops_and_kills_a_run_changes_nothing(

@@ -55,6 +55,8 @@ PERMISSIONS = {
     "runs.report": "viewer",
     "runs.steps": "viewer",
     "runs.epochs": "viewer",
+    "runs.samples": "viewer",
+    "runs.sample": "viewer",
     "runs.log": "viewer",
     "runs.stop": "operator",
     "runs.cancel": "operator",

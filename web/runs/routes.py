@@ -1,4 +1,4 @@
-"""The area of jobs: all of them, each by itself, its curves, log and files, and what may be asked of it."""
+"""The area of jobs: all of them, each by itself, its curves, samples, log and files, and what may be asked of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ..area import Area, Console
 from .files import add_files
 from .job import add_job
 from .list import add_list
+from .samples import add_samples
 from .wishes import add_wishes
 
 __all__ = ["AREA"]
@@ -16,6 +17,7 @@ __all__ = ["AREA"]
 def _add(pages: Blueprint, console: Console) -> None:
     add_list(pages, console)
     add_job(pages, console)
+    add_samples(pages, console)
     add_files(pages, console)
     add_wishes(pages, console)
 

@@ -10,6 +10,7 @@ from dist_training.architectures import UNetSettings, build_network
 from dist_training.inference.model_card import save_model
 from dist_training.record.events import EpochEnded, EventLog, Starting
 from dist_training.record.run_folder import RunEnd, RunFolder
+from dist_training.record.samples import SampleDescription, SampleFolder, SampleSlice, SampleSlices
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 from r2d2.prediction.settings import InferenceSettings
 from r2d2.tasks.evaluation import EvaluateSettings, evaluate
@@ -57,6 +58,12 @@ def write_run(dataset: PreparedDataset, path: Path, seed: int = 2) -> RunFolder:
     for epoch in (1, 2):
         log.record(EpochEnded(epoch=epoch, step=epoch, loss=1.0, seconds=50, validation_seconds=10))
     log.close()
+    shown = tuple(SampleSlice(case_id=one, number=0, of=4, pixel_mm=(1.0, 1.0)) for one in dataset.splits.validation)
+    described = SampleDescription(labels=dataset.labels, channels=dataset.channels, slices=shown)
+    pixels = [np.zeros((14, 16, 1), np.uint8)] * len(shown)
+    samples = SampleFolder(run.samples)
+    samples.begin(SampleSlices(described, tuple(pixels), tuple(one[..., 0] for one in pixels)), 0)
+    samples.write_epoch(2, [one[..., 0] for one in pixels], best=2)
     save_model(
         model,
         run,
