@@ -358,7 +358,7 @@ def test_networks_and_losses_know_no_backend():
         "r2d2_base",
     }
     allowed |= {"inspect", "io", "json", "logging", "math", "numpy"}
-    allowed |= {"pathlib", "pydantic", "re", "sys", "typing", "zipfile"}
+    allowed |= {"os", "pathlib", "platform", "pydantic", "re", "sys", "typing", "zipfile"}
     for path in [*(folder / "architectures").glob("*.py"), *folder.glob("losses*.py"), *folder.glob("losses/*.py")]:
         nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
         modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
