@@ -20,9 +20,9 @@ from r2d2.viewing.finding import is_prediction
 from .area import Console
 from .roots import asking
 
-__all__ = ["Place", "Places"]
+__all__ = ["TRAININGS", "Place", "Places"]
 
-_TRAININGS = ("train", "cross-validate")
+TRAININGS = ("train", "cross-validate")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Place:
         title: what people call it.
         dataset: folder of a prepared dataset; None: there is none.
         prediction: folder of label maps that a model made; None: there is none.
+        word: what stands for the dataset in forms (see `web.choices`); empty: the place is none of its own.
     """
 
     kind: Literal["job", "root"]
@@ -44,6 +45,7 @@ class Place:
     title: str
     dataset: Path | None = None
     prediction: Path | None = None
+    word: str = ""
 
     @property
     def words(self) -> dict[str, Any]:
@@ -117,7 +119,7 @@ class Places:
             prediction = result.get("folder") or job.output
         elif job.task == "evaluate":
             prediction = settings.get("prediction")
-        elif job.task in _TRAININGS:
+        elif job.task in TRAININGS:
             dataset = result.get("dataset") or dataset
         place = Place(
             "job",
@@ -126,6 +128,7 @@ class Places:
             f"job {job.id}",
             dataset=_there(dataset, is_dataset),
             prediction=_there(prediction, is_prediction),
+            word=f"job:{job.id}" if job.task == "prepare" else "",
         )
         if place.dataset is None and place.prediction is None:
             raise NotFound(f"job {job.id} has no cases to look at, or not yet: its task is {job.task}")
@@ -136,7 +139,7 @@ class Places:
         folder = self._roots.found(asking(), number, path)
         title = Path(path).name or folder.name
         if is_dataset(folder):
-            return Place("root", number, path, title, dataset=folder)
+            return Place("root", number, path, title, dataset=folder, word=f"root:{number}:{path or '.'}")
         if is_prediction(folder):
             return Place("root", number, path, title, prediction=folder)
         raise NotFound(f"{title} is neither a prepared dataset nor a folder of predictions")

@@ -186,7 +186,7 @@ def test_a_link_is_not_followed(console: Person, train: Callable[..., Job], jobs
 def test_a_network_predicts_and_is_judged(console: Person, training: Job, jobs: EngineClient) -> None:
     page = console.go(f"/jobs/{training.id}")
     page.get_by_role("button", name="Evaluate").click()
-    page.get_by_role("heading", name="evaluate with ended").wait_for()
+    page.get_by_role("heading", name="ended: evaluation").wait_for()
     page.locator("#job .heading .state", has_text="completed").wait_for()
     page.get_by_role("link", name="cases.csv").wait_for()
     with console.context.expect_page() as opened:

@@ -58,6 +58,7 @@ PERMISSIONS = {
     "runs.log": "viewer",
     "runs.stop": "operator",
     "runs.cancel": "operator",
+    "runs.cancel_followers": "operator",
     "runs.resume": "operator",
     "runs.checkpoint": "operator",
     "runs.learning_rate": "operator",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Any
 
-from flask import Blueprint, g, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 
 from r2d2.engine.errors import NotRunningError
 from r2d2.errors import R2D2Error
@@ -65,4 +65,7 @@ def add_preparation(pages: Blueprint, console: Console, inspections: Inspections
             raise
         except R2D2Error as error:
             return page(root, form, faults_of(error)), 422
+        if request.form.get("next") == "train":
+            flash(f"Job {job.id} prepares the dataset. Choose here how a network is trained on it afterwards.")
+            return redirect(url_for("trainings.new", dataset=f"job:{job.id}"))
         return redirect(url_for("runs.show", job_id=job.id))

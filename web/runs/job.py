@@ -19,6 +19,7 @@ from ..curves import curves_of_job, drawn_curves
 from ..files import is_there
 from ..live import live_data, live_part
 from ..permissions import Permission, needs
+from .chain import chain_of
 from .files import files_of
 
 __all__ = ["add_job", "checked_id"]
@@ -43,7 +44,14 @@ def add_job(pages: Blueprint, console: Console) -> None:
         curves = curves_of_job(work_root, found.job)
         course = None if curves is None else Course.of(curves.view(most=STRETCHES))
         is_active = found.job.state in ("queued", *ACTIVE)
-        return {"found": found, "job": found.job, "course": course, "is_active": is_active, "files": files_of(found)}
+        return {
+            "found": found,
+            "job": found.job,
+            "course": course,
+            "is_active": is_active,
+            "files": files_of(found),
+            "chain": chain_of(jobs, found.job),
+        }
 
     @pages.get("/jobs/<int:job_id>")
     @needs(Permission.READ)

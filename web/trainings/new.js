@@ -78,6 +78,7 @@
     list("general", told.general);
     list("warnings", told.warnings);
     list("room", told.room);
+    list("jobs", told.jobs);
     document.getElementById("command").textContent = told.command;
     document.getElementById("yaml").textContent = told.yaml || "# nothing";
     const count = Object.keys(told.faults).length + told.general.length;
@@ -138,6 +139,8 @@
   });
   form.addEventListener("change", (event) => {
     const name = event.target.name;
+    if (name === "then_evaluate" && event.target.checked) form.elements.then_predict.checked = true;
+    if (name === "then_predict" && !event.target.checked) form.elements.then_evaluate.checked = false;
     if (["dataset", "s.network.architecture", "preset", "start"].includes(name)) return refill();
     if (event.target.tagName === "SELECT" || event.target.type === "checkbox") check();
   });
