@@ -67,7 +67,13 @@ def test_from_a_folder_to_a_case(console: Person, served: Served, jobs: EngineCl
     page.get_by_role("heading", name="Settings that prepare would choose").wait_for()
     assert page.get_by_role("region", name="proposed settings").get_by_role("row").count() == 6
     page.get_by_role("link", name="Prepare …").click()
-    page.get_by_label("folds", exact=True).fill("1")
+    folds = page.get_by_label("folds", exact=True)
+    folds.fill("4")
+    console.until(lambda: page.locator("#command").inner_text().endswith("north --out DATASET preparation.folds=4"))
+    assert page.locator("#yaml").inner_text().splitlines() == ["preparation:", "  folds: 4"]
+    folds.fill("1")
+    page.get_by_text("1 to be mended.").wait_for()
+    assert folds.get_attribute("aria-invalid") == "true"
     page.get_by_role("button", name="Prepare", exact=True).click()
     page.get_by_role("alert").get_by_text("preparation.folds").wait_for()
     assert page.get_by_label("folds", exact=True).get_attribute("aria-invalid") == "true"

@@ -32,6 +32,7 @@ PERMISSIONS = {
     "datasets.cancel_inspection": "operator",
     "datasets.prepare": "operator",
     "datasets.submit_preparation": "operator",
+    "datasets.check_preparation": "operator",
     "datasets.show": "viewer",
     "datasets.report": "viewer",
     "viewer.cases": "viewer",

@@ -17,9 +17,10 @@ from tests.web.conftest import Site, csrf_of, post
 from web.area import Console
 from web.choices import dataset_choices, dataset_of
 from web.followers import STEPS, queue_followers
+from web.preview import yaml_text
 from web.roots import Roots
 from web.trainings.faults import Faults
-from web.trainings.form import FIRST, TrainingForm, fields_shown, yaml_text
+from web.trainings.form import FIRST, TrainingForm, fields_shown
 from web.uploads import Uploads
 
 KNOWN = Basis(values={"network.architecture": "unet", "network.depth": 3, "training.epochs": 9, "training.seed": 0})
@@ -72,7 +73,7 @@ def test_the_words_are_the_settings_and_so_is_the_file() -> None:
     }
     words = TrainingForm(typed=typed).words(KNOWN, may_run_code=False)
     by_words = configure({}, assignments=words)
-    text = yaml_text(None, 1, words)
+    text = yaml_text(words)
     assert configure(yaml.safe_load(text)) == by_words
     assert by_words.training.class_weights == (1, 2) and by_words.training.epochs == 5
     assert set(yaml.safe_load(text)["training"]) == {"epochs", "class_weights", "loss"}
@@ -205,7 +206,7 @@ def test_a_training_waits_for_a_dataset_that_is_still_to_be_prepared(site: Site,
     fields = {"dataset": f"job:{coming.id}", "workers": "1", "then_predict": "yes", "s.training.epochs": "1"}
     token = csrf_of(olga, "/trainings/new")
     told = olga.post("/trainings/check", data={**fields, "csrf_token": token}).json
-    assert told is not None and told["faults"] == {} and len(told["jobs"]) == 3 and out in told["command"]
+    assert told is not None and told["faults"] == {} and len(told["lists"]["jobs"]) == 3 and out in told["command"]
     bad = olga.post("/trainings/check", data={**fields, "s.training.epochs": "0", "csrf_token": token}).json
     assert bad is not None and list(bad["faults"]) == ["training.epochs"], "what needs no dataset is checked now"
     begun = post(olga, "/trainings/new", "/trainings/new", **fields, name="waiting")

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from r2d2.config import WEIGHT_FILES
 from r2d2.setting_fields import SettingField, architectures, setting_fields, typed_text, value_text
 
 from ..followers import STEPS
+from ..preview import command_line
 
 if TYPE_CHECKING:
     from r2d2.tasks.basis import Basis
 
-__all__ = ["ARCHITECTURE", "FIRST", "FormField", "TrainingForm", "command_lines", "fields_shown", "yaml_text"]
+__all__ = ["ARCHITECTURE", "FIRST", "FormField", "TrainingForm", "command_lines", "fields_shown"]
 
 ARCHITECTURE = "network.architecture"
 FIRST = (
@@ -205,32 +203,8 @@ def command_lines(
     run = ["--run-dir", "RUN"] if then else []
     of_dataset = ["--dataset", dataset or "DATASET"]
     lines = {
-        "train": ["r2d2", "train", *named, *run, *folds, "--workers", str(workers), *words],
-        "predict": ["r2d2", "predict", "--model", "RUN", *of_dataset, "--out", "PREDICTION"],
-        "evaluate": ["r2d2", "evaluate", "--prediction", "PREDICTION", *of_dataset, "--out", "EVALUATION"],
+        "train": ["train", *named, *run, *folds, "--workers", str(workers), *words],
+        "predict": ["predict", "--model", "RUN", *of_dataset, "--out", "PREDICTION"],
+        "evaluate": ["evaluate", "--prediction", "PREDICTION", *of_dataset, "--out", "EVALUATION"],
     }
-    return "\n".join(shlex.join(lines[step]) for step in ("train", *then))
-
-
-def yaml_text(dataset: str | None, workers: int, words: tuple[str, ...]) -> str:
-    """Write what differs from the proposal as r2d2.yaml.
-
-    >>> print(yaml_text("work/liver", 1, ("training.epochs=3", "network.depth=2")), end="")
-    dataset: work/liver
-    training:
-      epochs: 3
-    network:
-      depth: 2
-    """
-    content: dict[str, Any] = {} if dataset is None else {"dataset": dataset}
-    if workers != 1:
-        content["workers"] = workers
-    for word in words:
-        key, _, text = word.partition("=")
-        section, _, name = key.rpartition(".")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            value = text
-        (content.setdefault(section, {}) if section else content)[name] = value
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True) if content else ""
+    return "\n".join(command_line(*lines[step]) for step in ("train", *then))

@@ -18,8 +18,9 @@ from r2d2.tasks.preparation import PHANTOM_FOLDER
 from ..area import Console
 from ..choices import PHANTOM, Choice, dataset_of, network_of
 from ..followers import REFUSED, queue_followers
+from ..preview import Preview, yaml_text
 from .faults import Faults
-from .form import FormField, TrainingForm, command_lines, yaml_text
+from .form import FormField, TrainingForm, command_lines
 
 __all__ = ["START", "Draft", "draft_of", "launch"]
 
@@ -63,18 +64,18 @@ class Draft:
         fields = (replace(one, faults=tuple(self.faults.at.get(one.setting.key, ()))) for one in self.fields)
         return replace(self, fields=tuple(fields), submission=None)
 
-    def to_json(self) -> dict[str, Any]:
-        """Give what the page shows while one types."""
-        return {
-            "faults": self.faults.at,
-            "general": self.faults.general,
-            "warnings": list(self.warnings),
-            "changed": [one.setting.key for one in self.fields if one.is_changed],
-            "command": self.command,
-            "yaml": self.yaml,
-            "room": list(self.room),
-            "jobs": list(self.jobs),
-        }
+    @property
+    def preview(self) -> Preview:
+        """What the page shows while one types."""
+        return Preview(
+            self.faults.at,
+            self.faults.general,
+            self.warnings,
+            [one.setting.key for one in self.fields if one.is_changed],
+            self.command,
+            self.yaml,
+            {"room": self.room, "jobs": self.jobs},
+        )
 
 
 def draft_of(form: TrainingForm, console: Console, *, is_checked: bool = True) -> Draft:
@@ -118,7 +119,7 @@ def draft_of(form: TrainingForm, console: Console, *, is_checked: bool = True) -
         warnings,
         submission,
         command_lines(form.task, shown, workers, words, form.then),
-        yaml_text(shown, workers, words),
+        yaml_text(words, dataset=shown, workers=workers if workers > 1 else None),
         room_for(configuration, basis, console.settings.max_workers),
         _course(dataset, form),
     )
