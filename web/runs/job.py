@@ -15,12 +15,13 @@ from r2d2.engine.validation import validated
 
 from ..api.models import JobPath, LogQuery
 from ..area import Console, part
-from ..curves import curves_of_job, drawn_curves
+from ..curves import asked_curves, curves_of_job, drawn_curves
 from ..files import is_there
 from ..live import live_data, live_part
 from ..permissions import Permission, needs
 from .chain import chain_of
 from .files import files_of
+from .folds import drawn_folds, folds_of
 
 __all__ = ["add_job", "checked_id"]
 
@@ -51,13 +52,15 @@ def add_job(pages: Blueprint, console: Console) -> None:
             "is_active": is_active,
             "files": files_of(found),
             "chain": chain_of(jobs, found.job),
+            "folds": folds_of(work_root, found.job),
         }
 
     @pages.get("/jobs/<int:job_id>")
     @needs(Permission.READ)
     def show(job_id: int) -> str:
         names = shown(job_id)
-        return render_template("runs/job.html", **names, texts=_texts(names["found"]))
+        texts, drawn = _texts(names["found"]), drawn_folds(work_root, names["job"])
+        return render_template("runs/job.html", **names, texts=texts, drawn=drawn)
 
     @pages.get("/jobs/<int:job_id>/part")
     @needs(Permission.READ)
@@ -76,8 +79,14 @@ def add_job(pages: Blueprint, console: Console) -> None:
     @needs(Permission.READ)
     @part
     def curves(job_id: int) -> Response:
-        job = jobs.show(checked_id(job_id)).job
-        return live_data(*drawn_curves(curves_of_job(work_root, job), request.args))
+        job, query = jobs.show(checked_id(job_id)).job, asked_curves(request.args)
+        return live_data(*drawn_curves(curves_of_job(work_root, job, query.fold), query))
+
+    @pages.get("/jobs/<int:job_id>/folds")
+    @needs(Permission.READ)
+    @part
+    def folds(job_id: int) -> Response:
+        return live_data({"runs": drawn_folds(work_root, jobs.show(checked_id(job_id)).job)})
 
     @pages.get("/jobs/<int:job_id>/log")
     @needs(Permission.READ)
