@@ -36,6 +36,7 @@ class Place:
         title: what people call it.
         dataset: folder of a prepared dataset; None: there is none.
         prediction: folder of label maps that a model made; None: there is none.
+        reference: label maps that those were judged by, a folder or one of them; None: the dataset's.
         word: what stands for the dataset in forms (see `web.choices`); empty: the place is none of its own.
     """
 
@@ -45,6 +46,7 @@ class Place:
     title: str
     dataset: Path | None = None
     prediction: Path | None = None
+    reference: Path | None = None
     word: str = ""
 
     @property
@@ -74,7 +76,7 @@ class Place:
         if case_id not in self.case_ids:
             raise NotFound(f"{self.title} has no case of this name")
         if self.prediction is not None:
-            return case_of_prediction(self.prediction, case_id, dataset)
+            return case_of_prediction(self.prediction, case_id, dataset, self.reference)
         if dataset is None:
             raise NotFound(f"{self.title} has no cases")
         return case_of_dataset(dataset, case_id)
@@ -112,13 +114,13 @@ class Places:
             NotFound: neither is there (yet).
         """
         job, settings, result = found.job, found.settings, found.result or {}
-        dataset, prediction = settings.get("dataset"), None
+        dataset, prediction, reference = settings.get("dataset"), None, None
         if job.task == "prepare":
             dataset = result.get("dataset") or job.output
         elif job.task == "predict":
             prediction = result.get("folder") or job.output
         elif job.task == "evaluate":
-            prediction = settings.get("prediction")
+            prediction, reference = settings.get("prediction"), settings.get("reference")
         elif job.task in TRAININGS:
             dataset = result.get("dataset") or dataset
         place = Place(
@@ -128,11 +130,12 @@ class Places:
             f"job {job.id}",
             dataset=_there(dataset, is_dataset),
             prediction=_there(prediction, is_prediction),
+            reference=_there(reference, Path.exists),
             word=f"job:{job.id}" if job.task == "prepare" else "",
         )
         if place.dataset is None and place.prediction is None:
             raise NotFound(f"job {job.id} has no cases to look at, or not yet: its task is {job.task}")
-        self.check([folder for folder in (place.dataset, place.prediction) if folder is not None])
+        self.check([folder for folder in (place.dataset, place.prediction, place.reference) if folder is not None])
         return place
 
     def _in_root(self, number: int, path: str) -> Place:

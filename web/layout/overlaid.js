@@ -23,6 +23,9 @@
     return found;
   };
 
+  // Learning rates are small: to four digits, whatever their size.
+  const compact = (value) => (value === 0 || Math.abs(value) >= 1e-3 ? String(Number(value.toPrecision(4))) : value.toExponential(2));
+
   // What of a run a chart shows: [x, y], by epochs or steps.
   function points(run, key) {
     const { curves } = run;
@@ -56,7 +59,7 @@
       dash: at >= 6 ? [6, 4] : undefined,
       spanGaps: true,
       points: { show: isShort, size: 5 },
-      value: (_, value) => (value === null ? "–" : Number(value.toPrecision(4)).toString()),
+      value: (_, value) => (value === null ? "–" : compact(value)),
     }));
     charts.get(key)?.destroy();
     const made = new uPlot(
@@ -66,7 +69,7 @@
         cursor: { sync: { key: "compared" }, drag: { x: true, y: false } },
         legend: { live: true, isolate: true },
         scales: { x: { time: false } },
-        axes: [{ ...axis, ...whole }, { ...axis, size: 64 }],
+        axes: [{ ...axis, ...whole }, { ...axis, size: 64, values: (_, splits) => splits.map(compact) }],
         series: [{ label: along.value === "epoch" ? "Epoch" : "Step", value: (_, value) => (value === null ? "–" : Number(value.toPrecision(6)).toString()) }, ...series],
       },
       data(key),

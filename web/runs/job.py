@@ -12,6 +12,7 @@ from r2d2.curves import Course
 from r2d2.engine import JobDetails
 from r2d2.engine.folder import ACTIVE
 from r2d2.engine.validation import validated
+from r2d2.viewing.finding import is_prediction
 
 from ..api.models import JobPath, LogQuery
 from ..area import Console, part
@@ -51,6 +52,7 @@ def add_job(pages: Blueprint, console: Console) -> None:
             "course": course,
             "is_active": is_active,
             "files": files_of(found),
+            "has_cases": _has_cases(found),
             "chain": chain_of(jobs, found.job),
             "folds": folds_of(work_root, found.job),
         }
@@ -94,6 +96,13 @@ def add_job(pages: Blueprint, console: Console) -> None:
     def log(job_id: int) -> Response:
         asked: LogQuery = validated(LogQuery, request.args.to_dict(), "address")
         return live_data(jobs.log(checked_id(job_id), asked.attempt, asked.offset).model_dump())
+
+
+def _has_cases(found: JobDetails) -> bool:
+    """Whether a job made label maps, or judged some, whose cases can be looked at."""
+    task, output = found.job.task, found.job.output
+    folder = {"predict": output, "evaluate": found.settings.get("prediction")}.get(task)
+    return folder is not None and is_prediction(Path(folder))
 
 
 def _texts(found: JobDetails) -> list[tuple[str, str]]:
