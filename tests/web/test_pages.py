@@ -72,6 +72,7 @@ PERMISSIONS = {
     "trainings.settings": "operator",
     "zoo.index": "viewer",
     "zoo.card": "viewer",
+    "zoo.picture": "viewer",
     "zoo.pull": "operator",
     "zoo.remove": "administrator",
     "zoo.ask": "operator",
