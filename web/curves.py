@@ -10,12 +10,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from r2d2.curves import CurveView, RunCurves
+from r2d2.curves.folds import fold_curves
 from r2d2.curves.run_curves import VALUES
 from r2d2.engine import Job
 from r2d2.engine.folder import JobFolder
 from r2d2.engine.validation import validated
 
-__all__ = ["CurveQuery", "curves_of_job", "drawn_curves"]
+__all__ = ["CurveQuery", "asked_curves", "curves_of_job", "drawn_curves", "folder_of_folds"]
 
 
 class CurveQuery(BaseModel):
@@ -26,26 +27,43 @@ class CurveQuery(BaseModel):
     first: float = Field(default=0, ge=0, description="first step")
     last: float = Field(default=2.0**62, ge=0, description="last step")
     most: int = Field(default=800, ge=4, le=2000, description="points at most")
+    fold: int | None = Field(default=None, ge=0, le=999, description="of a cross-validation, whose curves")
 
 
-def curves_of_job(work_root: Path, job: Job) -> RunCurves | None:
-    """Give the curves of a training; None: the job is none."""
+def curves_of_job(work_root: Path, job: Job, fold: int | None = None) -> RunCurves | None:
+    """Give the curves of a training, or of a fold of a cross-validation; None: there are none."""
+    if fold is not None:
+        folds = folder_of_folds(work_root, job)
+        return None if folds is None else fold_curves(*folds).get(fold)
     if job.task != "train" or job.output is None:
         return None
     return RunCurves(Path(job.output), JobFolder(work_root / "jobs" / str(job.id)).curves)
 
 
-def drawn_curves(curves: RunCurves | None, asked: Mapping[str, str]) -> tuple[dict[str, Any], str]:
-    """Give what a page draws, and a word that changes with it.
+def folder_of_folds(work_root: Path, job: Job) -> tuple[Path, Path] | None:
+    """Give where the folds of a cross-validation lie, and where their curves are kept; None: the job is none."""
+    if job.task != "cross-validate" or job.output is None:
+        return None
+    return Path(job.output), JobFolder(work_root / "jobs" / str(job.id)).curves
 
-    Args:
-        curves: of a training; None: there are none.
-        asked: fields of `CurveQuery`.
+
+def asked_curves(asked: Mapping[str, str]) -> CurveQuery:
+    """Read what an address asks for.
 
     Raises:
         RefusedError: fields that cannot be.
     """
     query: CurveQuery = validated(CurveQuery, dict(asked), "address")
+    return query
+
+
+def drawn_curves(curves: RunCurves | None, query: CurveQuery) -> tuple[dict[str, Any], str]:
+    """Give what a page draws, and a word that changes with it.
+
+    Args:
+        curves: of a training; None: there are none.
+        query: which part of them.
+    """
     if curves is None:
         return {"steps": None}, "none"
     view = curves.view(query.first, query.last, query.most)

@@ -20,9 +20,9 @@ from r2d2.viewing.finding import is_prediction
 from .area import Console
 from .roots import asking
 
-__all__ = ["Place", "Places"]
+__all__ = ["TRAININGS", "Place", "Places"]
 
-_TRAININGS = ("train", "cross-validate")
+TRAININGS = ("train", "cross-validate")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Place:
         title: what people call it.
         dataset: folder of a prepared dataset; None: there is none.
         prediction: folder of label maps that a model made; None: there is none.
+        reference: label maps that those were judged by, a folder or one of them; None: the dataset's.
+        word: what stands for the dataset in forms (see `web.choices`); empty: the place is none of its own.
     """
 
     kind: Literal["job", "root"]
@@ -44,6 +46,8 @@ class Place:
     title: str
     dataset: Path | None = None
     prediction: Path | None = None
+    reference: Path | None = None
+    word: str = ""
 
     @property
     def words(self) -> dict[str, Any]:
@@ -72,7 +76,7 @@ class Place:
         if case_id not in self.case_ids:
             raise NotFound(f"{self.title} has no case of this name")
         if self.prediction is not None:
-            return case_of_prediction(self.prediction, case_id, dataset)
+            return case_of_prediction(self.prediction, case_id, dataset, self.reference)
         if dataset is None:
             raise NotFound(f"{self.title} has no cases")
         return case_of_dataset(dataset, case_id)
@@ -110,14 +114,14 @@ class Places:
             NotFound: neither is there (yet).
         """
         job, settings, result = found.job, found.settings, found.result or {}
-        dataset, prediction = settings.get("dataset"), None
+        dataset, prediction, reference = settings.get("dataset"), None, None
         if job.task == "prepare":
             dataset = result.get("dataset") or job.output
         elif job.task == "predict":
             prediction = result.get("folder") or job.output
         elif job.task == "evaluate":
-            prediction = settings.get("prediction")
-        elif job.task in _TRAININGS:
+            prediction, reference = settings.get("prediction"), settings.get("reference")
+        elif job.task in TRAININGS:
             dataset = result.get("dataset") or dataset
         place = Place(
             "job",
@@ -126,17 +130,19 @@ class Places:
             f"job {job.id}",
             dataset=_there(dataset, is_dataset),
             prediction=_there(prediction, is_prediction),
+            reference=_there(reference, Path.exists),
+            word=f"job:{job.id}" if job.task == "prepare" else "",
         )
         if place.dataset is None and place.prediction is None:
             raise NotFound(f"job {job.id} has no cases to look at, or not yet: its task is {job.task}")
-        self.check([folder for folder in (place.dataset, place.prediction) if folder is not None])
+        self.check([folder for folder in (place.dataset, place.prediction, place.reference) if folder is not None])
         return place
 
     def _in_root(self, number: int, path: str) -> Place:
         folder = self._roots.found(asking(), number, path)
         title = Path(path).name or folder.name
         if is_dataset(folder):
-            return Place("root", number, path, title, dataset=folder)
+            return Place("root", number, path, title, dataset=folder, word=f"root:{number}:{path or '.'}")
         if is_prediction(folder):
             return Place("root", number, path, title, prediction=folder)
         raise NotFound(f"{title} is neither a prepared dataset nor a folder of predictions")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from markupsafe import Markup
+from flask import url_for
+from markupsafe import Markup, escape
 
 __all__ = ["FILTERS", "moment", "size", "span", "spark"]
 
+_JOB = re.compile(r"\bjob ([1-9][0-9]{0,17})\b")
 _SPANS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -75,4 +78,19 @@ def spark(values: Sequence[float | None], width: float = 100, height: float = 24
     return " ".join(f"{width * at / steps:.1f},{height * (1 - (value - least) / spread):.1f}" for at, value in numbers)
 
 
-FILTERS: dict[str, Callable[..., Any]] = {"moment": moment, "size": size, "spark": spark, "span": span}
+def linked(text: str) -> Markup:
+    """Write a sentence with a link at each job that it names."""
+
+    def link(found: re.Match[str]) -> str:
+        return Markup('<a href="{}">{}</a>').format(url_for("runs.show", job_id=int(found[1])), found[0])
+
+    return Markup(_JOB.sub(link, str(escape(text))))
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "linked": linked,
+    "moment": moment,
+    "size": size,
+    "spark": spark,
+    "span": span,
+}

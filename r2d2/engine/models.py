@@ -105,6 +105,7 @@ class JobQuery(BaseModel):
     tasks: tuple[str, ...] = Field(default=(), description="any of these; none: all")
     tags: tuple[Tag, ...] = Field(default=(), description="all of these")
     text: str = Field(default="", max_length=120, description="part of the name")
+    after: tuple[Id, ...] = Field(default=(), max_length=20, description="those after any of these; none: all")
     sort: SortKey = Field(default="id", description="what they are sorted by")
     descending: bool = Field(default=True, description="the highest, or latest, first")
     limit: int = Field(default=50, ge=1, le=1000, description="jobs on a page")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, Connection, Engine, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Column, Connection, Engine, Row, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from r2d2.engine.errors import DatabaseError
@@ -230,10 +230,17 @@ def _conditions(query: JobQuery, without: Sequence[str], *, is_by_order: bool = 
         conditions.append(task.in_(query.tasks))
     if query.text:
         conditions.append(func.lower(JOBS.c.name).contains(query.text.lower(), autoescape=True))
+    if query.after:
+        conditions += [JOBS.c.id > min(query.after), or_(*map(_comes_after, query.after))]
     conditions += [JOBS.c.id.in_(select(TAGS.c.job_id).where(TAGS.c.tag == tag)) for tag in query.tags]
     if without:
         conditions.append(JOBS.c.id.not_in(select(USES.c.job_id).where(USES.c.root.in_(list(without)))))
     return conditions
+
+
+def _comes_after(job_id: int) -> Any:
+    """Whether a number is in the column `after`, which is JSON: followed by what no digit is, and so before it."""
+    return or_(*(JOBS.c.after.like(f"%{before}{job_id}{behind}%") for before in ("[", " ") for behind in ",]"))
 
 
 def _jobs(connection: Connection, rows: Sequence[Row[Any]]) -> list[Job]:

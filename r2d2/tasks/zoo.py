@@ -15,6 +15,7 @@ from r2d2.errors import ZooError
 from r2d2.zoo.card.blocks import Section
 from r2d2.zoo.card.description import ModelDescription, read_description
 from r2d2.zoo.card.page import card_sections, card_warnings
+from r2d2.zoo.card.pictures import CardPicture, pictures_of_page
 from r2d2.zoo.publishing.author_words import description_template
 from r2d2.zoo.publishing.publish import PublishSettings, publish_model
 from r2d2.zoo.registries.index import INDEX, ModelEntry, read_index
@@ -22,7 +23,7 @@ from r2d2.zoo.registries.names import ZooName, check_name, is_zoo_name, parse_na
 from r2d2.zoo.registries.pins import SIGNATURE
 from r2d2.zoo.registries.places import is_address
 from r2d2.zoo.registries.printable import printable
-from r2d2.zoo.registries.published import faults_of
+from r2d2.zoo.registries.published import declared_file, faults_of
 from r2d2.zoo.registries.pulling import PulledModel, fetch_indexes, pull_file, pull_named
 from r2d2.zoo.registries.registry import FolderRegistry, local_zoo, shipped_models
 from r2d2.zoo.registries.remotes import Remote, RemoteIndex, last_indexes, read_remotes
@@ -44,6 +45,7 @@ __all__ = [
     "describe",
     "list_models",
     "model_page",
+    "model_pictures",
     "publish",
     "pull",
     "remove_model",
@@ -53,6 +55,8 @@ __all__ = [
 
 CARD = "card.md"
 LARGEST_CARD = 1_000_000
+PAGE = "card.html"
+LARGEST_PAGE = 20_000_000
 
 
 class ListSettings(BaseModel):
@@ -249,6 +253,22 @@ def model_page(name: str | Path | ZooName) -> ModelPage | None:
     description, (_, card) = read_description(here.folder), read_model_card(here.folder)
     warnings, sections = card_warnings(description, card), card_sections(description, card)
     return ModelPage(here.name, description, card, tuple(warnings), tuple(sections))
+
+
+def model_pictures(name: str | Path | ZooName) -> tuple[CardPicture, ...]:
+    """Give the pictures on the page of a model on this machine, where it was published with pictures.
+
+    Args:
+        name: NAME or NAME:VERSION.
+
+    Raises:
+        ZooError: it is no name, or the model is damaged.
+    """
+    here = find_here(name if isinstance(name, ZooName) else parse_name(name))
+    if here is None:
+        return ()
+    page = declared_file(here.folder, PAGE, LARGEST_PAGE)
+    return () if page is None else pictures_of_page(page.decode("utf-8", "replace"))
 
 
 def channels_of_model(model: str | Path) -> int:

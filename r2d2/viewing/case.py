@@ -10,6 +10,8 @@ from imgmed import PreparedDataset, VolumeSource
 from imgmed.formats import is_picture
 from r2d2.errors import PredictionError
 from r2d2.prediction.manifest import PredictionManifest, is_of_dicom, read_manifest
+from segeval.files.label_map import case_id_of
+from segeval.files.pairing import label_maps_in
 
 __all__ = ["LAYERS", "Layer", "ViewedCase", "case_of_dataset", "case_of_prediction", "predicted_in"]
 
@@ -79,20 +81,26 @@ def case_of_dataset(dataset: PreparedDataset, case_id: str, prediction: Path | N
     return viewed if prediction is None else replace(viewed, prediction=_predicted(prediction, case_id)[1])
 
 
-def case_of_prediction(folder: Path, case_id: str, dataset: PreparedDataset | None = None) -> ViewedCase:
+def case_of_prediction(
+    folder: Path, case_id: str, dataset: PreparedDataset | None = None, reference: Path | None = None
+) -> ViewedCase:
     """Find a case of a folder of label maps that `predict` wrote.
 
     Args:
         folder: with its prediction.json.
         case_id: of the case.
         dataset: whose cases were predicted; None: scans from anywhere.
+        reference: label maps that these were compared with, by names as an evaluation pairs them: a folder, or one of
+            them; None: those of the dataset alone.
 
     Raises:
         PredictionError: it is no such folder, or has none of the case.
     """
     manifest, file = _predicted(folder, case_id)
+    judged_by = None if reference is None else _reference_of(file, reference)
     if dataset is not None and case_id in dataset.cases:
-        return case_of_dataset(dataset, case_id, folder)
+        viewed = case_of_dataset(dataset, case_id, folder)
+        return viewed if judged_by is None else replace(viewed, reference=judged_by)
     source = Path(next(case.source for case in manifest.cases if case.case_id == case_id))
     return ViewedCase(
         case_id=case_id,
@@ -101,6 +109,7 @@ def case_of_prediction(folder: Path, case_id: str, dataset: PreparedDataset | No
         channel_numbers=(0,),
         labels=_foreground(manifest.labels),
         is_picture=is_picture(source),
+        reference=judged_by,
         prediction=file,
     )
 
@@ -127,6 +136,13 @@ def _predicted(folder: Path, case_id: str) -> tuple[PredictionManifest, Path]:
         if case.case_id == case_id:
             return manifest, folder / Path(case.file).name
     raise PredictionError(f"{folder} has no label map of case {case_id!r}")
+
+
+def _reference_of(file: Path, reference: Path) -> Path | None:
+    """Give the label map that one of a model is compared with; None: there is none, or not one alone."""
+    named = case_id_of(file)
+    found = [] if named is None else label_maps_in(reference).get(named, [])
+    return found[0] if len(found) == 1 and found[0].is_file() else None
 
 
 def _foreground(labels: dict[str, int]) -> dict[str, int]:

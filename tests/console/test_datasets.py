@@ -8,7 +8,7 @@ import pytest
 
 from imgmed import PreparedDataset, Volume, read_volume, write_volume
 from r2d2.engine import EngineClient, Job, Submission
-from r2d2.prediction.manifest import PredictedCase, PredictionManifest, write_manifest
+from r2d2.prediction.manifest import PredictedCase, PredictionManifest, read_manifest, write_manifest
 from r2d2.reports.palette import colours_of, rgb
 from r2d2.viewing.pictures import window_of
 from r2d2.viewing.planes import cut, plane_of
@@ -68,7 +68,13 @@ def test_from_a_folder_to_a_case(console: Person, served: Served, jobs: EngineCl
     page.get_by_role("heading", name="Settings that prepare would choose").wait_for()
     assert page.get_by_role("region", name="proposed settings").get_by_role("row").count() == 6
     page.get_by_role("link", name="Prepare …").click()
-    page.get_by_label("folds", exact=True).fill("1")
+    folds = page.get_by_label("folds", exact=True)
+    folds.fill("4")
+    console.until(lambda: page.locator("#command").inner_text().endswith("north --out DATASET preparation.folds=4"))
+    assert page.locator("#yaml").inner_text().splitlines() == ["preparation:", "  folds: 4"]
+    folds.fill("1")
+    page.get_by_text("1 to be mended.").wait_for()
+    assert folds.get_attribute("aria-invalid") == "true"
     page.get_by_role("button", name="Prepare", exact=True).click()
     page.get_by_role("alert").get_by_text("preparation.folds").wait_for()
     assert page.get_by_label("folds", exact=True).get_attribute("aria-invalid") == "true"
@@ -156,6 +162,25 @@ def test_a_prediction_is_laid_over_the_case(console: Person, predicted: Job, dat
     labels = cut(volume.array, volume.affine, "axial", at)
     console.until(lambda: np.abs(shown(console)[labels > 0] - colours[labels][labels > 0]).max(initial=0) <= 1)
     assert np.ptp(shown(console)[labels == 0], axis=1).max() <= 1  # all else is grey
+
+
+def test_a_reference_of_a_folder_is_shown(console: Person, served: Served, jobs: EngineClient, predicted: Job) -> None:
+    assert predicted.output is not None
+    references = served.folder / "data" / "experts"
+    references.mkdir()
+    case = read_manifest(Path(predicted.output)).cases[0]  # type: ignore[union-attr]
+    volume = read_volume(Path(predicted.output) / case.file)
+    label = np.ones_like(volume.array)
+    write_volume(references / case.file, Volume(label, volume.affine))
+    settings = {"prediction": predicted.output, "reference": str(references)}
+    judged = ended(jobs, jobs.submit(Submission(task="evaluate", settings=settings, name="against a folder"), "admin"))
+    page = console.go(f"/jobs/{judged.id}")
+    page.get_by_role("link", name="Cases", exact=True).click()
+    page.get_by_role("link", name=case.case_id).click()
+    console.until("!document.getElementById('plane').disabled")
+    page.get_by_role("group", name="Prediction").get_by_label("Show").uncheck()
+    page.get_by_role("group", name="Reference").get_by_label("Opacity").fill("100")
+    console.until(lambda: np.abs(shown(console) - COLOURS[1]).max() <= 1)  # the expert saw organ everywhere
 
 
 def box(mask: np.ndarray) -> np.ndarray:

@@ -13,10 +13,12 @@ from playwright.sync_api import Page
 from dist_training.record.events import EpochEnded, RequestServed, StepTaken, read_events
 from dist_training.record.run_folder import RunFolder
 from dist_training.record.samples import SampleDescription, SampleFolder, SampleSlice, SampleSlices
+from imgmed import write_phantom_study
 from r2d2.curves import RunCurves
-from r2d2.engine import EngineClient, Job
-from tests.console.conftest import ended
+from r2d2.engine import EngineClient, Job, Submission
+from tests.console.conftest import TINY, ended
 from tests.console.person import PHONE, SCREEN, Person
+from tests.web.serving import Served
 
 pytestmark = pytest.mark.slow
 
@@ -252,7 +254,7 @@ def test_a_link_is_not_followed(console: Person, train: Callable[..., Job], jobs
 def test_a_network_predicts_and_is_judged(console: Person, training: Job, jobs: EngineClient) -> None:
     page = console.go(f"/jobs/{training.id}")
     page.get_by_role("button", name="Evaluate").click()
-    page.get_by_role("heading", name="evaluate with ended").wait_for()
+    page.get_by_role("heading", name="ended: evaluation").wait_for()
     page.locator("#job .heading .state", has_text="completed").wait_for()
     page.get_by_role("link", name="cases.csv").wait_for()
     with console.context.expect_page() as opened:
@@ -267,6 +269,28 @@ def test_a_training_that_diverges_says_so(console: Person, train: Callable[..., 
     job = train("diverges", workers=1, **changes, **{"training.divergence_factor": 1e30})
     page = console.go(f"/jobs/{job.id}")
     page.locator(".notice", has_text="training.clip_norm=1").wait_for()
+
+
+def test_the_folds_of_a_cross_validation_as_they_come(console: Person, served: Served, jobs: EngineClient) -> None:
+    study = write_phantom_study(served.folder / "data" / "folded", cases=6, shape=(32, 40, 8))
+    settings = {"source": str(study), "settings": ["preparation.folds=2"]}
+    prepared = ended(jobs, jobs.submit(Submission(task="prepare", settings=settings), "admin"))
+    words = [f"{key}={value}" for key, value in TINY.items()]
+    asked = {"dataset": prepared.output, "workers": 1, "settings": words}
+    job = jobs.submit(Submission(task="cross-validate", settings=asked, name="folds"), "admin")
+    page = console.go(f"/jobs/{job.id}")
+    page.get_by_text("The curves begin with the first run.").wait_for()
+    legend, series = page.locator(".legend li"), page.locator("#chart-dice .u-legend .u-series")
+    console.until(lambda: [text.strip() for text in legend.all_inner_texts()] == ["fold 0", "fold 1"])
+    ended(jobs, job)
+    console.until(lambda: page.locator("#curves-said").inner_text() == "")
+    assert series.count() == 3, "that of the epochs, and one of each fold"
+    console.until(lambda: painted(page, "#chart-dice canvas") > 0)
+    table = page.get_by_role("region", name="folds", exact=True)
+    table.get_by_text("mean").wait_for()
+    figures = [row.locator("td").nth(3).inner_text() for row in table.locator("tbody tr").all()]
+    assert sum(map(float, figures[:2])) / 2 == pytest.approx(float(figures[2]), abs=1e-3)
+    assert console.axe() == [] and console.too_wide() == []
 
 
 def test_what_no_training_can_do(person: Callable[..., Person], training: Job) -> None:

@@ -88,7 +88,11 @@ def test_a_training_of_two_workers_is_launched_and_copied(
     page.locator('[data-section="network"] summary').click()
     page.get_by_label("Base filters").fill("4")
     page.get_by_label("Depth").fill("2")
-    page.get_by_label("Then predict and evaluate the test cases").check()
+    page.get_by_label("Evaluate that prediction").check()
+    assert page.get_by_label("Predict the test cases").is_checked(), "it is what is evaluated"
+    console_says = page.locator("#jobs li")
+    olga.until(lambda: console_says.count() == 3)
+    olga.until(lambda: "r2d2 evaluate --prediction PREDICTION" in page.locator("#command").inner_text())
     page.get_by_text("Nothing stands in the way.").wait_for()
     page.get_by_role("button", name="Launch").click()
     page.get_by_role("heading", name="by the form").wait_for()
@@ -105,6 +109,36 @@ def test_a_training_of_two_workers_is_launched_and_copied(
     assert page.get_by_label("Base filters").input_value() == "4"
     assert page.get_by_label("Dataset").input_value().startswith(("job:", "root:"))
     assert page.get_by_label("Name", exact=True).input_value() == "by the form again"
+
+
+def test_from_scans_to_an_evaluation_without_waiting(
+    person: Callable[..., Person], jobs: EngineClient, dataset: Path
+) -> None:
+    olga = person("olga")
+    page = olga.go("/datasets/prepare/1?path=phantom")
+    page.get_by_label("Name of the job").fill("phantoms")
+    page.get_by_role("button", name="Prepare, then train").click()
+    page.get_by_text("has still to prepare this dataset").wait_for()
+    page.get_by_label("Name", exact=True).fill("at once")
+    page.get_by_label("Epochs", exact=True).fill("1")
+    page.locator('[data-section="network"] summary').click()
+    page.get_by_label("Base filters").fill("4")
+    page.get_by_label("Depth").fill("2")
+    page.get_by_label("Predict the test cases").check()
+    page.get_by_role("button", name="Launch").click()
+    page.get_by_role("heading", name="at once").wait_for()
+    chain = page.locator("ol.chain li")
+    assert [line.split(" job ")[0].split(maxsplit=1)[1] for line in chain.all_inner_texts()] == [
+        "phantoms",
+        "at once",
+        "at once: test cases",
+    ]
+    assert olga.axe() == [] and olga.too_wide() == []
+    job_id = int(page.url.rpartition("/")[2])
+    olga.until(lambda: chain.first.locator(".state").inner_text() == "completed")
+    for number in (job_id, job_id + 1):
+        ended(jobs, jobs.show(number).job)
+    olga.until(lambda: chain.last.locator(".state").inner_text() == "completed")
 
 
 def test_a_training_starts_from_a_network(console: Person, jobs: EngineClient, dataset: Path, training: Job) -> None:

@@ -11,8 +11,12 @@ import pytest
 from pydicom import dcmread
 
 from r2d2.engine import EngineClient, Job
+from r2d2.reports.page import figures
+from r2d2.reports.picture import encode, new_figure
 from tests.console.person import Person
 from tests.dicom_files import write_series
+from tests.web.serving import Served
+from tests.zoo_models import WEIGHTS, add_model, list_files
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +50,19 @@ def test_a_card_says_what_a_model_is_for(console: Person) -> None:
     page.get_by_role("link", name="Start a training from it").click()
     page.get_by_role("heading", name="New training").wait_for()
     assert page.get_by_label("Start from").input_value() == "zoo:hippocampus-fcn:1"
+
+
+def test_a_card_shows_its_pictures(console: Person, served: Served) -> None:
+    folder = add_model(served.folder / "zoo", "with-pictures", WEIGHTS)
+    drawn = [encode(new_figure(5, 4), f"{word} slice", f"{word} case: Dice 0.8.") for word in ("Worst", "Best")]
+    (folder / "card.html").write_text(f"<h1>Ours</h1>{figures(drawn, 'wide')}")
+    list_files(folder)
+    page = console.go("/zoo/models/with-pictures/1")
+    page.get_by_role("heading", name="How that looks").wait_for()
+    page.get_by_text("Best case: Dice 0.8.").wait_for()
+    sizes = "[...document.querySelectorAll('.pictures img')].map((one) => one.complete && one.naturalWidth)"
+    console.until(lambda: page.evaluate(sizes) == [600, 600])
+    assert page.get_by_role("img", name="Worst slice").is_visible() and console.axe() == []
 
 
 def test_scans_are_brought_along_and_segmented(

@@ -8,7 +8,7 @@ import yaml
 
 from imgmed import write_phantom_study
 from r2d2.config import configure
-from r2d2.engine import JobQuery
+from r2d2.engine import Job, JobQuery, Submission
 from r2d2.errors import R2D2Error
 from r2d2.setting_fields import setting_fields
 from r2d2.tasks.basis import Basis, basis_of
@@ -16,9 +16,11 @@ from r2d2.tasks.preparation import PrepareSettings, prepare
 from tests.web.conftest import Site, csrf_of, post
 from web.area import Console
 from web.choices import dataset_choices, dataset_of
+from web.followers import STEPS, queue_followers
+from web.preview import yaml_text
 from web.roots import Roots
 from web.trainings.faults import Faults
-from web.trainings.form import FIRST, TrainingForm, fields_shown, yaml_text
+from web.trainings.form import FIRST, TrainingForm, fields_shown
 from web.uploads import Uploads
 
 KNOWN = Basis(values={"network.architecture": "unet", "network.depth": 3, "training.epochs": 9, "training.seed": 0})
@@ -71,7 +73,7 @@ def test_the_words_are_the_settings_and_so_is_the_file() -> None:
     }
     words = TrainingForm(typed=typed).words(KNOWN, may_run_code=False)
     by_words = configure({}, assignments=words)
-    text = yaml_text(None, 1, words)
+    text = yaml_text(words)
     assert configure(yaml.safe_load(text)) == by_words
     assert by_words.training.class_weights == (1, 2) and by_words.training.epochs == 5
     assert set(yaml.safe_load(text)["training"]) == {"epochs", "class_weights", "loss"}
@@ -142,7 +144,7 @@ def test_a_training_is_looked_at_and_launched(site: Site, dataset: Path) -> None
     assert found["faults"] == {} and found["general"] == [] and found["changed"] == ["training.epochs", "network.depth"]
     assert found["command"] == f"r2d2 train --dataset {dataset} --workers 1 training.epochs=1 network.depth=1"
     assert site.engine.list().total == count, "looking queues nothing"
-    begun = post(olga, "/trainings/new", "/trainings/new", **fields, then_evaluate="yes")
+    begun = post(olga, "/trainings/new", "/trainings/new", **fields, then_evaluate="yes")  # made by a prediction
     assert begun.status_code == 302
     job_id = int(begun.location.rpartition("/")[2])
     details = site.engine.show(job_id)
@@ -152,8 +154,82 @@ def test_a_training_is_looked_at_and_launched(site: Site, dataset: Path) -> None
     chain = site.engine.list(JobQuery(text="<i>mine</i>", descending=False)).jobs
     follows = [("train", ()), ("predict", (job_id,)), ("evaluate", (job_id + 1,))]
     assert [(one.task, one.after) for one in chain] == follows
+    assert site.engine.show(job_id + 1).settings["model"] == job.output
     assert site.engine.show(job_id + 2).settings["prediction"] == chain[1].output
+    assert [one.name for one in chain] == ["<i>mine</i>", "<i>mine</i>: test cases", "<i>mine</i>: evaluation"]
+    assert {one.tags for one in chain} == {("a", "mri")}
     copied = olga.get(f"/trainings/new?copy={job_id}").text
     assert "&lt;i&gt;mine&lt;/i&gt; again" in copied and "<i>mine" not in copied
     for address in ("?copy=0", "?copy=x", f"?copy={job_id + 1}", "?copy=99999"):
         assert olga.get(f"/trainings/new{address}").status_code in (404, 422)
+
+
+@pytest.mark.slow
+def test_what_is_refused_of_a_chain_leaves_nothing_of_it(site: Site, dataset: Path) -> None:
+    first = site.submit("stays")
+    waiting = site.submit("to come", after=(first.id,))
+    training = waiting.model_copy(update={"output": str(site.folder / "data" / "deep")})
+    with pytest.raises(R2D2Error, match="outside"):  # only the evaluation is
+        queue_followers(OutsideAt(site.engine, "evaluate"), training, str(dataset), STEPS, "olga")  # type: ignore[arg-type]
+    left = site.engine.list(JobQuery(text="to come: ")).jobs
+    assert [(one.task, one.state) for one in left] == [("predict", "cancelled")]
+    site.engine.cancel(first.id)
+
+
+class OutsideAt:
+    """An engine that gets the output of one task's job moved out of its folders."""
+
+    def __init__(self, engine: Any, task: str) -> None:
+        self.engine, self.task = engine, task
+
+    def submit(self, submission: Submission, by: str) -> Job:
+        if submission.task == self.task:
+            out = {"out": str(self.engine.settings.work_root.parent / "outside")}
+            submission = submission.model_copy(update={"settings": {**submission.settings, **out}})
+        return self.engine.submit(submission, by)
+
+    def cancel(self, job_id: int, reason: str, by: str) -> Job:
+        return self.engine.cancel(job_id, reason, by)
+
+
+@pytest.mark.slow
+def test_a_training_waits_for_a_dataset_that_is_still_to_be_prepared(site: Site, dataset: Path) -> None:
+    olga, first = site.client("olga"), site.submit("stays")
+    study = str(site.folder / "data" / "phantom")
+    out = str(site.folder / "data" / "to-come")
+    coming = site.engine.submit(
+        Submission(task="prepare", settings={"source": study, "out": out}, name="coming", after=(first.id,)), "anna"
+    )
+    assert f"/trainings/new?dataset=job:{coming.id}" in olga.get("/datasets").text
+    page = olga.get(f"/trainings/new?dataset=job:{coming.id}").text
+    assert f"job {coming.id} has still to prepare this dataset" in page and "are checked when it begins" in page
+    fields = {"dataset": f"job:{coming.id}", "workers": "1", "then_predict": "yes", "s.training.epochs": "1"}
+    token = csrf_of(olga, "/trainings/new")
+    told = olga.post("/trainings/check", data={**fields, "csrf_token": token}).json
+    assert told is not None and told["faults"] == {} and len(told["lists"]["jobs"]) == 3 and out in told["command"]
+    bad = olga.post("/trainings/check", data={**fields, "s.training.epochs": "0", "csrf_token": token}).json
+    assert bad is not None and list(bad["faults"]) == ["training.epochs"], "what needs no dataset is checked now"
+    begun = post(olga, "/trainings/new", "/trainings/new", **fields, name="waiting")
+    job_id = int(begun.location.rpartition("/")[2])
+    training, prediction = (site.engine.show(number).job for number in (job_id, job_id + 1))
+    assert training.after == (coming.id,) and training.reason == f"waits for job {coming.id}"
+    assert prediction.after == (job_id,) and site.engine.show(job_id).settings["dataset"] == out
+    assert str(site.folder / "data") in training.uses, "who may not see the folder does not see the training"
+    shown = olga.get(f"/jobs/{prediction.id}").text
+    assert all(f'href="/jobs/{one.id}"' in shown for one in (first, coming, training)) and "begins once" not in shown
+    assert f'waits for <a href="/jobs/{coming.id}">job {coming.id}</a>' in olga.get("/").text
+    hidden, later = str(site.folder / "data"), {"task": "train", "after": (coming.id,)}
+    for where, without in ((str(site.folder / "secret"), ()), (out, (hidden,)), (f"{coming.output}/x", (hidden,))):
+        with pytest.raises(R2D2Error, match=r"outside|may not use"):
+            site.engine.check(Submission(settings={"dataset": where}, **later), "olga", without)
+    site.engine.cancel(coming.id, "no", "anna")
+    shown = olga.get(f"/jobs/{prediction.id}").text
+    assert f"Job {coming.id} is cancelled: what waits for it begins once it has succeeded" in shown
+    assert "Cancel what waits for it" not in shown
+    assert "Cancel what waits for it" in olga.get(f"/jobs/{coming.id}").text
+    assert "Cancel what waits for it" not in site.client("vera").get(f"/jobs/{coming.id}").text
+    assert post(olga, "/account", f"/jobs/{coming.id}/cancel-followers").status_code == 302
+    assert {site.engine.show(number).job.state for number in (job_id, job_id + 1)} == {"cancelled"}
+    assert site.engine.show(first.id).job.state != "cancelled", "what stands before it goes on"
+    assert "begins once" not in olga.get(f"/jobs/{coming.id}").text
+    assert olga.get(f"/trainings/new?dataset=job:{coming.id}").text.count("has prepared nothing") >= 1

@@ -1,15 +1,18 @@
 """The zoo's pages: models listed and shown, registries, predictions; nothing of a card is obeyed by a browser."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from r2d2.engine import Submission
 from r2d2.prediction.manifest import PredictedCase, PredictionManifest, write_manifest
+from r2d2.reports.page import figures
+from r2d2.reports.picture import encode, new_figure
 from r2d2.tasks.registries import AddSettings, add_registry
 from tests.web.conftest import Site, csrf_of, post
 from tests.web_server import served
-from tests.zoo_models import WEIGHTS, add_model, begin_empty
+from tests.zoo_models import WEIGHTS, add_model, begin_empty, list_files
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -44,6 +47,30 @@ def test_models_are_listed_shown_and_fetched(site: Site, zoo: Path, tmp_path: Pa
     assert not (zoo / "ours" / "1").exists()
     assert post(anna, "/zoo", "/zoo/registries/hospital/forget").status_code == 302
     assert "theirs" not in vera.get("/zoo").text
+
+
+def test_a_card_has_its_pictures(site: Site, zoo: Path, tmp_path: Path) -> None:
+    png = encode(new_figure(2, 1), f"worst {SCRIPT}", "Worst case: label_1 Dice 0.1.")
+    page = f"<h1>Ours</h1>{figures([png, png], 'wide')}<figure><img src='/etc/passwd' width='1' height='1'></figure>"
+    folder = add_model(zoo, "ours", WEIGHTS)
+    (folder / "card.html").write_text(f"{page}<script src='x'></script>")
+    vera, address = site.client("vera"), "/zoo/models/ours/1"
+    assert "How that looks" not in vera.get(address).text, "it is not the file that was published"
+    list_files(folder)
+    card = vera.get(address).text
+    assert card.count("<figure>") == 2 and SCRIPT not in card and "passwd" not in card and "Worst case" in card
+    found = re.findall(r'<img src="([^"]+)" width="(\d+)" height="(\d+)"', card)
+    assert found == [(f"{address}/pictures/{number}.png", str(png.width), str(png.height)) for number in (1, 2)]
+    answer = vera.get(found[0][0])
+    assert (answer.data, answer.mimetype) == (png.png, "image/png")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    for other in ("pictures/0.png", "pictures/3.png", "pictures/../card.html", "pictures/x.png"):
+        assert vera.get(f"{address}/{other}").status_code == 404, other
+    assert vera.get("/zoo/models/ours/2/pictures/1.png").status_code == 404
+    (tmp_path / "elsewhere.html").write_bytes((folder / "card.html").read_bytes())
+    (folder / "card.html").unlink()
+    (folder / "card.html").symlink_to(tmp_path / "elsewhere.html")
+    assert vera.get(found[0][0]).status_code == 404, "a link is no file of the model"
 
 
 def test_registries_are_addresses_that_administrators_add(site: Site, zoo: Path, tmp_path: Path) -> None:

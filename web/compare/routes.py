@@ -64,7 +64,8 @@ def _drawn(run: Chosen) -> dict[str, Any]:
     """Give what the script needs to know of a run."""
     job = run.job
     return {
-        "id": run.id,
+        "called": f"job {run.id}",
+        "page": url_for("runs.show", job_id=run.id),
         "name": "" if job is None else job.name,
         "url": url_for("runs.curves", job_id=run.id, most=POINTS),
         "isActive": job is not None and job.state in ACTIVE,

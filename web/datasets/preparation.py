@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,7 +14,9 @@ from r2d2.engine.validation import validated
 from r2d2.errors import R2D2Error
 from r2d2.setting_fields import SettingField, fields_of, typed_text, value_text
 
-__all__ = ["FIRST", "FormField", "PreparationForm", "faults_of"]
+from ..preview import Preview, command_line, yaml_text
+
+__all__ = ["FIRST", "FormField", "PreparationForm", "faults_of", "preview_of"]
 
 PREFIX = "preparation."
 FIRST = (
@@ -29,6 +31,8 @@ FIRST = (
 )
 """Settings that are asked for most; all others are found by a search."""
 
+_OWN = ("recipe", "preset", "augment_to", "into", "folder", "name")
+"""Fields of the form that are no settings."""
 _ELSEWHERE = ("recipe", "augment_to", "splits")
 """Settings with a place of their own in the form, or that name a file, which a browser never does."""
 
@@ -94,7 +98,7 @@ class PreparationForm:
         typed = {key.removeprefix("s."): text.strip() for key, text in sent.items() if key.startswith("s.")}
         return cls(recipe=sent.get("recipe", "auto"), typed=typed, **given)
 
-    def fields(self, proposals: Mapping[str, str], faults: Mapping[str, list[str]]) -> list[FormField]:
+    def fields(self, proposals: Mapping[str, str], faults: Mapping[str, Sequence[str]]) -> list[FormField]:
         """Give all settings with what stands in them.
 
         Args:
@@ -142,6 +146,21 @@ class PreparationForm:
         found: Submission = validated(Submission, {"task": "prepare", "settings": settings, "name": name}, "job")
         return found
 
+    def command(self, source: Path, out: Path | None) -> str:
+        """Write what would be typed for the same; a word in capitals is a folder.
+
+        >>> PreparationForm(preset="some", typed={"folds": "3"}).command(Path("scans"), None)
+        'r2d2 prepare scans --out DATASET --preset some preparation.folds=3'
+        """
+        named = {"recipe": self.recipe.replace("auto", ""), "preset": self.preset, "augment-to": self.augment_to}
+        options = [word for name, text in named.items() if text for word in (f"--{name}", text)]
+        return command_line("prepare", str(source), "--out", str(out or "DATASET"), *options, *self.words())
+
+    def yaml(self) -> str:
+        """Write what differs from the defaults as r2d2.yaml; a preset is given on the command line alone."""
+        own = {"recipe": self.recipe.replace("auto", ""), "augment_to": self.augment_to}
+        return yaml_text([*(f"{PREFIX}{name}={text}" for name, text in own.items() if text), *self.words()])
+
     def folder_in(self, root: Path) -> Path:
         """Give the folder that the dataset goes into.
 
@@ -153,6 +172,36 @@ class PreparationForm:
             fault = "name a folder, without dots at the beginning"
             raise RefusedError(f"folder: {fault}", [("folder", fault)])
         return root.joinpath(*parts)
+
+
+def preview_of(
+    form: PreparationForm, source: Path, out: Path | None, faults: Mapping[str, list[str]], warnings: tuple[str, ...]
+) -> Preview:
+    """Give what the page shows below the form.
+
+    Args:
+        form: what was typed.
+        source: what is prepared.
+        out: where; None: in the job's folder, or a folder that cannot be.
+        faults: by key.
+        warnings: what may surprise.
+    """
+    fields = form.fields({}, {})
+    shown = {*_OWN, *(one.setting.key for one in fields)}
+    general = [
+        f"{key}: {sentence}" if key else sentence
+        for key, found in faults.items()
+        if key not in shown
+        for sentence in found
+    ]
+    return Preview(
+        {key: found for key, found in faults.items() if key in shown},
+        general,
+        warnings,
+        [one.setting.key for one in fields if one.is_changed],
+        form.command(source, out),
+        form.yaml(),
+    )
 
 
 def faults_of(error: R2D2Error) -> dict[str, list[str]]:

@@ -1,6 +1,8 @@
-// Further settings of a preparation: shown where a word of the search stands in their name or meaning.
+// The form of a preparation: further settings are shown where a word of the search stands in their name or meaning; what
+// layout/preview.js does.
 (() => {
   "use strict";
+  const form = document.getElementById("preparation");
   const search = document.getElementById("search");
   const settings = [...document.querySelectorAll("#others .setting")];
   search.addEventListener("input", () => {
@@ -9,7 +11,5 @@
     const count = settings.filter((setting) => !setting.hidden).length;
     document.getElementById("matches").textContent = words.length ? `${count} of ${settings.length}` : "";
   });
-  search.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") event.preventDefault();
-  });
+  R2D2.preview(form, () => new URLSearchParams(new FormData(form)));
 })();

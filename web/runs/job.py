@@ -12,14 +12,17 @@ from r2d2.curves import Course
 from r2d2.engine import JobDetails
 from r2d2.engine.folder import ACTIVE
 from r2d2.engine.validation import validated
+from r2d2.viewing.finding import is_prediction
 
 from ..api.models import JobPath, LogQuery
 from ..area import Console, part
-from ..curves import curves_of_job, drawn_curves
+from ..curves import asked_curves, curves_of_job, drawn_curves
 from ..files import is_there
 from ..live import live_data, live_part
 from ..permissions import Permission, needs
+from .chain import chain_of
 from .files import files_of
+from .folds import drawn_folds, folds_of
 
 __all__ = ["add_job", "checked_id"]
 
@@ -43,13 +46,23 @@ def add_job(pages: Blueprint, console: Console) -> None:
         curves = curves_of_job(work_root, found.job)
         course = None if curves is None else Course.of(curves.view(most=STRETCHES))
         is_active = found.job.state in ("queued", *ACTIVE)
-        return {"found": found, "job": found.job, "course": course, "is_active": is_active, "files": files_of(found)}
+        return {
+            "found": found,
+            "job": found.job,
+            "course": course,
+            "is_active": is_active,
+            "files": files_of(found),
+            "has_cases": _has_cases(found),
+            "chain": chain_of(jobs, found.job),
+            "folds": folds_of(work_root, found.job),
+        }
 
     @pages.get("/jobs/<int:job_id>")
     @needs(Permission.READ)
     def show(job_id: int) -> str:
         names = shown(job_id)
-        return render_template("runs/job.html", **names, texts=_texts(names["found"]))
+        texts, drawn = _texts(names["found"]), drawn_folds(work_root, names["job"])
+        return render_template("runs/job.html", **names, texts=texts, drawn=drawn)
 
     @pages.get("/jobs/<int:job_id>/part")
     @needs(Permission.READ)
@@ -68,8 +81,14 @@ def add_job(pages: Blueprint, console: Console) -> None:
     @needs(Permission.READ)
     @part
     def curves(job_id: int) -> Response:
-        job = jobs.show(checked_id(job_id)).job
-        return live_data(*drawn_curves(curves_of_job(work_root, job), request.args))
+        job, query = jobs.show(checked_id(job_id)).job, asked_curves(request.args)
+        return live_data(*drawn_curves(curves_of_job(work_root, job, query.fold), query))
+
+    @pages.get("/jobs/<int:job_id>/folds")
+    @needs(Permission.READ)
+    @part
+    def folds(job_id: int) -> Response:
+        return live_data({"runs": drawn_folds(work_root, jobs.show(checked_id(job_id)).job)})
 
     @pages.get("/jobs/<int:job_id>/log")
     @needs(Permission.READ)
@@ -77,6 +96,13 @@ def add_job(pages: Blueprint, console: Console) -> None:
     def log(job_id: int) -> Response:
         asked: LogQuery = validated(LogQuery, request.args.to_dict(), "address")
         return live_data(jobs.log(checked_id(job_id), asked.attempt, asked.offset).model_dump())
+
+
+def _has_cases(found: JobDetails) -> bool:
+    """Whether a job made label maps, or judged some, whose cases can be looked at."""
+    task, output = found.job.task, found.job.output
+    folder = {"predict": output, "evaluate": found.settings.get("prediction")}.get(task)
+    return folder is not None and is_prediction(Path(folder))
 
 
 def _texts(found: JobDetails) -> list[tuple[str, str]]:

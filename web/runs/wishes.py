@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from flask import Blueprint, flash, g, redirect, request, url_for
 
-from r2d2.engine import Job, JobDetails, RunWish, Submission
+from r2d2.engine import Job, JobDetails, RunWish
 from r2d2.engine.errors import JobStateError, RefusedError
 from r2d2.engine.validation import validated
 
 from ..api.models import Wish
 from ..area import Console
+from ..followers import STEPS, queue_followers
 from ..permissions import Permission, needs
+from ..places import TRAININGS
+from .chain import chain_of
 from .job import checked_id
 
 __all__ = ["add_wishes"]
@@ -38,6 +43,16 @@ def _add_ends(pages: Blueprint, console: Console) -> None:
     @needs(Permission.OPERATE)
     def cancel(job_id: int) -> Any:
         jobs.cancel(checked_id(job_id), _reason(), g.person.name)
+        return _back(job_id)
+
+    @pages.post("/jobs/<int:job_id>/cancel-followers")
+    @needs(Permission.OPERATE)
+    def cancel_followers(job_id: int) -> Any:
+        waiting = chain_of(jobs, jobs.show(checked_id(job_id)).job).waiting
+        for job in reversed(waiting):
+            with suppress(JobStateError):  # it has begun, or ended, meanwhile
+                jobs.cancel(job.id, _reason() or f"job {job_id} did not succeed", g.person.name)
+        flash(f"{len(waiting)} that waited for it {'was' if len(waiting) == 1 else 'were'} cancelled.")
         return _back(job_id)
 
     @pages.post("/jobs/<int:job_id>/resume")
@@ -70,35 +85,28 @@ def _add_followers(pages: Blueprint, console: Console) -> None:
     """What is made from a trained network: by jobs of their own."""
     jobs = console.jobs
 
-    def submit(task: str, of: JobDetails, settings: dict[str, Any], after: tuple[int, ...] = ()) -> Job:
-        name = f"{task} with {of.job.name}"[:120]
-        job = jobs.submit(Submission(task=task, name=name, settings=settings, after=after), g.person.name)
-        g.target = str(job.id)
-        return job
-
-    def predicted(of: JobDetails) -> tuple[Job, str]:
-        """Queue a prediction of the cases for tests; gives the dataset too."""
-        if of.job.task != "train" or of.job.output is None:
+    def followed(of: JobDetails, steps: Sequence[str]) -> list[Job]:
+        """Queue what follows a training; the last of it is what was asked for."""
+        if of.job.task not in TRAININGS or of.job.output is None:
             raise JobStateError(f"job {of.job.id} is no training: it has no network")
         dataset = (of.result or {}).get("dataset") or of.settings.get("dataset")
         if not isinstance(dataset, str):
             raise RefusedError("its dataset is not known: r2d2 jobs submit predict says which one")
-        return submit("predict", of, {"model": of.job.output, "dataset": dataset}), dataset
+        queued = queue_followers(jobs, of.job, dataset, steps, g.person.name)
+        g.target = str(queued[-1].id)
+        return queued
 
     @pages.post("/jobs/<int:job_id>/predict")
     @needs(Permission.OPERATE)
     def predict(job_id: int) -> Any:
-        job, _ = predicted(jobs.show(checked_id(job_id)))
-        return _back(job.id)
+        return _back(followed(jobs.show(checked_id(job_id)), STEPS[:1])[-1].id)
 
     @pages.post("/jobs/<int:job_id>/evaluate")
     @needs(Permission.OPERATE)
     def evaluate(job_id: int) -> Any:
-        of = jobs.show(checked_id(job_id))
-        job, dataset = predicted(of)
-        settings = {"prediction": job.output, "dataset": dataset}
-        flash(f"It begins when job {job.id} has predicted the cases for tests.")
-        return _back(submit("evaluate", of, settings, (job.id,)).id)
+        prediction, evaluation = followed(jobs.show(checked_id(job_id)), STEPS)
+        flash(f"It begins when job {prediction.id} has predicted the test cases.")
+        return _back(evaluation.id)
 
 
 def _reason() -> str:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from r2d2.config import WEIGHT_FILES
 from r2d2.setting_fields import SettingField, architectures, setting_fields, typed_text, value_text
+
+from ..followers import STEPS
+from ..preview import command_line
 
 if TYPE_CHECKING:
     from r2d2.tasks.basis import Basis
 
-__all__ = ["ARCHITECTURE", "FIRST", "FormField", "TrainingForm", "command_line", "fields_shown", "yaml_text"]
+__all__ = ["ARCHITECTURE", "FIRST", "FormField", "TrainingForm", "command_lines", "fields_shown"]
 
 ARCHITECTURE = "network.architecture"
 FIRST = (
@@ -68,7 +68,7 @@ class TrainingForm:
         workers: as typed.
         name: of the job.
         tags: as typed.
-        then_evaluate: whether the test cases are predicted and evaluated after it.
+        then: what follows it, of `STEPS`.
         typed: texts of the settings by key.
     """
 
@@ -78,7 +78,7 @@ class TrainingForm:
     workers: str = "1"
     name: str = ""
     tags: str = ""
-    then_evaluate: bool = False
+    then: tuple[str, ...] = ()
     typed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -91,7 +91,7 @@ class TrainingForm:
             workers=sent.get("workers", "1").strip() or "1",
             name=sent.get("name", "").strip(),
             tags=sent.get("tags", ""),
-            then_evaluate=sent.get("then_evaluate") == "yes",
+            then=_steps(sent),
             typed={key.removeprefix("s."): text.strip() for key, text in sent.items() if key.startswith("s.")},
         )
 
@@ -145,6 +145,12 @@ class TrainingForm:
         return tuple(f"{one.setting.key}={typed_text(one.setting, one.text)}" for one in fields if one.is_changed)
 
 
+def _steps(sent: Mapping[str, str]) -> tuple[str, ...]:
+    """Give what is to follow; what a later step uses is made by those before it."""
+    asked = [at for at, step in enumerate(STEPS, 1) if sent.get(f"then_{step}") == "yes"]
+    return STEPS[: max(asked, default=0)]
+
+
 def fields_shown(architecture: str, *, may_run_code: bool) -> Iterator[SettingField]:
     """Yield the settings that a form has for a network, those that matter first before all others."""
     shown = {
@@ -180,36 +186,25 @@ def _shown(value: Any) -> str:
     return "" if value is None else value_text(value)
 
 
-def command_line(task: str, dataset: str | None, workers: int, words: tuple[str, ...]) -> str:
-    """Write what would be typed for the same training.
+def command_lines(
+    task: str, dataset: str | None, workers: int, words: tuple[str, ...], then: tuple[str, ...] = ()
+) -> str:
+    """Write what would be typed for the same training and what follows it; words in capitals are folders.
 
-    >>> command_line("train", "work/liver", 2, ("training.epochs=3",))
+    >>> command_lines("train", "work/liver", 2, ("training.epochs=3",))
     'r2d2 train --dataset work/liver --workers 2 training.epochs=3'
+    >>> print(command_lines("train", "work/liver", 1, (), ("predict", "evaluate")))
+    r2d2 train --dataset work/liver --run-dir RUN --workers 1
+    r2d2 predict --model RUN --dataset work/liver --out PREDICTION
+    r2d2 evaluate --prediction PREDICTION --dataset work/liver --out EVALUATION
     """
     named = [] if dataset is None else ["--dataset", dataset]
     folds = ["--fold", "all"] if task == "cross-validate" else []
-    return shlex.join(["r2d2", "train", *named, *folds, "--workers", str(workers), *words])
-
-
-def yaml_text(dataset: str | None, workers: int, words: tuple[str, ...]) -> str:
-    """Write what differs from the proposal as r2d2.yaml.
-
-    >>> print(yaml_text("work/liver", 1, ("training.epochs=3", "network.depth=2")), end="")
-    dataset: work/liver
-    training:
-      epochs: 3
-    network:
-      depth: 2
-    """
-    content: dict[str, Any] = {} if dataset is None else {"dataset": dataset}
-    if workers != 1:
-        content["workers"] = workers
-    for word in words:
-        key, _, text = word.partition("=")
-        section, _, name = key.rpartition(".")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            value = text
-        (content.setdefault(section, {}) if section else content)[name] = value
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True) if content else ""
+    run = ["--run-dir", "RUN"] if then else []
+    of_dataset = ["--dataset", dataset or "DATASET"]
+    lines = {
+        "train": ["train", *named, *run, *folds, "--workers", str(workers), *words],
+        "predict": ["predict", "--model", "RUN", *of_dataset, "--out", "PREDICTION"],
+        "evaluate": ["evaluate", "--prediction", "PREDICTION", *of_dataset, "--out", "EVALUATION"],
+    }
+    return "\n".join(command_line(*lines[step]) for step in ("train", *then))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from r2d2.config import Configuration, configure
 from r2d2.engine import Job, Submission
-from r2d2.engine.errors import RefusedError
+from r2d2.engine.errors import JobStateError, RefusedError
 from r2d2.engine.validation import validated
 from r2d2.errors import R2D2Error
 from r2d2.tasks.basis import Basis, basis_of, room_for
@@ -16,8 +17,10 @@ from r2d2.tasks.preparation import PHANTOM_FOLDER
 
 from ..area import Console
 from ..choices import PHANTOM, Choice, dataset_of, network_of
+from ..followers import REFUSED, queue_followers
+from ..preview import Preview, yaml_text
 from .faults import Faults
-from .form import FormField, TrainingForm, command_line, yaml_text
+from .form import FormField, TrainingForm, command_lines
 
 __all__ = ["START", "Draft", "draft_of", "launch"]
 
@@ -40,6 +43,7 @@ class Draft:
         command: what would be typed for it.
         yaml: what differs from what is proposed.
         room: how many workers there can be.
+        jobs: what begins, in its order, in sentences; empty: the training alone.
     """
 
     form: TrainingForm
@@ -52,6 +56,7 @@ class Draft:
     command: str
     yaml: str
     room: tuple[str, ...]
+    jobs: tuple[str, ...]
 
     def with_error(self, error: R2D2Error) -> Draft:
         """Give the draft with what it was refused for."""
@@ -59,17 +64,18 @@ class Draft:
         fields = (replace(one, faults=tuple(self.faults.at.get(one.setting.key, ()))) for one in self.fields)
         return replace(self, fields=tuple(fields), submission=None)
 
-    def to_json(self) -> dict[str, Any]:
-        """Give what the page shows while one types."""
-        return {
-            "faults": self.faults.at,
-            "general": self.faults.general,
-            "warnings": list(self.warnings),
-            "changed": [one.setting.key for one in self.fields if one.is_changed],
-            "command": self.command,
-            "yaml": self.yaml,
-            "room": list(self.room),
-        }
+    @property
+    def preview(self) -> Preview:
+        """What the page shows while one types."""
+        return Preview(
+            self.faults.at,
+            self.faults.general,
+            self.warnings,
+            [one.setting.key for one in self.fields if one.is_changed],
+            self.command,
+            self.yaml,
+            {"room": self.room, "jobs": self.jobs},
+        )
 
 
 def draft_of(form: TrainingForm, console: Console, *, is_checked: bool = True) -> Draft:
@@ -91,15 +97,15 @@ def draft_of(form: TrainingForm, console: Console, *, is_checked: bool = True) -
             words = (*words, f"{START}={start}")
         except R2D2Error as error:
             faults.add(error)
-    if form.then_evaluate and form.task == "train" and basis.is_known and not basis.tests:
+    if form.then and basis.is_known and not basis.tests:
         faults.note("", "the dataset has no test cases that could be predicted and evaluated afterwards")
     workers = _workers(form, faults)
     configuration = _configured(basis, words)
-    submission, warnings = None, tuple[str, ...]()
+    submission, warnings = None, _unknown(dataset, form)
     if not faults:
         try:
             submission = _submission(form, dataset, words, workers)
-            warnings = console.jobs.check(submission).warnings if is_checked else ()
+            warnings += console.jobs.check(submission).warnings if is_checked else ()
         except R2D2Error as error:
             faults.add(error)
             submission = None
@@ -112,9 +118,10 @@ def draft_of(form: TrainingForm, console: Console, *, is_checked: bool = True) -
         faults,
         warnings,
         submission,
-        command_line(form.task, shown, workers, words),
-        yaml_text(shown, workers, words),
+        command_lines(form.task, shown, workers, words, form.then),
+        yaml_text(words, dataset=shown, workers=workers if workers > 1 else None),
         room_for(configuration, basis, console.settings.max_workers),
+        _course(dataset, form),
     )
 
 
@@ -132,40 +139,15 @@ def launch(draft: Draft, console: Console, by: str) -> Job:
     if draft.submission is None:
         raise RefusedError("the training has faults: mend them first")
     job = console.jobs.submit(draft.submission, by)
-    if draft.form.then_evaluate and draft.form.task == "train":
-        try:
-            _evaluate_after(job, draft, console, by)
-        except R2D2Error:
-            console.jobs.cancel(job.id, "what was to follow it was refused", by)
-            raise
-    return job
-
-
-def _evaluate_after(job: Job, draft: Draft, console: Console, by: str) -> None:
-    """Have the test cases predicted and evaluated once the training has a network."""
     dataset = draft.dataset
     path = console.settings.work_root / PHANTOM_FOLDER if dataset is None or dataset.path is None else dataset.path
-    shared: dict[str, Any] = {"tags": draft.submission.tags if draft.submission else (), "max_retries": 1}
-    predicted = console.jobs.submit(
-        Submission(
-            task="predict",
-            settings={"model": job.output, "dataset": str(path), "split": "test"},
-            name=f"{job.name}: test cases",
-            after=(job.id,),
-            **shared,
-        ),
-        by,
-    )
-    console.jobs.submit(
-        Submission(
-            task="evaluate",
-            settings={"prediction": predicted.output, "dataset": str(path), "split": "test"},
-            name=f"{job.name}: evaluation",
-            after=(predicted.id,),
-            **shared,
-        ),
-        by,
-    )
+    try:
+        queue_followers(console.jobs, job, str(path), draft.form.then, by)
+    except R2D2Error:
+        with suppress(JobStateError):  # it has ended already
+            console.jobs.cancel(job.id, REFUSED, by)
+        raise
+    return job
 
 
 def _dataset(form: TrainingForm, console: Console, faults: Faults) -> tuple[Choice | None, Basis]:
@@ -179,6 +161,27 @@ def _dataset(form: TrainingForm, console: Console, faults: Faults) -> tuple[Choi
         else:
             faults.note("dataset", str(error))
         return None, Basis()
+
+
+def _unknown(dataset: Choice | None, form: TrainingForm) -> tuple[str, ...]:
+    """Say what is checked only once the dataset is there."""
+    if dataset is None or dataset.after is None:
+        return ()
+    tests = ", whether it has test cases," if form.then else ""
+    return (
+        f"job {dataset.after} has still to prepare this dataset: the training waits for it; settings that depend on "
+        f"the dataset{tests} and the number of workers are checked when it begins",
+    )
+
+
+def _course(dataset: Choice | None, form: TrainingForm) -> tuple[str, ...]:
+    """Say what begins after what."""
+    is_one = form.task == "train"
+    said = {"predict": "The test cases are predicted.", "evaluate": "The prediction is evaluated, with a report."}
+    first = () if dataset is None or dataset.after is None else (f"Job {dataset.after} prepares the dataset.",)
+    networks = "The network is trained." if is_one else "A network is trained for each fold, and all are evaluated."
+    found = (*first, networks, *(said[step] for step in form.then))
+    return found if len(found) > 1 else ()
 
 
 def _workers(form: TrainingForm, faults: Faults) -> int:

@@ -1,12 +1,9 @@
-// The form of a new training: what is wrong and what it comes to, while one types; a search; other fields where another
-// network or dataset is chosen. The server says all of it.
+// The form of a new training: a search; other fields where another network or dataset is chosen; what layout/preview.js does.
 (() => {
   "use strict";
   const form = document.getElementById("training"); // its field "dataset" hides what `form.dataset` is elsewhere
   const settings = document.getElementById("settings");
-  const TYPING_MS = 400;
-  let timer = null;
-  let asked = null;
+  const REFILLS = ["dataset", "s.network.architecture", "preset", "start"];
 
   // What was changed, and nothing else: what is proposed may differ for another dataset.
   function typed() {
@@ -17,91 +14,15 @@
     return new URLSearchParams(sent);
   }
 
-  async function send(address) {
-    asked?.abort();
-    const own = (asked = new AbortController());
-    try {
-      const headers = { Accept: "application/json" };
-      const answer = await fetch(address, { method: "POST", body: typed(), headers, signal: own.signal });
-      if (own.signal.aborted) return null;
-      if (answer.ok) return answer;
-      const { message } = (await answer.json()).error;
-      say(answer.status === 401 ? "You are logged out: log in in another tab, and type on." : `Not looked at: ${message}.`);
-    } catch (error) {
-      if (!own.signal.aborted) say("The server does not answer; nothing is lost, type on.");
-    }
-    return null;
-  }
-
-  async function check() {
-    const answer = await send(form.getAttribute("data-check"));
-    if (answer) show(await answer.json());
-  }
-
   async function refill() {
-    clearTimeout(timer);
     const focused = document.activeElement?.id;
     const opened = [...settings.querySelectorAll("details[open]")].map((one) => one.dataset.section);
-    const answer = await send(form.getAttribute("data-settings"));
+    const answer = await preview.send(form.getAttribute("data-settings"));
     if (!answer) return;
     settings.innerHTML = await answer.text();
     for (const one of settings.querySelectorAll("details")) one.open ||= opened.includes(one.dataset.section);
     if (focused) document.getElementById(focused)?.focus();
-    check();
-  }
-
-  function say(text) {
-    document.getElementById("sum").textContent = text;
-  }
-
-  function list(id, lines) {
-    const place = document.getElementById(id);
-    place.replaceChildren(
-      ...lines.map((line) => {
-        const item = document.createElement("li");
-        item.textContent = line;
-        return item;
-      }),
-    );
-    place.hidden = !lines.length;
-  }
-
-  function show(told) {
-    for (const input of form.querySelectorAll("[data-key]")) {
-      const key = input.dataset.key;
-      const field = input.closest(".field");
-      const wrong = (told.faults[key] ?? []).join("; ");
-      field.classList.toggle("faulty", !!wrong);
-      field.classList.toggle("changed", told.changed.includes(key));
-      mark(field, key, wrong);
-    }
-    list("general", told.general);
-    list("warnings", told.warnings);
-    list("room", told.room);
-    document.getElementById("command").textContent = told.command;
-    document.getElementById("yaml").textContent = told.yaml || "# nothing";
-    const count = Object.keys(told.faults).length + told.general.length;
-    say(count ? `${count} to be mended.` : "Nothing stands in the way.");
-    sums();
-  }
-
-  function mark(field, key, wrong) {
-    let place = field.querySelector(".wrong, strong.fault");
-    if (!place && wrong) {
-      place = document.createElement("p");
-      place.className = "about wrong fault";
-      place.id = `wrong-${key}`;
-      field.append(place);
-      const box = field.querySelector("input, select");
-      if (!box.hasAttribute("aria-describedby")) box.setAttribute("aria-describedby", place.id);
-    }
-    if (!place) return;
-    place.textContent = wrong;
-    place.hidden = !wrong;
-    const input = field.querySelector("input, select");
-    if (wrong) input.setAttribute("aria-invalid", "true");
-    else input.removeAttribute("aria-invalid");
-    if (wrong) field.closest("details")?.setAttribute("open", "");
+    preview.check();
   }
 
   // How many settings of a section were changed.
@@ -131,18 +52,16 @@
   }
 
   form.addEventListener("input", (event) => {
-    if (event.target.id === "search") return search(event.target.value);
-    if (event.target.tagName === "SELECT") return;
-    clearTimeout(timer);
-    timer = setTimeout(check, TYPING_MS);
+    if (event.target.id === "search") search(event.target.value);
   });
-  form.addEventListener("change", (event) => {
-    const name = event.target.name;
-    if (["dataset", "s.network.architecture", "preset", "start"].includes(name)) return refill();
-    if (event.target.tagName === "SELECT" || event.target.type === "checkbox") check();
+  // What is evaluated is predicted before.
+  form.addEventListener("change", ({ target }) => {
+    if (target.name === "then_evaluate" && target.checked) form.elements.then_predict.checked = true;
+    if (target.name === "then_predict" && !target.checked) form.elements.then_evaluate.checked = false;
   });
-  form.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && event.target.id === "search") event.preventDefault();
+  const preview = R2D2.preview(form, typed, sums);
+  form.addEventListener("change", ({ target }) => {
+    if (REFILLS.includes(target.name)) refill(); // in the place of what was asked just now
   });
   sums();
 })();

@@ -60,7 +60,7 @@ def _add(pages: Blueprint, console: Console) -> None:
         from .form import TrainingForm
         from .launch import draft_of
 
-        return jsonify(draft_of(TrainingForm.read(request.form), console).to_json())
+        return jsonify(draft_of(TrainingForm.read(request.form), console).preview.to_json())
 
     @pages.post("/trainings/settings")
     @needs(Permission.OPERATE)
@@ -105,6 +105,7 @@ def _shown(draft: Draft) -> dict[str, Any]:
     return {
         "draft": draft,
         "form": draft.form,
+        "told": draft.preview,
         "first": [fields[key] for key in FIRST],
         "sections": sections,
         "faults": draft.faults,

@@ -7,12 +7,13 @@ from typing import Any
 
 from werkzeug.exceptions import NotFound
 
-from r2d2.tasks.zoo import ListedModel, Listing, ListSettings, ModelPage, list_models, model_page
+from r2d2.tasks.zoo import ListedModel, Listing, ListSettings, ModelPage, list_models, model_page, model_pictures
 from r2d2.zoo.card.blocks import Block, Command, Paragraph, Points
+from r2d2.zoo.card.pictures import CardPicture
 from r2d2.zoo.registries.names import ZooName
 from r2d2.zoo.registries.registry import local_zoo, shipped_models
 
-__all__ = ["HERE", "CardPage", "Catalogue", "card_of", "catalogue", "is_removable", "kind_of", "listed"]
+__all__ = ["HERE", "CardPage", "Catalogue", "card_of", "catalogue", "is_removable", "kind_of", "listed", "picture_of"]
 
 HERE = ("local", "shipped")
 
@@ -41,12 +42,14 @@ class CardPage:
         where: "local", "shipped", or the registries that have it.
         listed: what an index says of it; None: it is damaged.
         page: its card; None: it is not on this machine.
+        pictures: on its card, where it was published with pictures.
     """
 
     name: ZooName
     where: tuple[str, ...]
     listed: ListedModel | None
     page: ModelPage | None
+    pictures: tuple[CardPicture, ...] = ()
 
 
 def catalogue(words: str) -> Catalogue:
@@ -73,7 +76,24 @@ def card_of(name: ZooName) -> CardPage:
     if entry is None and page is None:
         raise NotFound(f"there is no model {name} in the zoo")
     where = entry.where if entry is not None else ()
-    return CardPage(name, where, entry, page)
+    return CardPage(name, where, entry, page, () if page is None else model_pictures(name))
+
+
+def picture_of(name: ZooName, number: int) -> bytes:
+    """Give a picture on a model's card, as PNG.
+
+    Args:
+        name: of the model, with its version.
+        number: of the picture, from 1.
+
+    Raises:
+        NotFound: there is none.
+        R2D2Error: the model is damaged.
+    """
+    pictures = model_pictures(name)
+    if not 1 <= number <= len(pictures):
+        raise NotFound(f"{name} has no picture {number} on its card")
+    return pictures[number - 1].png
 
 
 def is_removable(name: ZooName) -> bool:

@@ -66,6 +66,14 @@ def _add_models(pages: Blueprint, console: Console) -> None:
             "zoo/card.html", found=found, kind_of=kind_of, pulling=pulling, is_removable=is_removable(found.name)
         )
 
+    @pages.get("/zoo/models/<model_name>/<int:version>/pictures/<int:number>.png")
+    @needs(Permission.READ)
+    @part
+    def picture(model_name: str, version: int, number: int) -> Response:
+        from .catalogue import picture_of
+
+        return Response(picture_of(_name(model_name, version), number), mimetype="image/png")
+
     @pages.post("/zoo/models/<model_name>/<int:version>/pull")
     @needs(Permission.OPERATE)
     def pull(model_name: str, version: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from r2d2.zoo.registries.names import ZooName, parse_name
 from r2d2_base.files import sha256_of
 from r2d2_base.settings_faults import settings_faults
 
-__all__ = ["MEMBERS", "check_no_code", "entry_of", "faults_of", "name_on_card", "networks_in"]
+__all__ = ["MEMBERS", "check_no_code", "declared_file", "entry_of", "faults_of", "name_on_card", "networks_in"]
 
 MEMBERS = "members"
 
@@ -67,6 +68,25 @@ def _files(folder: Path) -> dict[str, FileFacts]:
             return read_files(stream.read(LARGEST_LIST), str(folder / FILES))
     except FileNotFoundError as error:
         raise ZooError(f"{folder} is no published model ({FILES} is missing); 'r2d2 zoo publish' makes one") from error
+
+
+def declared_file(folder: Path, name: str, largest: int) -> bytes | None:
+    """Read a file that belongs to a model; None: there is none, it is no plain file, not as published, or too large.
+
+    Args:
+        folder: of a published model.
+        name: of the file, as files.json has it.
+        largest: bytes at most.
+
+    Raises:
+        ZooError: the folder is no published model.
+    """
+    facts, file = _files(folder).get(name), folder / name
+    if facts is None or facts.size > largest or file.resolve() != folder.resolve() / name or not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        content = stream.read(facts.size + 1)
+    return content if hashlib.sha256(content).hexdigest() == facts.sha256 else None
 
 
 def name_on_card(folder: Path) -> ZooName | None:

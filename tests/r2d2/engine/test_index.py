@@ -58,6 +58,8 @@ def test_pages_of_ten_thousand_jobs(many: JobStore) -> None:
         (JobQuery(tags=("all", "t3")), lambda one: "t3" in one.tags),
         (JobQuery(text="study 07"), lambda one: one.name == "Study 07"),
         (JobQuery(text="%"), lambda one: False),
+        (JobQuery(after=(7, 1234)), lambda one: one.id in (8, 1235)),
+        (JobQuery(after=(7,), tags=("all",)), lambda one: False),
         (JobQuery(tags=("all",), states=("queued",), tasks=("train",)), None),
     ],
 )
@@ -68,6 +70,16 @@ def test_filters(many: JobStore, query: JobQuery, is_in) -> None:  # type: ignor
     page, total = many.page(query)
     assert total == len(expected)
     assert [one.id for one in page] == expected[: query.limit]
+
+
+def test_what_comes_after_a_job_among_others(many: JobStore) -> None:
+    behind = job(MANY + 1).model_copy(update={"after": (12, 345, 6789)})
+    many.put([(behind, "")])
+    try:
+        found = {before: [one.id for one in many.page(JobQuery(after=(before,)))[0]] for before in (12, 345, 6789, 1)}
+        assert found == {12: [MANY + 1, 13], 345: [MANY + 1, 346], 6789: [MANY + 1, 6790], 1: [2]}
+    finally:
+        many.remove([MANY + 1])
 
 
 @pytest.mark.parametrize("is_descending", [True, False])

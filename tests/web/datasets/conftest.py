@@ -29,6 +29,7 @@ class Shelf:
         elsewhere: number of the job that predicted a scan which is in no dataset.
         dataset: as it lies in the declared folder, below ``askew/dataset``.
         label: of `NAME` in the prediction.
+        judged: number of the job that compared that of ``elsewhere`` with a folder of references.
     """
 
     prepared: int
@@ -36,6 +37,7 @@ class Shelf:
     elsewhere: int
     dataset: PreparedDataset
     label: np.ndarray
+    judged: int
 
 
 def write_prediction(folder: Path, case_id: str, source: Path) -> np.ndarray:
@@ -66,6 +68,8 @@ def shelf(site: Site) -> Iterator[Shelf]:
     source = dataset.source_root / "imagesTr" / f"{NAME}.nii.gz"
     label = write_prediction(data / "predicted", NAME, source)
     write_prediction(data / "elsewhere", "new", source)
+    (data / "references").mkdir()
+    write_volume(data / "references" / "new.nii.gz", Volume(oblique_case(2)[1], oblique_affine()))
     (data / "model.keras").write_bytes(b"never read")
     model = str(data / "model.keras")
     yield Shelf(
@@ -74,5 +78,6 @@ def shelf(site: Site) -> Iterator[Shelf]:
         job_done(site, "predict", model=model, inputs=[str(source)], out=str(data / "elsewhere")),
         dataset,
         label,
+        job_done(site, "evaluate", prediction=str(data / "elsewhere"), reference=str(data / "references")),
     )
     shutil.rmtree(data / "askew")

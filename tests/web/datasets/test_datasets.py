@@ -1,13 +1,17 @@
 """The pages of datasets: folders gone through, inspected beside the server, prepared by a job, shown."""
 
 import re
+import shlex
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from flask.testing import FlaskClient
 
 from imgmed import PreparedDataset
+from r2d2.config import configure
 from r2d2.errors import R2D2Error
 from r2d2.viewing.dataset import glance_at, open_dataset, view_dataset
 from r2d2.viewing.finding import find_datasets, list_folder
@@ -135,13 +139,43 @@ def test_a_preparation_is_submitted_with_what_was_changed(olga: FlaskClient, sit
 def test_faults_are_shown_at_their_fields(olga: FlaskClient, shelf: Shelf) -> None:
     sent = {"s.folds": "1", "s.validation_fraction": "x", "s.patient_pattern": "(", "recipe": "auto"}
     answer = post(olga, "/account", "/datasets/prepare/1?path=askew/study", **sent)
-    assert answer.status_code == 422 and "3 faults" in answer.text
+    assert answer.status_code == 422 and "3 to be mended" in answer.text
     for name, text in (("folds", "1"), ("validation_fraction", "x"), ("patient_pattern", "(")):
         field = re.search(rf'<input id="field-s\.{name}"[^>]*>', answer.text)
         assert field is not None and 'aria-invalid="true"' in field[0] and f'value="{text}"' in field[0]
     for folder in ("", "..", "a/../..", "/etc", ".hidden"):
         answer = post(olga, "/account", "/datasets/prepare/1?path=askew/study", into="1", folder=folder)
         assert answer.status_code == 422 and "name a folder" in answer.text, folder
+
+
+def test_a_preparation_is_looked_at_while_one_types(olga: FlaskClient, site: Site, shelf: Shelf) -> None:
+    page, source = "/datasets/prepare/1?path=askew/study", site.folder / "data" / "askew" / "study"
+    assert f"r2d2 prepare {source} --out DATASET" in olga.get(page).text
+    token, count = csrf_of(olga, page), site.engine.list().total
+
+    def told(**sent: str) -> Any:
+        answer = olga.post(page.replace("/1?", "/1/check?"), data={"csrf_token": token, "recipe": "auto", **sent})
+        assert answer.status_code == 200, answer.text
+        return answer.json
+
+    found = told(**{"s.folds": "3", "augment_to": "90", "into": "1", "folder": "a b/c"})
+    assert found["faults"] == {} and found["changed"] == ["preparation.folds"] and "stands" in found["verdict"]
+    out = site.folder / "data" / "a b" / "c"
+    command = shlex.split(found["command"])
+    assert command == ["r2d2", "prepare", str(source), "--out", str(out), "--augment-to", "90", "preparation.folds=3"]
+    assert configure(yaml.safe_load(found["yaml"])) == configure(
+        {}, assignments=["preparation.folds=3", "preparation.augment_to=90"]
+    )
+    found = told(**{"s.folds": "1", "augment_to": "-1"}, into="1", folder="../x", preset="none such")
+    assert list(found["faults"]) == ["folder"], "nothing else is asked before there is a place"
+    assert set(told(**{"s.folds": "1", "s.test_fraction": "7"})["faults"]) == {
+        "preparation.folds",
+        "preparation.test_fraction",
+    }
+    assert set(told(augment_to="-1", preset="none such")["faults"]) >= {"augment_to"}
+    assert told(into="9", folder="x")["faults"] == {"into": ["there is no such folder"]}
+    assert "none such" in " ".join(told(preset="none such")["general"])
+    assert site.engine.list().total == count, "looking queues nothing"
 
 
 def test_every_setting_can_be_typed() -> None:

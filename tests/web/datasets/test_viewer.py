@@ -65,6 +65,27 @@ def test_a_prediction_is_laid_over_it(vera: FlaskClient, shelf: Shelf) -> None:
     assert 0 < outline.sum() < (expected[..., 3] > 0).sum()
 
 
+def test_the_reference_of_an_evaluation_against_a_folder(vera: FlaskClient, site: Site, shelf: Shelf) -> None:
+    address, cutting = f"/viewer/job/{shelf.judged}/new", "?plane=axial&at=8"
+    for layer, label in (("reference", oblique_case(2)[1]), ("prediction", shelf.label)):
+        expected = COLOURS[cut(label, oblique_affine(), "axial", 8)]
+        assert expected.any() and np.array_equal(
+            picture(vera, f"{address}/labels.png{cutting}&layer={layer}"), expected
+        )
+    assert vera.get(f"{address}/info.json").get_json()["layers"] == ["reference", "prediction"]
+    assert f'href="/viewer/job/{shelf.judged}"' in vera.get(f"/jobs/{shelf.judged}").text
+    assert ">new</a>" in vera.get(f"/viewer/job/{shelf.judged}").text
+    references = site.folder / "data" / "references"
+    secret = site.folder / "secret.nii.gz"
+    (references / "new.nii.gz").rename(secret)
+    assert vera.get(f"{address}/info.json").get_json()["layers"] == ["prediction"], "it is gone"
+    (references / "new.nii.gz").symlink_to(secret)
+    answer = vera.get(f"{address}/labels.png{cutting}&layer=reference")
+    assert answer.status_code == 422 and "outside of the folders" in answer.text, "links are followed and looked at"
+    (references / "new.nii.gz").unlink()
+    secret.rename(references / "new.nii.gz")
+
+
 def test_what_a_page_knows_of_a_case(vera: FlaskClient, shelf: Shelf) -> None:
     info = vera.get(f"/viewer/job/{shelf.predicted}/{NAME}/info.json").get_json()
     assert info["layers"] == ["reference", "prediction"] and info["notes"] == [] and info["plane"] == "coronal"

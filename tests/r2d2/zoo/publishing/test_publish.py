@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import html
+import io
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dist_training.architectures import read_network
 from dist_training.inference.model_card import keep_start_card, read_model_card, read_seen_before
@@ -22,7 +24,9 @@ from imgmed import PreparedDataset
 from r2d2.errors import NamesFoundError, ZooError
 from r2d2.prediction.member import Member
 from r2d2.zoo.card.description import ModelDescription, read_description
+from r2d2.zoo.card.pictures import pictures_of_page
 from r2d2.zoo.publishing.publish import PublishSettings, publish_model
+from r2d2.zoo.registries.published import declared_file
 from r2d2_base.errors import OutputExistsError
 from tests.r2d2.zoo.publishing.trained_run import PEOPLE, evaluate_split, prepare_study, write_run, write_words
 
@@ -182,7 +186,12 @@ def test_half_precision(run: Path, dataset: PreparedDataset, published: Path, tm
 
 def test_pictures_of_patients_only_where_they_are_wished(run: Path, evaluation: Path, tmp_path: Path) -> None:
     wishes = PublishSettings(description=write_words(tmp_path), evaluation=evaluation, with_pictures=True)
-    page = (publish_model(run, tmp_path / "out", wishes).folder / "card.html").read_text(encoding="utf-8")
+    folder = publish_model(run, tmp_path / "out", wishes).folder
+    page = (folder / "card.html").read_text(encoding="utf-8")
+    pictures = pictures_of_page(page)
+    assert len(pictures) == 2 and declared_file(folder, "card.html", 10**7) == page.encode()
+    assert all(one.caption in page and "contours of the expert" in one.alt for one in pictures)
+    assert [Image.open(io.BytesIO(one.png)).format for one in pictures] == ["PNG", "PNG"]
     assert page.count('<img src="data:image/png;base64,') == 2 and "Worst case: label_1 Dice" in page
     assert not [name for name in PEOPLE if name in page]
 

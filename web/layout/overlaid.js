@@ -1,10 +1,11 @@
-// The curves of several runs over each other; those that still run are followed.
+// The curves of several runs over each other (layout/overlaid.html); those that still run are followed.
 (() => {
   "use strict";
   const place = document.getElementById("compared");
   if (!place || !window.uPlot) return;
 
-  const runs = JSON.parse(place.dataset.runs);
+  const runs = [];
+  const legend = place.querySelector(".legend");
   const said = document.getElementById("curves-said");
   const along = place.querySelector("[name=along]");
   const label = place.querySelector("[name=label]");
@@ -21,6 +22,9 @@
     probe.remove();
     return found;
   };
+
+  // Learning rates are small: to four digits, whatever their size.
+  const compact = (value) => (value === 0 || Math.abs(value) >= 1e-3 ? String(Number(value.toPrecision(4))) : value.toExponential(2));
 
   // What of a run a chart shows: [x, y], by epochs or steps.
   function points(run, key) {
@@ -49,13 +53,13 @@
     const isShort = OF_EPOCHS.includes(key) && runs.every((run) => points(run, key)[0].length <= 30);
     const whole = along.value === "epoch" ? { incrs: WHOLE } : {};
     const series = runs.map((run, at) => ({
-      label: `${run.id} ${run.name}`,
+      label: `${run.called} ${run.name}`.trim(),
       stroke: colour(`--series-${(at % 6) + 1}`),
       width: 2,
       dash: at >= 6 ? [6, 4] : undefined,
       spanGaps: true,
       points: { show: isShort, size: 5 },
-      value: (_, value) => (value === null ? "–" : Number(value.toPrecision(4)).toString()),
+      value: (_, value) => (value === null ? "–" : compact(value)),
     }));
     charts.get(key)?.destroy();
     const made = new uPlot(
@@ -65,7 +69,7 @@
         cursor: { sync: { key: "compared" }, drag: { x: true, y: false } },
         legend: { live: true, isolate: true },
         scales: { x: { time: false } },
-        axes: [{ ...axis, ...whole }, { ...axis, size: 64 }],
+        axes: [{ ...axis, ...whole }, { ...axis, size: 64, values: (_, splits) => splits.map(compact) }],
         series: [{ label: along.value === "epoch" ? "Epoch" : "Step", value: (_, value) => (value === null ? "–" : Number(value.toPrecision(6)).toString()) }, ...series],
       },
       data(key),
@@ -75,12 +79,13 @@
   }
 
   function draw() {
+    if (!runs.length) return;
     for (const figure of place.querySelectorAll("figure")) make(figure.id.replace("chart-", ""));
-    const without = runs.filter((run) => run.curves && !run.curves.epochs?.epoch.length).map((run) => run.id);
-    const waiting = runs.filter((run) => !run.curves || run.curves.is_behind).map((run) => run.id);
+    const without = runs.filter((run) => run.curves && !run.curves.epochs?.epoch.length).map((run) => run.called);
+    const waiting = runs.filter((run) => !run.curves || run.curves.is_behind).map((run) => run.called);
     said.textContent = [
-      waiting.length ? `Being read: job ${waiting.join(", ")}.` : "",
-      without.length ? `No epoch has ended yet in job ${without.join(", ")}.` : "",
+      waiting.length ? `Being read: ${waiting.join(", ")}.` : "",
+      without.length ? `No epoch has ended yet in ${without.join(", ")}.` : "",
     ].join(" ");
   }
 
@@ -101,7 +106,24 @@
     for (const name of all.filter((one) => !known.includes(one))) label.add(new Option(name, name));
   }
 
-  for (const run of runs) {
+  function sample(at) {
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    const line = document.createElementNS(svg.namespaceURI, "line");
+    for (const [name, value] of Object.entries({ width: 24, height: 12, "aria-hidden": "true", focusable: "false" })) svg.setAttribute(name, value);
+    for (const [name, value] of Object.entries({ x1: 0, x2: 24, y1: 6, y2: 6 })) line.setAttribute(name, value);
+    line.setAttribute("class", `series-${(at % 6) + 1}${at >= 6 ? " dashed" : ""}`);
+    svg.append(line);
+    return svg;
+  }
+
+  function add(run) {
+    const called = document.createElement(run.page ? "a" : "span");
+    called.textContent = run.called;
+    if (run.page) called.href = run.page;
+    const entry = document.createElement("li");
+    entry.append(sample(runs.length), " ", called, " ", run.name);
+    legend.append(entry);
+    runs.push(run);
     R2D2.poll(
       () => run.url,
       run.isActive ? 3 : 0,
@@ -113,6 +135,14 @@
       },
     );
   }
+
+  function addNew(listed) {
+    for (const run of listed) if (!runs.some((one) => one.url === run.url)) add(run);
+    if (!runs.length) said.textContent = "The curves begin with the first run.";
+  }
+
+  addNew(JSON.parse(place.dataset.runs));
+  if (place.dataset.more) R2D2.poll(() => place.dataset.more, 5, (told) => addNew(told.runs));
   along.addEventListener("change", soon);
   label.addEventListener("change", soon);
   document.addEventListener("theme", soon);
