@@ -291,6 +291,10 @@ def test_the_folds_of_a_cross_validation_as_they_come(console: Person, served: S
     figures = [row.locator("td").nth(3).inner_text() for row in table.locator("tbody tr").all()]
     assert sum(map(float, figures[:2])) / 2 == pytest.approx(float(figures[2]), abs=1e-3)
     assert console.axe() == [] and console.too_wide() == []
+    page.get_by_role("button", name="Evaluate").click()
+    page.get_by_role("heading", name="folds: evaluation").wait_for()
+    page.locator("ol.chain li").nth(1).wait_for()
+    page.locator("#job .heading .state", has_text="completed").wait_for()
 
 
 def test_what_no_training_can_do(person: Callable[..., Person], training: Job) -> None:
