@@ -64,7 +64,7 @@ def serve(settings: ServeSettings, say: Say) -> None:
             say(f"R2D2 answers at {_address(settings)}; Ctrl-C ends it, and jobs go on")
 
         def make_app() -> Any:
-            jobs = EngineClient(settings.work_root)
+            jobs = EngineClient(settings.work_root, keeps_connections=True)
             return create_app(settings, jobs, open_accounts(folder, settings.database), secret)
 
         _Server(settings, listening, make_app, keeper, ready).run()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 from typing import Any, TypeVar
@@ -27,6 +30,7 @@ from r2d2.engine.protocol import as_line, new_socket, read_result, socket_addres
 __all__ = ["EngineClient"]
 
 PATIENCE_S = 300.0
+_READING = ("check", "list", "show", "log")
 _Result = TypeVar("_Result", bound=BaseModel)
 
 
@@ -35,10 +39,20 @@ class EngineClient:
 
     Args:
         work_root: the engine's folder.
+        keeps_connections: whether each thread has a connection that lasts, for what only reads: as a server does,
+            which asks again and again.
     """
 
-    def __init__(self, work_root: Path) -> None:
+    def __init__(self, work_root: Path, *, keeps_connections: bool = False) -> None:
         self.work_root = Path(work_root).absolute()
+        self._kept = threading.local() if keeps_connections else None
+
+    def close(self) -> None:
+        """Let go of this thread's connection, if one is kept."""
+        connection: _Connection | None = getattr(self._kept, "connection", None)
+        if self._kept is not None and connection is not None:
+            self._kept.connection = None
+            connection.close()
 
     def check(self, submission: Submission, by: str = "", without: Sequence[str] = ()) -> CheckedSubmission:
         """Check a job as `submit` does; nothing is queued."""
@@ -99,14 +113,16 @@ class EngineClient:
                 return
 
     def _call(self, model: type[_Result], call: str, by: str = "", **arguments: Any) -> _Result:
+        line = as_line({"call": call, "arguments": arguments, "by": by})
         try:
-            with new_socket() as connection, socket_address(self.work_root) as address:
-                connection.settimeout(PATIENCE_S)
-                connection.connect(address)
-                with connection.makefile("rwb") as stream:
-                    stream.write(as_line({"call": call, "arguments": arguments, "by": by}))
-                    stream.flush()
-                    found = read_result(stream, model)
+            found = self._asked_again(model, line) if call in _READING else None
+            if found is None:
+                with ExitStack() as stack:
+                    connection = stack.enter_context(_connected(self.work_root))
+                    found = connection.ask(model, line)
+                    if self._kept is not None and call in _READING:
+                        self._kept.connection = connection
+                        stack.pop_all()
         except (FileNotFoundError, NotADirectoryError, ConnectionError) as error:
             start = f"r2d2 engine run --work-root {quote(str(self.work_root))}"
             raise NotRunningError(f"no engine runs on {self.work_root}; start it with: {start}") from error
@@ -117,3 +133,51 @@ class EngineClient:
         if found is None:
             raise EngineError(f"the engine on {self.work_root} gave no answer: it ended meanwhile")
         return found
+
+    def _asked_again(self, model: type[_Result], line: bytes) -> _Result | None:
+        """Ask on this thread's connection; None: there is none any more, as where another engine has taken over."""
+        connection: _Connection | None = getattr(self._kept, "connection", None)
+        if connection is None:
+            return None
+        found = None
+        try:
+            found = connection.ask(model, line)
+        except ConnectionError:
+            pass
+        finally:
+            if found is None:  # also after an error: what it would say next is not known
+                self.close()
+        return found
+
+
+class _Connection:
+    """A connection on which one line is asked and one is answered, again and again."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self._socket, self._stream = opened, opened.makefile("rwb")
+
+    def ask(self, model: type[_Result], line: bytes) -> _Result | None:
+        """Send a line and read what is answered; None: the engine has ended."""
+        self._stream.write(line)
+        self._stream.flush()
+        return read_result(self._stream, model)
+
+    def close(self) -> None:
+        """Let go of it."""
+        for one in (self._stream, self._socket):
+            with suppress(OSError):
+                one.close()
+
+
+@contextmanager
+def _connected(work_root: Path) -> Iterator[_Connection]:
+    opened = new_socket()
+    connection = None
+    try:
+        with socket_address(work_root) as address:
+            opened.settimeout(PATIENCE_S)
+            opened.connect(address)
+        connection = _Connection(opened)
+        yield connection
+    finally:
+        (connection or opened).close()

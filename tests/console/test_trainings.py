@@ -118,7 +118,6 @@ def test_from_scans_to_an_evaluation_without_waiting(
     page = olga.go("/datasets/prepare/1?path=phantom")
     page.get_by_label("Name of the job").fill("phantoms")
     page.get_by_role("button", name="Prepare, then train").click()
-    page.get_by_text("has still to prepare this dataset").wait_for()
     page.get_by_label("Name", exact=True).fill("at once")
     page.get_by_label("Epochs", exact=True).fill("1")
     page.locator('[data-section="network"] summary').click()

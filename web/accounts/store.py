@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Engine, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, CursorResult, Engine, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from r2d2.engine.database import open_database
@@ -30,6 +30,15 @@ _TOKEN = re.compile(r"r2d2_([1-9][0-9]{0,9})_([A-Za-z0-9_-]{43})")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _OF_USER = [USERS.c[name] for name in ("id", "name", "role", "is_active", "session", "created_at")]
 _OF_TOKEN = [TOKENS.c[name] for name in ("id", "user_id", "label", "scope", "created_at", "expires_at", "revoked_at")]
+
+# asked with each request: written once
+_TOKEN_AND_USER = (
+    select(*_OF_TOKEN, TOKENS.c.secret_hash, *(column.label(f"u_{column.name}") for column in _OF_USER))
+    .select_from(TOKENS.join(USERS, USERS.c.id == TOKENS.c.user_id))
+    .where(TOKENS.c.id == bindparam("number"), USERS.c.is_active)
+)
+_USER_OF_SESSION = select(*_OF_USER).where(USERS.c.session == bindparam("word"), USERS.c.is_active)
+_CLOSED = select(CLOSED_ROOTS.c.path)
 
 
 def open_accounts(folder: Path, url: str | None = None) -> Accounts:
@@ -87,7 +96,7 @@ class Accounts:
     def of_session(self, session: str) -> User | None:
         """Give the user whom a cookie names; None: nobody, or no longer."""
         with self._connected() as connection:
-            row = connection.execute(select(*_OF_USER).where(USERS.c.session == session, USERS.c.is_active)).first()
+            row = connection.execute(_USER_OF_SESSION, {"word": session}).first()
         return None if row is None else _user(row)
 
     def add_user(self, name: str, role: str, password: str | None = None) -> tuple[User, str]:
@@ -194,12 +203,8 @@ class Accounts:
         found = _TOKEN.fullmatch(text)
         if found is None or int(found[1]) > 2**31 - 1:
             return None
-        both = TOKENS.join(USERS, USERS.c.id == TOKENS.c.user_id)
-        wanted = select(*_OF_TOKEN, TOKENS.c.secret_hash, *(column.label(f"u_{column.name}") for column in _OF_USER))
         with self._connected() as connection:
-            row = connection.execute(
-                wanted.select_from(both).where(TOKENS.c.id == int(found[1]), USERS.c.is_active)
-            ).first()
+            row = connection.execute(_TOKEN_AND_USER, {"number": int(found[1])}).first()
         if row is None or not hmac.compare_digest(row.secret_hash, _digest(found[2])):
             return None
         user = User(**{column.name: row._mapping[f"u_{column.name}"] for column in _OF_USER})
@@ -229,7 +234,7 @@ class Accounts:
     def closed_roots(self) -> dict[str, frozenset[int]]:
         """Give the folders that some users alone may see, with the numbers of these."""
         with self._connected() as connection:
-            closed = {path: set[int]() for path in connection.execute(select(CLOSED_ROOTS.c.path)).scalars()}
+            closed = {path: set[int]() for path in connection.execute(_CLOSED).scalars()}
             for path, user_id in connection.execute(select(ROOT_USERS)) if closed else ():
                 closed[path].add(user_id)
         return {path: frozenset(users) for path, users in closed.items()}

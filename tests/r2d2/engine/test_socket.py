@@ -46,6 +46,31 @@ def client(bench: Bench) -> EngineClient:
     return EngineClient(bench.settings.work_root)
 
 
+def test_a_connection_that_is_kept_outlives_errors_and_the_engine(tmp_path: Path) -> None:
+    bench = Bench(tmp_path).open()
+    client = EngineClient(bench.settings.work_root, keeps_connections=True)
+    try:
+        with serving(bench.engine):
+            job = client.submit(Submission(task=small_tasks.NAME, settings={"journal": str(bench.journal)}))
+            assert [one.id for one in client.list().jobs] == [job.id]
+            kept = client._kept.connection
+            assert client.show(job.id).job.id == job.id and client._kept.connection is kept
+            with pytest.raises(UnknownJobError):
+                client.show(job.id + 1)
+            assert client.list(JobQuery(states=("running",))).total == 0
+        client._kept.connection._socket.shutdown(socket.SHUT_RDWR)  # as where the engine was killed
+        with pytest.raises(NotRunningError):
+            client.list()
+        with serving(bench.engine):
+            assert client.list().total == 1
+            client._kept.connection._socket.shutdown(socket.SHUT_RDWR)
+            assert client.list().total == 1
+        client.close()
+    finally:
+        client.close()
+        bench.close()
+
+
 def said(bench: Bench, *words: str) -> Result:
     root = ["--work-root", str(bench.settings.work_root)]
     return CliRunner().invoke(app, ["jobs", words[0], *root, *words[1:]], catch_exceptions=False)
