@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from typing import Any, TypeVar
@@ -117,12 +117,7 @@ class EngineClient:
         try:
             found = self._asked_again(model, line) if call in _READING else None
             if found is None:
-                with ExitStack() as stack:
-                    connection = stack.enter_context(_connected(self.work_root))
-                    found = connection.ask(model, line)
-                    if self._kept is not None and call in _READING:
-                        self._kept.connection = connection
-                        stack.pop_all()
+                found = self._asked_anew(model, line, is_kept=self._kept is not None and call in _READING)
         except (FileNotFoundError, NotADirectoryError, ConnectionError) as error:
             start = f"r2d2 engine run --work-root {quote(str(self.work_root))}"
             raise NotRunningError(f"no engine runs on {self.work_root}; start it with: {start}") from error
@@ -149,6 +144,17 @@ class EngineClient:
                 self.close()
         return found
 
+    def _asked_anew(self, model: type[_Result], line: bytes, *, is_kept: bool) -> _Result | None:
+        connection, found = _connected(self.work_root), None
+        try:
+            found = connection.ask(model, line)
+        finally:
+            if found is None or self._kept is None or not is_kept:
+                connection.close()
+            else:
+                self._kept.connection = connection
+        return found
+
 
 class _Connection:
     """A connection on which one line is asked and one is answered, again and again."""
@@ -169,15 +175,13 @@ class _Connection:
                 one.close()
 
 
-@contextmanager
-def _connected(work_root: Path) -> Iterator[_Connection]:
+def _connected(work_root: Path) -> _Connection:
     opened = new_socket()
-    connection = None
     try:
         with socket_address(work_root) as address:
             opened.settimeout(PATIENCE_S)
             opened.connect(address)
-        connection = _Connection(opened)
-        yield connection
-    finally:
-        (connection or opened).close()
+    except BaseException:
+        opened.close()
+        raise
+    return _Connection(opened)
