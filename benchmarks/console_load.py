@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="pages whose address begins so")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the training ends too
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         work = folder / "work"

@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=15, help="for each page in each round")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the training ends too
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         write_jobs(folder / "work", options.jobs)
