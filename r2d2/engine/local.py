@@ -20,6 +20,7 @@ from r2d2_base.process_identity import ProcessIdentity
 __all__ = ["LocalExecutor"]
 
 ENDS_ITSELF_S = 20.0  # a task whose supervisor is gone notices, and leaves a checkpoint
+KILLS = 5  # one may have started another while they were looked for
 SIGTERM_S = 5.0
 _HOME = Path(__file__).resolve().parents[2]
 SILENT_S = 60.0  # of a supervisor on another host only the heartbeat is known
@@ -86,8 +87,11 @@ class LocalExecutor:
         """Wait for the task to end by itself, then ask, then kill."""
         left = processes_of(attempt.path)
         if left and seconds >= ENDS_ITSELF_S + SIGTERM_S:
-            kill(left)
-            left = processes_of(attempt.path)
+            for _ in range(KILLS):
+                kill(left)
+                left = processes_of(attempt.path)
+                if not left:
+                    break
         elif left and seconds >= ENDS_ITSELF_S:
             ask_to_end(left)
         return not left
