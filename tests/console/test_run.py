@@ -1,6 +1,7 @@
 """The page of a training: its curves, its log, what may be asked of it."""
 
 import csv
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from dist_training.record.samples import SampleDescription, SampleFolder, Sample
 from imgmed import write_phantom_study
 from r2d2.curves import RunCurves
 from r2d2.engine import EngineClient, Job, Submission
+from r2d2.engine.processes import processes_of
 from tests.console.conftest import TINY, ended
 from tests.console.person import PHONE, SCREEN, Person
 from tests.web.serving import Served
@@ -264,10 +266,21 @@ def test_a_network_predicts_and_is_judged(console: Person, training: Job, jobs: 
     assert "sandbox" in (report.request.get(report.url).headers["content-security-policy"])
 
 
-def test_a_training_that_diverges_says_so(console: Person, train: Callable[..., Job]) -> None:
-    changes = {"training.epochs": 400, "training.learning_rate": 100, "training.clip_norm": "null"}
-    job = train("diverges", workers=1, **changes, **{"training.divergence_factor": 1e30})
+def test_a_training_that_diverges_says_so(console: Person, jobs: EngineClient, train: Callable[..., Job]) -> None:
+    """Its processes stand still, and what they would have written is added: no training diverges at will."""
+    job = train("diverges", workers=1, **{"training.epochs": 400})
+    events = RunFolder(Path(job.output or "")).events
     page = console.go(f"/jobs/{job.id}")
+    console.until(lambda: events.exists() and any(isinstance(event, EpochEnded) for event in read_events(events)))
+    for process in processes_of(Path(jobs.show(job.id).folder) / "attempts" / "1"):
+        if "r2d2.engine.supervisor" not in process.cmdline():
+            process.suspend()
+    assert page.locator(".notice", has_text="training.clip_norm=1").count() == 0
+    last = [event for event in read_events(events) if isinstance(event, StepTaken)][-1]
+    with events.open("a", encoding="utf-8") as stream:
+        for more in range(1, 401):
+            grown = last.model_copy(update={"step": last.step + more, "loss": 5.0 + more})
+            stream.write(json.dumps({"event": "step", **grown.model_dump(mode="json")}) + "\n")
     page.locator(".notice", has_text="training.clip_norm=1").wait_for()
 
 

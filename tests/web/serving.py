@@ -17,7 +17,7 @@ from r2d2.engine.processes import kill, processes_of
 
 __all__ = ["PATIENCE_S", "Served", "command", "serving", "started", "until"]
 
-PATIENCE_S = 600.0  # only ends what hangs
+PATIENCE_S = 300.0  # only ends what hangs
 
 
 @dataclass
