@@ -117,7 +117,7 @@ class EngineClient:
         try:
             found = self._asked_again(model, line) if call in _READING else None
             if found is None:
-                found = self._asked_anew(model, line, is_kept=self._kept is not None and call in _READING)
+                found = self._asked_anew(model, line, is_reading=call in _READING)
         except (FileNotFoundError, NotADirectoryError, ConnectionError) as error:
             start = f"r2d2 engine run --work-root {quote(str(self.work_root))}"
             raise NotRunningError(f"no engine runs on {self.work_root}; start it with: {start}") from error
@@ -144,12 +144,12 @@ class EngineClient:
                 self.close()
         return found
 
-    def _asked_anew(self, model: type[_Result], line: bytes, *, is_kept: bool) -> _Result | None:
+    def _asked_anew(self, model: type[_Result], line: bytes, *, is_reading: bool) -> _Result | None:
         connection, found = _connected(self.work_root), None
         try:
             found = connection.ask(model, line)
         finally:
-            if found is None or self._kept is None or not is_kept:
+            if found is None or self._kept is None or not is_reading:
                 connection.close()
             else:
                 self._kept.connection = connection

@@ -88,9 +88,10 @@ class LocalExecutor:
         left = processes_of(attempt.path)
         if left and seconds >= ENDS_ITSELF_S + SIGTERM_S:
             for _ in range(KILLS):
-                kill(left)
+                killed = left
+                kill(killed)
                 left = processes_of(attempt.path)
-                if not left:
+                if set(left) <= set(killed):  # none, or what cannot be killed now
                     break
         elif left and seconds >= ENDS_ITSELF_S:
             ask_to_end(left)

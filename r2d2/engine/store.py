@@ -23,6 +23,7 @@ __all__ = ["JobStore", "Waiting"]
 _ALL_AT_ONCE = 500
 _MANY = 1000
 _REMEMBERED = 200
+_LARGEST_REMEMBERED = 100  # jobs on a page: memory is bounded
 _Read = TypeVar("_Read")
 _COLUMNS = tuple(column.name for column in JOBS.columns)
 
@@ -99,6 +100,8 @@ class JobStore:
             query: which jobs.
             without: only jobs that use none of these declared folders.
         """
+        if query.limit > _LARGEST_REMEMBERED:
+            return self._page(query, without)
         return self._remembered((query, tuple(without)), lambda: self._page(query, without))
 
     def _page(self, query: JobQuery, without: Sequence[str]) -> tuple[tuple[Job, ...], int]:

@@ -113,6 +113,8 @@ def test_a_page_that_is_remembered_is_never_of_before(tmp_path: Path) -> None:
     assert [one.id for one in store.page(queued)[0]] == [2]
     assert store.page(queued) is store.page(JobQuery(states=("queued",)))
     assert store.page(queued, ["data"]) is not store.page(queued)
+    large = JobQuery(limit=1000)
+    assert store.page(large) == store.page(large) and store.page(large) is not store.page(large)
     store.put([(job(7), "")])
     assert [one.id for one in store.page(queued)[0]] == [7, 2]
     store.claim(7, 1)
