@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dist_training.architectures import NetworkSettings, UNetSettings
-from dist_training.inference.model_card import ModelCard
+from dist_training.inference.model_card import ModelCard, ViewSettings
 from imgmed import Normalisation, ScanPreparation
 from r2d2.zoo.card.description import DataOfModel, ModelDescription
 from r2d2.zoo.registries import registry
@@ -33,6 +33,7 @@ def write_model(
     title: str = "Hippocampus in MRI",
     network: NetworkSettings | None = None,
     name: str | None = None,
+    views: ViewSettings | None = None,
 ) -> Path:
     """Write the folder of a published model; its network has weights and nothing else."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,6 +47,7 @@ def write_model(
         class_values=(0, 1, 2),
         scan_preparation=ScanPreparation(channels=("MRI",), operations=(), slice_axis=2, slice_size=(8, 8)),
         normalisation=Normalisation(kind="zscore_case"),
+        views=views or ViewSettings(),
         validation_dice=None,
         validation_dice_per_label={},
         epoch=1,

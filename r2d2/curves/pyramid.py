@@ -7,6 +7,7 @@ one that is cut short meanwhile gives a shorter answer and no harm.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,14 +110,18 @@ class Pyramid:
     def _find(self, position: float, *, after: bool = False) -> int:
         """Give the index of the first point at a position or behind it; `after`: behind it."""
         low, high = 0, self.count
-        while low < high:
-            middle = (low + high) // 2
-            row = self._read(0, middle, middle + 1)
-            at = row[0, 0] if len(row) else np.inf
-            if at < position or (after and at == position):
-                low = middle + 1
-            else:
-                high = middle
+        if not high or not self._path(0).exists():
+            return 0
+        with self._path(0).open("rb", buffering=0) as file:
+            while low < high:
+                middle = (low + high) // 2
+                file.seek(middle * self._columns(0) * 8)
+                found = file.read(8)
+                at = struct.unpack("=d", found)[0] if len(found) == 8 else np.inf
+                if at < position or (after and at == position):
+                    low = middle + 1
+                else:
+                    high = middle
         return low
 
     def _summaries(self, level: int, begin: int, end: int) -> Numbers:

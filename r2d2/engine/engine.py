@@ -199,9 +199,12 @@ class Engine:
         Raises:
             UnknownJobError: there is none of that number.
         """
-        job = self._job_now(job_id)
-        job = self._with_progress(job, self._store.states(job.after))
-        return details_of(self._scheduler.folder(job_id), job)
+        folder = self._scheduler.folder(job_id)
+        found = details_of(folder, self._job(job_id))
+        if found.job.state not in FINAL and found.attempts[-1].state in FINAL:
+            found = details_of(folder, self._job_now(job_id))
+        job = self._with_progress(found.job, self._store.states(found.job.after))
+        return found.model_copy(update={"job": job})
 
     def log(self, job_id: int, attempt: int | None = None, offset: int = 0) -> LogPart:
         """Give what an attempt said, from a byte on.

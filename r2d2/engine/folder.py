@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,7 +160,7 @@ class JobFolder:
 
     def attempt(self, number: int) -> AttemptFolder:
         """Give one attempt, from 1."""
-        return AttemptFolder(self.attempts_folder / str(number))
+        return _attempt_folder(self.attempts_folder, number)
 
     def attempts(self) -> list[AttemptFolder]:
         """Give all attempts, the first one first; those whose folder was being made are none."""
@@ -196,6 +197,12 @@ def job_folders(work_root: Path) -> Iterator[JobFolder]:
     numbers = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal()) if folder.is_dir() else []
     for number in numbers:
         yield JobFolder(folder / str(number))
+
+
+@lru_cache(maxsize=256)
+def _attempt_folder(attempts: Path, number: int) -> AttemptFolder:
+    """Name its files once: those of a job that is looked at are looked at often, and to put paths together takes long."""
+    return AttemptFolder(attempts / str(number))
 
 
 def _changed(path: Path) -> int:

@@ -18,7 +18,16 @@ from r2d2.zoo.registries.names import ZooName, parse_name
 from r2d2_base.files import sha256_of
 from r2d2_base.settings_faults import settings_faults
 
-__all__ = ["MEMBERS", "check_no_code", "declared_file", "entry_of", "faults_of", "name_on_card", "networks_in"]
+__all__ = [
+    "MEMBERS",
+    "check_no_code",
+    "declared_file",
+    "entry_of",
+    "faults_of",
+    "how_applied",
+    "name_on_card",
+    "networks_in",
+]
 
 MEMBERS = "members"
 
@@ -50,6 +59,16 @@ def entry_of(folder: Path) -> ModelEntry:
         raise ZooError(f"{folder} is no published model of this R2D2: {settings_faults(error)[0]}") from error
     except OSError as error:
         raise ZooError(f"{folder} is no published model ({error.strerror}: model.json)") from error
+
+
+def how_applied(folder: Path) -> tuple[object, ...]:
+    """Give what a model does with its networks by itself: the views that they see, and the rules for their label maps.
+
+    Args:
+        folder: of a published model that `entry_of` takes.
+    """
+    card = ModelCard.model_validate_json((folder / "model.json").read_bytes())
+    return card.views, card.postprocessing
 
 
 def networks_in(folder: Path) -> tuple[Path, ...]:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from r2d2.errors import ZooError
 from r2d2.zoo.registries.index import INDEX, ModelEntry, RegistryIndex
 from r2d2.zoo.registries.names import ZooName, check_name, is_name, is_version
-from r2d2.zoo.registries.published import entry_of
+from r2d2.zoo.registries.published import entry_of, how_applied
 from r2d2_base.errors import R2D2Error
 from r2d2_base.files import make_folder, name_beside, remove, remove_leftovers_of, write_json, writing
 from r2d2_base.folders import locked_folder, remove_unfinished, staged_folder
@@ -89,7 +89,7 @@ class FolderRegistry:
             The name with its version, and what ``fill`` gave.
 
         Raises:
-            ZooError: a version holds the same weights already.
+            ZooError: a version holds the same weights, applied in the same way, already.
             BusyFolderError: another process does not end adding.
         """
         check_name(name)
@@ -101,7 +101,7 @@ class FolderRegistry:
             remove_leftovers_of(folder)
             with staged_folder(folder) as staging:
                 made = fill(added, staging)
-                self._check_new(entry_of(staging))
+                self._check_new(staging)
         return added, made
 
     def remove(self, name: ZooName) -> None:
@@ -121,9 +121,11 @@ class FolderRegistry:
             with suppress(OSError):  # where other versions stay
                 folder.parent.rmdir()
 
-    def _check_new(self, entry: ModelEntry) -> None:
+    def _check_new(self, folder: Path) -> None:
+        """Refuse the weights of another version, unless they are applied otherwise: scores are of both together."""
+        weights, applied = entry_of(folder).weights, how_applied(folder)
         for name, other in self.entries()[0].items():
-            if other.weights == entry.weights:
+            if other.weights == weights and how_applied(self.folder_of(name)) == applied:
                 raise ZooError(f"{name} in {self.called} holds these very weights already; nothing was added")
 
     @contextmanager

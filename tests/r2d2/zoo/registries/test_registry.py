@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dist_training.architectures import CustomSettings
+from dist_training.inference.model_card import ViewSettings
 from imgmed.errors import ImgMedError
 from r2d2.errors import ZooError
 from r2d2.tasks.registries import AddSettings, add_registry, forget_registry, index_registry
@@ -42,6 +43,13 @@ def test_versions_follow_each_other_and_the_same_weights_come_once(registry: Pat
         add_model(registry, "hippocampus-unet", b"nuclei")
     assert sorted(registry.rglob("*")) == before
     assert add_model(registry, "nuclei", b"more") == registry / "nuclei/2"
+
+
+def test_the_same_weights_come_again_where_they_see_other_views(registry: Path) -> None:
+    turned = ViewSettings(rotations_degrees=(-8, 8))
+    assert add_model(registry, "nuclei", b"nuclei", views=turned) == registry / "nuclei/2"
+    with pytest.raises(ZooError, match=r"^nuclei:2 in .* holds these very weights already"):
+        add_model(registry, "nuclei", b"nuclei", views=turned)
 
 
 def test_several_that_publish_at_once_get_a_version_each(tmp_path: Path) -> None:
