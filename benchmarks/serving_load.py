@@ -58,6 +58,7 @@ def main() -> None:
             "list, filtered and sorted": (ours, "/api/v1/jobs?states=completed&text=study&sort=ended_at&limit=50"),
             "details of the job": (ours, f"/api/v1/jobs/{job}"),
             "log of the job": (ours, f"/api/v1/jobs/{job}/log"),
+            "metrics of the job": (ours, f"/api/v1/jobs/{job}/metrics"),
         }
         taken: dict[str, list[float]] = {page: [] for page in pages}
         for _ in range(options.rounds):

@@ -64,7 +64,7 @@ def create_app(settings: ServeSettings, jobs: Jobs, accounts: Accounts, secret: 
     roots = Roots(settings.data_roots, settings.work_root, accounts)
     uploads = Uploads(settings.work_root, settings.upload_days)
     jobs = GuardedJobs(jobs, roots, uploads)
-    api = make_api(jobs)
+    api = make_api(jobs, settings.work_root)
     csrf.exempt(api)
     app.register_api(api)
     console = Console(settings, jobs, accounts, roots, uploads, app)

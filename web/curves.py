@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,13 @@ from r2d2.curves import CurveView, RunCurves
 from r2d2.curves.folds import fold_curves
 from r2d2.curves.run_curves import VALUES
 from r2d2.engine import Job
-from r2d2.engine.folder import JobFolder
+from r2d2.engine.folder import ACTIVE, JobFolder
 from r2d2.engine.validation import validated
 
 __all__ = ["CurveQuery", "asked_curves", "curves_of_job", "drawn_curves", "folder_of_folds"]
+
+FRESH_S = 1.0
+"""Of a training that runs, curves are read again after so long."""
 
 
 class CurveQuery(BaseModel):
@@ -37,7 +42,8 @@ def curves_of_job(work_root: Path, job: Job, fold: int | None = None) -> RunCurv
         return None if folds is None else fold_curves(*folds).get(fold)
     if job.task != "train" or job.output is None:
         return None
-    return RunCurves(Path(job.output), JobFolder(work_root / "jobs" / str(job.id)).curves)
+    fresh_s = FRESH_S if job.state in ACTIVE else 0.0
+    return RunCurves(Path(job.output), JobFolder(work_root / "jobs" / str(job.id)).curves, fresh_s=fresh_s)
 
 
 def folder_of_folds(work_root: Path, job: Job) -> tuple[Path, Path] | None:
@@ -57,17 +63,22 @@ def asked_curves(asked: Mapping[str, str]) -> CurveQuery:
     return query
 
 
-def drawn_curves(curves: RunCurves | None, query: CurveQuery) -> tuple[dict[str, Any], str]:
-    """Give what a page draws, and a word that changes with it.
+def drawn_curves(curves: RunCurves | None, query: CurveQuery) -> tuple[str, str]:
+    """Give what a page draws, as JSON, and a word that changes with it.
 
     Args:
         curves: of a training; None: there are none.
         query: which part of them.
     """
     if curves is None:
-        return {"steps": None}, "none"
+        return '{"steps":null}', "none"
     view = curves.view(query.first, query.last, query.most)
-    return _content(view, query.most), view.version
+    return _text(view, query.most), view.version
+
+
+@lru_cache(maxsize=64)
+def _text(view: CurveView, most: int) -> str:
+    return json.dumps(_content(view, most), allow_nan=False, separators=(",", ":"))
 
 
 def _content(view: CurveView, most: int) -> dict[str, Any]:

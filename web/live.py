@@ -32,14 +32,14 @@ def live_part(template: str, **names: Any) -> Response:
     return _conditional(render_template(template, **names), "text/html")
 
 
-def live_data(content: Mapping[str, Any], version: str | None = None) -> Response:
+def live_data(content: Mapping[str, Any] | str, version: str | None = None) -> Response:
     """Answer with JSON, or 304 where the browser has it.
 
     Args:
-        content: what is sent.
+        content: what is sent, or its JSON.
         version: a word that changes whenever the content does; None: it is made from the content.
     """
-    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    text = content if isinstance(content, str) else json.dumps(content, allow_nan=False, separators=(",", ":"))
     return _packed(_conditional(text, "application/json", version))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -28,11 +29,11 @@ from dist_training.record.events import (
 )
 from dist_training.record.run_folder import RunFolder
 from r2d2.curves.pyramid import Pyramid, Summary
-from r2d2_base.files import read_json, write_json
+from r2d2_base.files import read_json, write_bytes
 
 __all__ = ["CurveView", "Mark", "RunCurves"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 VALUES = ("loss", "learning_rate", "images_per_second")
 """What each step has a value of."""
 MOST_STRETCHES = 2000
@@ -41,6 +42,10 @@ CATCH_UP_S = 0.25
 AT_ONCE = 4096
 MARKS_KEPT = 500
 EPOCHS_TIMED = 5
+REMEMBERED = 64
+
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Mark:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CurveView:
     """A run's curves, as far as they are looked at.
 
@@ -114,7 +119,7 @@ class _State:
         head: tells this record from another that was begun at the same place.
         position: byte of the record behind what was read.
         count: points of the pyramid.
-        is_behind: whether the time was over before the record was; not kept.
+        is_behind: whether the time was over before the record was.
     """
 
     head: str = ""
@@ -133,10 +138,14 @@ class _State:
             "position": self.position,
             "count": self.count,
             "last_step": self.last_step,
+            "is_behind": self.is_behind,
             "epochs": [epoch.model_dump(mode="json") for epoch in self.epochs],
             "marks": [[mark.step, mark.kind, mark.text] for mark in self.marks],
             "running": None if self.running is None else self.running.model_dump(mode="json"),
         }
+
+    def copy(self) -> _State:
+        return replace(self, epochs=list(self.epochs), marks=list(self.marks))
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> _State:
@@ -148,7 +157,7 @@ class _State:
             content["position"],
             content["count"],
             content["last_step"],
-            False,
+            content["is_behind"],
             [EpochEnded.model_validate(epoch) for epoch in content["epochs"]],
             [Mark(*mark) for mark in content["marks"]],
             None if running is None else Running.model_validate(running),
@@ -161,10 +170,11 @@ class RunCurves:
     Args:
         run: its folder, which is only read.
         kept: a folder of their own, made where it is missing; it may be removed at any time.
+        fresh_s: seconds for which what was read is good enough, as where many look at a training that runs.
     """
 
-    def __init__(self, run: Path, kept: Path) -> None:
-        self._events = RunFolder(run).events
+    def __init__(self, run: Path, kept: Path, *, fresh_s: float = 0.0) -> None:
+        self._events, self._fresh_s = RunFolder(run).events, fresh_s
         self._kept = kept
         self._file = kept / "curves.json"
 
@@ -180,9 +190,14 @@ class RunCurves:
         """
         most = min(max(most, 4), MOST_STRETCHES)
         state = self.catch_up()
+        asked = f"{state.head} {state.position} {state.is_behind} {first} {last} {most}"
+        version = hashlib.sha256(asked.encode()).hexdigest()[:16]
+        key = self._kept, version
+        return _VIEWS.get(key) or _VIEWS.keep(key, self._view(state, version, first, last, most))
+
+    def _view(self, state: _State, version: str, first: float, last: float, most: int) -> CurveView:
         pyramid = Pyramid(self._kept, len(VALUES), state.count)
         steps, end = pyramid.view(first, last, most), pyramid.last()
-        version = hashlib.sha256(f"{state.head} {state.position} {first} {last} {most}".encode()).hexdigest()[:16]
         return CurveView(
             version,
             state.is_behind,
@@ -204,20 +219,30 @@ class RunCurves:
         self._kept.mkdir(parents=True, exist_ok=True)
         with self._locked() as is_ours:
             state = self._read()
+            if not is_ours or (self._is_fresh() and not state.is_behind):
+                return state
             head = _head(self._events)
-            if not is_ours or not head:
+            if not head:
                 return state
             if state.head != head or self._events.stat().st_size < state.position:
                 state = _State(head)
-            before = state.position
+            before = state.position, state.is_behind
             self._follow(state, time.monotonic() + seconds)
-            if state.position != before:
-                write_json(self._file, state.to_json())
+            if (state.position, state.is_behind) != before:
+                write_bytes(self._file, json.dumps(state.to_json()).encode())
+                _STATES.keep(self._version(), state.copy())
             return state
+
+    def _is_fresh(self) -> bool:
+        try:
+            return 0 <= time.time() - self._file.stat().st_mtime < self._fresh_s
+        except OSError:
+            return False
 
     def _follow(self, state: _State, until: float) -> None:
         pyramid = Pyramid(self._kept, len(VALUES), state.count)
         tail, points = EventTail(self._events, position=state.position), list[tuple[float, ...]]()
+        state.is_behind = False
         for event in tail.new():
             if isinstance(event, StepTaken):
                 points.append((event.step, event.loss, event.learning_rate, event.images_per_second))
@@ -235,11 +260,17 @@ class RunCurves:
 
     def _read(self) -> _State:
         try:
-            now = self._file.stat()
-            state = _kept_state(self._file, (now.st_ino, now.st_mtime_ns, now.st_size))
+            version = self._version()
+            state = _STATES.get(version)
+            if state is None:
+                state = _STATES.keep(version, _State.from_json(read_json(self._file)))
         except (OSError, ValueError, KeyError, TypeError):
             return _State()
-        return replace(state, epochs=list(state.epochs), marks=list(state.marks))
+        return state.copy()
+
+    def _version(self) -> tuple[Path, int, int, int]:
+        now = self._file.stat()
+        return self._file, now.st_ino, now.st_mtime_ns, now.st_size
 
     @contextmanager
     def _locked(self) -> Iterator[bool]:
@@ -252,10 +283,24 @@ class RunCurves:
             yield True
 
 
-@lru_cache(maxsize=64)
-def _kept_state(file: Path, _version: tuple[int, ...]) -> _State:
-    """Read what is kept; many look at the same runs, of which some have thousands of epochs."""
-    return _State.from_json(read_json(file))
+class _Remembered(Generic[_Value]):
+    """The last of what was made: many look at the same runs, of which some have thousands of epochs."""
+
+    def __init__(self) -> None:
+        self._lock, self._values = threading.Lock(), dict[Hashable, _Value]()
+
+    def get(self, key: Hashable) -> _Value | None:
+        return self._values.get(key)
+
+    def keep(self, key: Hashable, value: _Value) -> _Value:
+        with self._lock:
+            self._values[key] = value
+            while len(self._values) > REMEMBERED:
+                del self._values[next(iter(self._values))]
+        return value
+
+
+_STATES, _VIEWS = _Remembered[_State](), _Remembered[CurveView]()
 
 
 def _add(pyramid: Pyramid, points: list[tuple[float, ...]]) -> None:

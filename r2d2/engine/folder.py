@@ -201,7 +201,7 @@ def job_folders(work_root: Path) -> Iterator[JobFolder]:
 
 @lru_cache(maxsize=256)
 def _attempt_folder(attempts: Path, number: int) -> AttemptFolder:
-    """Name its files once: those of a job that is looked at are looked at often, and to put paths together takes long."""
+    """Name its files once: who looks at a job looks often, and to put paths together takes longer than to read them."""
     return AttemptFolder(attempts / str(number))
 
 

@@ -38,7 +38,7 @@ def test_workers_whose_launcher_is_killed_stop_with_a_checkpoint(
     assert (end.state, end.stopped_by, end.reason) == ("stopped_early", "signal", "signal SIGTERM")
     assert events_of(folder, "checkpoint")[-1].step == events_of(folder, "step")[-1].step
     assert folder.status().is_resumable
-    # They look at times of their own: who sees it first has both stop, and the other may have ended before its next look.
+    # They look at times of their own: who sees it first has both stop, maybe before the other looks again.
     assert any("the process that started this worker is gone" in folder.log(rank).read_text() for rank in range(2))
 
 

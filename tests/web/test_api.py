@@ -123,6 +123,7 @@ ROUTES = [
     ("GET", "/jobs/1"),
     ("PATCH", "/jobs/1"),
     ("GET", "/jobs/1/log"),
+    ("GET", "/jobs/1/metrics"),
     ("POST", "/jobs/1/stop"),
     ("POST", "/jobs/1/cancel"),
     ("POST", "/jobs/1/resume"),

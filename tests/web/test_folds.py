@@ -10,6 +10,7 @@ from r2d2.engine.folder import FINAL
 from tests.r2d2.curves.test_folds import written_folds
 from tests.web.conftest import Site
 from tests.web.serving import until
+from web.api.models import Metrics
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,21 @@ def test_the_curves_of_each_fold(site: Site, folds: int) -> None:
     small = site.submit()
     assert vera.get(f"/jobs/{small.id}/folds").get_json() == {"runs": []}
     assert vera.get(f"/jobs/{small.id}/curves?fold=0").get_json() == {"steps": None}
+
+
+def test_metrics_of_a_fold_as_the_api_gives_them(site: Site, folds: int) -> None:
+    answer = site.api("GET", f"/jobs/{folds}/metrics?fold=0&most=10", "vera")
+    assert answer.status_code == 200, answer.text
+    found = Metrics.model_validate_json(answer.text, strict=True)
+    assert (found.last_step, found.total_steps, found.steps_per_epoch, found.is_behind) == (20, 30, 10, False)
+    assert found.steps.step == [2.0 * stretch for stretch in range(1, 11)]
+    assert found.steps.loss.largest[:2] == [1, 0.3333333] and found.steps.loss.least[:2] == [0.5, 0.25]
+    assert found.epochs.dice == [0.7, 0.6] and found.epochs.dice_per_label["lesion"] == [0.5, None]
+    for job, said in ((f"{folds}/metrics?fold=1", "each fold"), (f"{site.submit().id}/metrics", "no such")):
+        none = site.api("GET", f"/jobs/{job}", "vera")
+        assert (none.status_code, none.json["error"]["kind"]) == (404, "not_found")  # type: ignore[index]
+        assert said in none.json["error"]["message"]  # type: ignore[index]
+    assert site.api("GET", f"/jobs/{folds}/metrics?most=3").status_code == 422
 
 
 def test_the_best_figures_of_each_fold(site: Site, folds: int) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from flask import Response, g, url_for
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel
+from werkzeug.exceptions import NotFound
 
 from r2d2.engine import Change, Job, JobDetails, JobPage, Jobs, LogPart, Submission
 
+from ..curves import curves_of_job, drawn_curves
 from ..permissions import Permission, needs
-from .models import Asker, ErrorAnswer, JobPath, ListQuery, LogQuery, Wish
+from .models import Asker, ErrorAnswer, JobPath, ListQuery, LogQuery, Metrics, MetricsQuery, Wish
 
 __all__ = ["make_api"]
 
@@ -19,14 +22,16 @@ _TAG = Tag(name="jobs", description="what an engine does")
 _OF_BODIES = (413, 415)
 
 
-def make_api(jobs: Jobs) -> APIBlueprint:
+def make_api(jobs: Jobs, work_root: Path) -> APIBlueprint:
     """Make the routes.
 
     Args:
         jobs: of the engine.
+        work_root: its folder.
     """
     api = APIBlueprint("api", __name__, url_prefix="/api/v1", abp_security=[{"token": []}], abp_tags=[_TAG])
     _add_reading(api, jobs)
+    _add_metrics(api, jobs, work_root)
     _add_changing(api, jobs)
     return api
 
@@ -52,6 +57,24 @@ def _add_reading(api: APIBlueprint, jobs: Jobs) -> None:
     @needs(Permission.READ)
     def read_log(path: JobPath, query: LogQuery) -> Response:
         return _given(jobs.log(path.job_id, query.attempt, query.offset))
+
+
+def _add_metrics(api: APIBlueprint, jobs: Jobs, work_root: Path) -> None:
+    @api.get(
+        "/jobs/<int:job_id>/metrics",
+        summary="Give the curves of a training: loss, learning rate and images/s by steps, validation Dice by epochs",
+        responses=_answers(Metrics, 404),
+    )
+    @needs(Permission.READ)
+    def read_metrics(path: JobPath, query: MetricsQuery) -> Response:
+        job = jobs.show(path.job_id).job
+        curves = curves_of_job(work_root, job, query.fold)
+        if curves is None:
+            raise NotFound(
+                f"job {job.id} ({job.task}) has no such metrics: trainings have, and of a cross-validation each fold "
+                "that has begun (fold=0 is the first)"
+            )
+        return Response(drawn_curves(curves, query)[0], mimetype="application/json")
 
 
 def _add_changing(api: APIBlueprint, jobs: Jobs) -> None:

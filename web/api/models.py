@@ -10,11 +10,24 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from r2d2.engine import JobQuery
 
+from ..curves import CurveQuery
 from ..permissions import Role, Scope
 
-__all__ = ["Asker", "ErrorAnswer", "ErrorDetails", "Fault", "JobPath", "ListQuery", "LogQuery", "Wish"]
+__all__ = [
+    "Asker",
+    "ErrorAnswer",
+    "ErrorDetails",
+    "Fault",
+    "JobPath",
+    "ListQuery",
+    "LogQuery",
+    "Metrics",
+    "MetricsQuery",
+    "Wish",
+]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
+_Numbers = list[float | None]
 
 
 @cache
@@ -50,6 +63,67 @@ class LogQuery(_SchemaOnce):
 
     attempt: int | None = Field(default=None, ge=1, le=2**31, description="which attempt; none: the last one")
     offset: int = Field(default=0, ge=0, le=2**62, description="byte at which the part begins")
+
+
+class MetricsQuery(CurveQuery, _SchemaOnce):
+    """Which steps of which training."""
+
+
+class Stretches(BaseModel):
+    """A value over stretches of steps; null where there is no finite number."""
+
+    model_config = _STRICT
+
+    least: _Numbers
+    largest: _Numbers
+    mean: _Numbers
+
+
+class StepMetrics(BaseModel):
+    """Columns of the same length: a row for each step, or for each stretch of steps where they are more than `most`."""
+
+    model_config = _STRICT
+
+    step: _Numbers = Field(description="the last step of each stretch")
+    loss: Stretches
+    learning_rate: Stretches
+    images_per_second: Stretches = Field(description="of rank 0")
+
+
+class EpochMetrics(BaseModel):
+    """Columns of the same length: a row for each epoch, of very many some."""
+
+    model_config = _STRICT
+
+    epoch: list[int] = Field(description="from 1")
+    step: list[int] = Field(description="its last one")
+    loss: _Numbers
+    dice: _Numbers = Field(description="of the validation cases, mean of the labels")
+    dice_per_label: dict[str, _Numbers]
+
+
+class MetricsMark(BaseModel):
+    """Something that happened at a step."""
+
+    model_config = _STRICT
+
+    step: int
+    kind: str = Field(description="checkpoint, request, stopping, restart or ended")
+    text: str
+
+
+class Metrics(_SchemaOnce):
+    """The course of a training."""
+
+    model_config = _STRICT
+
+    is_behind: bool = Field(description="whether there is more, which was not read yet: ask again")
+    last_step: int = Field(description="steps done")
+    total_steps: int | None = Field(description="steps that it will have; null: it has not begun")
+    steps_per_epoch: int | None
+    steps: StepMetrics
+    epochs: EpochMetrics
+    marks: list[MetricsMark]
 
 
 class Wish(BaseModel):

@@ -20,7 +20,7 @@ def written() -> str:
     app = OpenAPI(
         "r2d2_web", info=INFO, security_schemes=SECURITY_SCHEMES, doc_ui=False, validation_error_model=ErrorAnswer
     )
-    app.register_api(make_api(EngineClient(Path())))  # which nobody asks
+    app.register_api(make_api(EngineClient(Path()), Path()))  # which nobody asks
     return rest_page(app.api_doc)
 
 

@@ -1,6 +1,8 @@
 """The curves of a run are what its events say, whatever happened on the way."""
 
+import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +78,28 @@ def test_a_run_as_it_goes_on(run: Path, curves: RunCurves) -> None:
     ]
 
 
+def test_what_was_read_is_good_for_a_while(run: Path, curves: RunCurves, tmp_path: Path) -> None:
+    record(run, begun(), step(1, 1.0))
+    slow = RunCurves(run, tmp_path / "curves", fresh_s=60.0)
+    seen = slow.view()
+    record(run, step(2, 1.0))
+    assert slow.view() is seen and seen.last_step == 1, "many that look at once are shown one view"
+    os.utime(tmp_path / "curves" / "curves.json", (0, time.time() - 61))
+    assert slow.view().last_step == 2
+    record(run, step(3, 1.0))
+    assert curves.view().last_step == 3, "whoever does not say so is shown what there is"
+
+
+def test_what_lies_far_behind_is_read_on_at_once(run: Path, tmp_path: Path) -> None:
+    record(run, begun(), *(step(n, 1.0) for n in range(1, 5001)))
+    curves = RunCurves(run, tmp_path / "curves", fresh_s=60.0)
+    curves.catch_up(0.0)
+    assert curves.catch_up(0.0).is_behind
+    while (view := curves.view()).is_behind:
+        continue
+    assert view.last_step == 5000
+
+
 def test_steps_done_twice_are_shown_once(run: Path, curves: RunCurves) -> None:
     """A run that was killed at step 25 goes on from its checkpoint of step 20."""
     record(run, begun(), *(step(n, 1.0) for n in range(1, 26)), EpochEnded(epoch=2, step=20, loss=1.0))
@@ -113,8 +137,11 @@ def test_of_very_many_epochs_the_extremes_are_kept(run: Path, curves: RunCurves)
 
 def test_a_loss_that_is_none(run: Path, curves: RunCurves) -> None:
     record(run, begun(), step(1, 1.0), step(2, float("nan")), step(3, float("inf")))
+    record(run, EpochEnded(epoch=1, step=3, loss=float("nan")))
     loss = curves.view().steps.mean[:, 0]
     assert loss[0] == 1.0 and not np.isfinite(loss[1:]).any()
+    record(run, step(4, 1.0))
+    assert np.isnan(curves.view().epochs[0].loss), "kept, and read again"
 
 
 def test_what_is_kept_may_be_lost_or_damaged(run: Path, curves: RunCurves, tmp_path: Path) -> None:
