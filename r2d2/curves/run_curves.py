@@ -120,6 +120,8 @@ class _State:
         position: byte of the record behind what was read.
         count: points of the pyramid.
         is_behind: whether the time was over before the record was.
+        epochs: kept in a file of their own, to which each look adds; they are thousands where epochs are short.
+        kept_epochs, kept_bytes: how many of them are in it, and where they end.
     """
 
     head: str = ""
@@ -128,6 +130,8 @@ class _State:
     last_step: int = 0
     is_behind: bool = False
     epochs: list[EpochEnded] = field(default_factory=list)
+    kept_epochs: int = 0
+    kept_bytes: int = 0
     marks: list[Mark] = field(default_factory=list)
     running: Running | None = None
 
@@ -139,7 +143,8 @@ class _State:
             "count": self.count,
             "last_step": self.last_step,
             "is_behind": self.is_behind,
-            "epochs": [epoch.model_dump(mode="json") for epoch in self.epochs],
+            "kept_epochs": self.kept_epochs,
+            "kept_bytes": self.kept_bytes,
             "marks": [[mark.step, mark.kind, mark.text] for mark in self.marks],
             "running": None if self.running is None else self.running.model_dump(mode="json"),
         }
@@ -148,19 +153,16 @@ class _State:
         return replace(self, epochs=list(self.epochs), marks=list(self.marks))
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> _State:
-        if content["schema_version"] != SCHEMA_VERSION:
+    def from_json(cls, content: dict[str, Any], epochs: list[EpochEnded]) -> _State:
+        """Take what `to_json` gave, and the epochs beside it."""
+        if content.pop("schema_version") != SCHEMA_VERSION or content["kept_epochs"] != len(epochs):
             raise ValueError
-        running = content["running"]
+        running, marks = content.pop("running"), content.pop("marks")
         return cls(
-            content["head"],
-            content["position"],
-            content["count"],
-            content["last_step"],
-            content["is_behind"],
-            [EpochEnded.model_validate(epoch) for epoch in content["epochs"]],
-            [Mark(*mark) for mark in content["marks"]],
-            None if running is None else Running.model_validate(running),
+            **content,
+            epochs=epochs,
+            marks=[Mark(*mark) for mark in marks],
+            running=None if running is None else Running.model_validate(running),
         )
 
 
@@ -176,7 +178,7 @@ class RunCurves:
     def __init__(self, run: Path, kept: Path, *, fresh_s: float = 0.0) -> None:
         self._events, self._fresh_s = RunFolder(run).events, fresh_s
         self._kept = kept
-        self._file = kept / "curves.json"
+        self._file, self._epochs_file = kept / "curves.json", kept / "epochs.jsonl"
 
     def view(self, first: float = 0, last: float = float("inf"), most: int = 800) -> CurveView:
         """Read what is new, for a moment at most, and give the curves.
@@ -229,6 +231,7 @@ class RunCurves:
             before = state.position, state.is_behind
             self._follow(state, time.monotonic() + seconds)
             if (state.position, state.is_behind) != before:
+                self._keep_epochs(state)
                 write_bytes(self._file, json.dumps(state.to_json()).encode())
                 _STATES.keep(self._version(), state.copy())
             return state
@@ -263,10 +266,24 @@ class RunCurves:
             version = self._version()
             state = _STATES.get(version)
             if state is None:
-                state = _STATES.keep(version, _State.from_json(read_json(self._file)))
+                content = read_json(self._file)
+                state = _STATES.keep(version, _State.from_json(content, self._epochs(content["kept_bytes"])))
         except (OSError, ValueError, KeyError, TypeError):
             return _State()
         return state.copy()
+
+    def _epochs(self, end: int) -> list[EpochEnded]:
+        with self._epochs_file.open("rb") as file:
+            return [EpochEnded.model_validate_json(line) for line in file.read(end).splitlines()] if end else []
+
+    def _keep_epochs(self, state: _State) -> None:
+        """Add the new ones; what a crash has left behind the others goes."""
+        new = (json.dumps(epoch.model_dump(mode="json")) + "\n" for epoch in state.epochs[state.kept_epochs :])
+        with self._epochs_file.open("r+b" if self._epochs_file.exists() else "w+b") as file:
+            file.truncate(state.kept_bytes)
+            file.seek(0, 2)
+            file.write("".join(new).encode())
+            state.kept_epochs, state.kept_bytes = len(state.epochs), file.tell()
 
     def _version(self) -> tuple[Path, int, int, int]:
         now = self._file.stat()
@@ -315,6 +332,8 @@ def _note(state: _State, pyramid: Pyramid, event: Event) -> None:
         state.running = event
         pyramid.truncate(event.resumed_at_step)  # steps behind the checkpoint are done once more
         state.epochs = [epoch for epoch in state.epochs if epoch.step <= event.resumed_at_step]
+        if len(state.epochs) < state.kept_epochs:
+            state.kept_epochs = state.kept_bytes = 0
         state.last_step = event.resumed_at_step
     elif isinstance(event, EpochEnded):
         state.epochs.append(event)

@@ -1,5 +1,6 @@
 """The curves of a run are what its events say, whatever happened on the way."""
 
+import json
 import os
 import shutil
 import time
@@ -18,7 +19,7 @@ from dist_training.record.events import (
     Running,
     StepTaken,
 )
-from r2d2.curves import RunCurves
+from r2d2.curves import RunCurves, run_curves
 
 
 def begun(resumed_at_step: int = 0) -> Running:
@@ -100,7 +101,7 @@ def test_what_lies_far_behind_is_read_on_at_once(run: Path, tmp_path: Path) -> N
     assert view.last_step == 5000
 
 
-def test_steps_done_twice_are_shown_once(run: Path, curves: RunCurves) -> None:
+def test_steps_done_twice_are_shown_once(run: Path, curves: RunCurves, tmp_path: Path) -> None:
     """A run that was killed at step 25 goes on from its checkpoint of step 20."""
     record(run, begun(), *(step(n, 1.0) for n in range(1, 26)), EpochEnded(epoch=2, step=20, loss=1.0))
     curves.view()
@@ -109,6 +110,12 @@ def test_steps_done_twice_are_shown_once(run: Path, curves: RunCurves) -> None:
     assert list(found.steps.last) == list(range(1, 31))
     assert list(found.steps.mean[:, 0]) == [1.0] * 20 + [2.0] * 10
     assert [epoch.epoch for epoch in found.epochs] == [2, 3]
+    record(run, begun(20), step(21, 3.0), EpochEnded(epoch=3, step=21, loss=3.0), begun(10))
+    assert curves.view().epochs == ()
+    record(run, step(11, 4.0), EpochEnded(epoch=2, step=11, loss=4.0))
+    assert [epoch.loss for epoch in curves.view().epochs] == [4.0]
+    lines = (tmp_path / "curves" / "epochs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["loss"] for line in lines] == [4.0]
 
 
 def test_what_is_left_takes_as_long_as_what_was(run: Path, curves: RunCurves) -> None:
@@ -135,26 +142,37 @@ def test_of_very_many_epochs_the_extremes_are_kept(run: Path, curves: RunCurves)
     assert view.chosen_epochs(3000) == list(view.epochs)
 
 
+def forget_what_is_remembered() -> None:
+    """Be as a process that has just begun."""
+    for kept in (run_curves._STATES, run_curves._VIEWS):
+        kept._values.clear()
+
+
 def test_a_loss_that_is_none(run: Path, curves: RunCurves) -> None:
     record(run, begun(), step(1, 1.0), step(2, float("nan")), step(3, float("inf")))
     record(run, EpochEnded(epoch=1, step=3, loss=float("nan")))
     loss = curves.view().steps.mean[:, 0]
     assert loss[0] == 1.0 and not np.isfinite(loss[1:]).any()
     record(run, step(4, 1.0))
+    forget_what_is_remembered()
     assert np.isnan(curves.view().epochs[0].loss), "kept, and read again"
 
 
 def test_what_is_kept_may_be_lost_or_damaged(run: Path, curves: RunCurves, tmp_path: Path) -> None:
-    record(run, begun(), *(step(n, 1 / n) for n in range(1, 101)))
+    record(run, begun(), *(step(n, 1 / n) for n in range(1, 101)), EpochEnded(epoch=1, step=100, loss=0.1))
     expected = curves.view()
     for harm in (
         lambda kept: shutil.rmtree(kept),
         lambda kept: (kept / "curves.json").write_text("{"),
         lambda kept: (kept / "curves.json").write_text('{"schema_version": 99}'),
         lambda kept: (kept / "curves.json").unlink(),
+        lambda kept: (kept / "epochs.jsonl").unlink(),
+        lambda kept: (kept / "epochs.jsonl").write_text("{"),
     ):
         harm(tmp_path / "curves")
+        forget_what_is_remembered()
         found = curves.view()
+        assert found.epochs == expected.epochs
         assert found.version == expected.version
         np.testing.assert_array_equal(found.steps.mean, expected.steps.mean)
 
