@@ -1,12 +1,14 @@
 """The REST API: what it gives, what it refuses, one shape of errors; a token and nothing else opens it."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 
 from tests.r2d2.engine import small_tasks
 from tests.web.conftest import PASSWORD, Site
+from web.accounts.store import open_accounts
 from web.permissions import Permission, needed_by
 
 PREFIX = "/api/v1"
@@ -165,6 +167,21 @@ def test_roles_and_scopes(site: Site, method: str, path: str) -> None:
     for token in (site.tokens["vera"], reading):
         answer = site.api(method, path, token=token, json={} if changes else None)
         assert (answer.status_code == 403) == changes, answer.text
+
+
+def test_a_token_that_is_taken_back_opens_nothing_more(site: Site) -> None:
+    """At once, though it was used a moment ago; where another process takes it back, soon."""
+    user = site.users["olga"]
+    elsewhere = open_accounts(site.settings.work_root / "web")
+    for accounts, patience in ((site.accounts, 0.0), (elsewhere, 5.0)):
+        token, text = site.accounts.make_token(user, "used", "operate")
+        assert site.api("GET", "/me", token=text).status_code == 200
+        accounts.revoke_token(user, token.id)
+        until = time.monotonic() + patience
+        while (status := site.api("GET", "/me", token=text).status_code) == 200 and time.monotonic() < until:
+            time.sleep(0.1)
+        assert status == 401
+    elsewhere.close()
 
 
 def test_tokens_that_are_none(site: Site) -> None:

@@ -110,6 +110,7 @@ PERMISSIONS = {
     "api.list_jobs": "viewer",
     "api.show_job": "viewer",
     "api.read_log": "viewer",
+    "api.read_metrics": "viewer",
     "api.submit_job": "operator",
     "api.change_job": "operator",
     "api.stop_job": "operator",

@@ -6,13 +6,27 @@ import hashlib
 import hmac
 import re
 import secrets
+import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Engine, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Engine,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from r2d2.engine.database import open_database
@@ -26,6 +40,9 @@ from .tables import AUDIT, CLOSED_ROOTS, LAYOUT, ROOT_USERS, TOKENS, USERS
 __all__ = ["Accounts", "open_accounts"]
 
 MOST_TOKENS = 50
+LATELY_S = 1.0
+"""For so long what each request asks is remembered, unless something is written here meanwhile."""
+_MOST_REMEMBERED = 256
 _TOKEN = re.compile(r"r2d2_([1-9][0-9]{0,9})_([A-Za-z0-9_-]{43})")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _OF_USER = [USERS.c[name] for name in ("id", "name", "role", "is_active", "session", "created_at")]
@@ -69,6 +86,7 @@ class Accounts:
     def __init__(self, database: Engine, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._clock = clock
+        self._lock, self._writings, self._known = threading.Lock(), 0, dict[Hashable, tuple[float, Any]]()
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -78,7 +96,7 @@ class Accounts:
 
     def users(self) -> list[User]:
         """Give all, by name."""
-        with self._connected() as connection:
+        with self._reading() as connection:
             return [_user(row) for row in connection.execute(select(*_OF_USER).order_by(USERS.c.name))]
 
     def user(self, user_id: int) -> User:
@@ -87,7 +105,7 @@ class Accounts:
         Raises:
             RefusedError: there is none.
         """
-        with self._connected() as connection:
+        with self._reading() as connection:
             row = connection.execute(select(*_OF_USER).where(USERS.c.id == user_id)).first()
         if row is None:
             raise RefusedError("there is no such user")
@@ -95,8 +113,7 @@ class Accounts:
 
     def of_session(self, session: str) -> User | None:
         """Give the user whom a cookie names; None: nobody, or no longer."""
-        with self._connected() as connection:
-            row = connection.execute(_USER_OF_SESSION, {"word": session}).first()
+        row = self._lately(("session", session), lambda: self._first(_USER_OF_SESSION, word=session))
         return None if row is None else _user(row)
 
     def add_user(self, name: str, role: str, password: str | None = None) -> tuple[User, str]:
@@ -123,7 +140,7 @@ class Accounts:
             "created_at": self._clock(),
         }
         try:
-            with self._connected() as connection:
+            with self._writing() as connection:
                 made = _number_of(connection.execute(insert(USERS).values(**values)))
         except IntegrityError as error:
             raise RefusedError(f"there is a user {name} already", [("name", "is taken")]) from error
@@ -132,7 +149,7 @@ class Accounts:
     def check_password(self, name: str, password: str) -> User | None:
         """Give the user whose name and password these are; None: nobody's, as slowly."""
         query = select(*_OF_USER, USERS.c.password_hash).where(USERS.c.name == name[:64], USERS.c.is_active)
-        with self._connected() as connection:
+        with self._reading() as connection:
             row = connection.execute(query).first()
         is_known = is_right(password, None if row is None else row.password_hash)
         return _user(row) if is_known and row is not None else None
@@ -165,11 +182,11 @@ class Accounts:
 
     def _administrators(self) -> int:
         query = select(func.count()).select_from(USERS).where(USERS.c.role == "administrator", USERS.c.is_active)
-        with self._connected() as connection:
+        with self._reading() as connection:
             return int(connection.execute(query).scalar_one())
 
     def _change(self, user_id: int, **values: Any) -> None:
-        with self._connected() as connection:
+        with self._writing() as connection:
             connection.execute(update(USERS).where(USERS.c.id == user_id).values(**values))
 
     # ---- tokens
@@ -193,7 +210,7 @@ class Accounts:
             "created_at": now,
             "expires_at": None if days is None else now + days * 86400.0,
         }
-        with self._connected() as connection:
+        with self._writing() as connection:
             made = _number_of(connection.execute(insert(TOKENS).values(**values)))
             row = connection.execute(select(*_OF_TOKEN).where(TOKENS.c.id == made)).one()
         return _token(row), f"r2d2_{made}_{secret}"
@@ -203,8 +220,8 @@ class Accounts:
         found = _TOKEN.fullmatch(text)
         if found is None or int(found[1]) > 2**31 - 1:
             return None
-        with self._connected() as connection:
-            row = connection.execute(_TOKEN_AND_USER, {"number": int(found[1])}).first()
+        number = int(found[1])
+        row = self._lately(("token", number), lambda: self._first(_TOKEN_AND_USER, number=number))
         if row is None or not hmac.compare_digest(row.secret_hash, _digest(found[2])):
             return None
         user = User(**{column.name: row._mapping[f"u_{column.name}"] for column in _OF_USER})
@@ -214,7 +231,7 @@ class Accounts:
     def tokens_of(self, user: User) -> list[Token]:
         """Give all tokens of a user, the newest first."""
         query = select(*_OF_TOKEN).where(TOKENS.c.user_id == user.id).order_by(TOKENS.c.id.desc())
-        with self._connected() as connection:
+        with self._reading() as connection:
             return [_token(row) for row in connection.execute(query)]
 
     def revoke_token(self, user: User, token_id: int) -> None:
@@ -224,7 +241,7 @@ class Accounts:
             RefusedError: the user has none of that number.
         """
         mine = (TOKENS.c.id == token_id, TOKENS.c.user_id == user.id, TOKENS.c.revoked_at.is_(None))
-        with self._connected() as connection:
+        with self._writing() as connection:
             count = connection.execute(update(TOKENS).where(*mine).values(revoked_at=self._clock())).rowcount
         if not count:
             raise RefusedError("there is no such token of yours")
@@ -233,7 +250,10 @@ class Accounts:
 
     def closed_roots(self) -> dict[str, frozenset[int]]:
         """Give the folders that some users alone may see, with the numbers of these."""
-        with self._connected() as connection:
+        return dict(self._lately("closed roots", self._closed_roots))
+
+    def _closed_roots(self) -> dict[str, frozenset[int]]:
+        with self._reading() as connection:
             closed = {path: set[int]() for path in connection.execute(_CLOSED).scalars()}
             for path, user_id in connection.execute(select(ROOT_USERS)) if closed else ():
                 closed[path].add(user_id)
@@ -246,7 +266,7 @@ class Accounts:
             path: of the folder.
             users: their numbers, administrators aside; None: all may.
         """
-        with self._connected() as connection:
+        with self._writing() as connection:
             connection.execute(delete(ROOT_USERS).where(ROOT_USERS.c.path == path))
             connection.execute(delete(CLOSED_ROOTS).where(CLOSED_ROOTS.c.path == path))
             if users is None:
@@ -269,28 +289,61 @@ class Accounts:
             "target": target[:120],
             "status": status,
         }
-        with self._connected() as connection:
+        with self._writing() as connection:
             connection.execute(insert(AUDIT).values(**values))
 
     def audit(self, limit: int = 100, offset: int = 0, query: AuditQuery | None = None) -> list[Entry]:
         """Give a page of the audit log, the newest first."""
         names = [AUDIT.c[name] for name in ("time", "who", "via", "address", "action", "target", "status")]
         found = select(*names).where(*_noted(query)).order_by(AUDIT.c.id.desc()).limit(limit).offset(offset)
-        with self._connected() as connection:
+        with self._reading() as connection:
             return [Entry(**row._asdict()) for row in connection.execute(found)]
 
     def audit_size(self, query: AuditQuery | None = None) -> int:
         """Count the lines of the audit log."""
-        with self._connected() as connection:
+        with self._reading() as connection:
             return int(connection.execute(select(func.count()).select_from(AUDIT).where(*_noted(query))).scalar_one())
 
+    def _lately(self, question: Hashable, read: Callable[[], Any]) -> Any:
+        """Give what was read lately: a page asks for the same again and again.
+
+        What another process writes, as `new_password` does, counts after `LATELY_S` at the latest.
+        """
+        with self._lock:
+            until, known = self._known.get(question, (0.0, None))
+            writings = self._writings
+        if time.monotonic() < until:
+            return known
+        until, found = time.monotonic() + LATELY_S, read()
+        with self._lock:
+            if writings == self._writings:  # else it may be of before that
+                self._known.pop(question, None)
+                while len(self._known) >= _MOST_REMEMBERED:
+                    del self._known[next(iter(self._known))]
+                self._known[question] = until, found
+        return found
+
+    def _first(self, query: Select[Any], **values: Any) -> Row[Any] | None:
+        with self._reading() as connection:
+            return connection.execute(query, values).first()
+
     @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        """Work in one transaction.
+    def _writing(self) -> Iterator[Connection]:
+        """Work in one transaction, after which nothing is remembered.
 
         Raises:
             DatabaseError: the database does not answer.
         """
+        try:
+            with self._reading() as connection:
+                yield connection
+        finally:
+            with self._lock:
+                self._writings += 1
+                self._known.clear()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
         try:
             with self._database.begin() as connection:
                 yield connection
