@@ -90,15 +90,11 @@ class CurveView:
         total = len(self.epochs)
         if total <= most:
             return list(self.epochs)
-        chosen = {total - 1}
-        groups = max(most // 2, 1)
+        dice = np.array([epoch.validation_dice or 0.0 for epoch in self.epochs])
+        chosen, groups = {total - 1}, max(most // 2, 1)
         for at in range(groups):
-            scored = [
-                (epoch.validation_dice or 0.0, place)
-                for place, epoch in enumerate(self.epochs[total * at // groups : total * (at + 1) // groups])
-            ]
-            begin = total * at // groups
-            chosen |= {begin + min(scored)[1], begin + max(scored)[1]}
+            begin, end = total * at // groups, total * (at + 1) // groups
+            chosen |= {begin + int(dice[begin:end].argmin()), begin + int(dice[begin:end].argmax())}
         return [self.epochs[at] for at in sorted(chosen)]
 
     @property
