@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from flask import g
 from werkzeug.exceptions import HTTPException
 
 from r2d2.config import read_layer
@@ -62,8 +63,14 @@ class Choice:
 def dataset_choices(console: Console) -> list[Choice]:
     """List the prepared datasets: those of jobs, also of jobs at work, those below the roots, the phantom study.
 
-    What is hidden from whoever asks is left out.
+    What is hidden from whoever asks is left out. They are looked for once in a request.
     """
+    if "dataset_choices" not in g:
+        g.dataset_choices = _dataset_choices(console)
+    return list(g.dataset_choices)
+
+
+def _dataset_choices(console: Console) -> list[Choice]:
     query = JobQuery(tasks=("prepare",), limit=MOST_LISTED)
     made = [
         Choice(

@@ -23,7 +23,7 @@ __all__ = ["JobStore", "Waiting"]
 _ALL_AT_ONCE = 500
 _MANY = 1000
 _REMEMBERED = 200
-_LARGEST_REMEMBERED = 100  # jobs on a page: memory is bounded
+_LARGEST_REMEMBERED = 200  # jobs on a page: memory is bounded
 _Read = TypeVar("_Read")
 _COLUMNS = tuple(column.name for column in JOBS.columns)
 
