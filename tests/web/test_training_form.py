@@ -108,7 +108,8 @@ def test_faults_stand_at_their_fields() -> None:
 def test_datasets_are_called_by_words_and_found_within_the_roots(site: Site, dataset: Path) -> None:
     roots = Roots(site.settings.data_roots, site.settings.work_root, site.accounts)
     console = Console(site.settings, site.engine, site.accounts, roots, Uploads(site.settings.work_root, 1), site.app)
-    words = {one.path: one.word for one in dataset_choices(console)}
+    with site.app.app_context():
+        words = {one.path: one.word for one in dataset_choices(console)}
     assert words[dataset] == "root:1:deep/liver" and words[None] == "phantom"
     assert dataset_of("root:1:deep/liver", console).path == dataset
     link = site.settings.data_roots[0] / "link"
