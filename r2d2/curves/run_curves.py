@@ -190,7 +190,10 @@ class RunCurves:
         state = self.catch_up()
         asked = f"{state.head} {state.position} {state.is_behind} {first} {last} {most}"
         version = hashlib.sha256(asked.encode()).hexdigest()[:16]
-        key = self._kept, version
+        try:
+            key = self._version(), version  # what is kept may be removed and made anew, while it is read
+        except OSError:
+            return self._view(state, version, first, last, most)
         return _VIEWS.get(key) or _VIEWS.keep(key, self._view(state, version, first, last, most))
 
     def _view(self, state: _State, version: str, first: float, last: float, most: int) -> CurveView:

@@ -177,6 +177,15 @@ def test_what_is_kept_may_be_lost_or_damaged(run: Path, curves: RunCurves, tmp_p
         np.testing.assert_array_equal(found.steps.mean, expected.steps.mean)
 
 
+def test_a_view_of_what_was_being_removed_is_not_remembered(run: Path, curves: RunCurves, tmp_path: Path) -> None:
+    record(run, begun(), *(step(n, 1 / n) for n in range(1, 101)))
+    curves.catch_up()
+    (tmp_path / "curves" / "level-0.f64").unlink()
+    assert len(curves.view().steps.last) == 0
+    shutil.rmtree(tmp_path / "curves")
+    assert len(curves.view().steps.last) == 100
+
+
 def test_another_run_in_the_same_folder(run: Path, curves: RunCurves) -> None:
     record(run, begun(), *(step(n, 1.0) for n in range(1, 101)))
     curves.view()
