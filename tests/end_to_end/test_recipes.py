@@ -177,7 +177,7 @@ def test_networks_that_are_asked_together_are_prepared_trained_and_finished_one_
         assert train_longer[1:5] == [*finish, "--dataset", all_of_it]
         assert train_longer[5:] == ["--run-dir", longer, f"transfer.start_from={run}"]
     models = [word for n in (1, 2, 3) for word in ("--model", str(tmp_path / "work" / f"run-finish-{n}"))]
-    views = [word for degrees in (-6, 6, -12, 12) for word in ("--rotate", str(degrees))]
+    views = [word for degrees in (-4, 4, -8, 8, -12, 12, -16, 16) for word in ("--rotate", str(degrees))]
     assert calls[-2][1:-4] == [*models, *views, "--dataset", str(tmp_path / "work" / "dataset-1")]
 
 
