@@ -15,6 +15,7 @@ from dist_training.learning.transfer import TransferSettings
 from dist_training.settings import TrainingSettings
 from imgmed import AugmentationSettings, PreparationSettings
 from imgmed.augmentation.settings import PRESETS
+from r2d2.monitoring.settings import MonitoringSettings
 from r2d2.zoo.registries.names import is_zoo_name
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.settings_faults import key_of, settings_faults
@@ -72,6 +73,9 @@ class Configuration(BaseModel):
     training: TrainingSettings = Field(default_factory=TrainingSettings, description="the optimisation")
     transfer: TransferSettings = Field(
         default_factory=TransferSettings, description="what the network starts from, and which of its layers learn"
+    )
+    monitoring: MonitoringSettings = Field(
+        default_factory=MonitoringSettings, description="how closely hosts and workers are watched while it trains"
     )
 
 

@@ -51,6 +51,7 @@ IMPORT_NAMES = {
     "flask-openapi3": "flask_openapi3",
     "flask-wtf": "flask_wtf",
     "lazy-loader": "lazy_loader",
+    "nvidia-ml-py": "pynvml",
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
     "pynacl": "nacl",

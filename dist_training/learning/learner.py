@@ -20,6 +20,7 @@ from dist_training.learning.transfer import TransferSettings, freeze_stages, rat
 from dist_training.losses import build_loss
 from dist_training.optimizers import averaged_weights, build_optimizer
 from dist_training.ranks.communicator import Communicator
+from dist_training.ranks.devices import has_gpu
 from dist_training.ranks.distributed_optimizer import DistributedOptimizer
 from dist_training.ranks.synchronised import synchronised
 from dist_training.settings import TrainingSettings
@@ -95,6 +96,8 @@ class Learner:
                 options=settings.loss_options,
             )
             self.predict = build_predict(self.network, outputs)
+        # on a GPU a sum that is asked for is not one that is waited for: there compute and exchange are told together
+        self._is_timed = communicator.world_size > 1 and not has_gpu()
         self._resting: tuple[str, ...] | None = None
         self._step: TrainingStep | None = None
 
@@ -117,6 +120,7 @@ class Learner:
             self._settings,
             self._batch_shape,
             self._augmentation,
+            is_timed=self._is_timed,
         )
 
     def step(self, batch: Batch, *, learning_rate: float, votes: np.ndarray) -> StepOutcome:

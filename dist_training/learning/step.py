@@ -29,10 +29,13 @@ class StepOutcome:
     Attributes:
         loss: mean over the step's slices of all ranks.
         votes: (VOTES,), the ranks' votes, summed.
+        exchanged_s: seconds in which this rank had its gradients and waited for their sums; of this rank alone, 0 where
+            that is not told.
     """
 
     loss: float
     votes: np.ndarray
+    exchanged_s: float = 0.0
 
 
 class TrainingStep:
@@ -45,6 +48,7 @@ class TrainingStep:
         settings: precision and accumulation.
         input_shape: (height, width, channels) of every batch.
         augmentation: what is done to a batch before the network sees it; None: nothing.
+        is_timed: whether to tell how long the exchange takes.
     """
 
     def __init__(
@@ -55,7 +59,9 @@ class TrainingStep:
         settings: TrainingSettings,
         input_shape: tuple[int, int, int],
         augmentation: DeviceAugmentation | None = None,
+        is_timed: bool = False,
     ) -> None:
+        self._is_timed = is_timed
         self._model, self._optimizer, self._augmentation = model, optimizer, augmentation
         self._dtype = np.dtype(settings.array_dtype)
         self._parts = settings.accumulation_steps
@@ -75,15 +81,13 @@ class TrainingStep:
         cast_votes, rate = votes.astype(self._dtype), self._dtype.type(learning_rate)
         parts = _parts(batch, self._parts)
         if len(parts) == 1:
-            loss, *summed = self._whole(*parts[0], scale, cast_votes, rate).numpy()
-            return StepOutcome(float(loss), np.array(summed))
+            return _outcome(self._whole(*parts[0], scale, cast_votes, rate).numpy())
         loss, gradients = self._part(*parts[0], scale)
         for part in parts[1:]:
             more, others = self._part(*part, scale)
             pairs = zip(gradients, others, strict=True)  # None where the loss does not depend on a variable
             loss, gradients = loss + more, [None if one is None else one + other for one, other in pairs]
-        loss, *summed = self._apply(gradients, loss, cast_votes, rate).numpy()
-        return StepOutcome(float(loss), np.array(summed))
+        return _outcome(self._apply(gradients, loss, cast_votes, rate).numpy())
 
     def _compiled(
         self, input_shape: tuple[int, int, int]
@@ -157,7 +161,15 @@ class TrainingStep:
             momentum_correction(self._optimizer, self._optimizer.learning_rate, learning_rate)
         self._optimizer.learning_rate.assign(learning_rate)
         scalars = tf.concat([tf.reshape(loss, [1]), votes], axis=0)
-        return self._optimizer.apply_with_scalars(gradients, self._model.trainable_variables, scalars)
+        return self._optimizer.apply_with_scalars(
+            gradients, self._model.trainable_variables, scalars, is_timed=self._is_timed
+        )
+
+
+def _outcome(figures: np.ndarray) -> StepOutcome:
+    """Read what `TrainingStep._descend` gives: loss, votes, and seconds of exchange where these are told."""
+    loss, votes, rest = figures[0], figures[1 : 1 + VOTES], figures[1 + VOTES :]
+    return StepOutcome(float(loss), votes, float(rest[0]) if rest.size else 0.0)
 
 
 def _parts(batch: Batch, count: int) -> list[tuple[np.ndarray, ...]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from dist_training.ranks.communicator import Communicator, join_job
-from dist_training.ranks.gradients import sum_over_ranks
+from dist_training.ranks.gradients import ExchangeClock, sum_over_ranks
 from dist_training.settings import Compression
 from r2d2_base.errors import ConfigurationError
 
@@ -44,7 +44,7 @@ def DistributedOptimizer(  # noqa: N802 - the name that people know from horovod
 
     Returns:
         An optimizer, with ``apply_with_scalars(gradients, variables, scalars)`` besides: as ``apply``, it also gives
-        the sums over the ranks of scalars (k,) that travel in the same exchange.
+        the sums over the ranks of scalars (k,) that travel in the same exchange, and how long that took where asked.
 
     Raises:
         ConfigurationError: another backend than TensorFlow, an optimizer that is already distributed, an unknown
@@ -149,11 +149,15 @@ class _Exchange:
         self._sums: dict[int, Any] = {}
         self._count: Any = None
 
-    def reduce(self, gradients: Sequence[Any], scalars: Any) -> tuple[list[Any], Any]:
+    def reduce(
+        self, gradients: Sequence[Any], scalars: Any, clock: ExchangeClock | None = None
+    ) -> tuple[list[Any], Any]:
         """Sum or average gradients over ranks and passes, and sum scalars."""
         import tensorflow as tf
 
-        summed, scalars = sum_over_ranks(self.communicator, gradients, scalars, compression=self.compression)
+        summed, scalars = sum_over_ranks(
+            self.communicator, gradients, scalars, compression=self.compression, clock=clock
+        )
         if self.divisor != 1:
             summed = [None if total is None else total / tf.cast(self.divisor, total.dtype) for total in summed]
         return summed, scalars
@@ -232,16 +236,19 @@ class _Distributed:
 
         tf.cond(self._exchange.add(gradients, variables), step, lambda: tf.constant(False))
 
-    def apply_with_scalars(self, gradients: Sequence[Any], variables: Sequence[Any], scalars: Any) -> Any:
+    def apply_with_scalars(
+        self, gradients: Sequence[Any], variables: Sequence[Any], scalars: Any, *, is_timed: bool = False
+    ) -> Any:
         """Apply gradients, and sum scalars over the ranks in the same exchange.
 
         Args:
             gradients: one for each variable; None where the loss does not depend on it.
             variables: the variables.
             scalars: tensor (k,), float32 or float64.
+            is_timed: whether to tell how long this rank waited for the sums once all of its own was ready.
 
         Returns:
-            The sums of the scalars over the ranks (k,).
+            The sums of the scalars over the ranks (k,); timed (k + 1,), the last one this rank's seconds.
 
         Raises:
             ConfigurationError: with ``backward_passes_per_step`` above 1, where not every call exchanges anything.
@@ -252,12 +259,15 @@ class _Distributed:
                 f"{self._exchange.passes} does not make in every call; use 1"
             )
         dense = [_dense(gradient, variable) for gradient, variable in zip(gradients, variables, strict=True)]
-        return self._reduce_and_apply(dense, list(variables), scalars)
+        return self._reduce_and_apply(dense, list(variables), scalars, is_timed)
 
-    def _reduce_and_apply(self, gradients: list[Any], variables: list[Any], scalars: Any = None) -> Any:
-        reduced, scalars = self._exchange.reduce(gradients, scalars)
+    def _reduce_and_apply(
+        self, gradients: list[Any], variables: list[Any], scalars: Any = None, is_timed: bool = False
+    ) -> Any:
+        clock = ExchangeClock() if is_timed else None
+        reduced, scalars = self._exchange.reduce(gradients, scalars, clock)
         super().apply(reduced, variables)  # type: ignore[misc]
-        return scalars
+        return scalars if clock is None else clock.added_to(scalars)
 
     def _targets(self, variables: Any) -> list[Any]:
         if variables is not None:

@@ -147,6 +147,7 @@ class RunFolder:
         self.samples = self.path / "samples"
         self.tensorboard = self.path / "tensorboard"
         self.logs = self.path / "logs"
+        self.monitoring = self.path / "monitoring"
         self.exit = self.path / "exit.json"
 
     def log(self, rank: int) -> Path:
@@ -266,6 +267,7 @@ class RunFolder:
                     remove(left)
             if not is_resumed:
                 remove(self.samples)
+                remove(self.monitoring)
             for path in (self.model, self.card):
                 remove_leftovers_of(path)
         write_json(self.job, {"schema_version": 1, **ProcessIdentity.of_this_process().to_json()})

@@ -14,6 +14,7 @@ from dist_training.record.events import Ended, EventLog, Listener
 from dist_training.record.log import log_failure, log_to_file
 from dist_training.record.run_folder import RunEnd, RunFolder
 from dist_training.record.tensorboard import TensorBoardWriter
+from dist_training.record.work_times import WorkTimes
 from dist_training.run.memory import explain_memory
 from dist_training.run.training_run import RunResult, TrainingRun
 from dist_training.settings import TrainingSettings
@@ -41,6 +42,7 @@ def train(
     listeners: Sequence[Listener] = (),
     is_resumed: bool = False,
     stop: StopRequest | None = None,
+    times: WorkTimes | None = None,
 ) -> RunResult:
     """Train a network on the dataset's training cases and keep the best by validation Dice.
 
@@ -58,6 +60,7 @@ def train(
         listeners: called on rank 0 with every event.
         is_resumed: go on from the newest checkpoint (from the start where there is none yet).
         stop: asks this rank, and so all, to end the run after a step, with a checkpoint.
+        times: told what this rank spends its time on.
 
     Returns:
         The final state, equal on every rank.
@@ -81,7 +84,7 @@ def train(
         try:
             if is_main:
                 folder.exit.unlink(missing_ok=True)
-            run = TrainingRun(dataset, network, settings, folder, communicator, events, augmentation, transfer)
+            run = TrainingRun(dataset, network, settings, folder, communicator, events, augmentation, transfer, times)
             result = run.execute(control, is_resumed=is_resumed)
             _record_end(folder, events, control, is_main, _end_of(result))
             return result

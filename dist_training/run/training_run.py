@@ -28,6 +28,7 @@ from dist_training.record.events import EpochEnded, EventLog, Running, Starting,
 from dist_training.record.run_folder import RunFolder
 from dist_training.record.samples import SampleFolder
 from dist_training.record.states import Stop, StoppedBy
+from dist_training.record.work_times import WorkTimes
 from dist_training.run.plan import check_checkpoint, check_workers, run_facts
 from dist_training.run.run_checkpoints import RunCheckpoints
 from dist_training.run.run_samples import RunSamples
@@ -74,6 +75,7 @@ class TrainingRun:
         events: where rank 0 records what happens.
         augmentation: how the training slices are varied.
         transfer: what the network starts from, and what learns.
+        times: told what this rank spends its time on.
     """
 
     def __init__(
@@ -86,12 +88,14 @@ class TrainingRun:
         events: EventLog,
         augmentation: AugmentationSettings,
         transfer: TransferSettings | None = None,
+        times: WorkTimes | None = None,
     ) -> None:
         self.dataset, self.network, self.transfer = dataset, network, transfer or TransferSettings()
         self.augmentation = placed(augmentation, has_gpu=has_gpu())
         self.settings = settings.resolved(communicator.world_size)
         self.folder, self.communicator, self.events = folder, communicator, events
         self.is_main = communicator.rank == 0
+        self.times = times or WorkTimes()
         check_workers(dataset, settings, communicator.world_size)
         if self.is_main:
             write_json(folder.environment, environment(communicator))
@@ -235,8 +239,11 @@ class TrainingRun:
             world_size=self.communicator.world_size,
         )[self.progress.step_in_epoch :]
         step_started = started
+        self.times.lap("other", step=self._global_step())
         for batch in prefetch(self.training_feed, steps):
+            self.times.lap("input")
             agreement = self._take_step(batch, control, step_started)
+            self.times.lap("other", step=self._global_step())
             step_started = time.perf_counter()  # the wait for data counts: it is part of how fast training is
             trained += batch.global_count
             if agreement.is_stop:
@@ -248,6 +255,7 @@ class TrainingRun:
     def _take_step(self, batch: Batch, control: Control, started: float) -> Agreement:
         rate = self._learning_rate()
         outcome = self.learner.step(batch, learning_rate=rate, votes=control.votes())
+        self.times.lap("compute", exchanged_s=outcome.exchanged_s, images=int(np.count_nonzero(batch.weights)))
         self._record_step(outcome.loss, batch.global_count, rate, time.perf_counter() - started)
         agreement = agreed(outcome.votes)
         for served in control.served(agreement, self._global_step()):
@@ -325,8 +333,10 @@ class TrainingRun:
         broken = np.array([not has_only_finite(self.learner.weights())], np.float32)
         if self.communicator.sum_array(broken)[0] > 0:  # by its last step: no loss after it has told yet
             raise self._diverged("weights became infinite or NaN", self.progress.loss_watch, self._global_step())
+        self.times.lap("other")
         with self.learner.averaged():
             score = self._validate()
+            self.times.lap("validation")
             dice = _json_number(score.dice) if score is not None else None
             best = self.progress.best_score
             is_best = best is None or (dice is not None and dice > best)
@@ -345,6 +355,7 @@ class TrainingRun:
             )
             if is_best:
                 self._save_model(score)
+                self.times.lap("checkpoint")
         self.samples.write(epoch, self.progress.best_epoch)
         self.events.record(
             EpochEnded(
@@ -385,6 +396,7 @@ class TrainingRun:
         return self.checkpoints.is_due(step=self._global_step(), epoch=self.progress.epoch, is_epoch_end=is_epoch_end)
 
     def _checkpoint(self) -> None:
+        self.times.lap("other")
         self.checkpoints.write(
             self._global_step(),
             self.progress,
@@ -392,6 +404,7 @@ class TrainingRun:
             network=self.network.model_dump(mode="json"),
             facts=self._facts(),
         )
+        self.times.lap("checkpoint")
 
     def _save_model(self, score: ValidationScore | None) -> None:
         if self.is_main:

@@ -97,17 +97,20 @@ def run_training(
         The final state.
     """
     from dist_training.run.train import train
+    from r2d2.monitoring.recording import monitored
 
     configuration = plan.configuration
-    return train(
-        dataset_of(configuration),
-        configuration.network,
-        configuration.training,
-        plan.folder,
-        communicator,
-        augmentation=configuration.augmentation,
-        transfer=configuration.transfer,
-        listeners=listeners,
-        is_resumed=plan.is_resumed,
-        stop=stop,
-    )
+    with monitored(plan.folder, configuration.monitoring, communicator) as times:
+        return train(
+            dataset_of(configuration),
+            configuration.network,
+            configuration.training,
+            plan.folder,
+            communicator,
+            augmentation=configuration.augmentation,
+            transfer=configuration.transfer,
+            listeners=listeners,
+            is_resumed=plan.is_resumed,
+            stop=stop,
+            times=times,
+        )

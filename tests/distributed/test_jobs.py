@@ -60,7 +60,7 @@ def test_two_workers_leave_a_complete_run_folder(left_alone: Finished) -> None:
     names = {path.name for path in folder.path.iterdir()}
     assert names == {
         *("config.yaml", "environment.json", "events.jsonl", "exit.json", "job.json", "model.keras", "model.json"),
-        *("checkpoints", "tensorboard", "logs", "samples"),
+        *("checkpoints", "tensorboard", "logs", "samples", "monitoring"),
     }
     assert {path.name for path in folder.logs.iterdir()} == {"rank-0.log", "rank-1.log", "launcher.log"}
     assert any(folder.tensorboard.iterdir())

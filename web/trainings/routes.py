@@ -24,6 +24,7 @@ SECTIONS = {
     "augmentation": "Augmentation",
     "training": "Optimisation",
     "transfer": "Starting from a network",
+    "monitoring": "Monitoring",
 }
 
 
