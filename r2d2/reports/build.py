@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgmed import ImgMedError, Volume
+from r2d2.monitoring.figures import summary
 from r2d2.reports.agreement import agreement_section
 from r2d2.reports.cases import cases_section, choose_cases, score_words
 from r2d2.reports.contours import draw_overlay
 from r2d2.reports.curves import draw_curves, read_epochs
 from r2d2.reports.distributions import distributions_section
 from r2d2.reports.formatting import plural
+from r2d2.reports.machines import draw_machines
 from r2d2.reports.method import conventions_section, provenance_section
 from r2d2.reports.overlay import Overlay, OverlayError, error_counts, read_overlay
 from r2d2.reports.page import Html, figures, page, paragraph, section, warning_box
@@ -175,8 +177,13 @@ def _curves_section(run_dir: Path) -> Html:
     epochs = read_epochs(run_dir / "events.jsonl")
     if not epochs:
         return section("Training", paragraph(f"{run_dir} records no finished epoch.", "note"))
+    machines, told = draw_machines(run_dir), summary(run_dir)
     return section(
-        "Training", paragraph(f"{plural(len(epochs), 'epoch')} were recorded.", "note"), figures(draw_curves(epochs))
+        "Training",
+        paragraph(f"{plural(len(epochs), 'epoch')} were recorded.", "note"),
+        figures(draw_curves(epochs)),
+        *([paragraph(told, "note")] if told is not None else []),
+        *([figures(machines)] if machines else []),
     )
 
 
