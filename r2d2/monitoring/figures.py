@@ -44,12 +44,13 @@ class MachineCurve:
     largest: Numbers
 
 
-def machine_curves(run: Path, most: int = 400) -> list[MachineCurve]:
+def machine_curves(run: Path, most: int = 400, first: float = 0, last: float = float("inf")) -> list[MachineCurve]:
     """Read what was recorded of a run's machines, as a function of its steps.
 
     Args:
         run: its folder.
         most: points of a curve at most; neighbours are united.
+        first, last: steps that are looked at.
 
     Returns:
         Curves of hosts, of their workers and GPUs, then of workers' times; empty where nothing was recorded. Records of
@@ -62,7 +63,7 @@ def machine_curves(run: Path, most: int = 400) -> list[MachineCurve]:
         kind, _, name = path.stem.partition("-")
         records = read_series(path)
         steps = clock.steps_at(np.array([one["time"] for one in records]))
-        kept = [(step, one) for step, one in zip(steps, records, strict=True) if not np.isnan(step)]
+        kept = [(step, one) for step, one in zip(steps, records, strict=True) if first <= step <= last]
         for key in dict.fromkeys(key for _, one in kept for key in one):
             if key in ("time", "seconds", key_of("work", "step")):
                 continue

@@ -18,6 +18,7 @@ from imgmed import write_phantom_study
 from r2d2.curves import RunCurves
 from r2d2.engine import EngineClient, Job, Submission
 from r2d2.engine.processes import processes_of
+from r2d2.monitoring.series import read_series
 from tests.console.conftest import TINY, ended
 from tests.console.person import PHONE, SCREEN, Person
 from tests.web.serving import Served
@@ -50,6 +51,23 @@ def test_curves_are_what_the_run_recorded(console: Person, training: Job) -> Non
     assert len(few["step"]) <= 4 and few["step"][-1] == min(9, steps[-1].step)
     assert max(few["loss"]["largest"]) == pytest.approx(max(inside), rel=1e-6)
     console.forgive("304")
+
+
+def test_machines_are_drawn_under_the_curves_as_they_were_recorded(console: Person, training: Job) -> None:
+    assert training.output is not None
+    status, _, found = data(console, f"/jobs/{training.id}/machines")
+    assert status == 200 and {"memory", "worker_images"} <= set(found)
+    recorded = read_series(RunFolder(Path(training.output)).monitoring / "rank-0.jsonl")
+    speeds = [record["work.images_per_second"] for record in recorded if "work.images_per_second" in record]
+    line = found["worker_images"]["lines"]["worker 0"]
+    assert set(found["worker_images"]["lines"]) == {"worker 0", "worker 1"}
+    assert [value for value in line if value is not None][-1] == pytest.approx(speeds[-1], rel=1e-3)
+    assert all(len(one) == len(chart["step"]) for chart in found.values() for one in chart["lines"].values())
+    assert data(console, f"/jobs/{training.id}/machines?first=1e9")[2] == {}
+    console.go(f"/jobs/{training.id}")
+    console.until("!document.getElementById('chart-memory').closest('figure').hidden")
+    console.until("document.querySelectorAll('#chart-memory canvas').length === 1")
+    console.until("document.getElementById('chart-memory').getAttribute('aria-label').includes('worker 0')")
 
 
 def test_a_log_is_read_from_where_one_was(console: Person, training: Job, jobs: EngineClient) -> None:

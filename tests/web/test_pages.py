@@ -52,6 +52,7 @@ PERMISSIONS = {
     "runs.show_part": "viewer",
     "runs.details_part": "viewer",
     "runs.curves": "viewer",
+    "runs.machines": "viewer",
     "runs.folds": "viewer",
     "runs.download": "viewer",
     "runs.report": "viewer",

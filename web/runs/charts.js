@@ -12,6 +12,7 @@
   let range = null; // steps that are looked at; none: all
   let marks = [];
   let seen = null; // what was drawn last
+  let machines = null; // likewise, of hosts and workers
 
   function colour(name, share = 100) {
     probe.style.color = share === 100 ? `var(${name})` : `color-mix(in srgb, var(${name}) ${share}%, transparent)`;
@@ -88,7 +89,7 @@
   function set(name, data, words) {
     const { plot, box } = charts.get(name);
     plot.setData(data, false);
-    const [first, last] = range ? [range.first, range.last] : [0, data[0].at(-1) ?? 1];
+    const [first, last] = range ? [range.first, range.last] : [0, seen?.last_step ?? data[0].at(-1) ?? 1];
     plot.batch(() => {
       plot.setScale("x", { min: first, max: Math.max(last, first + 1) });
     });
@@ -143,6 +144,23 @@
     set(name, [found.steps.step, values], `${title}: ${compact(last(values))} at step ${found.last_step}`);
   }
 
+  // What hosts and workers did meanwhile: a line for each, over the same steps.
+  function drawMachines(found) {
+    machines = found;
+    for (const [name, { step, lines }] of Object.entries(found)) {
+      const box = document.getElementById(`chart-${name}`);
+      const labels = Object.keys(lines);
+      box.closest("figure").hidden = false;
+      if (charts.get(name)?.labels !== labels.join()) {
+        make(name, labels.map((label, at) => line(label, `--series-${(at % 6) + 1}`, { width: 1.5 })));
+        charts.get(name).labels = labels.join();
+      }
+      const words = labels.map((label) => `${label} ${compact(last(lines[label]))}`).join(", ");
+      set(name, [step, ...Object.values(lines)], `${box.closest("figure").querySelector("strong").textContent}: ${words}`);
+    }
+    return false;
+  }
+
   const isLookedAt = (step) => range === null || (step >= range.first && step <= range.last);
 
   function take(found) {
@@ -158,10 +176,10 @@
     return found.is_behind;
   }
 
-  function address() {
+  function query() {
     const most = Math.min(Math.max(Math.round(section.clientWidth), 200), 1600);
     const words = range ? `&first=${range.first}&last=${range.last}` : "";
-    return `${section.dataset.curves}?most=${most}${words}`;
+    return `?most=${most}${words}`;
   }
 
   // The width of a chart is that of its figure, whose size does not depend on it.
@@ -178,6 +196,12 @@
     for (const { plot } of charts.values()) plot.destroy();
     charts.clear();
     if (seen) take(seen);
+    if (machines) drawMachines(machines);
   });
-  const ask = R2D2.poll(address, 2, take);
+  const askCurves = R2D2.poll(() => section.dataset.curves + query(), 2, take);
+  const askMachines = R2D2.poll(() => section.dataset.machines + query(), 5, drawMachines);
+  const ask = () => {
+    askCurves();
+    askMachines();
+  };
 })();

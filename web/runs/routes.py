@@ -8,6 +8,7 @@ from ..area import Area, Console
 from .files import add_files
 from .job import add_job
 from .list import add_list
+from .machines import add_machines
 from .samples import add_samples
 from .wishes import add_wishes
 
@@ -17,6 +18,7 @@ __all__ = ["AREA"]
 def _add(pages: Blueprint, console: Console) -> None:
     add_list(pages, console)
     add_job(pages, console)
+    add_machines(pages, console)
     add_samples(pages, console)
     add_files(pages, console)
     add_wishes(pages, console)

@@ -1,0 +1,79 @@
+"""What a training does with its machines, as a page draws it under the curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flask import Blueprint, Response, request
+
+from r2d2.engine import Job
+from r2d2.engine.validation import validated
+from r2d2.monitoring.figures import machine_curves
+
+from ..api.models import JobPath
+from ..area import Console, part
+from ..curves import CurveQuery, asked_curves
+from ..live import live_data
+from ..permissions import Permission, needs
+
+__all__ = ["add_machines", "drawn_machines"]
+
+_CHARTS: Mapping[str, tuple[tuple[str, str, float], ...]] = {
+    "cpu": (("host", "cpu_percent", 1.0), ("worker", "cpu_percent", 1.0)),
+    "memory": (("host", "memory_used_bytes", 2.0**30), ("worker", "memory_bytes", 2.0**30)),
+    "gpu": (("gpu", "load_percent", 1.0),),
+    "worker_images": (("work", "images_per_second", 1.0),),
+}
+_MOST_LINES = 16
+_MOST_POINTS = 300
+
+
+def add_machines(pages: Blueprint, console: Console) -> None:
+    """Add the route."""
+    jobs = console.jobs
+
+    @pages.get("/jobs/<int:job_id>/machines")
+    @needs(Permission.READ)
+    @part
+    def machines(job_id: int) -> Response:
+        path: JobPath = validated(JobPath, {"job_id": job_id}, "address")
+        return live_data(drawn_machines(jobs.show(path.job_id).job, asked_curves(request.args)))
+
+
+def drawn_machines(job: Job, query: CurveQuery) -> dict[str, Any]:
+    """Give, for each chart that has something to show, its steps and a line for each host, worker or GPU.
+
+    Args:
+        job: a training; another one has nothing to show.
+        query: which steps, in how many points.
+    """
+    if job.task != "train" or job.output is None:
+        return {}
+    curves = machine_curves(Path(job.output), min(query.most, _MOST_POINTS), query.first, query.last)
+    found = {}
+    for chart, wanted in _CHARTS.items():
+        lines = [
+            (one.source, one.steps, one.mean / unit)
+            for measurement, field, unit in wanted
+            for one in curves
+            if (one.measurement, one.field) == (measurement, field)
+        ][:_MOST_LINES]
+        if lines:
+            steps = np.unique(np.concatenate([at for _, at, _ in lines]))
+            found[chart] = {"step": _short(steps), "lines": {name: _on(steps, at, y) for name, at, y in lines}}
+    return found
+
+
+def _on(steps: np.ndarray, at: np.ndarray, values: np.ndarray) -> list[float | None]:
+    """Put a line's values where all lines have their steps; nothing where it has none."""
+    found: list[float | None] = [None] * len(steps)
+    for place, value in zip(np.searchsorted(steps, at).tolist(), _short(values), strict=True):
+        found[place] = value
+    return found
+
+
+def _short(values: np.ndarray) -> list[float]:
+    return [float(f"{value:.5g}") if abs(value) < 1e5 else round(value, 1) for value in values.tolist()]
