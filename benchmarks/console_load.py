@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--seconds", type=int, default=10, help="for each page")
-    parser.add_argument("--only", default="", help="pages whose address begins so")
+    parser.add_argument("--only", nargs="*", default=[""], help="pages whose address begins so")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the training ends too
@@ -45,7 +45,7 @@ def main() -> None:
         write_jobs(work, options.jobs)
         write_long_run(work / "jobs" / str(LONG) / "output", options.steps)
         dataset = write_dataset(folder)
-        pages = [page for page in addresses() if page.startswith(options.only)]
+        pages = [page for page in addresses() if page.startswith(tuple(options.only))]
         add_user(work)
         ours = stack.enter_context(server(folder))
         empty = stack.enter_context(empty_server(folder))

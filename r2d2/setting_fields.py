@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class SettingField:
     key: str
     kind: Kind
     meaning: str
-    default: Any = None
+    default: Any = dataclasses.field(default=None, hash=False)  # lists and dictionaries have none
     is_required: bool = False
     may_be_null: bool = False
     choices: tuple[str, ...] = ()

@@ -23,6 +23,7 @@ from .people import manage_sessions
 from .permissions import Permission
 from .requests import CheckedRequest
 from .roots import Roots
+from .searches import DatasetSearches
 from .security import csrf, secure
 from .serve_settings import ServeSettings
 from .uploads import Uploads
@@ -67,7 +68,7 @@ def create_app(settings: ServeSettings, jobs: Jobs, accounts: Accounts, secret: 
     api = make_api(jobs, settings.work_root)
     csrf.exempt(api)
     app.register_api(api)
-    console = Console(settings, jobs, accounts, roots, uploads, app)
+    console = Console(settings, jobs, accounts, roots, uploads, DatasetSearches(), app)
     for area in AREAS:
         app.register_blueprint(area.blueprint(console))
     serve_assets(app, _HERE)

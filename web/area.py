@@ -14,6 +14,7 @@ from r2d2.engine import Jobs
 from .accounts.store import Accounts
 from .permissions import Permission
 from .roots import Roots
+from .searches import DatasetSearches
 from .serve_settings import ServeSettings
 from .uploads import Uploads
 
@@ -32,6 +33,7 @@ class Console:
         accounts: who may use it.
         roots: folders of scans, and who may see which.
         uploads: scans that users have brought along, each for themselves.
+        searches: for prepared datasets, in the declared folders.
         app: that the pages belong to.
     """
 
@@ -40,6 +42,7 @@ class Console:
     accounts: Accounts
     roots: Roots
     uploads: Uploads
+    searches: DatasetSearches
     app: OpenAPI
 
 

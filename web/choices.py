@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +15,16 @@ from flask import g
 from werkzeug.exceptions import HTTPException
 
 from r2d2.config import read_layer
-from r2d2.engine import JobDetails, JobQuery, Jobs
+from r2d2.engine import JobDetails, JobPage, JobQuery, Jobs
 from r2d2.engine.errors import RefusedError, UnknownJobError
 from r2d2.engine.folder import ACTIVE
 from r2d2.errors import R2D2Error
-from r2d2.viewing.finding import find_datasets
 from r2d2.zoo.registries.names import parse_name
 from r2d2.zoo.registries.registry import local_zoo, shipped_models
 
 from .area import Console
-from .roots import asking
+from .roots import Root, asking
+from .searches import DatasetSearches
 
 __all__ = [
     "PHANTOM",
@@ -50,14 +50,19 @@ class Choice:
     Attributes:
         word: that stands for it in forms and addresses.
         title: for people.
-        path: where it is; None: it is generated, or a model of the zoo.
+        place: where it is; None: it is generated, or a model of the zoo.
         after: a job that makes it, which has not ended.
     """
 
     word: str
     title: str
-    path: Path | None = None
+    place: str | None = None
     after: int | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """Its place, made where somebody wants it: of hundreds that are listed one is chosen."""
+        return None if self.place is None else Path(self.place)
 
 
 def dataset_choices(console: Console) -> list[Choice]:
@@ -71,27 +76,54 @@ def dataset_choices(console: Console) -> list[Choice]:
 
 
 def _dataset_choices(console: Console) -> list[Choice]:
-    query = JobQuery(tasks=("prepare",), limit=MOST_LISTED)
-    made = [
-        Choice(
-            f"job:{job.id}",
-            f"{job.name} (job {job.id}{', not prepared yet' if job.state != 'completed' else ''})",
-            Path(job.output),
-            None if job.state == "completed" else job.id,
-        )
-        for job in console.jobs.list(query).jobs
-        if job.output is not None and job.state in ("completed", "queued", *ACTIVE)
-    ]
-    known = {choice.path for choice in made}
+    made = _prepared(console.jobs.list(JobQuery(tasks=("prepare",), limit=MOST_LISTED)))
+    known = {choice.place for choice in made}
     roots = console.roots.of(asking())
-    found = [choice for root in roots for choice in _below(root.number, root.path) if choice.path not in known]
+    found = [choice for root in roots for choice in _below(root, console.searches) if choice.place not in known]
     return [*made, *found, Choice(PHANTOM, "phantom study, generated")]
 
 
-def _below(number: int, root: Path) -> Iterator[Choice]:
-    for folder in find_datasets(root):
-        inner = folder.relative_to(root).as_posix()
-        yield Choice(f"root:{number}:{inner}", f"{inner if inner != '.' else root.name} (in {root})", folder)
+def _of_the_last_page(make: Callable[[JobPage], list[Choice]]) -> Callable[[JobPage], list[Choice]]:
+    """Have the choices of a page made once: an engine's client gives the same page while nothing changes."""
+    last: tuple[JobPage | None, list[Choice]] = (None, [])
+
+    def made(page: JobPage) -> list[Choice]:
+        nonlocal last
+        seen, choices = last
+        if seen is not page:
+            choices = make(page)
+            last = (page, choices)  # replaced whole: other threads read it
+        return choices
+
+    return made
+
+
+@_of_the_last_page
+def _prepared(page: JobPage) -> list[Choice]:
+    return [
+        Choice(
+            f"job:{job.id}",
+            f"{job.name} (job {job.id}{', not prepared yet' if job.state != 'completed' else ''})",
+            job.output,
+            None if job.state == "completed" else job.id,
+        )
+        for job in page.jobs
+        if job.output is not None and job.state in ("completed", "queued", *ACTIVE)
+    ]
+
+
+@_of_the_last_page
+def _trained(page: JobPage) -> list[Choice]:
+    return [
+        Choice(f"run:{job.id}", f"{job.name} (job {job.id})", job.output) for job in page.jobs if job.output is not None
+    ]
+
+
+def _below(root: Root, searches: DatasetSearches) -> Iterator[Choice]:
+    for folder in searches.below(root.path)[0]:
+        inner = folder.relative_to(root.path).as_posix()
+        title = f"{inner if inner != '.' else root.path.name} (in {root.path})"
+        yield Choice(f"root:{root.number}:{inner}", title, str(folder))
 
 
 def dataset_of(word: str, console: Console) -> Choice:
@@ -110,14 +142,15 @@ def dataset_of(word: str, console: Console) -> Choice:
             if job.state not in ("completed", "queued", *ACTIVE):
                 said = f"job {job.id} has prepared nothing: it is {job.state}; resume it, or choose another"
                 raise RefusedError(f"dataset: {said}", [("dataset", said)])
-            return Choice(word, job.name, Path(job.output), None if job.state == "completed" else job.id)
+            return Choice(word, job.name, job.output, None if job.state == "completed" else job.id)
         if of_job[1] == "run" and (named := run_layer(jobs, int(of_job[2])).get("dataset")):
-            return Choice(word, f"that of job {job.id}", Path(str(named)))
+            return Choice(word, f"that of job {job.id}", str(named))
     elif of_root is not None:
         try:
-            return Choice(word, of_root[2], console.roots.found(asking(), int(of_root[1]), of_root[2]))
+            folder = console.roots.found(asking(), int(of_root[1]), of_root[2])
         except HTTPException as error:
             raise RefusedError(f"dataset: {error.description}", [("dataset", str(error.description))]) from error
+        return Choice(word, of_root[2], str(folder))
     raise RefusedError(f"dataset: {word!r:.80} is none of those that are listed", [("dataset", "choose one")])
 
 
@@ -125,19 +158,14 @@ def start_choices(jobs: Jobs) -> list[Choice]:
     """List the networks that a training can start from: models of the zoo on this machine, and those of runs."""
     names = sorted({name for registry in (local_zoo(), shipped_models()) for name in registry.names()})
     query = JobQuery(tasks=("train",), states=("completed", "stopped_early"), limit=MOST_LISTED)
-    runs = [
-        Choice(f"run:{job.id}", f"{job.name} (job {job.id})", Path(job.output))
-        for job in jobs.list(query).jobs
-        if job.output is not None
-    ]
-    return [*(Choice(f"zoo:{name}", f"{name}, of the zoo") for name in names), *runs]
+    return [*(Choice(f"zoo:{name}", f"{name}, of the zoo") for name in names), *_trained(jobs.list(query))]
 
 
 def model_choices(jobs: Jobs) -> list[Choice]:
     """List what can be asked for predictions: the networks that a training can start from, and those of all folds."""
     query = JobQuery(tasks=("cross-validate",), states=("completed",), limit=MOST_LISTED)
     folds = [
-        Choice(f"run:{job.id}", f"{job.name}, all folds (job {job.id})", Path(job.output))
+        Choice(f"run:{job.id}", f"{job.name}, all folds (job {job.id})", job.output)
         for job in jobs.list(query).jobs
         if job.output is not None
     ]

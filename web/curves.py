@@ -19,7 +19,7 @@ from r2d2.engine.validation import validated
 
 __all__ = ["CurveQuery", "asked_curves", "curves_of_job", "drawn_curves", "folder_of_folds"]
 
-FRESH_S = 1.0
+FRESH_S = 2.0
 """Of a training that runs, curves are read again after so long."""
 
 

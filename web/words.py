@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from flask import url_for
 from markupsafe import Markup, escape
 
-__all__ = ["FILTERS", "moment", "size", "span", "spark"]
+__all__ = ["FILTERS", "moment", "options", "size", "span", "spark"]
 
 _JOB = re.compile(r"\bjob ([1-9][0-9]{0,17})\b")
 _SPANS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
+@lru_cache(maxsize=4096)
 def moment(seconds: float | None) -> Markup:
     """Write a time; the page's script shows it in the browser's own zone.
 
@@ -87,9 +89,31 @@ def linked(text: str) -> Markup:
     return Markup(_JOB.sub(link, str(escape(text))))
 
 
+def options(choices: Iterable[str | Sequence[str]], chosen: str = "") -> Markup:
+    """Write what a field offers; a long list is written once while it stays as it is.
+
+    Args:
+        choices: words, or pairs of a word and what people read.
+        chosen: the word that stands in the field.
+
+    >>> options(["a", ("b", "<B>")], "b")
+    Markup('<option value="a">a</option><option value="b" selected>&lt;B&gt;</option>')
+    """
+    return _options(tuple((one, one) if isinstance(one, str) else (one[0], one[1]) for one in choices), chosen)
+
+
+@lru_cache(maxsize=256)
+def _options(pairs: tuple[tuple[str, str], ...], chosen: str) -> Markup:
+    said = {True: Markup(" selected"), False: ""}
+    return Markup("").join(
+        Markup('<option value="{}"{}>{}</option>').format(word, said[word == chosen], text) for word, text in pairs
+    )
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "linked": linked,
     "moment": moment,
+    "options": options,
     "size": size,
     "spark": spark,
     "span": span,

@@ -13,7 +13,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -137,6 +137,8 @@ def read_line(stream: Any) -> Any:
 def read_result(stream: Any, model: type[_Result]) -> _Result | None:
     """Read an answer; None: there is none, as the engine has ended.
 
+    The same answer as not long ago is the same object: it is made once for who asks again and again.
+
     Raises:
         EngineError: the one that the answer is.
         RefusedError: it is too long, or no answer.
@@ -145,12 +147,17 @@ def read_result(stream: Any, model: type[_Result]) -> _Result | None:
     if not line:
         return None
     try:
-        told = _answer_with(model).model_validate_json(line)
+        told = _told(model, line)
     except ValueError as error:
         raise RefusedError("an answer that is none of an engine of this version") from error
     if told.error is not None:
         raise error_from_json(told.error)
     return told.result
+
+
+@lru_cache(maxsize=16)
+def _told(model: type[_Result], line: bytes) -> _Answer[_Result]:
+    return _answer_with(model).model_validate_json(line)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -117,7 +118,7 @@ def room_for(configuration: Configuration | None, basis: Basis, max_workers: int
         basis: of its dataset.
         max_workers: of all jobs of an engine together; None: any number.
     """
-    cores, (_, free) = whole_cores(), usable_memory()
+    cores, free = _machine(int(time.monotonic()))
     memory = "" if free is None else f" and {format_bytes(free)} of free memory"
     plural = "core" if cores == 1 else "cores"
     lines = [f"This machine has {cores} {plural}{memory}; more workers than cores are no faster."]
@@ -133,6 +134,12 @@ def room_for(configuration: Configuration | None, basis: Basis, max_workers: int
         enough = "" if free is None else f": there is room for {free // needed}"
         lines.append(f"A worker of this training takes about {format_bytes(needed)}{enough}.")
     return tuple(lines)
+
+
+@lru_cache(maxsize=1)
+def _machine(second: int) -> tuple[int, int | None]:
+    """Look at cores and free memory, once a second: that reads a hundred files of control groups."""
+    return whole_cores(), usable_memory()[1]
 
 
 def _worker_bytes(configuration: Configuration, basis: Basis) -> int | None:

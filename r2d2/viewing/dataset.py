@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
@@ -124,13 +125,13 @@ class Glance:
     prepared_at: float
 
 
-def glance_at(folder: Path) -> Glance | None:
+def glance_at(folder: Path | str) -> Glance | None:
     """Look at a prepared dataset without its cases; None: it cannot be read."""
     try:
-        states = [(folder / name).stat() for name in (DATASET, SPLITS)]
+        states = [os.stat(f"{folder}/{name}") for name in (DATASET, SPLITS)]  # noqa: PTH116 - of hundreds
     except OSError:
         return None
-    return _glanced(folder, tuple((state.st_mtime, state.st_size) for state in states))
+    return _glanced(Path(folder), tuple((state.st_mtime, state.st_size) for state in states))
 
 
 @lru_cache(maxsize=1024)

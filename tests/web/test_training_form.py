@@ -19,6 +19,7 @@ from web.choices import dataset_choices, dataset_of
 from web.followers import STEPS, queue_followers
 from web.preview import yaml_text
 from web.roots import Roots
+from web.searches import DatasetSearches
 from web.trainings.faults import Faults
 from web.trainings.form import FIRST, TrainingForm, fields_shown
 from web.uploads import Uploads
@@ -38,7 +39,7 @@ def test_every_setting_of_a_training_has_its_field_once() -> None:
     elsewhere = {"schema_version", "dataset", "run_dir", "hosts", "workers", "transfer.start_from"}
     stated = {one.key for one in setting_fields("unet") if not one.key.startswith("preparation.")}
     assert stated - set(keys) == {*elsewhere, "transfer.start_name"}
-    choices = {may: next(fields_shown("unet", may_run_code=may)).choices for may in (True, False)}
+    choices = {may: fields_shown("unet", may_run_code=may)[0].choices for may in (True, False)}
     assert set(choices[True]) - set(choices[False]) == {"custom"} and "imported" not in choices[True]
 
 
@@ -107,7 +108,15 @@ def test_faults_stand_at_their_fields() -> None:
 @pytest.mark.slow
 def test_datasets_are_called_by_words_and_found_within_the_roots(site: Site, dataset: Path) -> None:
     roots = Roots(site.settings.data_roots, site.settings.work_root, site.accounts)
-    console = Console(site.settings, site.engine, site.accounts, roots, Uploads(site.settings.work_root, 1), site.app)
+    console = Console(
+        site.settings,
+        site.engine,
+        site.accounts,
+        roots,
+        Uploads(site.settings.work_root, 1),
+        DatasetSearches(),
+        site.app,
+    )
     with site.app.app_context():
         words = {one.path: one.word for one in dataset_choices(console)}
     assert words[dataset] == "root:1:deep/liver" and words[None] == "phantom"

@@ -41,7 +41,7 @@ def _add(pages: Blueprint, console: Console) -> None:
 
 def _add_lists(pages: Blueprint, console: Console) -> None:
     roots, jobs = console.roots, console.jobs
-    known = Known(jobs, roots)
+    known = Known(console)
 
     def listed() -> dict[str, Any]:
         found, is_searching = known.list()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from r2d2.config import WEIGHT_FILES
@@ -151,8 +152,9 @@ def _steps(sent: Mapping[str, str]) -> tuple[str, ...]:
     return STEPS[: max(asked, default=0)]
 
 
-def fields_shown(architecture: str, *, may_run_code: bool) -> Iterator[SettingField]:
-    """Yield the settings that a form has for a network, those that matter first before all others."""
+@cache
+def fields_shown(architecture: str, *, may_run_code: bool) -> tuple[SettingField, ...]:
+    """Give the settings that a form has for a network, those that matter first before all others."""
     shown = {
         setting.key: _without_files(setting)
         for setting in setting_fields(architecture)
@@ -161,8 +163,7 @@ def fields_shown(architecture: str, *, may_run_code: bool) -> Iterator[SettingFi
     hidden = (_NEEDS_A_FILE,) if may_run_code else (_NEEDS_A_FILE, _NEEDS_CODE)
     choice = shown[ARCHITECTURE]
     shown[ARCHITECTURE] = replace(choice, choices=tuple(name for name in choice.choices if name not in hidden))
-    yield from (shown.pop(key) for key in FIRST)
-    yield from shown.values()
+    return (*(shown.pop(key) for key in FIRST), *shown.values())
 
 
 def _without_files(setting: SettingField) -> SettingField:

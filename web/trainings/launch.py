@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from r2d2.config import Configuration, configure
@@ -109,7 +108,7 @@ def draft_of(form: TrainingForm, console: Console, *, is_checked: bool = True) -
         except R2D2Error as error:
             faults.add(error)
             submission = None
-    shown = None if dataset is None or dataset.path is None else str(dataset.path)
+    shown = None if dataset is None else dataset.place
     return Draft(
         form,
         dataset,
@@ -203,8 +202,8 @@ def _configured(basis: Basis, words: tuple[str, ...]) -> Configuration | None:
 
 def _submission(form: TrainingForm, dataset: Choice | None, words: tuple[str, ...], workers: int) -> Submission:
     settings: dict[str, Any] = {"workers": workers, "settings": list(words)}
-    if dataset is not None and dataset.path is not None:
-        settings["dataset"] = str(Path(dataset.path))
+    if dataset is not None and dataset.place is not None:
+        settings["dataset"] = dataset.place
     content = {
         "task": form.task,
         "settings": settings,

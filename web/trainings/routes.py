@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Response, flash, g, jsonify, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    Response,
+    flash,
+    g,
+    get_template_attribute,
+    jsonify,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
+from markupsafe import Markup
 
 from r2d2.errors import R2D2Error
 
@@ -112,9 +125,16 @@ def _shown(draft: Draft) -> dict[str, Any]:
         "faults": draft.faults,
         "start_key": START,
         "presets": PRESETS,
-        "options": _options,
+        "setting": _setting,
         "is_known": draft.basis.is_known,
     }
+
+
+@lru_cache(maxsize=1024)
+def _setting(one: FormField, is_known: bool) -> Markup:
+    """Write a field; most stand there as proposed, alike for all, and are written once."""
+    written: Markup = get_template_attribute("trainings/fields.html", "setting")(one, _options(one, is_known), is_known)
+    return written
 
 
 def _options(one: FormField, is_known: bool) -> list[tuple[str, str]]:

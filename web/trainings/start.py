@@ -68,7 +68,7 @@ def _start_word(path: object, console: Console) -> str:
         return ""
     if str(path).startswith("zoo:"):
         return str(path)
-    return next((one.word for one in start_choices(console.jobs) if str(one.path) == str(path)), "")
+    return next((one.word for one in start_choices(console.jobs) if one.place == str(path)), "")
 
 
 def _dataset_word(job_id: int, path: object, console: Console) -> str:
@@ -76,7 +76,7 @@ def _dataset_word(job_id: int, path: object, console: Console) -> str:
     if path is None:
         return PHANTOM
     listed = dataset_choices(console)
-    return next((one.word for one in listed if str(one.path) == str(path)), f"run:{job_id}")
+    return next((one.word for one in listed if one.place == str(path)), f"run:{job_id}")
 
 
 def with_preset(form: TrainingForm, name: str) -> TrainingForm:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from dist_training.errors import ModelError
 from dist_training.inference.model_card import ModelCard, read_model_card
 from r2d2.errors import ZooError
-from r2d2.zoo.card.description import read_description
+from r2d2.zoo.card.description import CARD, read_description
 from r2d2.zoo.registries.index import FILES, FileFacts, ModelEntry, read_files
 from r2d2.zoo.registries.names import ZooName, parse_name
 from r2d2_base.files import sha256_of
@@ -37,9 +38,24 @@ LARGEST_LIST = 1_000_000
 def entry_of(folder: Path) -> ModelEntry:
     """Say of a model what an index says of it; its files are not compared with what files.json tells.
 
+    What has not changed since is not read again.
+
     Raises:
         ZooError: it is no published model, or damaged.
     """
+    try:
+        states = [(folder / name).stat() for name in (FILES, "model.json", CARD)]
+    except OSError:
+        return _entry_of(folder)  # says what is missing
+    return _remembered(folder, tuple((state.st_ino, state.st_mtime_ns, state.st_size) for state in states))
+
+
+@lru_cache(maxsize=256)
+def _remembered(folder: Path, stamp: tuple[tuple[int, int, int], ...]) -> ModelEntry:
+    return _entry_of(folder)
+
+
+def _entry_of(folder: Path) -> ModelEntry:
     files = dict(_files(folder))
     listed, said = folder / FILES, read_description(folder)
     try:

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from r2d2.cli import app, main
-from r2d2.engine import EngineClient, JobQuery, Submission
+from r2d2.engine import Change, EngineClient, JobQuery, Submission
 from r2d2.engine.errors import NotRunningError, RefusedError, UnknownJobError
 from r2d2.engine.processes import kill
 from r2d2.engine.server import serving
@@ -68,6 +68,20 @@ def test_a_connection_that_is_kept_outlives_errors_and_the_engine(tmp_path: Path
         client.close()
     finally:
         client.close()
+        bench.close()
+
+
+def test_what_is_asked_again_is_made_once_until_it_changes(tmp_path: Path) -> None:
+    bench = Bench(tmp_path).open()
+    client = EngineClient(bench.settings.work_root)
+    try:
+        with serving(bench.engine):
+            job = client.submit(Submission(task=small_tasks.NAME, settings={"journal": str(bench.journal)}))
+            first = client.list()
+            assert client.list() is first and [one.name for one in first.jobs] == [job.name]
+            client.change(job.id, Change(name="another"))
+            assert [one.name for one in client.list().jobs] == ["another"]
+    finally:
         bench.close()
 
 

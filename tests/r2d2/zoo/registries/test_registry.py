@@ -52,6 +52,17 @@ def test_the_same_weights_come_again_where_they_see_other_views(registry: Path) 
         add_model(registry, "nuclei", b"nuclei", views=turned)
 
 
+def test_an_entry_is_read_again_where_its_model_was_changed(registry: Path) -> None:
+    place, name = FolderRegistry(registry, "registry"), parse_name("nuclei:1")
+    assert place.entry(name) is place.entry(name)
+    card = registry / "nuclei/1/card.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"title": "Changed"}))
+    assert place.entry(name).title == "Changed"
+    card.unlink()
+    with pytest.raises(ZooError, match=r"card\.json"):
+        place.entry(name)
+
+
 def test_several_that_publish_at_once_get_a_version_each(tmp_path: Path) -> None:
     """Each has opened the folder for itself, so that the lock keeps threads apart as it does processes."""
     with ThreadPoolExecutor(4) as threads:
