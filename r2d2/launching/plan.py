@@ -123,11 +123,13 @@ def _with_start(configuration: Configuration, dataset: PreparedDataset) -> Confi
     card = None if start is None else read_start_card(start)
     if start is None or card is None:
         return configuration
-    theirs, ours = (one.input_channels for one in (card.scan_preparation, dataset.scan_preparation))
-    if theirs != ours:
+    theirs, ours = card.scan_preparation, dataset.scan_preparation
+    if theirs.input_channels != ours.input_channels:
+        is_alike = len(theirs.channels) == len(ours.channels)
+        remedy = f"prepare with preparation.neighbours={theirs.neighbours}" if is_alike else "start from one of as many"
         raise ConfigurationError(
-            f"the network in {start} takes {theirs} input channels, {dataset.folder} has {ours}; start from a network "
-            "of as many, or from scratch"
+            f"the network in {start} takes {theirs.input_channels} input channels, {dataset.folder} has "
+            f"{ours.input_channels}; {remedy}, or start from scratch"
         )
     named = getattr(card.network, "build", None)
     if named is not None and named != getattr(configuration.network, "build", None):

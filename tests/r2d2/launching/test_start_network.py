@@ -48,6 +48,22 @@ def test_settings_that_the_network_to_start_from_overrides_are_named(
         )
 
 
+def test_a_network_of_slices_with_neighbours_says_how_to_prepare_for_it(
+    dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = dataset.scan_preparation.model_copy(update={"neighbours": 2})
+    card = SimpleNamespace(network=UNetSettings(), scan_preparation=theirs)
+    monkeypatch.setattr("r2d2.launching.plan.read_start_card", lambda start: card)
+    words = [f"dataset={dataset.folder}", f"run_dir={tmp_path / 'run'}", f"transfer.start_from={tmp_path}"]
+    asked = configure({}, assignments=words)
+    said = r"takes 5 input channels, .* has 1; prepare with preparation\.neighbours=2, or start from scratch"
+    with pytest.raises(ConfigurationError, match=said):
+        plan_run(asked, world_size=1, is_resumed=False)
+    card.scan_preparation = theirs.model_copy(update={"channels": ("a", "b"), "neighbours": 0})
+    with pytest.raises(ConfigurationError, match=r"takes 2 input channels, .* has 1; start from one of as many, or"):
+        plan_run(asked, world_size=1, is_resumed=False)
+
+
 def test_code_of_a_card_runs_only_where_the_settings_name_it_too(
     dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
