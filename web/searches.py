@@ -16,7 +16,7 @@ PATIENCE_S = 1.5
 """How long the first who asks waits."""
 QUICK_S = 0.1
 """A search that took no longer is waited for."""
-REST = 20
+REST = 50
 """A search is good for as many times as long as it took, and for a second."""
 
 
