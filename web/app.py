@@ -8,6 +8,7 @@ from flask import g
 from flask_openapi3 import OpenAPI
 
 from r2d2.engine import Jobs
+from r2d2.viewing.finding import find_datasets
 
 from .accounts.store import Accounts
 from .answers import register_errors
@@ -18,12 +19,12 @@ from .api.models import ErrorAnswer
 from .area import Console
 from .areas import AREAS
 from .assets import serve_assets
+from .beside import Beside
 from .guarded_jobs import GuardedJobs
 from .people import manage_sessions
 from .permissions import Permission
 from .requests import CheckedRequest
 from .roots import Roots
-from .searches import DatasetSearches
 from .security import csrf, secure
 from .serve_settings import ServeSettings
 from .uploads import Uploads
@@ -68,7 +69,8 @@ def create_app(settings: ServeSettings, jobs: Jobs, accounts: Accounts, secret: 
     api = make_api(jobs, settings.work_root)
     csrf.exempt(api)
     app.register_api(api)
-    console = Console(settings, jobs, accounts, roots, uploads, DatasetSearches(), app)
+    searches = Beside[Path, tuple[Path, ...]](lambda folder: tuple(find_datasets(folder)), ())
+    console = Console(settings, jobs, accounts, roots, uploads, searches, app)
     for area in AREAS:
         app.register_blueprint(area.blueprint(console))
     serve_assets(app, _HERE)

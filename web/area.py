@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from flask import Blueprint
@@ -12,9 +13,9 @@ from flask_openapi3 import OpenAPI
 from r2d2.engine import Jobs
 
 from .accounts.store import Accounts
+from .beside import Beside
 from .permissions import Permission
 from .roots import Roots
-from .searches import DatasetSearches
 from .serve_settings import ServeSettings
 from .uploads import Uploads
 
@@ -33,7 +34,7 @@ class Console:
         accounts: who may use it.
         roots: folders of scans, and who may see which.
         uploads: scans that users have brought along, each for themselves.
-        searches: for prepared datasets, in the declared folders.
+        searches: the prepared datasets below a declared folder, of which some have thousands of others below them.
         app: that the pages belong to.
     """
 
@@ -42,7 +43,7 @@ class Console:
     accounts: Accounts
     roots: Roots
     uploads: Uploads
-    searches: DatasetSearches
+    searches: Beside[Path, tuple[Path, ...]]
     app: OpenAPI
 
 

@@ -24,7 +24,6 @@ from r2d2.zoo.registries.registry import local_zoo, shipped_models
 
 from .area import Console
 from .roots import Root, asking
-from .searches import DatasetSearches
 
 __all__ = [
     "PHANTOM",
@@ -79,7 +78,7 @@ def _dataset_choices(console: Console) -> list[Choice]:
     made = _prepared(console.jobs.list(JobQuery(tasks=("prepare",), limit=MOST_LISTED)))
     known = {choice.place for choice in made}
     roots = console.roots.of(asking())
-    found = [choice for root in roots for choice in _below(root, console.searches) if choice.place not in known]
+    found = [choice for root in roots for choice in _below(root, console) if choice.place not in known]
     return [*made, *found, Choice(PHANTOM, "phantom study, generated")]
 
 
@@ -119,8 +118,8 @@ def _trained(page: JobPage) -> list[Choice]:
     ]
 
 
-def _below(root: Root, searches: DatasetSearches) -> Iterator[Choice]:
-    for folder in searches.below(root.path)[0]:
+def _below(root: Root, console: Console) -> Iterator[Choice]:
+    for folder in console.searches.get(root.path)[0]:
         inner = folder.relative_to(root.path).as_posix()
         title = f"{inner if inner != '.' else root.path.name} (in {root.path})"
         yield Choice(f"root:{root.number}:{inner}", title, str(folder))

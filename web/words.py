@@ -102,7 +102,7 @@ def options(choices: Iterable[str | Sequence[str]], chosen: str = "") -> Markup:
     return _options(tuple((one, one) if isinstance(one, str) else (one[0], one[1]) for one in choices), chosen)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def _options(pairs: tuple[tuple[str, str], ...], chosen: str) -> Markup:
     said = {True: Markup(" selected"), False: ""}
     return Markup("").join(

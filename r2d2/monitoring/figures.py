@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dist_training.record.run_folder import RunFolder
-from r2d2.monitoring.schema import SHARES, key_of, split_key
+from r2d2.monitoring.schema import MEASUREMENTS, SHARES, key_of, split_key
 from r2d2.monitoring.series import Record, read_series
 
 __all__ = ["MachineCurve", "machine_curves", "summary"]
@@ -59,16 +59,17 @@ def machine_curves(run: Path, most: int = 400, first: float = 0, last: float = f
     folder = RunFolder(run)
     clock = _StepClock(read_series(folder.monitoring / "rank-0.jsonl"))
     curves = []
-    for path in sorted(folder.monitoring.glob("*.jsonl")):
+    for path in sorted(path for path in folder.monitoring.glob("*.jsonl") if not path.is_symlink()):
         kind, _, name = path.stem.partition("-")
         records = read_series(path)
         steps = clock.steps_at(np.array([one["time"] for one in records]))
         kept = [(step, one) for step, one in zip(steps, records, strict=True) if first <= step <= last]
         for key in dict.fromkeys(key for _, one in kept for key in one):
-            if key in ("time", "seconds", key_of("work", "step")):
-                continue
             measurement, own, field = split_key(key)
-            source = f"{name}, {_OWN[measurement]} {own}" if own is not None else f"{_KINDS.get(kind, kind)} {name}"
+            if measurement not in MEASUREMENTS or key == key_of("work", "step"):
+                continue  # time and seconds, and what a later version records
+            whose = f"{_OWN.get(measurement, measurement)} {own}"
+            source = f"{_KINDS.get(kind, kind)} {name}" if own is None else f"{name}, {whose}"
             points = np.array([(step, *_mean_largest(one[key])) for step, one in kept if key in one], np.float64)
             curves.append(MachineCurve(measurement, field, source, *_shortened(points, most).T))
     return curves

@@ -133,8 +133,9 @@ def key_of(measurement: str, field: str, own: str | int | None = None) -> str:
 def split_key(key: str) -> tuple[str, str | None, str]:
     """Give measurement, own tag and field of a key.
 
-    >>> split_key("worker.0.cpu_percent"), split_key("host.cpu_percent")
-    (('worker', '0', 'cpu_percent'), ('host', None, 'cpu_percent'))
+    >>> split_key("worker.0.cpu_percent"), split_key("host.cpu_percent"), split_key("time")
+    (('worker', '0', 'cpu_percent'), ('host', None, 'cpu_percent'), ('', None, 'time'))
     """
-    measurement, *own, field = key.split(".")
+    *rest, field = key.split(".")
+    measurement, *own = rest or [""]
     return measurement, ".".join(own) or None, field

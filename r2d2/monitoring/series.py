@@ -86,8 +86,15 @@ def parsed(lines: Iterable[bytes]) -> Iterable[Record]:
             record = json.loads(line)
         except ValueError:
             continue
-        if isinstance(record, dict) and isinstance(record.get("time"), int | float) and "seconds" in record:
-            yield record
+        if isinstance(record, dict) and all(isinstance(record.get(key), int | float) for key in ("time", "seconds")):
+            yield {key: value for key, value in record.items() if _is_value(value)}
+
+
+def _is_value(value: Any) -> bool:
+    """Whether it is a number, or the three that stand for many."""
+    if isinstance(value, list):
+        return len(value) == 3 and all(isinstance(one, int | float) for one in value)
+    return isinstance(value, int | float)
 
 
 def thinned(records: Sequence[Record], most: int) -> list[Record]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dist_training.inference.model_card import ModelCard
 from imgmed import PreparedDataset, ScanPreparation, Volume, prepare_case
 from imgmed.errors import ImgMedError
 from imgmed.fingerprint import read_fingerprint
@@ -111,8 +110,10 @@ def items_among(
     """
     series = predictor.card.series if settings.series is None else settings.series
     with found_scans(inputs, settings.recipe, series, watcher) as found:
-        targets = _targets(found, predictor) if will_be_written else {}
-        checked, faults, passed_over = _checked(found, predictor.card, settings, watcher, targets)
+        checked, faults, passed_over = _checked(found, predictor, settings, watcher, will_be_written)
+        apart = found.apart() if faults and not checked else None
+        if apart is not None:
+            checked, faults, passed_over = _checked(apart, predictor, settings, watcher, will_be_written)
         if faults and (settings.on_error == "stop" or not checked):
             raise PredictionError(listed(faults, len(checked) + len(faults)))
         if not checked:
@@ -157,13 +158,11 @@ def _unlike(measures: CaseMeasures | None, predictor: Predictor) -> tuple[str, .
 
 
 def _checked(
-    found: FoundScans,
-    card: ModelCard,
-    settings: PredictionSettings,
-    watcher: Watcher,
-    targets: Mapping[str, DicomTarget],
+    found: FoundScans, predictor: Predictor, settings: PredictionSettings, watcher: Watcher, will_be_written: bool
 ) -> tuple[list[CheckedScan], list[str], list[str]]:
     """The scans whose headers suit the model, what is wrong with the others, and what is none after all."""
+    card = predictor.card
+    targets = _targets(found, predictor) if will_be_written else {}
     checked: list[CheckedScan] = []
     pictures: list[CheckedScan] = []
     faults, passed_over = list(found.problems), list(found.passed_over)

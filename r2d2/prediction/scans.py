@@ -72,6 +72,21 @@ class FoundScans:
             told = told.replace(str(folder), str(archive))
         return told
 
+    def apart(self) -> FoundScans | None:
+        """Give what is found if the files of an archive's only folder are scans each, as those of a folder would be.
+
+        Returns:
+            None: no archive holds one folder alone, in which several files are taken for the channels of a scan.
+        """
+        roots = [root for root, _ in self.unpacked if _holds_one_folder(root)]
+        split = [scan for scan in self.scans if len(scan.images) > 1 and scan.files[0].parent.parent in roots]
+        if not split:
+            return None
+        parts = [_named_files(scan.files) for scan in split]
+        scans = [scan for scan in self.scans if scan not in split]
+        scans += [replace(scan, shown=self.told(scan.shown)) for part in parts for scan in part.scans]
+        return replace(self, scans=_named_apart(scans))
+
 
 def few(lines: Sequence[str]) -> str:
     """Return some lines as one.
@@ -140,6 +155,10 @@ def found_scans(
         if not found.scans and not found.problems:
             raise PredictionError(f"no scans among {', '.join(map(str, inputs))}: {few(passed_over)}")
         yield found
+
+
+def _holds_one_folder(root: Path) -> bool:
+    return [path.is_dir() for path in root.iterdir()] == [True]
 
 
 def _is_container(path: Path) -> bool:

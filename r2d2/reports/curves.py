@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib.ticker import MaxNLocator
-
 from dist_training.record.events import EpochEnded, read_events
 from r2d2.reports.formatting import plural
-from r2d2.reports.picture import COLOURS, Picture, encode, new_figure
+from r2d2.reports.picture import COLOURS, Picture, axes_over_epochs, encode
 
 __all__ = ["EpochFigures", "draw_curves", "draw_together", "read_epochs"]
 
@@ -84,8 +82,7 @@ def draw_together(runs: Mapping[str, Sequence[EpochFigures]]) -> Picture:
     Args:
         runs: by the names that the picture shows; each with at least one epoch, and a validation Dice in each.
     """
-    figure = new_figure(8.0, 3.6)
-    axes = figure.add_subplot()
+    figure, axes = axes_over_epochs(width_inches=8.0, height_inches=3.6)
     words = []
     for colour, style, (name, epochs) in zip(COLOURS, ("-", "--", "-.", ":"), runs.items(), strict=False):
         values = [one.validation_dice for one in epochs]
@@ -94,12 +91,7 @@ def draw_together(runs: Mapping[str, Sequence[EpochFigures]]) -> Picture:
         axes.plot(numbers, values, style, color=colour, linewidth=1.8, label=name, marker="o", markersize=3)
         axes.plot(numbers[best], values[best], marker="*", markersize=11, color=colour, linestyle="none")
         words.append(f"{name}: best {values[best]:.3f} in epoch {numbers[best]}, last {values[-1]:.3f}")
-    axes.set_xlabel("Epoch", fontsize=9)
     axes.set_ylabel("Validation Dice (mean foreground)", fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#dddddd", linewidth=0.7)
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=9, loc="lower right")
     text = "; ".join(words)
@@ -108,15 +100,8 @@ def draw_together(runs: Mapping[str, Sequence[EpochFigures]]) -> Picture:
 
 def _draw(points: list[tuple[int, float]], title: str, number: str, colour: str, *, marks_best: bool) -> Picture:
     epochs, values = [epoch for epoch, _ in points], [value for _, value in points]
-    figure = new_figure(4.4, 2.7)
-    axes = figure.add_subplot()
+    figure, axes = axes_over_epochs(title)
     axes.plot(epochs, values, color=colour, linewidth=1.8, marker="o" if len(points) < 25 else "", markersize=3.5)
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.set_xlabel("Epoch", fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#dddddd", linewidth=0.7)
     axes.set_axisbelow(True)
     if min(values) >= 0:
         axes.set_ylim(bottom=0)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.ticker import MaxNLocator
-
 from dist_training.record.events import Running, read_events
 from r2d2.monitoring.figures import MachineCurve, machine_curves
-from r2d2.reports.picture import COLOURS, Picture, encode, new_figure
+from r2d2.reports.picture import COLOURS, Picture, axes_over_epochs, encode
 
 __all__ = ["draw_machines"]
 
@@ -49,16 +47,9 @@ def draw_machines(run: Path) -> tuple[Picture, ...]:
 
 
 def _draw(curves: Sequence[MachineCurve], title: str, unit: float, steps_per_epoch: int, count: int) -> Picture:
-    figure = new_figure(4.4, 2.7)
-    axes = figure.add_subplot()
+    figure, axes = axes_over_epochs(title)
     for colour, one in zip(COLOURS, curves, strict=False):
         axes.plot(one.steps / steps_per_epoch, one.mean / unit, color=colour, linewidth=1.2, label=one.source)
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.set_xlabel("Epoch", fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#dddddd", linewidth=0.7)
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=7)
     words = [

@@ -13,13 +13,14 @@ from r2d2.errors import R2D2Error
 from r2d2.setting_fields import setting_fields
 from r2d2.tasks.basis import Basis, basis_of
 from r2d2.tasks.preparation import PrepareSettings, prepare
+from r2d2.viewing.finding import find_datasets
 from tests.web.conftest import Site, csrf_of, post
 from web.area import Console
+from web.beside import Beside
 from web.choices import dataset_choices, dataset_of
 from web.followers import STEPS, queue_followers
 from web.preview import yaml_text
 from web.roots import Roots
-from web.searches import DatasetSearches
 from web.trainings.faults import Faults
 from web.trainings.form import FIRST, TrainingForm, fields_shown
 from web.uploads import Uploads
@@ -114,7 +115,7 @@ def test_datasets_are_called_by_words_and_found_within_the_roots(site: Site, dat
         site.accounts,
         roots,
         Uploads(site.settings.work_root, 1),
-        DatasetSearches(),
+        Beside(lambda folder: tuple(find_datasets(folder)), ()),
         site.app,
     )
     with site.app.app_context():

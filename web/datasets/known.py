@@ -55,7 +55,7 @@ class Known:
         found: dict[Path, KnownDataset] = {}
         is_searching = False
         for root in self._roots.of(asking()):
-            folders, is_first = self._searches.below(root.path)
+            folders, is_first = self._searches.get(root.path)
             is_searching |= is_first
             found |= dict(self._in_root(root, folders))
         for path, known in self._of_jobs():

@@ -147,8 +147,11 @@
   // What hosts and workers did meanwhile: a line for each, over the same steps.
   function drawMachines(found) {
     machines = found;
-    for (const [name, { step, lines }] of Object.entries(found)) {
+    for (const [name, { step, lines, left_out: more }] of Object.entries(found)) {
       const box = document.getElementById(`chart-${name}`);
+      const about = box.closest("figure").querySelector(".muted");
+      about.dataset.about ??= about.textContent;
+      about.textContent = about.dataset.about + (more ? `; ${more} more are not drawn` : "");
       const labels = Object.keys(lines);
       box.closest("figure").hidden = false;
       if (charts.get(name)?.labels !== labels.join()) {

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from flask import Blueprint, Response, request
 
-from r2d2.engine import Job
 from r2d2.engine.validation import validated
 from r2d2.monitoring.figures import machine_curves
 
 from ..api.models import JobPath
 from ..area import Console, part
-from ..curves import CurveQuery, asked_curves
+from ..beside import Beside
+from ..curves import asked_curves
 from ..live import live_data
 from ..permissions import Permission, needs
 
@@ -34,25 +34,29 @@ _MOST_POINTS = 300
 def add_machines(pages: Blueprint, console: Console) -> None:
     """Add the route."""
     jobs = console.jobs
+    drawn = Beside[tuple[Path, int, float, float], dict[str, Any]](lambda asked: drawn_machines(*asked), {})
 
     @pages.get("/jobs/<int:job_id>/machines")
     @needs(Permission.READ)
     @part
     def machines(job_id: int) -> Response:
         path: JobPath = validated(JobPath, {"job_id": job_id}, "address")
-        return live_data(drawn_machines(jobs.show(path.job_id).job, asked_curves(request.args)))
+        job, query = jobs.show(path.job_id).job, asked_curves(request.args)
+        if job.task != "train" or job.output is None:
+            return live_data({})
+        most = min(query.most, _MOST_POINTS)  # of many workers an hour, that takes a second
+        return live_data(drawn.get((Path(job.output), most, query.first, query.last))[0])
 
 
-def drawn_machines(job: Job, query: CurveQuery) -> dict[str, Any]:
-    """Give, for each chart that has something to show, its steps and a line for each host, worker or GPU.
+def drawn_machines(run: Path, most: int, first: float, last: float) -> dict[str, Any]:
+    """Give, for each chart that has something to show, its steps, lines of hosts, workers or GPUs, and how many more.
 
     Args:
-        job: a training; another one has nothing to show.
-        query: which steps, in how many points.
+        run: folder of a training.
+        most: points of a line at most.
+        first, last: steps that are looked at.
     """
-    if job.task != "train" or job.output is None:
-        return {}
-    curves = machine_curves(Path(job.output), min(query.most, _MOST_POINTS), query.first, query.last)
+    curves = machine_curves(run, most, first, last)
     found = {}
     for chart, wanted in _CHARTS.items():
         lines = [
@@ -60,10 +64,13 @@ def drawn_machines(job: Job, query: CurveQuery) -> dict[str, Any]:
             for measurement, field, unit in wanted
             for one in curves
             if (one.measurement, one.field) == (measurement, field)
-        ][:_MOST_LINES]
+        ]
+        left_out = len(lines[_MOST_LINES:])
+        lines = lines[:_MOST_LINES]
         if lines:
             steps = np.unique(np.concatenate([at for _, at, _ in lines]))
-            found[chart] = {"step": _short(steps), "lines": {name: _on(steps, at, y) for name, at, y in lines}}
+            drawn = {name: _on(steps, at, y) for name, at, y in lines}
+            found[chart] = {"step": _short(steps), "lines": drawn, "left_out": left_out}
     return found
 
 

@@ -125,14 +125,18 @@ def _shown(draft: Draft) -> dict[str, Any]:
         "faults": draft.faults,
         "start_key": START,
         "presets": PRESETS,
-        "setting": _setting,
+        "setting": lambda one, is_known: (_written if one.is_changed or one.faults else _proposed)(one, is_known),
         "is_known": draft.basis.is_known,
     }
 
 
 @lru_cache(maxsize=1024)
-def _setting(one: FormField, is_known: bool) -> Markup:
-    """Write a field; most stand there as proposed, alike for all, and are written once."""
+def _proposed(one: FormField, is_known: bool) -> Markup:
+    """Write a field that stands there as proposed, alike for all who ask: once."""
+    return _written(one, is_known)
+
+
+def _written(one: FormField, is_known: bool) -> Markup:
     written: Markup = get_template_attribute("trainings/fields.html", "setting")(one, _options(one, is_known), is_known)
     return written
 

@@ -81,3 +81,15 @@ def test_pictures_say_in_words_what_they_show(tmp_path: Path) -> None:
     assert pictures["Processors of the host (%)"] == "host node: mean 0.5, at most 1"
     assert pictures["Memory of each worker (GiB)"] == "node, worker 0: mean 1, at most 1"
     assert pictures["Part of the time waiting for input"] == "worker 0: mean 0.3, at most 0.3"
+
+
+def test_what_another_version_records_and_what_is_no_number_is_passed_over(tmp_path: Path) -> None:
+    write_times(tmp_path, 0, [1, 2], 0.0, begin=1.0)
+    folder = tmp_path / "monitoring"
+    line = '{"time":2.0,"seconds":1.0,"host.cpu_percent":50.0,"host.name":"x","later.0.x":1.0,"y":2.0,"host.z":[1]}'
+    (folder / "host-a.jsonl").write_text(f'{line}\n{{"time":"3","seconds":1.0}}\n[]\n')
+    (folder / "host-link.jsonl").symlink_to(folder / "host-a.jsonl")
+    curves = [one for one in machine_curves(tmp_path) if one.measurement != "work"]
+    assert [(one.measurement, one.field, one.source, one.mean.tolist()) for one in curves] == [
+        ("host", "cpu_percent", "host a", [50.0])
+    ]

@@ -1,5 +1,6 @@
 """Prediction: a real network on real files, against its decision taken by hand."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -274,3 +275,14 @@ def test_a_dataset_prepared_in_another_way_is_refused(dataset: PreparedDataset, 
     assert "dataset [{'op': 'resample', 'spacing_mm': (2.0, 2.0, None)" in message
     assert f"--input {dataset.source_root}" in message
     assert [path.name for path in tmp_path.iterdir()] == ["coarser"]
+
+
+def test_an_archive_of_a_folder_of_scans_is_read_as_that_folder_is(model: Path, tmp_path: Path) -> None:
+    for seed, name in enumerate(("a.nii.gz", "b.nii.gz")):
+        (tmp_path / "scans").mkdir(exist_ok=True)
+        save_scan(tmp_path / "scans" / name, (13, 15, 5), seed=seed)
+    shutil.make_archive(str(tmp_path / "all"), "gztar", tmp_path, "scans")
+    predict_scans(model, [tmp_path / "scans"], tmp_path / "of-folder")
+    predict_scans(model, [tmp_path / "all.tar.gz"], tmp_path / "of-archive")
+    for name in ("a.nii.gz", "b.nii.gz"):
+        assert (tmp_path / "of-archive" / name).read_bytes() == (tmp_path / "of-folder" / name).read_bytes()

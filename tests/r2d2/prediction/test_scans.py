@@ -104,6 +104,24 @@ def test_archives_are_named_in_place_of_where_they_are_unpacked(tmp_path: Path) 
     assert not found.scans[0].files[0].exists()
 
 
+def test_files_of_an_archives_only_folder_may_be_scans_each(tmp_path: Path) -> None:
+    nifti(tmp_path, "scans/a.nii", "scans/b.nii")
+    archive, more = tmp_path / "study.zip", tmp_path / "more.zip"
+    for path, others in ((archive, ()), (more, ("notes/readme.txt",))):
+        with zipfile.ZipFile(path, "w") as opened:
+            for name in ("a.nii", "b.nii"):
+                opened.write(tmp_path / "scans" / name, f"scans/{name}")
+            for name in others:
+                opened.writestr(name, "nothing")
+    with found_scans([archive]) as found:
+        apart = found.apart()
+        assert names(found) == ["scans"] and apart is not None and names(apart) == ["a", "b"]
+        assert [scan.shown for scan in apart.scans] == [f"{archive}/scans/{name}" for name in ("a.nii", "b.nii")]
+    for other in (more, tmp_path / "scans"):
+        with found_scans([other]) as found:
+            assert found.apart() is None
+
+
 def test_arrays_without_labels(tmp_path: Path) -> None:
     np.savez(tmp_path / "new.npz", images=np.zeros((3, 8, 8), np.uint8))
     found = find(tmp_path / "new.npz")
