@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from r2d2.engine.errors import EngineError, NotRunningError
+from r2d2.engine.changes import read_changes
+from r2d2.engine.errors import EngineError, NotRunningError, error_from_json
+from r2d2.engine.folder import ACTIVE
 from r2d2.engine.models import (
     Change,
     CheckedSubmission,
@@ -25,11 +28,12 @@ from r2d2.engine.models import (
     RunWish,
     Submission,
 )
-from r2d2.engine.protocol import as_line, new_socket, read_result, socket_address
+from r2d2.engine.protocol import Answer, as_line, new_socket, read_answer, socket_address
 
 __all__ = ["EngineClient"]
 
 PATIENCE_S = 300.0
+ANSWERS_KEPT = 32
 _READING = ("check", "list", "show", "log")
 _Result = TypeVar("_Result", bound=BaseModel)
 
@@ -40,12 +44,14 @@ class EngineClient:
     Args:
         work_root: the engine's folder.
         keeps_connections: whether each thread has a connection that lasts, for what only reads: as a server does,
-            which asks again and again.
+            which asks again and again. It is not asked again for jobs of which none is at work, while the engine is
+            there and nothing has changed.
     """
 
     def __init__(self, work_root: Path, *, keeps_connections: bool = False) -> None:
         self.work_root = Path(work_root).absolute()
         self._kept = threading.local() if keeps_connections else None
+        self._answers = _Answers()
 
     def close(self) -> None:
         """Let go of this thread's connection, if one is kept."""
@@ -67,11 +73,11 @@ class EngineClient:
     def list(self, query: JobQuery | None = None, without: Sequence[str] = ()) -> JobPage:
         """Give a page of jobs."""
         asked = (query or JobQuery()).model_dump(mode="json")
-        return self._call(JobPage, "list", query=asked, without=list(without))
+        return self._known_or_called(JobPage, "list", query=asked, without=list(without))
 
     def show(self, job_id: int) -> JobDetails:
         """Give everything about a job."""
-        return self._call(JobDetails, "show", job_id=job_id)
+        return self._known_or_called(JobDetails, "show", job_id=job_id)
 
     def log(self, job_id: int, attempt: int | None = None, offset: int = 0) -> LogPart:
         """Give what an attempt said, from a byte on."""
@@ -112,6 +118,20 @@ class EngineClient:
             if part.is_last:
                 return
 
+    def _known_or_called(self, model: type[_Result], call: str, **arguments: Any) -> _Result:
+        connection: _Connection | None = getattr(self._kept, "connection", None)
+        word = None if self._kept is None else read_changes(self.work_root)
+        if word is None:
+            return self._call(model, call, **arguments)
+        question = as_line({"call": call, "arguments": arguments})
+        known = self._answers.get(word, question) if connection is not None and connection.is_open else None
+        if isinstance(known, model):
+            return known
+        found = self._call(model, call, **arguments)
+        if not _is_at_work(found):
+            self._answers.keep(word, question, found)  # by the word of before: what has changed since is asked again
+        return found
+
     def _call(self, model: type[_Result], call: str, by: str = "", **arguments: Any) -> _Result:
         line = as_line({"call": call, "arguments": arguments, "by": by})
         try:
@@ -127,9 +147,13 @@ class EngineClient:
             raise NotRunningError(f"the engine on {self.work_root} does not answer") from error
         if found is None:
             raise EngineError(f"the engine on {self.work_root} gave no answer: it ended meanwhile")
-        return found
+        if found.error is not None:
+            raise error_from_json(found.error)
+        if found.result is None:
+            raise EngineError(f"the engine on {self.work_root} gave neither a result nor an error")
+        return found.result
 
-    def _asked_again(self, model: type[_Result], line: bytes) -> _Result | None:
+    def _asked_again(self, model: type[_Result], line: bytes) -> Answer[_Result] | None:
         """Ask on this thread's connection; None: there is none any more, as where another engine has taken over."""
         connection: _Connection | None = getattr(self._kept, "connection", None)
         if connection is None:
@@ -140,11 +164,11 @@ class EngineClient:
         except ConnectionError:
             pass
         finally:
-            if found is None:  # also after an error: what it would say next is not known
+            if found is None:  # also after half an answer: what it would say next is not known
                 self.close()
         return found
 
-    def _asked_anew(self, model: type[_Result], line: bytes, *, is_reading: bool) -> _Result | None:
+    def _asked_anew(self, model: type[_Result], line: bytes, *, is_reading: bool) -> Answer[_Result] | None:
         connection, found = _connected(self.work_root), None
         try:
             found = connection.ask(model, line)
@@ -156,17 +180,53 @@ class EngineClient:
         return found
 
 
+def _is_at_work(answer: BaseModel) -> bool:
+    """Whether a job that is answered is at work, so that its folder changes and the index does not."""
+    jobs = answer.jobs if isinstance(answer, JobPage) else (answer.job,) if isinstance(answer, JobDetails) else ()
+    return any(job.state in ACTIVE for job in jobs)
+
+
+class _Answers:
+    """Answers to questions, good while the engine's word is the one that they were asked at; for all threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._word = b""
+        self._known: dict[bytes, BaseModel] = {}
+
+    def get(self, word: bytes, question: bytes) -> BaseModel | None:
+        """Give what is known; None: nothing."""
+        with self._lock:
+            return self._known.get(question) if word == self._word else None
+
+    def keep(self, word: bytes, question: bytes, answer: BaseModel) -> None:
+        """Keep an answer, and forget those of another word."""
+        with self._lock:
+            if word != self._word:
+                self._word, self._known = word, {}
+            while len(self._known) >= ANSWERS_KEPT:
+                del self._known[next(iter(self._known))]
+            self._known[question] = answer
+
+
 class _Connection:
     """A connection on which one line is asked and one is answered, again and again."""
 
     def __init__(self, opened: socket.socket) -> None:
         self._socket, self._stream = opened, opened.makefile("rwb")
+        self._told = select.poll()
+        self._told.register(opened, select.POLLIN)
 
-    def ask(self, model: type[_Result], line: bytes) -> _Result | None:
+    @property
+    def is_open(self) -> bool:
+        """Whether the engine is at the other end: unasked it says nothing but that it has gone."""
+        return not self._told.poll(0)
+
+    def ask(self, model: type[_Result], line: bytes) -> Answer[_Result] | None:
         """Send a line and read what is answered; None: the engine has ended."""
         self._stream.write(line)
         self._stream.flush()
-        return read_result(self._stream, model)
+        return read_answer(self._stream, model)
 
     def close(self) -> None:
         """Let go of it."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from dist_training.errors import ControlError
+from r2d2.engine.changes import Changes
 from r2d2.engine.database import open_database
 from r2d2.engine.errors import JobStateError, RefusedError, UnknownJobError
 from r2d2.engine.executor import Executor
@@ -70,11 +71,10 @@ def open_engine(settings: EngineSettings, executor: Executor | None = None) -> I
         for left in (settings.work_root / "jobs").iterdir():
             if is_leftover(left.name):
                 remove(left)
-        store = JobStore(open_database(settings.work_root, settings.database))
-        try:
-            yield Engine(settings, store, executor or LocalExecutor(settings.work_root, settings.code_roots))
-        finally:
-            store.close()
+        with closing(Changes(settings.work_root)) as changes:
+            store = JobStore(open_database(settings.work_root, settings.database), changes.add)
+            with closing(store):
+                yield Engine(settings, store, executor or LocalExecutor(settings.work_root, settings.code_roots))
 
 
 class Engine:

@@ -29,7 +29,8 @@ __all__ = [
 ]
 
 DEEPEST = 32
-_PRIVATE = ("engine.json", "engine.sock", "index.sqlite", "index.sqlite-shm", "index.sqlite-wal", "r2d2.yaml", "web")
+_INDEX = ("index.sqlite", "index.sqlite-shm", "index.sqlite-wal")
+_PRIVATE = (*_INDEX, "engine.changes", "engine.json", "engine.sock", "r2d2.yaml", "web")
 _OF_MANY = ("uploads",)  # folders whose parts may be named, each by whom it is of, and never all together
 _OF_A_CONFIGURATION = ("dataset", "run_dir", "start_from", "splits", *WEIGHT_FILES)
 

@@ -19,12 +19,12 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from r2d2.engine.errors import RefusedError, error_from_json
+from r2d2.engine.errors import RefusedError
 from r2d2.engine.jobs import Jobs
 from r2d2.engine.models import Change, JobQuery, RunWish, Submission
 from r2d2.engine.validation import validated
 
-__all__ = ["LONGEST_LINE", "SOCKET_NAME", "answer", "as_line", "read_line", "read_result", "socket_address"]
+__all__ = ["LONGEST_LINE", "SOCKET_NAME", "Answer", "answer", "as_line", "read_answer", "read_line", "socket_address"]
 
 SOCKET_NAME = "engine.sock"
 LONGEST_LINE = 8 * 2**20
@@ -35,7 +35,9 @@ _LONGEST_ADDRESS = 100  # of the 108 bytes that Linux has room for
 _Result = TypeVar("_Result", bound=BaseModel)
 
 
-class _Answer(BaseModel, Generic[_Result]):
+class Answer(BaseModel, Generic[_Result]):
+    """What an engine says: a result, or an error."""
+
     result: _Result | None = None
     error: dict[str, Any] | None = None
 
@@ -134,35 +136,31 @@ def read_line(stream: Any) -> Any:
         raise RefusedError("a request that is no line of JSON") from error
 
 
-def read_result(stream: Any, model: type[_Result]) -> _Result | None:
+def read_answer(stream: Any, model: type[_Result]) -> Answer[_Result] | None:
     """Read an answer; None: there is none, as the engine has ended.
 
     The same answer as not long ago is the same object: it is made once for who asks again and again.
 
     Raises:
-        EngineError: the one that the answer is.
         RefusedError: it is too long, or no answer.
     """
     line = _line(stream)
     if not line:
         return None
     try:
-        told = _told(model, line)
+        return _told(model, line)
     except ValueError as error:
         raise RefusedError("an answer that is none of an engine of this version") from error
-    if told.error is not None:
-        raise error_from_json(told.error)
-    return told.result
 
 
 @lru_cache(maxsize=16)
-def _told(model: type[_Result], line: bytes) -> _Answer[_Result]:
+def _told(model: type[_Result], line: bytes) -> Answer[_Result]:
     return _answer_with(model).model_validate_json(line)
 
 
 @cache
-def _answer_with(model: type[_Result]) -> type[_Answer[_Result]]:
-    return _Answer[model]  # type: ignore[valid-type]
+def _answer_with(model: type[_Result]) -> type[Answer[_Result]]:
+    return Answer[model]  # type: ignore[valid-type]
 
 
 def as_line(content: Any) -> bytes:

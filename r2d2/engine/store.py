@@ -43,10 +43,12 @@ class JobStore:
 
     Args:
         database: opened by `open_database`.
+        changed: called after every change, before whoever made it goes on.
     """
 
-    def __init__(self, database: Engine) -> None:
+    def __init__(self, database: Engine, changed: Callable[[], None] = lambda: None) -> None:
         self._database = database
+        self._changed = changed
         self._lock = threading.Lock()
         self._writings = 0
         self._known: dict[Hashable, Any] = {}
@@ -179,6 +181,7 @@ class JobStore:
             with self._lock:
                 self._writings += 1
                 self._known.clear()
+                self._changed()
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

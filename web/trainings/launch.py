@@ -19,7 +19,7 @@ from ..choices import PHANTOM, Choice, dataset_of, network_of
 from ..followers import REFUSED, queue_followers
 from ..preview import Preview, yaml_text
 from .faults import Faults
-from .form import FormField, TrainingForm, command_lines
+from .form import FormField, TrainingForm, command_lines, fields_shown
 
 __all__ = ["START", "Draft", "draft_of", "launch"]
 
@@ -86,7 +86,7 @@ def draft_of(form: TrainingForm, console: Console, *, is_checked: bool = True) -
         is_checked: whether the engine is asked what it would refuse.
     """
     may_run_code = bool(console.settings.code_roots)
-    faults = Faults([*_OTHER_KEYS, *(one.setting.key for one in form.fields(Basis(), may_run_code=True, faults={}))])
+    faults = Faults([*_OTHER_KEYS, *(one.key for one in fields_shown(form.architecture(Basis()), may_run_code=True))])
     dataset, basis = _dataset(form, console, faults)
     words = form.words(basis, may_run_code=may_run_code)
     start = None

@@ -6,6 +6,7 @@ import socket
 import stat
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from r2d2.cli import app, main
 from r2d2.engine import Change, EngineClient, JobQuery, Submission
+from r2d2.engine.changes import CHANGES_NAME, Changes, read_changes
 from r2d2.engine.errors import NotRunningError, RefusedError, UnknownJobError
 from r2d2.engine.processes import kill
 from r2d2.engine.server import serving
@@ -57,6 +59,7 @@ def test_a_connection_that_is_kept_outlives_errors_and_the_engine(tmp_path: Path
             assert client.show(job.id).job.id == job.id and client._kept.connection is kept
             with pytest.raises(UnknownJobError):
                 client.show(job.id + 1)
+            assert client._kept.connection is kept
             assert client.list(JobQuery(states=("running",))).total == 0
         client._kept.connection._socket.shutdown(socket.SHUT_RDWR)  # as where the engine was killed
         with pytest.raises(NotRunningError):
@@ -83,6 +86,68 @@ def test_what_is_asked_again_is_made_once_until_it_changes(tmp_path: Path) -> No
             assert [one.name for one in client.list().jobs] == ["another"]
     finally:
         bench.close()
+
+
+def test_what_has_not_changed_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path).open()
+    client = EngineClient(bench.settings.work_root, keeps_connections=True)
+    asked: list[str] = []
+
+    def counted(call: str) -> None:
+        ours = getattr(bench.engine, call)
+        monkeypatch.setattr(bench.engine, call, lambda *all, **named: asked.append(call) or ours(*all, **named))
+
+    def taken(of: EngineClient) -> list[str]:
+        asked.clear()
+        assert of.list().jobs[0] == of.show(job.id).job
+        return list(asked)
+
+    try:
+        with serving(bench.engine):
+            counted("list")
+            counted("show")
+            job = bench.submit(small_tasks.EARLY, seconds=600)
+            assert taken(client) == ["list", "show"]
+            assert taken(client) == []
+            client.change(job.id, Change(name="another"))
+            assert taken(client) == ["list", "show"] and client.list().jobs[0].name == "another"
+            assert taken(EngineClient(bench.settings.work_root)) == ["list", "show"]  # each asks anew, as commands do
+            (bench.settings.work_root / CHANGES_NAME).rename(tmp_path / "away")
+            assert taken(client) == taken(client) == ["list", "show"]
+            (tmp_path / "away").rename(bench.settings.work_root / CHANGES_NAME)
+            assert taken(client) == []
+            bench.until(lambda: bench.state(job.id) == "running")
+            assert taken(client) == taken(client) == ["list", "show"]  # its folder changes, and the index does not
+            client.cancel(job.id)
+            bench.ended(job.id)
+            assert taken(client) == ["list", "show"] and taken(client) == []
+            client._kept.connection._socket.shutdown(socket.SHUT_RDWR)  # as where the engine was killed
+            assert taken(client) == ["list"]  # to see whether it is there still
+    finally:
+        client.close()
+        bench.close()
+        kill(bench.left())
+
+
+def test_another_engine_has_another_word(tmp_path: Path) -> None:
+    words = []
+    for _ in range(2):
+        bench = Bench(tmp_path).open()
+        words.append(read_changes(bench.settings.work_root))
+        bench.close()
+        assert read_changes(bench.settings.work_root) is None
+    first, second = words
+    assert first is not None and second is not None and first != second
+
+
+def test_a_word_that_cannot_be_written_is_taken_away(tmp_path: Path) -> None:
+    with closing(Changes(tmp_path)) as changes:
+        before = read_changes(tmp_path)
+        changes.add()
+        assert read_changes(tmp_path) not in (before, None)
+        os.dup2(os.open(tmp_path, os.O_RDONLY), changes._file)  # writing there fails from now on
+        changes.add()
+        assert read_changes(tmp_path) is None
 
 
 def said(bench: Bench, *words: str) -> Result:
