@@ -105,6 +105,7 @@ def read_layer(path: Path) -> dict[str, Any]:
     for section, keys in (
         *sections,
         (layer.get("transfer"), ("start_from",)),
+        (layer.get("monitoring"), ("influx_token_file",)),
         (layer.get("network"), WEIGHT_FILES),
     ):
         for key in keys:

@@ -50,6 +50,7 @@ IMPORT_NAMES = {
     "flask-login": "flask_login",
     "flask-openapi3": "flask_openapi3",
     "flask-wtf": "flask_wtf",
+    "influxdb-client": "influxdb_client",
     "lazy-loader": "lazy_loader",
     "nvidia-ml-py": "pynvml",
     "opencv-python-headless": "cv2",

@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 ARCHITECTURE = REPOSITORY / "docs" / "architecture.md"
 CALLS = REPOSITORY / "docs" / "python.md"
 TASKS = ("inspect", "prepare", "train", "cross_validate", "predict", "evaluate", "compare", "report")
-GROUPS = ("convert", "engine", "jobs", "zoo")
+GROUPS = ("convert", "engine", "jobs", "monitor", "zoo")
 PAGES = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((REPOSITORY / "docs").glob("*.md"))
 
 

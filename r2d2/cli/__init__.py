@@ -18,6 +18,7 @@ from r2d2.cli import (
     init,
     inspect,
     jobs,
+    monitor,
     predict,
     prepare,
     presets,
@@ -56,6 +57,7 @@ app.add_typer(convert.app, name="convert")
 app.add_typer(zoo.app, name="zoo")
 app.add_typer(engine.app, name="engine")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(monitor.app, name="monitor")
 app.command("serve", epilog=serve.EXAMPLE)(serve.serve)
 app.command("doctor")(doctor.doctor)
 

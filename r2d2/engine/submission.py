@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +30,7 @@ from r2d2.engine.paths import (
 )
 from r2d2.engine.settings import EngineSettings
 from r2d2.engine.validation import validated
+from r2d2.monitoring.influx.target import check_listed
 from r2d2.tasks.registry import TASK_NAMES, Checked, Task, find_task, is_of_module
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.machine import whole_cores
@@ -186,5 +188,9 @@ def _check_resolved(resolved: BaseModel, engine: EngineSettings) -> None:
 def _check_configuration(configuration: Configuration, engine: EngineSettings) -> None:
     """Refuse what settings of a training may not say here, wherever they came from."""
     check_code(configuration, engine.code_roots)
+    try:
+        check_listed(configuration.monitoring, os.environ)
+    except ConfigurationError as error:
+        raise RefusedError(str(error), error.faults) from error
     if engine.data_roots:
         check_own_host(configuration)

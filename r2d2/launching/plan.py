@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -27,6 +28,8 @@ from dist_training.run.plan import (
 )
 from imgmed import PreparedDataset
 from r2d2.config import WEIGHT_FILES, Configuration, commented_yaml, configure, read_layer
+from r2d2.monitoring.influx.target import read_token, target_of
+from r2d2.monitoring.settings import MonitoringSettings
 from r2d2.zoo.registries.names import is_zoo_name
 from r2d2.zoo.registries.resolution import resolve
 from r2d2_base.errors import ConfigurationError
@@ -90,6 +93,9 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
     check_normalisation(network, settings)
     check_class_weights(dataset, settings)
     check_outputs(dataset, settings)
+    monitoring = _with_absolute_token(configuration.monitoring)
+    target = target_of(monitoring, os.environ)
+    read_token(None if target is None else target.token_file)  # whether it may be used
     folder = RunFolder(configuration.run_dir or free_run_folder(dataset))
     is_complete = False
     if is_resumed:
@@ -112,6 +118,7 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
             "workers": world_size,
             "network": network,
             "training": settings,
+            "monitoring": monitoring,
         }
     )
     return RunPlan(complete, is_resumed, world_size, is_complete)
@@ -157,6 +164,11 @@ def _with_absolute_start(configuration: Configuration) -> Configuration:
         name = None  # of another network, which a configuration that this one was made from began with
     transfer = configuration.transfer.model_copy(update={"start_from": start, "start_name": name})
     return configuration.model_copy(update={"transfer": transfer})
+
+
+def _with_absolute_token(monitoring: MonitoringSettings) -> MonitoringSettings:
+    file = monitoring.influx_token_file
+    return monitoring if file is None else monitoring.model_copy(update={"influx_token_file": file.absolute()})
 
 
 def _with_absolute_files(network: NetworkSettings) -> NetworkSettings:

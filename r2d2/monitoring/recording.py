@@ -1,22 +1,21 @@
-"""What watches a run from within a worker: the sampler of its host, started once, and a thread for its own times."""
+"""What watches a run from within a worker: the sampler of its host, a thread for its own times, and who sends them."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from dist_training.ranks.communicator import Communicator
 from dist_training.record.run_folder import RunFolder
 from dist_training.record.work_times import WORKS, Worked, WorkTimes
+from r2d2.monitoring.companion import companion
+from r2d2.monitoring.influx.target import ENDING_S, target_of
 from r2d2.monitoring.schema import SHARES, key_of
 from r2d2.monitoring.series import SeriesFile
 from r2d2.monitoring.settings import MonitoringSettings
@@ -27,8 +26,7 @@ __all__ = ["host_file", "monitored", "rank_file"]
 
 _log = logging.getLogger(__name__)
 _ENDING_SECONDS = 2.0
-_OF_THE_JOB = ("HOROVOD_", "OMPI_", "PMIX_", "PMI_", "SLURM_", "R2D2_LAUNCHER")
-"""Of the environment: what would make the sampler look like a worker."""
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _OTHER_LETTERS = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -68,6 +66,8 @@ def monitored(folder: RunFolder, settings: MonitoringSettings, communicator: Com
     with ExitStack() as stack:
         try:
             folder.monitoring.mkdir(exist_ok=True)
+            if communicator.rank == 0:  # before all that writes, so that it ends after them
+                stack.enter_context(_sender(folder, settings))
             if communicator.rank == min(workers):
                 stack.enter_context(_sampler(host_file(folder, here.host), settings, workers))
             stack.enter_context(_recorder(rank_file(folder, communicator.rank), settings.host_interval_s, times))
@@ -80,29 +80,23 @@ def _is_same_host(one: ProcessIdentity, other: ProcessIdentity) -> bool:
     return (one.host, one.boot_id) == (other.host, other.boot_id)
 
 
-@contextmanager
-def _sampler(file: Path, settings: MonitoringSettings, workers: Mapping[int, int]) -> Iterator[None]:
-    """Have the host watched by a process that ends when this one does, however that ends."""
-    asked = {"file": str(file), "workers": dict(workers), **settings.model_dump(exclude={"enabled"})}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(_OF_THE_JOB)}
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "r2d2.monitoring.sampler", json.dumps(asked)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        env=environment,
-    )
+def _sampler(file: Path, settings: MonitoringSettings, workers: Mapping[int, int]) -> AbstractContextManager[None]:
+    asked = {"file": str(file), "workers": dict(workers)}
+    intervals = settings.model_dump(include={"host_interval_s", "gpu_interval_s"})
+    return companion("r2d2.monitoring.sampler", {**asked, **intervals}, _ENDING_SECONDS)
+
+
+def _sender(folder: RunFolder, settings: MonitoringSettings) -> AbstractContextManager[None]:
+    """Have the run sent where the settings say; nowhere: nothing."""
     try:
-        yield
-    finally:
-        if process.stdin is not None:
-            with suppress(OSError):
-                process.stdin.close()
-        try:
-            process.wait(_ENDING_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            with suppress(subprocess.TimeoutExpired):  # one that hangs in a file system ends when that answers
-                process.wait(_ENDING_SECONDS)
+        target = target_of(settings, os.environ)
+    except R2D2Error as error:
+        _log.warning("nothing is sent (%s); the training goes on", error)
+        return nullcontext()
+    if target is None:
+        return nullcontext()
+    asked = {"run": str(folder.path), "target": target.to_json(), "interval_s": settings.influx_interval_s}
+    return companion("r2d2.monitoring.influx.sender", asked, ENDING_S + 1, **_ONE_THREAD)
 
 
 @contextmanager

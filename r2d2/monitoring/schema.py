@@ -26,7 +26,7 @@ class Measurement:
 
     Attributes:
         name: of the measurement.
-        tags: what tells series of it apart, besides the job and the run, which all have.
+        tags: what tells series of it apart, besides the run, which all have, and the engine's job, where it is of one.
         own_tag: the tag that stands in the keys of a file; None: the file is that of a single series.
         fields: the numbers.
     """
@@ -80,7 +80,7 @@ _GPU = Measurement(
 )
 _WORK = Measurement(
     "work",
-    ("host", "rank"),
+    ("rank",),
     None,
     (
         Field("input", "part of the time that it waited for a batch"),

@@ -1,8 +1,12 @@
-"""What is recorded of a run's machines, and how often."""
+"""What is recorded of a run's machines, how often, and where it is sent."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+import ipaddress
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 __all__ = ["MonitoringSettings"]
 
@@ -21,3 +25,69 @@ class MonitoringSettings(BaseModel):
         default=1.0, ge=0.1, le=3600, description="seconds between two looks at host and workers"
     )
     gpu_interval_s: float = Field(default=5.0, ge=0.1, le=3600, description="seconds between two looks at GPUs")
+    influx_url: str | None = Field(
+        default=None,
+        description="InfluxDB 2 server that gets all of it, such as https://influx.example:8086; null: none",
+    )
+    influx_org: str = Field(default="r2d2", min_length=1, description="organisation there")
+    influx_bucket: str = Field(default="r2d2", min_length=1, description="bucket there")
+    influx_token_file: Path | None = Field(
+        default=None,
+        description="file with the token that may write there, which nobody else may read (mode 0600); null: that of "
+        "the variable R2D2_INFLUX_TOKEN_FILE, else no token",
+    )
+    influx_insecure: bool = Field(
+        default=False, description="send to another host without TLS too: the token can be overheard"
+    )
+    influx_interval_s: float = Field(default=5.0, ge=0.1, le=3600, description="seconds between two sendings")
+
+    @field_validator("influx_url")
+    @classmethod
+    def _url_is_of_a_server(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = _split(value)
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or not value.isprintable():
+            raise ValueError(f"influx_url must be like https://influx.example:8086; received {_without_user(value)!r}")
+        if "@" in parts.netloc:
+            raise ValueError("influx_url must hold no name and no password; put a token into influx_token_file")
+        if parts.query or parts.fragment or " " in value:
+            raise ValueError(f"influx_url must end with its port or path; received {value!r}")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _token_travels_unheard(self) -> MonitoringSettings:
+        parts = urlsplit(self.influx_url or "")
+        if parts.scheme == "http" and not self.influx_insecure and not _is_loopback(parts.hostname or ""):
+            raise ValueError(
+                f"influx_url {self.influx_url} sends the token to another host in clear text; use https://, or "
+                "influx_insecure true where the network is trusted"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_sent_is_recorded(self) -> MonitoringSettings:
+        if self.influx_url is not None and not self.enabled:
+            raise ValueError("influx_url sends what is recorded, and enabled=false records nothing; leave one of them")
+        return self
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is none
+    except ValueError:
+        return None
+    return parts
+
+
+def _without_user(url: str) -> str:
+    """Leave out what may be a password."""
+    return url if "@" not in url else f"...@{url.rpartition('@')[2]}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imgmed import ImgMedError, Volume
 from r2d2.monitoring.figures import summary
+from r2d2.monitoring.influx.words import told as sent_to_influx
 from r2d2.reports.agreement import agreement_section
 from r2d2.reports.cases import cases_section, choose_cases, score_words
 from r2d2.reports.contours import draw_overlay
@@ -177,12 +178,12 @@ def _curves_section(run_dir: Path) -> Html:
     epochs = read_epochs(run_dir / "events.jsonl")
     if not epochs:
         return section("Training", paragraph(f"{run_dir} records no finished epoch.", "note"))
-    machines, told = draw_machines(run_dir), summary(run_dir)
+    machines, told, influx = draw_machines(run_dir), summary(run_dir), sent_to_influx(run_dir)
     return section(
         "Training",
         paragraph(f"{plural(len(epochs), 'epoch')} were recorded.", "note"),
         figures(draw_curves(epochs)),
-        *([paragraph(told, "note")] if told is not None else []),
+        *(paragraph(text, "note") for text in (told, influx) if text is not None),
         *([figures(machines)] if machines else []),
     )
 

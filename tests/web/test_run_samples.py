@@ -14,6 +14,8 @@ from dist_training.record.samples import SampleDescription, SampleFolder, Sample
 from imgmed import prepare_dataset, write_phantom_study
 from r2d2.engine import Submission
 from r2d2.engine.folder import FINAL
+from r2d2.monitoring.influx.target import Target
+from tests.r2d2.monitoring.influx.run_folders import ledger_of
 from tests.web.conftest import Site
 
 CASE = "secret_patient"
@@ -103,6 +105,19 @@ def test_what_the_page_is_told(site: Site, vera: FlaskClient) -> None:
     run.samples.joinpath("slices.npz").write_bytes(b"PK")
     assert "damaged" in vera.get(f"/jobs/{job}/samples").json["note"]  # type: ignore[index]
     assert vera.get(f"/jobs/{job}/samples/0/scan.png").status_code == 404
+
+
+def test_what_was_sent_of_a_training_is_told(site: Site, vera: FlaskClient) -> None:
+    job, run = finished(site)
+    assert "InfluxDB" not in vera.get(f"/jobs/{job}").text
+    write(run)
+    run.monitoring.mkdir(exist_ok=True)
+    ledger = ledger_of(run, Target("http://influx", "lab", "<b>"))
+    ledger.sent, ledger.fault = 7, "<b>401</b>"
+    ledger.write(run)
+    for page in (f"/jobs/{job}", f"/jobs/{job}/details"):
+        text = vera.get(page).text
+        assert "InfluxDB at http://influx has 7 points of this run. 4 records wait (&lt;b&gt;401" in text
 
 
 def test_pictures(site: Site, vera: FlaskClient) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 from flask import Blueprint, Response, render_template, request
 
 from r2d2.curves import Course
-from r2d2.engine import JobDetails
+from r2d2.engine import Job, JobDetails
 from r2d2.engine.folder import ACTIVE
 from r2d2.engine.validation import validated
+from r2d2.monitoring.influx.words import told
 from r2d2.viewing.finding import is_prediction
 
 from ..api.models import JobPath, LogQuery
@@ -62,7 +63,7 @@ def add_job(pages: Blueprint, console: Console) -> None:
     def show(job_id: int) -> str:
         names = shown(job_id)
         texts, drawn = _texts(names["found"]), drawn_folds(work_root, names["job"])
-        return render_template("runs/job.html", **names, texts=texts, drawn=drawn)
+        return render_template("runs/job.html", **names, texts=texts, drawn=drawn, influx=_sent(names["job"]))
 
     @pages.get("/jobs/<int:job_id>/part")
     @needs(Permission.READ)
@@ -75,7 +76,8 @@ def add_job(pages: Blueprint, console: Console) -> None:
     @part
     def details_part(job_id: int) -> Response:
         names = shown(job_id)
-        return live_part("runs/details_part.html", **names, texts=_texts(names["found"]))
+        texts, influx = _texts(names["found"]), _sent(names["job"])
+        return live_part("runs/details_part.html", **names, texts=texts, influx=influx)
 
     @pages.get("/jobs/<int:job_id>/curves")
     @needs(Permission.READ)
@@ -96,6 +98,11 @@ def add_job(pages: Blueprint, console: Console) -> None:
     def log(job_id: int) -> Response:
         asked: LogQuery = validated(LogQuery, request.args.to_dict(), "address")
         return live_data(jobs.log(checked_id(job_id), asked.attempt, asked.offset).model_dump())
+
+
+def _sent(job: Job) -> str | None:
+    """Say what of a training was sent to InfluxDB, where it was to be."""
+    return told(Path(job.output)) if job.task == "train" and job.output is not None else None
 
 
 def _has_cases(found: JobDetails) -> bool:

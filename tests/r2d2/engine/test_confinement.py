@@ -9,6 +9,7 @@ from imgmed import prepare_dataset, write_phantom_study
 from r2d2.engine import EngineSettings, Submission
 from r2d2.engine.errors import RefusedError
 from r2d2.engine.submission import accepted
+from tests.influx_servers import OK, misbehaving
 from tests.r2d2.engine.conftest import Bench
 from tests.r2d2.engine.small_tasks import NAME
 
@@ -99,6 +100,62 @@ def test_no_other_hosts(data: Path) -> None:
     for given in ({"dataset": str(data / "liver")}, {}):  # without a dataset: the phantom's
         with pytest.raises(RefusedError, match="its own host"):
             submitted(data, "train", hosts="localhost:2", **given)
+
+
+def test_no_other_servers_than_an_administrator_names(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("R2D2_INFLUX_URLS", "https://influx.example")
+    monkeypatch.delenv("R2D2_INFLUX_TOKEN_FILE", raising=False)
+    (data / "token").write_text("of another")
+    (data / "token").chmod(0o600)
+    (data / "mine.yaml").write_text("monitoring: {influx_url: 'http://127.0.0.1:22'}\n")
+    dataset, server = str(data / "liver"), "monitoring.influx_url=https://influx.example"
+    for task in ("train", "cross-validate"):
+        for given in ({"settings": ["monitoring.influx_url=http://127.0.0.1:22"]}, {"config": str(data / "mine.yaml")}):
+            with pytest.raises(RefusedError, match=r"these are https://influx\.example") as caught:
+                submitted(data, task, dataset=dataset, **given)
+            assert [key for key, _ in caught.value.faults] == ["monitoring.influx_url"]
+        with pytest.raises(RefusedError, match="jobs name no token"):
+            words = [server, f"monitoring.influx_token_file={data / 'token'}"]
+            submitted(data, task, dataset=dataset, settings=words)
+        assert submitted(data, task, dataset=dataset, settings=[server])
+
+
+@pytest.mark.slow
+def test_a_server_that_comes_to_light_when_a_job_begins_is_refused_then(tmp_path: Path) -> None:
+    """Also where jobs may use any folder."""
+    bench = Bench(tmp_path).open()
+    dataset = prepare_dataset(write_phantom_study(tmp_path / "phantom", cases=5, shape=(32, 40, 8)), tmp_path / "liver")
+    first = bench.submit().id
+    config = tmp_path / "mine.yaml"
+    settings = {"dataset": str(dataset.folder), "config": str(config)}
+    job = bench.engine.submit(Submission(task="train", settings=settings, after=(first,))).id
+    config.write_text("monitoring: {influx_url: 'http://127.0.0.1:22'}\n")
+    ended = bench.ended(job)[0]
+    assert ended.state == "failed" and "R2D2_INFLUX_URLS of the engine" in str(ended.reason)
+    bench.close()
+
+
+@pytest.mark.slow
+def test_a_job_sends_to_the_server_that_was_named_with_the_engines_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("engines")
+    (tmp_path / "token").chmod(0o600)
+    (tmp_path / "data").mkdir()
+    study = write_phantom_study(tmp_path / "phantom", cases=5, shape=(32, 40, 8))
+    dataset = prepare_dataset(study, tmp_path / "data" / "liver").folder
+    with misbehaving(OK) as server:
+        monkeypatch.setenv("R2D2_INFLUX_URLS", server.url)
+        monkeypatch.setenv("R2D2_INFLUX_TOKEN_FILE", str(tmp_path / "token"))
+        bench = Bench(tmp_path, data_roots=(tmp_path / "data",)).open()
+        words = ["network.base_filters=2", "training.epochs=1", f"monitoring.influx_url={server.url}"]
+        settings = {"dataset": str(dataset), "settings": words}
+        job = bench.engine.submit(Submission(task="train", settings=settings)).id
+        assert bench.ended(job)[0].state == "completed"
+        bench.close()
+    assert {one.token for one in server.asked} == {"Token engines"}
+    assert server.lines and all(f",job={job}," in line and ",run=output-" in line for line in server.lines)
+    assert "engines" not in (tmp_path / "work" / "jobs" / str(job) / "output" / "config.yaml").read_text()
 
 
 @pytest.mark.slow

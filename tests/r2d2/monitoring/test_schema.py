@@ -19,6 +19,14 @@ def test_the_page_describes_all_that_lies_in_files_and_nothing_else() -> None:
     assert described == expected
 
 
+def test_the_page_describes_all_points_that_are_sent_and_nothing_else() -> None:
+    rows = re.findall(r"^\| `([a-z]+)` \|(.*?)\|(.*?)\|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    described = {name: [re.findall(r"`(\w+)`", cell) for cell in cells] for name, *cells in rows}
+    assert described == {
+        one.name: [list(one.tags), [field.name for field in one.fields]] for one in MEASUREMENTS.values()
+    }
+
+
 def test_what_lies_in_events_has_the_names_that_they_have() -> None:
     for name, event in (("step", StepTaken), ("epoch", EpochEnded)):
         assert {field.name for field in MEASUREMENTS[name].fields} <= set(event.model_fields)

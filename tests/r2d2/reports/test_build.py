@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 import segeval
+from r2d2.monitoring.influx.target import Target
 from r2d2.reports.build import build_report
 from r2d2.reports.cases import choose_cases
 from r2d2.reports.overlay import read_overlay
 from r2d2.tasks.reporting import ReportSettings, report
 from r2d2_base.errors import CancelledError, NotWritableError
 from r2d2_base.progress import StopRequest
+from tests.r2d2.monitoring.influx.run_folders import ledger_of, write_run
 
 pytestmark = pytest.mark.slow
 
@@ -284,6 +286,15 @@ def test_run_folder_adds_curves_and_provenance(study):
     assert sum(" over 1 epoch" in picture["alt"] for picture in page.all("img")) == 4
     for part in ("unet: depth 4", "phantom", "abc123", "Workers 2", "keras 3.15.1", "best 0.250 in epoch 1"):
         assert part in page.words, part
+
+
+def test_what_was_sent_of_a_run_is_told(study):
+    run = write_run(study / "run", steps=5)
+    ledger = ledger_of(run, Target("http://influx", "lab", "mri"))
+    ledger.sent, ledger.refused, ledger.fault = 7, 2, "it cannot be reached"
+    ledger.write(run)
+    words = Page(build(study, run_dir=run.path)).words
+    assert "InfluxDB at http://influx has 7 points of this run, and refused 2. 22 records wait (it cannot be" in words
 
 
 def test_an_empty_run_folder_is_no_fault(study):

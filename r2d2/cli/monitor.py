@@ -1,0 +1,38 @@
+"""r2d2 monitor: what a training does with its machines, for servers that draw it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Send what was recorded of a training to InfluxDB.", no_args_is_help=True)
+
+
+@app.callback()
+def _monitor() -> None:
+    """Take the name of what is to be done."""
+
+
+@app.command("replay", epilog="Example: r2d2 monitor replay --run-dir work/run")
+def replay(
+    words: list[str] = typer.Argument(
+        None, metavar="KEY=VALUE", help="Settings over the run's own, like monitoring.influx_url=https://other:8086."
+    ),
+    run_dir: Path = typer.Option(..., "--run-dir", help="Run folder of a training that has ended."),
+    is_all: bool = typer.Option(False, "--all", help="Send everything anew, not only what the server missed."),
+) -> None:
+    """Send InfluxDB what it missed of a training, from the run folder."""
+    from r2d2.monitoring.influx.replay import replay as send
+    from r2d2.monitoring.influx.words import sentence
+
+    sent = 0
+
+    def note(points: int) -> None:
+        nonlocal sent
+        sent = points
+
+    ledger = send(run_dir, words or (), is_all=is_all, progress=note)
+    typer.echo(f"{sent} points sent. {sentence(ledger, 0)}")

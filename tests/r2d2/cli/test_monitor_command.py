@@ -1,0 +1,41 @@
+"""r2d2 monitor: what it says, and what it refuses."""
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from r2d2.cli import app
+from tests.influx_servers import OK, misbehaving
+from tests.r2d2.monitoring.influx.run_folders import write_run
+
+RUNNER = CliRunner()
+
+
+def test_it_says_what_was_sent_and_sends_it_once(tmp_path: Path) -> None:
+    with misbehaving(OK) as server:
+        run = write_run(tmp_path / "run", steps=5, influx_url=server.url).path
+        command = ["monitor", "replay", "--run-dir", str(run)]
+        first, again, anew = (RUNNER.invoke(app, [*command, *more]) for more in ([], [], ["--all"]))
+    assert first.output == f"38 points sent. InfluxDB at {server.url} has 38 points of this run.\n"
+    assert again.output == f"0 points sent. InfluxDB at {server.url} has 38 points of this run.\n"
+    assert anew.output == first.output
+    ledger = json.loads((run / "monitoring" / "influx.json").read_text())
+    assert (ledger["sent"], ledger["run"]) == (38, "run-20261130T005320Z")
+
+
+def fault(*words: str) -> str:
+    """What the command line would say, in one line."""
+    ended = RUNNER.invoke(app, ["monitor", "replay", *words])
+    assert ended.exit_code != 0 and getattr(ended.exception, "exit_code", None) == 2
+    return str(ended.exception)
+
+
+def test_what_cannot_be_replayed(tmp_path: Path) -> None:
+    assert "is no run folder" in fault("--run-dir", str(tmp_path))
+    run = write_run(tmp_path / "run").path
+    assert "was sent to no server; name one" in fault("--run-dir", str(run))
+    url = "monitoring.influx_url=http://localhost:1"
+    assert "no such file" in fault("--run-dir", str(run), url, f"monitoring.influx_token_file={tmp_path / 'token'}")
+    (run / "events.jsonl").unlink()
+    assert "has no record of a training yet" in fault("--run-dir", str(run), url)
