@@ -7,6 +7,7 @@ python benchmarks/influx_cost.py --rounds 3 --workers 2
 import argparse
 import json
 import os
+import resource
 import socket
 import statistics
 import subprocess
@@ -73,14 +74,16 @@ def compare(rounds: int, workers: int) -> None:
             for name, server in servers[number % 3 :] + servers[: number % 3]:
                 url = [] if server is None else [f"monitoring.influx_url=http://127.0.0.1:{server.getsockname()[1]}"]
                 run = f"{name}-{number}"
-                begin = time.monotonic()
+                begin, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
                 command = train(at, run, workers, "training.epochs=15", *url)
                 subprocess.run(command, cwd=at, check=True, capture_output=True)
-                wall = time.monotonic() - begin
+                wall, after = time.monotonic() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
+                used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
                 events = map(json.loads, (Path(at) / run / "events.jsonl").read_text().splitlines())
                 steps = [event["seconds"] for event in events if event["event"] == "step"][10:]
                 print(
-                    f"{name}: {statistics.median(steps) * 1000:.1f} ms a step (median), {wall:.1f} s in all", flush=True
+                    f"{name}: {statistics.median(steps) * 1000:.1f} ms a step (median), {wall:.1f} s in all, {used:.1f} s of processor time",
+                    flush=True,
                 )
 
 
