@@ -81,10 +81,9 @@ def compare(rounds: int, workers: int) -> None:
                 used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
                 events = map(json.loads, (Path(at) / run / "events.jsonl").read_text().splitlines())
                 steps = [event["seconds"] for event in events if event["event"] == "step"][10:]
-                print(
-                    f"{name}: {statistics.median(steps) * 1000:.1f} ms a step (median), {wall:.1f} s in all, {used:.1f} s of processor time",
-                    flush=True,
-                )
+                median = 1000 * statistics.median(steps)
+                times = f"{median:.1f} ms a step (median), {wall:.1f} s in all, {used:.1f} s of processor time"
+                print(f"{name}: {times}", flush=True)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ import gzip
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -140,7 +141,8 @@ OK = status(204)
 
 
 @contextlib.contextmanager
-def misbehaving(*answers: Answer) -> Iterator[Misbehaving]:
+def misbehaving(*answers: Answer, certificate: tuple[Path, Path] | None = None) -> Iterator[Misbehaving]:
+    """Serve on an address of this host; by TLS where a certificate and its key are given."""
     told = Misbehaving(list(answers))
 
     class Handler(BaseHTTPRequestHandler):
@@ -168,7 +170,11 @@ def misbehaving(*answers: Answer) -> Iterator[Misbehaving]:
 
     with Server(("127.0.0.1", 0), Handler) as server:
         server.told = told  # type: ignore[attr-defined]  # for answers that wait for the end
-        told.url = f"http://127.0.0.1:{server.server_port}"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        told.url = f"http{'' if certificate is None else 's'}://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:

@@ -84,7 +84,7 @@ class Writer:
 
     def _status(self, lines: Sequence[str]) -> int | None:
         """Send lines; gives the status by which they were refused, None where they were taken."""
-        body = "\n".join(lines).encode()
+        body, is_kept = "\n".join(lines).encode(), self._client is not None
         try:
             self._opened().write_api(write_options=SYNCHRONOUS).write(
                 self._target.bucket, self._target.org, body, write_precision=PRECISION
@@ -100,6 +100,8 @@ class Writer:
             raise NotTakenError("its answer has no end") from None
         except Exception as error:  # whatever a server does, and however the client fails at it
             self.close()
+            if is_kept and isinstance(error, urllib3.exceptions.ProtocolError):
+                return self._status(lines)  # the server had closed an idle connection
             raise NotTakenError(self._shown(_words_of(error))) from None
         return None
 

@@ -1,6 +1,8 @@
 """What becomes of points that a server does not take: none is lost that was not refused, and none waits for ever."""
 
+import shutil
 import socket
+import subprocess
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -153,6 +155,33 @@ def test_no_other_server_is_told_the_token(tmp_path: Path, token_file: Path) -> 
         with pytest.raises(NotTakenError, match="307"):
             delivery.send_next()
         assert len(server.asked) == 1 and not other.asked
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_a_server_that_is_not_who_it_says_gets_no_token(
+    tmp_path: Path, token_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    with misbehaving(OK, certificate=(certificate, key)) as server:
+        delivery = delivery_to(tmp_path / "run", server, token_file)
+        with pytest.raises(NotTakenError, match="CERTIFICATE_VERIFY_FAILED"):
+            delivery.send_next()
+        assert not server.asked
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert send_all(delivery).sent == POINTS
+        assert server.asked[0].token == f"Token {TOKEN}"
+
+
+def test_an_idle_connection_that_was_closed_is_no_fault(tmp_path: Path) -> None:
+    with misbehaving(OK, cut_off, OK) as server:
+        delivery = delivery_to(tmp_path / "run", server)
+        send_all(delivery)
+        add_steps(delivery._folder, 20, 1)
+        assert send_all(delivery).sent == POINTS + 10
+        assert len(server.asked) == 3
 
 
 def at_most(lines: int) -> Answer:
