@@ -13,7 +13,17 @@ from imgmed import PreparedDataset
 from r2d2.monitoring.influx.ledger import read_ledger
 from r2d2.monitoring.influx.target import ENDING_S
 from r2d2.monitoring.series import read_series
-from tests.distributed.jobs import ENDLESS, Start, events_of, resume, run, train, wait_for, workers_of
+from tests.distributed.jobs import (
+    ENDLESS,
+    Start,
+    events_of,
+    resume,
+    run,
+    train,
+    wait_for,
+    wait_for_a_checkpoint,
+    workers_of,
+)
 from tests.influx_servers import Series, hang, misbehaving, needs_victoria, victoria
 
 pytestmark = pytest.mark.distributed
@@ -77,6 +87,7 @@ def test_a_server_that_restarts_has_the_whole_run_and_a_resumed_run_goes_on(
         wait_for(lambda: len(losses(folder)) > steps + 20, "steps without a server")
         server.start()
         wait_for(lambda: (ledger := read_ledger(folder)) and not ledger.fault, "its return to be noticed")
+        wait_for_a_checkpoint(folder)
         for worker in workers_of(job, 2):
             worker.send_signal(signal.SIGKILL)
         job.wait()

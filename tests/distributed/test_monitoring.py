@@ -12,7 +12,17 @@ from imgmed import PreparedDataset
 from r2d2.monitoring.recording import host_file, rank_file
 from r2d2.monitoring.schema import MEASUREMENTS, SHARES, split_key
 from r2d2.monitoring.series import read_series
-from tests.distributed.jobs import ENDLESS, Start, resume, run, train, wait_for, workers_of
+from tests.distributed.jobs import (
+    ENDLESS,
+    Start,
+    events_of,
+    resume,
+    run,
+    train,
+    wait_for,
+    wait_for_a_checkpoint,
+    workers_of,
+)
 
 pytestmark = pytest.mark.distributed
 
@@ -37,6 +47,7 @@ def test_two_workers_are_watched_until_they_end_and_when_they_go_on(
     job = start_job(train(small_dataset, folder.path, "--workers", "2", "--threads", "1", ENDLESS, fast))
     wait_for(lambda: len(read_series(host)) >= 5, "the sampler")
     wait_for(lambda: all(len(read_series(rank_file(folder, rank))) >= 3 for rank in range(2)), "the workers' times")
+    wait_for_a_checkpoint(folder)
     (sampler,) = samplers(job.pid)
     for worker in workers_of(job, 2):
         worker.send_signal(signal.SIGKILL)
@@ -57,7 +68,8 @@ def test_two_workers_are_watched_until_they_end_and_when_they_go_on(
         steps = [record["work.step"] for record in times]
         assert steps == sorted(steps) and steps[-1] > 0
 
-    done = run([*resume(folder), "training.epochs=1", fast], tmp_path)
+    begun = events_of(folder, "step")[-1].epoch
+    done = run([*resume(folder), f"training.epochs={begun + 1}", fast], tmp_path)
     assert done.returncode == 0, done.stderr
     assert read_series(host)[: len(before)] == before
     assert len(read_series(host)) > len(before)
