@@ -70,7 +70,7 @@ class Victoria:
             process.wait(PATIENCE_S)
 
     def series(self, run: str = ".*") -> Series:
-        """Everything that it has of some runs; it shows a point a second after it has taken it, even if told to flush."""
+        """Everything that it has of some runs; it shows a point a second after it took it, even if told to flush."""
         time.sleep(VISIBLE_S)
         query = urllib.parse.urlencode({"match[]": f'{{run=~"{run}"}}', "reduce_mem_usage": "1"})
         with urllib.request.urlopen(f"{self.url}/api/v1/export?{query}", timeout=PATIENCE_S) as answer:
