@@ -55,6 +55,7 @@ IMPORT_NAMES = {
     "nvidia-ml-py": "pynvml",
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
+    "prometheus-client": "prometheus_client",
     "pynacl": "nacl",
     "pyyaml": "yaml",
     "rt-utils": "rt_utils",

@@ -21,6 +21,7 @@ from .areas import AREAS
 from .assets import serve_assets
 from .beside import Beside
 from .guarded_jobs import GuardedJobs
+from .metrics import serve_metrics
 from .people import manage_sessions
 from .permissions import Permission
 from .requests import CheckedRequest
@@ -60,6 +61,7 @@ def create_app(settings: ServeSettings, jobs: Jobs, accounts: Accounts, secret: 
         validation_error_model=ErrorAnswer,
         validation_error_callback=refuse,
     )
+    serve_metrics(app, settings, jobs, accounts)
     secure(app, settings, accounts, secret)
     manage_sessions(app, accounts)
     register_errors(app)

@@ -24,6 +24,7 @@ class Preview:
         command: what would be typed.
         yaml: what differs, as r2d2.yaml.
         lists: further sentences, by the id of the element that lists them.
+        is_checked: whether the engine was asked what it would refuse.
     """
 
     faults: Mapping[str, Sequence[str]]
@@ -33,6 +34,7 @@ class Preview:
     command: str
     yaml: str
     lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    is_checked: bool = True
 
     @property
     def verdict(self) -> str:
@@ -42,7 +44,9 @@ class Preview:
         '2 to be mended.'
         """
         count = len(self.faults) + len(self.general)
-        return f"{count} to be mended." if count else "Nothing stands in the way."
+        if count:
+            return f"{count} to be mended."
+        return "Nothing stands in the way." if self.is_checked else "Not looked at yet."
 
     def to_json(self) -> dict[str, Any]:
         """Give it as the script takes it."""

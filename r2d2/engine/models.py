@@ -21,6 +21,7 @@ __all__ = [
     "Rebuilt",
     "RunWish",
     "SortKey",
+    "State",
     "Submission",
 ]
 

@@ -43,6 +43,7 @@ class Draft:
         yaml: what differs from what is proposed.
         room: how many workers there can be.
         jobs: what begins, in its order, in sentences; empty: the training alone.
+        is_checked: whether the engine was asked what it would refuse.
     """
 
     form: TrainingForm
@@ -56,6 +57,7 @@ class Draft:
     yaml: str
     room: tuple[str, ...]
     jobs: tuple[str, ...]
+    is_checked: bool = True
 
     def with_error(self, error: R2D2Error) -> Draft:
         """Give the draft with what it was refused for."""
@@ -74,6 +76,7 @@ class Draft:
             self.command,
             self.yaml,
             {"room": self.room, "jobs": self.jobs},
+            self.is_checked,
         )
 
 
@@ -121,6 +124,7 @@ def draft_of(form: TrainingForm, console: Console, *, is_checked: bool = True) -
         yaml_text(words, dataset=shown, workers=workers if workers > 1 else None),
         room_for(configuration, basis, console.settings.max_workers),
         _course(dataset, form),
+        is_checked,
     )
 
 

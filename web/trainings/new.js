@@ -64,4 +64,5 @@
     if (REFILLS.includes(target.name)) refill(); // in the place of what was asked just now
   });
   sums();
+  if (form.hasAttribute("data-unchecked")) preview.check(); // the page is there sooner than the engine has looked
 })();

@@ -48,7 +48,8 @@ def _add(pages: Blueprint, console: Console) -> None:
         from .launch import draft_of  # here and below: settings and datasets are loaded once somebody wants them
         from .start import form_of_address
 
-        return _page(draft_of(form_of_address(request.args, console), console), console)
+        form = form_of_address(request.args, console)
+        return _page(draft_of(form, console, is_checked=bool(request.args)), console)
 
     @pages.post("/trainings/new")
     @needs(Permission.OPERATE)
@@ -113,21 +114,28 @@ def _shown(draft: Draft) -> dict[str, Any]:
         (one for key, one in fields.items() if key not in FIRST),
         key=lambda one: list(SECTIONS).index(one.setting.section),
     )
-    sections = [
-        (SECTIONS[section], section, list(inner)) for section, inner in groupby(others, lambda one: one.setting.section)
-    ]
+    is_known = draft.basis.is_known
+    sections = []
+    for section, found in groupby(others, lambda one: one.setting.section):
+        inner = list(found)
+        is_open = any(one.faults or one.is_changed for one in inner)
+        sections.append((SECTIONS[section], section, is_open, _fields(inner, is_known)))
     return {
         "draft": draft,
         "form": draft.form,
         "told": draft.preview,
-        "first": [fields[key] for key in FIRST],
+        "first": _fields([fields[key] for key in FIRST], is_known),
         "sections": sections,
         "faults": draft.faults,
         "start_key": START,
         "presets": PRESETS,
-        "setting": lambda one, is_known: (_written if one.is_changed or one.faults else _proposed)(one, is_known),
-        "is_known": draft.basis.is_known,
+        "is_known": is_known,
     }
+
+
+def _fields(fields: list[FormField], is_known: bool) -> Markup:
+    written = [(_written if one.is_changed or one.faults else _proposed)(one, is_known) for one in fields]
+    return Markup("").join(written)
 
 
 @lru_cache(maxsize=1024)
