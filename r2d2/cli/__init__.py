@@ -24,6 +24,7 @@ from r2d2.cli import (
     presets,
     report,
     serve,
+    tensorboard,
     train,
     zoo,
 )
@@ -59,6 +60,7 @@ app.add_typer(engine.app, name="engine")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(monitor.app, name="monitor")
 app.command("serve", epilog=serve.EXAMPLE)(serve.serve)
+app.command("tensorboard", epilog=tensorboard.EXAMPLE)(tensorboard.tensorboard)
 app.command("doctor")(doctor.doctor)
 
 
