@@ -1,4 +1,4 @@
-"""r2d2 report: a dataset, or an evaluation, as one HTML page."""
+"""r2d2 report: a dataset, a training, or an evaluation, as one HTML page."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ def report(
     evaluation: Path = typer.Option(None, help="Folder written by 'r2d2 evaluate'."),
     prediction: Path = typer.Option(None, help="Folder of the label maps; by default where they were evaluated."),
     images: Path = typer.Option(None, help="Folder of the scans, named like the label maps; not with --dataset."),
-    out: Path = typer.Option(None, help="HTML file; by default dataset.html or report.html in the folder reported on."),
-    run_dir: Path = typer.Option(None, help="Run folder for the training curves; by default that of the model."),
+    out: Path = typer.Option(
+        None, help="HTML file; by default dataset.html, training.html or report.html in the folder reported on."
+    ),
+    run_dir: Path = typer.Option(
+        None, help="Run folder for the training curves; by default that of the model. Alone: the training."
+    ),
     against: Path = typer.Option(
         None, help="Run folder of the same training from nothing: what the start of --run-dir gained."
     ),
 ) -> None:
-    """Draw a dataset: its splits, odd cases and distributions; or an evaluation: scores, worst cases, curves.
+    """Draw a dataset: its splits, odd cases and distributions; a training: curves, and what its machines did; or an
+    evaluation: scores, worst cases, curves.
 
     With --run-dir and --against: the epochs that a start from a trained network spared.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dist_training.record.run_folder import RunFolder, RunStatus
 from imgmed import ImgMedError, Volume
 from r2d2.monitoring.figures import summary
 from r2d2.monitoring.influx.words import told as sent_to_influx
@@ -28,7 +29,7 @@ from r2d2_base.progress import UNWATCHED, Watcher
 from segeval import EvaluatedCase, Evaluation, EvaluationSettings, SegEvalError, read_evaluation
 from segeval.files.label_map import case_id_of
 
-__all__ = ["ImageOf", "build_report", "write_page"]
+__all__ = ["ImageOf", "build_report", "build_run_report", "write_page"]
 
 ImageOf = Path | Callable[[], Volume]
 
@@ -84,9 +85,49 @@ def build_report(
         body.append(_curves_section(run_dir))
     provenance = [("Evaluation", str(evaluation_dir)), *(read_provenance(run_dir) if run_dir is not None else [])]
     body += [cases_section(evaluation), conventions_section(evaluation), provenance_section(provenance)]
-    written = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    write_page(out, page(title, f"R2D2 evaluation report, written {written}. Not for clinical decisions.", body))
+    write_page(out, page(title, f"R2D2 evaluation report, {_written()}. Not for clinical decisions.", body))
     return out
+
+
+def build_run_report(out: Path, run_dir: Path) -> Path:
+    """Write a training as one HTML file: its curves, what it did with its machines, where it comes from.
+
+    Args:
+        out: the HTML file; its folder is made, a file that is there is replaced.
+        run_dir: run folder, also of a training that goes on.
+
+    Returns:
+        `out`.
+
+    Raises:
+        NoSpaceError: the disk is full; nothing is left of the file.
+        NotWritableError: the file cannot be written.
+    """
+    body = [
+        paragraph(_course_of(RunFolder(run_dir).status())),
+        _curves_section(run_dir),
+        provenance_section(read_provenance(run_dir)),
+    ]
+    title = f"Training {'/'.join(run_dir.absolute().parts[-2:])}"
+    write_page(
+        out, page(title, f"R2D2 training report, {_written()}. Its scores are of validation, not of a test.", body)
+    )
+    return out
+
+
+def _course_of(status: RunStatus) -> str:
+    """Say in a sentence how far a run came, and how it ended."""
+    words = {None: "unknown", "stopped_early": "stopped early"}.get(status.state, status.state)
+    why = f" ({status.reason})" if status.reason else ""
+    planned = "" if status.epochs is None else f" of {status.epochs}"
+    text = f"State: {words}{why}, after {plural(status.epoch, 'epoch')}{planned}"
+    if status.best_dice is not None:
+        text += f"; best validation Dice {status.best_dice:.3f}, in epoch {status.best_epoch}"
+    return f"{text}."
+
+
+def _written() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("written %Y-%m-%d %H:%M UTC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +222,7 @@ def _curves_section(run_dir: Path) -> Html:
     machines, told, influx = draw_machines(run_dir), summary(run_dir), sent_to_influx(run_dir)
     return section(
         "Training",
-        paragraph(f"{plural(len(epochs), 'epoch')} were recorded.", "note"),
+        paragraph(f"{plural(len(epochs), 'epoch')} recorded.", "note"),
         figures(draw_curves(epochs)),
         *(paragraph(text, "note") for text in (told, influx) if text is not None),
         *([figures(machines)] if machines else []),

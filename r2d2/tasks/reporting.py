@@ -7,9 +7,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dist_training.record.run_folder import RunFolder
 from imgmed import PreparedDataset, case_stem, has_known_suffix
 from r2d2.prediction.manifest import read_manifest
-from r2d2.reports.build import ImageOf, build_report
+from r2d2.reports.build import ImageOf, build_report, build_run_report
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.progress import UNWATCHED, Progress, StopRequest, Watcher
 from segeval import read_evaluation
@@ -22,11 +23,14 @@ REPORT = "report.html"
 GAIN = "gain.html"
 """Name of the report on what a start gained, in the run folder."""
 
+TRAINING = "training.html"
+"""Name of the report on a training, in the run folder."""
+
 _FIRST_CHANNEL = "_0000"
 
 
 class ReportSettings(BaseModel):
-    """What is reported on: a dataset alone, or an evaluation with what it was made from.
+    """What is reported on: a dataset alone, a run alone, or an evaluation with what it was made from.
 
     >>> ReportSettings(dataset="work/hippocampus").evaluation is None
     True
@@ -39,7 +43,9 @@ class ReportSettings(BaseModel):
     prediction: Path | None = Field(default=None, description="folder of label maps; none: as evaluated")
     images: Path | None = Field(default=None, description="folder of the scans, named like the label maps")
     out: Path | None = Field(default=None, description="HTML file; none: in the folder that is reported on")
-    run_dir: Path | None = Field(default=None, description="run folder for the curves; none: that of the model")
+    run_dir: Path | None = Field(
+        default=None, description="run folder for the curves; none: that of the model; alone: the training"
+    )
     against: Path | None = Field(
         default=None,
         description="run folder of the same training from nothing: what the start of run_dir gained; nothing else",
@@ -47,7 +53,7 @@ class ReportSettings(BaseModel):
 
 
 def report(settings: ReportSettings, *, progress: Progress | None = None, stop: StopRequest | None = None) -> Path:
-    """Draw a dataset, an evaluation (scores, worst cases, curves), or what a start from a trained network gained.
+    """Draw a dataset, a run, an evaluation (scores, worst cases, curves), or what a start from another network gained.
 
     Args:
         settings: what to report on.
@@ -71,10 +77,12 @@ def report(settings: ReportSettings, *, progress: Progress | None = None, stop: 
     if asked.against is not None:
         path = _report_on_gain(asked)
     elif evaluation is None:
-        if any(path is not None for path in (asked.run_dir, asked.prediction, asked.images)):
-            raise ConfigurationError("--run-dir, --prediction and --images belong to an evaluation; give --evaluation")
+        if asked.prediction is not None or asked.images is not None:
+            raise ConfigurationError("--prediction and --images belong to an evaluation; give --evaluation")
+        if asked.run_dir is not None:
+            return _report_on_run(asked, asked.run_dir, watcher)
         if asked.dataset is None:
-            raise ConfigurationError("give --dataset, --evaluation or both, to say what to report on")
+            raise ConfigurationError("give --dataset, --run-dir or --evaluation, to say what to report on")
         prepared = PreparedDataset.read(asked.dataset)
         out = asked.out or asked.dataset / "dataset.html"
         path = build_dataset_report(prepared, out, propose_here(prepared), watcher)
@@ -98,6 +106,19 @@ def report(settings: ReportSettings, *, progress: Progress | None = None, stop: 
             run_dir=asked.run_dir,
             watcher=watcher,
         )
+    watcher.report("reporting", 1, 1)
+    return path
+
+
+def _report_on_run(asked: ReportSettings, run_dir: Path, watcher: Watcher) -> Path:
+    """Report on a training alone."""
+    if asked.dataset is not None:
+        raise ConfigurationError(
+            "--dataset and --run-dir are reported on one by one; leave one out, or give --evaluation"
+        )
+    if not RunFolder(run_dir).holds_run():
+        raise ConfigurationError(f"{run_dir} is no run folder; name the --run-dir of a training")
+    path = build_run_report(asked.out or run_dir / TRAINING, run_dir)
     watcher.report("reporting", 1, 1)
     return path
 

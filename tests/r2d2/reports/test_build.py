@@ -14,7 +14,7 @@ from r2d2.reports.build import build_report
 from r2d2.reports.cases import choose_cases
 from r2d2.reports.overlay import read_overlay
 from r2d2.tasks.reporting import ReportSettings, report
-from r2d2_base.errors import CancelledError, NotWritableError
+from r2d2_base.errors import CancelledError, ConfigurationError, NotWritableError
 from r2d2_base.progress import StopRequest
 from tests.r2d2.monitoring.influx.run_folders import ledger_of, write_run
 
@@ -295,6 +295,35 @@ def test_what_was_sent_of_a_run_is_told(study):
     ledger.write(run)
     words = Page(build(study, run_dir=run.path)).words
     assert "InfluxDB at http://influx has 7 points of this run, and refused 2. 22 records wait (it cannot be" in words
+
+
+def test_a_training_alone_is_reported_on(tmp_path):
+    run = write_run(tmp_path / "heart" / "run", steps=5)
+    written = report(ReportSettings(run_dir=run.path))
+    assert written == run.path / "training.html"
+    page = Page(written)
+    assert "Training heart/run" in page.words
+    assert "after 1 epoch; " not in page.words and ", after 1 epoch." in page.words  # no Dice was recorded
+    assert "10 % of the time waiting for input" in page.words and "1 epoch recorded" in page.words
+    assert "figure" in [tag for tag, _ in page.tags]
+    run.exit.write_text('{"schema_version": 1, "state": "stopped_early", "reason": "enough", "time": 1.8e9}')
+    out = tmp_path / "other.html"
+    report(ReportSettings(run_dir=run.path, out=out))
+    assert "State: stopped early (enough), after 1 epoch." in Page(out).words
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, "is no run folder; name the --run-dir of a training"),
+        ({"dataset": "there"}, "are reported on one by one"),
+        ({"images": "there"}, "belong to an evaluation"),
+    ],
+)
+def test_what_is_no_training_is_refused(tmp_path, more, said):
+    with pytest.raises(ConfigurationError, match=said):
+        report(ReportSettings(run_dir=tmp_path, **more))
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_empty_run_folder_is_no_fault(study):

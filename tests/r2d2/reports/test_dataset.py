@@ -217,6 +217,8 @@ def test_the_command_writes_it(
     code, message = said("--evaluation", "somewhere")
     assert code == 2 and "somewhere: no summary.json here" in message
     code, message = said("--run-dir", "somewhere")
+    assert code == 2 and "--dataset and --run-dir are reported on one by one" in message
+    code, message = said("--images", "somewhere")
     assert code == 2 and "belong to an evaluation" in message
 
 
