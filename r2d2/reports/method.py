@@ -76,8 +76,7 @@ def _empty_table(empty: Mapping[str, tuple[str, ...]], sources: Mapping[str, str
 
 
 def provenance_section(entries: Sequence[tuple[str, str]]) -> Html:
-    """List where evaluation and model come from."""
+    """List where evaluation and model come from; of a training alone, the model."""
     rows = [[name, Html(f"<code>{escape(value)}</code>")] for name, value in entries]
-    return section(
-        "Where this comes from", table(["What", "Value"], rows, caption="Evaluation and model.", text_columns=(0, 1))
-    )
+    caption = "Evaluation and model." if any(name == "Evaluation" for name, _ in entries) else "The training."
+    return section("Where this comes from", table(["What", "Value"], rows, caption=caption, text_columns=(0, 1)))

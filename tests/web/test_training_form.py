@@ -176,6 +176,16 @@ def test_a_training_is_looked_at_and_launched(site: Site, dataset: Path) -> None
 
 
 @pytest.mark.slow
+def test_the_form_is_there_before_the_engine_has_looked_at_it(site: Site, dataset: Path) -> None:
+    """Opened without a wish, it is looked at by the page's script; else faults stand there at once."""
+    client = site.client("olga")
+    opened = client.get("/trainings/new").text
+    assert " data-unchecked>" in opened and '<p id="sum">Not looked at yet.</p>' in opened
+    wished = client.get("/trainings/new?dataset=phantom&workers=0").text
+    assert "data-unchecked" not in wished and '<p id="sum">1 to be mended.</p>' in wished
+    assert '<p id="sum">Nothing stands in the way.</p>' in client.get("/trainings/new?dataset=phantom").text
+
+
 def test_what_is_refused_of_a_chain_leaves_nothing_of_it(site: Site, dataset: Path) -> None:
     first = site.submit("stays")
     waiting = site.submit("to come", after=(first.id,))
