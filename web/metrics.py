@@ -22,6 +22,7 @@ from r2d2.engine.models import State
 from r2d2.errors import R2D2Error
 
 from .accounts.store import Accounts
+from .area import part
 from .people import bearer_person
 from .permissions import Permission, needs
 from .serve_settings import ServeSettings
@@ -49,13 +50,15 @@ def serve_metrics(app: Flask, settings: ServeSettings, jobs: Jobs, accounts: Acc
     registry.register(_EngineCollector(settings, jobs))
     _count_requests(app, registry)
 
-    @app.get("/metrics")
     @needs(Permission.PUBLIC)  # it looks itself
+    @part
     def metrics() -> Response:
         if not (_is_near(settings) or _may_read(accounts)):
             words = "send a token that may read: the header 'Authorization: Bearer TOKEN'\n"
             return Response(words, 401, {"WWW-Authenticate": "Bearer"}, mimetype="text/plain")
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    app.add_url_rule("/metrics", view_func=metrics)
 
 
 def _is_near(settings: ServeSettings) -> bool:

@@ -18,6 +18,7 @@ SCRIPT = "<script>alert(1)</script>"
 
 PERMISSIONS = {
     "assets": "nobody in particular",
+    "metrics": "nobody in particular",  # it looks itself: tests/web/test_metrics.py
     "session.login": "nobody in particular",
     "session.check_login": "nobody in particular",
     "session.health": "nobody in particular",
