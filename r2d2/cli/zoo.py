@@ -245,24 +245,18 @@ def _list(words: tuple[str, ...], offline: bool) -> None:
 
 
 def _echo_models(listing: Listing) -> None:
+    """Write two lines a model: its name, size, places and licence; below, what it is for."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.padding import Padding
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    longest = max(len(str(model.name)) for model in listing.models)
-    table.add_column("model", overflow="fold", no_wrap=longest <= LONGEST_WHOLE)
-    table.add_column("title", overflow="fold")
-    table.add_column("labels", overflow="fold")
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("where", overflow="fold")
-    table.add_column("licence", overflow="fold")
+    console = Console()
+    width = min(max(len(str(model.name)) for model in listing.models), LONGEST_WHOLE)
     for model in listing.models:
         entry = model.entry
-        cells = (str(model.name), entry.title, _few(entry.labels))
-        said = (_size(entry.size), ", ".join(model.where), entry.licence)
-        table.add_row(*map(Text, (*cells, *said)))
-    Console().print(table)
+        line = f"{model.name!s:<{width}}  {_size(entry.size):>8}  {', '.join(model.where)}  {entry.licence}"
+        console.print(Text(line, overflow="fold"))
+        console.print(Padding(Text(f"{entry.title}: {_few(entry.labels)}", overflow="fold"), (0, 0, 0, 4)))
 
 
 def _size(count: int) -> str:

@@ -66,7 +66,7 @@ def test_lists_fit_into_80_columns(r2d2: Run, tmp_path: Path) -> None:
     code, said, told = r2d2("zoo", "list")
     assert code == 0 and told == f"registry hospital: {registry}, not pinned\n"
     assert max(map(len, said.splitlines())) <= 80
-    assert re.search(r"^nuclei:1 +\[b\]Nuclei\[/b\].* kB +local +CC-BY-SA-4\.0", said, re.MULTILINE)
+    assert re.search(r"^nuclei:1 .* kB  local  CC-BY-SA-4\.0 *\n    \[b\]Nuclei\[/b\]: ", said, re.MULTILINE)
     assert "0.2 MB" in said and "hospital" in said
     _, said, _ = r2d2("zoo", "search", "T1-WEIGHTED", "posterior")
     assert re.findall(r"^[a-z-]+:\d", said, re.MULTILINE) == ["hippocampus-unet:1"]
