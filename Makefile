@@ -193,7 +193,7 @@ $(STAMPS)/backends: $(STAMPS)/backends.txt $(STAMPS)/tests
 
 # By the Node.js and npm that requirements/serve.txt brings; package.json pins all that is fetched, so there is no lock file.
 $(STAMPS)/node: $(STAMPS)/package.json $(STAMPS)/tests
-	@echo "==> dcmjs, axe"
+	@echo "==> dcmjs, axe, types of Grafana, Flux"
 	@rm -rf $(VENV)/node
 	@mkdir -p $(VENV)/node
 	@cp tests/node/package.json $(VENV)/node
