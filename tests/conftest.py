@@ -52,15 +52,17 @@ settings.register_profile("long", UNHURRIED, print_blob=True)
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options of this suite."""
     parser.addoption("--long", action="store_true", help="run the tests that take many minutes too; draw examples anew")
+    parser.addoption("--containers", action="store_true", help="run the tests with Docker: make test-containers")
     parser.addoption("--screenshots", metavar="FOLDER", help="leave pictures of the console's pages in a folder")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long tests out unless they were asked for; begin with the folders that take longest."""
-    if not config.getoption("--long"):
-        long = [item for item in items if item.get_closest_marker("long")]
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in long]
+    """Leave out the long tests and those with Docker unless asked for them; begin with what takes longest."""
+    for mark in ("long", "containers"):
+        if not config.getoption(f"--{mark}"):
+            left_out = [item for item in items if item.get_closest_marker(mark)]
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if item not in left_out]
     items.sort(key=_place)
 
 

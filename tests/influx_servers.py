@@ -70,18 +70,28 @@ class Victoria:
             process.wait(PATIENCE_S)
 
     def series(self, run: str = ".*") -> Series:
-        """Everything that it has of some runs; it shows a point a second after it took it, even if told to flush."""
-        time.sleep(VISIBLE_S)
-        query = urllib.parse.urlencode({"match[]": f'{{run=~"{run}"}}', "reduce_mem_usage": "1"})
-        with urllib.request.urlopen(f"{self.url}/api/v1/export?{query}", timeout=PATIENCE_S) as answer:
-            lines = answer.read().splitlines()
-        found: Series = {}
-        for line in lines:
-            one = json.loads(line)
-            name = one["metric"].pop("__name__")
-            values = found.setdefault((name, frozenset(one["metric"].items())), {})
-            values.update(zip(one["timestamps"], one["values"], strict=True))
-        return found
+        """Everything that it has of some runs."""
+        return series_of(self.url, f'{{run=~"{run}"}}')
+
+
+def series_of(url: str, selector: str) -> Series:
+    """Everything that a VictoriaMetrics has; it shows a point a second after it took it, even if told to flush.
+
+    Args:
+        url: of the server.
+        selector: of what is asked for, as in PromQL.
+    """
+    time.sleep(VISIBLE_S)
+    query = urllib.parse.urlencode({"match[]": selector, "reduce_mem_usage": "1"})
+    with urllib.request.urlopen(f"{url}/api/v1/export?{query}", timeout=PATIENCE_S) as answer:
+        lines = answer.read().splitlines()
+    found: Series = {}
+    for line in lines:
+        one = json.loads(line)
+        name = one["metric"].pop("__name__")
+        values = found.setdefault((name, frozenset(one["metric"].items())), {})
+        values.update(zip(one["timestamps"], one["values"], strict=True))
+    return found
 
 
 @contextlib.contextmanager
