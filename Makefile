@@ -67,9 +67,9 @@ test: install-tests ## run the whole test suite, in three processes
 test-fast: install-tests ## run the quick tests, in a minute and a half: no TensorFlow, no workers, no real scans
 	$(VENV_PYTHON) -m pytest -n logical -m "not slow and not tensorflow and not distributed and not end_to_end" $(FAST_TESTS) $(PYTEST_ARGS)
 
-test-containers: install-tests ## build and run the images with a Docker daemon of its own (root; installs docker.io and mmdebstrap)
-	@command -v dockerd mmdebstrap >/dev/null || { apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends docker.io mmdebstrap; }
+test-containers: install-tests ## build and run the images with a Docker daemon of its own, in 15 minutes (root; installs docker.io and mmdebstrap)
+	@{ command -v dockerd && command -v mmdebstrap && command -v iptables-save; } >/dev/null || { apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends docker.io iptables mmdebstrap; }
 	$(VENV_PYTHON) -m pytest --containers tests/containers $(PYTEST_ARGS)
 
 lint: install-tests ## check style (ruff) and types (mypy)
