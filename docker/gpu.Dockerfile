@@ -12,7 +12,7 @@ FROM ${BUILD_BASE} AS builder
 RUN dnf install --assumeyes --setopt=install_weak_deps=False findutils gcc-c++ make python3.11 python3.11-devel \
     && dnf clean all
 ENV PIP_NO_CACHE_DIR=1
-WORKDIR /opt/r2d2
+WORKDIR /app
 COPY Makefile ./
 COPY requirements/build.txt requirements/gpu.txt requirements/horovod.txt requirements/runtime.txt requirements/serve.txt \
     requirements/train.txt requirements/
@@ -28,22 +28,22 @@ FROM ${BASE}
 RUN dnf install --assumeyes --setopt=install_weak_deps=False libstdc++ python3.11 shadow-utils \
     && dnf clean all
 # ---------------------------------------------------------------------------------------------------------------------
-RUN useradd --no-log-init --uid 1000 --user-group --home-dir /work --no-create-home --shell /usr/sbin/nologin r2d2 \
-    && install --directory --owner r2d2 --group r2d2 /work /scans \
+RUN useradd --no-log-init --uid 1000 --user-group --home-dir /data --no-create-home --shell /usr/sbin/nologin r2d2 \
+    && install --directory --owner r2d2 --group r2d2 /data /scans \
     && install --directory --owner r2d2 --group r2d2 --mode 0700 /run/secrets
-COPY --from=builder /opt/r2d2/.venv /opt/r2d2/.venv
-COPY docker/healthy.py docker/make_secrets.py /opt/r2d2/
-# All that is written goes to /work, a volume, and to /tmp: the rest may be read-only.
-ENV PATH=/opt/r2d2/.venv/bin:$PATH \
-    HOME=/work \
+COPY --from=builder /app/.venv /app/.venv
+COPY docker/healthy.py docker/make_secrets.py /app/
+# All that is written goes to /data, a volume, and to /tmp: the rest may be read-only.
+ENV PATH=/app/.venv/bin:$PATH \
+    HOME=/data \
     MPLCONFIGDIR=/tmp/matplotlib \
     PYTHONDONTWRITEBYTECODE=1 \
-    R2D2_WORK_ROOT=/work/engine \
-    R2D2_ZOO=/work/zoo
+    R2D2_WORK_ROOT=/data/engine \
+    R2D2_ZOO=/data/zoo
 USER 1000:1000
-WORKDIR /work
-VOLUME /work
+WORKDIR /data
+VOLUME /data
 EXPOSE 8017
-HEALTHCHECK --interval=15s --timeout=10s --start-period=120s --retries=4 CMD ["python", "/opt/r2d2/healthy.py"]
+HEALTHCHECK --interval=15s --timeout=10s --start-period=120s --retries=4 CMD ["python", "/app/healthy.py"]
 ENTRYPOINT ["r2d2"]
 CMD ["--help"]

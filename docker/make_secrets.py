@@ -34,7 +34,7 @@ def main() -> int:
     print(f"{'made' if made else 'found'} in the volume 'secrets', {folder}: {', '.join(made or NAMES)}")
     print("Grafana, user admin:    docker compose exec engine cat /run/secrets/grafana_password")
     print("InfluxDB, user r2d2:    docker compose exec engine cat /run/secrets/influx_password")
-    print("R2D2, user admin:       docker compose exec engine cat /work/engine/web/password")
+    print("R2D2, user admin:       docker compose exec engine cat /data/engine/web/password")
     return 0
 
 

@@ -84,7 +84,7 @@ class Site:
             data = {**fields, "csrf_token": word[1]}
             return session.post(f"{self.address}{page}", data=data, timeout=60).text
 
-        post("/login", "/login", name="admin", password=self.read("/work/engine/web/password").strip())
+        post("/login", "/login", name="admin", password=self.read("/data/engine/web/password").strip())
         page = post("/account/tokens", "/account", label="test", scope="operate")
         found = re.search(r"<code>(r2d2_[^<]+)</code>", page)
         assert found is not None, page

@@ -46,8 +46,8 @@ def site(
 def prepared(site: Site) -> str:
     """A dataset, made by a job of the API."""
     number = site.submit("prepare", {"source": "/scans/phantom"})
-    assert site.ended(number) == "completed", site.read(f"/work/engine/jobs/{number}/attempts/1/log")
-    return f"/work/engine/jobs/{number}/output"
+    assert site.ended(number) == "completed", site.read(f"/data/engine/jobs/{number}/attempts/1/log")
+    return f"/data/engine/jobs/{number}/output"
 
 
 def submit_training(site: Site, dataset: str, **more: Any) -> int:
@@ -60,12 +60,12 @@ def submit_training(site: Site, dataset: str, **more: Any) -> int:
 def trained(site: Site, prepared: str) -> int:
     """A training that nothing disturbed."""
     number = submit_training(site, prepared)
-    assert site.ended(number) == "completed", site.read(f"/work/engine/jobs/{number}/attempts/1/log")
+    assert site.ended(number) == "completed", site.read(f"/data/engine/jobs/{number}/attempts/1/log")
     return number
 
 
 def events(site: Site, number: int) -> list[dict[str, Any]]:
-    lines = site.read(f"/work/engine/jobs/{number}/output/events.jsonl").splitlines()
+    lines = site.read(f"/data/engine/jobs/{number}/output/events.jsonl").splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -76,7 +76,7 @@ def losses(site: Site, number: int) -> dict[int, float]:
 
 def weights(site: Site, number: int, folder: Path) -> dict[str, np.ndarray]:
     folder.mkdir()
-    model = site.fetch(f"/work/engine/jobs/{number}/output/model.keras", folder / "model.keras")
+    model = site.fetch(f"/data/engine/jobs/{number}/output/model.keras", folder / "model.keras")
     with zipfile.ZipFile(model) as archive:
         archive.extract("model.weights.h5", folder)
     found: dict[str, np.ndarray] = {}
@@ -105,7 +105,7 @@ def test_secrets_are_files_of_one_user_and_in_no_log(site: Site) -> None:
     logs = site.compose("logs")
     assert "docker compose exec engine cat /run/secrets/grafana_password" in logs
     assert not any(site.read(f"/run/secrets/{name}") in logs for name in SECRETS)
-    assert site.read("/work/engine/web/password").strip() not in logs
+    assert site.read("/data/engine/web/password").strip() not in logs
 
 
 def test_no_port_is_open_to_other_hosts(site: Site, docker: Docker) -> None:
@@ -133,13 +133,13 @@ def test_figures_of_a_job_are_in_the_database(site: Site, trained: int) -> None:
         assert sent == pytest.approx(recorded, rel=1e-13)
     assert {dict(labels)["rank"] for name, labels in found if name == "work_step"} == {"0", "1"}
     assert {name for name, _ in found} >= {"host_cpu_percent", "worker_memory_bytes", "work_exchange"}
-    ledger = json.loads(site.read(f"/work/engine/jobs/{trained}/output/monitoring/influx.json"))
+    ledger = json.loads(site.read(f"/data/engine/jobs/{trained}/output/monitoring/influx.json"))
     assert "fault" not in ledger and ledger["refused"] == 0 and ledger["sent"] > 0
 
 
 def test_the_token_of_the_database_is_in_no_file_of_a_job_and_not_in_its_log(site: Site, trained: int) -> None:
     script = 'grep -rlF -f /run/secrets/influx_token "$0" || true'
-    folder = f"/work/engine/jobs/{trained}"
+    folder = f"/data/engine/jobs/{trained}"
     assert site.compose("exec", "--no-TTY", "engine", "sh", "-c", script, folder) == ""
     assert folder in site.compose("exec", "--no-TTY", "engine", "sh", "-c", "grep -rl training.seed=3 $0", folder)
 
@@ -156,7 +156,7 @@ def test_down_and_up_lose_nothing_and_a_job_goes_on_to_the_same_result(
     figures = series_of(site.influx, f'{{job="{trained}"}}')
     secrets = [site.read(f"/run/secrets/{name}") for name in SECRETS]
     number = submit_training(site, prepared, max_retries=0)
-    run = f"/work/engine/jobs/{number}/output"
+    run = f"/data/engine/jobs/{number}/output"
 
     def is_in_the_third_epoch() -> bool:
         script = f"cat {run}/events.jsonl 2>/dev/null || true"
