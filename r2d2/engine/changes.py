@@ -48,7 +48,8 @@ class Changes:
 
     def close(self) -> None:
         """Take the word away."""
-        os.close(self._file)
+        file, self._file = self._file, -1  # whoever adds later meets no other file of this number
+        os.close(file)
         with suppress(OSError):
             self._path.unlink()
 

@@ -117,7 +117,7 @@ def build_run_report(out: Path, run_dir: Path) -> Path:
 
 def _course_of(status: RunStatus) -> str:
     """Say in a sentence how far a run came, and how it ended."""
-    words = {None: "unknown", "stopped_early": "stopped early"}.get(status.state, status.state)
+    words = (status.state or "unknown").replace("_", " ")
     why = f" ({status.reason})" if status.reason else ""
     planned = "" if status.epochs is None else f" of {status.epochs}"
     text = f"State: {words}{why}, after {plural(status.epoch, 'epoch')}{planned}"

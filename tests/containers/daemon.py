@@ -83,6 +83,14 @@ def daemon(folder: Path) -> Iterator[Docker]:
     finally:
         process.terminate()  # containers that are left end with it
         process.wait(timeout=120)
+        _let_go(folder)
+
+
+def _let_go(folder: Path) -> None:
+    """Take away what a daemon leaves mounted below its folder, which else could not be removed."""
+    places = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for place in reversed([one for one in places if one.startswith(f"{folder}/")]):
+        subprocess.run(["umount", place], check=True, env={**os.environ, "PATH": DEBIAN})
 
 
 def state_of_the_network() -> tuple[list[str], list[str], str]:

@@ -13,6 +13,7 @@ from imgmed import PreparedDataset
 from r2d2.monitoring.influx.ledger import read_ledger
 from r2d2.monitoring.influx.target import ENDING_S
 from r2d2.monitoring.series import read_series
+from tests.companions import of_module
 from tests.distributed.jobs import (
     ENDLESS,
     Start,
@@ -42,17 +43,6 @@ def losses(folder: RunFolder) -> list[float]:
     return [event.loss for event in read_events(folder.events) if isinstance(event, StepTaken)]
 
 
-def senders(parent: int) -> list[psutil.Process]:
-    found = []
-    for process in psutil.Process(parent).children(recursive=True):
-        try:
-            if "r2d2.monitoring.influx.sender" in process.cmdline():
-                found.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    return found
-
-
 def command_lines() -> bytes:
     lines = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -77,7 +67,7 @@ def test_a_server_that_restarts_has_the_whole_run_and_a_resumed_run_goes_on(
         words = [f"monitoring.influx_url={server.url}", f"monitoring.influx_token_file={token_file(tmp_path)}"]
         job = start_job(train(small_dataset, folder.path, *ON_TWO, *words, ENDLESS))
         wait_for(lambda: (ledger := read_ledger(folder)) and ledger.sent > 50, "points")
-        (sender,) = senders(job.pid)
+        (sender,) = of_module("r2d2.monitoring.influx.sender", psutil.Process(job.pid))
         assert TOKEN.encode() not in command_lines()
         for process in [psutil.Process(job.pid), *psutil.Process(job.pid).children(recursive=True)]:
             assert TOKEN not in process.environ().values()

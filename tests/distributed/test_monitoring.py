@@ -12,6 +12,7 @@ from imgmed import PreparedDataset
 from r2d2.monitoring.recording import host_file, rank_file
 from r2d2.monitoring.schema import MEASUREMENTS, SHARES, split_key
 from r2d2.monitoring.series import read_series
+from tests.companions import of_module
 from tests.distributed.jobs import (
     ENDLESS,
     Start,
@@ -27,17 +28,6 @@ from tests.distributed.jobs import (
 pytestmark = pytest.mark.distributed
 
 
-def samplers(parent: int) -> list[psutil.Process]:
-    found = []
-    for process in psutil.Process(parent).children(recursive=True):
-        try:
-            if "r2d2.monitoring.sampler" in process.cmdline():
-                found.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    return found
-
-
 def test_two_workers_are_watched_until_they_end_and_when_they_go_on(
     small_dataset: PreparedDataset, tmp_path: Path, start_job: Start
 ) -> None:
@@ -48,7 +38,7 @@ def test_two_workers_are_watched_until_they_end_and_when_they_go_on(
     wait_for(lambda: len(read_series(host)) >= 5, "the sampler")
     wait_for(lambda: all(len(read_series(rank_file(folder, rank))) >= 3 for rank in range(2)), "the workers' times")
     wait_for_a_checkpoint(folder)
-    (sampler,) = samplers(job.pid)
+    (sampler,) = of_module("r2d2.monitoring.sampler", psutil.Process(job.pid))
     for worker in workers_of(job, 2):
         worker.send_signal(signal.SIGKILL)
     job.wait()

@@ -84,6 +84,22 @@ def test_every_figure_is_drawn_and_no_other() -> None:
         Panel("Loss", "step", ("los",), ("rank",))
 
 
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_queries_name_what_the_schema_has(name: str) -> None:
+    """Read from the file, whoever wrote it."""
+    made = json.loads((PROVISIONED / "dashboards" / f"{name}.json").read_text(encoding="utf-8"))
+    texts = [target["query"] for panel in made["panels"] for target in panel["targets"]]
+    assert texts
+    for text in texts:
+        (measurement,) = re.findall(r'r\._measurement == "(\w+)"', text)
+        fields = re.findall(r'r\._field == "(\w+)"', text)
+        known = MEASUREMENTS[measurement]
+        assert fields and set(fields) <= {field.name for field in known.fields}, text
+        columns = {one for group in re.findall(r"group\(columns: (\[.*?\])", text) for one in json.loads(group)}
+        tags = (columns | set(re.findall(r"r\.(\w+)\b", text))) - {"_field", "_measurement"}
+        assert tags <= {"job", "run", *known.tags}, text
+
+
 def test_uids_are_those_of_the_data_source_and_links_lead_somewhere() -> None:
     (source,) = yaml.safe_load((PROVISIONED / "datasources" / "influxdb.yaml").read_text())["datasources"]
     assert (source["uid"], source["type"]) == (SOURCE["uid"], SOURCE["type"])

@@ -17,6 +17,7 @@ from r2d2.engine.folder import FINAL
 from r2d2.monitoring.influx.target import Target
 from tests.r2d2.monitoring.influx.run_folders import ledger_of
 from tests.web.conftest import Site
+from tests.web.serving import until
 
 CASE = "secret_patient"
 
@@ -115,9 +116,9 @@ def test_what_was_sent_of_a_training_is_told(site: Site, vera: FlaskClient) -> N
     ledger = ledger_of(run, Target("http://influx", "lab", "<b>"))
     ledger.sent, ledger.fault = 7, "<b>401</b>"
     ledger.write(run)
-    for page in (f"/jobs/{job}", f"/jobs/{job}/details"):
-        text = vera.get(page).text
-        assert "InfluxDB at http://influx has 7 points of this run. 4 records wait (&lt;b&gt;401" in text
+    said = "InfluxDB at http://influx has 7 points of this run. 4 records wait (&lt;b&gt;401"
+    until(lambda: said in vera.get(f"/jobs/{job}").text)  # it is told beside the requests, a second late
+    assert said in vera.get(f"/jobs/{job}/details").text
 
 
 def test_pictures(site: Site, vera: FlaskClient) -> None:

@@ -17,6 +17,7 @@ from r2d2.viewing.finding import is_prediction
 
 from ..api.models import JobPath, LogQuery
 from ..area import Console, part
+from ..beside import Beside
 from ..curves import asked_curves, curves_of_job, drawn_curves
 from ..files import is_there
 from ..live import live_data, live_part
@@ -41,6 +42,11 @@ def checked_id(job_id: int) -> int:
 def add_job(pages: Blueprint, console: Console) -> None:
     """Add the pages."""
     jobs, work_root = console.jobs, console.settings.work_root
+    told_of = Beside[Path, str | None](told, None)  # of a long run that waits, all its record is read
+
+    def sent(job: Job) -> str | None:
+        """Say what of a training was sent to InfluxDB, where it was to be."""
+        return told_of.get(Path(job.output))[0] if job.task == "train" and job.output is not None else None
 
     def shown(job_id: int) -> dict[str, Any]:
         found = jobs.show(checked_id(job_id))
@@ -63,7 +69,7 @@ def add_job(pages: Blueprint, console: Console) -> None:
     def show(job_id: int) -> str:
         names = shown(job_id)
         texts, drawn = _texts(names["found"]), drawn_folds(work_root, names["job"])
-        return render_template("runs/job.html", **names, texts=texts, drawn=drawn, influx=_sent(names["job"]))
+        return render_template("runs/job.html", **names, texts=texts, drawn=drawn, influx=sent(names["job"]))
 
     @pages.get("/jobs/<int:job_id>/part")
     @needs(Permission.READ)
@@ -76,7 +82,7 @@ def add_job(pages: Blueprint, console: Console) -> None:
     @part
     def details_part(job_id: int) -> Response:
         names = shown(job_id)
-        texts, influx = _texts(names["found"]), _sent(names["job"])
+        texts, influx = _texts(names["found"]), sent(names["job"])
         return live_part("runs/details_part.html", **names, texts=texts, influx=influx)
 
     @pages.get("/jobs/<int:job_id>/curves")
@@ -98,11 +104,6 @@ def add_job(pages: Blueprint, console: Console) -> None:
     def log(job_id: int) -> Response:
         asked: LogQuery = validated(LogQuery, request.args.to_dict(), "address")
         return live_data(jobs.log(checked_id(job_id), asked.attempt, asked.offset).model_dump())
-
-
-def _sent(job: Job) -> str | None:
-    """Say what of a training was sent to InfluxDB, where it was to be."""
-    return told(Path(job.output)) if job.task == "train" and job.output is not None else None
 
 
 def _has_cases(found: JobDetails) -> bool:

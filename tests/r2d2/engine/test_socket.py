@@ -140,6 +140,17 @@ def test_another_engine_has_another_word(tmp_path: Path) -> None:
     assert first is not None and second is not None and first != second
 
 
+def test_a_word_that_was_closed_writes_into_no_other_file(tmp_path: Path) -> None:
+    changes = Changes(tmp_path)
+    number = changes._file
+    changes.close()
+    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+    assert other == number  # as the system gives the lowest that is free
+    changes.add()
+    os.close(other)
+    assert (tmp_path / "other").read_bytes() == b"" and read_changes(tmp_path) is None
+
+
 def test_a_word_that_cannot_be_written_is_taken_away(tmp_path: Path) -> None:
     with closing(Changes(tmp_path)) as changes:
         before = read_changes(tmp_path)

@@ -1,6 +1,5 @@
 """The sampler as a process of its own, from its start to its end."""
 
-import contextlib
 import json
 import os
 import resource
@@ -8,51 +7,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from r2d2.monitoring.series import read_series
+from tests.companions import PATIENCE_S, held, wait_for
 
-PATIENCE_S = 120
 
-
-def start(file: Path, limit_bytes: int | None = None) -> subprocess.Popen[str]:
+def sampler(file: Path, limit_bytes: int | None = None) -> AbstractContextManager[subprocess.Popen[str]]:
     asked = {"file": str(file), "workers": {"0": os.getpid()}, "host_interval_s": 0.1, "gpu_interval_s": 1.0}
 
     def limited() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # else the system ends who writes more
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes or 0, limit_bytes or 0))
 
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "r2d2.monitoring.sampler", json.dumps(asked)],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=None if limit_bytes is None else limited,
-    )
-
-
-@contextlib.contextmanager
-def sampler(file: Path, limit_bytes: int | None = None) -> Iterator[subprocess.Popen[str]]:
-    process = start(file, limit_bytes)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stderr):
-            if stream is not None:
-                stream.close()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    command = [sys.executable, "-P", "-m", "r2d2.monitoring.sampler", json.dumps(asked)]
+    return held(command, preexec_fn=None if limit_bytes is None else limited)
 
 
 def test_it_ends_with_who_started_it_and_writes_what_was_last(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from r2d2.monitoring.companion import companion
 from r2d2.monitoring.influx.ledger import read_ledger
 from r2d2.monitoring.influx.replay import replay
 from r2d2.monitoring.influx.target import ENDING_S, Target
-from tests.influx_servers import OK, PATIENCE_S, Asked, hang, misbehaving, needs_victoria, status, victoria
+from tests.companions import PATIENCE_S, held, of_module, wait_for
+from tests.influx_servers import OK, Asked, hang, misbehaving, needs_victoria, status, victoria
 from tests.r2d2.monitoring.influx.run_folders import BEGIN, add_records, add_steps, write_run
 
 MODULE = "r2d2.monitoring.influx.sender"
@@ -30,20 +31,11 @@ def asked_of(folder: RunFolder, url: str, token_file: Path | None = None) -> dic
     return {"run": str(folder.path), "target": Target(url, "o", "b", token_file).to_json(), "interval_s": 0.1}
 
 
-@contextmanager
-def sender(folder: RunFolder, url: str, token_file: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+def sender(
+    folder: RunFolder, url: str, token_file: Path | None = None
+) -> AbstractContextManager[subprocess.Popen[str]]:
     command = [sys.executable, "-P", "-m", MODULE, json.dumps(asked_of(folder, url, token_file))]
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdin=pipe, stderr=pipe, text=True, env=environment)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stderr):
-            if stream is not None:
-                stream.close()
+    return held(command, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[float, str]:
@@ -54,13 +46,6 @@ def ended(process: subprocess.Popen[str]) -> tuple[float, str]:
     process.wait(PATIENCE_S)
     assert process.returncode == 0
     return time.monotonic() - begin, process.stderr.read()
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def sent(folder: RunFolder) -> int:
@@ -182,19 +167,11 @@ def test_memory_stays_what_it_is_while_a_long_run_is_sent(tmp_path: Path) -> Non
     assert after - before < 32 * 2**20
 
 
-def is_sender(process: psutil.Process) -> bool:
-    """Whether a process is one that sends; children of other tests may have ended and not been waited for."""
-    try:
-        return MODULE in process.cmdline()
-    except psutil.NoSuchProcess:
-        return False
-
-
 def test_who_started_it_waits_seconds_at_most(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run")
     with misbehaving(hang) as server:
         with companion(MODULE, asked_of(folder, server.url), ENDING_S + 1):
-            (child,) = (one for one in psutil.Process().children() if is_sender(one))
+            (child,) = of_module(MODULE, psutil.Process())
             wait_for(lambda: server.asked)
             begin = time.monotonic()
         assert time.monotonic() - begin < ENDING_S + 5
