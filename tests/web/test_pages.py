@@ -1,5 +1,6 @@
 """The pages: who may see and do what, forms that others cannot send, nothing from outside that a browser would obey."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from flask.testing import FlaskClient
 from r2d2.engine import Submission
 from r2d2.engine.folder import FINAL
 from tests.web.conftest import PASSWORD, ROLES, Site, csrf_of, post
+from tests.web.serving import until
 from web.permissions import Permission, needed_by
 from web.security import CONTENT_SECURITY_POLICY, limiter
 
@@ -393,3 +395,14 @@ def test_a_fault_tells_nothing_of_the_inside(site: Site, browsers: dict[str, Fla
     for answer in (site.api("GET", f"/jobs/{damaged}"), browsers["vera"].get(f"/jobs/{damaged}")):
         assert answer.status_code == 500
         assert "its log says more" in answer.text and str(site.folder) not in answer.text
+
+
+def test_results_are_told_in_words(site: Site, browsers: dict[str, FlaskClient]) -> None:
+    job = site.submit()
+    until(lambda: site.engine.show(job.id).job.state == "completed")
+    outcome = site.settings.work_root / "jobs" / str(job.id) / "attempts" / "1" / "outcome.json"
+    for left_out, said in (([], None), (["a has no voxels", "b is no scan"], "a has no voxels; b is no scan")):
+        outcome.write_text(json.dumps({"result": {"cases": 40, "left_out": left_out, "word": "x"}}))
+        text = browsers["vera"].get(f"/jobs/{job.id}/details").text
+        assert "<dt>Cases</dt><dd>40</dd>" in text and "<dt>Word</dt><dd>x</dd>" in text
+        assert ("Left out" in text) == (said is not None) and (said is None or f"<dd>{said}</dd>" in text)
