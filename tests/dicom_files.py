@@ -1,14 +1,21 @@
 """DICOM files for tests, written with pydicom alone."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+_NUMBERS = itertools.count(1)
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def new_uid() -> UID:
+    """Make a UID that no other file of this process has; of the digits 0 to 3, as no patient's number or date is."""
+    return UID(f"1.2.3.{np.base_repr(next(_NUMBERS), 4)}")
 
 
 def write_series(
@@ -31,9 +38,9 @@ def write_series(
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     shared = {
         "SOPClassUID": CT_STORAGE,
-        "StudyInstanceUID": study_uid or generate_uid(),
-        "SeriesInstanceUID": series_uid or generate_uid(),
-        "FrameOfReferenceUID": generate_uid(),
+        "StudyInstanceUID": study_uid or new_uid(),
+        "SeriesInstanceUID": series_uid or new_uid(),
+        "FrameOfReferenceUID": new_uid(),
         "Modality": "CT",
         "SeriesDescription": description,
         "PatientName": "Doe^Jane",
@@ -56,7 +63,7 @@ def write_series(
         for name, value in shared.items():
             setattr(dataset, name, value)
         dataset.InstanceNumber = k + 1
-        dataset.SOPInstanceUID = generate_uid()
+        dataset.SOPInstanceUID = new_uid()
         position = lps @ [0, 0, k, 1]
         dataset.ImagePositionPatient = [float(value) for value in position[:3]]
         dataset.RescaleSlope = slope if isinstance(slope, int | float) else slope[k]

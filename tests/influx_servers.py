@@ -20,7 +20,8 @@ import pytest
 
 VICTORIA = shutil.which("victoria-metrics")
 PATIENCE_S = 120.0  # only ends what hangs
-VISIBLE_S = 2.0
+VISIBLE_S = 30.0
+BETWEEN_LOOKS_S = 1.5
 
 needs_victoria = pytest.mark.skipif(VICTORIA is None, reason="VictoriaMetrics is not installed")
 
@@ -75,13 +76,27 @@ class Victoria:
 
 
 def series_of(url: str, selector: str) -> Series:
-    """Everything that a VictoriaMetrics has; it shows a point a second after it took it, even if told to flush.
+    """Everything that a VictoriaMetrics has, once that is the same in two looks.
+
+    It shows a point a second or more after it took it, even if told to flush, and on a busy machine later still:
+    what has no point yet is looked at again.
 
     Args:
         url: of the server.
         selector: of what is asked for, as in PromQL.
     """
-    time.sleep(VISIBLE_S)
+    end = time.monotonic() + VISIBLE_S
+    found: Series = {}
+    while time.monotonic() < end:
+        before = found
+        time.sleep(BETWEEN_LOOKS_S)
+        found = _shown(url, selector)
+        if found and found == before:
+            break
+    return found
+
+
+def _shown(url: str, selector: str) -> Series:
     query = urllib.parse.urlencode({"match[]": selector, "reduce_mem_usage": "1"})
     with urllib.request.urlopen(f"{url}/api/v1/export?{query}", timeout=PATIENCE_S) as answer:
         lines = answer.read().splitlines()

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from dist_training.errors import ControlError
+from dist_training.errors import ControlError, WorkerLostError
 from dist_training.ranks.communicator import Communicator
 from dist_training.record.events import RequestMissed, RequestName, RequestServed, Running, read_events
 from dist_training.record.states import Stop, StoppedBy
@@ -255,7 +255,9 @@ class Control:
     def signals(self) -> Iterator[None]:
         """Turn Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 into a stop at the next step; a second Ctrl-C interrupts at once.
 
-        A signal that is ignored (SIGHUP under nohup) stays so; at the end every handler is what it was before.
+        A signal that is ignored (SIGHUP under nohup) stays so; at the end every handler is what it was before. Only
+        where another worker was lost does SIGTERM stay without effect: the launcher sends it to those that are left
+        at once, and this one still has to say why it ends; what does not end within seconds, it kills.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -265,6 +267,9 @@ class Control:
             signal.signal(number, self._on_signal)
         try:
             yield
+        except WorkerLostError:
+            previous.pop(signal.SIGTERM, None)
+            raise
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -179,7 +178,6 @@ def _speak_for_rank_0(plan: RunPlan, rank: int, error: Exception) -> NoReturn:
     from dist_training.record.run_folder import RunEnd
 
     if rank == 1:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # horovodrun is ending the others by now
         time.sleep(1.5)
         if not plan.folder.exit.exists():
             plan.folder.write_exit(RunEnd(state="failed", reason=str(error), exit_code=1))

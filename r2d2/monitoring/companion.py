@@ -15,6 +15,8 @@ __all__ = ["companion"]
 _OF_THE_JOB = ("HOROVOD_", "OMPI_", "PMIX_", "PMI_", "SLURM_", "R2D2_LAUNCHER")
 """Of the environment: what would make it look like a worker."""
 _KILLED_SECONDS = 2.0
+_FAILED_SECONDS = 1.0
+"""A worker that fails has to say so before its launcher kills it: Horovod's does five seconds after it lost another."""
 
 
 @contextmanager
@@ -24,7 +26,7 @@ def companion(module: str, asked: Mapping[str, Any], ending_s: float, **environm
     Args:
         module: is run as a program, with `asked` as JSON for its argument; it ends when its standard input does.
         asked: what it is told; everybody on the host can read it.
-        ending_s: seconds that it has to end by itself.
+        ending_s: seconds that it has to end by itself; a second at most where the block fails.
         environment: variables that it gets besides.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OF_THE_JOB)}
@@ -36,6 +38,9 @@ def companion(module: str, asked: Mapping[str, Any], ending_s: float, **environm
     )
     try:
         yield
+    except BaseException:
+        ending_s = min(ending_s, _FAILED_SECONDS)
+        raise
     finally:
         if process.stdin is not None:
             with suppress(OSError):

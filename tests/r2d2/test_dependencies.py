@@ -30,7 +30,12 @@ def test_a_comparison_of_another_kind_is_refused() -> None:
 def test_every_dependency_of_ours_is_examined() -> None:
     packages = {package.name: package for package in examine_packages(REPOSITORY)}
     assert {"numpy", "nibabel", "pydantic"} <= {name for name, item in packages.items() if item.group == "runtime"}
-    assert {name for name, item in packages.items() if item.group == "train"} == {"h5py", "keras", "tensorflow-cpu"}
+    assert {name for name, item in packages.items() if item.group == "train"} == {
+        "h5py",
+        "keras",
+        "tensorboard",
+        "tensorflow-cpu",
+    }
     assert [name for name, item in packages.items() if item.group == "workers"] == ["horovod"]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dist_training.errors import WorkerLostError
 from dist_training.record.events import (
     CheckpointWritten,
     Ended,
@@ -156,6 +157,18 @@ def test_signals_are_requests_until_the_handlers_are_restored() -> None:
         assert agreed(control.votes()).is_stop
         assert control.stop == Stop("signal", "signal SIGUSR1")
     assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_a_rank_that_lost_another_is_not_ended_before_it_says_so() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        with pytest.raises(WorkerLostError), Control(None).signals():
+            raise WorkerLostError("another worker died")
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) != before[signal.SIGTERM]
+        assert all(signal.getsignal(number) == before[number] for number in (signal.SIGINT, signal.SIGUSR1))
+    finally:
+        signal.signal(signal.SIGTERM, before[signal.SIGTERM])
 
 
 def test_a_second_ctrl_c_interrupts_at_once() -> None:
