@@ -40,11 +40,8 @@ class PadToMultiple(keras.layers.Layer):
         missing = [(multiple - size % multiple) % multiple for size, multiple in zip(sizes, multiples, strict=True)]
         if all(isinstance(pixels, int) and pixels == 0 for pixels in missing):
             return images
-        before = [pixels // 2 for pixels in missing]
-        return ops.pad(
-            images,
-            [[0, 0], *([low, pixels - low] for low, pixels in zip(before, missing, strict=True)), [0, 0]],
-        )
+        widths = [(pixels // 2, pixels - pixels // 2) for pixels in missing]
+        return _with_zeros(images, widths) if len(sizes) == 3 else ops.pad(images, [(0, 0), *widths, (0, 0)])
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Give the padded shape; an unknown size stays unknown."""
@@ -56,6 +53,19 @@ class PadToMultiple(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Give what rebuilds this layer."""
         return {**super().get_config(), "multiple": self.multiple}
+
+
+def _with_zeros(volumes: Any, widths: Sequence[tuple[Any, Any]]) -> Any:
+    """Join zeros to volumes (N, D, H, W, C).
+
+    Where TensorFlow 2.18 knows the size and uses oneDNN, its graph optimiser (the "remapper") makes one operation of
+    a padding and a convolution of volumes that follows, and forgets that the convolution pads too.
+    """
+    for axis, around in enumerate(widths, start=1):
+        shape = ops.shape(volumes)
+        low, high = (ops.zeros((*shape[:axis], width, *shape[axis + 1 :]), volumes.dtype) for width in around)
+        volumes = ops.concatenate([low, volumes, high], axis=axis)
+    return volumes
 
 
 @keras.saving.register_keras_serializable(package="dist_training")
