@@ -54,7 +54,7 @@ def classes_at(classes: Any, *wanted: int | None) -> Any:
     sizes = tuple(classes.shape[1:])
     if sizes == wanted:
         return classes
-    known = [count for count, size in zip(wanted, sizes, strict=True) if None not in (count, size) and count <= size]
+    known = [count for count, size in zip(wanted, sizes, strict=True) if count and size and count <= size]
     if len(known) < len(sizes):
         raise ConfigurationError(
             f"each of a network's outputs must be at most as large as its input, of known size; received outputs of "

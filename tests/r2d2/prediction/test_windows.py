@@ -42,6 +42,22 @@ def test_weights_are_the_gaussian_of_nnunet() -> None:
     np.testing.assert_allclose(Windows((17, 33)).weights, np.maximum(expected / expected.max(), 1e-4), atol=2e-4)
 
 
+def test_windows_of_volumes_are_those_of_slices_along_each_axis() -> None:
+    windows, rng = Windows((2, 4, 6), overlap=0.5), np.random.default_rng(0)
+    inputs = rng.normal(size=(2, 3, 9, 11, 2)).astype(np.float32)
+    weights = windows.weights
+    np.testing.assert_allclose(weights[0] / weights[0].max(), Windows((4, 6)).weights, rtol=1e-6)
+    total, expected = np.zeros((3, 9, 11, 1)), np.zeros(inputs.shape)
+    place = np.arange(48, dtype=np.float32).reshape(2, 4, 6, 1)
+    assert len(windows.corners((3, 9, 11))) == 2 * len(Windows((4, 6)).corners((9, 11)))
+    for at in windows.corners((3, 9, 11)):
+        part = tuple(slice(first, first + size) for first, size in zip(at, windows.size, strict=True))
+        total[part] += weights[..., None]
+        expected[:, *part] += weights[..., None] * (inputs[:, *part] + place)
+    found = np.stack(list(windows.blend(inputs, lambda batch: batch + place, outputs=2, at_a_time=3)))
+    np.testing.assert_allclose(found, expected / total, rtol=1e-5)
+
+
 def test_what_windows_say_is_weighted_by_hand() -> None:
     """A network that says where in its window a pixel lies."""
     windows, rng = Windows((4, 6), overlap=0.5), np.random.default_rng(0)
