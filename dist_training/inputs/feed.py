@@ -200,6 +200,10 @@ class SliceFeed:
         """Give the position in ``case_ids`` of the case that slice ``index`` belongs to."""
         return int(self._case_of_slice[index])
 
+    def indices_of(self, case: int) -> np.ndarray:
+        """Give int64 (n,), the indices of a case's slices in their order; it is one of ``case_ids``, by number."""
+        return np.flatnonzero(self._case_of_slice == case)
+
     def index_of(self, case_id: str, number: int) -> int:
         """Give the index of a case's slice.
 

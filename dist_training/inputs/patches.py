@@ -8,12 +8,43 @@ from math import floor, prod
 
 import numpy as np
 
-__all__ = ["Patch", "PatchDraws", "patch_of"]
+__all__ = ["Patch", "PatchDraws", "patch_count", "patch_of", "proposed_patch_size", "widened"]
 
 STREAM = int.from_bytes(b"patch", "big") % 2**32
 """Sets these draws apart from others made of the same numbers."""
 
+MOST_VOXELS = 64**3
+"""Of a patch that is proposed: what a network of volumes learns from in seconds on a few cores."""
+
 Size = tuple[int, int, int]
+
+
+def proposed_patch_size(shapes: Sequence[tuple[int, ...]], multiples: Sequence[int]) -> Size:
+    """Propose the size of patches: that of the middle volume, made smaller along its longest axes until it is small.
+
+    Args:
+        shapes: (slices, rows, columns) of the volumes.
+        multiples: of which the sizes are, see ``size_multiples`` of networks.
+
+    >>> proposed_patch_size([(36, 50, 36), (30, 48, 33), (35, 51, 40)], (8, 8, 8))
+    (40, 56, 40)
+    >>> proposed_patch_size([(100, 256, 256)], (4, 16, 16))
+    (64, 64, 64)
+    """
+    middle = np.median(np.array(shapes), axis=0)
+    size = [max(1, -(-int(length) // to)) * to for length, to in zip(middle, multiples, strict=True)]
+    while prod(size) > MOST_VOXELS:
+        able = [axis for axis, to in enumerate(multiples) if size[axis] > to]
+        if not able:
+            break
+        longest = max(able, key=size.__getitem__)
+        size[longest] -= multiples[longest]
+    return size[0], size[1], size[2]
+
+
+def patch_count(shapes: Sequence[tuple[int, ...]], size: Size) -> int:
+    """Count the patches of an epoch: as many as it takes to hold each volume's voxels, at least one each."""
+    return sum(-(-prod(shape) // prod(size)) for shape in shapes)
 
 
 @dataclass(frozen=True)
@@ -137,6 +168,31 @@ def patch_of(volume: np.ndarray, corner: Size, size: Size, outside: float) -> np
         target.append(slice(low - first, high - first))
     patch[tuple(target)] = volume[tuple(source)]
     return patch
+
+
+def widened(volume: np.ndarray, size: Size) -> tuple[np.ndarray, tuple[slice, ...]]:
+    """Lay a volume into the middle of zeros where it is smaller than a window.
+
+    Args:
+        volume: (slices, rows, columns, channels).
+        size: of a window.
+
+    Returns:
+        The volume, nowhere smaller than a window, and the place of the given one in it.
+
+    >>> wide, place = widened(np.ones((1, 4, 2, 1)), (2, 2, 4))
+    >>> wide.shape, wide[place].sum()
+    ((2, 4, 4, 1), 8.0)
+    """
+    shape = volume.shape[:3]
+    canvas = [max(pair) for pair in zip(shape, size, strict=True)]
+    first = [(wide - length) // 2 for wide, length in zip(canvas, shape, strict=True)]
+    place = tuple(slice(at, at + length) for at, length in zip(first, shape, strict=True))
+    if tuple(canvas) == shape:
+        return volume, place
+    wide = np.zeros((*canvas, *volume.shape[3:]), volume.dtype)
+    wide[place] = volume
+    return wide, place
 
 
 def _voxels_up_to(label_map: np.ndarray, values: Sequence[int]) -> dict[int, np.ndarray]:

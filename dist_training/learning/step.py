@@ -19,7 +19,7 @@ from dist_training.settings import TrainingSettings
 from dist_training.stopping.control import VOTES
 from r2d2_base.errors import ConfigurationError
 
-__all__ = ["StepOutcome", "TrainingStep", "build_predict"]
+__all__ = ["StepOutcome", "TrainingStep", "build_predict", "build_probabilities"]
 
 
 @dataclass(frozen=True)
@@ -197,6 +197,22 @@ def build_predict(model: Any, outputs: NetworkOutputs) -> Callable[[np.ndarray],
 
     forward = _traced(decode, reduce_retracing=True)
     return lambda images: forward(tf.convert_to_tensor(images)).numpy()
+
+
+def build_probabilities(model: Any, outputs: NetworkOutputs) -> Callable[[np.ndarray], np.ndarray]:
+    """Compile the forward pass to what windows are blended from.
+
+    Args:
+        model: a network with logits (n, ..., num_outputs).
+        outputs: what these mean.
+
+    Returns:
+        A function from images (n, ..., channels) to probabilities (n, ..., num_outputs).
+    """
+    import tensorflow as tf
+
+    forward = _traced(lambda images: model(images, training=False), reduce_retracing=True)
+    return lambda images: outputs.probabilities(forward(tf.convert_to_tensor(images)).numpy())
 
 
 def _traced(function: Callable[..., Any], **options: Any) -> Any:

@@ -1,6 +1,5 @@
 """Patches as the network gets them: what they show, and that nothing but seed, epoch and number decides it."""
 
-
 import numpy as np
 import pytest
 

@@ -8,6 +8,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from dist_training.architectures import read_network
+from dist_training.inference.windows import Windows
 from imgmed import (
     PreparedDataset,
     SliceGrid,
@@ -15,7 +16,6 @@ from imgmed import (
 from r2d2.errors import PredictionError
 from r2d2.prediction.predictor import Predictor
 from r2d2.prediction.settings import InferenceSettings
-from r2d2.prediction.windows import Windows
 from tests.r2d2.prediction.studies import (
     UPRIGHT,
     assert_decided,

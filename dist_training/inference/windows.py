@@ -9,7 +9,7 @@ from itertools import product
 
 import numpy as np
 
-from r2d2.prediction.batches import batches
+from dist_training.inference.batches import batches
 
 __all__ = ["Windows"]
 
