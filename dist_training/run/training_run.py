@@ -179,6 +179,7 @@ class TrainingRun:
                 steps_per_epoch=self.steps_per_epoch,
                 training_slices=len(self.training_feed),
                 validation_slices=len(self.validation_feed),
+                samples="slices" if self.settings.patch_size is None else "patches",
                 global_batch_size=self.global_batch_size,
                 parameters=self.learner.network.count_params(),
                 resumed_at_step=self._global_step(),
