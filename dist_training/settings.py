@@ -30,6 +30,9 @@ WHOLE_BATCH_LOSSES = frozenset({"batch_dice", "batch_dice_cross_entropy"})
 """Losses that divide sums over the whole batch, which a worker must then have before it at once."""
 
 
+_Positive = Annotated[int, Field(ge=1)]
+
+
 class TrainingSettings(BaseModel):
     """Settings of the optimisation.
 
@@ -46,6 +49,14 @@ class TrainingSettings(BaseModel):
         ge=1,
         description="slices per step over all workers, kept on any number of them; "
         "null: batch_size_per_worker x workers",
+    )
+    patch_size: tuple[_Positive, _Positive, _Positive] | None = Field(
+        default=None,
+        description="slices, rows and columns of the patches that a network of volumes learns from and predicts by; "
+        "null: by the size of the volumes",
+    )
+    foreground_share: float = Field(
+        default=1 / 3, ge=0, le=1, description="share of a network of volumes' patches that lie around foreground"
     )
     reference_batch_size: int = Field(
         default=16, ge=1, description="the batch that learning_rate suits; the rate is scaled by global / reference"

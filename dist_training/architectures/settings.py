@@ -41,7 +41,7 @@ class LeveledSettings(ArchitectureSettings):
     dimensions: Literal[2, 3] = Field(
         default=2, description="2: of slices (height, width); 3: of volumes (depth, height, width)"
     )
-    strides: tuple[tuple[Annotated[int, Field(ge=1, le=4)], ...], ...] | None = Field(
+    strides: tuple[tuple[Literal[1, 2, 4], ...], ...] | None = Field(
         default=None,
         description="from each level to the next, pixels along each axis that become one: [[1, 2, 2], [2, 2, 2]] keeps "
         "the depth once; null: 2 everywhere",

@@ -108,6 +108,8 @@ class ModelCard(BaseModel):
         scan_preparation: how a scan becomes slices.
         normalisation: how the slices' intensities are normalised.
         augmentation: how the training slices were varied; a card from before this was recorded has none.
+        patch_size: (slices, rows, columns) of the patches that a network of volumes learned from, and of the windows by
+            which it predicts; None: it takes slices.
         postprocessing: rules that label maps are set right by.
         views: how its slices are seen; of a published model, as it was measured.
         scan_kinds: whether training scans were pictures, whose size in millimetres nobody knows, or volumes; a card
@@ -139,6 +141,7 @@ class ModelCard(BaseModel):
     scan_preparation: ScanPreparation
     normalisation: Normalisation
     augmentation: AugmentationSettings = AugmentationSettings()
+    patch_size: tuple[int, int, int] | None = None
     postprocessing: tuple[Rule, ...] = ()
     views: ViewSettings = ViewSettings()
     scan_kinds: tuple[ScanKind, ...] = ()
@@ -217,6 +220,7 @@ def save_model(
     validation_dice_per_label: dict[str, float | None],
     outputs: NetworkOutputs | None = None,
     augmentation: AugmentationSettings | None = None,
+    patch_size: tuple[int, int, int] | None = None,
     seen_before: tuple[UsedCase, ...] = (),
 ) -> None:
     """Write model.keras and its card; the card comes last, so it never speaks of a file that is not there.
@@ -231,6 +235,7 @@ def save_model(
         validation_dice_per_label: the same for each foreground label, or region where outputs are regions.
         outputs: what the channels of its logits mean; None: classes.
         augmentation: how its training slices were varied; None: not at all.
+        patch_size: (slices, rows, columns) that a network of volumes learned from; None: it is of slices.
         seen_before: see ``read_seen_before``.
     """
     for path in (folder.model, folder.card):
@@ -248,6 +253,7 @@ def save_model(
             scan_preparation=dataset.scan_preparation,
             normalisation=dataset.normalisation(dataset.splits.train),
             augmentation=augmentation or AugmentationSettings(),
+            patch_size=patch_size,
             scan_kinds=_scan_kinds(dataset),
             familiarity=familiarity_of(dataset),
             label_codes=dataset.description.settings.label_codes,

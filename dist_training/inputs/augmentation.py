@@ -28,7 +28,7 @@ def placed(settings: AugmentationSettings, *, has_gpu: bool) -> AugmentationSett
     return settings.model_copy(update={"where": "device" if has_gpu and settings.interpolation == "linear" else "host"})
 
 
-def draw_shapes(settings: AugmentationSettings, input_shape: tuple[int, int, int]) -> list[tuple[int, ...]]:
+def draw_shapes(settings: AugmentationSettings, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     """List the shapes, without the batch axis, of the arrays that describe the draws.
 
     Args:
@@ -55,7 +55,7 @@ def draw_arrays(
     draws: Sequence[tuple[Draw, tuple[int, ...]]],
     settings: AugmentationSettings,
     canvas: Size,
-    input_shape: tuple[int, int, int],
+    input_shape: tuple[int, ...],
     dtype: np.dtype,
 ) -> tuple[np.ndarray, ...]:
     """Stack the draws of a batch as `draw_shapes` says; no draws make one that shows an empty slice.
@@ -91,7 +91,7 @@ class DeviceAugmentation:
         dtype: of the images and of the arithmetic.
     """
 
-    def __init__(self, settings: AugmentationSettings, input_shape: tuple[int, int, int], dtype: str) -> None:
+    def __init__(self, settings: AugmentationSettings, input_shape: tuple[int, ...], dtype: str) -> None:
         self._settings, self._dtype = settings, dtype
         self._size = input_shape[:2]
         self.draw_shapes = draw_shapes(settings, input_shape)

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -17,7 +17,19 @@ from imgmed.augmentation.draw import Draw, draw_sample
 from imgmed.network_input import NetworkInput
 from imgmed.slices import centred_window
 
-__all__ = ["IGNORED", "Batch", "SliceFeed", "Step", "epoch_permutation", "epoch_steps", "prefetch", "rank_share"]
+__all__ = [
+    "IGNORED",
+    "Batch",
+    "Feed",
+    "SliceFeed",
+    "Step",
+    "class_of_value",
+    "epoch_permutation",
+    "epoch_steps",
+    "prefetch",
+    "rank_share",
+    "sample_seed",
+]
 
 IGNORED = OUTSIDE
 """Class of a pixel that takes no part in the loss: padding around a slice, and what augmentation moves in."""
@@ -157,11 +169,7 @@ class SliceFeed:
         self._label_maps = [dataset.label_map(case_id).view(np.ndarray) for case_id in self.case_ids]
         self.channels = preparation.input_channels
         self._statistics = [normalisation.statistics_of_case(dataset.case_statistics(one)) for one in self.case_ids]
-        ignored = dataset.description.ignore_label
-        self._class_of_value = np.zeros(max(*dataset.class_values, ignored or 0) + 1, dtype=np.int32)
-        self._class_of_value[list(dataset.class_values)] = np.arange(len(dataset.class_values), dtype=np.int32)
-        if ignored is not None:
-            self._class_of_value[ignored] = IGNORED
+        self._class_of_value = class_of_value(dataset)
         numbers = [_slice_numbers(dataset, case_id, slices) for case_id in self.case_ids]
         self._case_of_slice = np.repeat(np.arange(len(numbers)), [len(part) for part in numbers])
         self._number_in_case = np.concatenate([np.empty(0, np.int64), *numbers])
@@ -191,6 +199,10 @@ class SliceFeed:
     def case_index(self, index: int) -> int:
         """Give the position in ``case_ids`` of the case that slice ``index`` belongs to."""
         return int(self._case_of_slice[index])
+
+    def indices_of(self, case: int) -> np.ndarray:
+        """Give int64 (n,), the indices of a case's slices in their order; it is one of ``case_ids``, by number."""
+        return np.flatnonzero(self._case_of_slice == case)
 
     def index_of(self, case_id: str, number: int) -> int:
         """Give the index of a case's slice.
@@ -224,7 +236,7 @@ class SliceFeed:
         draws: list[tuple[Draw, tuple[int, ...]]] = []
         for position, index in enumerate(step.indices.tolist()):
             shown, class_map = self._slice(index)
-            seeds[position] = np.random.SeedSequence([_DROPOUT, self._seed, step.epoch, index]).generate_state(1)[0]
+            seeds[position] = sample_seed(self._seed, step.epoch, index)
             if settings is not None:
                 draws.append((self._draw(settings, step.epoch, index, class_map.shape), class_map.shape))
             if settings is None or self.sends_draws:
@@ -252,13 +264,52 @@ class SliceFeed:
         )
 
 
+def class_of_value(dataset: PreparedDataset) -> np.ndarray:
+    """Give int32 (largest label value + 1,), the class of each label value, `IGNORED` for the label that is."""
+    ignored = dataset.description.ignore_label
+    classes = np.zeros(max(*dataset.class_values, ignored or 0) + 1, dtype=np.int32)
+    classes[list(dataset.class_values)] = np.arange(len(dataset.class_values), dtype=np.int32)
+    if ignored is not None:
+        classes[ignored] = IGNORED
+    return classes
+
+
+def sample_seed(seed: int, epoch: int, index: int) -> int:
+    """Give the seed, of 32 bits, of what the network itself draws for a sample in an epoch."""
+    return int(np.random.SeedSequence([_DROPOUT, seed, epoch, index]).generate_state(1)[0])
+
+
 def _slice_numbers(dataset: PreparedDataset, case_id: str, slices: Literal["all", "training"]) -> np.ndarray:
     """Number the slices of a case that a feed takes."""
     chosen = dataset.case(case_id).training_slices if slices == "training" else None
     return np.arange(dataset.image(case_id).shape[0]) if chosen is None else np.array(chosen, dtype=np.int64)
 
 
-def prefetch(feed: SliceFeed, steps: Sequence[Step], ahead: int = 2) -> Iterator[Batch]:
+class Feed(Protocol):
+    """What gives the batches of steps: slices, or patches of volumes."""
+
+    channels: int
+
+    def __len__(self) -> int:
+        """Give the number of samples of an epoch."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Size and channels of what the network is given."""
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Size and channels of a batch's images."""
+
+    @property
+    def sends_draws(self) -> bool:
+        """Whether the device augments them."""
+
+    def batch(self, step: Step) -> Batch:
+        """Make the arrays of one step."""
+
+
+def prefetch(feed: Feed, steps: Sequence[Step], ahead: int = 2) -> Iterator[Batch]:
     """Make the batches of some steps in a thread of their own, a few ahead of the one in use.
 
     Args:

@@ -14,8 +14,8 @@ from dist_training.architectures.precision import dtype_policy
 from dist_training.errors import CheckpointError
 from dist_training.inference.outputs import NetworkOutputs
 from dist_training.inputs.augmentation import DeviceAugmentation
-from dist_training.inputs.feed import Batch, SliceFeed
-from dist_training.learning.step import StepOutcome, TrainingStep, build_predict
+from dist_training.inputs.feed import Batch, Feed
+from dist_training.learning.step import StepOutcome, TrainingStep, build_predict, build_probabilities
 from dist_training.learning.transfer import TransferSettings, freeze_stages, rate_factors
 from dist_training.losses import build_loss
 from dist_training.optimizers import averaged_weights, build_optimizer
@@ -51,7 +51,7 @@ class Learner:
         outputs: NetworkOutputs,
         settings: TrainingSettings,
         communicator: Communicator,
-        feed: SliceFeed,
+        feed: Feed,
         augmentation: AugmentationSettings,
         transfer: TransferSettings,
     ) -> None:
@@ -71,7 +71,7 @@ class Learner:
                     f"{network.architecture} normalises over the whole batch, which training.accumulation_steps="
                     f"{settings.accumulation_steps} never has at once; use accumulation_steps=1"
                 )
-            _check_coarse_outputs(network, self.model, feed.input_shape[:2])
+            _check_coarse_outputs(network, self.model, feed.input_shape[:-1])
             self.network = prediction_network(self.model)
             self._stages = stages(self.model) if transfer.names else {}
             self._always_resting = tuple(
@@ -96,6 +96,7 @@ class Learner:
                 options=settings.loss_options,
             )
             self.predict = build_predict(self.network, outputs)
+            self.probabilities = build_probabilities(self.network, outputs)
         # on a GPU a sum that is asked for is not one that is waited for: there compute and exchange are told together
         self._is_timed = communicator.world_size > 1 and not has_gpu()
         self._resting: tuple[str, ...] | None = None

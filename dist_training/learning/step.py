@@ -19,7 +19,7 @@ from dist_training.settings import TrainingSettings
 from dist_training.stopping.control import VOTES
 from r2d2_base.errors import ConfigurationError
 
-__all__ = ["StepOutcome", "TrainingStep", "build_predict"]
+__all__ = ["StepOutcome", "TrainingStep", "build_predict", "build_probabilities"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class TrainingStep:
         loss: of its logits.
         optimizer: a built `DistributedOptimizer` that sums over the ranks.
         settings: precision and accumulation.
-        input_shape: (height, width, channels) of every batch.
+        input_shape: (height, width, channels) of every batch, of volumes (depth, height, width, channels).
         augmentation: what is done to a batch before the network sees it; None: nothing.
         is_timed: whether to tell how long the exchange takes.
     """
@@ -57,7 +57,7 @@ class TrainingStep:
         loss: Loss | OwnLoss,
         optimizer: Any,
         settings: TrainingSettings,
-        input_shape: tuple[int, int, int],
+        input_shape: tuple[int, ...],
         augmentation: DeviceAugmentation | None = None,
         is_timed: bool = False,
     ) -> None:
@@ -90,7 +90,7 @@ class TrainingStep:
         return _outcome(self._apply(gradients, loss, cast_votes, rate).numpy())
 
     def _compiled(
-        self, input_shape: tuple[int, int, int]
+        self, input_shape: tuple[int, ...]
     ) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
         """Give a whole step, the gradients of a part of one, and what is done with the parts' sum."""
         import tensorflow as tf
@@ -99,7 +99,7 @@ class TrainingStep:
         drawn = self._augmentation.draw_shapes if self._augmentation is not None else ()
         part = [
             tf.TensorSpec((None, *input_shape), dtype),
-            tf.TensorSpec((None, *input_shape[:2]), tf.int32),
+            tf.TensorSpec((None, *input_shape[:-1]), tf.int32),
             tf.TensorSpec((None,), dtype),
             tf.TensorSpec((None,), tf.uint32),
             *(tf.TensorSpec((None, *shape), dtype) for shape in drawn),
@@ -197,6 +197,22 @@ def build_predict(model: Any, outputs: NetworkOutputs) -> Callable[[np.ndarray],
 
     forward = _traced(decode, reduce_retracing=True)
     return lambda images: forward(tf.convert_to_tensor(images)).numpy()
+
+
+def build_probabilities(model: Any, outputs: NetworkOutputs) -> Callable[[np.ndarray], np.ndarray]:
+    """Compile the forward pass to what windows are blended from.
+
+    Args:
+        model: a network with logits (n, ..., num_outputs).
+        outputs: what these mean.
+
+    Returns:
+        A function from images (n, ..., channels) to probabilities (n, ..., num_outputs).
+    """
+    import tensorflow as tf
+
+    forward = _traced(lambda images: model(images, training=False), reduce_retracing=True)
+    return lambda images: outputs.probabilities(forward(tf.convert_to_tensor(images)).numpy())
 
 
 def _traced(function: Callable[..., Any], **options: Any) -> Any:

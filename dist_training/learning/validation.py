@@ -7,11 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dist_training.inference.outputs import NetworkOutputs
+from dist_training.inference.windows import Windows
 from dist_training.inputs.feed import IGNORED, SliceFeed, Step, prefetch, rank_share
+from dist_training.inputs.patches import widened
 from dist_training.ranks.communicator import Communicator
 from segeval import class_counts, dice_from_counts
 
-__all__ = ["ValidationScore", "validate"]
+__all__ = ["OVERLAP", "ValidationScore", "validate", "validate_volumes"]
+
+OVERLAP = 0.5
+"""Of the windows by which volumes are validated, as of those by which they are predicted."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,7 @@ def validate(
     """
     if len(feed) == 0:
         return None
-    scored = num_classes - 1 if regions is None else regions.shape[1]
-    counts = np.zeros((len(feed.case_ids), scored, 3), dtype=np.int64)
+    counts = _no_counts(feed, num_classes, regions)
     mine = np.arange(len(feed))[rank_share(len(feed), communicator.rank, communicator.world_size)]
     chunks = [mine[start : start + batch_size] for start in range(0, mine.size, batch_size)]
     batches = prefetch(feed, [Step(chunk, chunk.size) for chunk in chunks])
@@ -68,6 +73,64 @@ def validate(
             if on_predicted is not None:
                 on_predicted(int(index), prediction)
     return _score(communicator.sum_array(counts))
+
+
+def validate_volumes(
+    network: Callable[[np.ndarray], np.ndarray],
+    feed: SliceFeed,
+    window: tuple[int, int, int],
+    outputs: NetworkOutputs,
+    *,
+    batch_size: int,
+    communicator: Communicator,
+    on_predicted: Callable[[int, np.ndarray], None] | None = None,
+) -> ValidationScore | None:
+    """Score a network of volumes on whole validation volumes by overlapping windows; each rank has its share of them.
+
+    Args:
+        network: maps images (n, *window, channels) to probabilities (n, *window, outputs).
+        feed: the slices of the validation volumes, all of them.
+        window: (slices, rows, columns).
+        outputs: what the network's outputs mean.
+        batch_size: windows predicted at a time.
+        communicator: the ranks; a rank whose share is empty joins the sum with zeros.
+        on_predicted: called with the index of each slice of this rank's share, and its class indices (height, width).
+
+    Returns:
+        The score, equal on every rank; None where there are no validation slices.
+    """
+    if len(feed) == 0:
+        return None
+    counts = _no_counts(feed, outputs.num_classes, outputs.loss_regions)
+    windows = Windows(window, OVERLAP)
+    share = range(len(feed.case_ids))[rank_share(len(feed.case_ids), communicator.rank, communicator.world_size)]
+    steps = [Step(feed.indices_of(case), len(feed.indices_of(case))) for case in share]
+    for case, step, batch in zip(share, steps, prefetch(feed, steps, ahead=1), strict=True):
+        predicted = _by_windows(network, batch.images, windows, outputs, batch_size)
+        real = batch.classes != IGNORED
+        counts[case] = _counts(batch.classes[real], predicted[real], outputs.num_classes, outputs.loss_regions)
+        if on_predicted is not None:
+            for index, prediction in zip(step.indices, predicted, strict=True):
+                on_predicted(int(index), prediction)
+    return _score(communicator.sum_array(counts))
+
+
+def _by_windows(
+    network: Callable[[np.ndarray], np.ndarray],
+    volume: np.ndarray,
+    windows: Windows,
+    outputs: NetworkOutputs,
+    batch_size: int,
+) -> np.ndarray:
+    """Predict the classes of a volume (slices, height, width, channels), in zeros where it is smaller than a window."""
+    wide, place = widened(volume, (windows.size[0], windows.size[1], windows.size[2]))
+    (scores,) = windows.blend(wide[np.newaxis], network, outputs.num_outputs, batch_size)
+    return outputs.decode_probabilities(scores[place])
+
+
+def _no_counts(feed: SliceFeed, num_classes: int, regions: np.ndarray | None) -> np.ndarray:
+    scored = num_classes - 1 if regions is None else regions.shape[1]
+    return np.zeros((len(feed.case_ids), scored, 3), dtype=np.int64)
 
 
 def _counts(reference: np.ndarray, prediction: np.ndarray, num_classes: int, regions: np.ndarray | None) -> np.ndarray:

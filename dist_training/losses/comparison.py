@@ -44,8 +44,8 @@ def compare_classes(logits: Any, classes: Any, class_weights: tuple[float, ...] 
     """Compare a softmax over classes, or the one sigmoid of a binary task, with the reference.
 
     Args:
-        logits: (N, H, W, K); half precision is raised to float32.
-        classes: int32 (N, H, W), -1 where a pixel counts nowhere.
+        logits: (N, ..., K); half precision is raised to float32.
+        classes: int32 (N, ...), -1 where a pixel counts nowhere.
         class_weights: one a class; None: all 1.
     """
     logits, classes = _pixels_last(logits, classes)
@@ -59,8 +59,8 @@ def compare_regions(
     """Compare one sigmoid a region with the regions that the reference classes belong to.
 
     Args:
-        logits: (N, H, W, R); half precision is raised to float32.
-        classes: int32 (N, H, W), -1 where a pixel counts nowhere.
+        logits: (N, ..., R); half precision is raised to float32.
+        classes: int32 (N, ...), -1 where a pixel counts nowhere.
         class_weights: one a class; None: all 1.
         regions: bool (classes, R).
     """
@@ -90,9 +90,10 @@ def _pixels_last(logits: Any, classes: Any) -> tuple[Any, Any]:
     from keras import backend, ops
 
     dtype = backend.result_type(backend.standardize_dtype(logits.dtype), "float32")
-    samples, height, width, outputs = ops.shape(logits)
-    logits = ops.reshape(logits, (samples, height * width, outputs))
-    return ops.transpose(ops.cast(logits, dtype), (0, 2, 1)), ops.reshape(classes, (samples, height * width))
+    samples, *sizes, outputs = ops.shape(logits)
+    pixels = math.prod(sizes)
+    logits = ops.reshape(logits, (samples, pixels, outputs))
+    return ops.transpose(ops.cast(logits, dtype), (0, 2, 1)), ops.reshape(classes, (samples, pixels))
 
 
 def _pixel_weights(classes: Any, class_weights: tuple[float, ...] | None, dtype: Any) -> tuple[Any, Any]:

@@ -49,8 +49,9 @@ class Loss:
         """Compute this rank's part.
 
         Args:
-            outputs: logits (N, H, W, num_outputs), or a list of them at falling resolutions (deep supervision).
-            classes: int32 (N, H, W), class indices, -1 where a pixel counts nowhere.
+            outputs: logits (N, H, W, num_outputs), of volumes (N, D, H, W, num_outputs), or a list of them at falling
+                resolutions (deep supervision).
+            classes: int32 (N, H, W) or (N, D, H, W), class indices, -1 where a pixel counts nowhere.
             weights: (N,), 1 for a real sample, 0 for one that only fills an empty share.
             inverse_count: scalar, 1 / the number of real samples on all ranks.
 
@@ -70,7 +71,7 @@ class Loss:
         return part
 
     def _compare(self, logits: Any, classes: Any) -> Comparison:
-        classes = classes_at(classes, logits.shape[1], logits.shape[2])
+        classes = classes_at(classes, *logits.shape[1:-1])
         if self.regions is None:
             return compare_classes(logits, classes, self.class_weights)
         return compare_regions(logits, classes, self.class_weights, self.regions)

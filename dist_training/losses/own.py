@@ -49,14 +49,14 @@ class OwnLoss:
 
         Args:
             logits: (N, h, w, num_outputs).
-            classes: int32 (N, H, W), class indices, -1 where a pixel counts nowhere.
+            classes: int32 (N, H, W) or (N, D, H, W), class indices, -1 where a pixel counts nowhere.
 
         Raises:
             ConfigurationError: the function gives something else than one number a sample.
         """
         from keras import backend, ops
 
-        classes = classes_at(classes, logits.shape[1], logits.shape[2])
+        classes = classes_at(classes, *logits.shape[1:-1])
         dtype = backend.result_type(backend.standardize_dtype(logits.dtype), "float32")
         real = ops.cast(classes >= 0, dtype)[..., None]
         reference = real * ops.cast(self._reference(ops.maximum(classes, 0), logits.shape[-1]), dtype)

@@ -26,7 +26,7 @@ def level_weights(levels: int) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
-def classes_at(classes: Any, height: int | None, width: int | None) -> Any:
+def classes_at(classes: Any, *wanted: int | None) -> Any:
     """Bring class maps down to the size of coarser logits by taking, of each block of pixels, the one at its centre.
 
     A block is f pixels long along an axis, f the smallest power of two with which the logits cover the image. Where
@@ -36,12 +36,11 @@ def classes_at(classes: Any, height: int | None, width: int | None) -> Any:
     before the centre, what it averages and enlarges lies about the centre itself.
 
     Args:
-        classes: int32 (N, H, W), -1 where a pixel counts nowhere.
-        height: of the logits; None: unknown, so that it must be H.
-        width: of the logits; None: unknown, so that it must be W.
+        classes: int32 (N, H, W), or of volumes (N, D, H, W), -1 where a pixel counts nowhere.
+        wanted: the size of the logits along each axis; None: unknown, so that it must be that of the maps.
 
     Returns:
-        int32 (N, height, width).
+        int32 (N, *wanted).
 
     Raises:
         ConfigurationError: larger logits than the class maps, or of an unknown size where that of the maps is known.
@@ -53,19 +52,19 @@ def classes_at(classes: Any, height: int | None, width: int | None) -> Any:
     from keras import ops
 
     sizes = tuple(classes.shape[1:])
-    if sizes == (height, width):
+    if sizes == wanted:
         return classes
-    if height is None or width is None or None in sizes or height > sizes[0] or width > sizes[1]:
+    known = [count for count, size in zip(wanted, sizes, strict=True) if count and size and count <= size]
+    if len(known) < len(sizes):
         raise ConfigurationError(
             f"each of a network's outputs must be at most as large as its input, of known size; received outputs of "
-            f"{(height, width)} for class maps of {sizes}"
+            f"{wanted} for class maps of {sizes}"
         )
-    wanted = (height, width)
-    blocks = [_block(size, count) for size, count in zip(sizes, wanted, strict=True)]
-    missing = [block * count - size for block, count, size in zip(blocks, wanted, sizes, strict=True)]
+    blocks = [_block(size, count) for size, count in zip(sizes, known, strict=True)]
+    missing = [block * count - size for block, count, size in zip(blocks, known, sizes, strict=True)]
     margins = [(pixels // 2, pixels - pixels // 2) for pixels in missing]
     padded = ops.pad(classes, [(0, 0), *margins], constant_values=_IGNORED)
-    return padded[:, blocks[0] // 2 :: blocks[0], blocks[1] // 2 :: blocks[1]]
+    return padded[(slice(None), *(slice(block // 2, None, block) for block in blocks))]
 
 
 def _block(size: int, count: int) -> int:

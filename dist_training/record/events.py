@@ -68,13 +68,17 @@ class Starting(_Event):
     world_size: int
 
 
+Samples = Literal["slices", "patches"]
+
+
 class Running(_Event):
     """Training begins, or goes on.
 
     Attributes:
         epochs: planned in all.
         steps_per_epoch: optimizer steps of an epoch.
-        training_slices, validation_slices: of an epoch.
+        training_slices, validation_slices: of an epoch; of a network of volumes the former are patches.
+        samples: what the network learns from.
         global_batch_size: slices of a step, over all workers.
         parameters: numbers that the network holds.
         resumed_at_step: steps done before; 0: none.
@@ -90,6 +94,7 @@ class Running(_Event):
     steps_per_epoch: int
     training_slices: int
     validation_slices: int
+    samples: Samples = "slices"
     global_batch_size: int
     parameters: int
     resumed_at_step: int = 0

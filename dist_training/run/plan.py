@@ -11,6 +11,7 @@ from dist_training.architectures import NetworkSettings
 from dist_training.checkpoints import Checkpoint
 from dist_training.errors import CheckpointError, TensorFlowMissingError, TooManyWorkersError
 from dist_training.inference.outputs import outputs_of
+from dist_training.inputs.patches import patch_count, proposed_patch_size
 from dist_training.learning.transfer import TransferSettings
 from dist_training.settings import TrainingSettings
 from imgmed import AugmentationSettings, PreparedDataset
@@ -29,6 +30,7 @@ __all__ = [
     "check_workers",
     "run_facts",
     "training_slice_count",
+    "with_patch_size",
 ]
 
 _UNCHANGEABLE = {
@@ -45,6 +47,8 @@ _UNCHANGEABLE = {
     "class_weights",
     "region_outputs",
     "dtype",
+    "patch_size",
+    "foreground_share",
 }
 _NEWER_THAN_0_1 = {"source_channels", "window"}
 """Fields of a preparation that version 0.1 did not know; null where they are not used."""
@@ -62,7 +66,10 @@ def check_workers(dataset: PreparedDataset, settings: TrainingSettings, world_si
         ConfigurationError: there is no training slice.
         TooManyWorkersError: where some worker could never get a slice.
     """
-    count = training_slice_count(dataset)
+    count, what = training_slice_count(dataset), "slices"
+    if settings.patch_size is not None:
+        what = "patches"
+        count = patch_count([dataset.grid(one).stack_shape for one in dataset.splits.train], settings.patch_size)
     if count == 0:
         raise ConfigurationError(
             f"{dataset.folder} has no training slice; prepare it with cases in the split train, and with a "
@@ -70,7 +77,7 @@ def check_workers(dataset: PreparedDataset, settings: TrainingSettings, world_si
         )
     if world_size > count:
         raise TooManyWorkersError(
-            f"more workers than training slices: {world_size} workers, {count} slices in {dataset.folder}; "
+            f"more workers than training {what}: {world_size} workers, {count} {what} in {dataset.folder}; "
             f"use at most {count} workers"
         )
     if settings.global_batch_size is not None and world_size > settings.global_batch_size:
@@ -108,18 +115,38 @@ def check_normalisation(network: NetworkSettings, settings: TrainingSettings) ->
         )
 
 
-def check_dimensions(dataset: PreparedDataset, network: NetworkSettings) -> None:
-    """Refuse a network of volumes: what is prepared are slices.
+def check_dimensions(
+    dataset: PreparedDataset, network: NetworkSettings, settings: TrainingSettings, augmentation: AugmentationSettings
+) -> None:
+    """Refuse settings of slices for a network of volumes, and the reverse.
 
     Raises:
         ConfigurationError: says what would work.
     """
-    axes = len(network.size_multiples)
-    if axes != 2:
+    if len(network.size_multiples) == 2:
+        if settings.patch_size is not None:
+            raise ConfigurationError(
+                f"training.patch_size is of networks of volumes, and {network.architecture} takes slices: use "
+                "network.dimensions=3, or augmentation.crop_size for slices"
+            )
+        return
+    if augmentation.crop_size is not None:
         raise ConfigurationError(
-            f"network.dimensions={axes} makes a network of volumes, and {dataset.folder} holds slices, as all that "
-            "r2d2 prepare makes so far: use network.dimensions=2, or train it from Python"
+            "augmentation.crop_size is of slices, and network.dimensions=3 takes volumes: use training.patch_size"
         )
+    if dataset.scan_preparation.neighbours:
+        raise ConfigurationError(
+            f"network.dimensions=3 takes volumes, and slices of {dataset.folder} have their neighbours as channels; "
+            "prepare with preparation.neighbours=0"
+        )
+
+
+def with_patch_size(dataset: PreparedDataset, network: NetworkSettings, settings: TrainingSettings) -> TrainingSettings:
+    """Fill in the size of patches that a network of volumes learns from, where it is left open."""
+    if len(network.size_multiples) == 2 or settings.patch_size is not None:
+        return settings
+    shapes = [dataset.grid(case_id).stack_shape for case_id in dataset.splits.train]
+    return settings.model_copy(update={"patch_size": proposed_patch_size(shapes, network.size_multiples)})
 
 
 def check_task(dataset: PreparedDataset) -> None:

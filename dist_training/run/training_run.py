@@ -16,11 +16,12 @@ from dist_training.errors import DivergenceError
 from dist_training.inference.model_card import UsedCase, read_seen_before, save_model
 from dist_training.inference.outputs import outputs_of
 from dist_training.inputs.augmentation import placed
-from dist_training.inputs.feed import Batch, SliceFeed, epoch_steps, prefetch
+from dist_training.inputs.feed import Batch, Feed, SliceFeed, epoch_steps, prefetch
+from dist_training.inputs.patch_feed import PatchFeed
 from dist_training.learning.learner import Learner
 from dist_training.learning.start import take_weights
 from dist_training.learning.transfer import TransferSettings
-from dist_training.learning.validation import ValidationScore, validate
+from dist_training.learning.validation import ValidationScore, validate, validate_volumes
 from dist_training.ranks.communicator import Communicator
 from dist_training.ranks.devices import has_gpu, is_slow_here
 from dist_training.record.environment import environment
@@ -29,7 +30,7 @@ from dist_training.record.run_folder import RunFolder
 from dist_training.record.samples import SampleFolder
 from dist_training.record.states import Stop, StoppedBy
 from dist_training.record.work_times import WorkTimes
-from dist_training.run.plan import check_checkpoint, check_workers, run_facts
+from dist_training.run.plan import check_checkpoint, check_workers, run_facts, with_patch_size
 from dist_training.run.run_checkpoints import RunCheckpoints
 from dist_training.run.run_samples import RunSamples
 from dist_training.settings import TrainingSettings
@@ -92,6 +93,7 @@ class TrainingRun:
     ) -> None:
         self.dataset, self.network, self.transfer = dataset, network, transfer or TransferSettings()
         self.augmentation = placed(augmentation, has_gpu=has_gpu())
+        settings = with_patch_size(dataset, network, settings)
         self.settings = settings.resolved(communicator.world_size)
         self.folder, self.communicator, self.events = folder, communicator, events
         self.is_main = communicator.rank == 0
@@ -107,7 +109,7 @@ class TrainingRun:
             network, self.outputs, self.settings, communicator, self.training_feed, self.augmentation, self.transfer
         )
         if network.architecture == "custom":
-            check_sizes(self.learner.model, {self.training_feed.input_shape[:2], self.validation_feed.slice_size})
+            check_sizes(self.learner.model, {self.training_feed.input_shape[:-1], self.validation_feed.slice_size})
         self.progress = TrainingProgress()
         self.checkpoints = RunCheckpoints(folder, settings, events, is_main=self.is_main)
         self.samples = RunSamples(
@@ -123,15 +125,27 @@ class TrainingRun:
     def _build_feeds(self) -> None:
         dataset, settings = self.dataset, self.settings
         training = dataset.splits.train
-        self.training_feed = SliceFeed(
-            dataset,
-            training,
-            training,
-            settings.array_dtype,
-            slices="training",
-            augmentation=self.augmentation,
-            seed=settings.seed,
-        )
+        self.training_feed: Feed
+        if settings.patch_size is not None:
+            self.training_feed = PatchFeed(
+                dataset,
+                training,
+                settings.patch_size,
+                settings.array_dtype,
+                foreground_share=settings.foreground_share,
+                augmentation=self.augmentation,
+                seed=settings.seed,
+            )
+        else:
+            self.training_feed = SliceFeed(
+                dataset,
+                training,
+                training,
+                settings.array_dtype,
+                slices="training",
+                augmentation=self.augmentation,
+                seed=settings.seed,
+            )
         self.validation_feed = SliceFeed(dataset, dataset.splits.validation, training, settings.array_dtype)
 
     def execute(self, control: Control, *, is_resumed: bool) -> RunResult:
@@ -165,6 +179,7 @@ class TrainingRun:
                 steps_per_epoch=self.steps_per_epoch,
                 training_slices=len(self.training_feed),
                 validation_slices=len(self.validation_feed),
+                samples="slices" if self.settings.patch_size is None else "patches",
                 global_batch_size=self.global_batch_size,
                 parameters=self.learner.network.count_params(),
                 resumed_at_step=self._global_step(),
@@ -377,6 +392,16 @@ class TrainingRun:
             self._checkpoint()
 
     def _validate(self) -> ValidationScore | None:
+        if self.settings.patch_size is not None:
+            return validate_volumes(
+                self.learner.probabilities,
+                self.validation_feed,
+                self.settings.patch_size,
+                self.outputs,
+                batch_size=self.settings.batch_size_per_worker,
+                communicator=self.communicator,
+                on_predicted=self.samples.catch,
+            )
         return validate(
             self.learner.predict,
             self.validation_feed,
@@ -418,6 +443,7 @@ class TrainingRun:
                 validation_dice_per_label=dict(self._per_label(score)),
                 outputs=self.outputs,
                 augmentation=self.augmentation,
+                patch_size=self.settings.patch_size,
                 seen_before=self._seen_before,
             )
 

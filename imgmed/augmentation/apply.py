@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import cv2
 import numpy as np
 
 from imgmed.augmentation.draw import Draw, elastic_basis
 from imgmed.augmentation.settings import AugmentationSettings
 
-__all__ = ["OUTSIDE", "apply_draw", "source_coordinates", "warp_linear"]
+__all__ = ["BEYOND", "OUTSIDE", "apply_draw", "apply_draw_to_stack", "source_coordinates", "warp_linear"]
 
 OUTSIDE = -1
-"""Label of an output pixel that shows nothing of the slice."""
+"""Label of an output pixel that shows nothing of the slice, and of one that counts nowhere."""
+
+BEYOND = -2
+"""Label of a pixel that shows nothing, before it is moved: it stays empty, and becomes `OUTSIDE`."""
 
 cv2.setNumThreads(1)  # a slice is small, and its worker has its own share of the cores
 
@@ -25,7 +31,7 @@ def apply_draw(
 
     Args:
         image: float32 (height, width, channels).
-        label_map: int32 (height, width), 0 or more.
+        label_map: int32 (height, width), 0 or more; `OUTSIDE` where a pixel is shown and counts nowhere.
         draw: what to do.
         settings: those it was drawn from.
 
@@ -39,20 +45,61 @@ def apply_draw(
     >>> apply_draw(labels[..., None].astype(np.float32), labels, draw, settings)[1].tolist()
     [[7, 6, 5]]
     """
+    return _adjusted(*_mover(draw, settings)(image, label_map), draw, draw.noise)
+
+
+def apply_draw_to_stack(
+    stack: np.ndarray, label_maps: np.ndarray, draw: Draw, settings: AugmentationSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Change all slices of a stack alike; neither argument is altered.
+
+    Each is moved as the others are, and intensities change by those of the whole stack. For thick slices nnU-Net does
+    so too ("dummy 2D" augmentation, Isensee et al. 2021).
+
+    Args:
+        stack: float32 (slices, height, width, channels).
+        label_maps: int32 (slices, height, width), 0 or more; `OUTSIDE` where a pixel is shown and counts nowhere,
+            `BEYOND` where nothing is shown.
+        draw: what to do, drawn for slices * channels channels.
+        settings: those it was drawn from.
+
+    Returns:
+        float32 (slices, *draw.size, channels) and int32 (slices, *draw.size).
+    """
+    move = _mover(draw, settings)
+    moved, labels = (np.stack(parts) for parts in zip(*map(move, stack, label_maps), strict=True))
+    noise = draw.noise
+    if noise is not None:
+        noise = np.moveaxis(noise.reshape(*draw.size, len(stack), -1), 2, 0)
+    return _adjusted(moved, labels, draw, noise)
+
+
+Moved = tuple[np.ndarray, np.ndarray]
+
+
+def _mover(draw: Draw, settings: AugmentationSettings) -> Callable[[np.ndarray, np.ndarray], Moved]:
+    """Give what moves a slice and its label map to their new places."""
     if draw.shift is not None:
-        moved, labels = _shift(image, label_map, draw.shift, draw.size)
-    else:
-        rows, columns = source_coordinates(draw, settings.elastic_sigma_px)
+        return partial(_shift, shift=draw.shift, size=draw.size)
+    rows, columns = source_coordinates(draw, settings.elastic_sigma_px)
+    warp = warp_linear if settings.interpolation == "linear" else _warp_cubic
+
+    def move(image: np.ndarray, label_map: np.ndarray) -> Moved:
         labels = cv2.remap(
-            label_map, columns, rows, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=OUTSIDE
+            label_map, columns, rows, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=BEYOND
         )
-        warp = warp_linear if settings.interpolation == "linear" else _warp_cubic
-        moved = warp(image, rows, columns)
-    inside = labels != OUTSIDE
+        return warp(image, rows, columns), labels
+
+    return move
+
+
+def _adjusted(moved: np.ndarray, labels: np.ndarray, draw: Draw, noise: np.ndarray | None) -> Moved:
+    """Change the intensities of what shows something, in place, and empty the rest."""
+    inside = labels != BEYOND
     if not draw.keeps_intensities:
-        moved[inside] = _adjust(moved[inside], draw, inside)
+        moved[inside] = _adjust(moved[inside], draw, None if noise is None else noise[inside])
     if not inside.all():
-        moved[~inside] = 0
+        moved[~inside], labels[~inside] = 0, OUTSIDE
     return moved, labels
 
 
@@ -70,12 +117,10 @@ def source_coordinates(draw: Draw, elastic_sigma_px: float) -> tuple[np.ndarray,
     return maps[0], maps[1]
 
 
-def _shift(
-    image: np.ndarray, label_map: np.ndarray, shift: tuple[int, int], size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
+def _shift(image: np.ndarray, label_map: np.ndarray, shift: tuple[int, int], size: tuple[int, int]) -> Moved:
     """Copy what lies within the output, unchanged."""
     moved = np.zeros((*size, image.shape[2]), np.float32)
-    labels = np.full(size, OUTSIDE, np.int32)
+    labels = np.full(size, BEYOND, np.int32)
     source, target = [], []
     for first, length, given in zip(shift, size, label_map.shape, strict=True):
         low, high = max(0, first), max(0, first, min(given, first + length))
@@ -127,8 +172,8 @@ def _warp_cubic(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.
     return np.stack(parts, axis=-1).astype(np.float32)
 
 
-def _adjust(values: np.ndarray, draw: Draw, inside: np.ndarray) -> np.ndarray:
-    """Change the intensities (pixels, channels) of the pixels that show the slice."""
+def _adjust(values: np.ndarray, draw: Draw, noise: np.ndarray | None) -> np.ndarray:
+    """Change the intensities (pixels, channels) of the pixels that show the slice; the noise is theirs."""
     if not values.size:
         return values
     if draw.gamma != 1:
@@ -141,6 +186,6 @@ def _adjust(values: np.ndarray, draw: Draw, inside: np.ndarray) -> np.ndarray:
         values = mean + np.float32(draw.contrast) * (values - mean)
     if draw.brightness != 0:
         values = values + np.float32(draw.brightness)
-    if draw.noise is not None:
-        values = values + draw.noise[inside]
+    if noise is not None:
+        values = values + noise
     return values

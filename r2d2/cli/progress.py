@@ -96,7 +96,7 @@ class _TrainingLines:
     """Plain lines: one an epoch, and one now and then within it."""
 
     def __init__(self) -> None:
-        self._total, self._epochs = 0, 0
+        self._total, self._epochs, self._samples = 0, 0, "slices"
         self._first: int | None = None
         self._last = self._started = time.monotonic()
         self.stage = _StageLines()
@@ -116,12 +116,12 @@ class _TrainingLines:
     def __call__(self, event: Event) -> None:
         now = time.monotonic()
         if isinstance(event, Running):
-            self._epochs, self._total = event.epochs, event.epochs * event.steps_per_epoch
+            self._epochs, self._total, self._samples = event.epochs, event.epochs * event.steps_per_epoch, event.samples
             self._first = None
             self.notice(start_line(event))
         elif isinstance(event, EpochEnded):
             self._last = now
-            self.notice(f"{epoch_line(event, self._epochs)}, {self._left(event.step, now)}")
+            self.notice(f"{epoch_line(event, self._epochs, self._samples)}, {self._left(event.step, now)}")
             if (labels := label_line(event)) is not None:
                 self.notice(labels)
         elif isinstance(event, WeightsTaken):
@@ -138,7 +138,7 @@ class _TrainingLines:
             self._last = now
             self.notice(
                 f"epoch {event.epoch}/{self._epochs}, step {event.step}/{self._total}: loss {event.loss:.4f}, "
-                f"{event.images_per_second:.1f} slices/s, {self._left(event.step, now)}"
+                f"{event.images_per_second:.1f} {self._samples}/s, {self._left(event.step, now)}"
             )
 
     def _left(self, step: int, now: float) -> str:
@@ -162,7 +162,7 @@ class _TrainingBar:
         )
         self._task: TaskID | None = None
         self._stages: dict[str, TaskID] = {}
-        self._epochs = 0
+        self._epochs, self._samples = 0, "slices"
         self._dice = "-"
 
     def __enter__(self) -> TrainingDisplay:
@@ -187,7 +187,7 @@ class _TrainingBar:
         if self._task is None:
             return
         if isinstance(event, Running):
-            self._epochs = event.epochs
+            self._epochs, self._samples = event.epochs, event.samples
             self.notice(start_line(event))
             total = event.epochs * event.steps_per_epoch
             self._progress.reset(self._task, total=total, completed=event.resumed_at_step)
@@ -196,13 +196,13 @@ class _TrainingBar:
         elif isinstance(event, RequestMissed):
             self.notice(missed_line(event))
         elif isinstance(event, StepTaken):
-            figures = f"loss {event.loss:.3f}  Dice {self._dice}  {event.images_per_second:.0f} slices/s"
+            figures = f"loss {event.loss:.3f}  Dice {self._dice}  {event.images_per_second:.0f} {self._samples}/s"
             description = f"epoch {event.epoch}/{self._epochs}"
             self._progress.update(self._task, completed=event.step, description=description, figures=figures)
         elif isinstance(event, EpochEnded):
             if event.validation_dice is not None:
                 self._dice = f"{event.validation_dice:.3f}"
-            self.notice("\n".join(filter(None, (epoch_line(event, self._epochs), label_line(event)))))
+            self.notice("\n".join(filter(None, (epoch_line(event, self._epochs, self._samples), label_line(event)))))
 
 
 def missed_line(event: RequestMissed) -> str:
@@ -240,17 +240,17 @@ def start_line(event: Running) -> str:
             "training.dtype=float32 here"
         )
     return (
-        f"training {event.parameters:,} parameters on {event.training_slices:,} slices, "
+        f"training {event.parameters:,} parameters on {event.training_slices:,} {event.samples}, "
         f"{event.global_batch_size} in each step, {plural(event.epochs, 'epoch')} of "
         f"{plural(event.steps_per_epoch, 'step')}{again}"
     )
 
 
-def epoch_line(event: EpochEnded, epochs: int) -> str:
+def epoch_line(event: EpochEnded, epochs: int, samples: str = "slices") -> str:
     """Say in one line how an epoch went."""
     dice = event.validation_dice
     score = "no validation" if dice is None else f"validation Dice {dice:.4f}{' (best)' if event.is_best else ''}"
-    speed = "" if event.images_per_second is None else f", {event.images_per_second:.1f} slices/s"
+    speed = "" if event.images_per_second is None else f", {event.images_per_second:.1f} {samples}/s"
     return f"epoch {event.epoch}/{epochs}: loss {event.loss:.4f}, {score}{speed}"
 
 

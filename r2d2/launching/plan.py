@@ -26,6 +26,7 @@ from dist_training.run.plan import (
     check_time,
     check_workers,
     run_facts,
+    with_patch_size,
 )
 from imgmed import PreparedDataset
 from r2d2.config import WEIGHT_FILES, Configuration, commented_yaml, configure, read_layer
@@ -90,7 +91,8 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
         configuration = _with_start(configuration, dataset)
     settings, network = configuration.training.resolved(world_size), _with_absolute_files(configuration.network)
     check_task(dataset)
-    check_dimensions(dataset, network)
+    check_dimensions(dataset, network, settings, configuration.augmentation)
+    settings = with_patch_size(dataset, network, settings)
     check_workers(dataset, settings, world_size)
     check_normalisation(network, settings)
     check_class_weights(dataset, settings)

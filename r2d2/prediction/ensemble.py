@@ -46,11 +46,16 @@ def check_ensemble(cards: Sequence[tuple[Path, ModelCard]]) -> None:
 
 
 def by_preparation(members: Sequence[Member]) -> list[list[Member]]:
-    """Put networks together that take the same slices of a scan; the first of each group comes in the order given."""
+    """Put networks together that take the same slices, or volume, of a scan; groups come in the order given."""
     groups: list[list[Member]] = []
     for member in members:
-        own = ("", member.card.scan_preparation)
-        fitting = (group for group in groups if not preparation_differences(("", group[0].card.scan_preparation), own))
+        own, is_of_volumes = ("", member.card.scan_preparation), member.card.patch_size is not None
+        fitting = (
+            group
+            for group in groups
+            if not preparation_differences(("", group[0].card.scan_preparation), own)
+            and (group[0].card.patch_size is not None) == is_of_volumes
+        )
         group = next(fitting, None)
         if group is None:
             groups.append([member])

@@ -57,10 +57,10 @@ class Member:
         """Apply the network.
 
         Args:
-            inputs: float32 (n, height, width, channels), normalised.
+            inputs: float32 (n, height, width, channels), normalised; of volumes (n, slices, height, width, channels).
 
         Returns:
-            float32 (n, height, width, outputs), from 0 to 1.
+            float32, of the inputs' size and the outputs, from 0 to 1.
 
         Raises:
             MemoryError: there was too little.
@@ -73,12 +73,12 @@ class Member:
             raise
         return self.outputs.probabilities(np.asarray(logits, dtype=np.float32))
 
-    def bytes_for(self, size: tuple[int, int]) -> float:
-        """Tell how much memory the network needs at least for one slice of (height, width).
+    def bytes_for(self, size: tuple[int, ...]) -> float:
+        """Tell how much memory the network needs at least for one slice of (height, width), or window of a volume.
 
         At its first resolution it holds about four times what its first convolution gives: 4.5 measured for the
         Dist-U-Net (depth 1, 4 filters, 4096 x 4096 pixels).
         """
         first = next((layer for layer in self._network.layers if hasattr(layer, "filters")), None)
         maps = 1 if first is None else first.filters / math.prod(first.strides)
-        return 4 * size[0] * size[1] * MAPS_HELD * maps
+        return 4 * math.prod(size) * MAPS_HELD * maps

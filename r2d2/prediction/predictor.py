@@ -19,6 +19,7 @@ from r2d2.prediction.model import resolve_ensemble
 from r2d2.prediction.settings import InferenceSettings
 from r2d2.prediction.slice_ensemble import SliceEnsemble
 from r2d2.prediction.uncertainty import entropy
+from r2d2.prediction.volume_ensemble import VolumeEnsemble
 from r2d2_base.progress import UNWATCHED, Watcher
 
 __all__ = ["Predictor", "Segmentation", "Stack"]
@@ -82,7 +83,10 @@ class Predictor:
         self.path, self.card = self.members[0].path, self.members[0].card
         self.settings = (settings or InferenceSettings()).seen_as(self.card.views)
         self._outputs = self.members[0].outputs
-        self._ensembles = tuple(SliceEnsemble(group, self.settings) for group in by_preparation(self.members))
+        self._ensembles = tuple(
+            (SliceEnsemble if group[0].card.patch_size is None else VolumeEnsemble)(group, self.settings)
+            for group in by_preparation(self.members)
+        )
         self.preparations: tuple[ScanPreparation, ...] = tuple(one.preparation for one in self._ensembles)
         self.rules = self.card.postprocessing if self.settings.rules is None else self.settings.rules
         check_rules(self.rules, self.card.labels)

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from dist_training.inference.batches import at_a_time, batches
+from dist_training.inference.windows import Windows
 from dist_training.ranks.devices import has_gpu
 from imgmed.slices import centred_window
 from r2d2.errors import PredictionError
-from r2d2.prediction.batches import at_a_time, batches
 from r2d2.prediction.member import Member
 from r2d2.prediction.settings import InferenceSettings
 from r2d2.prediction.uncertainty import entropy
 from r2d2.prediction.views import views_of
-from r2d2.prediction.windows import Windows
 from r2d2_base.machine import usable_memory
 from r2d2_base.progress import Watcher
 

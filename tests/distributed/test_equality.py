@@ -67,13 +67,19 @@ JOBS: dict[str, Job] = {
         SMALL, region_outputs=True, ema_momentum=0.9, loss="tversky_cross_entropy", schedule="polynomial"
     ),
     "deep supervision": job(RESIDUAL, schedule="step"),
+    "volumes": job(
+        {**RESIDUAL, "dimensions": 3, "strides": [[1, 2, 2], [2, 2, 2]]},
+        {"rotation_degrees": 20, "noise_std": 0.1},
+        patch_size=[4, 12, 12],
+        batch_size_per_worker=1,
+    ),
     "small": job(SMALL),
     "augmented on the host": job(SMALL, {**AUGMENTATION, "where": "host"}),
     "augmented on the device": job(SMALL, {**AUGMENTATION, "where": "device"}),
 }
 ON_WORKERS = tuple(name for name in JOBS if name not in ("small", "augmented on the device"))
 
-IN_PARTS = ("fcn, sgd", "dropout", "deep supervision", "augmented on the device")
+IN_PARTS = ("fcn, sgd", "dropout", "deep supervision", "augmented on the device", "volumes")
 SINGLE = {**with_settings(JOBS["unet, sgd"], dtype="float32"), "network": SMALL}
 # What the tests besides that of the number of workers need; "one slice to validate" comes with its dataset.
 OTHERS: dict[str, Job] = {
@@ -83,8 +89,8 @@ OTHERS: dict[str, Job] = {
     "bit for bit": with_settings(JOBS["unet, adam"], dtype="float32", epochs=2, global_batch_size=9),
 }
 
-ON_THREE = ("unet, adam", "whole-batch Dice", "batch normalisation", "augmented on the host")
-ON_TWO = tuple(name for name in ON_WORKERS if name not in ON_THREE or name == "batch normalisation")
+ON_THREE = ("unet, adam", "whole-batch Dice", "batch normalisation", "augmented on the host", "volumes")
+ON_TWO = tuple(name for name in ON_WORKERS if name not in ON_THREE or name in ("batch normalisation", "volumes"))
 ALONE = (*JOBS, *(name for name in OTHERS if name not in ("compressed", "bit for bit")), "one slice to validate")
 LAUNCHES: dict[int, tuple[str, ...]] = {
     2: (*ON_TWO, "single precision", "compressed", "one slice to validate"),
@@ -155,7 +161,7 @@ def test_the_number_of_workers_changes_nothing(
         np.testing.assert_allclose(alone[name]["losses"], ranks[0]["losses"], rtol=0, atol=1e-9, err_msg=name)
         np.testing.assert_array_equal(alone[name]["scores"], ranks[0]["scores"], err_msg=name)
         np.testing.assert_array_equal(alone[name]["samples"], ranks[0]["samples"], err_msg=name)
-        assert len(ranks[0]["losses"]) == 2 * 6
+        assert len(ranks[0]["losses"]) == (2 * 6 if name != "volumes" else 2 * 3)
 
 
 def test_every_job_runs_on_several_workers() -> None:

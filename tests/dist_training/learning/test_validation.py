@@ -6,11 +6,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from dist_training.inference.outputs import NetworkOutputs
 from dist_training.inputs.feed import SliceFeed
-from dist_training.learning.validation import ValidationScore, validate
+from dist_training.learning.validation import ValidationScore, validate, validate_volumes
 from dist_training.ranks.communicator import SoloCommunicator
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 from segeval import evaluate
+from tests.dist_training.ranks.thread_ranks import ThreadCommunicator, on_ranks
 
 LABELS = {"background": 0, "organ": 1, "lesion": 2, "vessel": 7}  # no phantom has a vessel
 
@@ -136,3 +138,36 @@ def test_regions_are_scored_as_the_unions_of_their_labels(dataset: PreparedDatas
 
 def test_no_validation_slices_have_no_score(dataset: PreparedDataset, thresholds: list[float]) -> None:
     assert run(dataset, thresholds, 4, case_ids=()) is None
+
+
+@pytest.mark.parametrize("window", [(3, 16, 24), (4, 64, 64), (16, 48, 64)])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5])
+def test_volumes_by_windows_have_the_same_score_on_any_number_of_workers(
+    dataset: PreparedDataset, thresholds: list[float], window: tuple[int, int, int], world_size: int
+) -> None:
+    """A network that looks at single voxels says the same in every window: the score is that of whole volumes."""
+    caught: dict[int, np.ndarray] = {}
+
+    def network(images: np.ndarray) -> np.ndarray:
+        assert images.shape[1:] == (*window, 1)
+        return np.eye(4, dtype=np.float32)[np.digitize(images[..., 0], thresholds)]
+
+    def work(job: ThreadCommunicator) -> ValidationScore | None:
+        return validate_volumes(
+            network,
+            SliceFeed(dataset, dataset.splits.validation, dataset.splits.train),
+            window,
+            NetworkOutputs.of_classes(4),
+            batch_size=3,
+            communicator=job,
+            on_predicted=caught.__setitem__,
+        )
+
+    dice = dice_of_whole_volumes(dataset, thresholds)
+    for score in on_ranks(world_size, work):
+        assert score is not None
+        np.testing.assert_allclose(score.dice_per_class[:2], dice[:, :2].mean(axis=0), rtol=1e-12)
+        assert np.isnan(score.dice_per_class[2])
+    feed = SliceFeed(dataset, dataset.splits.validation, dataset.splits.train)
+    assert sorted(caught) == list(range(len(feed)))
+    assert {prediction.shape for prediction in caught.values()} == {feed.slice_size}

@@ -37,6 +37,20 @@ def test_each_resolution_counts_half_of_the_one_before(name):
         assert np.abs(np.asarray(gradient)).max() > 0
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_volumes_are_compared_as_slices_of_the_same_pixels_are(name):
+    """At full size, and at coarser ones, with other strides along each axis."""
+    outputs, classes = levels([(4, 6, 8), (4, 3, 4), (2, 3, 2)])
+    maps = [classes, classes[:, :, 1::2, 1::2], classes[:, 1::2, 1::2, 2::4]]
+    loss = build_loss(name, 3, focal_gamma=GAMMA, tversky_alpha=ALPHA, tversky_beta=BETA)
+    result = float(loss([tf.constant(one) for one in outputs], tf.constant(classes), np.ones(3), 1 / 3))
+    flat = [
+        step_loss(name, logits.reshape(3, 1, -1, 3), small.reshape(3, 1, -1))
+        for logits, small in zip(outputs, maps, strict=True)
+    ]
+    assert result == pytest.approx(np.dot(flat, [4, 2, 1]) / 7, rel=1e-12)
+
+
 def test_one_output_in_a_list_is_that_output():
     (logits,), classes = levels([(4, 6)])
     loss = build_loss("dice_cross_entropy", 3)

@@ -15,7 +15,7 @@ from dist_training.record.events import Event
 from dist_training.record.run_folder import RunFolder
 from dist_training.run.train import train
 from dist_training.settings import TrainingSettings
-from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
+from imgmed import AugmentationSettings, PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 from imgmed.splits import Splits
 from r2d2_base.progress import StopRequest
 from tests.small_network import SMALL
@@ -65,6 +65,7 @@ def run_in(dataset: PreparedDataset) -> Callable[[Path], Train]:
             network: NetworkSettings = NETWORK,
             splits: Splits | None = None,
             stop: StopRequest | None = None,
+            augmentation: AugmentationSettings | None = None,
             **training: Any,
         ) -> RunFolder:
             folder = RunFolder(parent / name)
@@ -80,6 +81,7 @@ def run_in(dataset: PreparedDataset) -> Callable[[Path], Train]:
                 is_resumed=is_resumed,
                 transfer=transfer,
                 stop=stop,
+                augmentation=augmentation or AugmentationSettings(),
             )
             return folder
 

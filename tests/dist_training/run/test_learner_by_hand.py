@@ -6,7 +6,7 @@ The network is a convolution of 1 x 1, so that NumPy can do it; slopes are diffe
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dist_training.architectures import CustomSettings
+from dist_training.architectures import CustomSettings, NetworkSettings, ResidualUNetSettings, UNetSettings
 from dist_training.architectures.precision import dtype_policy
 from dist_training.inference.outputs import outputs_of
-from dist_training.inputs.feed import Batch, SliceFeed, Step, rank_share
+from dist_training.inputs.feed import Batch, Feed, SliceFeed, Step, rank_share
+from dist_training.inputs.patch_feed import PatchFeed
 from dist_training.learning.learner import Learner
 from dist_training.learning.transfer import TransferSettings
 from dist_training.settings import TrainingSettings
@@ -82,7 +83,7 @@ def build(
     return learner, feed
 
 
-def take(learner: Learner, feed: SliceFeed, job: ThreadCommunicator, indices: np.ndarray, rate: float) -> float:
+def take(learner: Learner, feed: Feed, job: ThreadCommunicator, indices: np.ndarray, rate: float) -> float:
     """Take a step on this rank's share of some slices; gives the loss."""
     mine = indices[rank_share(len(indices), job.rank, job.world_size)]
     learner.begin_epoch(0)
@@ -167,6 +168,42 @@ def test_two_steps_are_those_of_numpy(dataset: PreparedDataset, name: str, world
         assert losses == pytest.approx(expected, rel=1e-8)
         for found, right in zip(weights, reference.weights, strict=True):
             np.testing.assert_allclose(found, right, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("architecture", ["unet", "residual_unet"])
+def test_networks_of_volumes_learn_alike_on_any_number_of_workers_and_in_parts(
+    dataset: PreparedDataset, architecture: str
+) -> None:
+    networks: dict[str, NetworkSettings] = {
+        "unet": UNetSettings(dimensions=3, depth=2, base_filters=2, dropout=0.3),
+        "residual_unet": ResidualUNetSettings(
+            dimensions=3, blocks=(1, 1, 1, 1), base_filters=2, strides=((1, 2, 2), (2, 2, 2), (2, 2, 2))
+        ),
+    }
+    outputs = outputs_of(dataset.labels, dataset.description.regions, has_regions=False)
+    augmentation = AugmentationSettings(rotation_degrees=20, noise_std=0.1)
+    indices = np.array([5, 0, 7, 3])
+
+    def learned(parts: int) -> Callable[[ThreadCommunicator], tuple[list[float], list[np.ndarray]]]:
+        def work(job: ThreadCommunicator) -> tuple[list[float], list[np.ndarray]]:
+            given = TrainingSettings(dtype="float64", loss="batch_dice_cross_entropy" if parts == 1 else "dice_focal")
+            given = given.model_copy(update={"accumulation_steps": parts})
+            feed = PatchFeed(dataset, dataset.splits.train, (4, 16, 24), "float64", augmentation=augmentation, seed=3)
+            with BUILDING:
+                learner = Learner(networks[architecture], outputs, given, job, feed, augmentation, TransferSettings())
+            losses = [take(learner, feed, job, indices, rate) for rate in RATES]
+            return losses, list(learner.weights())
+
+        return work
+
+    for parts, sizes in ((1, (1, 2, 3)), (2, (1, 3))):
+        expected, weights = on_ranks(sizes[0], learned(parts))[0]
+        assert expected[0] != expected[1]
+        for size in sizes[1:]:
+            for losses, found in on_ranks(size, learned(parts)):
+                assert losses == pytest.approx(expected, rel=1e-9)
+                for mine, theirs in zip(found, weights, strict=True):
+                    np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-9)
 
 
 def test_padding_counts_nowhere_in_synchronised_batch_normalisation(dataset: PreparedDataset) -> None:

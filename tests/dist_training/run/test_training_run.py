@@ -24,6 +24,7 @@ from dist_training.architectures import (
 from dist_training.architectures.precision import dtype_policy
 from dist_training.checkpoints import Checkpoint, TrainingProgress, read_checkpoint, read_latest_checkpoint
 from dist_training.errors import CheckpointError, DivergenceError
+from dist_training.inference.model_card import read_model_card
 from dist_training.learning.transfer import TransferSettings
 from dist_training.learning.validation import ValidationScore
 from dist_training.record.events import (
@@ -108,6 +109,35 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_bit_for_bit(run: Train)
     one, other = (read_latest_checkpoint(each.checkpoints).progress for each in (whole, folder))
     assert one.early_stopping == other.early_stopping
     assert one.loss_watch == other.loss_watch
+
+
+VOLUMES = UNetSettings(dimensions=3, depth=1, base_filters=2, dropout=0.2)
+
+
+@pytest.mark.usefixtures("compiled")
+def test_a_run_on_volumes_goes_on_bit_for_bit(run: Train) -> None:
+    given = {**ALL_ON, "network": VOLUMES, "patch_size": (4, 16, 16), "global_batch_size": 4}
+    given["augmentation"] = AugmentationSettings(rotation_degrees=20, noise_std=0.1)
+    whole = run("whole", **given)
+    folder = RunFolder(whole.path.with_name("stopped"))
+    run("stopped", listeners=[at_step(4, lambda: request_stop(folder.control, "test"))], **given)
+    assert read_latest_checkpoint(folder.checkpoints).progress.step_in_epoch > 0
+    folder.control.unlink()
+    run("stopped", is_resumed=True, **given)
+    assert_same(state(whole), state(folder))
+    assert steps(whole, "loss") == steps(folder, "loss")
+    ended = [event for event in read_events(folder.events) if isinstance(event, EpochEnded)]
+    assert [event.epoch for event in ended] == [1, 2, 3]
+    assert all(event.validation_dice is not None and event.validation_dice > 0 for event in ended)
+    with pytest.raises(CheckpointError, match=r"patch_size was \[4, 16, 16\], now \[4, 16, 32\]"):
+        run("stopped", is_resumed=True, **{**given, "patch_size": (4, 16, 32)})
+
+
+def test_patches_are_proposed_by_the_size_of_the_volumes(run: Train) -> None:
+    folder = run("run", network=VOLUMES, epochs=1)
+    card = read_model_card(folder.path)[1]
+    assert card.patch_size is not None and card.patch_size[0] == 8
+    assert all(size % 2 == 0 and size <= 32 for size in card.patch_size)
 
 
 OWN_NETWORK = """

@@ -89,14 +89,16 @@ def save_network(
     settings: NetworkSettings = UNET,
     seed: int = 2,
     outputs: NetworkOutputs | None = None,
+    patch_size: tuple[int, int, int] | None = None,
 ) -> Path:
     """A network of random weights whose classes, or regions, all win somewhere."""
     outputs = outputs or NetworkOutputs.of_classes(len(dataset.class_values))
     channels = dataset.scan_preparation.input_channels
     model = build_network(settings, channels, outputs.num_outputs, seed=seed)
-    logits = model.predict_on_batch(np.random.default_rng(0).normal(size=(4, 16, 16, channels)).astype(np.float32))
+    size = (4, 16, 16) if patch_size is None else (1, *patch_size)
+    logits = model.predict_on_batch(np.random.default_rng(0).normal(size=(*size, channels)).astype(np.float32))
     *others, bias = model.get_weights()
-    model.set_weights([*others, bias - logits.mean(axis=(0, 1, 2))])
+    model.set_weights([*others, bias - logits.reshape(-1, logits.shape[-1]).mean(axis=0)])
     RunFolder(run).create()
     save_model(
         model,
@@ -106,6 +108,7 @@ def save_network(
         epoch=1,
         validation_dice=None,
         validation_dice_per_label={},
+        patch_size=patch_size,
         outputs=outputs if outputs.kind == "regions" else None,
     )
     return run

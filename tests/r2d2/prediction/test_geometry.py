@@ -17,11 +17,11 @@ from scipy.spatial.transform import Rotation
 
 from dist_training.inference.model_card import save_model
 from dist_training.inference.outputs import NetworkOutputs
+from dist_training.inference.windows import Windows
 from dist_training.record.run_folder import RunFolder
 from imgmed import PreparationSettings, PreparedDataset, Volume, prepare_dataset
 from r2d2.prediction.predictor import Predictor
 from r2d2.prediction.settings import InferenceSettings
-from r2d2.prediction.windows import Windows
 from r2d2.tasks.prediction import PredictSettings, segment, segment_volume
 from tests.r2d2.prediction.studies import CLEAR, UNET, clipped, predict_scans, save_network, write_study
 

@@ -8,6 +8,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from dist_training.architectures import read_network
+from dist_training.inference.windows import Windows
 from imgmed import (
     PreparedDataset,
     SliceGrid,
@@ -15,7 +16,6 @@ from imgmed import (
 from r2d2.errors import PredictionError
 from r2d2.prediction.predictor import Predictor
 from r2d2.prediction.settings import InferenceSettings
-from r2d2.prediction.windows import Windows
 from tests.r2d2.prediction.studies import (
     UPRIGHT,
     assert_decided,
@@ -40,6 +40,22 @@ def test_weights_are_the_gaussian_of_nnunet() -> None:
     middle[8, 16] = 1
     expected = gaussian_filter(middle, [17 / 8, 33 / 8], mode="constant", cval=0, truncate=20)
     np.testing.assert_allclose(Windows((17, 33)).weights, np.maximum(expected / expected.max(), 1e-4), atol=2e-4)
+
+
+def test_windows_of_volumes_are_those_of_slices_along_each_axis() -> None:
+    windows, rng = Windows((2, 4, 6), overlap=0.5), np.random.default_rng(0)
+    inputs = rng.normal(size=(2, 3, 9, 11, 2)).astype(np.float32)
+    weights = windows.weights
+    np.testing.assert_allclose(weights[0] / weights[0].max(), Windows((4, 6)).weights, rtol=1e-6)
+    total, expected = np.zeros((3, 9, 11, 1)), np.zeros(inputs.shape)
+    place = np.arange(48, dtype=np.float32).reshape(2, 4, 6, 1)
+    assert len(windows.corners((3, 9, 11))) == 2 * len(Windows((4, 6)).corners((9, 11)))
+    for at in windows.corners((3, 9, 11)):
+        part = tuple(slice(first, first + size) for first, size in zip(at, windows.size, strict=True))
+        total[part] += weights[..., None]
+        expected[:, *part] += weights[..., None] * (inputs[:, *part] + place)
+    found = np.stack(list(windows.blend(inputs, lambda batch: batch + place, outputs=2, at_a_time=3)))
+    np.testing.assert_allclose(found, expected / total, rtol=1e-5)
 
 
 def test_what_windows_say_is_weighted_by_hand() -> None:

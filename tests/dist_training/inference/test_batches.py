@@ -2,8 +2,8 @@
 
 import pytest
 
-from r2d2.prediction import batches as module
-from r2d2.prediction.batches import at_a_time, batches
+from dist_training.inference import batches as module
+from dist_training.inference.batches import at_a_time, batches
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 8, 9, 10, 11])

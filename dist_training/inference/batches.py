@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 from dist_training.ranks.devices import has_gpu
 from r2d2_base.machine import usable_memory
@@ -13,8 +14,8 @@ PIXELS_AT_A_TIME = 2**19
 MARGIN = 6  # three large slices instead of one, and networks that hold twice of what is reckoned
 
 
-def at_a_time(size: tuple[int, int], needed: float) -> int:
-    """Return how many slices of (height, width) a network is given at once.
+def at_a_time(size: tuple[int, ...], needed: float) -> int:
+    """Return how many slices of (height, width), or windows, a network is given at once.
 
     More than half a million pixels make nothing faster. A single slice, however, takes oneDNN as long as two on
     processors without AVX-512 (another algorithm), so two of large ones are given where the memory holds them.
@@ -23,7 +24,7 @@ def at_a_time(size: tuple[int, int], needed: float) -> int:
         size: of a slice, or window.
         needed: bytes that a network needs at least for one.
     """
-    count = PIXELS_AT_A_TIME // (size[0] * size[1])
+    count = PIXELS_AT_A_TIME // prod(size)
     if count > 1 or has_gpu():
         return max(1, count)
     free = usable_memory()[1]

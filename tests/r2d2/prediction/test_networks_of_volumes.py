@@ -1,0 +1,97 @@
+"""Networks of volumes: by one window, by several, mirrored, and together with a network of slices."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from dist_training.architectures import UNetSettings, read_network
+from dist_training.inference.windows import Windows
+from imgmed import PreparedDataset
+from r2d2.errors import PredictionError
+from r2d2.prediction.settings import InferenceSettings
+from tests.r2d2.prediction.studies import (
+    assert_decided,
+    clipped,
+    of_two_and_three_classes,
+    predict_scans,
+    probabilities_by_hand,
+    save_network,
+    save_scan,
+)
+
+pytestmark = pytest.mark.tensorflow
+VOLUMES = UNetSettings(dimensions=3, depth=1, base_filters=4, strides=((1, 2, 2),))
+PATCH = (6, 16, 16)
+
+
+@pytest.fixture
+def volume_model(dataset: PreparedDataset, tmp_path: Path) -> Path:
+    return save_network(dataset, tmp_path / "volumes", VOLUMES, patch_size=PATCH)
+
+
+def decided(path: Path) -> np.ndarray:
+    return np.moveaxis(np.asarray(nib.load(path).dataobj), 2, 0)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """(classes, ...) of (..., outputs)."""
+    logits = np.moveaxis(logits.astype(np.float64), -1, 0)
+    if len(logits) == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits])
+    return np.exp(logits) / np.exp(logits).sum(axis=0)
+
+
+def windows_by_hand(model: Path, normalised: np.ndarray, overlap: float) -> np.ndarray:
+    """What the network says of each window of a volume nowhere smaller than one, weighted: (classes, s, h, w)."""
+    windows, network = Windows(PATCH, overlap), read_network(model / "model.keras")
+    total, weights = 0.0, 0.0
+    for corner in windows.corners(normalised.shape):
+        part = tuple(slice(at, at + size) for at, size in zip(corner, PATCH, strict=True))
+        said = softmax(network.predict(normalised[part][None, ..., None].astype(np.float32), verbose=0)[0])
+        added, weight = np.zeros((len(said), *normalised.shape)), np.zeros(normalised.shape)
+        added[:, *part], weight[part] = said * windows.weights, windows.weights
+        total, weights = total + added, weights + weight
+    return total / weights
+
+
+@of_two_and_three_classes
+def test_a_volume_smaller_than_a_window_lies_in_the_middle_of_it(
+    dataset: PreparedDataset, volume_model: Path, tmp_path: Path
+) -> None:
+    array = save_scan(tmp_path / "scan.nii.gz", (14, 16, 4), seed=7)
+    predict_scans(volume_model, [tmp_path / "scan.nii.gz"], tmp_path / "out")
+    slices = clipped(np.moveaxis(array, 2, 0), array)
+    padded = np.pad((slices - slices.mean()) / slices.std(), [(1, 1), (1, 1), (0, 0)])
+    expected = windows_by_hand(volume_model, padded, 0.5)[:, 1:5, 1:15]
+    assert_decided(decided(tmp_path / "out" / "scan.nii.gz"), expected, dataset.class_values)
+
+
+@of_two_and_three_classes
+def test_a_large_volume_is_seen_by_overlapping_windows(
+    dataset: PreparedDataset, volume_model: Path, tmp_path: Path
+) -> None:
+    array = save_scan(tmp_path / "scan.nii.gz", (24, 34, 9), seed=7)
+    predict_scans(volume_model, [tmp_path / "scan.nii.gz"], tmp_path / "out", inference=InferenceSettings(overlap=0.25))
+    slices = clipped(np.moveaxis(array, 2, 0), array)
+    expected = windows_by_hand(volume_model, (slices - slices.mean()) / slices.std(), 0.25)
+    assert_decided(decided(tmp_path / "out" / "scan.nii.gz"), expected, dataset.class_values)
+
+
+def test_networks_of_slices_and_of_volumes_are_asked_together(
+    dataset: PreparedDataset, model: Path, volume_model: Path, tmp_path: Path
+) -> None:
+    array = save_scan(tmp_path / "scan.nii.gz", (20, 18, 7), seed=3)
+    predict_scans([model, volume_model], [tmp_path / "scan.nii.gz"], tmp_path / "out")
+    slices = clipped(np.moveaxis(array, 2, 0), array)
+    of_volumes = windows_by_hand(volume_model, (slices - slices.mean()) / slices.std(), 0.5)
+    expected = (probabilities_by_hand(model, slices) + of_volumes) / 2
+    assert_decided(decided(tmp_path / "out" / "scan.nii.gz"), expected, dataset.class_values)
+
+
+def test_windows_of_slices_are_refused(volume_model: Path, tmp_path: Path) -> None:
+    save_scan(tmp_path / "scan.nii.gz", (14, 16, 4), seed=7)
+    wanted = InferenceSettings(window=(16, 16))
+    with pytest.raises(PredictionError, match=r"takes volumes, .*leave out --window"):
+        predict_scans(volume_model, [tmp_path / "scan.nii.gz"], tmp_path / "out", inference=wanted)
