@@ -5,9 +5,13 @@ import inspect
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import unquote
 
 import pytest
 import typer
@@ -26,10 +30,10 @@ from tests.test_architecture import MAY_IMPORT_OF_OURS, bound_names, imports, pa
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ARCHITECTURE = REPOSITORY / "docs" / "architecture.md"
-CALLS = REPOSITORY / "docs" / "python.md"
+CALLS = REPOSITORY / "docs" / "reference" / "python.md"
 TASKS = ("inspect", "prepare", "train", "cross_validate", "predict", "evaluate", "compare", "report")
 GROUPS = ("convert", "engine", "jobs", "monitor", "zoo")
-PAGES = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((REPOSITORY / "docs").glob("*.md"))
+PAGES = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((REPOSITORY / "docs").rglob("*.md"))
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -149,6 +153,61 @@ def test_yaml_is_a_configuration(page: Path) -> None:
         assert configure(yaml.safe_load(block))
 
 
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, as `make docs` builds it: a warning is an error."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "-c", "docs"]
+    built = subprocess.run(
+        [*command, "-d", str(folder / "doctrees"), ".", str(folder / "html")],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (built.returncode, built.stderr) == (0, "")
+    return folder / "html"
+
+
+class PageReader(HTMLParser):
+    """What a page of the site refers to, and the names of its places."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.targets: set[str] = set()
+        self.places: set[str] = set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.targets |= {value for key in ("href", "src") if (value := given.get(key))}
+        self.places |= {value for key in ("id", "name") if (value := given.get(key))}
+
+
+@pytest.mark.slow
+def test_inner_links_of_the_site(site: Path) -> None:
+    """Every page of ours is there, every link of a page leads to a page or a file, and to a place in it."""
+    pages = {path.resolve(): PageReader(path) for path in site.rglob("*.html")}
+    assert {(site / page.relative_to(REPOSITORY)).with_suffix(".html") for page in PAGES[1:]} <= set(pages)
+    missing = []
+    for path, page in pages.items():
+        for target in (target for target in page.targets if not re.match(r"[a-z]+:", target)):
+            file, _, place = target.partition("#")
+            there = (path.parent / unquote(file.partition("?")[0])).resolve() if file else path
+            if not there.exists() or (place and there in pages and unquote(place) not in pages[there].places):
+                missing.append(f"{path.relative_to(site)}: {target}")
+    assert missing == []
+    assert sum(len(page.targets) for page in pages.values()) > 1000
+
+
+@pytest.mark.slow
+def test_the_site_is_searched_without_a_server(site: Path) -> None:
+    """The index of words is a script that the page loads, and knows the pages' words."""
+    index = (site / "searchindex.js").read_text(encoding="utf-8")
+    assert index.startswith("Search.setIndex(")
+    assert all(f'"{word}"' in index for word in ("docs/engine", "docs/science/conventions", "hausdorff"))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8")):
@@ -165,7 +224,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_events_and_files_of_a_run_are_described() -> None:
-    page = (REPOSITORY / "docs" / "training.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "reference" / "training.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| `\w+`[^|]*\|[^|]*\|(.*)\|$", page, re.MULTILINE)
     described = {name: set(re.findall(r"`(\w+)`", fields)) for name, fields in rows}
     kinds = [get_args(kind)[0] for kind in get_args(get_args(events.Event)[0])]

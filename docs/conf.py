@@ -1,0 +1,54 @@
+"""The site of R2D2's documentation: `make docs` builds it in build/docs.
+
+The pages are Markdown with relative links, so they also read well where a forge shows them. The source of the site is
+the whole repository: so a link to ../CONTRIBUTING.md leads to a page of it, and one to a file gives the file.
+"""
+
+import importlib.metadata
+from pathlib import Path
+
+from pygments.lexers.special import TextLexer
+from sphinx.application import Sphinx
+
+_REPOSITORY = Path(__file__).resolve().parent.parent
+_FOLDERS = ("docs", "benchmarks", "r2d2")  # Sphinx looks through no others
+
+project = "R2D2"
+author = "The authors of R2D2"
+copyright = "the authors of R2D2, under the MIT licence"
+version = release = importlib.metadata.version("r2d2")
+
+extensions = ["myst_parser"]
+root_doc = "docs/index"
+source_suffix = {".md": "markdown"}
+include_patterns = [
+    "docs/**.md",
+    "benchmarks/README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "r2d2/zoo/shipped/LICENSE.md",
+]
+exclude_patterns = [
+    *(path.name for path in _REPOSITORY.iterdir() if path.is_dir() and path.name not in _FOLDERS),
+    "**/__pycache__",
+    "benchmarks/results",
+]
+nitpicky = True
+
+myst_heading_anchors = 4  # the names that forges give to headings
+myst_enable_extensions = ["colon_fence"]
+highlight_language = "none"
+
+html_theme = "furo"
+html_title = "R2D2"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_extra_path = ["_root"]
+html_copy_source = False
+html_show_sphinx = False
+html_theme_options = {"sidebar_hide_name": False, "navigation_with_keys": True}
+
+
+def setup(app: Sphinx) -> None:
+    """Show the picture's source where a page has it (forges draw it)."""
+    app.add_lexer("mermaid", TextLexer)
