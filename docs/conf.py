@@ -5,6 +5,7 @@ the whole repository: so a link to ../CONTRIBUTING.md leads to a page of it, and
 """
 
 import importlib.metadata
+import sys
 from pathlib import Path
 
 from pygments.lexers.special import TextLexer
@@ -13,12 +14,23 @@ from sphinx.application import Sphinx
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _FOLDERS = ("docs", "benchmarks", "r2d2")  # Sphinx looks through no others
 
+sys.path[:0] = [str(Path(__file__).parent), str(_REPOSITORY)]
+
 project = "R2D2"
 author = "The authors of R2D2"
 copyright = "the authors of R2D2, under the MIT licence"
 version = release = importlib.metadata.version("r2d2")
 
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "docstrings"]
+autodoc_member_order = "groupwise"
+autodoc_class_signature = "separated"
+autodoc_typehints = "signature"
+autodoc_type_aliases = {"ArrayLike": "ArrayLike", "NDArray": "NDArray"}
+autodoc_default_options = {"exclude-members": "model_config, model_post_init, __init__, __new__"}
+autodoc_typehints_format = "short"
+napoleon_google_docstring = napoleon_numpy_docstring = False  # docstrings.py reads them
+napoleon_use_ivar = True
+default_role = "code"
 root_doc = "docs/index"
 source_suffix = {".md": "markdown"}
 include_patterns = [
@@ -34,6 +46,7 @@ exclude_patterns = [
     "benchmarks/results",
 ]
 nitpicky = True
+nitpick_ignore_regex = [("py:.*", ".*")]  # types of other libraries, whose lists of names lie elsewhere
 
 myst_heading_anchors = 4  # the names that forges give to headings
 myst_enable_extensions = ["colon_fence"]
