@@ -84,6 +84,7 @@ compare-peers: peers $(COUNTING) ## compare SegEval with MONAI, scikit-learn ...
 
 docs: install-tests ## write the pages that come from the code, and build the site in build/docs
 	$(VENV_PYTHON) -m r2d2.settings_page
+	$(VENV_PYTHON) -m r2d2.cli_page
 	$(VENV_PYTHON) -m web.api.rest_page
 	$(VENV_PYTHON) -m sphinx --fail-on-warning --keep-going --quiet -c docs -d build/doctrees . build/docs
 	@echo "==> build/docs/index.html"

@@ -22,6 +22,7 @@ from dist_training.record import events
 from dist_training.record.run_folder import RunFolder
 from imgmed import prepare_dataset, write_phantom_study
 from r2d2.cli import app
+from r2d2.cli_page import cli_page
 from r2d2.config import configure
 from r2d2.engine.words import settings_of_words
 from r2d2.settings_page import settings_page
@@ -145,6 +146,12 @@ def test_options_and_settings_in_the_text_exist(page: Path) -> None:
 def test_the_page_of_settings_is_what_the_code_has() -> None:
     page = (REPOSITORY / "docs" / "settings.md").read_text(encoding="utf-8")
     assert page == settings_page(), "make docs writes it"
+
+
+def test_the_page_of_commands_is_what_the_code_has() -> None:
+    page = (REPOSITORY / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    assert page == cli_page(), "make docs writes it"
+    assert {f"--{word}" for word in ("on-empty", "trust-code", "max-restarts")} <= set(re.findall(r"--[a-z-]+", page))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
