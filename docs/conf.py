@@ -8,9 +8,6 @@ import importlib.metadata
 import sys
 from pathlib import Path
 
-from pygments.lexers.special import TextLexer
-from sphinx.application import Sphinx
-
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _FOLDERS = ("docs", "benchmarks", "r2d2")  # Sphinx looks through no others
 
@@ -60,8 +57,3 @@ html_extra_path = ["_root"]
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {"sidebar_hide_name": False, "navigation_with_keys": True}
-
-
-def setup(app: Sphinx) -> None:
-    """Show the picture's source where a page has it (forges draw it)."""
-    app.add_lexer("mermaid", TextLexer)

@@ -18,10 +18,12 @@ __all__ = ["cli_page"]
 
 _HEAD = """# Commands
 
-    r2d2 train --help
+```sh
+r2d2 train --help
+```
 
-Every command says on `--help` what stands here. `make docs` writes this page from the code. What the `key=value` words of
-`prepare`, `train` and `init` may be stands in [all settings](../settings.md).
+Every command says on `--help` what stands here. `make docs` writes this page from the code. What the `key=value` words
+of `prepare`, `train` and `init` may be stands in [all settings](../settings.md).
 
 A command exits with 0 where it did what it was asked; with 2 for what you can mend, which one line says; with 130 where
 Ctrl-C or a signal stopped it; else with 1.
