@@ -5,12 +5,14 @@ the whole repository: so a link to ../CONTRIBUTING.md leads to a page of it, and
 """
 
 import importlib.metadata
+import os
 import sys
 from pathlib import Path
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _FOLDERS = ("docs", "benchmarks", "r2d2")  # Sphinx looks through no others
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # autodoc imports TensorFlow, which would speak between warnings
 sys.path[:0] = [str(Path(__file__).parent), str(_REPOSITORY)]
 
 project = "R2D2"
@@ -54,6 +56,7 @@ html_title = "R2D2"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_extra_path = ["_root"]
+html_search_scorer = str(Path(__file__).with_name("scorer.js"))
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {"sidebar_hide_name": False, "navigation_with_keys": True}
