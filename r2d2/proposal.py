@@ -126,8 +126,7 @@ def training_bytes(network: UNetSettings, size: Sequence[int], channels: int, ou
     '1.4 GiB'
     """
     kept = 2 * MAPS_PER_CONVOLUTION[network.normalisation]
-    multiple = network.size_multiple
-    height, width = (-(-edge // multiple) * multiple for edge in size)
+    height, width = (-(-edge // to) * to for edge, to in zip(size, network.size_multiples, strict=True))
     maps = float(channels + MAPS_PER_CLASS * max(2, outputs))
     for level in range(network.depth):
         maps += (kept + 3 + kept) * network.base_filters * 2**level / 4**level

@@ -31,6 +31,7 @@ class Keeper:
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
         self._is_ending = threading.Event()
+        self._is_held = True
         self._process = self._start()
 
     def await_ready(self) -> None:
@@ -46,11 +47,14 @@ class Keeper:
 
     def let_go(self) -> None:
         """Hold the engine no more, in a process forked from the server's: else it would outlive the server."""
+        self._is_held = False
         if self._process.stdin is not None:
             self._process.stdin.close()
 
     def end(self) -> None:
-        """End the engine, and wait for that; its jobs go on."""
+        """End the engine, and wait for that; its jobs go on. Where it was let go, it is another process's to end."""
+        if not self._is_held:
+            return
         self._is_ending.set()
         with suppress(OSError):
             self.let_go()

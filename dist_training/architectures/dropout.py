@@ -1,5 +1,6 @@
 """Dropout whose draws belong to samples, so that they do not depend on how a batch was spread over workers."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -57,14 +58,14 @@ class SampleDropout(keras.layers.Layer):
         self._salt = layer_seed(0, self.name)
 
     def call(self, maps: Any, training: bool = False) -> Any:
-        """Drop features of maps (N, H, W, C) while training."""
+        """Drop features of maps (N, H, W, C), or of volumes, while training."""
         if not training or self.rate == 0:
             return maps
         seeds = _SEEDS.get()
-        count, height, width, channels = ops.shape(maps)
+        count, *sizes, channels = ops.shape(maps)
         if seeds is None:
             seeds = ops.cast(keras.random.randint((count,), 0, 2**31 - 1), "uint32")
-        places = (1, 1, channels) if self.spatial else (height, width, channels)
+        places = (*([1] * len(sizes) if self.spatial else sizes), channels)
         drawn = _hash(ops.bitwise_xor(seeds, ops.cast(self._salt, "uint32")))[:, None] + _counted(places)
         drawn = ops.reshape(_hash(drawn), (-1, *places))
         kept = ops.cast(drawn >= ops.cast(int(self.rate * 2**32), "uint32"), maps.dtype)
@@ -81,8 +82,7 @@ class SampleDropout(keras.layers.Layer):
 
 def _counted(shape: tuple[Any, ...]) -> Any:
     """Number the places of a map, far apart: (1, places) of uint32."""
-    height, width, channels = shape
-    return ops.cast(ops.arange(height * width * channels), "uint32")[None] * ops.cast(0x9E3779B9, "uint32")
+    return ops.cast(ops.arange(math.prod(shape)), "uint32")[None] * ops.cast(0x9E3779B9, "uint32")
 
 
 def _hash(values: Any) -> Any:

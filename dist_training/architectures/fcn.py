@@ -53,7 +53,7 @@ def build(settings: FCNSettings, input_channels: int, num_outputs: int, seed: in
     pretrained = {}
     if settings.pretrained_weights is not None:  # first, since a wrong path should not cost a minute
         pretrained = read_vgg_weights(settings.trunk, settings.pretrained_weights)
-    images, maps = open_images(input_channels, settings.size_multiple)
+    images, maps = open_images(input_channels, settings.size_multiples)
     pools = []
     for block, count in enumerate(CONVOLUTIONS[settings.trunk], start=1):
         for number in range(1, count + 1):

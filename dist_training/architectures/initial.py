@@ -4,7 +4,7 @@ import hashlib
 
 import keras
 
-__all__ = ["he_normal", "layer_seed"]
+__all__ = ["he_normal", "keeping_variance", "layer_seed"]
 
 
 def layer_seed(seed: int, layer_name: str) -> int:
@@ -32,3 +32,18 @@ def he_normal(seed: int, layer_name: str) -> keras.initializers.Initializer:
         layer_name: unique within the network.
     """
     return keras.initializers.HeNormal(seed=layer_seed(seed, layer_name))
+
+
+def keeping_variance(seed: int, layer_name: str, scale: float) -> keras.initializers.Initializer:
+    """Give the initialiser of a transposed kernel as large as its strides, none of whose outputs overlap.
+
+    Keras counts its fan-in as pixels of the kernel times outputs; each output pixel has but the inputs.
+
+    Args:
+        seed: the network's seed.
+        layer_name: unique within the network.
+        scale: Keras's fan-in by the inputs: 2 where a slice's channels are halved, where it is He's initialiser.
+    """
+    if scale == 2:
+        return he_normal(seed, layer_name)
+    return keras.initializers.VarianceScaling(scale, seed=layer_seed(seed, layer_name))

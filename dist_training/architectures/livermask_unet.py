@@ -36,7 +36,7 @@ def build(settings: LivermaskUNetSettings, input_channels: int, num_outputs: int
     1481607
     """
     *contracting, bottom = settings.filters
-    images, maps = open_images(input_channels, settings.size_multiple)
+    images, maps = open_images(input_channels, settings.size_multiples)
     skips = []
     for level, filters in enumerate(contracting):
         maps = _level(maps, f"down{level}", filters, settings, seed, dropout=0.0)

@@ -16,7 +16,15 @@ from dist_training.errors import WeightsError
 __all__ = ["NOT_MEASURED", "OUR_CLASSES", "RUN_OR_READ", "check_config", "check_numbers"]
 
 OUR_CLASSES = frozenset(
-    f"dist_training>{name}" for name in ("Bilinear", "CropLike", "GroupNormalisation", "PadToMultiple", "SampleDropout")
+    f"dist_training>{name}"
+    for name in (
+        "Bilinear",
+        "CropLike",
+        "GroupNormalisation",
+        "PadToMultiple",
+        "SampleDropout",
+        "VolumePooling",
+    )
 )
 """What the architectures of this package have registered with Keras."""
 

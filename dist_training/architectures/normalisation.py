@@ -1,5 +1,6 @@
 """Normalisation layers of the networks, by name; group normalisation is our own, for its speed."""
 
+import math
 from typing import Any
 
 import keras
@@ -17,7 +18,7 @@ class GroupNormalisation(keras.layers.Layer):
     """Group normalisation (Wu and He 2018, arXiv 1803.08494), the function of Keras's layer in less time.
 
     Keras's layer works on five dimensions, where TensorFlow's sums and broadcasts are slow. Here whole maps are only
-    summed over rows and columns, which is fast; the channels' sums, a few numbers, are then averaged in groups; and
+    summed over their axes, which is fast; the channels' sums, a few numbers, are then averaged in groups; and
     the gradient is the closed formula, which needs fewer passes over the maps than automatic differentiation. The
     variance is that of the differences from the mean, so that a large mean costs no digits.
 
@@ -46,7 +47,7 @@ class GroupNormalisation(keras.layers.Layer):
         self.beta = self.add_weight((channels,), "zeros", name="beta", autocast=False)
 
     def call(self, maps: Any) -> Any:
-        """Normalise maps (N, H, W, C) over rows, columns and the channels of each group."""
+        """Normalise maps (N, H, W, C), or of volumes, over pixels and the channels of each group."""
         precision = keras.backend.result_type(maps.dtype, "float32")
         outputs = ops.custom_gradient(self._normalise)(
             ops.cast(maps, precision), ops.cast(self.gamma, precision), ops.cast(self.beta, precision)
@@ -70,20 +71,21 @@ class GroupNormalisation(keras.layers.Layer):
             mean, product = _over_pixels(dy), _over_pixels(dy * centred) * rate
             slope = self._over_groups(gamma * product) * rate * rate
             offset = self._over_groups(gamma * mean) * rate
-            pixels = ops.cast(ops.shape(maps)[1] * ops.shape(maps)[2], maps.dtype)
-            by_gamma, by_beta = (pixels * ops.sum(part, axis=(0, 1, 2)) for part in (product, mean))
+            pixels = ops.cast(math.prod(ops.shape(maps)[1:-1]), maps.dtype)
+            over_samples = tuple(range(len(maps.shape) - 1))
+            by_gamma, by_beta = (pixels * ops.sum(part, axis=over_samples) for part in (product, mean))
             return dy * scale - (centred * slope + offset), by_gamma, by_beta
 
         return centred * scale + beta, gradient
 
     def _over_groups(self, means: Any) -> Any:
-        """Replace the mean of each channel (N, 1, 1, C) by that of its group."""
+        """Replace the mean of each channel (N, 1, ..., 1, C) by that of its group."""
         channels = means.shape[-1]
         if self.groups == channels:
             return means
         grouped = ops.reshape(means, (-1, self.groups, channels // self.groups))
         averages = ops.broadcast_to(ops.mean(grouped, axis=-1, keepdims=True), ops.shape(grouped))
-        return ops.reshape(averages, (-1, 1, 1, channels))
+        return ops.reshape(averages, (-1, *means.shape[1:-1], channels))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Give the shape of the maps, which stays."""
@@ -95,7 +97,7 @@ class GroupNormalisation(keras.layers.Layer):
 
 
 def _over_pixels(maps: Any) -> Any:
-    return ops.mean(maps, axis=(1, 2), keepdims=True)
+    return ops.mean(maps, axis=tuple(range(1, len(maps.shape) - 1)), keepdims=True)
 
 
 def group_count(filters: int, groups: int) -> int:

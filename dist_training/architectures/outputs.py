@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_sizes", "prediction_network"]
 
+SLICES, VOLUMES = "slices", "volumes"
 _STRENGTHS = (1.0, 1e4)
 """Logits of the second noise leave 0 to 1 even where none of the first does, as those of a network that hardly tells
 pixels apart yet may not."""
@@ -43,14 +44,14 @@ def prediction_network(model: "keras.Model") -> "keras.Model":
     return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 
-def check_sizes(model: "keras.Model", sizes: Iterable[tuple[int, int]]) -> None:
+def check_sizes(model: "keras.Model", sizes: Iterable[tuple[int, ...]]) -> None:
     """Refuse a network that cannot take images of some size, or gives something else than logits of that size.
 
     Networks of ours take any size and give logits; one of the user's own may not, which images of noise show.
 
     Args:
         model: a network from ``build_network``.
-        sizes: heights and widths.
+        sizes: heights and widths, of volumes depths before them.
 
     Raises:
         ConfigurationError: naming the size, or saying that the network gives probabilities.
@@ -62,22 +63,29 @@ def check_sizes(model: "keras.Model", sizes: Iterable[tuple[int, int]]) -> None:
 
     predicting = prediction_network(model)
     channels, outputs = predicting.input_shape[-1], predicting.output_shape[-1]
-    for height, width in sorted(set(sizes)):
-        noise = np.random.default_rng(0).normal(size=(height, width, channels))
+    axes = len(predicting.input_shape) - 2
+    for size in sorted(set(sizes)):
+        pixels = " x ".join(map(str, size))
+        if len(size) != axes:
+            kind, other = (SLICES, VOLUMES) if axes == 2 else (VOLUMES, SLICES)
+            raise ConfigurationError(
+                f"the network {model.name} takes {kind}, and these data are {other} of {pixels} pixels: choose "
+                f"network.dimensions={len(size)}, or prepare {kind}"
+            )
+        noise = np.random.default_rng(0).normal(size=(*size, channels))
         images = keras.ops.cast(np.multiply.outer(_STRENGTHS, noise), predicting.inputs[0].dtype)
         try:
             logits = keras.ops.convert_to_numpy(predicting(images))
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise ConfigurationError(
-                f"the network {model.name} cannot take images of {height} x {width} pixels ({reason}); "
+                f"the network {model.name} cannot take images of {pixels} pixels ({reason}); "
                 "pad them inside the network (dist_training.architectures.padding), or prepare another slice size"
             ) from error
-        if logits.shape[1:] != (height, width, outputs):
+        if logits.shape[1:] != (*size, outputs):
             raise ConfigurationError(
-                f"the network {model.name} must give logits {(height, width, outputs)} for images of {height} x "
-                f"{width} pixels; received {logits.shape[1:]}; pad and crop inside it "
-                "(dist_training.architectures.padding)"
+                f"the network {model.name} must give logits {(*size, outputs)} for images of {pixels} pixels; "
+                f"received {logits.shape[1:]}; pad and crop inside it (dist_training.architectures.padding)"
             )
         if _are_probabilities(logits):
             raise ConfigurationError(
@@ -87,6 +95,7 @@ def check_sizes(model: "keras.Model", sizes: Iterable[tuple[int, int]]) -> None:
 
 
 def _are_probabilities(logits: np.ndarray) -> bool:
-    """Tell whether a network's answer (N, H, W, K) to noise lies between 0 and 1 everywhere, and is not constant."""
-    varies = (logits.max(axis=(0, 1, 2)) > logits.min(axis=(0, 1, 2))).any()
+    """Tell whether a network's answer (N, ..., K) to noise lies between 0 and 1 everywhere, and is not constant."""
+    pixels = tuple(range(logits.ndim - 1))
+    varies = (logits.max(axis=pixels) > logits.min(axis=pixels)).any()
     return bool(logits.size >= _TELLING and varies and logits.min() >= 0 and logits.max() <= 1)

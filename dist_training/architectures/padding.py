@@ -1,5 +1,6 @@
-"""Images of any height and width in networks that halve them several times: pad on the way in, crop on the way out."""
+"""Images and volumes of any size in networks that halve them several times: pad on the way in, crop on the way out."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,63 +11,82 @@ __all__ = ["CropLike", "PadToMultiple"]
 
 @keras.saving.register_keras_serializable(package="dist_training")
 class PadToMultiple(keras.layers.Layer):
-    """Pad images with zeros until height and width are multiples of a number of pixels.
+    """Pad images or volumes with zeros until each of their axes is a multiple of a number of pixels.
 
     The zeros are shared between both sides; where their number is odd, the lower or right side gets one more.
     An image whose size is a multiple passes unchanged.
 
     Args:
-        multiple: of how many pixels height and width must be a multiple, at least 1.
+        multiple: of how many pixels each axis must be a multiple, at least 1; a number for all axes, or one for each.
 
     >>> PadToMultiple(16)(ops.ones((1, 37, 48, 2))).shape[1:3] == (48, 48)
     True
+    >>> PadToMultiple((1, 4, 8))(ops.ones((1, 5, 5, 5, 2))).shape[1:4] == (5, 8, 8)
+    True
     """
 
-    def __init__(self, multiple: int, **kwargs: Any) -> None:
+    def __init__(self, multiple: int | Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.multiple = multiple
+        self.multiple = multiple if isinstance(multiple, int) else tuple(multiple)
+
+    def _multiples(self, axes: int) -> tuple[int, ...]:
+        return (self.multiple,) * axes if isinstance(self.multiple, int) else self.multiple
 
     def call(self, images: Any) -> Any:
-        """Pad images (N, H, W, C)."""
-        shape = ops.shape(images)
+        """Pad images (N, H, W, C) or volumes (N, D, H, W, C)."""
+        sizes = ops.shape(images)[1:-1]
         # Of numbers that are never negative: the division of ONNX rounds towards zero.
-        missing = [(self.multiple - shape[axis] % self.multiple) % self.multiple for axis in (1, 2)]
+        multiples = self._multiples(len(sizes))
+        missing = [(multiple - size % multiple) % multiple for size, multiple in zip(sizes, multiples, strict=True)]
         if all(isinstance(pixels, int) and pixels == 0 for pixels in missing):
             return images
-        before = [pixels // 2 for pixels in missing]
-        return ops.pad(
-            images,
-            [[0, 0], *([low, pixels - low] for low, pixels in zip(before, missing, strict=True)), [0, 0]],
-        )
+        widths = [(pixels // 2, pixels - pixels // 2) for pixels in missing]
+        return _with_zeros(images, widths) if len(sizes) == 3 else ops.pad(images, [(0, 0), *widths, (0, 0)])
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Give the padded shape; an unknown height or width stays unknown."""
-        padded = [size if size is None else size + -size % self.multiple for size in input_shape[1:3]]
-        return (input_shape[0], *padded, input_shape[3])
+        """Give the padded shape; an unknown size stays unknown."""
+        sizes = input_shape[1:-1]
+        multiples = self._multiples(len(sizes))
+        padded = (s if s is None else s + -s % multiple for s, multiple in zip(sizes, multiples, strict=True))
+        return (input_shape[0], *padded, input_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
         """Give what rebuilds this layer."""
         return {**super().get_config(), "multiple": self.multiple}
 
 
+def _with_zeros(volumes: Any, widths: Sequence[tuple[Any, Any]]) -> Any:
+    """Join zeros to volumes (N, D, H, W, C).
+
+    Where TensorFlow 2.18 knows the size and uses oneDNN, its graph optimiser (the "remapper") makes one operation of
+    a padding and a convolution of volumes that follows, and forgets that the convolution pads too.
+    """
+    for axis, around in enumerate(widths, start=1):
+        shape = ops.shape(volumes)
+        low, high = (ops.zeros((*shape[:axis], width, *shape[axis + 1 :]), volumes.dtype) for width in around)
+        volumes = ops.concatenate([low, volumes, high], axis=axis)
+    return volumes
+
+
 @keras.saving.register_keras_serializable(package="dist_training")
 class CropLike(keras.layers.Layer):
-    """Undo ``PadToMultiple``: cut the centre out of maps, of the height and width of a reference.
+    """Undo ``PadToMultiple``: cut the centre out of maps, of the size of a reference.
 
     >>> CropLike()([ops.ones((1, 48, 48, 2)), ops.ones((1, 37, 48, 1))]).shape[1:] == (37, 48, 2)
     True
     """
 
     def call(self, inputs: list[Any]) -> Any:
-        """Crop maps (N, H', W', K) to the size of a reference (N, H, W, C); both come as a list."""
+        """Crop maps (N, H', W', K) to the size of a reference (N, H, W, C), or of volumes; both come as a list."""
         maps, reference = inputs
-        padded, wanted = ops.shape(maps), ops.shape(reference)
-        if all(isinstance(padded[axis], int) and padded[axis] == wanted[axis] for axis in (1, 2)):
+        pairs = list(zip(ops.shape(maps)[1:-1], ops.shape(reference)[1:-1], strict=True))
+        if all(isinstance(padded, int) and padded == wanted for padded, wanted in pairs):
             return maps
-        top, left = ((padded[axis] - wanted[axis]) // 2 for axis in (1, 2))
-        return maps[:, top : top + wanted[1], left : left + wanted[2], :]
+        starts = [(padded - wanted) // 2 for padded, wanted in pairs]
+        parts = [slice(start, start + wanted) for start, (_, wanted) in zip(starts, pairs, strict=True)]
+        return maps[(slice(None), *parts, slice(None))]
 
     def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
-        """Give the height and width of the reference with the channels of the maps."""
+        """Give the size of the reference with the channels of the maps."""
         maps, reference = input_shape
-        return (maps[0], reference[1], reference[2], maps[3])
+        return (maps[0], *reference[1:-1], maps[-1])

@@ -1,5 +1,6 @@
 """What may be chosen about each network: validated, frozen, and importable without loading Keras."""
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -11,6 +12,7 @@ __all__ = [
     "CustomSettings",
     "FCNSettings",
     "ImportedSettings",
+    "LeveledSettings",
     "LivermaskUNetSettings",
     "NetworkSettings",
     "NormalisationKind",
@@ -28,16 +30,72 @@ class ArchitectureSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @property
-    def size_multiple(self) -> int:
-        """Heights and widths that are multiples of this many pixels need no padding inside the network."""
-        return 1
+    def size_multiples(self) -> tuple[int, ...]:
+        """Sizes that are multiples of so many pixels, axis by axis, need no padding inside the network."""
+        return (1, 1)
 
 
-class UNetSettings(ArchitectureSettings):
-    """Choices for Dist-U-Net, the U-Net of Ronneberger et al. (2015) with ``same`` padding.
+class LeveledSettings(ArchitectureSettings):
+    """What a U-shaped network of slices or volumes may be told of its levels."""
 
-    >>> UNetSettings(depth=3).size_multiple
-    8
+    dimensions: Literal[2, 3] = Field(
+        default=2, description="2: of slices (height, width); 3: of volumes (depth, height, width)"
+    )
+    strides: tuple[tuple[Annotated[int, Field(ge=1, le=4)], ...], ...] | None = Field(
+        default=None,
+        description="from each level to the next, pixels along each axis that become one: [[1, 2, 2], [2, 2, 2]] keeps "
+        "the depth once; null: 2 everywhere",
+    )
+    kernels: tuple[tuple[Literal[1, 3, 5], ...], ...] | None = Field(
+        default=None,
+        description="of each level, pixels of its convolutions' kernels along each axis: [[1, 3, 3], [3, 3, 3]] looks "
+        "along the depth in the second only; null: 3 everywhere",
+    )
+
+    @property
+    def levels(self) -> int:
+        """Number of resolutions."""
+        raise NotImplementedError
+
+    @property
+    def level_strides(self) -> tuple[tuple[int, ...], ...]:
+        """Strides from each level to the next, by axis.
+
+        >>> UNetSettings(depth=1, dimensions=3).level_strides
+        ((2, 2, 2),)
+        """
+        return self.strides or ((2,) * self.dimensions,) * (self.levels - 1)
+
+    @property
+    def level_kernels(self) -> tuple[tuple[int, ...], ...]:
+        """Sizes of each level's kernels, by axis."""
+        return self.kernels or ((3,) * self.dimensions,) * self.levels
+
+    @property
+    def size_multiples(self) -> tuple[int, ...]:
+        """Sizes that are multiples of so many pixels, axis by axis, need no padding inside the network.
+
+        >>> UNetSettings(depth=2, dimensions=3, strides=((1, 2, 2), (2, 2, 2))).size_multiples
+        (2, 4, 4)
+        """
+        return tuple(math.prod(along) for along in zip(*self.level_strides, strict=True))
+
+    @model_validator(mode="after")
+    def _levels_have_their_axes(self) -> Self:
+        for name, given, wanted in (("strides", self.strides, self.levels - 1), ("kernels", self.kernels, self.levels)):
+            if given is not None and (len(given) != wanted or any(len(one) != self.dimensions for one in given)):
+                raise ValueError(
+                    f"{name} needs {wanted} lists of {self.dimensions} numbers, one for each axis; "
+                    f"received {[list(one) for one in given]}"
+                )
+        return self
+
+
+class UNetSettings(LeveledSettings):
+    """Choices for Dist-U-Net, the U-Net of Ronneberger et al. (2015), of Çiçek et al. (2016) for volumes.
+
+    >>> UNetSettings(depth=3).size_multiples
+    (8, 8)
     """
 
     architecture: Literal["unet"] = "unet"
@@ -59,9 +117,9 @@ class UNetSettings(ArchitectureSettings):
     )
 
     @property
-    def size_multiple(self) -> int:
-        """Heights and widths that are multiples of this many pixels need no padding inside the network."""
-        return int(2**self.depth)
+    def levels(self) -> int:
+        """Number of resolutions."""
+        return self.depth + 1
 
 
 class FCNSettings(ArchitectureSettings):
@@ -72,8 +130,8 @@ class FCNSettings(ArchitectureSettings):
     Dist-U-Net (2 million weights), so that it trains on a small machine; the published network is ``width=1``
     (140 million), and only that width can start from ImageNet weights.
 
-    >>> FCNSettings(trunk="vgg16").size_multiple
-    32
+    >>> FCNSettings(trunk="vgg16").size_multiples
+    (32, 32)
     """
 
     architecture: Literal["fcn"] = "fcn"
@@ -92,9 +150,9 @@ class FCNSettings(ArchitectureSettings):
     )
 
     @property
-    def size_multiple(self) -> int:
-        """Heights and widths that are multiples of this many pixels need no padding inside the network."""
-        return 32
+    def size_multiples(self) -> tuple[int, ...]:
+        """Heights and widths that are multiples of so many pixels need no padding inside the network."""
+        return (32, 32)
 
     @model_validator(mode="after")
     def _pretrained_weights_fit(self) -> Self:
@@ -163,9 +221,9 @@ class ResNetUNetSettings(ArchitectureSettings):
         return self
 
     @property
-    def size_multiple(self) -> int:
-        """Heights and widths that are multiples of this many pixels need no padding inside the network."""
-        return 32
+    def size_multiples(self) -> tuple[int, ...]:
+        """Heights and widths that are multiples of so many pixels need no padding inside the network."""
+        return (32, 32)
 
 
 class LivermaskUNetSettings(ArchitectureSettings):
@@ -201,12 +259,12 @@ class LivermaskUNetSettings(ArchitectureSettings):
         return tuple(self.base_filters * factor for factor in factors)
 
     @property
-    def size_multiple(self) -> int:
-        """Heights and widths that are multiples of this many pixels need no padding inside the network."""
-        return int(2 ** (len(self.filters) - 1))
+    def size_multiples(self) -> tuple[int, ...]:
+        """Heights and widths that are multiples of so many pixels need no padding inside the network."""
+        return (int(2 ** (len(self.filters) - 1)),) * 2
 
 
-class ResidualUNetSettings(ArchitectureSettings):
+class ResidualUNetSettings(LeveledSettings):
     """Choices for a residual U-Net with deep supervision, in the style of nnU-Net (Isensee et al. 2024).
 
     The defaults suit a small machine. nnU-Net's own "ResEnc" networks for slices are about
@@ -246,19 +304,21 @@ class ResidualUNetSettings(ArchitectureSettings):
         return tuple(min(self.base_filters * 2**stage, self.max_filters) for stage in range(len(self.blocks)))
 
     @property
-    def output_strides(self) -> tuple[int, ...]:
-        """Pixels of the image between those of each output, from the finest: the first, 1, is the prediction.
+    def output_strides(self) -> tuple[tuple[int, ...], ...]:
+        """Pixels of the image between those of each output, by axis, from the finest, which is the prediction.
 
         >>> ResidualUNetSettings().output_strides, ResidualUNetSettings(deep_supervision=False).output_strides
-        ((1, 2, 4), (1,))
+        (((1, 1), (2, 2), (4, 4)), ((1, 1),))
         """
         count = max(1, len(self.blocks) - 2) if self.deep_supervision else 1
-        return tuple(2**level for level in range(count))
+        before = [self.level_strides[:level] for level in range(count)]
+        ones = (1,) * self.dimensions
+        return tuple(tuple(math.prod(along) for along in zip(ones, *strides, strict=True)) for strides in before)
 
     @property
-    def size_multiple(self) -> int:
-        """Heights and widths that are multiples of this many pixels need no padding inside the network."""
-        return int(2 ** (len(self.blocks) - 1))
+    def levels(self) -> int:
+        """Number of resolutions."""
+        return len(self.blocks)
 
 
 class CustomSettings(ArchitectureSettings):

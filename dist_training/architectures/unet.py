@@ -1,5 +1,9 @@
-"""Dist-U-Net: the U-Net of Ronneberger, Fischer and Brox (MICCAI 2015, arXiv 1505.04597) with ``same`` padding."""
+"""Dist-U-Net: the U-Net of Ronneberger, Fischer and Brox (MICCAI 2015, arXiv 1505.04597) with ``same`` padding.
 
+Of volumes it is that of Çiçek et al. (MICCAI 2016, arXiv 1606.06650), with ``same`` padding too.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -8,6 +12,7 @@ from keras import layers
 from dist_training.architectures.convolutions import Convolutions
 from dist_training.architectures.dropout import SampleDropout
 from dist_training.architectures.ends import open_images, read_logits
+from dist_training.architectures.pooling import pool
 from dist_training.architectures.settings import UNetSettings
 
 __all__ = ["build"]
@@ -18,45 +23,52 @@ def build(settings: UNetSettings, input_channels: int, num_outputs: int, seed: i
 
     Two 3x3 convolutions with ReLU a level, 2x2 max pooling between levels, filters doubling downwards; 2x2
     transposed convolutions that halve the channels upwards, each joined by the contracting map of its level; a
-    1x1 convolution to the logits. With normalisation, it stands between convolution and ReLU (see ``Convolutions``).
-    Dropout, where wanted, stands at the end of the contracting path: after its last level and after the bottom.
-    Images whose height or width is no multiple of 2**depth are padded with zeros inside the network and the logits
-    cropped back.
+    1x1 convolution to the logits. Of volumes, filters double before the pooling, in a level's second convolution, and
+    transposed convolutions keep the channels and have no bias. With normalisation, it stands between convolution and
+    ReLU (see ``Convolutions``). Dropout, where wanted, stands at the end of the contracting path: after its last level
+    and after the bottom. Images whose size is no multiple of the product of the strides (2**depth) are padded with
+    zeros inside the network and the logits cropped back.
 
     Args:
-        settings: depth, filters, normalisation and dropout.
+        settings: dimensions, depth, filters, kernels, strides, normalisation and dropout.
         input_channels: channels of an image.
         num_outputs: channels of the logits.
         seed: of the initial weights.
 
     Returns:
-        A Keras model from (N, H, W, input_channels) to logits (N, H, W, num_outputs).
+        A Keras model from (N, H, W, input_channels) to logits (N, H, W, num_outputs); of volumes (N, D, H, W, ...).
 
     >>> build(UNetSettings(base_filters=64, normalisation="none"), 1, 1, seed=0).count_params()
     31030593
+    >>> published = UNetSettings(dimensions=3, depth=3, base_filters=32, normalisation="none")
+    >>> build(published, 3, 3, seed=0).count_params()
+    19069955
     """
     convolve = Convolutions(settings.normalisation, settings.groups, seed)
-    images, maps = open_images(input_channels, settings.size_multiple)
+    images, maps = open_images(input_channels, settings.size_multiples)
+    growth = 2 if settings.dimensions == 3 else 1
+    filters = [settings.base_filters * 2**level for level in range(settings.depth + 1)]
+    kernels, strides = settings.level_kernels, settings.level_strides
     skips = []
     for level in range(settings.depth):
-        maps = _level(maps, f"down{level}", settings.base_filters * 2**level, convolve)
+        maps = _level(maps, f"down{level}", (filters[level], growth * filters[level]), kernels[level], convolve)
         if level == settings.depth - 1:
             maps = _dropout(maps, f"down{level}_dropout", settings)
         skips.append(maps)
-        maps = layers.MaxPooling2D(2, name=f"down{level}_pool")(maps)
-    maps = _level(maps, "bottom", settings.base_filters * 2**settings.depth, convolve)
+        maps = pool(maps, "maximum", strides[level], f"down{level}_pool")
+    maps = _level(maps, "bottom", (filters[-1], growth * filters[-1]), kernels[-1], convolve)
     maps = _dropout(maps, "bottom_dropout", settings)
     for level in reversed(range(settings.depth)):
-        filters, name = settings.base_filters * 2**level, f"up{level}"
-        maps = convolve.enlarge(maps, f"{name}_transposed", filters)
+        name, wide = f"up{level}", growth * filters[level]
+        maps = convolve.enlarge(maps, f"{name}_transposed", maps.shape[-1] * growth // 2, strides[level])
         maps = layers.Concatenate(name=f"{name}_join")([skips[level], maps])
-        maps = _level(maps, name, filters, convolve)
+        maps = _level(maps, name, (wide, wide), kernels[level], convolve)
     return keras.Model(images, read_logits(maps, images, num_outputs, seed), name="dist_unet")
 
 
-def _level(maps: Any, name: str, filters: int, convolve: Convolutions) -> Any:
-    """Apply two 3x3 convolutions, each with its normalisation and ReLU."""
-    return convolve(convolve(maps, f"{name}a", filters), f"{name}b", filters)
+def _level(maps: Any, name: str, filters: tuple[int, int], kernel: Sequence[int], convolve: Convolutions) -> Any:
+    """Apply two convolutions, each with its normalisation and ReLU."""
+    return convolve(convolve(maps, f"{name}a", filters[0], kernel), f"{name}b", filters[1], kernel)
 
 
 def _dropout(maps: Any, name: str, settings: UNetSettings) -> Any:

@@ -46,7 +46,7 @@ def build(settings: ResNetUNetSettings, input_channels: int, num_outputs: int, s
     # Read first, since a wrong path should not cost the time of building.
     arrays = read_encoder_weights(settings.encoder, source) if source is not None else {}
     convolve = Convolutions(settings.normalisation, settings.groups, seed)
-    images, padded = open_images(input_channels, settings.size_multiple)
+    images, padded = open_images(input_channels, settings.size_multiples)
     *skips, maps = encode(padded, settings.encoder, settings.base_filters, convolve)
     for level, factor in zip(reversed(range(5)), DECODER_FACTORS, strict=True):
         skip = skips[level - 1] if level > 0 else None

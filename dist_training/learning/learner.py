@@ -163,13 +163,13 @@ def _has_batch_norm(model: Any) -> bool:
 
 def _check_coarse_outputs(network: NetworkSettings, model: Any, size: tuple[int, ...]) -> None:
     """Refuse slices that are padded to twice their size: a coarse output would be taken for a finer one."""
-    multiple = network.size_multiple
-    if len(model.outputs) > 1 and 2 * min(size) <= multiple:
-        raise ConfigurationError(
-            f"deep supervision needs slices of more than {multiple // 2} pixels, as this network pads them to a "
-            f"multiple of {multiple}; received {size[0]} x {size[1]}; use fewer network.blocks, or "
-            "network.deep_supervision=false"
-        )
+    for pixels, multiple in zip(size, network.size_multiples, strict=True):
+        if len(model.outputs) > 1 and 2 * pixels <= multiple:
+            raise ConfigurationError(
+                f"deep supervision needs slices of more than {multiple // 2} pixels, as this network pads them to a "
+                f"multiple of {multiple}; received {' x '.join(map(str, size))}; use fewer network.blocks, or "
+                "network.deep_supervision=false"
+            )
 
 
 def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:

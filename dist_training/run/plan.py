@@ -19,6 +19,7 @@ from r2d2_base.errors import ConfigurationError
 __all__ = [
     "check_checkpoint",
     "check_class_weights",
+    "check_dimensions",
     "check_epochs",
     "check_normalisation",
     "check_outputs",
@@ -104,6 +105,20 @@ def check_normalisation(network: NetworkSettings, settings: TrainingSettings) ->
             "network.normalisation=batch averages over the whole batch, which training.accumulation_steps="
             f"{settings.accumulation_steps} never has at once; use accumulation_steps=1 (and more workers), or "
             "normalisation group (the default) or instance"
+        )
+
+
+def check_dimensions(dataset: PreparedDataset, network: NetworkSettings) -> None:
+    """Refuse a network of volumes: what is prepared are slices.
+
+    Raises:
+        ConfigurationError: says what would work.
+    """
+    axes = len(network.size_multiples)
+    if axes != 2:
+        raise ConfigurationError(
+            f"network.dimensions={axes} makes a network of volumes, and {dataset.folder} holds slices, as all that "
+            "r2d2 prepare makes so far: use network.dimensions=2, or train it from Python"
         )
 
 

@@ -17,6 +17,7 @@ from dist_training.record.run_folder import RunFolder
 from dist_training.run.plan import (
     check_checkpoint,
     check_class_weights,
+    check_dimensions,
     check_epochs,
     check_normalisation,
     check_outputs,
@@ -89,6 +90,7 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
         configuration = _with_start(configuration, dataset)
     settings, network = configuration.training.resolved(world_size), _with_absolute_files(configuration.network)
     check_task(dataset)
+    check_dimensions(dataset, network)
     check_workers(dataset, settings, world_size)
     check_normalisation(network, settings)
     check_class_weights(dataset, settings)

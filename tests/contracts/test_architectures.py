@@ -45,6 +45,7 @@ TINY: dict[str, list[BaseModel]] = {
         UNetSettings(base_filters=4, depth=2, groups=2),
         UNetSettings(base_filters=4, depth=3, normalisation="instance", dropout=0.3),
         UNetSettings(base_filters=4, depth=1, normalisation="batch"),
+        UNetSettings(base_filters=4, depth=2, groups=2, dimensions=3, dropout=0.3),
     ],
     "fcn": [FCNSettings(width=0.03), FCNSettings(width=0.03, trunk="vgg16", dropout=0.0, stride=32)],
     "unet_resnet": [ResNetUNetSettings(base_filters=4, groups=2)],  # with ResNet50: test_unet_resnet.py
@@ -55,6 +56,14 @@ TINY: dict[str, list[BaseModel]] = {
     "residual_unet": [
         ResidualUNetSettings(base_filters=4, max_filters=8, blocks=(1, 1, 2, 1)),
         ResidualUNetSettings(base_filters=4, blocks=(2, 1), normalisation="group", deep_supervision=False),
+        ResidualUNetSettings(
+            base_filters=4,
+            max_filters=8,
+            blocks=(1, 1, 1, 1),
+            dimensions=3,
+            strides=((1, 2, 2), (2, 2, 2), (2, 2, 2)),
+            kernels=((1, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3)),
+        ),
     ],
     "custom": [CustomSettings(build="own_network:build_network", options={"filters": 4})],
 }
@@ -96,6 +105,13 @@ def images(*shape: int, seed: int = 0, dtype: str = "float32") -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
+def size(settings: BaseModel, *of_slices: int) -> tuple[int, ...]:
+    """Of what the network takes: of a volume with a depth before, and smaller."""
+    if len(settings.size_multiples) == 2:
+        return of_slices
+    return (5, *((side + 1) // 2 for side in of_slices))
+
+
 def shuffle_weights(model: keras.Model, seed: int = 1) -> None:
     """Move every weight, so that one which starts at 0 or 1 cannot hide a fault."""
     rng = np.random.default_rng(seed)
@@ -134,19 +150,25 @@ def test_settings_survive_json_and_are_found_by_name(settings):
 @pytest.mark.parametrize(("channels", "outputs"), [(1, 1), (4, 3)])
 def test_logits_have_the_size_of_the_image(settings, channels, outputs):
     model = moved(settings, channels, outputs)
-    strides = getattr(settings, "output_strides", (1,))
-    assert model.input_shape == (None, None, None, channels)
-    assert prediction_network(model).output_shape == (None, None, None, outputs)
-    multiple = max(settings.size_multiple, 4)
-    for size in ((multiple, 2 * multiple), (37, 50), (1, 1)):
-        found = [np.asarray(logits) for logits in outputs_of(model, images(2, *size, channels))]
+    multiples = settings.size_multiples
+    strides = getattr(settings, "output_strides", ((1,) * len(multiples),))
+    assert model.input_shape == (None, *[None] * len(multiples), channels)
+    assert prediction_network(model).output_shape == (None, *[None] * len(multiples), outputs)
+    fitting = (*(max(multiple, 4) for multiple in multiples[:-1]), 2 * max(multiples[-1], 4))
+    sizes = [fitting, size(settings, 37, 50), (1,) * len(multiples)]
+    for given in sizes:
+        found = [np.asarray(logits) for logits in outputs_of(model, images(2, *given, channels))]
         # The coarser outputs of deep supervision have the size of the padded image, by their stride.
-        padded = [side + -side % settings.size_multiple for side in size]
-        coarser = [(2, padded[0] // stride, padded[1] // stride, outputs) for stride in strides[1:]]
-        expected = [(2, *size, outputs), *coarser]
+        padded = [side + -side % multiple for side, multiple in zip(given, multiples, strict=True)]
+        coarser = [(2, *(side // by for side, by in zip(padded, stride, strict=True)), outputs) for stride in strides]
+        expected = [(2, *given, outputs), *coarser[1:]]
         assert [logits.shape for logits in found] == expected
         assert all(logits.dtype == np.float32 and np.isfinite(logits).all() for logits in found)
-    check_sizes(model, [(37, 50), (multiple, multiple), (1, 1)])
+    check_sizes(model, sizes)
+    with pytest.raises(
+        ConfigurationError, match=r"takes (slices|volumes), and these data are (volumes|slices) of 4 x 4"
+    ):
+        check_sizes(model, [(4,) * (5 - len(multiples))])
 
 
 @pytest.mark.parametrize("name", ["unet", "custom"])
@@ -168,7 +190,7 @@ def test_a_keras_json_with_channels_first_changes_nothing(name, tmp_path):
 @every_architecture
 def test_the_network_that_predicts_has_the_first_output_and_the_same_variables(settings):
     model = moved(settings, 1, 3)
-    predicting, inputs = prediction_network(model), images(1, 37, 50, 1)
+    predicting, inputs = prediction_network(model), images(1, *size(settings, 37, 50), 1)
     np.testing.assert_array_equal(np.asarray(predicting(inputs)), predicted(model, inputs))
     assert {id(variable) for variable in predicting.weights} <= {id(variable) for variable in model.weights}
 
@@ -176,9 +198,9 @@ def test_the_network_that_predicts_has_the_first_output_and_the_same_variables(s
 @every_architecture
 def test_eager_compiled_and_predicted_logits_agree(settings):
     model = prediction_network(moved(settings, 1, 3))
-    inputs = images(1, 37, 50, 1)
+    inputs = images(1, *size(settings, 37, 50), 1)
     eager = np.asarray(model(inputs))
-    signature = [tf.TensorSpec((None, None, None, 1), tf.float32)]
+    signature = [tf.TensorSpec(model.input_shape, tf.float32)]
     compiled = tf.function(lambda batch: model(batch, training=False), input_signature=signature)
     tolerance = 1e-4 * np.abs(eager).max()
     np.testing.assert_allclose(np.asarray(compiled(inputs)), eager, rtol=1e-4, atol=tolerance)
@@ -206,7 +228,7 @@ def test_weights_depend_on_the_seed_alone(settings):
     first, again, other = weights(5, 1), weights(5, 2), weights(6, 1)
     assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
     # All kernels are drawn, but those of FCN's heads, which start at zero or as bilinear interpolation.
-    drawn = [number for number, weight in enumerate(first) if weight.ndim == 4 and weight.shape[-1] > 2]
+    drawn = [number for number, weight in enumerate(first) if weight.ndim > 3 and weight.shape[-1] > 2]
     assert drawn and all(not np.array_equal(first[number], other[number]) for number in drawn)
 
 
@@ -221,14 +243,14 @@ def test_building_leaves_the_global_random_state_alone(settings):
 
 @every_architecture
 def test_no_two_layers_start_from_the_same_draw(settings):
-    weights = [w for w in build_network(settings, 1, 2).get_weights() if w.ndim == 4 and w.std() > 0]
-    starts = [tuple(np.round(w.ravel()[:3] / w.std(), 4)) for w in weights if w.shape[0] == 3 and w.size > 9]
+    weights = [w for w in build_network(settings, 1, 2).get_weights() if w.ndim > 3 and w.std() > 0]
+    starts = [tuple(np.round(w.ravel()[:3] / w.std(), 4)) for w in weights if w.shape[-3] == 3 and w.size > 9]
     assert len(set(starts)) == len(starts)
 
 
 @every_architecture
 def test_saved_and_read_gives_the_same_logits(settings, tmp_path):
-    model, inputs = moved(settings, 1, 3), images(1, 37, 50, 1)
+    model, inputs = moved(settings, 1, 3), images(1, *size(settings, 37, 50), 1)
     for saved in {id(m): m for m in (model, prediction_network(model))}.values():
         saved.save(tmp_path / "model.keras")
         read = read_network(tmp_path / "model.keras", settings)
@@ -248,7 +270,7 @@ def test_configuration_rebuilds_the_network(settings):
 @every_architecture
 def test_half_precision_rounds_the_weights_and_changes_nothing_else(settings):
     """The same names and outputs, those of deep supervision too, once it computes in single precision again."""
-    inputs, model = images(1, 12, 20, 1), moved(settings, 1, 3)
+    inputs, model = images(1, *size(settings, 12, 20), 1), moved(settings, 1, 3)
     half = with_precision(model, "float16")
     single = with_precision(half, "float32")
     assert {weight.dtype for weight in half.weights} == {"float16"}
@@ -277,7 +299,7 @@ def gradients_of(model: keras.Model, inputs: np.ndarray, factor: float) -> list[
 def test_every_weight_gets_a_gradient(settings):
     model = build_network(settings, 1, 3)
     shuffle_weights(model)
-    found = gradients_of(model, images(2, 64, 64, 1), factor=1.0)
+    found = gradients_of(model, images(2, *size(settings, 64, 64), 1), factor=1.0)
     for variable, gradient in zip(model.trainable_variables, found, strict=True):
         assert np.isfinite(gradient).all(), variable.path
         assert gradient.any(), variable.path
@@ -288,7 +310,7 @@ def test_double_precision_reaches_weights_and_logits(settings, float64):
     model = build_network(settings, 1, 2)
     floating = [v for v in model.variables if "seed_generator" not in v.path]
     assert {keras.backend.standardize_dtype(variable.dtype) for variable in floating} == {"float64"}
-    inputs = images(1, 37, 50, 1, dtype="float64")
+    inputs = images(1, *size(settings, 37, 50), 1, dtype="float64")
     shuffle_weights(model)
     logits = predicted(model, inputs)
     assert logits.dtype == np.float64
@@ -305,7 +327,7 @@ def test_half_precision_gives_logits_in_single(settings):
         model = build_network(settings, 1, 2)
     finally:
         keras.config.set_dtype_policy(before)
-    logits = predicted(model, images(1, 37, 50, 1))
+    logits = predicted(model, images(1, *size(settings, 37, 50), 1))
     assert logits.dtype == np.float32
     assert np.isfinite(logits).all()
 
@@ -314,7 +336,7 @@ def test_half_precision_gives_logits_in_single(settings):
 def test_a_blank_sample_of_no_weight_has_zero_gradients(settings):
     """What fills the share of a rank that has no sample left: TensorFlow's convolutions refuse an empty batch."""
     model = build_network(settings, 1, 2)
-    for gradient in gradients_of(model, np.zeros((1, 32, 64, 1), np.float32), factor=0.0):
+    for gradient in gradients_of(model, np.zeros((1, *size(settings, 32, 64), 1), np.float32), factor=0.0):
         assert not gradient.any()  # NaN counts as any
 
 
@@ -373,9 +395,8 @@ import numpy as np
 from keras import ops
 from dist_training.architectures import CustomSettings, read_network
 folder, own = Path(sys.argv[1]), CustomSettings(build="own_network:build_network")
-images = np.load(folder / "images.npy")
 for path in sorted(folder.glob("*.keras")):
-    outputs = read_network(path, own)(images)
+    outputs = read_network(path, own)(np.load(path.with_suffix(".npy")))
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     np.savez(path.with_suffix(".npz"), *[ops.convert_to_numpy(logits) for logits in outputs])
 """
@@ -384,14 +405,15 @@ for path in sorted(folder.glob("*.keras")):
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_another_keras_backend_computes_the_same(backend, tmp_path):
     environment = environment_of(backend, EXAMPLES)
-    inputs = images(2, 37, 50, 1)
-    np.save(tmp_path / "images.npy", inputs)
-    models = {name: moved(cases[0], 1, 3) for name, cases in TINY.items()}
+    first_of_each = {(name, len(one.size_multiples)): one for name, cases in TINY.items() for one in reversed(cases)}
+    models = {f"{name}-{axes}": moved(one, 1, 3) for (name, axes), one in first_of_each.items()}
+    inputs = {f"{name}-{axes}": images(2, *size(one, 37, 50), 1) for (name, axes), one in first_of_each.items()}
     for name, model in models.items():
         model.save(tmp_path / f"{name}.keras")
+        np.save(tmp_path / f"{name}.npy", inputs[name])
     subprocess.run([sys.executable, "-c", ON_ANOTHER_BACKEND, str(tmp_path)], env=environment, check=True)
     for name, model in models.items():
         with np.load(tmp_path / f"{name}.npz") as result:
-            for number, logits in enumerate(map(np.asarray, outputs_of(model, inputs))):
+            for number, logits in enumerate(map(np.asarray, outputs_of(model, inputs[name]))):
                 tolerance = 1e-4 * np.abs(logits).max()
                 np.testing.assert_allclose(result[f"arr_{number}"], logits, rtol=1e-3, atol=tolerance, err_msg=name)

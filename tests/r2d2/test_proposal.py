@@ -142,7 +142,7 @@ def test_the_estimate_counts_the_weights(network: UNetSettings) -> None:
     from dist_training.architectures import build_network
 
     count = build_network(network, 1, 1, seed=0).count_params()
-    size = (network.size_multiple,) * 2
+    size = network.size_multiples
     activations = training_bytes(network, size, 1, 1, 2) - training_bytes(network, size, 1, 1, 1)
     weights = (training_bytes(network, size, 1, 1, 1) - activations - FRAMEWORK_BYTES) / (5 * 4)
     assert weights == pytest.approx(count, rel=0.01)

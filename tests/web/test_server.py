@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import requests
 
 from imgmed import write_phantom_study
 from tests.web.serving import PATIENCE_S, Served, command, serving, started, until
+from web.keeper import ENDS_S
 
 pytestmark = pytest.mark.slow
 
@@ -78,6 +80,17 @@ def _is_up(served: Served) -> bool:
         return requests.get(f"{served.address}/health", timeout=PATIENCE_S).ok
     except requests.ConnectionError:
         return False
+
+
+def test_a_worker_of_the_server_ends_without_waiting_for_the_engine(served: Served) -> None:
+    engine, worker = served.engine(), served.worker()
+    assert worker is not None
+    begin = time.monotonic()
+    os.kill(worker, signal.SIGTERM)
+    until(lambda: not _lives(worker))
+    assert time.monotonic() - begin < ENDS_S
+    until(lambda: _is_up(served))
+    assert served.engine() == engine
 
 
 def test_a_killed_engine_is_started_again(served: Served) -> None:

@@ -22,46 +22,47 @@ def weights_by_layer(model) -> dict[str, list[np.ndarray]]:
 
 
 def convolution(maps: np.ndarray, kernel: np.ndarray, bias: np.ndarray | float = 0.0) -> np.ndarray:
-    """Cross-correlation of (N, H, W, C) with (h, w, C, K), odd sizes, zeros around: the maps keep their size."""
-    height, width = kernel.shape[:2]
-    rows, columns = maps.shape[1:3]
-    top, left = height // 2, width // 2
-    padded = np.pad(maps, ((0, 0), (top, top), (left, left), (0, 0)))
-    result = np.zeros((*maps.shape[:3], kernel.shape[3]))
-    for i in range(height):
-        for j in range(width):
-            result += padded[:, i : i + rows, j : j + columns] @ kernel[i, j]
+    """Cross-correlation of (N, ..., C) with (..., C, K), odd sizes, zeros around: the maps keep their size."""
+    extent, sizes = kernel.shape[:-2], maps.shape[1:-1]
+    padded = np.pad(maps, ((0, 0), *((pixels // 2, pixels // 2) for pixels in extent), (0, 0)))
+    result = np.zeros((*maps.shape[:-1], kernel.shape[-1]))
+    for place in np.ndindex(extent):
+        window = tuple(slice(start, start + size) for start, size in zip(place, sizes, strict=True))
+        result += padded[(slice(None), *window)] @ kernel[place]
     return result + bias
 
 
 def transposed_convolution(
     maps: np.ndarray, kernel: np.ndarray, stride: int, bias: np.ndarray | float = 0.0
 ) -> np.ndarray:
-    """Each pixel stamps its kernel (h, w, K, C) every `stride` pixels; what juts out is cut off evenly."""
-    samples, rows, columns, _ = maps.shape
-    height, width, outputs, _ = kernel.shape
-    stamped = np.zeros((samples, (rows - 1) * stride + height, (columns - 1) * stride + width, outputs))
-    for i in range(rows):
-        for j in range(columns):
-            part = np.einsum("nc,hwkc->nhwk", maps[:, i, j], kernel)
-            stamped[:, i * stride : i * stride + height, j * stride : j * stride + width] += part
-    top, left = (height - stride) // 2, (width - stride) // 2
-    return stamped[:, top : top + rows * stride, left : left + columns * stride] + bias
+    """Each pixel stamps its kernel (..., K, C) every `stride` pixels; what juts out is cut off evenly."""
+    extent, sizes = kernel.shape[:-2], maps.shape[1:-1]
+    wide = [(size - 1) * stride + pixels for size, pixels in zip(sizes, extent, strict=True)]
+    stamped = np.zeros((len(maps), *wide, kernel.shape[-2]))
+    for place in np.ndindex(sizes):
+        window = tuple(slice(at * stride, at * stride + pixels) for at, pixels in zip(place, extent, strict=True))
+        stamped[(slice(None), *window)] += np.einsum("nc,...kc->n...k", maps[(slice(None), *place)], kernel)
+    kept = (
+        slice((pixels - stride) // 2, (pixels - stride) // 2 + size * stride)
+        for size, pixels in zip(sizes, extent, strict=True)
+    )
+    return stamped[(slice(None), *kept)] + bias
 
 
 def group_normalisation(maps: np.ndarray, gamma: np.ndarray, beta: np.ndarray, groups: int) -> np.ndarray:
     """Wu and He (2018), equations 1 to 6, epsilon 1e-5."""
-    samples, rows, columns, channels = maps.shape
-    grouped = maps.reshape(samples, rows, columns, groups, channels // groups)
-    mean = grouped.mean(axis=(1, 2, 4), keepdims=True)
-    deviation = np.sqrt(grouped.var(axis=(1, 2, 4), keepdims=True) + 1e-5)
+    grouped = maps.reshape(*maps.shape[:-1], groups, maps.shape[-1] // groups)
+    axes = (*range(1, maps.ndim - 1), maps.ndim)
+    mean = grouped.mean(axis=axes, keepdims=True)
+    deviation = np.sqrt(grouped.var(axis=axes, keepdims=True) + 1e-5)
     return ((grouped - mean) / deviation).reshape(maps.shape) * gamma + beta
 
 
 def maximum_pooling(maps: np.ndarray) -> np.ndarray:
-    """Largest of every two by two pixels."""
-    samples, rows, columns, channels = maps.shape
-    return maps.reshape(samples, rows // 2, 2, columns // 2, 2, channels).max(axis=(2, 4))
+    """Largest of every two pixels along each axis."""
+    for axis in range(1, maps.ndim - 1):
+        maps = np.maximum(*np.moveaxis(maps.reshape(*maps.shape[:axis], -1, 2, *maps.shape[axis + 1 :]), axis + 1, 0))
+    return maps
 
 
 def relu(maps: np.ndarray) -> np.ndarray:
@@ -70,12 +71,12 @@ def relu(maps: np.ndarray) -> np.ndarray:
 
 
 def pad_to_multiple(maps: np.ndarray, multiple: int) -> np.ndarray:
-    """Zeros around (N, H, W, C) until height and width are multiples; an odd one goes below or to the right."""
-    missing = [-size % multiple for size in maps.shape[1:3]]
+    """Zeros around (N, ..., C) until each size is a multiple; an odd one goes below or to the right."""
+    missing = [-size % multiple for size in maps.shape[1:-1]]
     return np.pad(maps, ((0, 0), *((number // 2, number - number // 2) for number in missing), (0, 0)))
 
 
-def crop(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def crop(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Undo `pad_to_multiple`."""
-    top, left = ((padded - wanted) // 2 for padded, wanted in zip(maps.shape[1:3], size, strict=True))
-    return maps[:, top : top + size[0], left : left + size[1]]
+    starts = [(padded - wanted) // 2 for padded, wanted in zip(maps.shape[1:-1], size, strict=True)]
+    return maps[(slice(None), *(slice(start, start + wanted) for start, wanted in zip(starts, size, strict=True)))]

@@ -79,7 +79,7 @@ def test_equals_an_independent_implementation_at_every_resolution():
 @pytest.mark.parametrize(("blocks", "strides"), [((1, 1), (1,)), ((1, 1, 1), (1,)), ((1,) * 5, (1, 2, 4))])
 def test_deep_supervision_has_every_resolution_but_the_coarsest(blocks, strides):
     settings = ResidualUNetSettings(base_filters=2, blocks=blocks)
-    assert settings.output_strides == strides
+    assert settings.output_strides == tuple((stride, stride) for stride in strides)
     outputs = build_network(settings, 1, 2).outputs
     assert len(outputs) == len(strides)
 

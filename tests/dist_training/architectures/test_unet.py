@@ -59,11 +59,11 @@ def test_number_of_parameters_of_a_small_network_with_normalisation():
         assert build_network(settings, 3, 4).count_params() == 492
 
 
-@pytest.mark.parametrize("size", [(16, 8), (13, 10)])
+@pytest.mark.parametrize("size", [(16, 8), (13, 10), (5, 7, 8)])
 @pytest.mark.parametrize("normalisation", ["group", "none"])
 def test_equals_an_independent_implementation(size, normalisation):
     depth = 2
-    settings = UNetSettings(base_filters=4, depth=depth, normalisation=normalisation, groups=2)
+    settings = UNetSettings(base_filters=4, depth=depth, normalisation=normalisation, groups=2, dimensions=len(size))
     model = build_network(settings, 2, 3)
     shuffle_weights(model)
     weights = weights_by_layer(model)
@@ -84,8 +84,8 @@ def test_equals_an_independent_implementation(size, normalisation):
         maps = maximum_pooling(maps)
     maps = level(maps, "bottom")
     for i in reversed(range(depth)):
-        kernel, bias = weights[f"up{i}_transposed"]
-        maps = np.concatenate([skips[i], transposed_convolution(maps, kernel, 2, bias)], axis=-1)
+        kernel, *bias = weights[f"up{i}_transposed"]
+        maps = np.concatenate([skips[i], transposed_convolution(maps, kernel, 2, *bias)], axis=-1)
         maps = level(maps, f"up{i}")
     expected = crop(convolution(maps, *weights["logits"]), size)
 

@@ -209,6 +209,12 @@ def test_the_whole_batch_in_parts(refused: Refused, dataset: Path, setting: str)
     assert "accumulation_steps=1" in line
 
 
+def test_a_network_of_volumes_for_slices(refused: Refused, dataset: Path) -> None:
+    assert "use network.dimensions=2" in refused("train", "--dataset", dataset, "network.dimensions=3")
+    line = refused("train", "--dataset", dataset, "network.strides=[[2, 2, 2]]")
+    assert "strides needs 3 lists of 2 numbers, one for each axis; received [[2, 2, 2]]" in line
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
