@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 from sphinx.application import Sphinx
+from sphinx.domains.python import PyObject
 from sphinx.ext.napoleon import GoogleDocstring
 
 _CODE = re.compile(r"(`+[^`]+`+)")
@@ -45,4 +46,7 @@ def _fields(model: type[BaseModel]) -> list[str]:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Let Sphinx call us where napoleon would read docstrings."""
     app.connect("autodoc-process-docstring", read_docstring)
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"  # as our docstrings call them
     return {"parallel_read_safe": True}
