@@ -82,9 +82,12 @@ peers: $(PEERS)/stamps/checked ## install MONAI, TorchIO, nnU-Net ... in .venv-p
 compare-peers: peers $(COUNTING) ## compare SegEval with MONAI, scikit-learn ... as installed, and record what they say for the test suite
 	@PYTHONPATH="$(CURDIR)" $(PEERS)/bin/python -m tests.segeval.peers.record $(COMPARE_ARGS)
 
-docs: install ## write docs/settings.md and docs/rest.md from the code
+docs: install-tests ## write the pages that come from the code, and build the site in build/docs
 	$(VENV_PYTHON) -m r2d2.settings_page
+	$(VENV_PYTHON) -m r2d2.cli_page
 	$(VENV_PYTHON) -m web.api.rest_page
+	$(VENV_PYTHON) -m sphinx --fail-on-warning --keep-going --quiet -c docs -d build/doctrees . build/docs
+	@echo "==> build/docs/index.html"
 
 clean: ## remove caches and build leftovers; .venv and .venv-peers stay (rm -rf removes them)
 	rm -rf build $(COUNTING) .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -183,9 +186,9 @@ $(STAMPS)/checked: $(STAMPS)/horovod $(STAMPS)/serve $(STAMPS)/r2d2 $(STAMPS)/co
 	@$(COMPILE) -qq $(VENV)/lib || true # some packages ship files that are not meant to compile
 	@touch $@
 
-$(STAMPS)/tests: $(STAMPS)/test.txt $(STAMPS)/export.txt $(STAMPS)/checked
-	@echo "==> test tools, and what exports networks"
-	@$(PIP_INSTALL) -r requirements/test.txt -r requirements/export.txt
+$(STAMPS)/tests: $(STAMPS)/test.txt $(STAMPS)/docs.txt $(STAMPS)/export.txt $(STAMPS)/checked
+	@echo "==> test tools, what builds the documentation, and what exports networks"
+	@$(PIP_INSTALL) -r requirements/test.txt -r requirements/docs.txt -r requirements/export.txt
 	@$(PIP_CHECK)
 	@$(COMPILE) -qq $(VENV)/lib || true # some packages ship files that are not meant to compile
 	@touch $@

@@ -1,6 +1,7 @@
 """Dist-Training: networks trained by synchronous data-parallel descent, the same on any number of workers.
 
-What a Keras training loop of one's own needs is exported here (docs/distributed_keras.md); it is imported on first use.
+What a Keras training loop of one's own needs is exported here (docs/reference/distributed_keras.md); it is imported on
+first use.
 """
 
 import os

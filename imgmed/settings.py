@@ -79,7 +79,7 @@ class PreparationSettings(BaseModel):
     label_codes: dict[str, LabelCode] = Field(
         default={},
         description="{label: SCHEME:VALUE:MEANING}, such as liver: SCT:10200004:Liver, what labels are called in DICOM"
-        " SEG (docs/prediction.md); of others their names tell.",
+        " SEG (docs/reference/prediction.md); of others their names tell.",
     )
     operations: tuple[Operation, ...] | None = Field(
         default=None,

@@ -1,7 +1,7 @@
 """R2D2, rapid and robust digital diagnostic: scans with expert labels in, an evaluated network out.
 
 What it does for a user is one typed call each: settings in, a result out, with progress and a request to stop as
-arguments, from any thread (docs/python.md). They are imported on first use.
+arguments, from any thread (docs/reference/python.md). They are imported on first use.
 """
 
 __version__ = "0.1.0"

@@ -3,7 +3,7 @@
 A ratio over an empty mask, or a distance to it, has no value of its own, so every library chooses one, mostly
 in silence. The choices here were found by running each library (`tests/segeval/peers/record.py`; the versions
 are in `tests/segeval/peers/recorded/versions.json`) and are checked against its recorded output. Where a
-library raises instead of giving a number, the value here is NaN; docs/conventions.md says which ones raise.
+library raises instead of giving a number, the value here is NaN; docs/science/conventions.md says which ones raise.
 """
 
 from __future__ import annotations

@@ -5,9 +5,13 @@ import inspect
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import unquote
 
 import pytest
 import typer
@@ -18,6 +22,7 @@ from dist_training.record import events
 from dist_training.record.run_folder import RunFolder
 from imgmed import prepare_dataset, write_phantom_study
 from r2d2.cli import app
+from r2d2.cli_page import cli_page
 from r2d2.config import configure
 from r2d2.engine.words import settings_of_words
 from r2d2.settings_page import settings_page
@@ -26,10 +31,42 @@ from tests.test_architecture import MAY_IMPORT_OF_OURS, bound_names, imports, pa
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ARCHITECTURE = REPOSITORY / "docs" / "architecture.md"
-CALLS = REPOSITORY / "docs" / "python.md"
+CALLS = REPOSITORY / "docs" / "reference" / "python.md"
 TASKS = ("inspect", "prepare", "train", "cross_validate", "predict", "evaluate", "compare", "report")
 GROUPS = ("convert", "engine", "jobs", "monitor", "zoo")
-PAGES = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((REPOSITORY / "docs").glob("*.md"))
+PAGES = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")] + sorted(
+    (REPOSITORY / "docs").rglob("*.md")
+)
+
+
+PYTHON_NOT_RUN = {
+    "from r2d2.tasks.zoo import PullSettings, pull": "needs a registry: tests/r2d2/zoo/registries have servers",
+    "from r2d2.tasks.zoo_export import ExportSettings, export": "needs a training: tests/r2d2/zoo/exchange have one",
+    "import json, onnxruntime": "needs the file that the one before writes: tests/r2d2/zoo/exchange read such files",
+}
+"""The blocks of Python that the pages show and no test of them runs, by their first lines, and why."""
+
+COMMANDS_NOT_RUN = {
+    "curl": "needs a server: tests/web ask it the same",
+    "cyclonedx-py": "needs an image, and a package that is not ours",
+    "cd": "goes into a folder of the checkout",
+    "docker": "needs a daemon: tests/containers have one",
+    "export": "changes the shell",
+    "git": "changes the checkout",
+    "HOROVOD_WITH_TENSORFLOW=1": "takes minutes; the Makefile does it",
+    "make": "runs these tests",
+    "openssl": "makes secrets: tests/r2d2/zoo/registries call it",
+    "pip": "changes the environment; the Makefile does it",
+    "python": "takes minutes: benchmarks that a person runs, and what `make docs` calls",
+    "sh": "trains for hours: tests/end_to_end/test_recipes.py run the recipes with tiny networks",
+    "source": "changes the shell",
+    "tail": "shows a file",
+    "tar": "needs an archive that is not ours to hand out",
+    '{"error":': "is no command, but the answer to one",
+}
+"""Commands that the pages show beside `r2d2` and `horovodrun`, and why no test runs them as they stand there.
+
+Those of R2D2 are understood by its own command line; the tutorial's, and the README's, are run (tests/end_to_end)."""
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -75,7 +112,29 @@ def test_python_runs(page: Path, study: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path / "here")
     names: dict[str, object] = {}
     for block in blocks(page, "python"):
-        exec(compile(block, page.name, "exec"), names)
+        if block.partition("\n")[0] not in PYTHON_NOT_RUN:
+            exec(compile(block, page.name, "exec"), names)
+
+
+def shown_commands(page: Path) -> Iterator[str]:
+    """The first words of what a page shows to be typed: indented lines, and lines of `sh` blocks."""
+    language: str | None = None
+    for line in page.read_text(encoding="utf-8").splitlines():
+        if fence := re.match(r"```(\w*)", line):
+            language = fence[1] if language is None else None
+        elif (language is None and re.match(r"    \S", line)) or (language == "sh" and line.strip()):
+            yield line.split()[0]
+
+
+def test_what_is_not_run_has_a_reason() -> None:
+    """Two lists hold all of it, and nothing else."""
+    typed = {word for page in PAGES for word in shown_commands(page)}
+    assert typed - {"r2d2", "horovodrun"} == set(COMMANDS_NOT_RUN)
+    first_lines = {block.partition("\n")[0] for page in PAGES for block in blocks(page, "python")}
+    assert set(PYTHON_NOT_RUN) <= first_lines
+    assert all([*COMMANDS_NOT_RUN.values(), *PYTHON_NOT_RUN.values()])
+    languages = {word for page in PAGES for word in re.findall(r"^```(\S*)$", page.read_text(encoding="utf-8"), re.M)}
+    assert languages == {"", "python", "sh", "text", "yaml", "{toctree}", "{eval-rst}"}
 
 
 def test_the_calls_of_the_python_page_are_offered() -> None:
@@ -143,10 +202,88 @@ def test_the_page_of_settings_is_what_the_code_has() -> None:
     assert page == settings_page(), "make docs writes it"
 
 
+def test_the_page_of_commands_is_what_the_code_has() -> None:
+    page = (REPOSITORY / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    assert page == cli_page(), "make docs writes it"
+    assert {f"--{word}" for word in ("on-empty", "trust-code", "max-restarts")} <= set(re.findall(r"--[a-z-]+", page))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_yaml_is_a_configuration(page: Path) -> None:
     for block in blocks(page, "yaml"):
         assert configure(yaml.safe_load(block))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, as `make docs` builds it: a warning is an error."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "-c", "docs"]
+    built = subprocess.run(
+        [*command, "-d", str(folder / "doctrees"), ".", str(folder / "html")],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (built.returncode, built.stderr) == (0, "")
+    return folder / "html"
+
+
+class PageReader(HTMLParser):
+    """What a page of the site refers to, and the names of its places."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.targets: set[str] = set()
+        self.places: set[str] = set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.targets |= {value for key in ("href", "src") if (value := given.get(key))}
+        self.places |= {value for key in ("id", "name") if (value := given.get(key))}
+
+
+@pytest.mark.slow
+def test_inner_links_of_the_site(site: Path) -> None:
+    """Every page of ours is there, every link of a page leads to a page or a file, and to a place in it."""
+    pages = {path.resolve(): PageReader(path) for path in site.rglob("*.html")}
+    assert {(site / page.relative_to(REPOSITORY)).with_suffix(".html") for page in PAGES[1:]} <= set(pages)
+    missing = []
+    for path, page in pages.items():
+        for target in (target for target in page.targets if not re.match(r"[a-z]+:", target)):
+            file, _, place = target.partition("#")
+            there = (path.parent / unquote(file.partition("?")[0])).resolve() if file else path
+            if not there.exists() or (place and there in pages and unquote(place) not in pages[there].places):
+                missing.append(f"{path.relative_to(site)}: {target}")
+    assert missing == []
+    assert sum(len(page.targets) for page in pages.values()) > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("hausdorff", "docs/science/conventions.html"),
+        ("resume", "docs/guides/resume.html"),
+        ("xyzt_units", "docs/reference/layouts.html"),
+    ],
+)
+def test_the_site_is_searched_without_a_server(site: Path, words: str, found: str) -> None:
+    """A browser finds words in the files themselves, guides first."""
+    from playwright.sync_api import expect, sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(f"{(site / 'search.html').as_uri()}?q={words}")
+        hits = page.locator("ul.search > li > a")
+        expect(hits.filter(has=page.locator(f"xpath=self::a[contains(@href, '{found}')]")).first).to_be_visible()
+        expect(page.locator(".search-summary")).to_contain_text("finished")
+        places = [str(hit.get_attribute("href")).partition("?")[0].partition("#")[0] for hit in hits.all()[:3]]
+        browser.close()
+    assert found in places
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -165,7 +302,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_events_and_files_of_a_run_are_described() -> None:
-    page = (REPOSITORY / "docs" / "training.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "reference" / "run_folder.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| `\w+`[^|]*\|[^|]*\|(.*)\|$", page, re.MULTILINE)
     described = {name: set(re.findall(r"`(\w+)`", fields)) for name, fields in rows}
     kinds = [get_args(kind)[0] for kind in get_args(get_args(events.Event)[0])]
@@ -201,11 +338,15 @@ def test_files_and_functions_of_the_architecture_exist() -> None:
 
 def test_the_picture_of_the_architecture_is_true() -> None:
     """Its boxes are there, its arrows are imports, and its table says who may import whom."""
-    picture = blocks(ARCHITECTURE, "mermaid")[0]
-    boxes = dict(re.findall(r'(\w+)\["([\w/]+)', picture)) | {name: name for name in MAY_IMPORT_OF_OURS}
-    arrows = re.findall(r"(\w+)(?:\[[^]]*\])? --> (\w+)", picture)
+    picture = (REPOSITORY / "docs" / "pictures" / "house.svg").read_text(encoding="utf-8")
+    boxes = set(re.findall(r'<g id="([\w/]+)"', picture))
+    arrows = re.findall(r'data-from="([\w/]+)" data-to="([\w/]+)"', picture)
+    assert boxes >= set(MAY_IMPORT_OF_OURS) and boxes >= {box for arrow in arrows for box in arrow}
+    assert [box for box in boxes if not (REPOSITORY / box).is_dir() and not (REPOSITORY / f"{box}.py").is_file()] == []
     assert len(arrows) > 20
-    assert [f"{a} -> {b}" for a, b in arrows if boxes[b] not in imported_by(boxes[a])] == []
+    assert [f"{a} -> {b}" for a, b in arrows if b not in imported_by(a)] == []
+    folders = {f"dist_training/{path.parent.name}" for path in (REPOSITORY / "dist_training").glob("*/__init__.py")}
+    assert {box for box in boxes if box.startswith("dist_training/")} == folders
     rows = re.findall(r"^\| `(\w+)/` \|[^|]*\|([^|]*)\|", ARCHITECTURE.read_text(encoding="utf-8"), re.MULTILINE)
     table = {name: set(re.findall(r"`(\w+)`", allowed)) for name, allowed in rows}
     assert table == {name: MAY_IMPORT_OF_OURS[name] for name in table} and len(table) == 6

@@ -133,5 +133,5 @@ def assign_encoder_weights(model: keras.Model, encoder: str, arrays: dict[str, l
         except (KeyError, ValueError) as error:
             raise WeightsError(
                 f"{source}: not the weights of {encoder} ({stem}_conv or {stem}_bn is missing or differs: {error}); "
-                "its layers must be called and shaped as docs/architectures.md says"
+                "its layers must be called and shaped as docs/reference/architectures.md says"
             ) from error

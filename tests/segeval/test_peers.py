@@ -279,7 +279,7 @@ def test_fcn_is_the_formula_of_its_script():
 
 class TestDocumentation:
     COLUMNS = ("dice", "jaccard", "precision", "sensitivity", "hausdorff_mm", "hd95_mm", "assd_mm", "nsd")
-    TEXT = (REPOSITORY / "docs" / "conventions.md").read_text()
+    TEXT = (REPOSITORY / "docs" / "science" / "conventions.md").read_text()
 
     @pytest.mark.parametrize("convention", ON_EMPTY)
     def test_table_is_the_code(self, convention):

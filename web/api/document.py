@@ -46,7 +46,8 @@ and as a page at `/reference`. [engine.md](engine.md#a-server-for-others) says h
 
 A token of scope `read` may what a viewer may; `operate` is needed to change something, and a user who is operator or
 administrator. The cookie of a browser's session counts for nothing here. Bodies are JSON of at most 1 MiB. Settings
-of a task are those of its command and of its [Python call](python.md). Errors have one shape, whatever happened:
+of a task are those of its command and of its [Python call](reference/python.md). Errors have one shape, whatever
+happened:
 
     {"error": {"kind": "refused", "message": "...", "faults": [{"key": "dataset", "message": "..."}], "exit_code": 2}}
 """

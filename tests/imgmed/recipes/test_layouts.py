@@ -450,7 +450,7 @@ def test_splits_are_whole_names(folders: str, split: str | None) -> None:
 
 def test_every_layout_is_described() -> None:
     assert list(RECIPE_NAMES) == list(dict.fromkeys(recipe.name for recipe in RECIPES)) and all(layouts().values())
-    page = (Path(__file__).parents[3] / "docs" / "layouts.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "layouts.md").read_text()
     assert all(f"`{name}`" in page for name in RECIPE_NAMES)
 
 
