@@ -33,14 +33,17 @@ def chief(served: Served, browser: Browser) -> Any:
 
 def test_a_link_leads_to_tensorboard_with_the_training_until_one_logs_out(chief: Person, training: Job) -> None:
     page = chief.go(f"/jobs/{training.id}")
-    console = urlsplit(page.url)
+    console, answered = urlsplit(page.url), list[tuple[str, int]]()
+    page.on("response", lambda answer: answered.append((answer.url, answer.status)))
     with page.expect_response(re.compile("/enter")) as entered:
         page.get_by_role("link", name="In TensorBoard").click()
     link = entered.value.url
     assert urlsplit(link).hostname == console.hostname and urlsplit(link).port != console.port
     chief.until(lambda: f"job-{training.id}" in page.locator("body").inner_text())
     assert urlsplit(page.url).netloc == urlsplit(link).netloc and "token" not in page.url
-    page.get_by_text("epoch", exact=False).first.wait_for()
+    page.get_by_text("validation_dice").first.wait_for()
+    chief.until(lambda: any("/timeSeries" in url and status == 200 for url, status in answered))  # its curves
+    assert [fault for fault in chief.faults if "Failed to load" in fault or "Security Policy" in fault] == []
 
     origin = f"http://{urlsplit(link).netloc}"
     asked = page.context.request

@@ -6,6 +6,7 @@ whoever looks; here they have a cookie that is worth nothing but TensorBoard.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -34,12 +35,18 @@ __all__ = ["Gateway", "by_port"]
 
 _Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
-PLUGINS = ("timeseries", "scalars", "images", "graphs", "profile")
+PLUGINS = ("timeseries", "scalars", "images", "graphs", "hparams", "profile")
 """Whose data are asked for; others, such as the projector, read files that a run's own files name."""
 REFUSED = ("data/plugin/profile/capture_profile",)
 """What has TensorBoard call another machine."""
-READ_BY_POST = ("data/plugin/timeseries/timeSeries", "data/plugin/scalars/scalars_multirun")
+READ_BY_POST = (
+    "data/plugin/timeseries/timeSeries",
+    "data/plugin/scalars/scalars_multirun",
+    "data/plugin/hparams/experiment",
+    "data/plugin/hparams/session_groups",
+)
 """TensorBoard's page asks for curves by POST; nothing is changed by it."""
+_EXPERIMENT = re.compile(r"^experiment/[^/]*/")  # by which the page names what is shown; TensorBoard leaves it out
 MOST_BYTES = 1 << 20
 PATIENCE_S = 60.0
 _ASKED = ("Accept", "Accept-Encoding", "Content-Type")
@@ -60,7 +67,7 @@ _HEADERS = {
 }
 _POLICY = "connect-src 'self'; form-action 'none'; base-uri 'self'; frame-ancestors {}"
 _PAGE = (
-    "<!doctype html><html lang=en><meta charset=utf-8><title>TensorBoard</title>"
+    "<!doctype html><html lang=en><meta charset=utf-8><title>TensorBoard</title><link rel=icon href=data:,>"
     "<p>TensorBoard is starting, which takes up to half a minute. This page then opens it.</p></html>"
 )
 
@@ -120,6 +127,7 @@ class Gateway:
 
     def _check(self, request: Request, path: str) -> None:
         """Refuse what would change something, or reach further than TensorBoard's own data."""
+        path = _EXPERIMENT.sub("", path, count=1).rstrip("/")
         is_read = request.method in ("GET", "HEAD")
         if not is_read and not (request.method == "POST" and path in READ_BY_POST):
             raise MethodNotAllowed(["GET", "HEAD"])
@@ -127,9 +135,9 @@ class Gateway:
             raise Forbidden("another page has sent this")
         if not is_read and (request.content_length is None or request.content_length > MOST_BYTES):
             raise RequestEntityTooLarge
-        if ".." in path.split("/") or path in REFUSED:
+        if {"", "..", "."} & set(path.split("/")[:-1]) or path in REFUSED:
             raise NotFound
-        if path.startswith("data/plugin/") and path.split("/")[2] not in PLUGINS:
+        if (path.startswith("data/plugin/") and path.split("/")[2] not in PLUGINS) or path == "data/plugin":
             raise NotFound
 
     def _entered(self, request: Request) -> Response:

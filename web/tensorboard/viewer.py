@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import secrets
@@ -71,7 +72,8 @@ class Viewer:
 
     def _follow(self, process: subprocess.Popen[bytes], prefix: str) -> None:
         """Learn the port, then end the process once it is idle."""
-        line = process.stdout.readline() if process.stdout is not None else b""
+        with process.stdout or io.BytesIO() as said:
+            line = said.readline()
         try:
             port = int(json.loads(line)["port"])
         except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""The door to TensorBoard: who comes in, for how long, and what does not get through; behind it a server that listens."""
+"""The door to TensorBoard: who comes in, for how long, what does not get through; behind it a server that listens."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ import pytest
 from werkzeug.test import Client, TestResponse
 
 from r2d2.engine import JobQuery
-from tests.web.conftest import Site, csrf_of, post
+from tests.web.conftest import PASSWORD, Site, csrf_of, post
 from web.app import create_app
 from web.serve_settings import RefusedError, ServeSettings, checked
 from web.tensorboard.gateway import Gateway, by_port
@@ -40,7 +40,7 @@ class Listener(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(b"{}")
 
-    do_POST = do_HEAD = do_PUT = do_GET
+    do_POST = do_HEAD = do_PUT = do_GET  # noqa: N815
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Say nothing."""
@@ -85,14 +85,18 @@ class Door:
         return client
 
 
+@pytest.fixture(scope="module")
+def listener() -> Iterator[ThreadingHTTPServer]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Listener) as made:
+        threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield made
+        made.shutdown()
+
+
 @pytest.fixture
-def door(tmp_path: Path) -> Iterator[Door]:
-    with ExitStack() as stack:
-        listener = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Listener))
-        listener.heard = []  # type: ignore[attr-defined]
-        threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        stack.callback(listener.shutdown)
-        yield Door(Site(tmp_path, stack), listener)
+def door(site: Site, listener: ThreadingHTTPServer) -> Door:
+    listener.heard = []  # type: ignore[attr-defined]
+    return Door(site, listener)
 
 
 def test_a_link_lets_its_user_in_once(door: Door) -> None:
@@ -127,17 +131,16 @@ def test_a_token_and_a_cookie_end(door: Door) -> None:
 
 @pytest.mark.parametrize("end", ["log-out", "new password", "another role", "not active"])
 def test_what_ends_the_session_of_the_console_ends_this_one(door: Door, end: str) -> None:
-    anna, accounts = door.site.users["anna"], door.site.accounts
-    client, unused = door.inside(), door.handover.token(anna)
+    accounts, name = door.site.accounts, f"tess-{end.replace(' ', '-')}"
+    tess = door.site.users[name] = accounts.add_user(name, "administrator", PASSWORD)[0]
+    client, unused = door.inside(name), door.handover.token(tess)
     if end == "log-out":
-        browser = door.site.client("anna")
-        assert post(browser, "/account", "/logout").status_code == 302
+        assert post(door.site.client(name), "/account", "/logout").status_code == 302
     elif end == "new password":
-        accounts.set_password(anna)
+        accounts.set_password(tess)
     else:
-        accounts.add_user("another", "administrator", "a right long sentence")
         role, is_active = ("operator", True) if end == "another role" else ("administrator", False)
-        accounts.set_role(anna, role, is_active)
+        accounts.set_role(tess, role, is_active)
     assert door.ask(client, "/data/runs").status_code == 403
     assert door.ask(door.client(), f"/enter?token={unused}").status_code == 403
     assert door.heard == []
@@ -172,7 +175,7 @@ def test_no_cookie_password_or_origin_reaches_tensorboard(door: Door) -> None:
 
 
 def test_curves_are_asked_for_by_post_from_its_own_page_alone(door: Door) -> None:
-    client, path = door.inside(), "/data/plugin/timeseries/timeSeries"
+    client, path = door.inside(), "/experiment/defaultExperimentId/data/plugin/timeseries/timeSeries"
     body = {"requests": "[]"}
     assert door.ask(client, path, "POST", data=body, headers={"Origin": ORIGIN}).status_code == 200
     assert door.heard[-1][0] == "POST" and b"requests=" in door.heard[-1][3]
@@ -192,6 +195,11 @@ def test_curves_are_asked_for_by_post_from_its_own_page_alone(door: Door) -> Non
         ("DELETE", "/", 405),
         ("GET", "/data/plugin/projector/runs", 404),
         ("GET", "/data/plugin/profile/capture_profile?service_addr=10.0.0.1:8466", 404),
+        ("GET", "/data/plugin/profile/capture_profile/?service_addr=10.0.0.1:8466", 404),
+        ("GET", "/experiment/defaultExperimentId/data/plugin/projector/runs", 404),
+        ("GET", "/experiment//data/plugin/profile/capture_profile/", 404),
+        ("GET", "/data//plugin/projector/runs", 404),
+        ("POST", "/experiment/defaultExperimentId/data/runs", 405),
         ("GET", "/data/plugin/", 404),
         ("GET", "/data/../../elsewhere", 404),
     ],
