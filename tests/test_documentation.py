@@ -180,7 +180,7 @@ def test_commands_are_understood(page: Path, tmp_path: Path) -> None:
         settings = [word for word in rest if re.match(r"[a-z_.]+=", word)]
         if words[:2] == ["jobs", "submit"]:
             assert settings_of_words(find_task(rest[0]), settings, tmp_path)
-        else:
+        elif words[0] != "control":  # whose words are requests
             assert configure({}, assignments=settings)
 
 

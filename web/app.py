@@ -28,6 +28,7 @@ from .requests import CheckedRequest
 from .roots import Roots
 from .security import csrf, secure
 from .serve_settings import ServeSettings
+from .tensorboard.handover import Handover
 from .uploads import Uploads
 from .words import FILTERS
 
@@ -40,7 +41,9 @@ class _App(OpenAPI):
     request_class = CheckedRequest
 
 
-def create_app(settings: ServeSettings, jobs: Jobs, accounts: Accounts, secret: bytes) -> OpenAPI:
+def create_app(
+    settings: ServeSettings, jobs: Jobs, accounts: Accounts, secret: bytes, handover: Handover | None = None
+) -> OpenAPI:
     """Make the application.
 
     Args:
@@ -48,6 +51,7 @@ def create_app(settings: ServeSettings, jobs: Jobs, accounts: Accounts, secret: 
         jobs: of the engine, in this process or at its socket.
         accounts: who may use it.
         secret: signs cookies and forms.
+        handover: lets people into TensorBoard; None: it is not served.
     """
     app = _App(
         "r2d2_web",
@@ -72,7 +76,7 @@ def create_app(settings: ServeSettings, jobs: Jobs, accounts: Accounts, secret: 
     csrf.exempt(api)
     app.register_api(api)
     searches = Beside[Path, tuple[Path, ...]](lambda folder: tuple(find_datasets(folder)), ())
-    console = Console(settings, jobs, accounts, roots, uploads, searches, app)
+    console = Console(settings, jobs, accounts, roots, uploads, searches, app, handover)
     for area in AREAS:
         app.register_blueprint(area.blueprint(console))
     serve_assets(app, _HERE)

@@ -17,6 +17,7 @@ from .beside import Beside
 from .permissions import Permission
 from .roots import Roots
 from .serve_settings import ServeSettings
+from .tensorboard.handover import Handover
 from .uploads import Uploads
 
 __all__ = ["Area", "Console", "is_part", "part"]
@@ -36,6 +37,7 @@ class Console:
         uploads: scans that users have brought along, each for themselves.
         searches: the prepared datasets below a declared folder, of which some have thousands of others below them.
         app: that the pages belong to.
+        handover: who may come into TensorBoard; None: it is not served.
     """
 
     settings: ServeSettings
@@ -45,6 +47,7 @@ class Console:
     uploads: Uploads
     searches: Beside[Path, tuple[Path, ...]]
     app: OpenAPI
+    handover: Handover | None = None
 
 
 @dataclass(frozen=True)

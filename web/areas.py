@@ -9,10 +9,11 @@ from .overview.routes import AREA as OVERVIEW
 from .runs.routes import AREA as RUNS
 from .session.routes import AREA as SESSION
 from .settings.routes import AREA as SETTINGS
+from .tensorboard.routes import AREA as TENSORBOARD
 from .trainings.routes import AREA as TRAININGS
 from .viewer.routes import AREA as VIEWER
 from .zoo.routes import AREA as ZOO
 
 __all__ = ["AREAS"]
 
-AREAS: tuple[Area, ...] = (OVERVIEW, DATASETS, TRAININGS, RUNS, COMPARE, ZOO, SETTINGS, SESSION, VIEWER)
+AREAS: tuple[Area, ...] = (OVERVIEW, DATASETS, TRAININGS, RUNS, COMPARE, ZOO, TENSORBOARD, SETTINGS, SESSION, VIEWER)

@@ -78,7 +78,7 @@ class GuardedJobs:
         return self._jobs.resume(job_id, by)
 
     def ask_run(self, job_id: int, wish: RunWish, by: str = "") -> Job:
-        """Have a training write a checkpoint, or go on with another learning rate."""
+        """Have a training write a checkpoint, go on with another learning rate, or trace steps."""
         self._check(job_id)
         return self._jobs.ask_run(job_id, wish, by)
 

@@ -24,7 +24,7 @@ from .permissions import Permission, needed_by
 from .requests import MOST_BYTES, check_content
 from .serve_settings import ServeSettings
 
-__all__ = ["CONTENT_SECURITY_POLICY", "REPORT_POLICY", "VOLUME_POLICY", "csrf", "limiter", "secure"]
+__all__ = ["CONTENT_SECURITY_POLICY", "REPORT_POLICY", "VOLUME_POLICY", "ProxyOnly", "csrf", "limiter", "secure"]
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -86,7 +86,7 @@ def secure(app: Flask, settings: ServeSettings, accounts: Accounts, secret: byte
     app.after_request(lambda response: _with_headers(response, settings.is_encrypted))
     if settings.proxies:
         wrapped: Any = app
-        wrapped.wsgi_app = _ProxyOnly(app.wsgi_app, settings.proxies)
+        wrapped.wsgi_app = ProxyOnly(app.wsgi_app, settings.proxies)
 
 
 def _admit(app: Flask, accounts: Accounts) -> Any:
@@ -143,7 +143,7 @@ def _with_headers(response: Response, is_encrypted: bool) -> Response:
     return response
 
 
-class _ProxyOnly:
+class ProxyOnly:
     """Serves declared proxies alone, and believes them where a request came from."""
 
     def __init__(self, app: _Wsgi, proxies: tuple[str, ...]) -> None:
@@ -152,6 +152,7 @@ class _ProxyOnly:
         self._proxies = {ipaddress.ip_address(address) for address in proxies}
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a request."""
         try:
             is_proxy = ipaddress.ip_address(environ.get("REMOTE_ADDR", "")) in self._proxies
         except ValueError:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -45,6 +47,14 @@ class ServeSettings(BaseModel):
     key: Path | None = Field(default=None, description="its private key (PEM)")
     proxies: tuple[str, ...] = Field(default=(), description="addresses of reverse proxies, which alone may connect")
     trusted_hosts: tuple[Host, ...] = Field(default=(), description="names by which browsers reach the server")
+    tensorboard_port: int | None = Field(
+        default=None, ge=0, le=65535, description="port of TensorBoard, for administrators; null: it is not served"
+    )
+    tensorboard_address: str | None = Field(
+        default=None,
+        pattern=r"^https?://[A-Za-z0-9.:_\[\]-]{1,253}$",
+        description="by which browsers reach TensorBoard, behind a proxy; null: the server's own name, with that port",
+    )
     insecure: bool = Field(default=False, description="whether others may connect without TLS")
     upload_days: float = Field(
         default=7.0, gt=0, le=365, description="days after which scans that came from a browser are removed"
@@ -61,6 +71,27 @@ class ServeSettings(BaseModel):
         """Give the names by which the server answers; requests for others are refused."""
         own = [] if self.host in EVERYWHERE else [f"[{self.host}]" if ":" in self.host else self.host]
         return list(dict.fromkeys([*LOCAL_NAMES, *own, *self.trusted_hosts]))
+
+    @property
+    def tensorboard_hosts(self) -> list[str]:
+        """Give the names by which TensorBoard answers, with or without a port."""
+        named = [] if self.tensorboard_address is None else [urlsplit(self.tensorboard_address).hostname or ""]
+        return [*self.hosts, *named]
+
+    def tensorboard_origin(self, scheme: str, host: str) -> str:
+        """Give the origin of TensorBoard.
+
+        Args:
+            scheme: by which the console was reached.
+            host: likewise, perhaps with a port.
+
+        >>> ServeSettings(work_root="engine", tensorboard_port=8018).tensorboard_origin("http", "127.0.0.1:8017")
+        'http://127.0.0.1:8018'
+        """
+        if self.tensorboard_address is not None:
+            return self.tensorboard_address
+        name = urlsplit(f"{scheme}://{host}").hostname or host
+        return f"{scheme}://{f'[{name}]' if ':' in name else name}:{self.tensorboard_port}"
 
     def of_engine(self) -> EngineSettings:
         """Give the settings of its engine: jobs use the declared folders alone, and where none is, the engine's."""
@@ -97,6 +128,12 @@ def checked(settings: ServeSettings) -> ServeSettings:
             f"{settings.host or 'every address'} has no name of its own: give --trusted-host, the name by which "
             "browsers reach the server"
         )
+    if settings.tensorboard_port is not None and settings.proxies and settings.tensorboard_address is None:
+        raise RefusedError(
+            "TensorBoard is reached through the proxy too: give --tensorboard-address, such as https://tb.r2d2.example"
+        )
+    if settings.tensorboard_port is not None and find_spec("tensorboard") is None:
+        raise RefusedError("--tensorboard needs TensorBoard, which is not installed: pip install '.[train]' brings it")
     for address in settings.proxies:
         _check_address(address)
     for folder in (*settings.data_roots, *settings.code_roots):

@@ -44,10 +44,15 @@ def serve(settings: ServeSettings, say: Say) -> None:
     folder = _own_folder(settings.work_root)
     listening = _listening(settings.host, settings.port)
     settings = settings.model_copy(update={"port": listening.getsockname()[1]})
+    doors = [listening]
+    if settings.tensorboard_port is not None:
+        doors.append(_listening(settings.host, settings.tensorboard_port, "--tensorboard"))
+        settings = settings.model_copy(update={"tensorboard_port": doors[1].getsockname()[1]})
     keeper = Keeper(settings.of_engine())
     try:
         from .accounts.store import open_accounts  # while the engine loads, on another core
         from .app import create_app
+        from .tensorboard.serving import with_tensorboard
 
         accounts = open_accounts(folder, settings.database)
         password = None if accounts.users() else accounts.add_user(FIRST_USER, "administrator")[1]
@@ -67,9 +72,12 @@ def serve(settings: ServeSettings, say: Say) -> None:
 
         def make_app() -> Any:
             jobs = EngineClient(settings.work_root, keeps_connections=True)
-            return create_app(settings, jobs, open_accounts(folder, settings.database), secret)
+            accounts = open_accounts(folder, settings.database)
+            if settings.tensorboard_port is None:
+                return create_app(settings, jobs, accounts, secret)
+            return with_tensorboard(settings, jobs, accounts, secret, folder / "tensorboard")
 
-        _Server(settings, listening, make_app, keeper, ready).run()
+        _Server(settings, doors, make_app, keeper, ready).run()
     finally:
         keeper.end()
 
@@ -99,19 +107,19 @@ class _Server(BaseApplication):
     def __init__(
         self,
         settings: ServeSettings,
-        listening: socket.socket,
+        doors: list[socket.socket],
         make_app: Callable[[], Any],
         keeper: Keeper,
         ready: Callable[[Any], None],
     ) -> None:
-        self._settings, self._listening, self._make_app = settings, listening, make_app
+        self._settings, self._doors, self._make_app = settings, doors, make_app
         self._keeper, self._ready = keeper, ready
         super().__init__()
 
     def load_config(self) -> None:
         settings = self._settings
         told: dict[str, Any] = {
-            "bind": f"fd://{self._listening.fileno()}",
+            "bind": [f"fd://{door.fileno()}" for door in self._doors],
             "workers": 1,  # limits of log-ins are counted in memory: one process, many threads
             "worker_class": "gthread",
             "threads": settings.threads,
@@ -162,7 +170,7 @@ def _secret(file: Path) -> bytes:
     return made
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _listening(host: str, port: int, option: str = "--port") -> socket.socket:
     """Take the port, before anything else begins.
 
     Raises:
@@ -179,7 +187,7 @@ def _listening(host: str, port: int) -> socket.socket:
     except OSError as error:
         reason = error.strerror or str(error)
         raise RefusedError(
-            f"port {port} of {host or 'every address'} cannot be had ({reason}): choose another with --port"
+            f"port {port} of {host or 'every address'} cannot be had ({reason}): choose another with {option}"
         ) from error
     return made
 

@@ -35,13 +35,14 @@ __all__ = [
     "Running",
     "Starting",
     "StepTaken",
+    "StepsProfiled",
     "Stopping",
     "WeightsTaken",
     "is_being_written",
     "read_events",
 ]
 
-RequestName = Literal["stop_early", "checkpoint", "set_learning_rate"]
+RequestName = Literal["stop_early", "checkpoint", "set_learning_rate", "profile"]
 
 
 class _Event(BaseModel):
@@ -204,6 +205,7 @@ class RequestServed(_Event):
         reason: why it was asked for.
         id: tells it from any other.
         learning_rate: the rate from the next step on, where that was asked for.
+        steps: to be traced from the next one on, where that was asked for.
     """
 
     event: Literal["control"] = "control"
@@ -212,6 +214,20 @@ class RequestServed(_Event):
     reason: str
     id: str
     learning_rate: float | None = None
+    steps: int | None = None
+
+
+class StepsProfiled(_Event):
+    """Rank 0 has traced what some steps consist of, for TensorBoard.
+
+    Attributes:
+        step: number of the first, from 1.
+        steps: how many.
+    """
+
+    event: Literal["profile"] = "profile"
+    step: int
+    steps: int
 
 
 class RequestMissed(_Event):
@@ -281,6 +297,7 @@ Event = Annotated[
     | Annotated[CheckpointWritten, Tag("checkpoint")]
     | Annotated[RequestServed, Tag("control")]
     | Annotated[RequestMissed, Tag("missed")]
+    | Annotated[StepsProfiled, Tag("profile")]
     | Annotated[WeightsTaken, Tag("transfer")]
     | Annotated[Restarted, Tag("restart")],
     Discriminator(_kind),

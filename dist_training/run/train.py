@@ -13,6 +13,7 @@ from dist_training.ranks.communicator import Communicator
 from dist_training.record.events import Ended, EventLog, Listener
 from dist_training.record.log import log_failure, log_to_file
 from dist_training.record.run_folder import RunEnd, RunFolder
+from dist_training.record.samples import SampleFolder
 from dist_training.record.tensorboard import TensorBoardWriter
 from dist_training.record.work_times import WorkTimes
 from dist_training.run.memory import explain_memory
@@ -74,7 +75,7 @@ def train(
     is_main = communicator.rank == 0
     with ExitStack() as stack:
         stack.enter_context(log_to_file(folder.logs / f"rank-{communicator.rank}.log"))
-        tensorboard = TensorBoardWriter(folder.tensorboard)
+        tensorboard = TensorBoardWriter(folder.tensorboard, SampleFolder(folder.samples))
         stack.callback(tensorboard.close)
         events = EventLog(folder.events if is_main else None, (*listeners, tensorboard) if is_main else ())
         stack.callback(events.close)
@@ -85,6 +86,8 @@ def train(
             if is_main:
                 folder.exit.unlink(missing_ok=True)
             run = TrainingRun(dataset, network, settings, folder, communicator, events, augmentation, transfer, times)
+            if is_main:
+                tensorboard.write_graph(run.learner.network)
             result = run.execute(control, is_resumed=is_resumed)
             _record_end(folder, events, control, is_main, _end_of(result))
             return result

@@ -29,6 +29,7 @@ from dist_training.record.events import EpochEnded, EventLog, Running, Starting,
 from dist_training.record.run_folder import RunFolder
 from dist_training.record.samples import SampleFolder
 from dist_training.record.states import Stop, StoppedBy
+from dist_training.record.step_profile import StepProfile
 from dist_training.record.work_times import WorkTimes
 from dist_training.run.plan import check_checkpoint, check_workers, run_facts, with_patch_size
 from dist_training.run.run_checkpoints import RunCheckpoints
@@ -115,6 +116,7 @@ class TrainingRun:
         self.samples = RunSamples(
             SampleFolder(folder.samples), dataset, self.validation_feed, settings.sample_predictions, communicator
         )
+        self.profile = StepProfile(folder.tensorboard, events.record)
         self._replays: dict[int, float] = {}
         self._last_rate: float | None = None
         self._seen_before: tuple[UsedCase, ...] = ()
@@ -156,7 +158,7 @@ class TrainingRun:
             is_resumed: go on from the newest checkpoint, if there is one.
         """
         patience = self.settings.early_stopping_patience
-        with self.checkpoints:
+        with self.checkpoints, self.profile:
             self._begin(control, is_resumed=is_resumed)
             while self.progress.epoch < self.settings.epochs:
                 if patience is not None and self.progress.early_stopping.is_exhausted(patience):
@@ -264,17 +266,20 @@ class TrainingRun:
             if agreement.is_stop:
                 break
         if self.progress.step_in_epoch >= self.steps_per_epoch:
+            self.profile.end()
             self._end_epoch(trained, started, is_checkpoint=agreement.is_checkpoint)
         return agreement.is_stop
 
     def _take_step(self, batch: Batch, control: Control, started: float) -> Agreement:
         rate = self._learning_rate()
-        outcome = self.learner.step(batch, learning_rate=rate, votes=control.votes())
+        with self.profile.of_step(self._global_step() + 1):
+            outcome = self.learner.step(batch, learning_rate=rate, votes=control.votes())
         self.times.lap("compute", exchanged_s=outcome.exchanged_s, images=int(np.count_nonzero(batch.weights)))
         self._record_step(outcome.loss, batch.global_count, rate, time.perf_counter() - started)
         agreement = agreed(outcome.votes)
         for served in control.served(agreement, self._global_step()):
             self.events.record(served)
+            self.profile.ask(served.steps or 0)
         if agreement.learning_rate is not None:
             self._set_learning_rate(agreement.learning_rate)
         self._replay()

@@ -34,6 +34,7 @@ __all__ = [
     "replayed_requests",
     "request_checkpoint",
     "request_learning_rate",
+    "request_profile",
     "request_stop",
     "served_requests",
 ]
@@ -44,6 +45,8 @@ VOTES = 3
 """Numbers that a rank adds to a step's exchange: wish to stop, wish for a checkpoint, new learning rate (0: none)."""
 
 _SMALLEST_RATE, _LARGEST_RATE = 1e-30, 1e6  # well within float32, in which the rate may travel
+_MOST_TRACED = 100
+_REQUESTS = ("stop_early", "checkpoint", "set_learning_rate", "profile")
 _log = logging.getLogger(__name__)
 
 
@@ -57,6 +60,7 @@ class Request:
         id: tells this request from any other.
         learning_rate: the new rate of "set_learning_rate"; else None.
         by: "signal" where the launcher passes on a signal; else "request".
+        steps: to be traced, of "profile"; else None.
     """
 
     request: RequestName
@@ -64,6 +68,7 @@ class Request:
     id: str
     learning_rate: float | None = None
     by: StoppedBy = "request"
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,27 @@ def request_learning_rate(path: Path, learning_rate: float, reason: str) -> None
     _write(path, Request("set_learning_rate", reason, uuid4().hex, learning_rate))
 
 
+def request_profile(path: Path, steps: int, reason: str) -> None:
+    """Ask the run that watches ``path`` to trace its next steps, on rank 0.
+
+    Args:
+        path: the run's control.json.
+        steps: how many, from 1 to 100.
+        reason: why, for the record.
+
+    Raises:
+        ControlError: another number of steps, or another request still waits there.
+    """
+    if not _is_traceable(steps):
+        raise ControlError(f"from 1 to {_MOST_TRACED} steps can be traced at a time; received {steps}; use 5")
+    _check_vacant(path)
+    _write(path, Request("profile", reason, uuid4().hex, steps=steps))
+
+
+def _is_traceable(steps: Any) -> bool:
+    return isinstance(steps, int) and not isinstance(steps, bool) and 1 <= steps <= _MOST_TRACED
+
+
 def _is_rate(value: Any) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and _SMALLEST_RATE <= value <= _LARGEST_RATE
@@ -146,8 +172,9 @@ def _is_rate(value: Any) -> bool:
 
 def _write(path: Path, request: Request) -> None:
     content = {"request": request.request, "reason": request.reason, "id": request.id, "by": request.by}
-    rate = {} if request.learning_rate is None else {"learning_rate": request.learning_rate}
-    write_json(path, {"schema_version": SCHEMA_VERSION, **content, **rate})
+    numbers = {"learning_rate": request.learning_rate, "steps": request.steps}
+    told = {name: value for name, value in numbers.items() if value is not None}
+    write_json(path, {"schema_version": SCHEMA_VERSION, **content, **told})
 
 
 def _check_vacant(path: Path) -> None:
@@ -319,6 +346,7 @@ class Control:
                 reason=request.reason,
                 id=request.id,
                 learning_rate=agreement.learning_rate,
+                steps=request.steps,
             )
         ]
 
@@ -364,14 +392,15 @@ def _parsed(text: str, written_ns: int) -> Request:
     """Read a request; ValueError says what is wrong with it."""
     content = json.loads(text)
     name = content.get("request") if isinstance(content, Mapping) else None
-    if name not in ("stop_early", "checkpoint", "set_learning_rate"):
-        raise ValueError(
-            f"its request must be stop_early, checkpoint or set_learning_rate; received {text.strip()[:80]}"
-        )
+    if name not in _REQUESTS:
+        raise ValueError(f"its request must be one of {', '.join(_REQUESTS)}; received {text.strip()[:80]}")
     rate = content.get("learning_rate") if name == "set_learning_rate" else None
     if name == "set_learning_rate" and not _is_rate(rate):
         raise ValueError(f"its learning_rate must be a positive number like 1e-4; received {rate!r}")
+    steps = content.get("steps", 5) if name == "profile" else None
+    if name == "profile" and not _is_traceable(steps):
+        raise ValueError(f"its steps must be from 1 to {_MOST_TRACED}; received {steps!r}")
     # Written by hand, it may lack an id: then its content and the time of writing stand for it.
     id_ = str(content.get("id") or f"{text} of {written_ns}")
     by: StoppedBy = "signal" if content.get("by") == "signal" else "request"
-    return Request(name, str(content.get("reason") or "control.json"), id_, rate, by)
+    return Request(name, str(content.get("reason") or "control.json"), id_, rate, by, steps)

@@ -34,6 +34,16 @@ def serve(
     trusted_host: list[str] = typer.Option(
         None, metavar="NAME", help="A name by which browsers reach the server; may be repeated."
     ),
+    tensorboard: int = typer.Option(
+        None,
+        metavar="PORT",
+        min=0,
+        max=65535,
+        help="Serve TensorBoard too, to administrators, on this port; 0: a free one.",
+    ),
+    tensorboard_address: str = typer.Option(
+        None, metavar="URL", help="By which browsers reach TensorBoard, where that is through a proxy."
+    ),
     insecure: bool = typer.Option(False, "--insecure", help="Let others connect without TLS, who can be overheard."),
     max_jobs: int = typer.Option(2, min=1, help="Jobs that run at a time."),
     max_workers: int = typer.Option(None, min=1, help="Worker processes of all running jobs together."),
@@ -67,6 +77,8 @@ def serve(
         "key": None if key is None else str(key.absolute()),
         "proxies": proxy or [],
         "trusted_hosts": trusted_host or [],
+        "tensorboard_port": tensorboard,
+        "tensorboard_address": tensorboard_address,
         "insecure": insecure,
         "upload_days": upload_days,
     }

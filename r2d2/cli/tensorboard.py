@@ -12,6 +12,8 @@ from r2d2_base.errors import ConfigurationError
 
 __all__ = ["EXAMPLE", "tensorboard"]
 
+MOST_PICTURES = 200
+"""Of a slice; more than a run of a million epochs leaves."""
 EXAMPLE = "Example: r2d2 tensorboard work --port 6006"
 
 
@@ -19,9 +21,9 @@ def tensorboard(
     folder: Path = typer.Argument(Path(), metavar="[FOLDER]", help="A run folder, or one with many below it."),
     port: int = typer.Option(6006, min=0, max=65535, help="Port to listen on; 0: a free one."),
 ) -> None:
-    """Show the curves of all trainings below a folder in TensorBoard, to this host alone, until Ctrl-C.
+    """Show curves, sample predictions and networks of all trainings below a folder in TensorBoard, until Ctrl-C.
 
-    Trainings that begin meanwhile are shown too.
+    Only this host can connect. Trainings that begin meanwhile are shown too.
     """
     if not folder.is_dir():
         raise ConfigurationError(f"{folder} is no folder; name the --run-dir of a training, or a folder with several")
@@ -31,6 +33,7 @@ def tensorboard(
     tb_logging.get_logger().setLevel("ERROR")
     server = program.TensorBoard()
     where = ["--logdir", str(folder.absolute()), "--host", "127.0.0.1", "--port", str(port)]
+    where += ["--samples_per_plugin", f"images={MOST_PICTURES}"]  # else 10 of a slice, drawn by chance
     server.configure(["tensorboard", *where, "--load_fast", "false"])  # the other way is an experiment, as it says
     try:
         address = server.launch()

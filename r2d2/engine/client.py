@@ -96,7 +96,7 @@ class EngineClient:
         return self._call(Job, "resume", by, job_id=job_id)
 
     def ask_run(self, job_id: int, wish: RunWish, by: str = "") -> Job:
-        """Have a training that runs write a checkpoint, or go on with another learning rate."""
+        """Have a training that runs write a checkpoint, go on with another learning rate, or trace steps."""
         return self._call(Job, "ask_run", by, job_id=job_id, wish=wish.model_dump(mode="json"))
 
     def change(self, job_id: int, change: Change) -> Job:

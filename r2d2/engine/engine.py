@@ -268,7 +268,7 @@ class Engine:
         return job
 
     def ask_run(self, job_id: int, wish: RunWish, by: str = "") -> Job:
-        """Have a training that runs write a checkpoint, or go on with another learning rate, after its step.
+        """Have a training that runs write a checkpoint, take another learning rate, or trace steps, after its step.
 
         Raises:
             UnknownJobError: there is none of that number.

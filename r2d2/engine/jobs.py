@@ -60,7 +60,7 @@ class Jobs(Protocol):
         """Queue a job again that was stopped, cancelled or lost, or has failed; it goes on where it was."""
 
     def ask_run(self, job_id: int, wish: RunWish, by: str = "") -> Job:
-        """Have a training that runs write a checkpoint, or go on with another learning rate."""
+        """Have a training that runs write a checkpoint, go on with another learning rate, or trace steps."""
 
     def change(self, job_id: int, change: Change) -> Job:
         """Give a job another name, other tags, or another priority."""

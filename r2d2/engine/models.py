@@ -82,7 +82,9 @@ class RunWish(BaseModel):
 
     model_config = _STRICT
 
-    request: Literal["checkpoint", "learning-rate"] = Field(description="write a checkpoint, or take another rate")
+    request: Literal["checkpoint", "learning-rate", "profile"] = Field(
+        description="write a checkpoint, take another rate, or trace a few steps"
+    )
     learning_rate: float | None = Field(default=None, ge=1e-30, le=1e6, description="of the steps to come")
     reason: str = Field(default="", max_length=500, description="for the record")
 

@@ -12,9 +12,10 @@ from PIL import Image
 
 from dist_training.record.run_folder import RunFolder
 from dist_training.record.samples import SampleFolder
+from imgmed.slice_pictures import edges_of, png_of, size_of, turned
 from r2d2.errors import R2D2Error
 from r2d2.reports.palette import colours_of, rgb
-from r2d2.viewing.pictures import UNKNOWN, edges_of, png_of, size_of, turned
+from r2d2.viewing.pictures import UNKNOWN
 
 __all__ = ["SAMPLE_LAYERS", "SampleLayer", "sample_picture", "samples_of", "why_no_samples"]
 

@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image
 
 from imgmed import PreparedDataset
+from imgmed.slice_pictures import edges_of, size_of, turned
 from r2d2.reports.palette import colours_of, rgb
-from r2d2.viewing.pictures import edges_of, size_of, turned, window_of
+from r2d2.viewing.pictures import window_of
 
 __all__ = ["thumbnail"]
 

@@ -54,7 +54,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("R2D2_ZOO", str(folder / "zoo"))
         stack = ExitStack()
-        made = stack.enter_context(serving(folder))
+        made = stack.enter_context(serving(folder, "--tensorboard", "0"))
     with stack:
         accounts = open_accounts(made.folder / "work" / "web")
         for name, role in (("vera", "viewer"), ("olga", "operator")):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
-from dist_training.record.events import EpochEnded, RequestServed, StepTaken, read_events
+from dist_training.record.events import EpochEnded, RequestServed, StepsProfiled, StepTaken, read_events
 from dist_training.record.run_folder import RunFolder
 from dist_training.record.samples import SampleDescription, SampleFolder, SampleSlice, SampleSlices
 from imgmed import write_phantom_study
@@ -109,6 +109,9 @@ def test_a_run_from_its_start_to_its_resumption(
     served = lambda: [one for one in read_events(events) if isinstance(one, RequestServed)]  # noqa: E731
     console.until(lambda: served() and served()[0].request == "checkpoint")
     assert served()[0].reason == "admin asked"
+    page.get_by_role("button", name="Trace 5 steps").click()
+    page.get_by_text("Asked for a trace of the next 5 steps").wait_for()
+    console.until(lambda: any(isinstance(one, StepsProfiled) for one in read_events(events)))
     page.get_by_role("textbox", name="Learning rate").fill("0,0002")
     page.get_by_role("button", name="Change the learning rate").click()
     page.get_by_text("Asked for the learning rate 0.0002").wait_for()

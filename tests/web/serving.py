@@ -72,9 +72,9 @@ def started(folder: Path, *more: str) -> Served:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Served]:
+def serving(folder: Path, *more: str) -> Iterator[Served]:
     """Give a server with a token for its API; in the end neither it nor a job of it is left."""
-    made = started(folder)
+    made = started(folder, *more)
     try:
         session = requests.Session()
         fields = {"name": "admin", "password": made.password}

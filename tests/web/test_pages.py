@@ -69,6 +69,7 @@ PERMISSIONS = {
     "runs.cancel_followers": "operator",
     "runs.resume": "operator",
     "runs.checkpoint": "operator",
+    "runs.profile": "operator",
     "runs.learning_rate": "operator",
     "runs.predict": "operator",
     "runs.evaluate": "operator",

@@ -70,6 +70,13 @@ def _add_of_runs(pages: Blueprint, console: Console) -> None:
         flash("Asked for a checkpoint: it is written after this step.")
         return _back(job_id)
 
+    @pages.post("/jobs/<int:job_id>/profile")
+    @needs(Permission.OPERATE)
+    def profile(job_id: int) -> Any:
+        console.jobs.ask_run(checked_id(job_id), RunWish(request="profile"), g.person.name)
+        flash("Asked for a trace of the next 5 steps: it is for TensorBoard.")
+        return _back(job_id)
+
     @pages.post("/jobs/<int:job_id>/learning-rate")
     @needs(Permission.OPERATE)
     def learning_rate(job_id: int) -> Any:

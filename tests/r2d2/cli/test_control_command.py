@@ -34,6 +34,8 @@ def folder(tmp_path: Path) -> RunFolder:
     [
         ("stop", {"request": "stop_early"}),
         ("checkpoint", {"request": "checkpoint"}),
+        ("profile", {"request": "profile", "steps": 5}),
+        ("profile=12", {"request": "profile", "steps": 12}),
         ("learning-rate=1e-4", {"request": "set_learning_rate", "learning_rate": 1e-4}),
     ],
 )
@@ -54,16 +56,17 @@ def ended_process() -> ProcessIdentity:
     return ProcessIdentity(platform.node(), process.pid, start_ticks=1)
 
 
-@pytest.mark.parametrize("word", ["dance", "learning-rate=fast", "learning-rate"])
+@pytest.mark.parametrize("word", ["dance", "learning-rate=fast", "learning-rate", "profile=all"])
 def test_other_words_are_refused(folder: RunFolder, word: str) -> None:
     done = RUNNER.invoke(app, ["control", str(folder.path), word])
     assert isinstance(done.exception, ConfigurationError)
     assert repr(word) in str(done.exception)
 
 
-def test_a_negative_rate_is_refused(folder: RunFolder) -> None:
+@pytest.mark.parametrize("word", ["learning-rate=-1", "profile=0", "profile=101"])
+def test_numbers_that_cannot_be_are_refused(folder: RunFolder, word: str) -> None:
     log = EventLog(folder.events)
-    done = RUNNER.invoke(app, ["control", str(folder.path), "learning-rate=-1"])
+    done = RUNNER.invoke(app, ["control", str(folder.path), word])
     log.close()
     assert isinstance(done.exception, ControlError)
     assert not folder.control.exists()
