@@ -31,19 +31,18 @@ class Mlflow:
 
     Args:
         folder: where its data lie.
-        files: what it is told of artifacts; it keeps them itself unless told otherwise.
     """
 
-    def __init__(self, folder: Path, *files: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder, self._port = folder, free_port()
-        self._files = files or ("--artifacts-destination", str(folder / "artifacts"))
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
-        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self._folder}/runs.db", *self._files]
+        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self._folder}/runs.db"]
+        command += ["--artifacts-destination", str(self._folder / "artifacts")]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
         environment |= {"PYTHONPATH": str(FOLDER), "MLFLOW_DISABLE_TELEMETRY": "true"}
         environment |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -69,8 +68,8 @@ class Mlflow:
 
 
 @contextlib.contextmanager
-def mlflow_server(folder: Path, *files: str) -> Iterator[Mlflow]:
-    server = Mlflow(folder, *files)
+def mlflow_server(folder: Path) -> Iterator[Mlflow]:
+    server = Mlflow(folder)
     server.start()
     try:
         yield server
@@ -85,12 +84,14 @@ class Way:
     Attributes:
         url: its address.
         faults: statuses for the next requests; 0: the connection is cut after the server has answered.
+        on: part of the paths on which they do.
         token: that it asks for; None: it asks for none.
         asked: method, path and token of each request.
     """
 
     url: str = ""
     faults: list[int] = field(default_factory=list)
+    on: str = ""
     token: str | None = None
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
 
@@ -107,7 +108,7 @@ def way_to(server_url: str) -> Iterator[Way]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             way.asked.append((self.command, self.path, self.headers.get("Authorization")))
             status, content, headers = 401, b"who are you, " + str(self.headers.get("Authorization")).encode(), []
-            fault = way.faults.pop(0) if way.faults else None
+            fault = way.faults.pop(0) if way.faults and way.on in self.path else None
             if fault:
                 status, content = fault, b"out of order"
             elif way.token is None or self.headers.get("Authorization") == f"Bearer {way.token}":

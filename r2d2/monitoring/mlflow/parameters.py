@@ -1,4 +1,4 @@
-"""A run's settings and versions as MLflow's parameters and tags; of paths the last name alone: they may name patients."""
+"""A run's settings and versions as MLflow's parameters and tags; of paths, which may name patients, the last name."""
 
 from __future__ import annotations
 

@@ -240,15 +240,13 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _status_of(error: Exception) -> int | None:
-    """Give the HTTP status that an error stands for; None: there was no answer, or one that passes."""
+    """Give the HTTP status that an error stands for; None: it is no answer."""
     from mlflow.exceptions import MlflowException
 
     response = getattr(error, "response", None)
     if response is not None and hasattr(response, "status_code"):
         return int(response.status_code)
-    if not isinstance(error, MlflowException):
-        return None
-    return None if "API request to" in str(error) and "failed with" in str(error) else error.get_http_status_code()
+    return error.get_http_status_code() if isinstance(error, MlflowException) else None  # 500 where there was no answer
 
 
 def _words_of(error: Exception) -> str:
