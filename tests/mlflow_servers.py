@@ -46,6 +46,7 @@ class Mlflow:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
         environment |= {"PYTHONPATH": str(FOLDER), "MLFLOW_DISABLE_TELEMETRY": "true"}
         environment |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        environment |= {"MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES": "mlflow-artifacts"}  # for what is refused
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self._folder, env=environment, stdout=log, stderr=log, start_new_session=True

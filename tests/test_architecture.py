@@ -52,6 +52,7 @@ IMPORT_NAMES = {
     "flask-wtf": "flask_wtf",
     "influxdb-client": "influxdb_client",
     "lazy-loader": "lazy_loader",
+    "mlflow-skinny": "mlflow",
     "nvidia-ml-py": "pynvml",
     "opencv-python-headless": "cv2",
     "pillow": "PIL",

@@ -114,8 +114,8 @@ class TrackingServer:
     def __init__(self, url: str, patience_s: float, is_awaited: Callable[[], bool], say: Callable[[str], None]) -> None:
         try:
             from mlflow import MlflowClient
-        except ModuleNotFoundError as error:
-            raise ConfigurationError(f"MLflow needs {error.name}: pip install 'r2d2[mlflow]'") from None
+        except ModuleNotFoundError:
+            raise ConfigurationError("MLflow's client is missing: pip install 'r2d2[mlflow]'") from None
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         self.url, self._client = url, MlflowClient(url)
         self._patience_s, self._is_awaited, self._say = patience_s, is_awaited, say
