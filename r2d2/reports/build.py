@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dist_training.record.run_folder import RunFolder, RunStatus
 from imgmed import ImgMedError, Volume
-from r2d2.monitoring.figures import summary
+from r2d2.monitoring.figures import energy_sentence, summary
 from r2d2.monitoring.influx.words import told as sent_to_influx
 from r2d2.reports.agreement import agreement_section
 from r2d2.reports.cases import cases_section, choose_cases, score_words
@@ -221,12 +221,12 @@ def _curves_section(run_dir: Path) -> Html:
     epochs = read_epochs(run_dir / "events.jsonl")
     if not epochs:
         return section("Training", paragraph(f"{run_dir.name} records no finished epoch.", "note"))
-    machines, told, influx = draw_machines(run_dir), summary(run_dir), sent_to_influx(run_dir)
+    machines, told = draw_machines(run_dir), (summary(run_dir), energy_sentence(run_dir), sent_to_influx(run_dir))
     return section(
         "Training",
         paragraph(f"{plural(len(epochs), 'epoch')} recorded.", "note"),
         figures(draw_curves(epochs)),
-        *(paragraph(text, "note") for text in (told, influx) if text is not None),
+        *(paragraph(text, "note") for text in told if text is not None),
         *([figures(machines)] if machines else []),
     )
 
