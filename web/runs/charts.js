@@ -182,7 +182,8 @@
     const labels = Object.keys(shares);
     if (charts.get("shares")?.labels !== labels.join()) {
       const own = (label) => (plot, sum, series, index) => compact(index === null ? undefined : charts.get("shares").shares[label][index]);
-      const area = (label, at) => line(label, `--series-${at + 1}`, { width: 1, value: own(label), fill: () => colour(`--series-${at + 1}`) });
+      const paths = uPlot.paths.stepped({ align: -1 }); // a value is of the stretch that ends there
+      const area = (label, at) => line(label, `--series-${at + 1}`, { width: 1, value: own(label), paths, fill: () => colour(`--series-${at + 1}`) });
       make("shares", labels.map(area).reverse(), [], [0, 100]);
       charts.get("shares").labels = labels.join();
     }
