@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from dist_training.inference.model_card import ModelCard, UsedCase
 from dist_training.record.events import EventLog, Running
 from dist_training.record.run_folder import RunEnd, RunFolder
+from r2d2.cli import app
 from r2d2.config import Configuration, commented_yaml
 from r2d2.monitoring.mlflow import log as log_module
 from r2d2.monitoring.mlflow.log import LoggedNow, log_run
@@ -133,6 +135,15 @@ def test_no_patient_is_named(server: Mlflow, folder: RunFolder, tmp_path: Path) 
     assert [case.case_id for case in card.cases] == ["case 1"] and card.cases[0].image_sha256 != ("0" * 64,)
     assert yaml.safe_load(got["r2d2.yaml"])["dataset"] == "prepared"
     assert b"State: failed, after 1 epoch" in got["training.html"]
+
+
+def test_the_command_says_what_was_logged(server: Mlflow, folder: RunFolder) -> None:
+    command = ["monitor", "--mlflow", server.url, "--run-dir", str(folder.path), "--experiment", "said", "--no-files"]
+    first, again = (CliRunner().invoke(app, command).output for _ in range(2))
+    (run,) = runs_in(server, "said")
+    place = f"MLflow at {server.url} has 76 values of this run, as run {run.info.run_id} of experiment said.\n"
+    assert first == f"76 values and 0 files logged. {place}"
+    assert again == f"0 values and 0 files logged. {place}"
 
 
 def test_done_again_adds_nothing(server: Mlflow, folder: RunFolder) -> None:
