@@ -30,6 +30,7 @@ _SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's page shows it as trainings, not as chats
 _SECRETS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD")
 _PASSING = (408, 425, 429)
 _LONGEST_PAUSE_S = 30.0
@@ -142,7 +143,11 @@ class TrackingServer:
             raise MlflowError(
                 f"the experiment {experiment} was deleted in MLflow at {self.url}; restore it, or name another"
             )
-        where = place.experiment_id if place is not None else self._asked(lambda: client.create_experiment(experiment))
+        where = (
+            place.experiment_id
+            if place is not None
+            else self._asked(lambda: client.create_experiment(experiment, tags=_KIND))
+        )
         tags = {"r2d2.run": name, "r2d2.begun": repr(begun)}
         query = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items() if "'" not in value)
         same = self._asked(lambda: client.search_runs([where], query, max_results=1))

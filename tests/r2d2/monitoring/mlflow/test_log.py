@@ -94,7 +94,8 @@ def test_all_of_a_run_is_there(server: Mlflow, folder: RunFolder) -> None:
     run = client_of(server).get_run(now.logged.run_id)
     assert (run.info.status, run.info.run_name) == ("FAILED", "heart-20261130T005320Z")
     assert (run.info.start_time, run.info.end_time) == (1000 * BEGIN, 1000 * (BEGIN + 30))
-    assert client_of(server).get_experiment(run.info.experiment_id).name == "all"
+    place = client_of(server).get_experiment(run.info.experiment_id)
+    assert (place.name, place.tags["mlflow.experimentKind"]) == ("all", "custom_model_development")
     settings = dict(flat(shown_settings(folder)))
     assert run.data.params == settings and len(settings) > 100
     assert settings["training.epochs"] == str(Configuration().training.epochs)
