@@ -93,7 +93,7 @@ clean: ## remove caches and build leftovers; .venv and .venv-peers stay (rm -rf 
 	rm -rf build $(COUNTING) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find $(wildcard $(PACKAGES) tests benchmarks examples docs) -name __pycache__ -type d -prune -exec rm -rf {} +
 
-install-tests: install $(STAMPS)/tests $(STAMPS)/backends $(STAMPS)/node
+install-tests: install $(STAMPS)/tests $(STAMPS)/backends $(STAMPS)/mlflow $(STAMPS)/node
 
 # ---- the parts, in order -------------------------------------------------------------------------------
 
@@ -186,9 +186,9 @@ $(STAMPS)/checked: $(STAMPS)/horovod $(STAMPS)/serve $(STAMPS)/r2d2 $(STAMPS)/co
 	@$(COMPILE) -qq $(VENV)/lib || true # some packages ship files that are not meant to compile
 	@touch $@
 
-$(STAMPS)/tests: $(STAMPS)/test.txt $(STAMPS)/docs.txt $(STAMPS)/export.txt $(STAMPS)/checked
-	@echo "==> test tools, what builds the documentation, and what exports networks"
-	@$(PIP_INSTALL) -r requirements/test.txt -r requirements/docs.txt -r requirements/export.txt
+$(STAMPS)/tests: $(STAMPS)/test.txt $(STAMPS)/docs.txt $(STAMPS)/export.txt $(STAMPS)/mlflow.txt $(STAMPS)/checked
+	@echo "==> test tools, what builds the documentation, what exports networks, MLflow's client"
+	@$(PIP_INSTALL) -r requirements/test.txt -r requirements/docs.txt -r requirements/export.txt -r requirements/mlflow.txt
 	@$(PIP_CHECK)
 	@$(COMPILE) -qq $(VENV)/lib || true # some packages ship files that are not meant to compile
 	@touch $@
@@ -198,6 +198,13 @@ $(STAMPS)/backends: $(STAMPS)/backends.txt $(STAMPS)/tests
 	@rm -rf $(VENV)/backends
 	@$(PIP_INSTALL) --target $(VENV)/backends -r requirements/backends.txt
 	@$(COMPILE) -qq $(VENV)/backends
+	@touch $@
+
+$(STAMPS)/mlflow: $(STAMPS)/mlflow_server.txt $(STAMPS)/tests
+	@echo "==> MLflow's server"
+	@rm -rf $(VENV)/mlflow
+	@$(PIP_INSTALL) --target $(VENV)/mlflow -r requirements/mlflow_server.txt
+	@$(COMPILE) -qq $(VENV)/mlflow || true # some packages ship files that are not meant to compile
 	@touch $@
 
 # By the Node.js and npm that requirements/serve.txt brings; package.json pins all that is fetched, so there is no lock file.

@@ -52,6 +52,7 @@ IMPORT_NAMES = {
     "flask-wtf": "flask_wtf",
     "influxdb-client": "influxdb_client",
     "lazy-loader": "lazy_loader",
+    "mlflow-skinny": "mlflow",
     "nvidia-ml-py": "pynvml",
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
@@ -354,8 +355,9 @@ def test_what_a_stub_promises_is_there(path: Path) -> None:
 
 def test_requirements_are_exact_and_stand_once() -> None:
     """One version of each package, no addresses and no options: those are the installing machine's choice."""
-    peers = REPOSITORY / "requirements" / "peers.txt"  # an environment of its own, which may have other versions
-    for files in (sorted(set(peers.parent.glob("*.txt")) - {peers}), [peers]):
+    folder = REPOSITORY / "requirements"
+    apart = [folder / "peers.txt", folder / "mlflow_server.txt"]  # environments of their own, with other versions
+    for files in (sorted(set(folder.glob("*.txt")) - set(apart)), *([path] for path in apart)):
         lines = [
             line for path in files for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
         ]

@@ -1,4 +1,4 @@
-"""r2d2 monitor: what a training does with its machines, for servers that draw it."""
+"""r2d2 monitor: what was recorded of a training, for servers that draw it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,53 @@ from pathlib import Path
 
 import typer
 
+from r2d2_base.errors import ConfigurationError
+
 __all__ = ["app"]
 
-app = typer.Typer(help="Send what was recorded of a training to InfluxDB.", no_args_is_help=True)
+app = typer.Typer(help="Send what was recorded of a training to MLflow, or to InfluxDB.", no_args_is_help=True)
 
 
-@app.callback()
-def _monitor() -> None:
-    """Take the name of what is to be done."""
+@app.callback(
+    invoke_without_command=True, epilog="Example: r2d2 monitor --mlflow http://127.0.0.1:5000 --run-dir work/run"
+)
+def _monitor(
+    context: typer.Context,
+    mlflow: str = typer.Option(
+        None, "--mlflow", metavar="URL", help="Tracking server of MLflow that gets the run; one at work is followed."
+    ),
+    run_dir: Path = typer.Option(None, "--run-dir", help="Run folder of the training that goes to MLflow."),
+    experiment: str = typer.Option("r2d2", help="Experiment of MLflow that the run is in."),
+    token_file: Path = typer.Option(
+        None,
+        help="File with MLflow's token, mode 0600; by default MLflow's own variables, such as MLFLOW_TRACKING_TOKEN.",
+    ),
+    is_insecure: bool = typer.Option(False, "--insecure", help="Use http:// to other hosts too: all can be overheard."),
+    with_files: bool = typer.Option(True, "--files/--no-files", help="Upload report, settings and network."),
+) -> None:
+    """Send what was recorded of a training to MLflow (--mlflow), or what InfluxDB missed (replay)."""
+    if context.invoked_subcommand is not None:
+        if mlflow is not None or run_dir is not None:
+            raise ConfigurationError(
+                f"--mlflow logs to MLflow, '{context.invoked_subcommand}' sends to InfluxDB; use one of them, and give "
+                f"--run-dir behind '{context.invoked_subcommand}'"
+            )
+        return
+    if mlflow is None or run_dir is None:
+        raise ConfigurationError("give both, like --mlflow http://127.0.0.1:5000 --run-dir work/run")
+    from r2d2.monitoring.mlflow.log import log_run
+    from r2d2.monitoring.mlflow.words import sentences
+
+    now = log_run(
+        run_dir,
+        mlflow,
+        experiment=experiment,
+        token_file=token_file,
+        is_insecure=is_insecure,
+        with_files=with_files,
+        say=lambda text: typer.echo(text, err=True),
+    )
+    typer.echo(sentences(now))
 
 
 @app.command("replay", epilog="Example: r2d2 monitor replay --run-dir work/run")

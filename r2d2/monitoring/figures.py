@@ -12,7 +12,7 @@ from dist_training.record.run_folder import RunFolder
 from r2d2.monitoring.schema import MEASUREMENTS, SHARES, key_of, split_key
 from r2d2.monitoring.series import Record, read_series
 
-__all__ = ["MachineCurve", "machine_curves", "summary"]
+__all__ = ["MachineCurve", "energy_sentence", "machine_curves", "summary"]
 
 Numbers = NDArray[np.float64]
 _NOTABLE = 0.2
@@ -99,6 +99,31 @@ def summary(run: Path) -> str | None:
     told = f"{who} spent {words}, and {100 * rest:.0f} % on the rest"
     worst = max(_REMEDIES, key=parts.__getitem__)
     return f"{told}: {_REMEDIES[worst]}." if parts[worst] >= _NOTABLE else f"{told}."
+
+
+def energy_sentence(run: Path) -> str | None:
+    """Say how much energy a run's GPUs used, over all its parts, as far as their own counters tell.
+
+    Args:
+        run: the run's folder.
+
+    Returns:
+        None: no GPU told.
+    """
+    used, seen = {}, set()
+    for path in sorted(RunFolder(run).monitoring.glob("host-*.jsonl")):
+        for record in read_series(path):
+            for key, value in record.items():
+                measurement, device, field = split_key(key)
+                if measurement == "gpu":
+                    seen.add((path.name, device))
+                if (measurement, field) == ("gpu", "energy_wh"):
+                    used[path.name, device] = _mean_largest(value)[1]
+    if not used:
+        return None
+    who = "The GPU" if len(seen) == 1 else f"The {len(seen)} GPUs"
+    told = "" if len(used) == len(seen) else f", as {len(used)} of them tell{'s' if len(used) == 1 else ''}"
+    return f"{who} used {sum(used.values()):.3g} Wh in this run{told}."
 
 
 _KINDS = {"rank": "worker"}

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from r2d2_base.files import write_bytes
 
-__all__ = ["MOST_RECORDS", "Record", "SeriesFile", "parsed", "read_series", "thinned"]
+__all__ = ["MOST_RECORDS", "Record", "SeriesFile", "parsed", "read_series", "thinned", "united"]
 
 MOST_RECORDS = 3000
 """That a file holds; the newest quarter stays as it was recorded."""
@@ -110,15 +110,20 @@ def thinned(records: Sequence[Record], most: int) -> list[Record]:
     while len({one["time"] // width for one in older}) > most // 2:
         width *= 2
     # a clock that was set back, or another part of the run, begins stretches of its own
-    united = [_united(list(group)) for _, group in groupby(older, key=lambda one: one["time"] // width)]
-    return [*united[-(most // 2) :], *kept]
+    coarse = [united(list(group)) for _, group in groupby(older, key=lambda one: one["time"] // width)]
+    return [*coarse[-(most // 2) :], *kept]
 
 
-def _united(records: list[Record]) -> Record:
+def united(records: Sequence[Record]) -> Record:
+    """Unite records of one file into one, which stands for all of their time.
+
+    Args:
+        records: one at least, in order of time.
+    """
     if len(records) == 1:
         return records[0]
-    united: Record = {"time": records[-1]["time"], "seconds": sum(one["seconds"] for one in records)}
-    for key in dict.fromkeys(key for one in records for key in one if key not in united):
+    whole: Record = {"time": records[-1]["time"], "seconds": sum(one["seconds"] for one in records)}
+    for key in dict.fromkeys(key for one in records for key in one if key not in whole):
         values = [(one["seconds"], _least_mean_largest(one[key])) for one in records if key in one]
         weight = sum(seconds for seconds, _ in values)
         mean = (
@@ -126,8 +131,8 @@ def _united(records: list[Record]) -> Record:
             if weight > 0
             else sum(value[1] for _, value in values) / len(values)
         )
-        united[key] = [min(value[0] for _, value in values), mean, max(value[2] for _, value in values)]
-    return _rounded(united)
+        whole[key] = [min(value[0] for _, value in values), mean, max(value[2] for _, value in values)]
+    return _rounded(whole)
 
 
 def _least_mean_largest(value: Any) -> tuple[float, float, float]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from r2d2.monitoring.addresses import address_fault, is_overheard
 
 __all__ = ["MonitoringSettings"]
 
@@ -46,19 +46,15 @@ class MonitoringSettings(BaseModel):
     def _url_is_of_a_server(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        parts = _split(value)
-        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or not value.isprintable():
-            raise ValueError(f"influx_url must be like https://influx.example:8086; received {_without_user(value)!r}")
-        if "@" in parts.netloc:
-            raise ValueError("influx_url must hold no name and no password; put a token into influx_token_file")
-        if parts.query or parts.fragment or " " in value:
-            raise ValueError(f"influx_url must end with its port or path; received {value!r}")
+        secret = "put a token into influx_token_file"
+        fault = address_fault(value, "influx_url", "https://influx.example:8086", secret)
+        if fault is not None:
+            raise ValueError(fault)
         return value.rstrip("/")
 
     @model_validator(mode="after")
     def _token_travels_unheard(self) -> MonitoringSettings:
-        parts = urlsplit(self.influx_url or "")
-        if parts.scheme == "http" and not self.influx_insecure and not _is_loopback(parts.hostname or ""):
+        if self.influx_url is not None and not self.influx_insecure and is_overheard(self.influx_url):
             raise ValueError(
                 f"influx_url {self.influx_url} sends the token to another host in clear text; use https://, or "
                 "influx_insecure true where the network is trusted"
@@ -70,24 +66,3 @@ class MonitoringSettings(BaseModel):
         if self.influx_url is not None and not self.enabled:
             raise ValueError("influx_url sends what is recorded, and enabled=false records nothing; leave one of them")
         return self
-
-
-def _split(url: str) -> SplitResult | None:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises where it is none
-    except ValueError:
-        return None
-    return parts
-
-
-def _without_user(url: str) -> str:
-    """Leave out what may be a password."""
-    return url if "@" not in url else f"...@{url.rpartition('@')[2]}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

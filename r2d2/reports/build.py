@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from dist_training.record.run_folder import RunFolder, RunStatus
 from imgmed import ImgMedError, Volume
-from r2d2.monitoring.figures import summary
+from r2d2.monitoring.figures import energy_sentence, summary
 from r2d2.monitoring.influx.words import told as sent_to_influx
 from r2d2.reports.agreement import agreement_section
 from r2d2.reports.cases import cases_section, choose_cases, score_words
@@ -89,12 +90,13 @@ def build_report(
     return out
 
 
-def build_run_report(out: Path, run_dir: Path) -> Path:
+def build_run_report(out: Path, run_dir: Path, *, is_for_others: bool = False) -> Path:
     """Write a training as one HTML file: its curves, what it did with its machines, where it comes from.
 
     Args:
         out: the HTML file; its folder is made, a file that is there is replaced.
         run_dir: run folder, also of a training that goes on.
+        is_for_others: leave out what may name patients: paths, the command, and why a run stopped or failed.
 
     Returns:
         `out`.
@@ -103,12 +105,12 @@ def build_run_report(out: Path, run_dir: Path) -> Path:
         NoSpaceError: the disk is full; nothing is left of the file.
         NotWritableError: the file cannot be written.
     """
-    body = [
-        paragraph(_course_of(RunFolder(run_dir).status())),
-        _curves_section(run_dir),
-        provenance_section(read_provenance(run_dir)),
-    ]
-    title = f"Training {'/'.join(run_dir.absolute().parts[-2:])}"
+    status, provenance = RunFolder(run_dir).status(), read_provenance(run_dir)
+    if is_for_others:
+        status = dataclasses.replace(status, reason=None)
+        provenance = [(name, value) for name, value in provenance if name not in ("Run folder", "Command")]
+    body = [paragraph(_course_of(status)), _curves_section(run_dir), provenance_section(provenance)]
+    title = f"Training {'/'.join(run_dir.absolute().parts[-1 if is_for_others else -2 :])}"
     write_page(
         out, page(title, f"R2D2 training report, {_written()}. Its scores are of validation, not of a test.", body)
     )
@@ -218,13 +220,13 @@ def _draw_case(rank: str, case: EvaluatedCase, overlay: Overlay, evaluation: Eva
 def _curves_section(run_dir: Path) -> Html:
     epochs = read_epochs(run_dir / "events.jsonl")
     if not epochs:
-        return section("Training", paragraph(f"{run_dir} records no finished epoch.", "note"))
-    machines, told, influx = draw_machines(run_dir), summary(run_dir), sent_to_influx(run_dir)
+        return section("Training", paragraph(f"{run_dir.name} records no finished epoch.", "note"))
+    machines, told = draw_machines(run_dir), (summary(run_dir), energy_sentence(run_dir), sent_to_influx(run_dir))
     return section(
         "Training",
         paragraph(f"{plural(len(epochs), 'epoch')} recorded.", "note"),
         figures(draw_curves(epochs)),
-        *(paragraph(text, "note") for text in (told, influx) if text is not None),
+        *(paragraph(text, "note") for text in told if text is not None),
         *([figures(machines)] if machines else []),
     )
 

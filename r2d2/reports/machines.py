@@ -17,6 +17,7 @@ _PICTURES = (
     ("worker", "memory_bytes", "Memory of each worker (GiB)", 2.0**30),
     ("gpu", "load_percent", "Load of each GPU (%)", 1.0),
     ("gpu", "memory_used_bytes", "Memory of each GPU (GiB)", 2.0**30),
+    ("gpu", "power_watts", "Power of each GPU (W)", 1.0),
     ("work", "images_per_second", "Slices per second of each worker", 1.0),
     ("work", "input", "Part of the time waiting for input", 1.0),
     ("work", "exchange", "Part of the time in exchange", 1.0),

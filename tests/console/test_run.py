@@ -18,9 +18,11 @@ from imgmed import write_phantom_study
 from r2d2.curves import RunCurves
 from r2d2.engine import EngineClient, Job, Submission
 from r2d2.engine.processes import processes_of
-from r2d2.monitoring.series import read_series
+from r2d2.monitoring.gpu import GpuReader
+from r2d2.monitoring.series import SeriesFile, read_series
 from tests.console.conftest import TINY, ended
 from tests.console.person import PHONE, SCREEN, Person
+from tests.r2d2.monitoring.test_gpu import FakeNvml
 from tests.web.serving import Served
 
 pytestmark = pytest.mark.slow
@@ -62,12 +64,62 @@ def test_machines_are_drawn_under_the_curves_as_they_were_recorded(console: Pers
     line = found["worker_images"]["lines"]["worker 0"]
     assert set(found["worker_images"]["lines"]) == {"worker 0", "worker 1"}
     assert [value for value in line if value is not None][-1] == pytest.approx(speeds[-1], rel=1e-3)
-    assert all(len(one) == len(chart["step"]) for chart in found.values() for one in chart["lines"].values())
+    of_lines = [chart for name, chart in found.items() if name != "shares"]
+    assert all(len(one) == len(chart["step"]) for chart in of_lines for one in chart["lines"].values())
     assert data(console, f"/jobs/{training.id}/machines?first=1e9")[2] == {}
     console.go(f"/jobs/{training.id}")
     console.until("!document.getElementById('chart-memory').closest('figure').hidden")
     console.until("document.querySelectorAll('#chart-memory canvas').length === 1")
     console.until("document.getElementById('chart-memory').getAttribute('aria-label').includes('worker 0')")
+
+
+def test_shares_of_time_are_drawn_of_the_worker_that_is_chosen(console: Person, training: Job) -> None:
+    found = data(console, f"/jobs/{training.id}/machines")[2]["shares"]["workers"]
+    assert list(found) == ["worker 0", "worker 1"]
+    for rank, worker in enumerate(found.values()):
+        assert list(worker) == ["step", "input", "compute", "exchange", "validation", "checkpoint"]
+        assert worker["step"] == sorted(set(worker["step"]))
+        assert all(0 <= sum(each) <= 100.1 for each in zip(*list(worker.values())[1:], strict=True))
+        recorded = read_series(RunFolder(Path(training.output or "")).monitoring / f"rank-{rank}.jsonl")
+        last = [one["work.compute"] for one in recorded if one["work.step"] == recorded[-1]["work.step"]]
+        assert worker["compute"][-1] == pytest.approx(100 * np.mean(last), rel=1e-3)
+    page = console.go(f"/jobs/{training.id}")
+    chart = page.locator("#chart-shares")
+    page.locator("#chart-shares canvas").wait_for()
+    assert painted(page, "#chart-shares canvas") > 1000
+    words = f"input {shown(found['worker 1']['input'][-1])} %"
+    page.get_by_label("Worker", exact=True).select_option("worker 1")
+    console.until(lambda: f"time of worker 1 goes into: {words}" in (chart.get_attribute("aria-label") or ""))
+
+
+def shown(value: float) -> str:
+    """A number as the charts' words have it: four digits."""
+    return (
+        np.format_float_positional(float(f"{value:.4g}"), trim="-") if value >= 1e-3 or value == 0 else f"{value:.2e}"
+    )
+
+
+def test_power_and_energy_of_gpus_are_drawn_and_said(console: Person, training: Job) -> None:
+    """By answers as NVML gives them, of a host that the training did not have."""
+    monitoring = RunFolder(Path(training.output or "")).monitoring
+    recorded = read_series(monitoring / "rank-0.jsonl")
+    file, nvml = monitoring / "host-gpus.jsonl", FakeNvml()
+    reader, series = GpuReader(nvml, {}), SeriesFile(file)
+    try:
+        for record in (recorded[0], recorded[-1]):
+            series.append({"time": record["time"], "seconds": 1.0, **reader.read()})
+            nvml.millijoules += 9_000_000
+        drawn = data(console, f"/jobs/{training.id}/machines?most=299")[2]  # no answer that is kept
+        assert drawn["gpu_power"]["lines"] == {"gpus, GPU 0": [342.52, 342.52]}
+        assert drawn["gpu_energy"]["lines"] == {"gpus, GPU 0": [0, 2.5]}
+        assert drawn["gpu_energy"]["told"] == "The 2 GPUs used 2.5 Wh in this run, as 1 of them tells."
+        page = console.go(f"/jobs/{training.id}")
+        for name in ("gpu_power", "gpu_energy"):
+            page.locator(f"#chart-{name} canvas").wait_for()
+        assert page.locator("#chart-gpu_power").get_attribute("aria-label") == "GPU power (W): gpus, GPU 0 342.5"
+        page.get_by_text("The 2 GPUs used 2.5 Wh in this run").wait_for()
+    finally:
+        file.unlink()
 
 
 def test_a_log_is_read_from_where_one_was(console: Person, training: Job, jobs: EngineClient) -> None:

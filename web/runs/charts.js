@@ -13,6 +13,7 @@
   let marks = [];
   let seen = null; // what was drawn last
   let machines = null; // likewise, of hosts and workers
+  const worker = document.getElementById("shares-of");
 
   function colour(name, share = 100) {
     probe.style.color = share === 100 ? `var(${name})` : `color-mix(in srgb, var(${name}) ${share}%, transparent)`;
@@ -54,7 +55,7 @@
     ctx.restore();
   }
 
-  function make(name, series, bands = []) {
+  function make(name, series, bands = [], y = null) {
     const box = document.getElementById(`chart-${name}`);
     charts.get(name)?.plot.destroy();
     box.textContent = "";
@@ -62,7 +63,7 @@
       {
         width: Math.max(box.clientWidth, 200),
         height: HEIGHT,
-        scales: { x: { time: false } },
+        scales: { x: { time: false }, ...(y && { y: { range: y } }) },
         axes: [axis(false), axis(true)],
         cursor: { sync: { key: "steps" }, drag: { x: true, y: false, setScale: false } },
         legend: { live: true },
@@ -147,11 +148,13 @@
   // What hosts and workers did meanwhile: a line for each, over the same steps.
   function drawMachines(found) {
     machines = found;
-    for (const [name, { step, lines, left_out: more }] of Object.entries(found)) {
+    const { shares, ...others } = found;
+    if (shares) drawShares(shares.workers);
+    for (const [name, { step, lines, left_out: more, told }] of Object.entries(others)) {
       const box = document.getElementById(`chart-${name}`);
       const about = box.closest("figure").querySelector(".muted");
       about.dataset.about ??= about.textContent;
-      about.textContent = about.dataset.about + (more ? `; ${more} more are not drawn` : "");
+      about.textContent = about.dataset.about + (more ? `; ${more} more are not drawn` : "") + (told ? `. ${told}` : "");
       const labels = Object.keys(lines);
       box.closest("figure").hidden = false;
       if (charts.get(name)?.labels !== labels.join()) {
@@ -163,6 +166,35 @@
     }
     return false;
   }
+
+  // The shares of one worker's time, each on top of the ones before: the areas are drawn from the highest to the lowest.
+  function drawShares(workers) {
+    const names = Object.keys(workers);
+    if (names.join() !== worker.dataset.names) {
+      const chosen = worker.value;
+      worker.replaceChildren(...names.map((name) => new Option(name)));
+      worker.dataset.names = names.join();
+      if (names.includes(chosen)) worker.value = chosen;
+    }
+    worker.closest(".field").hidden = names.length < 2;
+    worker.closest("figure").hidden = false;
+    const { step, ...shares } = workers[worker.value];
+    const labels = Object.keys(shares);
+    if (charts.get("shares")?.labels !== labels.join()) {
+      const own = (label) => (plot, sum, series, index) => compact(index === null ? undefined : charts.get("shares").shares[label][index]);
+      const paths = uPlot.paths.stepped({ align: -1 }); // a value is of the stretch that ends there
+      const area = (label, at) => line(label, `--series-${at + 1}`, { width: 1, value: own(label), paths, fill: () => colour(`--series-${at + 1}`) });
+      make("shares", labels.map(area).reverse(), [], [0, 100]);
+      charts.get("shares").labels = labels.join();
+    }
+    charts.get("shares").shares = shares;
+    const below = step.map(() => 0);
+    const sums = labels.map((label) => shares[label].map((share, at) => (below[at] += share)));
+    const words = labels.map((label) => `${label} ${compact(shares[label].at(-1))} %`).join(", ");
+    set("shares", [step, ...sums.reverse()], `What the time of ${worker.value} goes into: ${words}, at step ${compact(step.at(-1))}`);
+  }
+
+  worker.addEventListener("change", () => drawShares(machines.shares.workers));
 
   const isLookedAt = (step) => range === null || (step >= range.first && step <= range.last);
 

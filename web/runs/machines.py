@@ -10,7 +10,8 @@ import numpy as np
 from flask import Blueprint, Response, request
 
 from r2d2.engine.validation import validated
-from r2d2.monitoring.figures import machine_curves
+from r2d2.monitoring.figures import MachineCurve, energy_sentence, machine_curves
+from r2d2.monitoring.schema import SHARES
 
 from ..api.models import JobPath
 from ..area import Console, part
@@ -25,6 +26,8 @@ _CHARTS: Mapping[str, tuple[tuple[str, str, float], ...]] = {
     "cpu": (("host", "cpu_percent", 1.0), ("worker", "cpu_percent", 1.0)),
     "memory": (("host", "memory_used_bytes", 2.0**30), ("worker", "memory_bytes", 2.0**30)),
     "gpu": (("gpu", "load_percent", 1.0),),
+    "gpu_power": (("gpu", "power_watts", 1.0),),
+    "gpu_energy": (("gpu", "energy_wh", 1.0),),
     "worker_images": (("work", "images_per_second", 1.0),),
 }
 _MOST_LINES = 16
@@ -51,13 +54,16 @@ def add_machines(pages: Blueprint, console: Console) -> None:
 def drawn_machines(run: Path, most: int, first: float, last: float) -> dict[str, Any]:
     """Give, for each chart that has something to show, its steps, lines of hosts, workers or GPUs, and how many more.
 
+    What each worker's time went into is a chart besides: of each worker the steps, and every share in percent. Energy
+    comes with a sentence that says all of it, whatever is looked at.
+
     Args:
         run: folder of a training.
         most: points of a line at most.
         first, last: steps that are looked at.
     """
     curves = machine_curves(run, most, first, last)
-    found = {}
+    found: dict[str, Any] = {}
     for chart, wanted in _CHARTS.items():
         lines = [
             (one.source, one.steps, one.mean / unit)
@@ -71,7 +77,21 @@ def drawn_machines(run: Path, most: int, first: float, last: float) -> dict[str,
             steps = np.unique(np.concatenate([at for _, at, _ in lines]))
             drawn = {name: _on(steps, at, y) for name, at, y in lines}
             found[chart] = {"step": _short(steps), "lines": drawn, "left_out": left_out}
-    return found
+    if "gpu_energy" in found:
+        found["gpu_energy"]["told"] = energy_sentence(run)
+    shares = _shares(curves)
+    return {**found, "shares": {"workers": shares}} if shares else found
+
+
+def _shares(curves: list[MachineCurve]) -> dict[str, dict[str, list[float]]]:
+    """Give of each worker its steps, and the shares of its time there, in percent; of one step the mean."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for one in curves:
+        if one.measurement == "work" and one.field in SHARES and len(one.steps):
+            steps, place, count = np.unique(one.steps, return_inverse=True, return_counts=True)
+            mean = 100 * np.bincount(place, weights=one.mean) / count
+            found.setdefault(one.source, {"step": _short(steps)})[one.field] = _short(mean)
+    return {worker: found[worker] for worker in sorted(found, key=lambda name: (len(name), name))}
 
 
 def _on(steps: np.ndarray, at: np.ndarray, values: np.ndarray) -> list[float | None]:

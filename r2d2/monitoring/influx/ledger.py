@@ -93,11 +93,12 @@ def read_ledger(folder: RunFolder) -> Ledger | None:
 
 
 @contextmanager
-def sole_sender(folder: RunFolder, patience_s: float = 0.0) -> Iterator[None]:
+def sole_sender(folder: RunFolder, patience_s: float = 0.0, *, locked: Path | None = None) -> Iterator[None]:
     """Have nobody else send a run while the block runs, where the file system knows such locks.
 
     Args:
         folder: of the run.
+        locked: folder that stands for the sending; None: `monitoring/`, for InfluxDB.
         patience_s: for how long another process may still send it.
 
     Raises:
@@ -105,7 +106,7 @@ def sole_sender(folder: RunFolder, patience_s: float = 0.0) -> Iterator[None]:
     """
     with ExitStack() as stack:
         try:
-            stack.enter_context(locked_folder(folder.monitoring, folder.path, patience_s))
+            stack.enter_context(locked_folder(locked or folder.monitoring, folder.path, patience_s))
         except BusyFolderError:
             raise
         except OSError:  # network file systems may lock no folders; what is sent twice is there once

@@ -110,8 +110,8 @@ def _place(url: str) -> tuple[str, str, int | None, str]:
     return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme), parts.path
 
 
-def read_token(file: Path | None) -> str | None:
-    """Read the token, from a file that nobody else may read; None where there is no file.
+def read_token(file: Path | None, server: str = "InfluxDB") -> str | None:
+    """Read the token of a server, from a file that nobody else may read; None where there is no file.
 
     Raises:
         ConfigurationError: the file cannot be read, others may read it, or it holds no token.
@@ -125,16 +125,16 @@ def read_token(file: Path | None) -> str | None:
             content = stream.read(_LONGEST_TOKEN + 1) if stat.S_ISREG(mode) else b""
     except OSError as error:
         raise ConfigurationError(
-            f"the token of InfluxDB cannot be read: {file}: {(error.strerror or str(error)).lower()}"
+            f"the token of {server} cannot be read: {file}: {(error.strerror or str(error)).lower()}"
         ) from error
     if not stat.S_ISREG(mode):
-        raise ConfigurationError(f"the token of InfluxDB must stand in a file; {file} is none")
+        raise ConfigurationError(f"the token of {server} must stand in a file; {file} is none")
     if stat.S_IMODE(mode) & 0o077:
         raise ConfigurationError(
-            f"others than you may use the token of InfluxDB in {file} (mode {stat.S_IMODE(mode):04o}); "
+            f"others than you may use the token of {server} in {file} (mode {stat.S_IMODE(mode):04o}); "
             f"chmod 600 {file}, and have a new token made if others were here"
         )
     token = content.decode("utf-8", "replace").strip()
     if not token or len(content) > _LONGEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigurationError(f"{file} must hold the token of InfluxDB alone, in one line")
+        raise ConfigurationError(f"{file} must hold the token of {server} alone, in one line")
     return token

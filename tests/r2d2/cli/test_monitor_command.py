@@ -1,8 +1,10 @@
 """r2d2 monitor: what it says, and what it refuses."""
 
 import json
+import sys
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from r2d2.cli import app
@@ -39,3 +41,36 @@ def test_what_cannot_be_replayed(tmp_path: Path) -> None:
     assert "no such file" in fault("--run-dir", str(run), url, f"monitoring.influx_token_file={tmp_path / 'token'}")
     (run / "events.jsonl").unlink()
     assert "has no record of a training yet" in fault("--run-dir", str(run), url)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--mlflow http://localhost:1", "give both, like"),
+        ("--mlflow http://localhost:1 --run-dir nowhere", "nowhere is no run folder"),
+        ("--mlflow ftp://here --run-dir r", "--mlflow must be like https://mlflow.example:5000; received 'ftp://here'"),
+        ("--mlflow http://a:b@here --run-dir r", "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD say them"),
+        ("--mlflow http://node1:5000 --run-dir r", "in clear text; use https://, or --insecure"),
+        ("--mlflow http://node1:5000 --run-dir r --insecure", "r is no run folder"),
+        ("--mlflow http://localhost:1 replay --run-dir r", "give --run-dir behind 'replay'"),
+    ],
+)
+def test_what_cannot_be_logged_to_mlflow(words: str, said: str) -> None:
+    ended = RUNNER.invoke(app, ["monitor", *words.split()])
+    assert getattr(ended.exception, "exit_code", None) == 2 and said in str(ended.exception)
+
+
+def test_a_token_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    run, token = write_run(tmp_path / "run").path, tmp_path / "token"
+    token.write_text("s3cret")
+    token.chmod(0o644)
+    command = ["monitor", "--mlflow", "http://localhost:1", "--run-dir", str(run), "--token-file", str(token)]
+    ended = RUNNER.invoke(app, command)
+    assert "others than you may use the token of MLflow" in str(ended.exception)
+
+
+def test_a_missing_client_is_named_with_what_brings_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    run = write_run(tmp_path / "run").path
+    ended = RUNNER.invoke(app, ["monitor", "--mlflow", "http://localhost:1", "--run-dir", str(run)])
+    assert str(ended.exception) == "MLflow's client is missing: pip install 'r2d2[mlflow]'"

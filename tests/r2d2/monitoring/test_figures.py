@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from dist_training.record.events import EventLog, Running
-from r2d2.monitoring.figures import machine_curves, summary
+from r2d2.monitoring.figures import energy_sentence, machine_curves, summary
+from r2d2.monitoring.gpu import GpuReader
 from r2d2.monitoring.series import SeriesFile
 from r2d2.reports.machines import draw_machines
+from tests.r2d2.monitoring.test_gpu import FakeNvml
 
 SHARES = {"work.compute": 0.5, "work.exchange": 0.25, "work.validation": 0.05, "work.checkpoint": 0.0}
 
@@ -93,3 +95,18 @@ def test_what_another_version_records_and_what_is_no_number_is_passed_over(tmp_p
     assert [(one.measurement, one.field, one.source, one.mean.tolist()) for one in curves] == [
         ("host", "cpu_percent", "host a", [50.0])
     ]
+
+
+def test_energy_is_said_of_all_gpus_that_tell(tmp_path: Path) -> None:
+    assert energy_sentence(tmp_path) is None
+    (tmp_path / "monitoring").mkdir()
+    nvml = FakeNvml()
+    reader = GpuReader(nvml, {})
+    series = SeriesFile(tmp_path / "monitoring" / "host-one.jsonl")
+    for second in range(5):
+        series.append({"time": 100.0 + second, "seconds": 1.0, **reader.read()})
+        nvml.millijoules += 9_000_000
+    assert energy_sentence(tmp_path) == "The 2 GPUs used 10 Wh in this run, as 1 of them tells."
+    other = SeriesFile(tmp_path / "monitoring" / "host-two.jsonl")
+    other.append({"time": 100.0, "seconds": 9.0, "gpu.0.energy_wh": [1.0, 2.0, 3.5]})
+    assert energy_sentence(tmp_path) == "The 3 GPUs used 13.5 Wh in this run, as 2 of them tell."
