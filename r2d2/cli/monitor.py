@@ -8,7 +8,9 @@ import typer
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Send what was recorded of a training to InfluxDB.", no_args_is_help=True)
+app = typer.Typer(
+    help="See what is wrong with a training; send what was recorded of it to InfluxDB.", no_args_is_help=True
+)
 
 
 @app.callback()
@@ -36,3 +38,20 @@ def replay(
 
     ledger = send(run_dir, words or (), is_all=is_all, progress=note)
     typer.echo(f"{sent} points sent. {sentence(ledger, 0)}")
+
+
+@app.command("alerts", epilog="Example: r2d2 monitor alerts --run-dir work/run")
+def alerts(run_dir: Path = typer.Option(..., "--run-dir", help="Run folder of a training.")) -> None:
+    """Say what is wrong with a training at this moment, or was at its end, and what to do.
+
+    The exit code is 1 where anything is, and 0 where nothing is.
+    """
+    from r2d2.monitoring.alerts.current import current_findings
+
+    found = current_findings(run_dir)
+    for one in found:
+        about = f" ({one.subject})" if one.subject else ""
+        typer.echo(f"{one.severity}: {one.kind}{about}\n  {one.message}\n  {one.advice}")
+    if found:
+        raise typer.Exit(1)
+    typer.echo("no alerts")

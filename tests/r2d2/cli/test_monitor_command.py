@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from r2d2.cli import app
 from tests.influx_servers import OK, misbehaving
+from tests.r2d2.monitoring.alerts import runs
 from tests.r2d2.monitoring.influx.run_folders import write_run
 
 RUNNER = CliRunner()
@@ -39,3 +40,19 @@ def test_what_cannot_be_replayed(tmp_path: Path) -> None:
     assert "no such file" in fault("--run-dir", str(run), url, f"monitoring.influx_token_file={tmp_path / 'token'}")
     (run / "events.jsonl").unlink()
     assert "has no record of a training yet" in fault("--run-dir", str(run), url)
+
+
+def test_what_is_wrong_is_said_with_what_to_do_and_in_the_exit_code(tmp_path: Path) -> None:
+    folder = runs.write_run(tmp_path / "run")
+    command = ["monitor", "alerts", "--run-dir", str(folder.path)]
+    good = RUNNER.invoke(app, command)
+    assert (good.exit_code, good.output) == (0, "no alerts\n")
+    runs.add_rank(folder, 0, 100)
+    runs.add_rank(folder, 1, 10)
+    bad = RUNNER.invoke(app, command)
+    assert bad.exit_code == 1
+    first, second, third = bad.output.splitlines()
+    assert (first, second.split(",")[0]) == ("critical: silent (rank 1)", "  Rank 1 is silent")
+    assert "cancel, then resume" in third
+    ended = RUNNER.invoke(app, ["monitor", "alerts", "--run-dir", str(tmp_path)])
+    assert getattr(ended.exception, "exit_code", None) == 2 and "is no run folder" in str(ended.exception)
