@@ -1,4 +1,4 @@
-"""An alert: one thing that is wrong, raised once for as long as it lasts. Made of numbers, labels, ranks and hosts alone."""
+"""An alert: one thing that is wrong, raised once while it lasts. Made of numbers, ranks and hosts alone."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ RULES: tuple[Rule, ...] = (
         "nothing from a rank for `monitoring.alert_silent_s` (60 s), while others of the run report",
         "Horovod itself warns of a stall after 60 s",
         "Look on its host whether the process was stopped, or waits for a disk or the network, and at logs/ in the run "
-        "folder. If it does not go on: cancel, then resume, which goes on from the last checkpoint.",
+        "folder. If it does not go on: cancel, then resume, from the last checkpoint.",
         _silent,
     ),
     Rule(
@@ -198,15 +198,15 @@ RULES: tuple[Rule, ...] = (
         f"input and compute take a rank {LAG_FACTOR:g} times as long as the median of the others, and "
         f"{100 * LAG_LEAST:g} % of the time more, for {LAG_WINDOW_S:g} s",
         "1.5 times the median is what Mantri (Ananthanarayanan et al., OSDI 2010) calls an outlier",
-        "Look what else runs on its host, whether its processor or GPU is throttled, and where its scans are read from; "
+        "Look what else runs on its host, whether its processor or GPU is throttled, and where it reads scans from; "
         "or train without that host.",
         _lagging,
     ),
     Rule(
         "memory",
         "critical",
-        f"a host's memory, or what its workers have of their cgroup's, is `monitoring.alert_memory_percent` (90 %) full "
-        f"for {MEMORY_WINDOW_S:g} s",
+        "a host's memory, or what a container grants its workers, is `monitoring.alert_memory_percent` (90 %) full for "
+        f"{MEMORY_WINDOW_S:g} s",
         "90 % is where node exporters' usual rules warn; the system kills a process at 100 %",
         "End other programs there, or resume with fewer workers on that host; else train with smaller batches.",
         _memory,
@@ -216,8 +216,8 @@ RULES: tuple[Rule, ...] = (
         "critical",
         "less than `monitoring.alert_disk_free_gib` (2 GiB) are free where the run folder lies",
         "some checkpoints of a large network and its optimizer",
-        "Free space there: old run folders, or checkpoints of runs that are done. A run that finds the disk full fails, "
-        "and resumes from its last checkpoint.",
+        "Free space there: old run folders, or checkpoints of runs that are done. A run that finds the disk full "
+        "fails, and resumes from its last checkpoint.",
         _disk,
     ),
     Rule(
@@ -226,8 +226,8 @@ RULES: tuple[Rule, ...] = (
         f"of as many GPUs of a host as it has workers, one has less than {GPU_IDLE_PERCENT:g} % load on average for "
         f"{GPU_WINDOW_S / 60:g} minutes",
         "validation and checkpoints take less; no sound training leaves a GPU below it",
-        "See with r2d2 doctor whether TensorFlow finds the GPU, and in the run's report what the time goes into: a slow "
-        "feed starves it.",
+        "See with r2d2 doctor whether TensorFlow finds the GPU, and in the run's report what the time goes into: a "
+        "slow feed starves it.",
         _gpu_idle,
     ),
     Rule(
