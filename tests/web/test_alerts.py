@@ -60,7 +60,7 @@ def test_the_api_gives_those_that_are_open_and_all(site: Site, job: int) -> None
     shown = site.app.test_client().get(f"/api/v1/jobs/{job}", headers=headers).get_json()
     assert [one["id"] for one in shown["job"]["alerts"]] == ["silent-1"]
     assert [one["id"] for one in shown["alerts"]] == ["disk-1", "ended-1", "silent-1"]
-    listed = site.app.test_client().get("/api/v1/jobs?states=running", headers=headers).get_json()
+    listed = site.app.test_client().get("/api/v1/jobs?limit=1", headers=headers).get_json()
     assert listed["jobs"][0]["alerts"] == shown["job"]["alerts"]
 
 

@@ -31,12 +31,14 @@ class Observation:
         view: its curves, the losses in `STRETCHES` stretches.
         ranks: newest records of each rank since training last began.
         hosts: newest records of each host, likewise.
+        has_diverged: whether it has ended because its loss, or its weights, exploded.
     """
 
     settings: MonitoringSettings
     view: CurveView
     ranks: Mapping[int, Sequence[Record]]
     hosts: Mapping[str, Sequence[Record]]
+    has_diverged: bool
 
     @property
     def newest(self) -> float:
@@ -74,7 +76,8 @@ def observe(run: Path, kept: Path, patience_s: float = CATCH_UP_S) -> Observatio
             ranks[int(name)] = records
         elif kind == "host":
             hosts[name] = records
-    return Observation(_settings(folder), view, ranks, hosts)
+    end = folder.read_exit()
+    return Observation(_settings(folder), view, ranks, hosts, end is not None and bool(end.diverged))
 
 
 def _settings(folder: RunFolder) -> MonitoringSettings:

@@ -55,7 +55,8 @@ def findings(seen: Observation) -> list[Finding]:
 
 
 def _divergence(seen: Observation) -> Iterator[tuple[str, str]]:
-    told = divergence_of(seen.view)
+    told = "The loss, or the weights, exploded: this training has ended." if seen.has_diverged else None
+    told = told or divergence_of(seen.view)
     if told is not None:
         yield "", told
 
@@ -177,8 +178,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "divergence",
         "critical",
-        "the loss is no number, or lately more than twice its least and more than at the beginning",
-        "the console's rule, over stretches of a fortieth of the run",
+        "the loss is no number, or lately more than twice its least and more than at the beginning; or the run has "
+        "ended for that (`training.divergence_factor`)",
+        "as means over stretches of a fortieth of the run, which odd batches do not reach",
         "Stop it early, which keeps the best network; then train again with a tenth of the learning rate, or with "
         "training.clip_norm=1.",
         _divergence,

@@ -28,7 +28,8 @@ def findings_of(task: str, output: Path, kept: Path) -> list[Finding]:
     found: list[Finding] = []
     for fold in fold_curves(output, kept):
         run = output / f"fold-{fold}"
-        seen = observe(run, kept / run.name) if RunFolder(run).read_exit() is None else None
+        end = RunFolder(run).read_exit()
+        seen = observe(run, kept / run.name) if end is None or end.diverged else None
         if seen is None:
             continue
         for one in findings(seen):

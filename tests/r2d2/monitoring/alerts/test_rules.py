@@ -1,12 +1,13 @@
 """Each kind of alert, caused; and none where nothing is wrong, or is not yet."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from dist_training.record.run_folder import RunFolder
+from dist_training.record.run_folder import RunEnd, RunFolder
 from r2d2.monitoring.alerts.alert import KINDS
 from r2d2.monitoring.alerts.current import current_findings
 from r2d2.monitoring.alerts.rules import RULES
@@ -41,6 +42,14 @@ def test_a_run_in_good_order_raises_nothing(tmp_path: Path) -> None:
 )
 def test_divergence(tmp_path: Path, losses: list[float], is_found: bool) -> None:
     assert found(write_run(tmp_path, losses)) == [("divergence", "")] * is_found
+
+
+def test_a_run_that_ended_as_its_loss_exploded_says_so_though_its_last_step_is_in_no_record(tmp_path: Path) -> None:
+    folder = write_run(tmp_path)
+    folder.write_exit(RunEnd(state="failed", reason="no such file", exit_code=1))
+    assert found(folder) == []
+    folder.write_exit(RunEnd(state="failed", reason="the loss became nan", exit_code=1, diverged=True))
+    assert found(folder) == [("divergence", "")]
 
 
 @pytest.mark.parametrize(("seconds", "is_found"), [(59, False), (62, True)])
@@ -155,6 +164,13 @@ def test_plateau(tmp_path: Path, dice: list[float | None], is_found: bool) -> No
 
 def test_every_kind_has_a_rule_but_the_end_of_a_job() -> None:
     assert {rule.kind for rule in RULES} == set(KINDS) - {"ended"} and len(RULES) == len(KINDS) - 1
+
+
+def test_the_page_says_each_rule_as_it_is() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    for rule in RULES:
+        assert f"| `{rule.kind}` | {rule.severity} | {rule.limit} | {rule.reason} |\n" in page
+    assert set(re.findall(r"^\| `(\w+)` \| (?:info|warning|critical)", page, re.MULTILINE)) == set(KINDS)
 
 
 def test_no_names_of_folders_are_in_what_is_found(tmp_path: Path) -> None:
