@@ -1,5 +1,6 @@
 """The administrator's file: what may stand in it, and that no error repeats a secret."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,13 @@ def test_a_file_that_is_right(tmp_path: Path) -> None:
     assert "secret" not in repr(found).replace("secret=SecretStr", "")
     least = read_sending(named(tmp_path, "webhooks: [{url: https://a.example/}]"))
     assert least is not None and least.kinds == KINDS
+
+
+def test_the_file_on_the_page_is_right(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[5] / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```text\n(console:.*?)```", page, re.DOTALL)
+    found = read_sending(named(tmp_path, text))
+    assert found is not None and found.mail is not None and set(found.kinds) == set(KINDS)
 
 
 @pytest.mark.parametrize(
