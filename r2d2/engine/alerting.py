@@ -163,7 +163,7 @@ class AlertWatch:
             return None
         from r2d2.monitoring.alerts.runs_of_job import findings_of  # loads NumPy, which nothing needs before
 
-        return findings_of(job.task, Path(job.output), self._folder(job.id).curves)
+        return findings_of(job.task, Path(job.output), self._folder(job.id).curves, job.started_at or 0.0)
 
     def _folder(self, job_id: int) -> JobFolder:
         return JobFolder(self._work_root / "jobs" / str(job_id))

@@ -20,7 +20,7 @@ __all__ = ["MOST_RECORDS", "Record", "SeriesFile", "parsed", "read_newest", "rea
 MOST_RECORDS = 3000
 """That a file holds; the newest quarter stays as it was recorded."""
 _DIGITS = 5
-_NEWEST_BYTES = 2**20
+_NEWEST_BYTES = 2**22
 
 Record = dict[str, Any]
 

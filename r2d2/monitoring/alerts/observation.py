@@ -27,6 +27,7 @@ class Observation:
     """A run as it is seen at a moment.
 
     Attributes:
+        begun: when training last began, in seconds since 1970.
         settings: how closely it is watched.
         view: its curves, the losses in `STRETCHES` stretches.
         ranks: newest records of each rank since training last began.
@@ -34,6 +35,7 @@ class Observation:
         has_diverged: whether it has ended because its loss, or its weights, exploded.
     """
 
+    begun: float
     settings: MonitoringSettings
     view: CurveView
     ranks: Mapping[int, Sequence[Record]]
@@ -77,7 +79,7 @@ def observe(run: Path, kept: Path, patience_s: float = CATCH_UP_S) -> Observatio
         elif kind == "host":
             hosts[name] = records
     end = folder.read_exit()
-    return Observation(_settings(folder), view, ranks, hosts, end is not None and bool(end.diverged))
+    return Observation(begun, _settings(folder), view, ranks, hosts, end is not None and bool(end.diverged))
 
 
 def _settings(folder: RunFolder) -> MonitoringSettings:

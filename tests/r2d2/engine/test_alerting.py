@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dist_training.record.run_folder import RunEnd
 from r2d2.engine.alerting import AlertWatch
 from r2d2.engine.folder import JobFolder
 from r2d2.engine.models import Job, JobDetails, JobPage, JobQuery
@@ -108,6 +109,18 @@ def test_a_resumed_job_ends_once_more_and_one_of_long_ago_is_not_told(listed: Li
     watch.look()
     assert told.ids == [(2, "ended-1"), (2, "ended-2")]
     assert {alert.severity for _, alert in told.alerts} == {"info"}
+
+
+def test_a_resumed_training_is_not_told_of_by_what_its_part_before_has_left(listed: Listed) -> None:
+    told = Told()
+    watch = watch_of(listed, told)
+    folder = runs.write_run(listed.put(1, "running", attempt=2, started_at=runs.BEGIN), [2.0, float("nan")])
+    folder.write_exit(RunEnd(state="failed", diverged=True))
+    watch.look()
+    assert told.ids == []
+    listed.put(1, "running", attempt=2, started_at=runs.BEGIN - 2)
+    watch.look()
+    assert told.ids == [(1, "divergence-1")]
 
 
 def test_many_that_ended_meanwhile_are_all_told_in_their_order(listed: Listed) -> None:
