@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,10 +16,12 @@ from r2d2.monitoring.series import Record, read_newest
 from r2d2.monitoring.settings import MonitoringSettings
 from r2d2_base.errors import R2D2Error
 
-__all__ = ["LONGEST_WINDOW_S", "Observation", "observe"]
+__all__ = ["LONGEST_WINDOW_S", "RANK_WINDOW_S", "Observation", "observe"]
 
 LONGEST_WINDOW_S = 300.0
-"""Of what was recorded, the newest so many seconds are read."""
+"""Of what was recorded of hosts, the newest so many seconds are read."""
+RANK_WINDOW_S = 60.0
+"""Likewise of ranks, which may be many."""
 STRETCHES = 40
 
 
@@ -71,7 +74,8 @@ def observe(run: Path, kept: Path, patience_s: float = CATCH_UP_S) -> Observatio
     hosts: dict[str, list[Record]] = {}
     for path in sorted(one for one in folder.monitoring.glob("*.jsonl") if not one.is_symlink()):
         kind, _, name = path.stem.partition("-")
-        records = [one for one in read_newest(path, LONGEST_WINDOW_S) if one["time"] > begun]
+        window_s = RANK_WINDOW_S if kind == "rank" else LONGEST_WINDOW_S
+        records = [one for one in read_newest(path, window_s) if one["time"] > begun]
         if not records:
             continue
         if kind == "rank" and name.isdecimal():
@@ -85,6 +89,12 @@ def observe(run: Path, kept: Path, patience_s: float = CATCH_UP_S) -> Observatio
 def _settings(folder: RunFolder) -> MonitoringSettings:
     """Read how the run is watched; where its configuration cannot be read, as by default."""
     try:
-        return MonitoringSettings.model_validate(read_layer(folder.config).get("monitoring") or {})
+        return _settings_in(folder.config, folder.config.stat().st_mtime_ns)
     except (OSError, R2D2Error, ValidationError):
         return MonitoringSettings()
+
+
+@lru_cache(maxsize=64)
+def _settings_in(config: Path, _changed: int) -> MonitoringSettings:
+    """Read it once: YAML takes longer than all else of a look."""
+    return MonitoringSettings.model_validate(read_layer(config).get("monitoring") or {})

@@ -8,13 +8,13 @@ from statistics import median
 
 from r2d2.curves.course import divergence_of
 from r2d2.monitoring.alerts.alert import Finding, Kind, Severity
-from r2d2.monitoring.alerts.observation import LONGEST_WINDOW_S, Observation
+from r2d2.monitoring.alerts.observation import LONGEST_WINDOW_S, RANK_WINDOW_S, Observation
 from r2d2.monitoring.schema import key_of, split_key
 from r2d2.monitoring.series import Record
 
 __all__ = ["RULES", "Rule", "findings"]
 
-LAG_WINDOW_S = 60.0
+LAG_WINDOW_S = RANK_WINDOW_S
 LAG_FACTOR = 1.5
 LAG_LEAST = 0.1
 MEMORY_WINDOW_S = 30.0
