@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -129,8 +129,10 @@ def read_sending(environment: Mapping[str, str]) -> SendingSettings | None:
     try:
         return SendingSettings.model_validate(told)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, one['loc'])) or 'all of it'}: {one['msg']}"
-            for one in error.errors(include_input=False)
-        )
+        faults = "; ".join(_in_words(one["loc"], one["msg"]) for one in error.errors(include_input=False))
         raise ConfigurationError(f"{file}: {faults}") from None
+
+
+def _in_words(place: Sequence[object], message: str) -> str:
+    words = message.removeprefix("Value error, ")
+    return f"{'.'.join(map(str, place))}: {words}" if place else words
