@@ -126,6 +126,7 @@ class Asked:
     path: str
     token: str | None
     lines: list[str]
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 Answer = Callable[[BaseHTTPRequestHandler, Asked], None]
@@ -178,7 +179,8 @@ def misbehaving(*answers: Answer, certificate: tuple[Path, Path] | None = None) 
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
-            asked = Asked(self.path, self.headers.get("Authorization"), body.decode().splitlines())
+            lines, headers = body.decode().splitlines(), dict(self.headers.items())
+            asked = Asked(self.path, self.headers.get("Authorization"), lines, headers)
             told.asked.append(asked)
             answer = told.answers.pop(0) if len(told.answers) > 1 else told.answers[0]
             with contextlib.suppress(OSError):

@@ -16,6 +16,7 @@ import time
 from contextlib import ExitStack
 
 from r2d2.engine import Engine, EngineSettings, StopRequest, error_to_json, open_engine
+from r2d2.engine.alerting import alerting
 from r2d2.engine.errors import EngineBusyError
 from r2d2.engine.server import serving
 from r2d2.errors import R2D2Error
@@ -38,6 +39,7 @@ def main() -> int:
         with ExitStack() as stack:
             engine = _opened(settings, stack)
             stack.enter_context(serving(engine))
+            stack.enter_context(alerting(engine, engine.settings.work_root, os.environ))
             signal.signal(signal.SIGTERM, lambda *_: end.make("SIGTERM"))
             threading.Thread(target=_await_server, args=(engine, end), daemon=True).start()
             _say({"ready": True})

@@ -40,6 +40,7 @@ class RunEnd(BaseModel):
         best_dice: the best validation Dice.
         best_epoch: 1-based epoch of that score.
         exit_code: what the command line exits with, where the run failed.
+        diverged: whether it failed because its loss, or its weights, exploded; None: it did not.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,6 +53,7 @@ class RunEnd(BaseModel):
     best_dice: float | None = None
     best_epoch: int | None = None
     exit_code: int | None = None
+    diverged: bool | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from shlex import quote
 
 from dist_training.architectures import NetworkSettings
-from dist_training.errors import WorkerLostError
+from dist_training.errors import DivergenceError, WorkerLostError
 from dist_training.learning.transfer import TransferSettings
 from dist_training.ranks.communicator import Communicator
 from dist_training.record.events import Ended, EventLog, Listener
@@ -98,6 +98,7 @@ def train(
                 state="cancelled" if isinstance(error, KeyboardInterrupt) else "failed",
                 reason=str(cause) or type(cause).__name__,
                 exit_code=cause.exit_code if isinstance(cause, R2D2Error) else 1,
+                diverged=isinstance(cause, DivergenceError) or None,
             )
             with suppress(OSError):  # the failure itself is what counts, also where it cannot be recorded
                 _record_end(folder, events, control, is_main, end)

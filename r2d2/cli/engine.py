@@ -42,6 +42,7 @@ def run(
     import signal
 
     from r2d2.engine import EngineSettings, default_work_root, open_engine
+    from r2d2.engine.alerting import alerting
     from r2d2.engine.server import serving
     from r2d2_base.files import make_folder
     from r2d2_base.progress import StopRequest
@@ -59,7 +60,11 @@ def run(
     os.chdir(settings.work_root)  # where its jobs work too: what is relative means the same to both
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     end = StopRequest()
-    with open_engine(settings) as engine, serving(engine):
+    with (
+        open_engine(settings) as engine,
+        serving(engine),
+        alerting(engine, engine.settings.work_root, os.environ),
+    ):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda number, _: end.make(signal.Signals(number).name))

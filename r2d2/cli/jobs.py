@@ -137,6 +137,8 @@ def show(job_id: int = _ID, work_root: Path = WORK_ROOT, as_json: bool = _JSON) 
             typer.echo(f"  {key}: {value}")
     for warning in found.warnings:
         typer.echo(f"  note: {warning}")
+    for alert in job.alerts:
+        typer.echo(f"  alert: {alert.message} {alert.advice}")
 
 
 @app.command("logs")

@@ -1,4 +1,4 @@
-"""r2d2 monitor: what was recorded of a training, for servers that draw it."""
+"""r2d2 monitor: what is wrong with a training, and what was recorded of it, for servers that draw it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from r2d2_base.errors import ConfigurationError
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Send what was recorded of a training to MLflow, or to InfluxDB.", no_args_is_help=True)
+app = typer.Typer(
+    help="See what is wrong with a training; send what was recorded of it to MLflow, or to InfluxDB.",
+    no_args_is_help=True,
+)
 
 
 @app.callback(
@@ -30,12 +33,12 @@ def _monitor(
     is_insecure: bool = typer.Option(False, "--insecure", help="Use http:// to other hosts too: all can be overheard."),
     with_files: bool = typer.Option(True, "--files/--no-files", help="Upload report, settings and network."),
 ) -> None:
-    """Send what was recorded of a training to MLflow (--mlflow), or what InfluxDB missed (replay)."""
+    """See what is wrong with a training (alerts); send it to MLflow (--mlflow), or to InfluxDB what it missed (replay)."""
     if context.invoked_subcommand is not None:
         if mlflow is not None or run_dir is not None:
             raise ConfigurationError(
-                f"--mlflow logs to MLflow, '{context.invoked_subcommand}' sends to InfluxDB; use one of them, and give "
-                f"--run-dir behind '{context.invoked_subcommand}'"
+                f"--mlflow and '{context.invoked_subcommand}' are two things; use one of them, and give --run-dir behind "
+                f"'{context.invoked_subcommand}'"
             )
         return
     if mlflow is None or run_dir is None:
@@ -75,3 +78,20 @@ def replay(
 
     ledger = send(run_dir, words or (), is_all=is_all, progress=note)
     typer.echo(f"{sent} points sent. {sentence(ledger, 0)}")
+
+
+@app.command("alerts", epilog="Example: r2d2 monitor alerts --run-dir work/run")
+def alerts(run_dir: Path = typer.Option(..., "--run-dir", help="Run folder of a training.")) -> None:
+    """Say what is wrong with a training at this moment, or was at its end, and what to do.
+
+    The exit code is 1 where anything is, and 0 where nothing is.
+    """
+    from r2d2.monitoring.alerts.current import current_findings
+
+    found = current_findings(run_dir)
+    for one in found:
+        about = f" ({one.subject})" if one.subject else ""
+        typer.echo(f"{one.severity}: {one.kind}{about}\n  {one.message}\n  {one.advice}")
+    if found:
+        raise typer.Exit(1)
+    typer.echo("no alerts")

@@ -9,7 +9,7 @@ import numpy as np
 
 from r2d2.curves.run_curves import VALUES, CurveView
 
-__all__ = ["Course", "diagnosis"]
+__all__ = ["Course", "diagnosis", "divergence_of"]
 
 POINTS = 60
 FEWEST_STEPS = 20
@@ -70,6 +70,21 @@ class Course:
 def diagnosis(view: CurveView) -> str | None:
     """Say in words that a run diverges, and what to do; None: it does not.
 
+    Args:
+        view: of the whole run, in stretches of several steps.
+    """
+    told = divergence_of(view)
+    if told is None or view.running is None:
+        return None
+    setting = view.running.learning_rate_setting
+    rate = "a smaller learning rate" if setting is None else f"training.learning_rate={setting / 10:.3g}"
+    remedy = f"Stop it early, which keeps the best network; then train again with {rate}, or with training.clip_norm=1."
+    return f"{told} {remedy}"
+
+
+def divergence_of(view: CurveView) -> str | None:
+    """Say in words that a run diverges; None: it does not.
+
     A run diverges where its loss is no number, or where it lately is more than twice its least and more than at the
     beginning, each as a mean over a stretch of steps.
 
@@ -79,16 +94,13 @@ def diagnosis(view: CurveView) -> str | None:
     loss = view.steps.mean[:, VALUES.index("loss")]
     if len(loss) == 0 or view.last_loss is None or view.running is None:
         return None
-    setting = view.running.learning_rate_setting
-    rate = "a smaller learning rate" if setting is None else f"training.learning_rate={setting / 10:.3g}"
-    remedy = f"Stop it early, which keeps the best network; then train again with {rate}, or with training.clip_norm=1."
     if not math.isfinite(view.last_loss):
-        return f"The loss is no number any more: this training has diverged. {remedy}"
+        return "The loss is no number any more: this training has diverged."
     means = loss[np.isfinite(loss)]
     first, least, last = float(means[0]), float(means.min()), float(means[-1])
     if view.last_step < FEWEST_STEPS or last <= 2 * least or last <= first:
         return None
     return (
         f"The loss grows: it began at {first:.3g}, was {least:.3g} at its least, and is {last:.3g} now. This training "
-        f"diverges. {remedy}"
+        "diverges."
     )

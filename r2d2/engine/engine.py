@@ -36,6 +36,7 @@ from r2d2.engine.models import (
 from r2d2.engine.scheduling import Scheduler, waits_for
 from r2d2.engine.settings import EngineSettings
 from r2d2.engine.store import JobStore
+from r2d2.monitoring.alerts.book import read_alerts
 from r2d2_base.errors import ConfigurationError, R2D2Error
 from r2d2_base.files import is_leftover, remove
 from r2d2_base.folders import staged_folder
@@ -340,7 +341,9 @@ class Engine:
             return job.model_copy(update={"reason": waits_for(job.after, states)})
         if job.state not in ACTIVE:
             return job
-        return job.model_copy(update={"progress": progress_of(self._scheduler.folder(job.id), job.attempt)})
+        folder = self._scheduler.folder(job.id)
+        alerts = tuple(alert for alert in read_alerts(folder.alerts) if alert.is_open)
+        return job.model_copy(update={"progress": progress_of(folder, job.attempt), "alerts": alerts})
 
     def _ask(self, job_id: int, request: str, reason: str, by: str) -> Job:
         """Ask the supervisor for something; a job that nobody has taken yet ends here."""

@@ -135,6 +135,7 @@ class JobFolder:
         self.description = self.path / "job.json"
         self.attempts_folder = self.path / "attempts"
         self.output = self.path / "output"
+        self.alerts = self.path / "alerts.json"
         self.curves = self.path / "curves"  # made from a training's events, and no part of the truth
 
     @property

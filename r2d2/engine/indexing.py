@@ -10,6 +10,7 @@ from typing import Any
 from r2d2.engine.folder import AttemptFolder, JobFolder, job_folders
 from r2d2.engine.models import Attempt, Job, JobDetails, Progress
 from r2d2.engine.store import JobStore
+from r2d2.monitoring.alerts.book import read_alerts
 
 __all__ = ["details_of", "job_of", "progress_of", "rebuild", "synchronise"]
 
@@ -65,6 +66,7 @@ def details_of(folder: JobFolder, job: Job) -> JobDetails:
         warnings=asked.get("warnings", ()),
         result=_outcome(attempts[-1]).get("result"),
         attempts=tuple(_attempt(attempt) for attempt in attempts),
+        alerts=read_alerts(folder.alerts),
         folder=str(folder.path),
     )
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from dist_training.record.states import State
+from r2d2.monitoring.alerts.alert import Alert
 
 __all__ = [
     "Attempt",
@@ -150,6 +151,7 @@ class Job(BaseModel):
         default=(), description="folders of --data-root that it uses, itself or by what other jobs made of them"
     )
     progress: Progress | None = None
+    alerts: tuple[Alert, ...] = Field(default=(), description="what is wrong with it now")
 
 
 class Attempt(BaseModel):
@@ -177,6 +179,7 @@ class JobDetails(BaseModel):
     warnings: tuple[str, ...] = ()
     result: dict[str, Any] | None = None
     attempts: tuple[Attempt, ...] = ()
+    alerts: tuple[Alert, ...] = Field(default=(), description="all that were raised, the first one first")
     folder: str
 
 

@@ -63,7 +63,9 @@ TRAINING = (
 )
 SYSTEM = (
     Panel("Processors of hosts", "host", ("cpu_percent",), ("host",), "percent"),
-    Panel("Memory of hosts", "host", ("memory_used_bytes", "memory_total_bytes"), ("host",), "bytes"),
+    Panel(
+        "Memory of hosts", "host", ("memory_used_bytes", "memory_total_bytes", "memory_limit_bytes"), ("host",), "bytes"
+    ),
     Panel("Disks", "host", ("disk_read_bytes_per_second", "disk_written_bytes_per_second"), ("host",), "Bps"),
     Panel("Free on the disk of the run", "host", ("disk_free_bytes",), ("host",), "bytes"),
     Panel("Network", "host", ("network_received_bytes_per_second", "network_sent_bytes_per_second"), ("host",), "Bps"),

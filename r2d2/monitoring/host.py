@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 from r2d2.monitoring.schema import key_of
+from r2d2_base.machine import read_cgroup_limits
 
 __all__ = ["HostReader"]
 
@@ -38,6 +39,7 @@ class HostReader:
         self._warned: set[str] = set()
         self._counters: dict[str, int] = {}
         self._processor_seconds: dict[int, float] = {}
+        self._memory_limit = read_cgroup_limits(Path("/")).memory_bytes
         self._at = time.monotonic()
         self.read()
 
@@ -89,10 +91,12 @@ class HostReader:
     def _cpu() -> dict[str, float]:
         return {"cpu_percent": psutil.cpu_percent(None)}
 
-    @staticmethod
-    def _memory() -> dict[str, float]:
+    def _memory(self) -> dict[str, float]:
         memory = psutil.virtual_memory()
-        return {"memory_used_bytes": memory.total - memory.available, "memory_total_bytes": memory.total}
+        found = {"memory_used_bytes": memory.total - memory.available, "memory_total_bytes": memory.total}
+        if self._memory_limit is not None and self._memory_limit < memory.total:
+            found["memory_limit_bytes"] = self._memory_limit
+        return found
 
     @staticmethod
     def _disks() -> dict[str, float]:

@@ -26,6 +26,8 @@ __all__ = ["host_file", "monitored", "rank_file"]
 
 _log = logging.getLogger(__name__)
 _ENDING_SECONDS = 2.0
+_SIGNS = 4
+"""Signs of life of a worker that waits, in the time after which it would count as silent."""
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _OTHER_LETTERS = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -70,7 +72,7 @@ def monitored(folder: RunFolder, settings: MonitoringSettings, communicator: Com
                 stack.enter_context(_sender(folder, settings))
             if communicator.rank == min(workers):
                 stack.enter_context(_sampler(host_file(folder, here.host), settings, workers))
-            stack.enter_context(_recorder(rank_file(folder, communicator.rank), settings.host_interval_s, times))
+            stack.enter_context(_recorder(rank_file(folder, communicator.rank), settings, times))
         except OSError as error:
             _log.warning("no monitoring on this worker (%s); the training goes on", error)
         yield times
@@ -100,10 +102,10 @@ def _sender(folder: RunFolder, settings: MonitoringSettings) -> AbstractContextM
 
 
 @contextmanager
-def _recorder(file: Path, interval_s: float, times: WorkTimes) -> Iterator[None]:
+def _recorder(file: Path, settings: MonitoringSettings, times: WorkTimes) -> Iterator[None]:
     """Write what the worker did, now and then, in a thread: the training waits for no disk."""
     is_over = threading.Event()
-    thread = threading.Thread(target=_record, args=(file, interval_s, times, is_over), name="r2d2-times", daemon=True)
+    thread = threading.Thread(target=_record, args=(file, settings, times, is_over), name="r2d2-times", daemon=True)
     thread.start()
     try:
         yield
@@ -112,14 +114,18 @@ def _recorder(file: Path, interval_s: float, times: WorkTimes) -> Iterator[None]
         thread.join(_ENDING_SECONDS)
 
 
-def _record(file: Path, interval_s: float, times: WorkTimes, is_over: threading.Event) -> None:
+def _record(file: Path, settings: MonitoringSettings, times: WorkTimes, is_over: threading.Event) -> None:
+    """Write the parts of each stretch of time; while none ends, now and then that the worker lives, with no time."""
     series, before, has_failed = SeriesFile(file), times.so_far, False
+    sign_s, written = settings.alert_silent_s / _SIGNS, time.monotonic()
     while True:
-        is_last = is_over.wait(interval_s)
+        is_last = is_over.wait(settings.host_interval_s)
         now = times.so_far
-        if now.until > before.until:
+        is_new = now.until > before.until
+        if is_new or (not is_last and time.monotonic() - written >= sign_s):
+            written = time.monotonic()
             try:
-                series.append(_shares(before, now))
+                series.append(_shares(before, now) if is_new else _sign_of_life(now))
             except (OSError, R2D2Error) as error:
                 if not has_failed:
                     _log.warning("%s cannot be written (%s); the training goes on", file, error)
@@ -127,6 +133,11 @@ def _record(file: Path, interval_s: float, times: WorkTimes, is_over: threading.
             before = now
         if is_last:
             return
+
+
+def _sign_of_life(now: Worked) -> dict[str, float]:
+    """Say that a worker is there, though it has ended nothing lately: it waits for others, or validates."""
+    return {"time": time.time(), "seconds": 0.0, key_of("work", "step"): now.step}
 
 
 def _shares(before: Worked, now: Worked) -> dict[str, float]:

@@ -48,6 +48,9 @@ _HOST = Measurement(
         Field("cpu_percent", "time that its cores were busy; 100: all of them"),
         Field("memory_used_bytes", "memory that is not available to programs"),
         Field("memory_total_bytes", "memory that it has"),
+        Field(
+            "memory_limit_bytes", "memory that a container or a scheduler grants the workers there, where it is less"
+        ),
         Field("disk_read_bytes_per_second", "read from all its disks"),
         Field("disk_written_bytes_per_second", "written to all its disks"),
         Field("disk_free_bytes", "free where the run folder lies"),

@@ -15,11 +15,12 @@ from typing import Any, cast
 
 from r2d2_base.files import write_bytes
 
-__all__ = ["MOST_RECORDS", "Record", "SeriesFile", "parsed", "read_series", "thinned", "united"]
+__all__ = ["MOST_RECORDS", "Record", "SeriesFile", "parsed", "read_newest", "read_series", "thinned", "united"]
 
 MOST_RECORDS = 3000
 """That a file holds; the newest quarter stays as it was recorded."""
 _DIGITS = 5
+_NEWEST_BYTES = 2**22
 
 Record = dict[str, Any]
 
@@ -77,6 +78,31 @@ def read_series(path: Path) -> list[Record]:
     except FileNotFoundError:
         return []
     return list(parsed(lines))
+
+
+def read_newest(path: Path, seconds: float, most_bytes: int = _NEWEST_BYTES) -> list[Record]:
+    """Read the newest records, from the end: of any file in the time that these take.
+
+    Args:
+        path: the file; it may be missing.
+        seconds: before its last record.
+        most_bytes: that are looked at, at most.
+
+    Returns:
+        In order of time; whole ones alone.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - most_bytes, 0))
+            lines = file.read(most_bytes).splitlines()
+    except FileNotFoundError:
+        return []
+    found: list[Record] = []
+    for record in parsed(reversed(lines)):
+        if found and record["time"] < found[0]["time"] - seconds:
+            break
+        found.append(record)
+    return found[::-1]
 
 
 def parsed(lines: Iterable[bytes]) -> Iterable[Record]:

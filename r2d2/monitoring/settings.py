@@ -41,6 +41,19 @@ class MonitoringSettings(BaseModel):
     )
     influx_interval_s: float = Field(default=5.0, ge=0.1, le=3600, description="seconds between two sendings")
 
+    alert_silent_s: float = Field(
+        default=60.0, ge=1, le=86400, description="seconds without a word from a worker after which there is an alert"
+    )
+    alert_memory_percent: float = Field(
+        default=90.0, gt=0, le=100, description="alert where a host's memory, or that of its cgroup, is as full as that"
+    )
+    alert_disk_free_gib: float = Field(
+        default=2.0, ge=0, description="alert where less is free on the disk of the run folder, in GiB"
+    )
+    alert_plateau_epochs: int = Field(
+        default=20, ge=1, description="alert after so many epochs without a better validation Dice"
+    )
+
     @field_validator("influx_url")
     @classmethod
     def _url_is_of_a_server(cls, value: str | None) -> str | None:

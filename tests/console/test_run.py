@@ -355,6 +355,14 @@ def test_a_training_that_diverges_says_so(console: Person, jobs: EngineClient, t
             grown = last.model_copy(update={"step": last.step + more, "loss": 5.0 + more})
             stream.write(json.dumps({"event": "step", **grown.model_dump(mode="json")}) + "\n")
     page.locator(".notice", has_text="training.clip_norm=1").wait_for()
+    page.locator(".notice[role=alert]", has_text="Since").wait_for()  # the engine's alert, in its place
+    assert page.locator(".notice", has_text="training.clip_norm=1").count() == 1
+    page.locator("#job .heading", has_text="1 alert").wait_for()
+    assert console.axe() == [] and console.too_wide() == []
+    page = console.go("/")
+    page.locator(f"#job-{job.id} .notice[role=alert]", has_text="diverges").wait_for()
+    assert page.locator(".figures div", has_text="alert").locator("dd").inner_text() == "1"
+    assert console.axe() == [] and console.too_wide() == []
 
 
 def test_the_folds_of_a_cross_validation_as_they_come(console: Person, served: Served, jobs: EngineClient) -> None:

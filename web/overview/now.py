@@ -8,8 +8,10 @@ from typing import Any
 
 from r2d2.curves import Course
 from r2d2.engine import Job, JobPage, JobQuery, Jobs
+from r2d2.engine.alerting import OUTBOX_NAME
 from r2d2.engine.folder import ACTIVE, FINAL
 from r2d2.engine.usage import Usage, usage_of
+from r2d2.monitoring.alerts.sending.outbox import deliveries
 
 from ..curves import curves_of_job
 from ..serve_settings import ServeSettings
@@ -49,6 +51,8 @@ class Now:
             "courses": {job.id: self._course(job) for job in running.jobs},
             "outcomes": {job.id: self._outcome(job) for job in ended.jobs},
             "workers": sum(job.workers for job in running.jobs),
+            "alert_count": sum(len(job.alerts) for job in running.jobs),
+            "deliveries": deliveries(self._settings.work_root / OUTBOX_NAME),
             "max_jobs": self._settings.max_jobs,
             "usage": self._measured(),
         }

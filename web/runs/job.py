@@ -62,6 +62,7 @@ def add_job(pages: Blueprint, console: Console) -> None:
             "has_cases": _has_cases(found),
             "chain": chain_of(jobs, found.job),
             "folds": folds_of(work_root, found.job),
+            "past": [alert for alert in found.alerts if alert.kind != "ended"],
         }
 
     @pages.get("/jobs/<int:job_id>")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from r2d2.engine.processes import MARK
+from r2d2.monitoring.secret_file import read_secret
 from r2d2.monitoring.settings import MonitoringSettings
 from r2d2_base.errors import ConfigurationError
 
@@ -118,22 +117,7 @@ def read_token(file: Path | None, server: str = "InfluxDB") -> str | None:
     """
     if file is None:
         return None
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as stream:
-            mode = os.fstat(descriptor).st_mode
-            content = stream.read(_LONGEST_TOKEN + 1) if stat.S_ISREG(mode) else b""
-    except OSError as error:
-        raise ConfigurationError(
-            f"the token of {server} cannot be read: {file}: {(error.strerror or str(error)).lower()}"
-        ) from error
-    if not stat.S_ISREG(mode):
-        raise ConfigurationError(f"the token of {server} must stand in a file; {file} is none")
-    if stat.S_IMODE(mode) & 0o077:
-        raise ConfigurationError(
-            f"others than you may use the token of {server} in {file} (mode {stat.S_IMODE(mode):04o}); "
-            f"chmod 600 {file}, and have a new token made if others were here"
-        )
+    content = read_secret(file, f"the token of {server}", "a new token", _LONGEST_TOKEN)
     token = content.decode("utf-8", "replace").strip()
     if not token or len(content) > _LONGEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
         raise ConfigurationError(f"{file} must hold the token of {server} alone, in one line")

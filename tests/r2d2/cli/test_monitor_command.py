@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from r2d2.cli import app
 from tests.influx_servers import OK, misbehaving
+from tests.r2d2.monitoring.alerts import runs
 from tests.r2d2.monitoring.influx.run_folders import write_run
 
 RUNNER = CliRunner()
@@ -74,3 +75,19 @@ def test_a_missing_client_is_named_with_what_brings_it(tmp_path: Path, monkeypat
     run = write_run(tmp_path / "run").path
     ended = RUNNER.invoke(app, ["monitor", "--mlflow", "http://localhost:1", "--run-dir", str(run)])
     assert str(ended.exception) == "MLflow's client is missing: pip install 'r2d2[mlflow]'"
+
+
+def test_what_is_wrong_is_said_with_what_to_do_and_in_the_exit_code(tmp_path: Path) -> None:
+    folder = runs.write_run(tmp_path / "run")
+    command = ["monitor", "alerts", "--run-dir", str(folder.path)]
+    good = RUNNER.invoke(app, command)
+    assert (good.exit_code, good.output) == (0, "no alerts\n")
+    runs.add_rank(folder, 0, 100)
+    runs.add_rank(folder, 1, 10)
+    bad = RUNNER.invoke(app, command)
+    assert bad.exit_code == 1
+    first, second, third = bad.output.splitlines()
+    assert (first, second.split(",")[0]) == ("critical: silent (rank 1)", "  Rank 1 is silent")
+    assert "cancel, then resume" in third
+    ended = RUNNER.invoke(app, ["monitor", "alerts", "--run-dir", str(tmp_path)])
+    assert getattr(ended.exception, "exit_code", None) == 2 and "is no run folder" in str(ended.exception)
