@@ -33,11 +33,11 @@ def _monitor(
     is_insecure: bool = typer.Option(False, "--insecure", help="Use http:// to other hosts too: all can be overheard."),
     with_files: bool = typer.Option(True, "--files/--no-files", help="Upload report, settings and network."),
 ) -> None:
-    """See what is wrong with a training (alerts); send it to MLflow (--mlflow), or to InfluxDB what it missed (replay)."""
+    """See what is wrong with a training (alerts), send it to MLflow (--mlflow) or to InfluxDB (replay)."""
     if context.invoked_subcommand is not None:
         if mlflow is not None or run_dir is not None:
             raise ConfigurationError(
-                f"--mlflow and '{context.invoked_subcommand}' are two things; use one of them, and give --run-dir behind "
+                f"--mlflow and '{context.invoked_subcommand}' are two things; use one, and give --run-dir behind "
                 f"'{context.invoked_subcommand}'"
             )
         return
