@@ -25,6 +25,7 @@ _MEGABYTE = 1e6
 _HOST = {
     "cpu_percent": ("cpu_utilization_percentage", 1.0),
     "memory_used_bytes": ("system_memory_usage_megabytes", _MEGABYTE),
+    "memory_limit_bytes": ("system_memory_limit_megabytes", _MEGABYTE),
     "disk_free_bytes": ("disk_available_megabytes", _MEGABYTE),
     "disk_read_bytes_per_second": ("disk_read_megabytes_per_second", _MEGABYTE),
     "disk_written_bytes_per_second": ("disk_write_megabytes_per_second", _MEGABYTE),
