@@ -135,7 +135,7 @@ def test_what_is_not_run_has_a_reason() -> None:
     assert set(PYTHON_NOT_RUN) <= first_lines
     assert all([*COMMANDS_NOT_RUN.values(), *PYTHON_NOT_RUN.values()])
     languages = {word for page in PAGES for word in re.findall(r"^```(\S*)$", page.read_text(encoding="utf-8"), re.M)}
-    assert languages == {"", "python", "sh", "text", "yaml", "{toctree}", "{eval-rst}"}
+    assert languages == {"", "json", "python", "sh", "text", "yaml", "{toctree}", "{eval-rst}"}
 
 
 def test_the_calls_of_the_python_page_are_offered() -> None:
