@@ -72,6 +72,20 @@ def _hold_up(worker: psutil.Process, is_over: threading.Event) -> None:
         time.sleep(0.05)
 
 
+def test_memory_disk_and_a_plateau_are_found_in_a_training_that_passes_their_limits(
+    small_dataset: PreparedDataset, tmp_path: Path, start_job: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "MEMORY_WINDOW_S", 3.0)  # of half a minute
+    folder = RunFolder(tmp_path / "run")
+    limits = ["memory_percent=1", "disk_free_gib=1e6", "plateau_epochs=2"]
+    words = [*WATCHED, *(f"monitoring.alert_{one}" for one in limits), "training.learning_rate=1e-12", ENDLESS]
+    start_job(train(small_dataset, folder.path, "--workers", "1", "--threads", "1", *words))
+    wait_for(folder.holds_run, "the run")
+    for kind in ("memory", "disk", "plateau"):
+        wait_for(lambda kind=kind: len(found(folder, kind)) == 1, f"the alert of {kind}")
+    assert {one.kind for one in current_findings(folder.path)} == {"memory", "disk", "plateau"}
+
+
 def test_who_listens_hears_of_a_training_that_diverges_and_of_its_end_once(
     small_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
