@@ -82,5 +82,12 @@ def preparation_differences(one: tuple[str, ScanPreparation], other: tuple[str, 
 def _shown(value: Any) -> str:
     """A setting as text; operations as their names and parameters."""
     if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
-        return "[" + ", ".join(str(dict(operation)) for operation in value) + "]"
+        return ", ".join(map(_operation, value))
     return str(value)
+
+
+def _operation(operation: BaseModel) -> str:
+    """An operation as text: its name, and what differs from its defaults."""
+    given = operation.model_dump(mode="json", exclude_defaults=True, exclude={"op"})
+    told = " ".join(f"{name}={value}" for name, value in given.items())
+    return f"{getattr(operation, 'op', '')} ({told})" if told else str(getattr(operation, "op", ""))

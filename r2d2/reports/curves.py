@@ -89,7 +89,7 @@ def draw_together(runs: Mapping[str, Sequence[EpochFigures]]) -> Picture:
         best = max(range(len(values)), key=values.__getitem__)
         numbers = [one.epoch for one in epochs]
         axes.plot(numbers, values, style, color=colour, linewidth=1.8, label=name, marker="o", markersize=3)
-        axes.plot(numbers[best], values[best], marker="*", markersize=11, color=colour, linestyle="none")
+        axes.plot(numbers[best], values[best], marker="*", markersize=11, color=colour, linestyle="none", clip_on=False)
         words.append(f"{name}: best {values[best]:.3f} in epoch {numbers[best]}, last {values[-1]:.3f}")
     axes.set_ylabel("Validation Dice (mean foreground)", fontsize=9)
     axes.set_ylim(bottom=0)
@@ -112,7 +112,9 @@ def _draw(points: list[tuple[int, float]], title: str, number: str, colour: str,
     caption = f"last {number.format(values[-1])}"
     if marks_best:
         best = max(range(len(values)), key=values.__getitem__)
-        axes.plot(epochs[best], values[best], marker="*", markersize=11, color="#111111", linestyle="none")
+        axes.plot(
+            epochs[best], values[best], marker="*", markersize=11, color="#111111", linestyle="none", clip_on=False
+        )
         caption = f"best {number.format(values[best])} in epoch {epochs[best]} (star); {caption}"
         alt += f", best {number.format(values[best])} in epoch {epochs[best]}"
     return encode(figure, alt + ".", caption)

@@ -271,8 +271,8 @@ def test_a_dataset_prepared_in_another_way_is_refused(dataset: PreparedDataset, 
         predict_cases(model, coarser, list(coarser.splits.test), tmp_path / "out")
     message = str(caught.value)
     assert str(tmp_path / "coarser") in message
-    assert "operations: model [{'op': 'resample', 'spacing_mm': (1.0, 1.0, None)" in message
-    assert "dataset [{'op': 'resample', 'spacing_mm': (2.0, 2.0, None)" in message
+    assert "operations: model resample (spacing_mm=[1.0, 1.0, None])" in message
+    assert "dataset resample (spacing_mm=[2.0, 2.0, None])" in message
     assert f"--input {dataset.source_root}" in message
     assert [path.name for path in tmp_path.iterdir()] == ["coarser"]
 
