@@ -24,7 +24,8 @@
   };
 
   // Learning rates are small: to four digits, whatever their size.
-  const compact = (value) => (value === 0 || Math.abs(value) >= 1e-3 ? String(Number(value.toPrecision(4))) : value.toExponential(2));
+  const isPlain = (value) => value === 0 || (Math.abs(value) >= 1e-3 && Math.abs(value) < 1e6);
+  const compact = (value) => (isPlain(value) ? String(Number(value.toPrecision(4))) : Number(value.toPrecision(3)).toExponential());
 
   // What of a run a chart shows: [x, y], by epochs or steps.
   function points(run, key) {

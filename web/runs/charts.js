@@ -20,8 +20,9 @@
     return getComputedStyle(probe).color;
   }
 
+  const isPlain = (value) => value === 0 || (Math.abs(value) >= 1e-3 && Math.abs(value) < 1e6);
   const compact = (value) =>
-    value === null || value === undefined ? "–" : Math.abs(value) >= 1e-3 || value === 0 ? String(Number(value.toPrecision(4))) : value.toExponential(2);
+    value === null || value === undefined ? "–" : isPlain(value) ? String(Number(value.toPrecision(4))) : Number(value.toPrecision(3)).toExponential();
 
   function axis(values) {
     return {
