@@ -181,7 +181,7 @@ def widened(volume: np.ndarray, size: Size) -> tuple[np.ndarray, tuple[slice, ..
         The volume, nowhere smaller than a window, and the place of the given one in it.
 
     >>> wide, place = widened(np.ones((1, 4, 2, 1)), (2, 2, 4))
-    >>> wide.shape, wide[place].sum()
+    >>> wide.shape, float(wide[place].sum())
     ((2, 4, 4, 1), 8.0)
     """
     shape = volume.shape[:3]
