@@ -1,6 +1,7 @@
 """What may be chosen about each network: validated, frozen, and importable without loading Keras."""
 
 import math
+from abc import ABC, abstractmethod
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -35,7 +36,7 @@ class ArchitectureSettings(BaseModel):
         return (1, 1)
 
 
-class LeveledSettings(ArchitectureSettings):
+class LeveledSettings(ArchitectureSettings, ABC):
     """What a U-shaped network of slices or volumes may be told of its levels."""
 
     dimensions: Literal[2, 3] = Field(
@@ -53,9 +54,9 @@ class LeveledSettings(ArchitectureSettings):
     )
 
     @property
+    @abstractmethod
     def levels(self) -> int:
         """Number of resolutions."""
-        raise NotImplementedError
 
     @property
     def level_strides(self) -> tuple[tuple[int, ...], ...]:

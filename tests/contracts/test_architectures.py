@@ -366,6 +366,7 @@ def test_reading_names_the_file_that_is_missing_or_damaged(tmp_path):
 def test_networks_and_losses_know_no_backend():
     folder = Path(dist_training.__file__).parent
     allowed = {
+        "abc",
         "__future__",
         "collections",
         "contextlib",
