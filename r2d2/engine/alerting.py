@@ -98,21 +98,31 @@ class AlertWatch:
         self._jobs, self._work_root, self._send = jobs, work_root, send
         self._books: dict[int, AlertBook] = {}
         self._told: set[tuple[int, int]] = set()
+        self._unclear: set[int] = set()
         self._begun = self._first_begun()
 
     def look(self) -> None:
         """Look once at all jobs at work, and at those that have ended since the last look.
 
         Raises:
-            R2D2Error: the engine's index, or the disk, fails; the next look makes up for it.
+            R2D2Error: the engine's index fails; the next look makes up for it.
         """
         active = self._jobs.list(JobQuery.model_validate({"states": ACTIVE, "limit": 1000})).jobs
         for job in active:
-            self._look_at(job)
+            self._apart(self._look_at, job)
         for job in self._ended():
-            self._note_end(job)
+            self._apart(self._note_end, job)
         for job_id in set(self._books) - {job.id for job in active}:  # it waits to be tried again
             self._books.pop(job_id).close(time.time())
+
+    def _apart(self, look: Callable[[Job], None], job: Job) -> None:
+        """Look at one job; a folder that cannot be made out hides no other job, and is told once."""
+        try:
+            look(job)
+        except Exception:
+            if job.id not in self._unclear:
+                self._unclear.add(job.id)
+                _log.exception("alerts of job %d cannot be told; those of others are", job.id)
 
     def _look_at(self, job: Job) -> None:
         found, now = self._findings(job), time.time()
