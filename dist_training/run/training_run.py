@@ -31,7 +31,7 @@ from dist_training.record.samples import SampleFolder
 from dist_training.record.states import Stop, StoppedBy
 from dist_training.record.step_profile import StepProfile
 from dist_training.record.work_times import WorkTimes
-from dist_training.run.plan import check_checkpoint, check_workers, run_facts, with_patch_size
+from dist_training.run.plan import check_checkpoint, check_dimensions, check_workers, run_facts, with_patch_size
 from dist_training.run.run_checkpoints import RunCheckpoints
 from dist_training.run.run_samples import RunSamples
 from dist_training.settings import TrainingSettings
@@ -94,6 +94,7 @@ class TrainingRun:
     ) -> None:
         self.dataset, self.network, self.transfer = dataset, network, transfer or TransferSettings()
         self.augmentation = placed(augmentation, has_gpu=has_gpu())
+        check_dimensions(dataset, network, settings, augmentation)
         settings = with_patch_size(dataset, network, settings)
         self.settings = settings.resolved(communicator.world_size)
         self.folder, self.communicator, self.events = folder, communicator, events
