@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request
+from playwright.sync_api import BrowserContext, ConsoleMessage, Error, Page, Request
 
 from tests.web.serving import PATIENCE_S, Served
 
@@ -60,14 +60,19 @@ class Person:
     def until(self, is_so: str | Callable[[], Any]) -> Any:
         """Wait until an expression in the page, or a call, is true; gives what it then is.
 
+        What cannot be asked yet is not so yet: a link that was pressed leads to its page a moment later.
         (Playwright's own `wait_for_function` needs what our Content-Security-Policy forbids.)
         """
         end = time.monotonic() + PATIENCE_S
         while True:
-            found = self.page.evaluate(is_so) if isinstance(is_so, str) else is_so()
+            fault: Error | None = None
+            try:
+                found = self.page.evaluate(is_so) if isinstance(is_so, str) else is_so()
+            except Error as error:
+                found, fault = None, error
             if found:
                 return found
-            assert time.monotonic() < end, is_so
+            assert time.monotonic() < end, (is_so, fault)
             self.page.wait_for_timeout(100)
 
     def confirm(self, button: str) -> None:

@@ -1,5 +1,6 @@
 """Real trainings of two workers that are sent to InfluxDB: what they learn and how long they take is their own."""
 
+import re
 import signal
 import time
 from pathlib import Path
@@ -119,7 +120,8 @@ def test_a_server_that_hangs_changes_nothing_and_costs_seconds_at_the_end(
     assert losses(sent) == losses(alone)
     assert seconds < 2 * seconds_alone + ENDING_S + 10, "it is not waited for; machines are not alike from run to run"
     log = (sent.logs / "rank-0.log").read_text() + done.stderr
-    assert "records wait (it did not answer before the run ended); 'r2d2 monitor replay' sends them" in log
+    fault = "it does not answer|it did not answer before the run ended"  # the first once a request's time is over
+    assert re.search(rf"records wait \(({fault})\); 'r2d2 monitor replay' sends them", log), log
 
 
 def test_a_token_that_others_may_read_is_refused_before_anything_starts(
