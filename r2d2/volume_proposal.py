@@ -22,7 +22,7 @@ from r2d2_base.machine import format_bytes
 __all__ = ["Levels", "VolumeProposal", "levels_for", "patch_size_for", "propose_for_volumes"]
 
 VOXELS = 64**3
-"""Of a patch: what a network learns from in seconds on a few cores."""
+"""Of a patch: what a small network learns from in seconds on a core."""
 FEWEST_VOXELS = 16**3
 STEP_VOXELS = 2 * VOXELS
 BATCHES = (2, 4, 8)
@@ -30,6 +30,7 @@ VOXELS_SEEN = 1_000 * VOXELS
 EPOCHS = (4, 20)
 SMALLEST_MAP = 4
 MOST_POOLINGS = 4
+BASE_FILTERS = 8
 NEAR = 2.0
 """Spacings under this factor apart are alike: such axes are pooled together, and kernels look along them."""
 
@@ -217,7 +218,7 @@ def _network(architecture: str, levels: Levels) -> UNetSettings | ResidualUNetSe
     if architecture == "residual_unet":
         blocks = (1, *[2] * len(levels.strides))
         return ResidualUNetSettings.model_validate(chosen | {"blocks": blocks})
-    return UNetSettings.model_validate(chosen | {"depth": len(levels.strides)})
+    return UNetSettings.model_validate(chosen | {"depth": len(levels.strides), "base_filters": BASE_FILTERS})
 
 
 def _level_reasons(architecture: str, levels: Levels, spacing: Sequence[float]) -> dict[str, str]:
@@ -227,6 +228,10 @@ def _level_reasons(architecture: str, levels: Levels, spacing: Sequence[float]) 
         f" of the axes that can be pooled; at most {MOST_POOLINGS} poolings"
     )
     reasons = {f"network.{bottom}": f"{len(levels.strides)} poolings: {rule}"}
+    if architecture == "unet":
+        reasons["network.base_filters"] = (
+            "half of those for slices, as a U-Net of volumes doubles them before each pooling (Çiçek et al. 2016)"
+        )
     if any(one != (2, 2, 2) for one in levels.strides):
         reasons["network.strides"] = f"voxels are {_times(spacing)} mm: {rule} (Isensee et al. 2021)"
     if any(one != (3, 3, 3) for one in levels.kernels):

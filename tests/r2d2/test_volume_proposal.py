@@ -73,6 +73,39 @@ def test_levels_keep_four_voxels_where_they_pool_and_end_with_whole_kernels(size
         assert all(one <= other for one, other in zip(before, after, strict=True))  # once it looks, it goes on looking
 
 
+@pytest.mark.parametrize(
+    ("depth", "base_filters", "size", "patches", "peak_mib"),
+    [
+        (2, 8, (32, 32, 32), 2, 631),
+        (3, 16, (40, 40, 56), 2, 1001),
+        (4, 16, (64, 64, 64), 1, 1615),
+        (4, 16, (64, 64, 64), 2, 2036),
+    ],
+)
+def test_the_estimate_of_memory_is_near_what_was_measured(depth, base_filters, size, patches, peak_mib) -> None:
+    """Peak resident memory of two steps of TrainingStep with Adam, 3 classes, each in a process of its own (CPU)."""
+    network = UNetSettings(dimensions=3, depth=depth, base_filters=base_filters)
+    assert training_bytes(network, size, 1, 3, patches) / 2**20 == pytest.approx(peak_mib, rel=0.25)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    "network",
+    [
+        UNetSettings(dimensions=3, depth=2, base_filters=8, strides=((1, 2, 2), (2, 2, 2))),
+        UNetSettings(dimensions=3, depth=1, kernels=((1, 3, 3), (3, 3, 3))),
+        ResidualUNetSettings(dimensions=3, blocks=(1, 2, 2), kernels=((1, 3, 3), (3, 3, 3), (3, 3, 3))),
+    ],
+)
+def test_the_estimate_counts_the_weights(network: UNetSettings | ResidualUNetSettings) -> None:
+    from dist_training.architectures import build_network
+
+    size = network.size_multiples
+    one, two = (training_bytes(network, size, 1, 1, patches) for patches in (1, 2))
+    weights = (2 * one - two - FRAMEWORK_BYTES) / (5 * 4)
+    assert weights == pytest.approx(build_network(network, 1, 1, seed=0).count_params(), rel=0.02)
+
+
 @given(shape=edges, spacing=spacings)
 def test_patches_are_cubes_in_the_body_within_the_volume(shape, spacing) -> None:
     size, levels = patch_size_for(shape, spacing)
@@ -92,7 +125,7 @@ def test_small_volumes_are_seen_whole(tmp_path: Path) -> None:
     dataset = prepared(tmp_path, (36, 50, 35))
     proposal = propose(dataset)
     configuration = proposal.configuration
-    assert configuration.network == UNetSettings(dimensions=3, depth=3)
+    assert configuration.network == UNetSettings(dimensions=3, depth=3, base_filters=8)
     training = configuration.training
     assert training.patch_size == (40, 40, 56)  # 35 slices of 36 x 50 pixels
     assert (training.batch_size_per_worker, training.reference_batch_size, training.accumulation_steps) == (4, 4, 1)
@@ -170,7 +203,7 @@ def test_what_is_typed_chooses_the_proposal_that_it_is_laid_over(tmp_path: Path)
         return resolve(config=None, options={"dataset": str(dataset.folder)}, assignments=words)
 
     volumes = resolved("network.dimensions=3", "training.epochs=7")
-    assert volumes.configuration.network == UNetSettings(dimensions=3, depth=3)
+    assert volumes.configuration.network == UNetSettings(dimensions=3, depth=3, base_filters=8)
     assert volumes.configuration.training.patch_size == (40, 40, 56) and volumes.configuration.training.epochs == 7
     assert volumes.configuration.threads == 2  # of the dataset's own file
     assert "with a network of volumes" in volumes.origin
