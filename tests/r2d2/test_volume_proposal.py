@@ -80,12 +80,18 @@ def test_levels_keep_four_voxels_where_they_pool_and_end_with_whole_kernels(size
         (3, 16, (40, 40, 56), 2, 1001),
         (4, 16, (64, 64, 64), 1, 1615),
         (4, 16, (64, 64, 64), 2, 2036),
+        (4, 8, (64, 64, 64), 2, 1235),
     ],
 )
 def test_the_estimate_of_memory_is_near_what_was_measured(depth, base_filters, size, patches, peak_mib) -> None:
     """Peak resident memory of two steps of TrainingStep with Adam, 3 classes, each in a process of its own (CPU)."""
     network = UNetSettings(dimensions=3, depth=depth, base_filters=base_filters)
     assert training_bytes(network, size, 1, 3, patches) / 2**20 == pytest.approx(peak_mib, rel=0.25)
+
+
+def test_so_is_that_of_a_residual_network() -> None:
+    network = ResidualUNetSettings(dimensions=3)
+    assert training_bytes(network, (64, 64, 64), 1, 3, 1) / 2**20 == pytest.approx(1164, rel=0.1)
 
 
 @pytest.mark.tensorflow

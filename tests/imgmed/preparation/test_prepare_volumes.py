@@ -54,7 +54,7 @@ def test_all_volumes_have_one_spacing_and_keep_what_is_labelled(balls, tmp_path:
         before.append(float((source > 0).sum() * np.prod(case.spacing_mm) / 1000))
         after.append(float((label > 0).sum() * np.prod(spacing) / 1000))
         assert not case.labels_cropped
-    np.testing.assert_allclose(after, before, rtol=0.04)  # slices of 4 mm say no more
+    np.testing.assert_allclose(after, before, rtol=0.06)  # slices of 4 mm say no more
     assert sum(after) == pytest.approx(sum(before), rel=0.02)
     assert sum(after) == pytest.approx(5 * 4 / 3 * np.pi * 1.5**3, rel=0.02)  # balls of 15 mm
     assert not [line for line in dataset.description.warnings if "cropped" in line]
