@@ -11,7 +11,7 @@ from imgmed import PreparedDataset
 from r2d2.config import Configuration
 from r2d2.setting_fields import architectures
 from r2d2.training_memory import training_bytes
-from r2d2.volume_proposal import propose_for_volumes
+from r2d2.volume_proposal import WITH_LEVELS, propose_for_volumes
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.machine import Machine, examine_machine, format_bytes
 
@@ -127,14 +127,17 @@ def is_of_volumes(dataset: PreparedDataset, architecture: str, dimensions: int |
     Raises:
         ConfigurationError: it is asked for, and the architecture takes slices alone.
     """
-    able = [name for name, model in architectures().items() if "dimensions" in model.model_fields]
-    if dimensions == 3 and architecture not in able:
+    defaults = {name: model.model_fields.get("dimensions") for name, model in architectures().items()}
+    own = defaults.get("custom" if ":" in architecture else architecture)
+    if dimensions == 3 and own is None:
+        able = ", ".join(name for name, field in defaults.items() if field is not None)
         raise ConfigurationError(
-            f"network.dimensions=3: {architecture} takes slices alone; networks of volumes are {', '.join(able)}"
+            f"network.dimensions=3: {architecture} takes slices alone; networks of volumes are {able}"
         )
-    steps = dataset.scan_preparation
-    is_made_for = dataset.description.settings.kind == "volumes" and not steps.neighbours
-    return dimensions == 3 or (dimensions is None and is_made_for and architecture in able)
+    if dimensions is not None:
+        return dimensions == 3
+    is_made_for = dataset.description.settings.kind == "volumes" and not dataset.scan_preparation.neighbours
+    return (is_made_for and architecture in WITH_LEVELS) or (own is not None and own.default == 3)
 
 
 def _of_volumes(dataset: PreparedDataset, memory_bytes: int | None, architecture: str) -> Proposal:

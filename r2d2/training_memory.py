@@ -65,10 +65,14 @@ def _shares(network: UNetSettings | ResidualUNetSettings) -> list[int]:
     return shares
 
 
+def _growth(network: UNetSettings) -> int:
+    """By how much filters grow within a level."""
+    return 2 if network.dimensions == 3 else 1
+
+
 def _maps_of_unet(network: UNetSettings) -> Iterator[float]:
     """Maps of each level that are kept for the backward pass."""
-    kept = MAPS_PER_CONVOLUTION[network.normalisation]
-    growth = network.dimensions - 1
+    kept, growth = MAPS_PER_CONVOLUTION[network.normalisation], _growth(network)
     for level in range(network.levels):
         maps = kept * (1 + growth)
         if level < network.depth:
@@ -88,7 +92,7 @@ def _maps_of_residual_unet(network: ResidualUNetSettings) -> Iterator[float]:
 
 def _weights(network: UNetSettings) -> float:
     """Weights of the convolutions, which are nearly all."""
-    growth, before, count = network.dimensions - 1, 1, 0.0
+    growth, before, count = _growth(network), 1, 0.0
     for level, kernel in enumerate(network.level_kernels):
         filters, pixels = network.base_filters * 2**level, prod(kernel)
         taken = filters // 2 * growth if level else before

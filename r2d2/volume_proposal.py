@@ -19,8 +19,10 @@ from imgmed import PreparedDataset
 from r2d2.training_memory import training_bytes
 from r2d2_base.machine import format_bytes
 
-__all__ = ["Levels", "VolumeProposal", "levels_for", "patch_size_for", "propose_for_volumes"]
+__all__ = ["WITH_LEVELS", "Levels", "VolumeProposal", "levels_for", "patch_size_for", "propose_for_volumes"]
 
+WITH_LEVELS = ("unet", "residual_unet")
+"""Networks whose levels are proposed."""
 VOXELS = 64**3
 """Of a patch: what a small network learns from in seconds on a core."""
 FEWEST_VOXELS = 16**3

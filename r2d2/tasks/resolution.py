@@ -107,7 +107,7 @@ def _proposed(dataset: PreparedDataset, architecture: str | None, dimensions: in
     if dimensions is None and _is_of_volumes(kept.network) and is_of_volumes(dataset, name, None):
         dimensions = 3
     fresh = propose_here(dataset, dimensions=dimensions or 2, architecture=name).configuration
-    is_other = fresh.network.architecture != kept.network.architecture and _is_of_volumes(fresh.network)
+    is_other = name != kept.network.architecture and _is_of_volumes(fresh.network)
     if _is_of_volumes(fresh.network) == _is_of_volumes(kept.network) and not is_other:
         return below, str(own)
     anew = fresh.model_dump(mode="json")
