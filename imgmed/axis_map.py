@@ -13,9 +13,12 @@ from typing import Literal, NamedTuple, Self
 
 import numpy as np
 
-__all__ = ["AxisMap", "Block", "Maps", "Order", "weight_blocks"]
+__all__ = ["AxisMap", "Block", "Maps", "Order", "Orders", "weight_blocks"]
 
-Order = Literal[1, 3]
+Order = Literal[0, 1, 3]
+Orders = Order | tuple[Order, Order, Order]
+"""How an axis grows, or each of three: 0 by the nearest voxel, 1 linearly, 3 by cubic convolution."""
+
 PLACE_TOLERANCE = 1e-3  # of a voxel: closer places are the same
 
 
@@ -106,6 +109,8 @@ def weight_blocks(axis: AxisMap, order: Order, rows: int) -> list[Block]:
 def _interpolation_taps(axis: AxisMap, order: Order) -> tuple[np.ndarray, np.ndarray]:
     """Input voxels around each output centre and their weights."""
     centres = axis.start + np.arange(axis.new) * axis.step
+    if order == 0:
+        return np.floor(centres + 0.5).astype(np.intp)[:, np.newaxis], np.ones((axis.new, 1))
     reach = 1 if order == 1 else 2
     taps = np.floor(centres).astype(np.intp)[:, np.newaxis] + np.arange(1 - reach, reach + 1)
     distance = np.abs(taps - centres[:, np.newaxis])

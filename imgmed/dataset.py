@@ -88,6 +88,9 @@ class Case(BaseModel):
         description="First slice with a labelled pixel, and last plus one; 0, 0: none."
     )
     label_counts: dict[str, int] = Field(description="Voxels of each label in the source, background included.")
+    labels_cropped: int = Field(
+        default=0, description="Labelled voxels of the source that were cropped away with what surrounds the content."
+    )
     clip_bounds: Bounds = Field(description="(lowest, highest) that each channel was limited to; empty: it was not.")
     intensity: IntensityStatistics = Field(description="Of the prepared (clipped) image.")
     category: str | None = Field(default=None, description="Class name in a classification study.")

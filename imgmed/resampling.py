@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from imgmed.axis_map import AxisMap, Block, Maps, Order, weight_blocks
+from imgmed.axis_map import AxisMap, Block, Maps, Orders, weight_blocks
 
 __all__ = [
     "resample",
@@ -37,14 +37,15 @@ def resampled_size(size: int, spacing_mm: float, new_spacing_mm: float) -> int:
 
 
 def resample(
-    array: np.ndarray, maps: Maps, order: Order, fill: Sequence[float] = (), limits: np.ndarray | None = None
+    array: np.ndarray, maps: Maps, order: Orders, fill: Sequence[float] = (), limits: np.ndarray | None = None
 ) -> np.ndarray:
     """Resample intensities or scores along three axes.
 
     Args:
         array: (a, b, c, channels), real numbers; not changed.
         maps: how each of the first three axes is resampled.
-        order: how an axis grows: 1 linearly, 3 by cubic convolution, which may leave the input's range a little.
+        order: how an axis grows, or each of them: 0 by the nearest voxel, 1 linearly, 3 by cubic convolution, which
+            may leave the input's range a little.
         fill: value of each channel where the output lies outside the input; empty: 0.
         limits: (channels, 2) lowest and highest value that the result is cut to; None: as it is.
 
@@ -63,8 +64,9 @@ def resample(
     if target.size == 0:
         return result
     across, *plane = maps
-    blocks = [weight_blocks(axis, order, ROWS) for axis in plane]
-    for part in weight_blocks(across, order, _slices_at_a_time(across, array.shape[1:])):
+    order_across, *in_plane = order if isinstance(order, tuple) else (order,) * 3
+    blocks = [weight_blocks(axis, along, ROWS) for axis, along in zip(plane, in_plane, strict=True)]
+    for part in weight_blocks(across, order_across, _slices_at_a_time(across, array.shape[1:])):
         planes = _planes(array[part.source])
         planes = _apply(planes, [[part], *blocks], _axis_order(maps))
         if limits is not None:

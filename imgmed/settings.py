@@ -83,8 +83,13 @@ class PreparationSettings(BaseModel):
     )
     operations: tuple[Operation, ...] | None = Field(
         default=None,
-        description="Steps that every volume goes through, in order (docs/operations.md); null: resampling in the"
-        " plane and clipping, derived from the data.",
+        description="Steps that every volume goes through, in order (docs/operations.md); null: derived"
+        " from the data: resampling in the plane and clipping; of volumes cropping, resampling and clipping.",
+    )
+    kind: Literal["slices", "volumes"] = Field(
+        default="slices",
+        description="What networks are to see: slices, or volumes, which are also resampled across slices and cropped"
+        " to what is not empty; networks of slices take these too.",
     )
     slice_axis: Literal[0, 1, 2] | None = Field(
         default=None,
@@ -92,8 +97,8 @@ class PreparationSettings(BaseModel):
     )
     spacing_mm: tuple[float, float, float] | None = Field(
         default=None,
-        description="Wanted spacing along left-right, back-front, foot-head; the number across slices is"
-        " not used (slices are not resampled across); null: from the data.",
+        description="Wanted spacing along left-right, back-front, foot-head; of kind slices the number across them is"
+        " not used (they are not resampled across); null: from the data.",
     )
     neighbours: int = Field(
         default=0, ge=0, le=8, description="Slices on each side that join a slice as further channels (2.5D)."

@@ -124,6 +124,18 @@ class SliceGrid(BaseModel):
         return not all(axis.is_copy for axis in self._restoring_maps())
 
     @property
+    def kept(self) -> tuple[slice, slice, slice]:
+        """The voxels of the original stack (see `to_stack`) that the prepared stack covers: all that was not cropped.
+
+        >>> grid = SliceGrid.of((4, 5, 6), np.eye(4), slice_axis=2)
+        >>> shifted = grid.stack_affine @ np.array([[1, 0, 0, 2], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+        >>> grid.moved_to((3, 4, 5), shifted).kept[0]
+        slice(2, 5, None)
+        """
+        slices, rows, columns = (axis.inside for axis in self._restoring_maps())
+        return slices, rows, columns
+
+    @property
     def stack_spacing_mm(self) -> tuple[float, float, float]:
         """Spacing along (slices, height, width) of the prepared stack in millimetres."""
         across, height, width = np.linalg.norm(self.stack_affine[:3, :3], axis=0)

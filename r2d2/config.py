@@ -24,6 +24,7 @@ __all__ = [
     "FILE_NAME",
     "WEIGHT_FILES",
     "Configuration",
+    "asked_network",
     "commented_yaml",
     "configure",
     "find_layer",
@@ -185,6 +186,32 @@ def configure(
             f"{count} in the configuration{place}: {'; '.join(faults)}", [(key_of(fault), fault) for fault in faults]
         )
     return configuration
+
+
+def asked_network(layer: Mapping[str, Any], assignments: Sequence[str] = ()) -> tuple[str | None, int | None]:
+    """Find which network is asked for, before anything is validated: its architecture, and of how many dimensions.
+
+    Args:
+        layer: what a file holds.
+        assignments: ``key=value`` words, which come before the file.
+
+    Returns:
+        Each None where nothing is said of it, or what is no architecture, or neither 2 nor 3.
+
+    >>> asked_network({"network": {"dimensions": 2}}, ["network.dimensions=3"])
+    (None, 3)
+    """
+    network = layer.get("network")
+    found = dict(network) if isinstance(network, Mapping) else {}
+    for word in assignments:
+        key, _, text = word.partition("=")
+        if key.strip() in ("network.architecture", "network.dimensions"):
+            found[key.strip().removeprefix("network.")] = text.strip()
+    architecture, dimensions = found.get("architecture"), str(found.get("dimensions"))
+    return (
+        architecture if isinstance(architecture, str) else None,
+        int(dimensions) if dimensions in ("2", "3") else None,
+    )
 
 
 def laid_over(below: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:

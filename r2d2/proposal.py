@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dist_training.architectures import UNetSettings
 from dist_training.settings import TrainingSettings
 from imgmed import PreparedDataset
 from r2d2.config import Configuration
+from r2d2.setting_fields import architectures
+from r2d2.training_memory import training_bytes
+from r2d2.volume_proposal import WITH_LEVELS, propose_for_volumes
+from r2d2_base.errors import ConfigurationError
 from r2d2_base.machine import Machine, examine_machine, format_bytes
 
-__all__ = ["Proposal", "balanced_weights", "memory_at_hand", "propose", "propose_here", "training_bytes"]
+__all__ = [
+    "Proposal",
+    "balanced_weights",
+    "is_of_volumes",
+    "memory_at_hand",
+    "propose",
+    "propose_here",
+    "worker_memory",
+]
 
 SLICES_SEEN = 20_000
 EPOCHS = (4, 20)
@@ -22,11 +34,6 @@ SMALLEST_BOTTOM = 3
 EXTREME_SHARE = 1e-4
 """A label that is rarer than this among the training voxels is weighted; Dice makes up for less."""
 
-BYTES_PER_NUMBER = 4
-MAPS_PER_CONVOLUTION = {"none": 1, "group": 2, "instance": 2, "batch": 2.5}
-MAPS_PER_CLASS = 6  # logits, their softmax, its logarithm, the reference, and gradients
-WEIGHT_COPIES = 5
-FRAMEWORK_BYTES = 700 * 2**20
 MEMORY_PART = 0.5
 
 
@@ -44,8 +51,16 @@ class Proposal:
     reasons: dict[str, str]
 
 
-def propose(dataset: PreparedDataset, memory_bytes: int | None = None) -> Proposal:
+def propose(
+    dataset: PreparedDataset,
+    memory_bytes: int | None = None,
+    *,
+    dimensions: int | None = None,
+    architecture: str = "unet",
+) -> Proposal:
     """Derive a configuration from a dataset: the same on every machine whose memory holds the batch.
+
+    For a network of volumes see ``propose_for_volumes``; of slices:
 
     - depth: as deep as leaves the lowest level at least 3 pixels wide, 4 at most (Ronneberger et al. 2015);
     - batch: about 49,000 pixels a worker, between 2 and 32 slices; fewer only where the memory holds no more. The
@@ -57,10 +72,17 @@ def propose(dataset: PreparedDataset, memory_bytes: int | None = None) -> Propos
     Args:
         dataset: the prepared dataset.
         memory_bytes: what a worker may use, see ``memory_at_hand``; None leaves memory out of account.
+        dimensions: 2 for a network of slices, 3 of volumes; None: what the dataset was prepared for.
+        architecture: name of the network; of those of volumes, unet and residual_unet get levels that suit.
 
     Returns:
         The configuration with its reasons.
+
+    Raises:
+        ConfigurationError: a network of volumes is asked for, and the architecture has none.
     """
+    if is_of_volumes(dataset, architecture, dimensions):
+        return _of_volumes(dataset, memory_bytes, architecture)
     size = dataset.scan_preparation.slice_size
     depth = max(d for d in range(1, 5) if d == 1 or min(size) / 2**d >= SMALLEST_BOTTOM)
     network = UNetSettings(depth=depth)
@@ -76,11 +98,10 @@ def propose(dataset: PreparedDataset, memory_bytes: int | None = None) -> Propos
             epochs=epochs, batch_size_per_worker=batch, reference_batch_size=wanted, class_weights=weights
         ),
     )
-    own = {f"preparation.{name}": reason for name, reason in dataset.description.reasons.items()}
     bottom = min(size) / 2**depth
     return Proposal(
         configuration,
-        own
+        _preparation_reasons(dataset)
         | {
             "network.depth": f"{depth} poolings leave {bottom:g} of {min(size)} pixels at the shorter side;"
             f" at most 4 poolings, and at least {SMALLEST_BOTTOM} pixels",
@@ -94,45 +115,46 @@ def propose(dataset: PreparedDataset, memory_bytes: int | None = None) -> Propos
     )
 
 
-def propose_here(dataset: PreparedDataset) -> Proposal:
+def propose_here(dataset: PreparedDataset, *, dimensions: int | None = None, architecture: str = "unet") -> Proposal:
     """Propose settings for this machine's memory, see ``propose``."""
-    return propose(dataset, memory_at_hand(examine_machine(dataset.folder)))
+    memory = memory_at_hand(examine_machine(dataset.folder))
+    return propose(dataset, memory, dimensions=dimensions, architecture=architecture)
 
 
-def training_bytes(network: UNetSettings, size: Sequence[int], channels: int, outputs: int, slices: int) -> int:
-    """Estimate the memory that training a Dist-U-Net takes, in float32.
+def is_of_volumes(dataset: PreparedDataset, architecture: str, dimensions: int | None) -> bool:
+    """Tell whether a network of volumes is to be proposed: where it is asked for, or the dataset was made for one.
 
-    Level l has f = base_filters x 2^l filters on 1/4^l of the pixels. There the forward pass keeps for the backward
-    pass, in units of f maps: m for each of the two convolutions on the way down (1 without normalisation, 2 with
-    group, 2.5 with batch normalisation), on the way up the transposed convolution (1), its join with the map from
-    the way down (2) and again two convolutions (2 m); the bottom has two convolutions only.
-    To this come six maps a class for logits and loss, each weight five times (itself, gradient, two moments of
-    Adam, the buffer in which gradients are summed), and 700 MiB that TensorFlow takes by itself.
-
-    Measured on a CPU (peak resident memory of two steps, 16 base filters, depth 4, 3 classes): 1385 bytes a pixel
-    with group normalisation, 928 without, 1690 with batch normalisation; by this formula 1412, 924 and 1656.
-
-    Args:
-        network: the network.
-        size: (height, width) of a slice in pixels.
-        channels: of an image.
-        outputs: channels of the logits.
-        slices: of a step on one worker.
-
-    Returns:
-        Bytes.
-
-    >>> format_bytes(training_bytes(UNetSettings(), (256, 256), 1, 3, 8))  # 1.4 measured
-    '1.4 GiB'
+    Raises:
+        ConfigurationError: it is asked for, and the architecture takes slices alone.
     """
-    kept = 2 * MAPS_PER_CONVOLUTION[network.normalisation]
-    height, width = (-(-edge // to) * to for edge, to in zip(size, network.size_multiples, strict=True))
-    maps = float(channels + MAPS_PER_CLASS * max(2, outputs))
-    for level in range(network.depth):
-        maps += (kept + 3 + kept) * network.base_filters * 2**level / 4**level
-    maps += kept * network.base_filters * 2**network.depth / 4**network.depth
-    weights = WEIGHT_COPIES * _weights(network)
-    return FRAMEWORK_BYTES + round(BYTES_PER_NUMBER * (maps * height * width * slices + weights))
+    defaults = {name: model.model_fields.get("dimensions") for name, model in architectures().items()}
+    own = defaults.get("custom" if ":" in architecture else architecture)
+    if dimensions == 3 and own is None:
+        able = ", ".join(name for name, field in defaults.items() if field is not None)
+        raise ConfigurationError(
+            f"network.dimensions=3: {architecture} takes slices alone; networks of volumes are {able}"
+        )
+    if dimensions is not None:
+        return dimensions == 3
+    is_made_for = dataset.description.settings.kind == "volumes" and not dataset.scan_preparation.neighbours
+    return (is_made_for and architecture in WITH_LEVELS) or (own is not None and own.default == 3)
+
+
+def _of_volumes(dataset: PreparedDataset, memory_bytes: int | None, architecture: str) -> Proposal:
+    found = propose_for_volumes(dataset, memory_bytes, architecture)
+    weights, weights_reason = _class_weights(dataset)
+    configuration = Configuration(
+        dataset=dataset.folder,
+        preparation=dataset.description.settings,
+        network=found.network,
+        training=TrainingSettings(**found.training, class_weights=weights),
+    )
+    why = {"training.class_weights": weights_reason}
+    return Proposal(configuration, _preparation_reasons(dataset) | found.reasons | why)
+
+
+def _preparation_reasons(dataset: PreparedDataset) -> dict[str, str]:
+    return {f"preparation.{name}": reason for name, reason in dataset.description.reasons.items()}
 
 
 def memory_at_hand(machine: Machine) -> int | None:
@@ -142,12 +164,23 @@ def memory_at_hand(machine: Machine) -> int | None:
     are GPUs, the smallest one's memory counts, if that is less.
     """
     known = [] if machine.memory_bytes is None else [round(MEMORY_PART * machine.memory_bytes)]
+    return min([*known, *_gpu_bytes(machine)], default=None)
+
+
+def worker_memory(machine: Machine) -> int | None:
+    """Return the bytes that a worker may have at most: all of the machine's, or where there are GPUs the smallest's."""
+    return min(_gpu_bytes(machine), default=machine.memory_bytes)
+
+
+def _gpu_bytes(machine: Machine) -> list[int]:
+    """Memory of each GPU."""
+    found = []
     for line in machine.gpus:  # "NVIDIA A10, 23028 MiB, 550.54"
         for word in line.split(","):
             amount, _, unit = word.strip().partition(" ")
             if unit == "MiB" and amount.isdigit():
-                known.append(int(amount) * 2**20)
-    return min(known, default=None)
+                found.append(int(amount) * 2**20)
+    return found
 
 
 def balanced_weights(frequencies: Mapping[str, float]) -> dict[str, float]:
@@ -222,14 +255,3 @@ def class_frequencies(dataset: PreparedDataset) -> dict[str, float]:
     }
     total = max(1, sum(counts.values()))
     return {name: count / total for name, count in counts.items()}
-
-
-def _weights(network: UNetSettings) -> int:
-    """Weights of the convolutions, which are nearly all."""
-    count = 0
-    for level in range(network.depth + 1):
-        filters = network.base_filters * 2**level
-        count += 9 * filters * filters * 3 // 2  # from half as many, and from as many
-        if level < network.depth:
-            count += 9 * filters * filters * 3 + 8 * filters * filters  # from twice as many, as many; transposed
-    return count

@@ -134,6 +134,16 @@ def check_dimensions(
         raise ConfigurationError(
             "augmentation.crop_size is of slices, and network.dimensions=3 takes volumes: use training.patch_size"
         )
+    if all(dataset.grid(case_id).slices == 1 for case_id in dataset.splits.train):
+        raise ConfigurationError(
+            f"network.dimensions=3 takes volumes, and each training case of {dataset.folder} is a single slice; use "
+            "network.dimensions=2"
+        )
+    if not dataset.description.settings.slices.is_neutral:
+        raise ConfigurationError(
+            f"network.dimensions=3 learns from whole volumes, and slices of {dataset.folder} were chosen to train on; "
+            "prepare it without preparation.slices"
+        )
     if dataset.scan_preparation.neighbours:
         raise ConfigurationError(
             f"network.dimensions=3 takes volumes, and slices of {dataset.folder} have their neighbours as channels; "

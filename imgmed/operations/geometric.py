@@ -20,6 +20,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Size = Annotated[int, Field(ge=1)]
 Extent = tuple[float, float]
 Order = Literal[1, 3]
+AxisOrder = Literal[0, 1, 3]
 
 
 class Reorient(Step):
@@ -73,13 +74,20 @@ class Resample(Step):
     >>> scan = Scan(Volume(np.zeros((4, 5, 6)), np.diag([1.0, 1.0, 3.0, 1.0])))
     >>> Resample(spacing_mm=(2.0, None, 1.0)).apply(scan).image.shape
     (2, 5, 18)
+    >>> thick = Scan(Volume(np.arange(4.0).reshape(1, 1, 4), np.diag([1.0, 1.0, 5.0, 1.0])))
+    >>> Resample(spacing_mm=(None, None, 2.5), order=(3, 3, 0)).apply(thick).image.array.ravel().tolist()
+    [0.0, 0.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0]
     """
 
     op: Literal["resample"] = "resample"
     spacing_mm: tuple[Positive | None, Positive | None, Positive | None] = Field(
         description="Along left-right, back-front, foot-head; null keeps an axis, as does a spacing within 1 %."
     )
-    order: Order = Field(default=3, description="How images grow: 1 linearly, 3 by cubic convolution.")
+    order: Order | tuple[AxisOrder, AxisOrder, AxisOrder] = Field(
+        default=3,
+        description="How images grow: 1 linearly, 3 by cubic convolution; or a number for each axis, of which 0 is the"
+        " nearest voxel.",
+    )
 
     def axis_maps(self, image: Volume) -> Maps:
         """Return how each array axis of the scan is resampled."""
@@ -95,9 +103,12 @@ class Resample(Step):
 
     def apply(self, scan: Scan) -> Scan:
         """Return the scan with the new spacing; the image is float32."""
+        from imgmed.operations.maps import by_array_axis
         from imgmed.operations.scan import moved
 
-        return moved(scan, self.axis_maps(scan.image), self.order)
+        along = self.order if isinstance(self.order, tuple) else (self.order,) * 3
+        first, second, third = by_array_axis(scan.image, along)
+        return moved(scan, self.axis_maps(scan.image), (first, second, third))
 
 
 class Resize(Step):

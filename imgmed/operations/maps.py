@@ -18,6 +18,7 @@ __all__ = [
     "KEPT_WITHIN",
     "LARGEST_GROWTH",
     "absurd_size",
+    "by_array_axis",
     "centred",
     "content",
     "in_box_mm",
@@ -50,7 +51,7 @@ def resampled(volume: Volume, spacing_mm: Sequence[float | None]) -> Maps:
     """Return the maps to a spacing along right, anterior, superior; None keeps an axis."""
     sizes = [
         size if new is None or abs(old / new - 1) <= KEPT_WITHIN else resampled_size(size, old, new)
-        for size, old, new in zip(volume.shape, volume.spacing_mm, _by_array_axis(volume, spacing_mm), strict=True)
+        for size, old, new in zip(volume.shape, volume.spacing_mm, by_array_axis(volume, spacing_mm), strict=True)
     ]
     maps = _covering(volume, sizes)
     steps = [axis.step for axis in maps if axis.old > 1 and axis.old != axis.new]
@@ -90,14 +91,14 @@ def absurd_size(volume: Volume, maps: Maps, why: str) -> InvalidVolumeError:
 
 def resized(volume: Volume, size: Sequence[int | None]) -> Maps:
     """Return the maps to a number of voxels along right, anterior, superior; None keeps an axis."""
-    wanted = _by_array_axis(volume, size)
+    wanted = by_array_axis(volume, size)
     return _covering(volume, [new or old for old, new in zip(volume.shape, wanted, strict=True)])
 
 
 def centred(volume: Volume, size: Sequence[int | None]) -> Maps:
     """Return the maps that crop or pad around the centre: voxel size // 2 from the left, the back, the foot."""
     maps = []
-    wanted, flips = _by_array_axis(volume, size), _flips_by_array_axis(volume)
+    wanted, flips = by_array_axis(volume, size), _flips_by_array_axis(volume)
     for old, given, flipped in zip(volume.shape, wanted, flips, strict=True):
         new = given or old
         before = new // 2 - old // 2
@@ -108,7 +109,7 @@ def centred(volume: Volume, size: Sequence[int | None]) -> Maps:
 def in_voxels(volume: Volume, box: Sequence[tuple[int, int] | None]) -> Maps:
     """Return the maps that keep voxels FIRST up to LAST from the left, the back, the foot; None keeps an axis."""
     found = []
-    wanted, flips = _by_array_axis(volume, box), _flips_by_array_axis(volume)
+    wanted, flips = by_array_axis(volume, box), _flips_by_array_axis(volume)
     for size, extent, flipped in zip(volume.shape, wanted, flips, strict=True):
         first, stop = extent or (0, size)
         found.append((size - stop, size - first) if flipped else (first, stop))
@@ -127,8 +128,8 @@ def content(volume: Volume, above: float | None, margin_mm: float) -> Maps:
     return _boxed(volume, [(low - by, high + by) for (low, high), by in zip(extents, margins, strict=True)])
 
 
-def _by_array_axis(volume: Volume, values: Sequence) -> list:
-    """Values along right, anterior, superior, in the order of the array's axes."""
+def by_array_axis(volume: Volume, values: Sequence) -> list:
+    """Return values along right, anterior, superior in the order of a volume's array axes."""
     found = [None, None, None]
     for canonical, axis in enumerate(orientation_of(volume.affine).axes):
         found[axis] = values[canonical]
@@ -136,7 +137,7 @@ def _by_array_axis(volume: Volume, values: Sequence) -> list:
 
 
 def _flips_by_array_axis(volume: Volume) -> list[bool]:
-    return _by_array_axis(volume, orientation_of(volume.affine).flips)
+    return by_array_axis(volume, orientation_of(volume.affine).flips)
 
 
 def _covering(volume: Volume, sizes: Sequence[int]) -> Maps:

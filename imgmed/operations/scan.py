@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imgmed.axis_map import Maps, Order
+from imgmed.axis_map import Maps, Orders
 from imgmed.errors import PairMismatchError
 from imgmed.intensity_settings import Bounds
 from imgmed.operations.maps import absurd_size, placed
@@ -88,13 +88,14 @@ def geometry_after(
     return volume.shape, volume.affine
 
 
-def moved(scan: Scan, maps: Maps, order: Order = 1, fill: float | None = None) -> Scan:
+def moved(scan: Scan, maps: Maps, order: Orders = 1, fill: float | None = None) -> Scan:
     """Resample, crop or pad a scan along its array axes; what stays has the same world coordinates.
 
     Args:
         scan: it is not changed; an axis that is only cut gives a view.
         maps: how each array axis is resampled.
-        order: how the image grows, see `imgmed.resampling.resample`; the label map never gains values.
+        order: how the image grows along its array axes, see `imgmed.resampling.resample`; the label map never gains
+            values.
         fill: intensity outside of the image; None: the lowest of each channel. Label maps get 0.
     """
     if all(axis.is_copy and axis.start == 0 and axis.old == axis.new for axis in maps):
@@ -102,7 +103,8 @@ def moved(scan: Scan, maps: Maps, order: Order = 1, fill: float | None = None) -
     affine = placed(scan.image, maps).affine
     array = scan.image.array
     channels = array if array.ndim == 4 else array[..., np.newaxis]
-    limits = np.array(scan.bounds) if scan.bounds is not None and order == 3 else None
+    is_cubic = 3 in (order if isinstance(order, tuple) else (order,))
+    limits = np.array(scan.bounds) if scan.bounds is not None and is_cubic else None
     try:
         image = resample(channels, maps, order, _fill(channels, maps, fill), limits)
     except MemoryError as error:

@@ -18,11 +18,12 @@ from imgmed.preparation.reading import ReadingRules, read_case_image, read_case_
 from imgmed.preparation.survey import SurveyedCase, SurveyRecord
 from imgmed.scan import ScanPreparation, prepare_case
 from imgmed.selection import SliceSelection, select_slices
+from imgmed.slices import SliceGrid
 from imgmed.volume import Volume
 from r2d2_base.files import read_json, write_bytes
 from r2d2_base.processes import ProcessPool
 
-__all__ = ["JOURNAL", "CaseRules", "labelled_slices", "write_cases", "write_entry"]
+__all__ = ["JOURNAL", "CaseRules", "cropped_labels", "labelled_slices", "write_cases", "write_entry"]
 
 JOURNAL = "journal"
 
@@ -132,6 +133,7 @@ def _new_case(task: _Task) -> Case:
         spacing_mm=image.spacing_mm,
         slice_range=labelled_slices(labelled),
         label_counts=_named_counts(label_map, rules.labelling),
+        labels_cropped=0 if label_map is None else _cropped(label_map, scan.grid, rules.reading.ignore_label),
         clip_bounds=scan.bounds,
         intensity=IntensityStatistics.of(scan.image),
         category=record.category,
@@ -145,6 +147,27 @@ def labelled_slices(label_map: np.ndarray | None) -> tuple[int, int]:
         return 0, 0
     labelled = np.flatnonzero(label_map.any(axis=(1, 2)))
     return (int(labelled[0]), int(labelled[-1]) + 1) if len(labelled) else (0, 0)
+
+
+def cropped_labels(cases: Sequence[Case]) -> tuple[str, ...]:
+    """Return a sentence on cases of which labelled voxels were cropped away, if there are any."""
+    found = sorted((case for case in cases if case.labels_cropped), key=lambda case: -case.labels_cropped)
+    if not found:
+        return ()
+    worst = found[0]
+    return (
+        f"{len(found)} of {len(cases)} cases have labels where the scan was cropped (most: {worst.labels_cropped:,}"
+        f" voxels of {worst.case_id}): they are not learned, and count as missed; preparation.operations can crop"
+        " otherwise",
+    )
+
+
+def _cropped(label_map: Volume, grid: SliceGrid, ignore_label: int | None) -> int:
+    """Count the labelled voxels (i, j, k) that the prepared stack does not cover."""
+    if all(part == slice(0, size) for part, size in zip(grid.kept, grid.original_stack_shape, strict=True)):
+        return 0
+    labelled = without_ignored(label_map.array, ignore_label)
+    return int(np.count_nonzero(labelled)) - int(np.count_nonzero(grid.to_stack(labelled)[grid.kept]))
 
 
 def _named_counts(label_map: Volume | None, labelling: Labelling) -> dict[str, int]:

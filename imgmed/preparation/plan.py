@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -13,19 +13,25 @@ from imgmed.geometry import canonical_shape, canonical_spacing, orientation_of
 from imgmed.intensity_settings import Bounds, NormalisationKind
 from imgmed.operations import Clip, Operation, Resample
 from imgmed.operations.maps import KEPT_WITHIN
+from imgmed.preparation.volume_plan import (
+    AIR_HU,
+    AXIS_NAMES,
+    SET,
+    content_crop,
+    joined,
+    kind_reason,
+    volume_resampling,
+)
 from imgmed.scan import ScanPreparation, grid_for
 from imgmed.settings import PreparationSettings
 from imgmed.volume import Volume
 
-__all__ = ["MeasuredCase", "Plan", "choose_slice_axis", "derive_plan", "slice_size_for"]
+__all__ = ["AXIS_NAMES", "MeasuredCase", "Plan", "choose_slice_axis", "derive_plan", "slice_size_for"]
 
 NEARLY_EQUAL = 1.5  # spacings within this factor of the largest do not decide the slice axis
 SIZE_MULTIPLE = 16
 PAGES = 2  # the axis across the pictures of a stack
-AIR_HU = -500.0
 PERCENTILES = (0.5, 99.5)
-SET = "set by the user"
-AXIS_NAMES = ("left-right", "back-front", "foot-head")
 
 
 class MeasuredCase(Protocol):
@@ -71,6 +77,13 @@ class Plan:
     fingerprint: dict[str, list[float] | float | int]
     misfits: dict[int, str]
 
+    def with_slices(self, stack_shapes: Sequence[tuple[int, int, int]]) -> Plan:
+        """Return the plan with the slice size of stacks (slices, height, width) that were cropped as they are."""
+        size = slice_size_for(stack_shapes)
+        preparation = self.scan_preparation.model_copy(update={"slice_size": size})
+        reasons = self.reasons | {"slice_size": _size_reason(size)}
+        return replace(self, scan_preparation=preparation, reasons=reasons)
+
 
 def derive_plan(
     train: Sequence[MeasuredCase],
@@ -94,14 +107,19 @@ def derive_plan(
     spacings = np.array([canonical_spacing(case.affine) for case in train])
     are_pictures = all(case.is_picture for case in everyone)
     axis, axis_reason = _slice_axis(shapes, spacings, settings, are_pictures)
-    kind, kind_reason = _normalisation_kind(everyone, channels, settings)
+    normalisation, normalisation_reason = _normalisation_kind(everyone, channels, settings)
     if settings.operations is not None:
-        operations: tuple[Operation, ...] = settings.operations
-        reasons = {"operations": SET}
+        operations, reasons = settings.operations, {"operations": SET}
+    elif settings.kind == "volumes" and not are_pictures:
+        operations, reasons = _steps(
+            crop=content_crop(normalisation, _all_reach_air(everyone)),
+            spacing_mm=volume_resampling(shapes, spacings, settings),
+            clipping=_clip(normalisation, train),
+        )
     else:
-        resampling, spacing_reason = _resampling(spacings, axis, settings, are_pictures)
-        clip, clip_reason = _clip(kind, train)
-        operations, reasons = (resampling, clip), {"spacing_mm": spacing_reason, "clipping": clip_reason}
+        operations, reasons = _steps(
+            spacing_mm=_resampling(spacings, axis, settings, are_pictures), clipping=_clip(normalisation, train)
+        )
     preparation = ScanPreparation(
         channels=channels,
         channel_indices=channel_indices,
@@ -111,17 +129,18 @@ def derive_plan(
         neighbours=settings.neighbours,
         slice_size=(1, 1),
     )
-    misfits = _misfits(everyone, preparation)
+    misfits = _misfits(everyone, preparation) | (_flat_cases(everyone) if settings.kind == "volumes" else {})
     fitting = [case for case in train if case not in [everyone[number] for number in misfits]]
     size = slice_size_for([_grid_shape(case, preparation) for case in fitting] or [(1, 1, 1)])
     return Plan(
         scan_preparation=preparation.model_copy(update={"slice_size": size}),
-        normalisation=kind,
+        normalisation=normalisation,
         reasons={
+            "kind": kind_reason(shapes, spacings, settings, are_pictures),
             "slice_axis": axis_reason,
             **reasons,
-            "slice_size": f"{size[0]} x {size[1]}, multiples of {SIZE_MULTIPLE}, hold every training slice",
-            "normalisation": kind_reason,
+            "slice_size": _size_reason(size),
+            "normalisation": normalisation_reason,
         },
         fingerprint=_summary(shapes, spacings),
         misfits=misfits,
@@ -139,6 +158,25 @@ def _misfits(cases: Sequence[MeasuredCase], preparation: ScanPreparation) -> dic
     return found
 
 
+def _steps(**chosen: tuple[Operation, str]) -> tuple[tuple[Operation, ...], dict[str, str]]:
+    """Operations in their order, and the reasons for them."""
+    return tuple(step for step, _ in chosen.values()), {name: reason for name, (_, reason) in chosen.items()}
+
+
+def _flat_cases(cases: Sequence[MeasuredCase]) -> dict[int, str]:
+    """Why some cases are no volumes."""
+    return {
+        number: f"{case.placeholder.origin}: a single slice ({' x '.join(map(str, case.shape))} voxels), which is no"
+        " volume; leave such cases out (preparation.on_error=skip), or prepare slices (preparation.kind=slices)"
+        for number, case in enumerate(cases)
+        if min(case.shape) == 1
+    }
+
+
+def _all_reach_air(everyone: Sequence[MeasuredCase]) -> bool:
+    return all(lowest <= AIR_HU for case in everyone for lowest in case.lowest)
+
+
 def slice_size_for(stack_shapes: Sequence[tuple[int, int, int]]) -> tuple[int, int]:
     """Return (height, width) in multiples of 16 that hold every slice of stacks (slices, height, width).
 
@@ -147,6 +185,10 @@ def slice_size_for(stack_shapes: Sequence[tuple[int, int, int]]) -> tuple[int, i
     """
     height, width = (-(-max(shape[axis] for shape in stack_shapes) // SIZE_MULTIPLE) for axis in (1, 2))
     return height * SIZE_MULTIPLE, width * SIZE_MULTIPLE
+
+
+def _size_reason(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}, multiples of {SIZE_MULTIPLE}, hold every training slice"
 
 
 def _grid_shape(case: MeasuredCase, preparation: ScanPreparation) -> tuple[int, int, int]:
@@ -182,11 +224,11 @@ def _slice_axis(
     if (shapes[:, axis] == 1).all():
         return axis, "every case is a single slice"
     if spacing[axis] > NEARLY_EQUAL * max(others):
-        why = f"the spacing is largest there by far ({spacing[axis]:.3g} mm, others {_joined(others)} mm)"
+        why = f"the spacing is largest there by far ({spacing[axis]:.3g} mm, others {joined(others)} mm)"
     else:
         why = (
-            f"of the axes with nearly the largest spacing ({_joined(spacing)} mm) it gives the largest slices"
-            f" (typical volume {_joined(shape)} voxels)"
+            f"of the axes with nearly the largest spacing ({joined(spacing)} mm) it gives the largest slices"
+            f" (typical volume {joined(shape)} voxels)"
         )
     return axis, f"slices are cut across {AXIS_NAMES[axis]}: {why}"
 
@@ -212,8 +254,8 @@ def _resampling(
             f"all training cases have {height:.4g} x {width:.4g} mm within 1 %: they are not resampled, other scans are"
         )
     return resampling, (
-        f"median of the training cases, whose spacings range from {_joined(in_plane.min(axis=0))} to"
-        f" {_joined(in_plane.max(axis=0))} mm"
+        f"median of the training cases, whose spacings range from {joined(in_plane.min(axis=0))} to"
+        f" {joined(in_plane.max(axis=0))} mm"
     )
 
 
@@ -224,7 +266,7 @@ def _normalisation_kind(
         return settings.normalisation, SET
     if all(channel.strip().upper() == "CT" for channel in channels):
         return "zscore_dataset", "the study declares CT, whose numbers mean the same in every scan"
-    if all(lowest <= AIR_HU for case in everyone for lowest in case.lowest):
+    if _all_reach_air(everyone):
         return (
             "zscore_dataset",
             f"every volume reaches {AIR_HU:g} or below, like CT, whose numbers mean the same",
@@ -257,7 +299,3 @@ def _summary(shapes: np.ndarray, spacings: np.ndarray) -> dict[str, list[float] 
         "smallest_spacing_mm": spacings.min(axis=0).tolist(),
         "largest_spacing_mm": spacings.max(axis=0).tolist(),
     }
-
-
-def _joined(values: Sequence[float] | np.ndarray) -> str:
-    return " x ".join(f"{value:.4g}" for value in values)

@@ -33,7 +33,7 @@ from imgmed.fingerprint.words import PICTURES, SCANS
 from imgmed.intensity import Normalisation
 from imgmed.label_codes import check_coded
 from imgmed.labels import label_dtype
-from imgmed.preparation.casework import JOURNAL, CaseRules, write_cases, write_entry
+from imgmed.preparation.casework import JOURNAL, CaseRules, cropped_labels, write_cases, write_entry
 from imgmed.preparation.comparison import describe_duplicates, find_duplicates
 from imgmed.preparation.intake import Intake, take_in
 from imgmed.preparation.labelling import Labelling, labelling_of
@@ -276,6 +276,10 @@ def _prepare(work: _Work) -> None:
     )
     cases = write_cases(draft.surveyed, rules, work.folder, work.pool)
     _remove_others(work.folder, cases)
+    plan = draft.plan
+    if settings.kind == "volumes":
+        train = set(splits.train)
+        plan = plan.with_slices([case.grid.stack_shape for case in cases if case.case_id in train])
     fingerprint = build_fingerprint(
         {case.case_id: labelling.completed(case.record) for case in draft.surveyed},
         channels=preparation.channels,
@@ -285,8 +289,9 @@ def _prepare(work: _Work) -> None:
         words=PICTURES if all(case.is_picture for case in draft.surveyed) else SCANS,
     )
     write_fingerprint(work.folder, fingerprint)
+    warnings = (*draft.warnings, *cropped_labels(cases))
     cases, splits, added = _with_copies(work, cases, splits)
-    description = _describe(work, draft.plan, labelling, rules, cases, splits, (*draft.warnings, *added), skipped)
+    description = _describe(work, plan, labelling, rules, cases, splits, (*warnings, *added), skipped)
     write_description(work.folder, description, cases, splits)
 
 

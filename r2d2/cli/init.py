@@ -21,7 +21,7 @@ def init(
     Example: r2d2 init --dataset work/hippocampus network.architecture=fcn
     """
     from imgmed import PreparedDataset
-    from r2d2.config import Configuration, commented_yaml, configure
+    from r2d2.config import Configuration, asked_network, commented_yaml, configure
     from r2d2.proposal import propose_here
     from r2d2_base.errors import OutputExistsError
     from r2d2_base.files import make_folder, write_bytes
@@ -30,7 +30,9 @@ def init(
         raise OutputExistsError(f"{out} already exists; edit it, or give another --out")
     configuration, reasons = Configuration(), {}
     if dataset is not None:
-        proposal = propose_here(PreparedDataset.read(dataset))
+        architecture, dimensions = asked_network({}, settings or ())
+        known = architecture or configuration.network.architecture
+        proposal = propose_here(PreparedDataset.read(dataset), dimensions=dimensions, architecture=known)
         configuration, reasons = proposal.configuration, proposal.reasons
     if settings:
         configuration = configure(configuration.model_dump(mode="json"), assignments=settings)

@@ -30,12 +30,15 @@ from dist_training.run.plan import (
 )
 from imgmed import PreparedDataset
 from r2d2.config import WEIGHT_FILES, Configuration, commented_yaml, configure, read_layer
+from r2d2.launching.patches import check_patch_memory, thin_volumes
 from r2d2.monitoring.influx.target import read_token, target_of
 from r2d2.monitoring.settings import MonitoringSettings
+from r2d2.proposal import worker_memory
 from r2d2.zoo.registries.names import is_zoo_name
 from r2d2.zoo.registries.resolution import resolve
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.files import write_bytes
+from r2d2_base.machine import examine_machine
 
 __all__ = ["RunPlan", "dataset_of", "free_run_folder", "open_run", "plan_of_run", "plan_run", "remarks"]
 
@@ -93,6 +96,8 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
     check_task(dataset)
     check_dimensions(dataset, network, settings, configuration.augmentation)
     settings = with_patch_size(dataset, network, settings)
+    if not is_resumed and configuration.hosts is None:
+        check_patch_memory(dataset, network, settings, worker_memory(examine_machine(dataset.folder)))
     check_workers(dataset, settings, world_size)
     check_normalisation(network, settings)
     check_class_weights(dataset, settings)
@@ -200,6 +205,9 @@ def remarks(asked: Configuration, plan: RunPlan) -> list[str]:
     changed = [f"{name} {theirs[name]}, not {ours[name]}" for name in ours if theirs[name] != ours[name]]
     if changed:
         lines.append(f"network settings are those of {start}: {'; '.join(changed)}")
+    if plan.configuration.training.patch_size is not None:
+        thin = thin_volumes(dataset_of(plan.configuration), plan.configuration.training.patch_size)
+        lines += [] if thin is None else [thin]
     if training.optimizer == "adamw" and training.weight_decay == 0:
         lines.append("training.optimizer=adamw without weight decay is adam; try training.weight_decay=0.01")
     return lines

@@ -202,7 +202,7 @@ def _proposal_section(dataset: PreparedDataset, proposal: Proposal) -> Html:
     rows: list[list[Cell]] = []
     for key, reason in proposal.reasons.items():
         group, _, name = key.partition(".")
-        value = found.get(name) if group == "preparation" else asked[group].get(name)
+        value = found.get(name) if group == "preparation" and name in found else asked[group].get(name)
         text = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
         is_setting = name in asked[group]
         rows.append(

@@ -12,8 +12,9 @@ from typing import Any
 from dist_training.architectures import UNetSettings
 from imgmed import PreparedDataset
 from r2d2.config import FILE_NAME, Configuration, configure, read_layer
-from r2d2.proposal import propose_here, training_bytes
+from r2d2.proposal import propose_here
 from r2d2.setting_fields import flat
+from r2d2.training_memory import training_bytes
 from r2d2_base.machine import format_bytes, usable_memory, whole_cores
 
 __all__ = ["Basis", "basis_of", "room_for"]
@@ -144,8 +145,10 @@ def _machine(second: int) -> tuple[int, int | None]:
 
 def _worker_bytes(configuration: Configuration, basis: Basis) -> int | None:
     """Estimate the memory of a worker, of the network that the estimate is for."""
-    if not isinstance(configuration.network, UNetSettings) or basis.size is None:
+    network, training = configuration.network, configuration.training
+    size = basis.size if len(network.size_multiples) == 2 else training.patch_size
+    if not isinstance(network, UNetSettings) or size is None:
         return None
     outputs = 1 if basis.classes == 2 else basis.classes
-    batch = configuration.training.batch_size_per_worker
-    return training_bytes(configuration.network, basis.size, basis.channels, outputs, batch)
+    at_once = -(-training.batch_size_per_worker // training.accumulation_steps)
+    return training_bytes(network, size, basis.channels, outputs, at_once)

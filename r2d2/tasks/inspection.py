@@ -14,6 +14,7 @@ from imgmed.operations import Clip, Resample
 from imgmed.preparation.draft import draft_plan
 from imgmed.preparation.plan import AXIS_NAMES
 from imgmed.recipe_names import AUTO, RECIPE_NAMES
+from imgmed.settings import PreparationSettings
 from r2d2_base.progress import Progress, StopRequest
 
 __all__ = ["LAYOUTS", "InspectSettings", "InspectionResult", "ProposedChoice", "inspect", "propose_preparation"]
@@ -109,6 +110,7 @@ def propose_preparation(inspection: Inspection) -> tuple[ProposedChoice, ...]:
     steps = plan.scan_preparation
     plane = [axis for axis in range(3) if axis != steps.slice_axis]
     values = {
+        "kind": PreparationSettings().kind,
         "slice_axis": f"{steps.slice_axis} ({AXIS_NAMES[steps.slice_axis]})",
         "slice_size": " x ".join(map(str, steps.slice_size)),
         "normalisation": plan.normalisation,

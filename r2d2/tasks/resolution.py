@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dist_training.architectures import NetworkSettings, UNetSettings
 from imgmed import PreparedDataset
-from r2d2.config import FILE_NAME, Configuration, configure, find_layer, laid_over, read_layer
-from r2d2.proposal import propose_here
+from r2d2.config import FILE_NAME, Configuration, asked_network, configure, find_layer, laid_over, read_layer
+from r2d2.proposal import is_of_volumes, propose_here
 from r2d2.tasks.preparation import PHANTOM_FOLDER, phantom_dataset
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.progress import Progress
@@ -18,6 +19,9 @@ __all__ = ["Resolved", "resolve"]
 
 _OF_A_RUN = ("dataset", "run_dir", "preparation")
 _MOST_NAMED = 6
+_DEFAULT = UNetSettings().architecture
+_OF_SIZE = ("patch_size", "batch_size_per_worker", "reference_batch_size", "accumulation_steps", "epochs")
+"""Settings of training that are proposed by the sizes of slices or volumes."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def resolve(
         dataset = phantom_dataset(PHANTOM_FOLDER, progress)
     else:
         dataset = PreparedDataset.read(named.dataset)
-    below, origin = _proposed(dataset)
+    below, origin = _proposed(dataset, *asked_network(layer, assignments))
     if path is not None and path.absolute() != (dataset.folder / FILE_NAME).absolute():
         origin = f"{path}{_differing(configure(laid_over(below, layer), origin=str(path)), below)}, over {origin}"
         below = laid_over(below, layer)
@@ -85,12 +89,36 @@ def resolve(
     return Resolved(configuration, origin, named.dataset is None)
 
 
-def _proposed(dataset: PreparedDataset) -> tuple[dict[str, Any], str]:
-    """Give the settings that suit a dataset, complete, and where they stand."""
+def _proposed(dataset: PreparedDataset, architecture: str | None, dimensions: int | None) -> tuple[dict[str, Any], str]:
+    """Give the settings that suit a dataset, complete, and where they stand.
+
+    Where a network of volumes is asked for and the dataset's own settings are for one of slices, or the reverse, the
+    network, its patches, batch and epochs are proposed anew, and the rest stays as it is there.
+    """
     own = dataset.folder / FILE_NAME
-    if own.exists():
-        return configure(read_layer(own), origin=str(own)).model_dump(mode="json"), str(own)
-    return propose_here(dataset).configuration.model_dump(mode="json"), f"what suits {dataset.folder}"
+    if not own.exists():
+        proposal = propose_here(dataset, dimensions=dimensions, architecture=architecture or _DEFAULT)
+        return proposal.configuration.model_dump(mode="json"), f"what suits {dataset.folder}"
+    kept = configure(read_layer(own), origin=str(own))
+    below = kept.model_dump(mode="json")
+    if architecture is None and dimensions is None:
+        return below, str(own)
+    name = architecture or kept.network.architecture
+    if dimensions is None and _is_of_volumes(kept.network) and is_of_volumes(dataset, name, None):
+        dimensions = 3
+    fresh = propose_here(dataset, dimensions=dimensions or 2, architecture=name).configuration
+    is_other = name != kept.network.architecture and _is_of_volumes(fresh.network)
+    if _is_of_volumes(fresh.network) == _is_of_volumes(kept.network) and not is_other:
+        return below, str(own)
+    anew = fresh.model_dump(mode="json")
+    training = below["training"] | {key: anew["training"][key] for key in _OF_SIZE}
+    what = "volumes" if _is_of_volumes(fresh.network) else "slices"
+    origin = f"{own}, with a network of {what} as it suits {dataset.folder}"
+    return below | {"network": anew["network"], "training": training}, origin
+
+
+def _is_of_volumes(network: NetworkSettings) -> bool:
+    return len(network.size_multiples) == 3
 
 
 def _differing(configuration: Configuration, below: Mapping[str, Any]) -> str:

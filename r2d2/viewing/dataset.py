@@ -228,13 +228,17 @@ def _choices(dataset: PreparedDataset) -> list[tuple[str, str, str]]:
         "slice_axis": f"{steps.slice_axis} ({dataset.words.axes[steps.slice_axis]})",
         "slice_size": " x ".join(map(str, steps.slice_size)) + " pixels",
         "normalisation": description.normalisation,
+        "kind": description.settings.kind,
         "operations": ", ".join(step.op for step in steps.operations),
         "clipping": "",
         "spacing_mm": "",
+        "crop": "",
     }
     for step in steps.operations:
         if step.op == "resample" and step.spacing_mm is not None:
             values["spacing_mm"] = " x ".join(f"{size:.4g}" for size in step.spacing_mm if size is not None) + " mm"
+        if step.op == "crop_to_content":
+            values["crop"] = "what is not 0" if step.above is None else f"above {step.above:g}"
         if step.op == "clip" and step.percentiles is not None:
             values["clipping"] = "{:g} to {:g} %".format(*step.percentiles)
         elif step.op == "clip" and step.bounds is not None:

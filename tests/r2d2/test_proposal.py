@@ -15,7 +15,8 @@ from dist_training.run.plan import check_class_weights
 from dist_training.settings import TrainingSettings
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 from r2d2.config import commented_yaml, configure, read_layer
-from r2d2.proposal import FRAMEWORK_BYTES, balanced_weights, memory_at_hand, propose, training_bytes
+from r2d2.proposal import balanced_weights, memory_at_hand, propose
+from r2d2.training_memory import FRAMEWORK_BYTES, training_bytes
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.machine import Machine
 

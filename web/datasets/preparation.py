@@ -20,6 +20,7 @@ __all__ = ["FIRST", "FormField", "PreparationForm", "faults_of", "preview_of"]
 
 PREFIX = "preparation."
 FIRST = (
+    "kind",
     "slice_axis",
     "spacing_mm",
     "normalisation",

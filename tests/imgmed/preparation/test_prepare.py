@@ -69,6 +69,7 @@ class TestGoodStudy:
         assert dataset.scan_preparation.slice_axis == 2
         assert dataset.scan_preparation.slice_size == (16, 16)
         assert set(dataset.description.reasons) == {
+            "kind",
             "slice_axis",
             "spacing_mm",
             "slice_size",

@@ -216,6 +216,42 @@ def test_a_network_of_volumes_for_slices(refused: Refused, dataset: Path) -> Non
     assert "training.patch_size is of networks of volumes" in line and "use network.dimensions=3" in line
     line = refused("train", "--dataset", dataset, "network.strides=[[2, 2, 2]]")
     assert "strides needs 3 lists of 2 numbers, one for each axis; received [[2, 2, 2]]" in line
+    line = refused("train", "--dataset", dataset, "network.architecture=fcn", "network.dimensions=3")
+    assert "network.dimensions=3: fcn takes slices alone; networks of volumes are unet, residual_unet" in line
+
+
+def test_patches_that_memory_does_not_hold(refused: Refused, dataset: Path) -> None:
+    line = refused("train", "--dataset", dataset, "network.dimensions=3", "training.patch_size=[4096, 4096, 4096]")
+    assert "patches of 4096 x 4096 x 4096 voxels at a time would take about" in line
+    assert "training.patch_size=[" in line and "fits" in line
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings", "said"),
+    [
+        ((32, 32, 1), {}, "takes volumes, and each training case of {} is a single slice; use network.dimensions=2"),
+        ((32, 32, 8), {"slices": {"count": 3}}, "slices of {} were chosen to train on; prepare it without"),
+    ],
+)
+def test_a_dataset_without_volumes(
+    refused: Refused, tmp_path: Path, shape: tuple[int, int, int], settings: dict, said: str
+) -> None:
+    source = write_phantom_study(tmp_path / "study", cases=4, shape=(32, 32, 8))
+    for file in (path for folder in ("imagesTr", "labelsTr") for path in (source / folder).iterdir()):
+        scan = nib.load(file)
+        nib.save(nib.Nifti1Image(np.asarray(scan.dataobj)[..., : shape[2]], scan.affine), file)
+    out = tmp_path / "dataset"
+    prepare_dataset(source, out, PreparationSettings(slice_axis=2, **settings))
+    assert said.format(out) in refused("train", "--dataset", out, "network.dimensions=3")
+
+
+def test_a_single_slice_among_volumes(refused: Refused, study: Path, tmp_path: Path) -> None:
+    for folder in ("imagesTr", "labelsTr"):
+        scan = nib.load(first(study / folder))
+        nib.save(nib.Nifti1Image(np.asarray(scan.dataobj)[..., :1], scan.affine), first(study / folder))
+    line = refused("prepare", study, "--out", tmp_path / "out", "preparation.kind=volumes")
+    assert "phantom_000.nii.gz: a single slice (" in line and "which is no volume; leave such cases out" in line
+    assert "preparation.on_error=skip" in line and "preparation.kind=slices" in line
 
 
 @pytest.mark.parametrize(
