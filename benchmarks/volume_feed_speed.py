@@ -173,6 +173,7 @@ class Toolkit:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env={**os.environ, "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"},
         )
 
     def ask(self) -> float:
