@@ -76,17 +76,17 @@ def adjust_patch(patch: np.ndarray, inside: np.ndarray, draw: VolumeDraw) -> np.
     if not inside.any():
         return np.zeros_like(patch)
     patch = filtered(patch, draw.blur, draw.coarsening)
-    shown = np.s_[:] if inside.all() else inside
-    values = patch[shown].reshape(-1, patch.shape[-1])
-    if draw.inverted_gamma != 1:
-        values = -bent(-values, draw.inverted_gamma)
-    if draw.factor != 1:
-        values = values * np.float32(draw.factor)
-    values = adjust(values, draw, None if draw.noise is None else draw.noise[shown].reshape(values.shape))
-    if shown is not inside:
-        return values.reshape(patch.shape)
+    shown = ... if inside.all() else inside
     changed = np.zeros_like(patch)
-    changed[inside] = values
+    for channel in range(patch.shape[-1]):  # apart, for NumPy takes figures of a few channels at once slowly
+        values = patch[..., channel][shown].reshape(-1, 1)
+        if draw.inverted_gamma != 1:
+            values = -bent(-values, draw.inverted_gamma)
+        if draw.factor != 1:
+            values = values * np.float32(draw.factor)
+        noise = None if draw.noise is None else draw.noise[..., channel][shown].reshape(-1, 1)
+        values = adjust(values, draw, noise)
+        changed[shown, channel] = values.reshape(changed[shown, channel].shape)
     return changed
 
 
