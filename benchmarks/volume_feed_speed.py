@@ -77,7 +77,8 @@ def main() -> None:
     print(table(rows))
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps({"rounds": options.rounds, "results": rows}, indent=1) + "\n")
+        load = [round(value, 1) for value in os.getloadavg()]
+        options.out.write_text(json.dumps({"rounds": options.rounds, "load": load, "results": rows}, indent=1) + "\n")
 
 
 def write_dataset(folder: Path, channels: int) -> PreparedDataset:
@@ -117,7 +118,7 @@ def compare(
         for dtype, learner in learners.items()
     }
     measured: dict[str, list[float]] = {}
-    toolkits = [] if options.peers is None else start_toolkits(options, dataset, size)
+    toolkits = [] if options.peers is None or channels > 1 else start_toolkits(options, dataset, size)
     try:
         for number in range(options.rounds + 1):
             seconds = {name: seconds_of(work) / count for name, (work, count) in works.items()}
