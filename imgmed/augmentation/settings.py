@@ -280,8 +280,8 @@ PRESETS: dict[str, AugmentationSettings] = {
 
 - none;
 - table1: the ranges in Table 1 of the R2D2 paper (its slices had 256 to 512 pixels a side);
-- nnunet: ranges and probabilities of volumes as in the code of nnU-Net 2 (``nnUNetTrainer.get_training_transforms``),
-  which is described in the supplement of Isensee et al. 2021 (Nature Methods 18:203). There, a channel is blurred or
-  coarsened with probability 1/2 in a fifth or a quarter of the patches; here all are in half as many. Draws within a
-  range are uniform here; the variance of noise is there, its deviation here.
+- nnunet: ranges and probabilities of volumes in the code of nnU-Net 2.8.1 (``nnUNetTrainer.get_training_transforms``;
+  the method: Isensee et al. 2021, Nature Methods 18:203). There, a channel is blurred or coarsened with probability
+  1/2 in a fifth or a quarter of the patches; here all are in half as many. Draws are uniform here: there, gamma and
+  contrast are as often below 1 as above, and noise is uniform by its variance, coarsening by the inverse factor.
 """

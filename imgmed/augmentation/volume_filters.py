@@ -16,7 +16,7 @@ def filtered(patch: np.ndarray, blur: Sequence[float], coarsening: Sequence[floa
     """Blur a patch, then coarsen its voxels and make them fine again; it goes on at its border.
 
     Coarse voxels take the value nearest to their centres, and fine ones lie linearly between these centres, as where
-    nnU-Net simulates low resolution (Isensee et al. 2021, whose way back is cubic).
+    nnU-Net 2 simulates low resolution.
 
     Args:
         patch: float32 (slices, rows, columns, channels); not altered.
