@@ -69,7 +69,8 @@ class Configuration(BaseModel):
     network: NetworkSettings = Field(default_factory=UNetSettings, description="the network")
     augmentation: AugmentationSettings = Field(
         default_factory=AugmentationSettings,
-        description="variants of the training slices; the name of a preset (none, table1) stands for its settings",
+        description="variants of the training slices; the name of a preset (none, table1, nnunet) stands for its "
+        "settings",
     )
     training: TrainingSettings = Field(default_factory=TrainingSettings, description="the optimisation")
     transfer: TransferSettings = Field(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import sqrt
 
 import numpy as np
 
 from dist_training.inputs.feed import IGNORED, Batch, Step, class_of_value, sample_seed
 from dist_training.inputs.patches import PatchDraws, Size, patch_of
 from imgmed import AugmentationSettings, PreparedDataset
-from imgmed.augmentation.apply import BEYOND, apply_draw_to_stack
-from imgmed.augmentation.draw import draw_sample
+from imgmed.augmentation.volume_apply import adjust_patch, cut_patch
+from imgmed.augmentation.volume_draw import draw_patch
 
 __all__ = ["PatchFeed"]
 
@@ -19,7 +20,7 @@ class PatchFeed:
     """The patches of some cases of a prepared dataset, normalised, and augmented if asked.
 
     What a patch is depends on (seed, epoch, its number in the feed) alone: not on the rank, the number of workers or
-    its place in a batch. All slices of a patch are augmented alike, see `apply_draw_to_stack`.
+    its place in a batch. A patch that augmentation turns shows the voxels beside it, see `cut_patch`.
 
     Args:
         dataset: the prepared dataset; slices are taken without neighbours.
@@ -51,6 +52,7 @@ class PatchFeed:
         self._statistics = [self._normalisation.statistics_of_case(dataset.case_statistics(one)) for one in case_ids]
         self._images = [dataset.image(case_id).view(np.ndarray) for case_id in self.case_ids]
         self._label_maps = [dataset.label_map(case_id).view(np.ndarray) for case_id in self.case_ids]
+        self._slice_distances = [_slice_distance_px(dataset, case_id) for case_id in self.case_ids]
         self._class_of_value = class_of_value(dataset)
         self._draws = PatchDraws(
             self._label_maps, dataset.class_values[1:], size, foreground_share=foreground_share, seed=seed
@@ -92,18 +94,35 @@ class PatchFeed:
 
     def _patch(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Give the image and the classes of a patch."""
-        drawn = self._draws.draw(epoch, index)
+        drawn, settings = self._draws.draw(epoch, index), self._augmentation
         image, label_map = (maps[drawn.case] for maps in (self._images, self._label_maps))
-        known = patch_of(np.broadcast_to(np.True_, label_map.shape), drawn.corner, self.size, outside=False)
-        classes = self._class_of_value[patch_of(label_map, drawn.corner, self.size, outside=0)]
-        patch = patch_of(image, drawn.corner, self.size, outside=0)
-        patch = self._normalisation.apply(patch, *self._statistics[drawn.case])
-        patch[~known] = 0
-        settings, (slices, *canvas) = self._augmentation, self.size
-        classes[~known] = IGNORED if settings is None else BEYOND
-        if settings is None:
-            return patch, classes
-        key, plane = (self._seed, epoch, index), (canvas[0], canvas[1])
-        return apply_draw_to_stack(
-            patch, classes, draw_sample(settings, key, plane, plane, channels=slices * self.channels), settings
-        )
+        if settings is not None:
+            draw = draw_patch(
+                settings,
+                (self._seed, epoch, index),
+                drawn.corner,
+                self.size,
+                channels=self.channels,
+                slice_distance_px=self._slice_distances[drawn.case],
+            )
+            patch, labels, known = cut_patch(
+                image, label_map, draw, settings, lambda part: self._normalised(part, drawn.case)
+            )
+            patch, classes = adjust_patch(patch, known, draw), self._class_of_value[labels]
+        else:
+            known = patch_of(np.broadcast_to(np.True_, label_map.shape), drawn.corner, self.size, outside=False)
+            classes = self._class_of_value[patch_of(label_map, drawn.corner, self.size, outside=0)]
+            patch = self._normalised(patch_of(image, drawn.corner, self.size, outside=0), drawn.case)
+            patch[~known] = 0
+        classes[~known] = IGNORED
+        return patch, classes
+
+    def _normalised(self, part: np.ndarray, case: int) -> np.ndarray:
+        """Normalise a part of a case's image, as float32."""
+        return self._normalisation.apply(part, *self._statistics[case])
+
+
+def _slice_distance_px(dataset: PreparedDataset, case_id: str) -> float:
+    """Give how far a case's slices are apart, in their pixels."""
+    across, height, width = dataset.grid(case_id).stack_spacing_mm
+    return across / sqrt(height * width)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from dist_training.architectures import NetworkSettings
@@ -129,6 +130,11 @@ def check_dimensions(
                 f"training.patch_size is of networks of volumes, and {network.architecture} takes slices: use "
                 "network.dimensions=3, or augmentation.crop_size for slices"
             )
+        if augmentation.of_volumes:
+            raise ConfigurationError(
+                f"{_named(augmentation.of_volumes)} of networks of volumes, and {network.architecture} takes slices: "
+                "use network.dimensions=3, or settings of slices such as augmentation=table1"
+            )
         return
     if augmentation.crop_size is not None:
         raise ConfigurationError(
@@ -149,6 +155,11 @@ def check_dimensions(
             f"network.dimensions=3 takes volumes, and slices of {dataset.folder} have their neighbours as channels; "
             "prepare with preparation.neighbours=0"
         )
+
+
+def _named(settings: Sequence[str]) -> str:
+    """Name some settings of augmentation, with the verb that goes with them."""
+    return ", ".join(f"augmentation.{name}" for name in settings) + (" is" if len(settings) == 1 else " are")
 
 
 def with_patch_size(dataset: PreparedDataset, network: NetworkSettings, settings: TrainingSettings) -> TrainingSettings:

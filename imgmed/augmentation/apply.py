@@ -10,8 +10,19 @@ import numpy as np
 
 from imgmed.augmentation.draw import Draw, elastic_basis
 from imgmed.augmentation.settings import AugmentationSettings
+from imgmed.augmentation.volume_draw import VolumeDraw
 
-__all__ = ["BEYOND", "OUTSIDE", "apply_draw", "apply_draw_to_stack", "source_coordinates", "warp_linear"]
+__all__ = [
+    "BEYOND",
+    "OUTSIDE",
+    "adjust",
+    "apply_draw",
+    "bent",
+    "channel_groups",
+    "source_coordinates",
+    "warp_cubic",
+    "warp_linear",
+]
 
 OUTSIDE = -1
 """Label of an output pixel that shows nothing of the slice, and of one that counts nowhere."""
@@ -48,32 +59,6 @@ def apply_draw(
     return _adjusted(*_mover(draw, settings)(image, label_map), draw, draw.noise)
 
 
-def apply_draw_to_stack(
-    stack: np.ndarray, label_maps: np.ndarray, draw: Draw, settings: AugmentationSettings
-) -> tuple[np.ndarray, np.ndarray]:
-    """Change all slices of a stack alike; neither argument is altered.
-
-    Each is moved as the others are, and intensities change by those of the whole stack. For thick slices nnU-Net does
-    so too ("dummy 2D" augmentation, Isensee et al. 2021).
-
-    Args:
-        stack: float32 (slices, height, width, channels).
-        label_maps: int32 (slices, height, width), 0 or more; `OUTSIDE` where a pixel is shown and counts nowhere,
-            `BEYOND` where nothing is shown.
-        draw: what to do, drawn for slices * channels channels.
-        settings: those it was drawn from.
-
-    Returns:
-        float32 (slices, *draw.size, channels) and int32 (slices, *draw.size).
-    """
-    move = _mover(draw, settings)
-    moved, labels = (np.stack(parts) for parts in zip(*map(move, stack, label_maps), strict=True))
-    noise = draw.noise
-    if noise is not None:
-        noise = np.moveaxis(noise.reshape(*draw.size, len(stack), -1), 2, 0)
-    return _adjusted(moved, labels, draw, noise)
-
-
 Moved = tuple[np.ndarray, np.ndarray]
 
 
@@ -82,7 +67,7 @@ def _mover(draw: Draw, settings: AugmentationSettings) -> Callable[[np.ndarray, 
     if draw.shift is not None:
         return partial(_shift, shift=draw.shift, size=draw.size)
     rows, columns = source_coordinates(draw, settings.elastic_sigma_px)
-    warp = warp_linear if settings.interpolation == "linear" else _warp_cubic
+    warp = warp_linear if settings.interpolation == "linear" else warp_cubic
 
     def move(image: np.ndarray, label_map: np.ndarray) -> Moved:
         labels = cv2.remap(
@@ -97,7 +82,7 @@ def _adjusted(moved: np.ndarray, labels: np.ndarray, draw: Draw, noise: np.ndarr
     """Change the intensities of what shows something, in place, and empty the rest."""
     inside = labels != BEYOND
     if not draw.keeps_intensities:
-        moved[inside] = _adjust(moved[inside], draw, None if noise is None else noise[inside])
+        moved[inside] = adjust(moved[inside], draw, None if noise is None else noise[inside])
     if not inside.all():
         moved[~inside], labels[~inside] = 0, OUTSIDE
     return moved, labels
@@ -142,17 +127,17 @@ def warp_linear(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.
         float32 (*rows.shape, channels).
     """
     warped = np.empty((*rows.shape, image.shape[2]), np.float32)
-    for first, count in _channel_groups(image.shape[2]):
+    for first, count in channel_groups(image.shape[2]):
         part = np.ascontiguousarray(image[..., first : first + count])
         result = cv2.remap(part, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         warped[..., first : first + count] = result.reshape(*rows.shape, count)
     return warped
 
 
-def _channel_groups(channels: int) -> list[tuple[int, int]]:
+def channel_groups(channels: int) -> list[tuple[int, int]]:
     """Cut channels into groups of 4, 3 and 1: OpenCV 5 rounds others' places to 1/32 pixel.
 
-    >>> _channel_groups(6), _channel_groups(2)
+    >>> channel_groups(6), channel_groups(2)
     ([(0, 4), (4, 1), (5, 1)], [(0, 1), (1, 1)])
     """
     groups, first = [], 0
@@ -163,7 +148,7 @@ def _channel_groups(channels: int) -> list[tuple[int, int]]:
     return groups
 
 
-def _warp_cubic(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def warp_cubic(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Resample by a cubic spline; OpenCV's cubic rounds places to 1/32 pixel."""
     from scipy import ndimage
 
@@ -172,15 +157,18 @@ def _warp_cubic(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.
     return np.stack(parts, axis=-1).astype(np.float32)
 
 
-def _adjust(values: np.ndarray, draw: Draw, noise: np.ndarray | None) -> np.ndarray:
-    """Change the intensities (pixels, channels) of the pixels that show the slice; the noise is theirs."""
+def adjust(values: np.ndarray, draw: Draw | VolumeDraw, noise: np.ndarray | None) -> np.ndarray:
+    """Change the intensities (pixels, channels) of the pixels that show something; the noise is theirs.
+
+    Args:
+        values: float32 (pixels, channels); not altered.
+        draw: whose gamma, contrast and brightness change them.
+        noise: float32 (pixels, channels) to be added; None: nothing.
+    """
     if not values.size:
         return values
     if draw.gamma != 1:
-        low = values.min(axis=0)
-        span = values.max(axis=0) - low
-        span[span == 0] = 1
-        values = low + span * ((values - low) / span) ** np.float32(draw.gamma)
+        values = bent(values, draw.gamma)
     if draw.contrast != 1:
         mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
         values = mean + np.float32(draw.contrast) * (values - mean)
@@ -189,3 +177,11 @@ def _adjust(values: np.ndarray, draw: Draw, noise: np.ndarray | None) -> np.ndar
     if noise is not None:
         values = values + noise
     return values
+
+
+def bent(values: np.ndarray, gamma: float) -> np.ndarray:
+    """Raise intensities (pixels, channels) to a power, each channel on its own range, which stays; there are some."""
+    low = values.min(axis=0)
+    span = values.max(axis=0) - low
+    span[span == 0] = 1
+    return low + span * ((values - low) / span) ** np.float32(gamma)

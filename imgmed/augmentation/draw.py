@@ -87,18 +87,18 @@ def draw_sample(
         noise *= np.float32(settings.noise_std * u[18])
     return Draw(
         matrix=_matrix(
-            angle=radians(_symmetric(u[10], settings.rotation_degrees)) if rotated else 0.0,
-            zoom=_between(u[11], settings.zoom) if zoomed else 1.0,
-            shift=[_symmetric(x, settings.translation_px) if shifted else 0.0 for x in u[12:14]],
+            angle=radians(symmetric(u[10], settings.rotation_degrees)) if rotated else 0.0,
+            zoom=between(u[11], settings.zoom) if zoomed else 1.0,
+            shift=[symmetric(x, settings.translation_px) if shifted else 0.0 for x in u[12:14]],
             flips=(flipped_rows, flipped_columns),
             size=size,
             first=[_first_pixel(*pair) for pair in zip(size, canvas, u[19:21], strict=True)],
         ),
         size=canvas,
         elastic=elastic,
-        gamma=_between(u[14], settings.gamma) if gamma else 1.0,
-        contrast=_between(u[15], settings.contrast) if contrast else 1.0,
-        brightness=_symmetric(u[16], settings.brightness) if brightness else 0.0,
+        gamma=between(u[14], settings.gamma) if gamma else 1.0,
+        contrast=between(u[15], settings.contrast) if contrast else 1.0,
+        brightness=symmetric(u[16], settings.brightness) if brightness else 0.0,
         noise=noise,
     )
 
@@ -142,11 +142,11 @@ def _probabilities(settings: AugmentationSettings) -> tuple[float, ...]:
     )
 
 
-def _symmetric(uniform: float, bound: float) -> float:
+def symmetric(uniform: float, bound: float) -> float:
     return bound * (2 * uniform - 1)
 
 
-def _between(uniform: float, bounds: tuple[float, float]) -> float:
+def between(uniform: float, bounds: tuple[float, float]) -> float:
     low, high = bounds
     return low if low == high else low + uniform * (high - low)
 

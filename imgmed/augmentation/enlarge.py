@@ -162,6 +162,11 @@ def _check(settings: AugmentationSettings) -> None:
             f"copies keep the size of their source, so they cannot be cropped; received crop_size"
             f" {list(settings.crop_size)}; leave it out here and crop during training"
         )
+    if settings.of_volumes:
+        raise AugmentationError(
+            f"copies are made slice by slice, which leaves no room for {', '.join(settings.of_volumes)}; leave "
+            "this out here, and augment patches of volumes during training"
+        )
     if settings.is_neutral:
         raise AugmentationError("these settings change nothing, so copies would be duplicates; use table1, or your own")
 

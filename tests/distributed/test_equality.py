@@ -69,7 +69,15 @@ JOBS: dict[str, Job] = {
     "deep supervision": job(RESIDUAL, schedule="step"),
     "volumes": job(
         {**RESIDUAL, "dimensions": 3, "strides": [[1, 2, 2], [2, 2, 2]]},
-        {"rotation_degrees": 20, "noise_std": 0.1},
+        {
+            "rotation_degrees": 20,
+            "tilt_degrees": 20,
+            "slice_flip_probability": 0.5,
+            "across_slices": "always",
+            "elastic_alpha_px": 1,
+            "low_resolution": [1, 2],
+            "noise_std": 0.1,
+        },
         patch_size=[4, 12, 12],
         batch_size_per_worker=1,
     ),

@@ -162,7 +162,9 @@ def test_the_name_of_a_preset_stands_for_its_settings() -> None:
 
 
 def test_faults_of_the_augmentation_are_named() -> None:
-    with pytest.raises(ConfigurationError, match=r"augmentation: the presets are none, table1; received 'table'"):
+    with pytest.raises(
+        ConfigurationError, match=r"augmentation: the presets are none, table1, nnunet; received 'table'"
+    ):
         configure({"augmentation": "table"})
     with pytest.raises(ConfigurationError, match=r"augmentation.rotation: unknown key; did you mean rotation_degrees"):
         configure({}, assignments=["augmentation.rotation=5"])

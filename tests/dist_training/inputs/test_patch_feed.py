@@ -1,5 +1,7 @@
 """Patches as the network gets them: what they show, and that nothing but seed, epoch and number decides it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,17 @@ from dist_training.inputs.patches import PatchDraws
 from imgmed import AugmentationSettings, PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 
 SIZE = (4, 24, 48)  # wider than the volumes
-VARIED = AugmentationSettings(rotation_degrees=30, elastic_alpha_px=2, gamma=(0.7, 1.5), noise_std=0.1)
+VARIED = AugmentationSettings(
+    rotation_degrees=30,
+    tilt_degrees=20,
+    across_slices="always",
+    slice_flip_probability=0.5,
+    elastic_alpha_px=2,
+    gamma=(0.7, 1.5),
+    noise_std=0.1,
+    blur_sigma_px=(0.2, 0.8),
+    low_resolution=(1, 2),
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +87,34 @@ def test_an_empty_share_is_one_patch_that_counts_nowhere(dataset: PreparedDatase
 
 def test_augmentation_moves_image_and_classes_alike_and_differs_by_epoch(dataset: PreparedDataset) -> None:
     plain, varied = feed_of(dataset), feed_of(dataset, VARIED)
-    flipped = feed_of(dataset, AugmentationSettings(horizontal_flip_probability=1))
+    flipped = feed_of(dataset, AugmentationSettings(horizontal_flip_probability=1, slice_flip_probability=1))
     step = Step(np.arange(4), 4, epoch=1)
     one, other, mirrored = plain.batch(step), varied.batch(step), flipped.batch(step)
-    np.testing.assert_array_equal(mirrored.images, one.images[:, :, :, ::-1])
-    np.testing.assert_array_equal(mirrored.classes, one.classes[:, :, :, ::-1])
+    np.testing.assert_array_equal(mirrored.images, one.images[:, ::-1, :, ::-1])
+    np.testing.assert_array_equal(mirrored.classes, one.classes[:, ::-1, :, ::-1])
     assert (other.images != one.images).any() and (other.classes != one.classes).any()
     assert not (other.images[other.classes == IGNORED]).any()
     again = varied.batch(Step(np.arange(4), 4, epoch=2))
     assert (again.images != other.images).any()
+
+
+@pytest.mark.parametrize(("pixel_mm", "is_flat"), [(1.08, False), (0.9, True)])
+def test_slices_more_than_three_pixels_apart_stay_flat(tmp_path: Path, pixel_mm: float, is_flat: bool) -> None:
+    write_phantom_study(tmp_path / "study", cases=3, shape=(32, 40, 8))  # slices are 3 mm apart
+    finer = {"op": "resample", "spacing_mm": [pixel_mm, pixel_mm, 3], "order": 1}
+    preparation = PreparationSettings.model_validate({"slice_axis": 2, "operations": [finer]})
+    dataset = prepare_dataset(tmp_path / "study", tmp_path / "dataset", preparation)
+    step = Step(np.arange(2), 2)
+    tilted, plain = (feed_of(dataset, one).batch(step) for one in (AugmentationSettings(tilt_degrees=40), None))
+    assert np.array_equal(tilted.images, plain.images) == is_flat
+
+
+def test_voxels_of_the_ignored_label_are_shown_and_count_nowhere(tmp_path: Path) -> None:
+    write_phantom_study(tmp_path / "study", cases=3, shape=(32, 40, 8))
+    preparation = PreparationSettings(ignore_label=1)
+    dataset = prepare_dataset(tmp_path / "study", tmp_path / "dataset", preparation)
+    settings = AugmentationSettings(rotation_degrees=20, brightness=1)
+    feed = PatchFeed(dataset, dataset.splits.train, (4, 24, 24), augmentation=settings, foreground_share=1)
+    batch = feed.batch(Step(np.arange(len(feed)), len(feed)))
+    ignored = batch.classes == IGNORED
+    assert ignored.any() and batch.images[ignored].any()

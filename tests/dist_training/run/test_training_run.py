@@ -117,7 +117,7 @@ VOLUMES = UNetSettings(dimensions=3, depth=1, base_filters=2, dropout=0.2)
 @pytest.mark.usefixtures("compiled")
 def test_a_run_on_volumes_goes_on_bit_for_bit(run: Train) -> None:
     given = {**ALL_ON, "network": VOLUMES, "patch_size": (4, 16, 16), "global_batch_size": 4}
-    given["augmentation"] = AugmentationSettings(rotation_degrees=20, noise_std=0.1)
+    given["augmentation"] = AugmentationSettings(rotation_degrees=20, tilt_degrees=20, noise_std=0.1)
     whole = run("whole", **given)
     folder = RunFolder(whole.path.with_name("stopped"))
     run("stopped", listeners=[at_step(4, lambda: request_stop(folder.control, "test"))], **given)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from scipy import ndimage
 
 from imgmed import AugmentationSettings
-from imgmed.augmentation.apply import BEYOND, OUTSIDE, apply_draw, apply_draw_to_stack, source_coordinates
+from imgmed.augmentation.apply import BEYOND, OUTSIDE, apply_draw, source_coordinates
 from imgmed.augmentation.draw import Draw, draw_sample, elastic_basis
 from imgmed.augmentation.settings import PRESETS
 
@@ -88,7 +88,7 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            ("table", "the presets are none, table1; received 'table'; did you mean table1"),
+            ("table", "the presets are none, table1, nnunet; received 'table'; did you mean table1"),
             ({"zoom": (1.2, 0.8)}, "two positive numbers"),
             ({"gamma": (0, 1)}, "two positive numbers"),
             ({"crop_size": (0, 5)}, "two positive numbers of pixels"),
@@ -406,37 +406,6 @@ class TestIntensities:
         moved, classes = apply_draw(image, np.ones((6, 6), np.int32), draw, settings)
         assert not moved[classes == OUTSIDE].any()
         assert np.abs(moved[classes == 1] - 10).max() < 1.2
-
-
-class TestStacks:
-    MOVING = EVERYTHING.model_copy(update={"gamma": (1, 1), "contrast": (1, 1), "brightness": 0, "noise_std": 0})
-
-    @pytest.mark.parametrize("number", range(4))
-    def test_all_slices_move_as_one_does(self, number: int) -> None:
-        stack = np.stack([smooth_image((20, 24), 2, seed) for seed in range(3)])
-        labels = np.stack([labels_of((20, 24), seed) for seed in range(3)])
-        for settings in (self.MOVING, NEUTRAL):
-            draw = draw_sample(settings, (0, 0, number), (20, 24), (20, 24), channels=6)
-            moved, classes = apply_draw_to_stack(stack, labels, draw, settings)
-            for position in range(3):
-                expected = apply_draw(stack[position], labels[position], draw, settings)
-                np.testing.assert_array_equal(moved[position], expected[0])
-                np.testing.assert_array_equal(classes[position], expected[1])
-
-    def test_intensities_change_by_those_of_the_whole_stack(self) -> None:
-        stack = np.stack([smooth_image((12, 10), 2, seed) + 3 * seed for seed in range(3)])
-        labels = np.zeros((3, 12, 10), np.int32)
-        settings = always(gamma=(0.5, 0.5), contrast=(2, 2), brightness=0.5, noise_std=0.2)
-        draw = draw_sample(settings, (1, 2, 3), (12, 10), (12, 10), channels=6)
-        moved, _ = apply_draw_to_stack(stack, labels, draw, settings)
-        low, high = (getattr(stack, name)(axis=(0, 1, 2)) for name in ("min", "max"))
-        expected = low + (high - low) * ((stack - low) / (high - low)) ** 0.5
-        mean = expected.mean(axis=(0, 1, 2))
-        expected = mean + 2 * (expected - mean) + draw.brightness
-        assert draw.noise is not None
-        for position in range(3):
-            expected[position] += draw.noise[..., 2 * position : 2 * position + 2]
-        np.testing.assert_allclose(moved, expected, rtol=1e-4, atol=1e-4)
 
     def test_what_counts_nowhere_is_shown_and_what_shows_nothing_stays_empty(self) -> None:
         image, labels = smooth_image((6, 8)), np.zeros((6, 8), np.int32)

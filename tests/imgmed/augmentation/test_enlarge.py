@@ -208,6 +208,7 @@ def test_progress_is_told(dataset: PreparedDataset) -> None:
     [
         (AugmentationSettings(), "change nothing"),
         (AugmentationSettings(rotation_degrees=5, crop_size=(8, 8)), "cannot be cropped"),
+        (AugmentationSettings(rotation_degrees=5, tilt_degrees=5), "no room for tilt_degrees; leave this out here"),
     ],
 )
 def test_settings_that_make_no_copies_are_refused(

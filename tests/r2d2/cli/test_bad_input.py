@@ -212,6 +212,10 @@ def test_the_whole_batch_in_parts(refused: Refused, dataset: Path, setting: str)
 def test_a_network_of_volumes_for_slices(refused: Refused, dataset: Path) -> None:
     line = refused("train", "--dataset", dataset, "network.dimensions=3", "augmentation.crop_size=[16, 16]")
     assert "augmentation.crop_size is of slices" in line and "use training.patch_size" in line
+    line = refused("train", "--dataset", dataset, "augmentation=nnunet")
+    assert "augmentation.tilt_degrees" in line and "use network.dimensions=3, or settings of slices" in line
+    line = refused("train", "--dataset", dataset, "augmentation.blur_sigma_px=[0, 1]")
+    assert "augmentation.blur_sigma_px is of networks of volumes" in line
     line = refused("train", "--dataset", dataset, "training.patch_size=[4, 16, 16]")
     assert "training.patch_size is of networks of volumes" in line and "use network.dimensions=3" in line
     line = refused("train", "--dataset", dataset, "network.strides=[[2, 2, 2]]")
