@@ -71,6 +71,7 @@ JOBS: dict[str, Job] = {
         {**RESIDUAL, "dimensions": 3, "strides": [[1, 2, 2], [2, 2, 2]]},
         {"rotation_degrees": 20, "noise_std": 0.1},
         patch_size=[4, 12, 12],
+        autoencoder=True,
         batch_size_per_worker=1,
     ),
     "small": job(SMALL),

@@ -117,7 +117,7 @@ VOLUMES = UNetSettings(dimensions=3, depth=1, base_filters=2, dropout=0.2)
 @pytest.mark.usefixtures("compiled")
 def test_a_run_on_volumes_goes_on_bit_for_bit(run: Train) -> None:
     given = {**ALL_ON, "network": VOLUMES, "patch_size": (4, 16, 16), "global_batch_size": 4}
-    given["augmentation"] = AugmentationSettings(rotation_degrees=20, noise_std=0.1)
+    given |= {"augmentation": AugmentationSettings(rotation_degrees=20, noise_std=0.1), "autoencoder": True}
     whole = run("whole", **given)
     folder = RunFolder(whole.path.with_name("stopped"))
     run("stopped", listeners=[at_step(4, lambda: request_stop(folder.control, "test"))], **given)
@@ -129,6 +129,8 @@ def test_a_run_on_volumes_goes_on_bit_for_bit(run: Train) -> None:
     ended = [event for event in read_events(folder.events) if isinstance(event, EpochEnded)]
     assert [event.epoch for event in ended] == [1, 2, 3]
     assert all(event.validation_dice is not None and event.validation_dice > 0 for event in ended)
+    assert not any(layer.name.startswith("autoencoder") for layer in read_network(folder.model).layers)
+    assert len(read_latest_checkpoint(folder.checkpoints).model) > len(read_network(folder.model).variables)
     with pytest.raises(CheckpointError, match=r"patch_size was \[4, 16, 16\], now \[4, 16, 32\]"):
         run("stopped", is_resumed=True, **{**given, "patch_size": (4, 16, 32)})
 
