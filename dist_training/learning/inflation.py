@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dist_training.architectures.settings import LeveledSettings, NetworkSettings, UNetSettings
+from dist_training.architectures.settings import LeveledSettings, NetworkSettings, ResidualUNetSettings, UNetSettings
 from r2d2_base.errors import ConfigurationError
 
 __all__ = ["inflated_kernel", "inflated_settings", "inflated_weights"]
@@ -21,7 +21,7 @@ __all__ = ["inflated_kernel", "inflated_settings", "inflated_weights"]
 _Axes = tuple[tuple[int, ...], ...]
 
 
-def inflated_settings(slices: NetworkSettings, asked: NetworkSettings) -> LeveledSettings:
+def inflated_settings(slices: NetworkSettings, asked: NetworkSettings) -> UNetSettings | ResidualUNetSettings:
     """Give the settings of a network of volumes that takes the weights of one of slices.
 
     Along the slices its strides and kernels are those that are asked for, else those along the rows.
@@ -43,11 +43,11 @@ def inflated_settings(slices: NetworkSettings, asked: NetworkSettings) -> Levele
             f"a network of volumes cannot start from one of the architecture {slices.architecture}, which is of slices "
             "only; start from a unet or a residual_unet"
         )
-    theirs = asked if isinstance(asked, LeveledSettings) else None
+    strides, kernels = (asked.strides, asked.kernels) if isinstance(asked, LeveledSettings) else (None, None)
     update: dict[str, Any] = {
         "dimensions": 3,
-        "strides": _with_third_axis("strides", slices.strides, slices.level_strides, theirs and theirs.strides),
-        "kernels": _with_third_axis("kernels", slices.kernels, slices.level_kernels, theirs and theirs.kernels),
+        "strides": _with_third_axis("strides", slices.strides, slices.level_strides, strides),
+        "kernels": _with_third_axis("kernels", slices.kernels, slices.level_kernels, kernels),
     }
     if isinstance(slices, UNetSettings):
         update["doubling"] = slices.doubling or "late"

@@ -17,7 +17,7 @@ from r2d2.tasks.resolution import resolve
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("preset") / "study"
-    write_phantom_study(folder, seed=0, cases=3, shape=(24, 24, 6))
+    write_phantom_study(folder, seed=0, cases=3, shape=(32, 32, 8))
     return folder
 
 

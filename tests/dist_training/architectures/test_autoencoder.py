@@ -49,7 +49,7 @@ def trained(name: str, kl_weight: float = 0.2, l2_weight: float = 0.3) -> tuple[
 def parts_of(model: keras.Model) -> keras.Model:
     """Mean, logarithm of the variance, numbers drawn, volume drawn again, penalty."""
     names = ("mean", "log_variance", "features", "crop", "penalty")
-    return keras.Model(model.inputs, [model.get_layer(f"autoencoder_{name}").output for name in names])
+    return keras.Model(model.inputs[0], [model.get_layer(f"autoencoder_{name}").output for name in names])
 
 
 @every_network

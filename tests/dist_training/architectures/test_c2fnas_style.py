@@ -93,7 +93,7 @@ def test_number_of_parameters() -> None:
     # level 3: 29 + 30 + 29 = 88; level 4: 11. Cells: 97*16 + 73*64 + 88*256 + 11*1024 = 40,016, with 2 * (5*4 + 3*8 +
     # 3*16 + 32) = 248.
     # Down: 27 * (2*4 + 4*8 + 8*16 + 16*32) = 18,360, with 2 * (4 + 8 + 16 + 32) = 120. Up: 32*16 + 16*8 + 8*4 = 672,
-    # with 2 * (16 + 8 + 4) = 56. Start: 27 * 1*2 + 4 = 58. End: 27 * (8*4 + 4*2) + 2 * (4 + 2) = 1,092; logits 2*3 + 3 = 9.
+    # with 2 * (16 + 8 + 4) = 56. Start: 27 * 1*2 + 4 = 58. End: 27 * (8*4 + 4*2) + 2 * (4 + 2) = 1,092; logits 9.
     expected = 40_016 + 248 + 18_360 + 120 + 672 + 56 + 58 + 1_092 + 9
     assert build_network(C2FNASStyleSettings(base_filters=2), 1, 3).count_params() == expected
 
