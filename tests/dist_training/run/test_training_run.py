@@ -151,6 +151,11 @@ def with_dropout(input_channels, num_outputs):
     dropped = layers.Dropout(0.5)(layers.Conv2D(4, 3, padding="same", name="encoder")(images))
     return keras.Model(images, layers.Conv2D(num_outputs, 1, name="head")(dropped))
 
+def of_volumes(input_channels, num_outputs):
+    images = keras.Input((None, None, None, input_channels))
+    maps = layers.Conv3D(4, 3, padding="same", activation="relu", name="encoder")(images)
+    return keras.Model(images, layers.Conv3D(num_outputs, 1, name="head")(maps))
+
 def with_a_layer_at_rest(input_channels, num_outputs):
     model = with_dropout(input_channels, num_outputs)
     model.get_layer("encoder").trainable = False
@@ -175,6 +180,16 @@ def test_keras_own_dropout_goes_on_with_its_random_state(run: Train, own_network
     folder.control.unlink()
     run("stopped", network=network, is_resumed=True)
     assert_same(state(whole), state(folder))
+
+
+def test_a_network_of_volumes_of_the_users_own_is_trained_beside_an_autoencoder(run: Train, own_network: None) -> None:
+    network = CustomSettings(build="networks_at_rest:of_volumes", dimensions=3)
+    folder = run("run", network=network, patch_size=(3, 16, 20), epochs=1, autoencoder=True)
+    trained = read_latest_checkpoint(folder.checkpoints).model
+    assert [layer.name for layer in read_network(folder.model, network).layers[1:]] == ["encoder", "head"]
+    assert len(trained) > len(read_network(folder.model, network).weights) == 4
+    (card_size, losses) = read_model_card(folder.path)[1].patch_size, steps(folder, "loss")
+    assert card_size == (3, 16, 20) and np.isfinite(losses).all()
 
 
 def test_a_layer_that_rests_in_a_network_of_the_users_own_rests_on(run: Train, own_network: None) -> None:
