@@ -66,6 +66,7 @@ def learning_rate_at(
     milestones: Sequence[float] = (0.5, 0.75),
     factor: float = 0.1,
     power: float = 0.9,
+    floor: float = 0.0,
 ) -> float:
     """Give the learning rate of one optimizer step.
 
@@ -75,7 +76,8 @@ def learning_rate_at(
 
     - ``constant``: the rate stays.
     - ``cosine``: peak (1 + cos π p) / 2 (Loshchilov and Hutter 2017, arXiv 1608.03983, equation 5).
-    - ``polynomial``: peak (1 - p)^power (Liu, Rabinovich and Berg 2015, arXiv 1506.04579).
+    - ``polynomial``: peak (1 - p)^power (Liu, Rabinovich and Berg 2015, arXiv 1506.04579). Both fall to ``floor`` of
+      the peak, where that is not 0, by so much less.
     - ``step``: times ``factor`` at each milestone, a share of the whole run (He et al. 2016, arXiv 1512.03385).
 
     Args:
@@ -88,6 +90,7 @@ def learning_rate_at(
         milestones: of ``step``, in (0, 1).
         factor: of ``step``, in (0, 1).
         power: of ``polynomial``, above 0.
+        floor: share of the peak at the end of ``cosine`` and ``polynomial``, in [0, 1).
 
     Returns:
         The learning rate.
@@ -109,9 +112,9 @@ def learning_rate_at(
         case "constant":
             return peak
         case "cosine":
-            return peak * (1 + math.cos(math.pi * done)) / 2
+            return peak * (floor + (1 - floor) * ((1 + math.cos(math.pi * done)) / 2))
         case "polynomial":
-            return peak * (1 - done) ** power
+            return peak * (floor + (1 - floor) * (1 - done) ** power)
         case "step":
             return peak * factor ** sum(step / total_steps >= milestone for milestone in milestones)
     raise ConfigurationError(f"schedule must be cosine, polynomial, step or constant; received {schedule!r}")

@@ -95,7 +95,10 @@ class TrainingSettings(BaseModel):
         description="momentum of an exponential moving average of the weights, which is validated and kept; null: none",
     )
     schedule: Schedule = Field(
-        default="cosine", description="cosine or polynomial (to zero at the end), step, constant"
+        default="cosine", description="cosine or polynomial (to schedule_floor at the end), step, constant"
+    )
+    schedule_floor: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the highest rate that schedules cosine and polynomial end at"
     )
     schedule_milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         default=(0.5, 0.75), description="shares of the run after which the rate of schedule step falls"
@@ -118,6 +121,21 @@ class TrainingSettings(BaseModel):
     focal_gamma: float = Field(default=2.0, ge=0, description="how much less the focal loss counts easy pixels")
     tversky_alpha: float = Field(default=0.3, ge=0, description="weight of false positives in the tversky loss")
     tversky_beta: float = Field(default=0.7, ge=0, description="weight of false negatives in the tversky loss")
+    autoencoder: bool = Field(
+        default=False,
+        description="whether a network of volumes is trained beside a variational autoencoder, which draws each patch "
+        "again from what the encoder found and is no part of what is saved",
+    )
+    autoencoder_kl_weight: float = Field(
+        default=0.2,
+        ge=0,
+        description="weight of the divergence of the autoencoder's numbers from the normal distribution in the loss",
+    )
+    autoencoder_l2_weight: float = Field(
+        default=0.3,
+        ge=0,
+        description="weight of the mean square by which a patch that is drawn again differs in the loss",
+    )
     class_weights: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
         default=None,
         description="weights of the classes in the cross-entropy, background first; null: all count the same",
@@ -274,4 +292,5 @@ class TrainingSettings(BaseModel):
             milestones=self.schedule_milestones,
             factor=self.schedule_factor,
             power=self.schedule_power,
+            floor=self.schedule_floor,
         )

@@ -11,7 +11,7 @@ from imgmed.errors import UnknownPresetError
 
 __all__ = ["describe_preset", "preset_names", "read_preset"]
 
-SECTIONS = ("preparation", "augmentation")
+SECTIONS = ("preparation", "augmentation", "network", "training")
 
 
 def preset_names() -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from dist_training.architectures.registry import (
     read_network,
 )
 from dist_training.architectures.settings import (
+    C2FNASStyleSettings,
     CustomSettings,
     FCNSettings,
     ImportedSettings,
@@ -24,6 +25,7 @@ __all__ = [
     "ARCHITECTURES",
     "STAGES",
     "Architecture",
+    "C2FNASStyleSettings",
     "CustomSettings",
     "FCNSettings",
     "ImportedSettings",

@@ -87,23 +87,24 @@ class Convolutions:
         """Apply the activation, as the layer ``name_relu``."""
         return layers.ReLU(negative_slope=self.negative_slope, name=f"{name}_relu")(maps)
 
-    def enlarge(self, maps: Any, name: str, filters: int, strides: Sequence[int]) -> Any:
+    def enlarge(self, maps: Any, name: str, filters: int, strides: Sequence[int], *, has_bias: bool = True) -> Any:
         """Make each pixel a block by a transposed convolution as large as its strides, unactivated, as U-Net does.
 
         The variance of its weights is one over the inputs of each output pixel, which keeps the signal's where no ReLU
-        follows. That of volumes has no bias, as in Çiçek et al.
+        follows.
 
         Args:
             maps: (N, H, W, C) or (N, D, H, W, C).
             name: of the layer.
             filters: channels of the result.
             strides: pixels of a block along each axis.
+            has_bias: whether a number is added to each channel.
         """
         return ENLARGEMENTS[len(strides)](
             filters,
             tuple(strides),
             strides=tuple(strides),
-            use_bias=len(strides) == 2,
+            use_bias=has_bias,
             kernel_initializer=keeping_variance(self.seed, name, math.prod(strides) * filters / maps.shape[-1]),
             name=name,
         )(maps)

@@ -8,6 +8,8 @@ from r2d2_base.errors import ConfigurationError
 
 __all__ = ["build"]
 
+_AXES = {2: "N, H, W", 3: "N, D, H, W"}
+
 
 def build(settings: CustomSettings, input_channels: int, num_outputs: int, seed: int) -> keras.Model:
     """Build the network that the user's function gives, and check it.
@@ -18,14 +20,14 @@ def build(settings: CustomSettings, input_channels: int, num_outputs: int, seed:
     a Sequential without its input) becomes the single layer of one that is.
 
     Args:
-        settings: the function and its options.
+        settings: the function, its options, and whether it is of slices or volumes.
         input_channels: channels of an image.
         num_outputs: channels of the logits.
         seed: of the initial weights.
 
     Returns:
         A Keras model from (N, H, W, input_channels) to logits (N, H, W, num_outputs), or to a list of logits, these
-        first.
+        first; of volumes (N, D, H, W, ...).
 
     Raises:
         ConfigurationError: there is no such module or function, it takes other arguments, or gives something else.
@@ -37,8 +39,8 @@ def build(settings: CustomSettings, input_channels: int, num_outputs: int, seed:
         raise ConfigurationError(f"{settings.build} must give a keras.Model; received {type(model).__name__}")
     _check_activation(model, settings.build)
     if not _is_functional(model):
-        model = _wrap(model, input_channels, settings.build)
-    _check_shapes(model, input_channels, num_outputs, settings.build)
+        model = _wrap(model, input_channels, settings)
+    _check_shapes(model, input_channels, num_outputs, settings)
     model = _with_precise_logits(model)
     _check_readable(model, settings.build)
     return model
@@ -68,14 +70,15 @@ def _is_functional(model: keras.Model) -> bool:
         return False
 
 
-def _wrap(model: keras.Model, input_channels: int, name: str) -> keras.Model:
+def _wrap(model: keras.Model, input_channels: int, settings: CustomSettings) -> keras.Model:
     precision = keras.config.dtype_policy().variable_dtype
-    images = keras.Input((None, None, input_channels), dtype=precision, name="images")
+    images = keras.Input((*[None] * settings.dimensions, input_channels), dtype=precision, name="images")
     try:
         outputs = model(images)
     except Exception as error:
         raise ConfigurationError(
-            f"{name} gives a {type(model).__name__} that does not take images (N, H, W, {input_channels}): {error}"
+            f"{settings.build} gives a {type(model).__name__} that does not take images "
+            f"({_AXES[settings.dimensions]}, {input_channels}): {error}"
         ) from error
     return keras.Model(images, outputs, name=f"{model.name}_on_images")
 
@@ -104,17 +107,20 @@ def _check_readable(model: keras.Model, name: str) -> None:
         ) from error
 
 
-def _check_shapes(model: keras.Model, input_channels: int, num_outputs: int, name: str) -> None:
-    """Refuse all but one input (N, H, W, input_channels) and outputs (N, H, W, num_outputs)."""
+def _check_shapes(model: keras.Model, input_channels: int, num_outputs: int, settings: CustomSettings) -> None:
+    """Refuse all but one input (N, H, W, input_channels) and outputs (N, H, W, num_outputs), or those of volumes."""
+    axes, rank = _AXES[settings.dimensions], settings.dimensions + 2
     received = [tuple(tensor.shape) for tensor in model.inputs]
-    if len(received) != 1 or len(received[0]) != 4 or received[0][-1] != input_channels:
+    if len(received) != 1 or len(received[0]) != rank or received[0][-1] != input_channels:
+        other = 5 - settings.dimensions
+        is_other = len(received) == 1 and len(received[0]) == other + 2
         raise ConfigurationError(
-            f"{name} must give a network with one input (N, H, W, {input_channels}), channels last; received "
-            f"{', '.join(map(str, received))}"
+            f"{settings.build} must give a network with one input ({axes}, {input_channels}), channels last; received "
+            f"{', '.join(map(str, received))}{f'; for that, use network.dimensions={other}' if is_other else ''}"
         )
     shapes = [tuple(tensor.shape) for tensor in model.outputs]
-    if any(len(shape) != 4 or shape[-1] != num_outputs for shape in shapes):
+    if any(len(shape) != rank or shape[-1] != num_outputs for shape in shapes):
         raise ConfigurationError(
-            f"{name} must give logits (N, H, W, {num_outputs}), one for each output; received "
+            f"{settings.build} must give logits ({axes}, {num_outputs}), one for each output; received "
             f"{', '.join(map(str, shapes))}"
         )

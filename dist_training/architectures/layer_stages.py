@@ -13,11 +13,13 @@ STAGES: dict[str, tuple[str, ...]] = {
     "encoder": ("encoder", "down", "bottom", "block", "fc6", "fc7"),
     "decoder": ("decoder", "up"),
     "head": ("head", "logits", "score_", "enlarge_"),
+    "autoencoder": ("autoencoder",),
 }
 """Each stage, from the input, with what the names of its layers begin with.
 
 The head is what depends on the number of outputs, and nothing else: other labels need another head only. ``block``,
-``fc6`` and ``fc7`` are of Dist-FCN, all of whose layers after them depend on the outputs: it has no decoder.
+``fc6`` and ``fc7`` are of Dist-FCN, all of whose layers after them depend on the outputs: it has no decoder. The
+autoencoder is there in training only, and only where it is asked for.
 """
 
 

@@ -21,6 +21,7 @@ OUR_CLASSES = frozenset(
         "Bilinear",
         "CropLike",
         "GroupNormalisation",
+        "LinearEnlargement",
         "PadToMultiple",
         "SampleDropout",
         "VolumePooling",

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from dist_training.architectures.network_file import network_file_fault
 from dist_training.architectures.precision import with_precision
 from dist_training.architectures.settings import (
+    C2FNASStyleSettings,
     CustomSettings,
     FCNSettings,
     ImportedSettings,
@@ -47,6 +48,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "unet_resnet": Architecture(ResNetUNetSettings, "dist_training.architectures.unet_resnet"),
     "livermask_unet": Architecture(LivermaskUNetSettings, "dist_training.architectures.livermask_unet"),
     "residual_unet": Architecture(ResidualUNetSettings, "dist_training.architectures.residual_unet"),
+    "c2fnas_style": Architecture(C2FNASStyleSettings, "dist_training.architectures.c2fnas_style"),
     "custom": Architecture(CustomSettings, "dist_training.architectures.custom"),
 }
 

@@ -10,6 +10,7 @@ from dist_training.own_code import is_own_name
 
 __all__ = [
     "ArchitectureSettings",
+    "C2FNASStyleSettings",
     "CustomSettings",
     "FCNSettings",
     "ImportedSettings",
@@ -104,6 +105,11 @@ class UNetSettings(LeveledSettings):
     base_filters: int = Field(
         default=16, ge=1, le=1024, description="filters of the first level; they double with every pooling"
     )
+    doubling: Literal["early", "late"] | None = Field(
+        default=None,
+        description="whether filters double before a pooling (early) or after it (late), where weights of slices fit "
+        "volumes; null: as published, late for slices and early for volumes",
+    )
     normalisation: NormalisationKind = Field(
         default="group",
         description="what follows each convolution; group and instance do not depend on the batch",
@@ -116,6 +122,15 @@ class UNetSettings(LeveledSettings):
     dropout: float = Field(
         default=0.0, ge=0.0, lt=1.0, description="rate of the dropout at the end of the contracting path"
     )
+
+    @property
+    def doubles_early(self) -> bool:
+        """Whether filters double before a pooling.
+
+        >>> UNetSettings().doubles_early, UNetSettings(dimensions=3).doubles_early
+        (False, True)
+        """
+        return self.dimensions == 3 if self.doubling is None else self.doubling == "early"
 
     @property
     def levels(self) -> int:
@@ -322,6 +337,34 @@ class ResidualUNetSettings(LeveledSettings):
         return len(self.blocks)
 
 
+class C2FNASStyleSettings(ArchitectureSettings):
+    """Choices for a network of volumes of 2D, pseudo-3D and 3D cells, in the style of C2FNAS (Yu et al. 2020).
+
+    >>> C2FNASStyleSettings().size_multiples
+    (16, 16, 16)
+    """
+
+    architecture: Literal["c2fnas_style"] = "c2fnas_style"
+    dimensions: Literal[3] = Field(default=3, description="3: of volumes (depth, height, width)")
+    base_filters: int = Field(
+        default=16, ge=1, le=1024, description="filters at the size of the volume; they double with every halving"
+    )
+    normalisation: NormalisationKind = Field(
+        default="instance",
+        description="what follows the convolutions; group and instance do not depend on the batch",
+    )
+    groups: int = Field(
+        default=8,
+        ge=1,
+        description="groups of group normalisation; a level uses the largest divisor of its filters up to this",
+    )
+
+    @property
+    def size_multiples(self) -> tuple[int, ...]:
+        """Sizes that are multiples of so many voxels, axis by axis, need no padding inside the network."""
+        return (16, 16, 16)
+
+
 class CustomSettings(ArchitectureSettings):
     """A network of the user's own: a function that builds any Keras model.
 
@@ -335,6 +378,14 @@ class CustomSettings(ArchitectureSettings):
         "function(input_channels, num_outputs, **options) and gives a Keras model"
     )
     options: dict[str, Any] = Field(default_factory=dict, description="further arguments of the function, by name")
+    dimensions: Literal[2, 3] = Field(
+        default=2, description="2: it takes slices (height, width); 3: volumes (depth, height, width)"
+    )
+
+    @property
+    def size_multiples(self) -> tuple[int, ...]:
+        """No size is known to need padding: a network of the user's own pads inside, or refuses."""
+        return (1,) * self.dimensions
 
     @field_validator("build")
     @classmethod
@@ -363,6 +414,7 @@ NetworkSettings = Annotated[
     | ResNetUNetSettings
     | LivermaskUNetSettings
     | ResidualUNetSettings
+    | C2FNASStyleSettings
     | CustomSettings
     | ImportedSettings,
     Field(discriminator="architecture"),

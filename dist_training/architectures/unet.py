@@ -23,14 +23,15 @@ def build(settings: UNetSettings, input_channels: int, num_outputs: int, seed: i
 
     Two 3x3 convolutions with ReLU a level, 2x2 max pooling between levels, filters doubling downwards; 2x2
     transposed convolutions that halve the channels upwards, each joined by the contracting map of its level; a
-    1x1 convolution to the logits. Of volumes, filters double before the pooling, in a level's second convolution, and
-    transposed convolutions keep the channels and have no bias. With normalisation, it stands between convolution and
+    1x1 convolution to the logits. Where filters double early, as Çiçek et al. have it for volumes, they do so in the
+    second convolution of a level, before the pooling, and transposed convolutions keep the channels and have no
+    bias. With normalisation, it stands between convolution and
     ReLU (see ``Convolutions``). Dropout, where wanted, stands at the end of the contracting path: after its last level
     and after the bottom. Images whose size is no multiple of the product of the strides (2**depth) are padded with
     zeros inside the network and the logits cropped back.
 
     Args:
-        settings: dimensions, depth, filters, kernels, strides, normalisation and dropout.
+        settings: dimensions, depth, filters and where they double, kernels, strides, normalisation and dropout.
         input_channels: channels of an image.
         num_outputs: channels of the logits.
         seed: of the initial weights.
@@ -46,7 +47,7 @@ def build(settings: UNetSettings, input_channels: int, num_outputs: int, seed: i
     """
     convolve = Convolutions(settings.normalisation, settings.groups, seed)
     images, maps = open_images(input_channels, settings.size_multiples)
-    growth = 2 if settings.dimensions == 3 else 1
+    growth = 2 if settings.doubles_early else 1
     filters = [settings.base_filters * 2**level for level in range(settings.depth + 1)]
     kernels, strides = settings.level_kernels, settings.level_strides
     skips = []
@@ -60,7 +61,13 @@ def build(settings: UNetSettings, input_channels: int, num_outputs: int, seed: i
     maps = _dropout(maps, "bottom_dropout", settings)
     for level in reversed(range(settings.depth)):
         name, wide = f"up{level}", growth * filters[level]
-        maps = convolve.enlarge(maps, f"{name}_transposed", maps.shape[-1] * growth // 2, strides[level])
+        maps = convolve.enlarge(
+            maps,
+            f"{name}_transposed",
+            maps.shape[-1] * growth // 2,
+            strides[level],
+            has_bias=not settings.doubles_early,
+        )
         maps = layers.Concatenate(name=f"{name}_join")([skips[level], maps])
         maps = _level(maps, name, (wide, wide), kernels[level], convolve)
     return keras.Model(images, read_logits(maps, images, num_outputs, seed), name="dist_unet")

@@ -17,7 +17,7 @@ from dist_training.inputs.augmentation import DeviceAugmentation
 from dist_training.inputs.feed import Batch, Feed
 from dist_training.learning.step import StepOutcome, TrainingStep, build_predict, build_probabilities
 from dist_training.learning.transfer import TransferSettings, freeze_stages, rate_factors
-from dist_training.losses import build_loss
+from dist_training.losses import PenalisedLoss, build_loss
 from dist_training.optimizers import averaged_weights, build_optimizer
 from dist_training.ranks.communicator import Communicator
 from dist_training.ranks.devices import has_gpu
@@ -73,6 +73,8 @@ class Learner:
                 )
             _check_coarse_outputs(network, self.model, feed.input_shape[:-1])
             self.network = prediction_network(self.model)
+            if settings.autoencoder:
+                self.model = _with_autoencoder(self.model, feed.input_shape[:-1], settings)
             self._stages = stages(self.model) if transfer.names else {}
             self._always_resting = tuple(
                 layer.name for layer in self.model.layers if layer.weights and not layer.trainable
@@ -84,7 +86,7 @@ class Learner:
             self.optimizer = DistributedOptimizer(
                 optimizer, communicator=communicator, reduction="sum", compression=settings.compression
             )
-            self._loss = build_loss(
+            loss = build_loss(
                 settings.loss,
                 outputs.num_outputs,
                 class_weights=settings.class_weights,
@@ -95,6 +97,7 @@ class Learner:
                 communicator=communicator,
                 options=settings.loss_options,
             )
+            self._loss = PenalisedLoss(loss) if settings.autoencoder else loss
             self.predict = build_predict(self.network, outputs)
             self.probabilities = build_probabilities(self.network, outputs)
         # on a GPU a sum that is asked for is not one that is waited for: there compute and exchange are told together
@@ -160,6 +163,19 @@ class Learner:
 
 def _has_batch_norm(model: Any) -> bool:
     return any(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers())
+
+
+def _with_autoencoder(model: Any, size: tuple[int, ...], settings: TrainingSettings) -> Any:
+    """Give the network, of volumes, a branch that draws its input again."""
+    from dist_training.architectures.autoencoder import with_autoencoder
+
+    return with_autoencoder(
+        model,
+        size,
+        settings.seed,
+        kl_weight=settings.autoencoder_kl_weight,
+        l2_weight=settings.autoencoder_l2_weight,
+    )
 
 
 def _check_coarse_outputs(network: NetworkSettings, model: Any, size: tuple[int, ...]) -> None:

@@ -38,7 +38,7 @@ def take_weights(
         return None
     # No code that a card names: the learner's network is built, so that the layers of its own module are known.
     source = read_network(start if card is None else read_model_card(start)[0])
-    is_other = source.output_shape != learner.network.output_shape
+    is_other = source.output_shape[-1] != learner.network.output_shape[-1]
     if card is not None:
         regions = learner.outputs.region_values(dataset.class_values)
         is_other = card.labels != dataset.labels or list(card.regions.items()) != list(regions.items())

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dist_training.architectures.dropout import sample_seeds
+from dist_training.architectures.sample_draws import sample_seeds
 from dist_training.inference.outputs import NetworkOutputs
 from dist_training.inputs.augmentation import DeviceAugmentation
 from dist_training.inputs.feed import Batch, rank_share
-from dist_training.losses import Loss, OwnLoss
+from dist_training.losses import Loss, OwnLoss, PenalisedLoss
 from dist_training.optimizers import momentum_correction
 from dist_training.ranks.synchronised import sample_weights
 from dist_training.settings import TrainingSettings
@@ -54,7 +54,7 @@ class TrainingStep:
     def __init__(
         self,
         model: Any,
-        loss: Loss | OwnLoss,
+        loss: Loss | OwnLoss | PenalisedLoss,
         optimizer: Any,
         settings: TrainingSettings,
         input_shape: tuple[int, ...],

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dist_training.errors import ModelError
+from dist_training.learning.inflation import inflated_weights
 from r2d2_base.errors import ConfigurationError
 
 __all__ = ["StartWeights", "TransferSettings", "copy_weights", "freeze_stages", "rate_factors", "stage_layers"]
@@ -80,7 +81,7 @@ class StartWeights:
 
 
 def copy_weights(model: Any, source: Any, *, has_new_head: bool, head: Sequence[str] = ()) -> StartWeights:
-    """Give a network the weights of another of the same architecture.
+    """Give a network the weights of another of the same architecture; one of volumes also those of one of slices.
 
     Args:
         model: the network, changed in place: it is the run's own.
@@ -96,12 +97,13 @@ def copy_weights(model: Any, source: Any, *, has_new_head: bool, head: Sequence[
     """
     # By layer, not by the variable's path: a path names neither the model that a layer is nested in, nor always alike
     # the layers that a layer makes for itself.
-    values = {layer.name: layer.weights for layer in source.layers}
+    sources = {layer.name: layer for layer in source.layers}
     copied, fresh, misfits = [], [], []
     for layer in model.layers:
-        ours, theirs = layer.weights, values.get(layer.name)
+        ours, origin = layer.weights, sources.get(layer.name)
         paths = [variable.path for variable in ours]
-        if theirs is None or (has_new_head and layer.name in head):
+        theirs = () if origin is None else inflated_weights(layer, origin) or origin.weights
+        if origin is None or (has_new_head and layer.name in head):
             fresh += paths
         elif (shapes := _shapes(theirs)) != (wanted := _shapes(ours)):
             misfits.append(f"{layer.name} {shapes} for {wanted}")
@@ -113,9 +115,14 @@ def copy_weights(model: Any, source: Any, *, has_new_head: bool, head: Sequence[
         raise ModelError(
             "the network to start from has other shapes than this one: "
             f"{'; '.join(misfits[:3]) or 'no layer of the same name'}; start from a network of the same architecture, "
-            "channels and settings"
+            f"channels and settings{_also_for_volumes(model, source)}"
         )
     return StartWeights(tuple(copied), tuple(fresh))
+
+
+def _also_for_volumes(model: Any, source: Any) -> str:
+    is_inflated = len(model.inputs[0].shape) == 5 and len(source.inputs[0].shape) == 4
+    return "; a unet of volumes takes the weights of one of slices with network.doubling=late" if is_inflated else ""
 
 
 def _shapes(variables: Sequence[Any]) -> list[tuple[int, ...]]:

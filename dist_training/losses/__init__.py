@@ -8,5 +8,6 @@ from dist_training.losses.build import build_loss
 from dist_training.losses.loss import Loss
 from dist_training.losses.overlap import DICE_SMOOTHING_PIXELS
 from dist_training.losses.own import OwnLoss
+from dist_training.losses.penalised import PenalisedLoss
 
-__all__ = ["DICE_SMOOTHING_PIXELS", "Loss", "OwnLoss", "build_loss"]
+__all__ = ["DICE_SMOOTHING_PIXELS", "Loss", "OwnLoss", "PenalisedLoss", "build_loss"]

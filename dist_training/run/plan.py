@@ -50,6 +50,9 @@ _UNCHANGEABLE = {
     "dtype",
     "patch_size",
     "foreground_share",
+    "autoencoder",
+    "autoencoder_kl_weight",
+    "autoencoder_l2_weight",
 }
 _NEWER_THAN_0_1 = {"source_channels", "window"}
 """Fields of a preparation that version 0.1 did not know; null where they are not used."""
@@ -134,6 +137,11 @@ def check_dimensions(
             raise ConfigurationError(
                 f"{_named(augmentation.of_volumes)} of networks of volumes, and {network.architecture} takes slices: "
                 "use network.dimensions=3, or settings of slices such as augmentation=table1"
+            )
+        if settings.autoencoder:
+            raise ConfigurationError(
+                f"training.autoencoder is of networks of volumes, and {network.architecture} takes slices: use "
+                "network.dimensions=3, or training.autoencoder=false"
             )
         return
     if augmentation.crop_size is not None:

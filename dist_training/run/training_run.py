@@ -111,7 +111,9 @@ class TrainingRun:
             network, self.outputs, self.settings, communicator, self.training_feed, self.augmentation, self.transfer
         )
         if network.architecture == "custom":
-            check_sizes(self.learner.model, {self.training_feed.input_shape[:-1], self.validation_feed.slice_size})
+            trained_on = self.training_feed.input_shape[:-1]
+            whole = {self.validation_feed.slice_size} if settings.patch_size is None else set()
+            check_sizes(self.learner.model, {trained_on, *whole})
         self.progress = TrainingProgress()
         self.checkpoints = RunCheckpoints(folder, settings, events, is_main=self.is_main)
         self.samples = RunSamples(

@@ -11,6 +11,7 @@ from dist_training.architectures import ImportedSettings, NetworkSettings
 from dist_training.checkpoints import read_latest_checkpoint
 from dist_training.errors import HorovodMissingError
 from dist_training.inference.model_card import read_model_card, read_start_card
+from dist_training.learning.inflation import inflated_settings
 from dist_training.ranks.communicator import has_horovod
 from dist_training.ranks.launched import check_own_name
 from dist_training.record.run_folder import RunFolder
@@ -134,12 +135,21 @@ def plan_run(configuration: Configuration, *, world_size: int, is_resumed: bool)
 
 
 def _with_start(configuration: Configuration, dataset: PreparedDataset) -> Configuration:
-    """Take the network's settings from the card of the network to start from, as its weights fit no other."""
+    """Take the network's settings from the card of the network to start from, as its weights fit no other.
+
+    Where a network of volumes is asked for and that one is of slices, they get a third axis.
+    """
     start = configuration.transfer.start_from
     card = None if start is None else read_start_card(start)
     if start is None or card is None:
         return configuration
     theirs, ours = card.scan_preparation, dataset.scan_preparation
+    is_inflated = len(configuration.network.size_multiples) == 3 and len(card.network.size_multiples) == 2
+    if is_inflated and theirs.neighbours:
+        raise ConfigurationError(
+            f"the network in {start} takes slices with their neighbours as channels, which volumes do not have; start "
+            "from one with preparation.neighbours=0, or from scratch"
+        )
     if theirs.input_channels != ours.input_channels:
         is_alike = len(theirs.channels) == len(ours.channels)
         remedy = f"prepare with preparation.neighbours={theirs.neighbours}" if is_alike else "start from one of as many"
@@ -156,6 +166,8 @@ def _with_start(configuration: Configuration, dataset: PreparedDataset) -> Confi
     # Its own weights take the place of those that it once started from, whose file need not be here.
     sources = {name: None for name in WEIGHT_FILES if hasattr(card.network, name)}
     network = card.network.model_copy(update=sources)
+    if is_inflated:
+        network = inflated_settings(network, configuration.network)
     if isinstance(network, ImportedSettings):
         network = network.model_copy(update={"file": str(read_model_card(start)[0].absolute())})
     return configuration.model_copy(update={"network": network})

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from imgmed import AugmentationSettings, PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 from imgmed.presets import preset_names, read_preset
 from r2d2.config import FILE_NAME, Configuration, commented_yaml, configure, find_layer
+from r2d2.preset_proposal import with_preset
 from r2d2.proposal import propose_here
 from r2d2_base.errors import ConfigurationError
 from r2d2_base.files import write_bytes
@@ -94,6 +95,7 @@ def prepare(
         settings.out,
         configuration.preparation,
         configuration.augmentation,
+        preset=settings.preset,
         workers=settings.workers or whole_cores(),
         key_file=settings.patient_key or own_patient_key(),
         progress=progress,
@@ -132,6 +134,7 @@ def prepare_with_report(
     settings: PreparationSettings,
     augmentation: AugmentationSettings | None = None,
     *,
+    preset: str | None = None,
     workers: int = 1,
     key_file: Path | None = None,
     progress: Progress | None = None,
@@ -144,6 +147,7 @@ def prepare_with_report(
         out: folder of the prepared dataset; see `imgmed.prepare_dataset` on one that exists.
         settings: how to prepare.
         augmentation: of the copies where `settings.augment_to` asks for some; kept in r2d2.yaml otherwise.
+        preset: whose network and training are proposed, where it has any; None: of none.
         workers: processes.
         key_file: of the pseudonyms.
         progress: told of each stage.
@@ -155,6 +159,8 @@ def prepare_with_report(
         from r2d2.reports.dataset import build_dataset_report  # here: where nothing is to be done, no picture is drawn
 
         proposal = propose_here(dataset)
+        if preset is not None:
+            proposal = with_preset(proposal, preset)
         proposed = proposal.configuration.model_copy(update={"dataset": Path(), "preparation": settings})
         if augmentation is not None and settings.augment_to is None:
             proposed = proposed.model_copy(update={"augmentation": augmentation})

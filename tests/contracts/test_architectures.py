@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 import dist_training
 from dist_training.architectures import (
     ARCHITECTURES,
+    C2FNASStyleSettings,
     CustomSettings,
     FCNSettings,
     LivermaskUNetSettings,
@@ -46,6 +47,7 @@ TINY: dict[str, list[BaseModel]] = {
         UNetSettings(base_filters=4, depth=3, normalisation="instance", dropout=0.3),
         UNetSettings(base_filters=4, depth=1, normalisation="batch"),
         UNetSettings(base_filters=4, depth=2, groups=2, dimensions=3, dropout=0.3),
+        UNetSettings(base_filters=4, depth=1, dimensions=3, doubling="late"),
     ],
     "fcn": [FCNSettings(width=0.03), FCNSettings(width=0.03, trunk="vgg16", dropout=0.0, stride=32)],
     "unet_resnet": [ResNetUNetSettings(base_filters=4, groups=2)],  # with ResNet50: test_unet_resnet.py
@@ -65,6 +67,7 @@ TINY: dict[str, list[BaseModel]] = {
             kernels=((1, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3)),
         ),
     ],
+    "c2fnas_style": [C2FNASStyleSettings(base_filters=2)],
     "custom": [CustomSettings(build="own_network:build_network", options={"filters": 4})],
 }
 ALL = [pytest.param(settings, id=f"{name}-{number}") for name in TINY for number, settings in enumerate(TINY[name])]

@@ -39,6 +39,16 @@ def test_cosine_ends_at_zero_and_passes_half_in_the_middle() -> None:
     assert rate(110) == pytest.approx(0.0, abs=1e-12)
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "polynomial"])
+def test_a_floor_is_where_the_rate_ends(schedule: Schedule) -> None:
+    def rate(step: int) -> float:
+        return learning_rate_at(
+            step, peak=1e-4, base=1e-4, warmup_steps=0, total_steps=100, schedule=schedule, power=1.0, floor=0.1
+        )
+
+    assert [rate(step) for step in (0, 50, 100)] == pytest.approx([1e-4, 5.5e-5, 1e-5])
+
+
 def test_square_root_and_no_scaling() -> None:
     assert scaled_learning_rate(0.1, 144, 16, scaling="sqrt") == pytest.approx(0.3)
     assert scaled_learning_rate(0.1, 4, 16, scaling="sqrt") == pytest.approx(0.05)

@@ -79,6 +79,7 @@ JOBS: dict[str, Job] = {
             "noise_std": 0.1,
         },
         patch_size=[4, 12, 12],
+        autoencoder=True,
         batch_size_per_worker=1,
     ),
     "small": job(SMALL),

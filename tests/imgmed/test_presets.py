@@ -15,7 +15,7 @@ operations = TypeAdapter(tuple[Operation, ...]).validate_python
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_is_valid_and_names_its_source(name):
     preset = read_preset(name)
-    assert set(preset) <= {"preparation", "augmentation"}
+    assert set(preset) <= {"preparation", "augmentation", "network", "training"}
     assert set(preset["preparation"]) <= SETTINGS
     operations(preset["preparation"].get("operations", ()))
     SliceSelection.model_validate(preset["preparation"].get("slices", {}))

@@ -67,7 +67,7 @@ def test_all_faults_are_listed_together_with_what_is_valid() -> None:
     for part in (
         "'nonsense' is not key=value",
         "trainig: unknown key; did you mean training?",
-        "training.epoch: unknown key; did you mean epochs? valid: accumulation_steps, batch_size_per_worker,",
+        "training.epoch: unknown key; did you mean epochs? valid: accumulation_steps, autoencoder,",
         "training.optimizer: must be 'adam', 'adamw', 'sgd', 'lamb' or 'lars'; received 'adamm'",
         "training.batch_size_per_worker: must be at least 1; received 0",
         "network.dept: unknown key; did you mean depth? valid: architecture, base_filters, depth",
@@ -104,7 +104,9 @@ def test_a_custom_network_says_how_it_is_named() -> None:
         configure({}, assignments=["network.architecture=folder/file.py:build"])
     with pytest.raises(ConfigurationError, match=r"network\.build: must be given"):
         configure({}, assignments=["network.architecture=custom"])
-    with pytest.raises(ConfigurationError, match=r"network.filters: unknown key; valid: architecture, build, options"):
+    with pytest.raises(
+        ConfigurationError, match=r"network.filters: unknown key; valid: architecture, build, dimensions, options"
+    ):
         configure({}, assignments=["network.architecture=my_module:build_network", "network.filters=8"])
 
 

@@ -6,6 +6,7 @@ __all__ = [
     "convolution",
     "crop",
     "group_normalisation",
+    "linear_enlargement",
     "maximum_pooling",
     "pad_to_multiple",
     "relu",
@@ -62,6 +63,15 @@ def maximum_pooling(maps: np.ndarray) -> np.ndarray:
     """Largest of every two pixels along each axis."""
     for axis in range(1, maps.ndim - 1):
         maps = np.maximum(*np.moveaxis(maps.reshape(*maps.shape[:axis], -1, 2, *maps.shape[axis + 1 :]), axis + 1, 0))
+    return maps
+
+
+def linear_enlargement(maps: np.ndarray) -> np.ndarray:
+    """Twice as many pixels along each axis, by NumPy's interpolation between the pixels' centres."""
+    for axis in range(1, maps.ndim - 1):
+        centres = np.arange(maps.shape[axis]) + 0.5
+        places = (np.arange(2 * maps.shape[axis]) + 0.5) / 2
+        maps = np.apply_along_axis(lambda line, at=places, of=centres: np.interp(at, of, line), axis, maps)
     return maps
 
 

@@ -162,6 +162,13 @@ def strided(input_channels, num_outputs):
 
 def fails(input_channels, num_outputs):
     return 1 / 0
+
+def of_volumes(input_channels, num_outputs):
+    volumes = keras.Input((None, None, None, input_channels))
+    return keras.Model(volumes, layers.Conv3D(num_outputs, 3, padding="same")(volumes))
+
+def sequential_of_volumes(input_channels, num_outputs):
+    return keras.Sequential([layers.Conv3D(4, 3, padding="same"), layers.Conv3D(num_outputs, 1)])
 """
 
 
@@ -216,6 +223,26 @@ def test_logits_have_the_precision_of_the_weights(policy, precision):
             assert keras.backend.standardize_dtype(logits.dtype) == precision
     finally:
         keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize("name", ["of_volumes", "sequential_of_volumes"])
+def test_a_network_of_volumes_is_said_to_be_one(name):
+    settings = own(name).model_copy(update={"dimensions": 3})
+    model = build_network(settings, 2, 3)
+    assert np.asarray(model(np.ones((1, 4, 5, 7, 2), np.float32))).shape == (1, 4, 5, 7, 3)
+    assert len(settings.size_multiples) == 3
+    check_sizes(model, [(4, 5, 7)])
+
+
+def test_slices_instead_of_volumes_and_the_reverse_are_refused():
+    of_slices = (
+        r"one input \(N, H, W, 2\), .* received \(None, None, None, None, 2\); for that, use network.dimensions=3"
+    )
+    with pytest.raises(ConfigurationError, match=of_slices):
+        build_network(own("of_volumes"), 2, 3)
+    of_volumes = r"one input \(N, D, H, W, 2\), .* received \(None, None, None, 2\); for that, use network.dimensions=2"
+    with pytest.raises(ConfigurationError, match=of_volumes):
+        build_network(own("plain").model_copy(update={"dimensions": 3}), 2, 3)
 
 
 def test_several_outputs_are_those_of_deep_supervision():

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from dist_training.architectures.dropout import SampleDropout, sample_seeds
+from dist_training.architectures.dropout import SampleDropout
+from dist_training.architectures.sample_draws import sample_seeds
 
 RATE, SAMPLES = 0.3, 24
 

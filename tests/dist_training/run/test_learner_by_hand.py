@@ -187,7 +187,7 @@ def test_networks_of_volumes_learn_alike_on_any_number_of_workers_and_in_parts(
     def learned(parts: int) -> Callable[[ThreadCommunicator], tuple[list[float], list[np.ndarray]]]:
         def work(job: ThreadCommunicator) -> tuple[list[float], list[np.ndarray]]:
             given = TrainingSettings(dtype="float64", loss="batch_dice_cross_entropy" if parts == 1 else "dice_focal")
-            given = given.model_copy(update={"accumulation_steps": parts})
+            given = given.model_copy(update={"accumulation_steps": parts, "autoencoder": architecture == "unet"})
             feed = PatchFeed(dataset, dataset.splits.train, (4, 16, 24), "float64", augmentation=augmentation, seed=3)
             with BUILDING:
                 learner = Learner(networks[architecture], outputs, given, job, feed, augmentation, TransferSettings())

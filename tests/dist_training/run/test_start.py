@@ -14,6 +14,7 @@ import pytest
 from dist_training.architectures import read_network
 from dist_training.checkpoints import read_latest_checkpoint
 from dist_training.inference.model_card import read_model_card
+from dist_training.learning.inflation import inflated_settings
 from dist_training.learning.transfer import TransferSettings
 from dist_training.record.events import Event, StepTaken, WeightsTaken, read_events
 from dist_training.record.run_folder import RunFolder
@@ -121,6 +122,28 @@ def test_a_learning_rate_of_a_stages_own(run: Train, source: RunFolder) -> None:
         stage = {"d": 0.25, "b": 0.25, "u": 1.0, "l": 2.0}[origin.path[0]]
         moved, slowly = one.numpy() - origin.numpy(), other.numpy() - origin.numpy()
         np.testing.assert_allclose(slowly, stage * moved, rtol=1e-6, atol=1e-12, err_msg=origin.path)
+
+
+def test_a_network_of_volumes_starts_from_one_of_slices_and_from_one_of_volumes(
+    run_in: Callable[[Path], Train], source: RunFolder, tmp_path: Path
+) -> None:
+    network = inflated_settings(UNET, UNET.model_copy(update={"dimensions": 3}))
+
+    def started(name: str, start: RunFolder) -> RunFolder:
+        transfer = TransferSettings(start_from=start.path)
+        return run_in(tmp_path)(name, network=network, patch_size=(4, 16, 16), transfer=transfer, **STILL, seed=1)
+
+    volumes = started("volumes", source)
+    taken = taken_over(volumes)
+    model, slices = read_network(volumes.model), read_network(source.model)
+    assert (taken.copied, list(taken.fresh)) == (len(model.weights), [])
+    for ours, theirs in zip(model.weights, slices.weights, strict=True):
+        given = theirs.numpy() if ours.shape == theirs.shape else ours.numpy()[ours.shape[0] // 2]
+        np.testing.assert_allclose(given, theirs.numpy(), rtol=0, atol=1e-200, err_msg=ours.path)
+    assert read_model_card(volumes.path)[1].network == network
+    again = read_network(started("again", volumes).model)
+    for ours, theirs in zip(again.weights, model.weights, strict=True):
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=0, atol=1e-200, err_msg=ours.path)
 
 
 @pytest.mark.parametrize("names", [("enkoder",), ("encoder", "decoder", "head")])

@@ -118,6 +118,7 @@ VOLUMES = UNetSettings(dimensions=3, depth=1, base_filters=2, dropout=0.2)
 def test_a_run_on_volumes_goes_on_bit_for_bit(run: Train) -> None:
     given = {**ALL_ON, "network": VOLUMES, "patch_size": (4, 16, 16), "global_batch_size": 4}
     given["augmentation"] = AugmentationSettings(rotation_degrees=20, tilt_degrees=20, noise_std=0.1)
+    given["autoencoder"] = True
     whole = run("whole", **given)
     folder = RunFolder(whole.path.with_name("stopped"))
     run("stopped", listeners=[at_step(4, lambda: request_stop(folder.control, "test"))], **given)
@@ -129,6 +130,8 @@ def test_a_run_on_volumes_goes_on_bit_for_bit(run: Train) -> None:
     ended = [event for event in read_events(folder.events) if isinstance(event, EpochEnded)]
     assert [event.epoch for event in ended] == [1, 2, 3]
     assert all(event.validation_dice is not None and event.validation_dice > 0 for event in ended)
+    assert not any(layer.name.startswith("autoencoder") for layer in read_network(folder.model).layers)
+    assert len(read_latest_checkpoint(folder.checkpoints).model) > len(read_network(folder.model).variables)
     with pytest.raises(CheckpointError, match=r"patch_size was \[4, 16, 16\], now \[4, 16, 32\]"):
         run("stopped", is_resumed=True, **{**given, "patch_size": (4, 16, 32)})
 
@@ -148,6 +151,11 @@ def with_dropout(input_channels, num_outputs):
     images = keras.Input((None, None, input_channels))
     dropped = layers.Dropout(0.5)(layers.Conv2D(4, 3, padding="same", name="encoder")(images))
     return keras.Model(images, layers.Conv2D(num_outputs, 1, name="head")(dropped))
+
+def of_volumes(input_channels, num_outputs):
+    images = keras.Input((None, None, None, input_channels))
+    maps = layers.Conv3D(4, 3, padding="same", activation="relu", name="encoder")(images)
+    return keras.Model(images, layers.Conv3D(num_outputs, 1, name="head")(maps))
 
 def with_a_layer_at_rest(input_channels, num_outputs):
     model = with_dropout(input_channels, num_outputs)
@@ -173,6 +181,16 @@ def test_keras_own_dropout_goes_on_with_its_random_state(run: Train, own_network
     folder.control.unlink()
     run("stopped", network=network, is_resumed=True)
     assert_same(state(whole), state(folder))
+
+
+def test_a_network_of_volumes_of_the_users_own_is_trained_beside_an_autoencoder(run: Train, own_network: None) -> None:
+    network = CustomSettings(build="networks_at_rest:of_volumes", dimensions=3)
+    folder = run("run", network=network, patch_size=(3, 16, 20), epochs=1, autoencoder=True)
+    trained = read_latest_checkpoint(folder.checkpoints).model
+    assert [layer.name for layer in read_network(folder.model, network).layers[1:]] == ["encoder", "head"]
+    assert len(trained) > len(read_network(folder.model, network).weights) == 4
+    (card_size, losses) = read_model_card(folder.path)[1].patch_size, steps(folder, "loss")
+    assert card_size == (3, 16, 20) and np.isfinite(losses).all()
 
 
 def test_a_layer_that_rests_in_a_network_of_the_users_own_rests_on(run: Train, own_network: None) -> None:

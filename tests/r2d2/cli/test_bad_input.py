@@ -218,6 +218,8 @@ def test_a_network_of_volumes_for_slices(refused: Refused, dataset: Path) -> Non
     assert "augmentation.blur_sigma_px is of networks of volumes" in line
     line = refused("train", "--dataset", dataset, "training.patch_size=[4, 16, 16]")
     assert "training.patch_size is of networks of volumes" in line and "use network.dimensions=3" in line
+    line = refused("train", "--dataset", dataset, "training.autoencoder=true")
+    assert "training.autoencoder is of networks of volumes" in line and "or training.autoencoder=false" in line
     line = refused("train", "--dataset", dataset, "network.strides=[[2, 2, 2]]")
     assert "strides needs 3 lists of 2 numbers, one for each axis; received [[2, 2, 2]]" in line
     line = refused("train", "--dataset", dataset, "network.architecture=fcn", "network.dimensions=3")

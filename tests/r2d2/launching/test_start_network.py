@@ -5,7 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from dist_training.architectures import CustomSettings, FCNSettings, ResNetUNetSettings, UNetSettings
+from dist_training.architectures import (
+    CustomSettings,
+    FCNSettings,
+    NetworkSettings,
+    ResNetUNetSettings,
+    UNetSettings,
+)
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset, write_phantom_study
 from r2d2.config import configure, read_layer
 from r2d2.launching.plan import plan_run, remarks
@@ -62,6 +68,35 @@ def test_a_network_of_slices_with_neighbours_says_how_to_prepare_for_it(
     card.scan_preparation = theirs.model_copy(update={"channels": ("a", "b"), "neighbours": 0})
     with pytest.raises(ConfigurationError, match=r"takes 2 input channels, .* has 1; start from one of as many, or"):
         plan_run(asked, world_size=1, is_resumed=False)
+
+
+def test_a_network_of_volumes_starts_from_one_of_slices_with_a_third_axis(
+    dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = SimpleNamespace(network=UNetSettings(depth=1, dropout=0.1), scan_preparation=dataset.scan_preparation)
+    monkeypatch.setattr("r2d2.launching.plan.read_start_card", lambda start: card)
+    words = [f"dataset={dataset.folder}", f"run_dir={tmp_path / 'run'}", f"transfer.start_from={tmp_path}"]
+
+    def planned(*more: str) -> tuple[NetworkSettings, tuple[int, ...] | None]:
+        asked = configure({}, assignments=[*words, *more])
+        configuration = plan_run(asked, world_size=1, is_resumed=False).configuration
+        return configuration.network, configuration.training.patch_size
+
+    flat = card.network.model_copy(update={"dimensions": 3, "doubling": "late"})
+    assert planned() == (card.network, None)
+    assert planned("network.dimensions=3", "training.patch_size=[4,16,16]") == (flat, (4, 16, 16))
+    strides = ["network.depth=1", "network.strides=[[1,2,2]]"]
+    assert planned("network.dimensions=3", *strides)[0] == flat.model_copy(update={"strides": ((1, 2, 2),)})
+    with pytest.raises(
+        ConfigurationError, match=r"network\.strides must be those of .* \[\[2, 2\]\]; received \[\[2, 4"
+    ):
+        planned("network.dimensions=3", "network.depth=1", "network.strides=[[2,4,4]]")
+    card.scan_preparation = dataset.scan_preparation.model_copy(update={"neighbours": 1})
+    with pytest.raises(ConfigurationError, match=r"neighbours as channels, .* with preparation\.neighbours=0"):
+        planned("network.dimensions=3")
+    card.network, card.scan_preparation = FCNSettings(), dataset.scan_preparation
+    with pytest.raises(ConfigurationError, match=r"architecture fcn, .* start from a unet or a residual_unet"):
+        planned("network.dimensions=3")
 
 
 def test_code_of_a_card_runs_only_where_the_settings_name_it_too(
