@@ -10,7 +10,7 @@ import numpy as np
 from dist_training.inference.outputs import NetworkOutputs
 from dist_training.inference.windows import Windows
 from dist_training.inputs.feed import IGNORED, SliceFeed, Step, prefetch, rank_share
-from dist_training.inputs.patches import widened
+from dist_training.inputs.patches import patch_of
 from dist_training.ranks.communicator import Communicator
 from segeval import class_counts, dice_from_counts
 
@@ -123,9 +123,12 @@ def _by_windows(
     batch_size: int,
 ) -> np.ndarray:
     """Predict the classes of a volume (slices, height, width, channels), in zeros where it is smaller than a window."""
-    wide, place = widened(volume, (windows.size[0], windows.size[1], windows.size[2]))
-    (scores,) = windows.blend(wide[np.newaxis], network, outputs.num_outputs, batch_size)
-    return outputs.decode_probabilities(scores[place])
+
+    def said(corners: list[tuple[int, ...]]) -> np.ndarray:
+        return network(np.stack([patch_of(volume, corner, windows.size, outside=0) for corner in corners]))
+
+    bands = windows.bands(volume.shape[:3], said, outputs.num_outputs, batch_size)
+    return np.concatenate([outputs.decode_probabilities(band) for band in bands])
 
 
 def _no_counts(feed: SliceFeed, num_classes: int, regions: np.ndarray | None) -> np.ndarray:

@@ -39,6 +39,9 @@ class AugmentationSettings(BaseModel):
     horizontal_flip_probability: float = Field(
         default=0.0, ge=0, le=1, description="part of the slices that are mirrored left to right"
     )
+    slice_flip_probability: float = Field(
+        default=0.0, ge=0, le=1, description="volumes: part of the patches that are mirrored from first to last slice"
+    )
     elastic_alpha_px: float = Field(
         default=0.0, ge=0, description="elastic deformation: root mean square displacement along each axis"
     )
