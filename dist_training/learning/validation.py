@@ -102,11 +102,10 @@ def validate_volumes(
     if len(feed) == 0:
         return None
     counts = _no_counts(feed, outputs.num_classes, outputs.loss_regions)
-    windows = Windows(window, OVERLAP)
     share = range(len(feed.case_ids))[rank_share(len(feed.case_ids), communicator.rank, communicator.world_size)]
     steps = [Step(feed.indices_of(case), len(feed.indices_of(case))) for case in share]
     for case, step, batch in zip(share, steps, prefetch(feed, steps, ahead=1), strict=True):
-        predicted = _by_windows(network, batch.images, windows, outputs, batch_size)
+        predicted = _by_windows(network, batch.images, window, outputs, batch_size)
         real = batch.classes != IGNORED
         counts[case] = _counts(batch.classes[real], predicted[real], outputs.num_classes, outputs.loss_regions)
         if on_predicted is not None:
@@ -118,16 +117,17 @@ def validate_volumes(
 def _by_windows(
     network: Callable[[np.ndarray], np.ndarray],
     volume: np.ndarray,
-    windows: Windows,
+    window: tuple[int, int, int],
     outputs: NetworkOutputs,
     batch_size: int,
 ) -> np.ndarray:
     """Predict the classes of a volume (slices, height, width, channels), in zeros where it is smaller than a window."""
 
     def said(corners: list[tuple[int, ...]]) -> np.ndarray:
-        return network(np.stack([patch_of(volume, corner, windows.size, outside=0) for corner in corners]))
+        places = [(first, row, column) for first, row, column in corners]
+        return network(np.stack([patch_of(volume, place, window, outside=0) for place in places]))
 
-    bands = windows.bands(volume.shape[:3], said, outputs.num_outputs, batch_size)
+    bands = Windows(window, OVERLAP).bands(volume.shape[:3], said, outputs.num_outputs, batch_size)
     return np.concatenate([outputs.decode_probabilities(band) for band in bands])
 
 

@@ -70,14 +70,15 @@ class VolumeEnsemble(SliceEnsemble):
                 "takes volumes, by windows of the patches that it learned from; leave out --window"
             )
         lanes, times = self._lanes(), len(self.members) * len(self.views)
-        self._check_memory(lanes, image.shape[:3])
+        shape = (image.shape[0], image.shape[1], image.shape[2])
+        self._check_memory(lanes, shape)
         statistics = {member: member.input.normalisation.statistics(image) for member in self.members}
 
         def normalised(member: Member, box: Box) -> np.ndarray:
             return member.input.normalisation.apply(image[box], *statistics[member])
 
         shares = [np.float32(len(lane.views) / times) for lane in lanes]
-        for parts in in_step([self._bands(lane, image.shape[:3], normalised, watcher) for lane in lanes]):
+        for parts in in_step([self._bands(lane, shape, normalised, watcher) for lane in lanes]):
             own: np.ndarray | float = 0.0
             if self._settings.uncertainty == "spread":
                 own = sum((entropy(part, self._outputs) / times for part in parts), 0.0)

@@ -56,14 +56,18 @@ def windows_by_hand(
 
     Windows are mirrored along the axes before, and what is said of them back.
     """
-    windows, network = Windows(patch, overlap), read_network(model / "model.keras")
+    windows = Windows(patch, overlap)
+    parts = [
+        tuple(slice(at, at + size) for at, size in zip(corner, patch, strict=True))
+        for corner in windows.corners(normalised.shape)
+    ]
+    seen = np.stack([np.flip(normalised[part], axes) for part in parts])[..., None].astype(np.float32)
+    logits = read_network(model / "model.keras").predict_on_batch(seen)
     total, weights = 0.0, 0.0
-    for corner in windows.corners(normalised.shape):
-        part = tuple(slice(at, at + size) for at, size in zip(corner, patch, strict=True))
-        seen = np.flip(normalised[part], axes)[None, ..., None].astype(np.float32)
-        said = np.flip(softmax(network.predict(seen, verbose=0)[0]), [axis + 1 for axis in axes])
+    for part, said in zip(parts, map(softmax, logits), strict=True):
         added, weight = np.zeros((len(said), *normalised.shape)), np.zeros(normalised.shape)
-        added[:, *part], weight[part] = said * windows.weights, windows.weights
+        added[:, *part] = np.flip(said, [axis + 1 for axis in axes]) * windows.weights
+        weight[part] = windows.weights
         total, weights = total + added, weights + weight
     return total / weights
 
