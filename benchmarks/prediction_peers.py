@@ -2,6 +2,7 @@
 
     make peers
     .venv/bin/python benchmarks/prediction_peers.py --out benchmarks/results/prediction_peers.json
+    .venv/bin/python benchmarks/prediction_peers.py --threads 2 --jobs "volume of 96 x 96 x 96, flips"
     .venv/bin/python benchmarks/prediction_peers.py --memory      # of 30 scans, one after the other
 
 The Dist-U-Net with the same weights, in PyTorch for the peers (prediction_toolkits.py), the same windows, overlap,
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -36,8 +38,11 @@ JOBS: dict[str, dict[str, Any]] = {
     "36 slices of 48 x 64": {"shape": (48, 64, 36), "window": (48, 64), "flips": False},
     "36 slices of 48 x 64, flips": {"shape": (48, 64, 36), "window": (48, 64), "flips": True},
     "2 slices of 512 x 512, windows of 256 x 256": {"shape": (512, 512, 2), "window": (256, 256), "flips": False},
+    "volume of 96 x 96 x 96, windows of 64 x 64 x 64": {"shape": (96, 96, 96), "window": (64, 64, 64), "flips": False},
+    "volume of 96 x 96 x 96, flips": {"shape": (96, 96, 96), "window": (64, 64, 64), "flips": True},
 }
-MIRRORED = {"vertical_flip_probability": 0.5, "horizontal_flip_probability": 0.5}
+OF_VOLUMES = {"filters": 8, "depth": 3}
+MIRRORED = {f"{axis}_flip_probability": 0.5 for axis in ("slice", "vertical", "horizontal")}
 
 
 def main() -> None:
@@ -45,6 +50,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--layout", choices=("usual", "channels_last"), default="usual", help="of the peers' networks of volumes"
+    )
     parser.add_argument("--jobs", nargs="+", choices=tuple(JOBS), default=list(JOBS))
     parser.add_argument("--peers", type=Path, default=HERE.parent / ".venv-peers/bin/python", help="the peers' Python")
     parser.add_argument("--memory", action="store_true", help="measure the memory of 30 scans instead")
@@ -124,7 +132,8 @@ def begin(
 
     job = {**JOBS[name], "overlap": 0.5, "filters": FILTERS, "depth": DEPTH, "outputs": OUTPUTS}
     job |= {"threads": options.threads, "weights": str(folder / "weights.npz"), "run": str(folder / "run")}
-    job["at_a_time"] = max(1, PIXELS // (job["window"][0] * job["window"][1]))
+    job |= OF_VOLUMES if len(job["window"]) == 3 else {}
+    job |= {"layout": options.layout, "at_a_time": max(1, PIXELS // math.prod(job["window"]))}
     model = [sys.executable, __file__, "--worker", json.dumps({**job, "make": str(folder)})]
     subprocess.run(model, check=True, env={**os.environ, "PYTHONPATH": str(HERE.parent)})
     rng = np.random.default_rng(1)
@@ -179,7 +188,8 @@ def work(job: dict[str, Any]) -> None:
             sys.stdin.readline()
         began[:] = time.perf_counter(), spent
 
-    inference = InferenceSettings(window=tuple(job["window"]), overlap=job["overlap"], flips=job["flips"])
+    window = tuple(job["window"]) if len(job["window"]) == 2 else None  # volumes are seen by those of the training
+    inference = InferenceSettings(window=window, overlap=job["overlap"], flips=job["flips"])
     settings = PredictSettings(model=job["run"], inputs=[job["scans"]], out=job["out"], inference=inference)
     predict(settings, progress=told)
 
@@ -195,13 +205,15 @@ def make_model(folder: Path, job: dict[str, Any]) -> None:
 
     rng = np.random.default_rng(0)
     for case in "abc":
-        image = rng.normal(100, 20, (*job["window"], 2)).astype(np.float32)
+        *slices, rows, columns = job["window"]
+        image = rng.normal(100, 20, (rows, columns, *(slices or [2]))).astype(np.float32)
         for part, array in (("images", image), ("labels", np.digitize(image, [95.0, 120.0]).astype(np.uint8))):
             (folder / "study" / part).mkdir(parents=True, exist_ok=True)
             nib.save(nib.Nifti1Image(array, np.diag([1.0, 1, 3, 1])), folder / "study" / part / f"{case}.nii")
     # no operations: z-scores alone, as the peers make them
     dataset = prepare_dataset(folder / "study", folder / "dataset", PreparationSettings(slice_axis=2, operations=()))
-    settings = UNetSettings(base_filters=FILTERS, depth=DEPTH)
+    is_volume = len(job["window"]) == 3
+    settings = UNetSettings(dimensions=len(job["window"]), base_filters=job["filters"], depth=job["depth"])
     network = build_network(settings, 1, OUTPUTS, seed=0)
     weights = {f"{layer.name}/{n}": array for layer in network.layers for n, array in enumerate(layer.get_weights())}
     np.savez(job["weights"], **weights)
@@ -215,6 +227,7 @@ def make_model(folder: Path, job: dict[str, Any]) -> None:
         epoch=1,
         validation_dice=None,
         validation_dice_per_label={},
+        patch_size=tuple(job["window"]) if is_volume else None,
         augmentation=AugmentationSettings(**MIRRORED),
     )
 

@@ -8,7 +8,7 @@ on a few at a time by matrix products, so that memory holds the input, the outpu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -19,6 +19,7 @@ __all__ = [
     "resample_images",
     "resample_label_map",
     "resample_labels",
+    "resample_slabs",
     "resampled_size",
 ]
 
@@ -74,6 +75,85 @@ def resample(
             planes = np.clip(planes, low, high)
         target[part.out] = np.moveaxis(planes, 0, 3)
     return result
+
+
+def resample_slabs(slabs: Iterable[np.ndarray], maps: Maps, fill: Sequence[float] = ()) -> Iterator[np.ndarray]:
+    """Resample scores linearly, as `resample` does, that come some slices at a time, and give them so.
+
+    No more is held than the slabs that the next slices are made from.
+
+    Args:
+        slabs: (n, b, c, channels) float32, at least one, that together are the array; not changed.
+        maps: how each of the first three axes is resampled.
+        fill: value of each channel where the output lies outside the input; empty: 0.
+
+    Yields:
+        (m, *new[1:], channels) float32, in their order what `resample` gives; it may be a view of a slab.
+
+    Raises:
+        ValueError: the slabs end before the array.
+
+    >>> maps = (AxisMap.covering(4, 3), AxisMap(1, 1), AxisMap(1, 2))
+    >>> array = np.arange(4, dtype=np.float32).reshape(4, 1, 1, 1)
+    >>> parts = list(resample_slabs([array[:1], array[1:]], maps, [7]))
+    >>> bool((np.concatenate(parts) == resample(array, maps, 1, [7])).all())
+    True
+    """
+    maps, box, shape = _prepared(maps)
+    (across, *plane), (along, *in_plane) = maps, box
+    held, order = _Slabs(slabs, across.old), _axis_order(maps)
+    is_copy = all(axis.is_copy for axis in maps)
+    blocks = [weight_blocks(axis, 1, ROWS) for axis in plane]
+    yield from held.nothing(along.start, shape[1:], fill)
+    for part in weight_blocks(across, 1, _slices_at_a_time(across, held.plane)):
+        array, count = held.slices(part.source), part.out.stop - part.out.start
+        size, inside = (count, *shape[1:]), (slice(0, count), *in_plane)
+        if is_copy:
+            yield _copied(array, (AxisMap(count, count), plane[0], plane[1]), inside, size, fill)
+            continue
+        result = _filled((*size, array.shape[3]), np.float32, inside, fill)
+        if result[inside].size:
+            result[inside] = np.moveaxis(_apply(_planes(array), [[part], *blocks], order), 0, 3)
+        yield result
+    yield from held.nothing(shape[0] - along.stop, shape[1:], fill)
+
+
+class _Slabs:
+    """Slabs of an array, as they come: those that are still wanted are held.
+
+    Attributes:
+        plane: (b, c, channels) of a slice.
+    """
+
+    def __init__(self, slabs: Iterable[np.ndarray], count: int) -> None:
+        self._coming, self._count, self._first = iter(slabs), count, 0
+        self._held: list[np.ndarray] = []
+        self._take_in()
+        self.plane = self._held[0].shape[1:]
+
+    def slices(self, wanted: slice) -> np.ndarray:
+        """Give slices of the array, a view where one slab has them all; none before them is wanted any more."""
+        while self._first + sum(map(len, self._held)) < wanted.stop:
+            self._take_in()
+        while self._first + len(self._held[0]) <= wanted.start:
+            self._first += len(self._held.pop(0))
+        parts, at = [], self._first
+        for slab in self._held:
+            parts.append(slab[max(0, wanted.start - at) : max(0, wanted.stop - at)])
+            at += len(slab)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def nothing(self, count: int, plane: tuple[int, ...], fill: Sequence[float]) -> Iterator[np.ndarray]:
+        """Give so many slices of a size where there is no input, one at a time."""
+        for _ in range(count):
+            yield _filled((1, *plane, self.plane[-1]), np.float32, (slice(0, 0),), fill)
+
+    def _take_in(self) -> None:
+        slab = next(self._coming, None)
+        if slab is None:
+            held = self._first + sum(map(len, self._held))
+            raise ValueError(f"slabs must be all {self._count} slices of an array; received {held}")
+        self._held.append(slab)
 
 
 def resample_label_map(array: np.ndarray, maps: Maps) -> np.ndarray:
@@ -192,9 +272,18 @@ def _planes(part: np.ndarray) -> np.ndarray:
 def _apply(planes: np.ndarray, blocks: list[list[Block]], order: list[int]) -> np.ndarray:
     """Resample (channels, a, b, c) along each axis by its blocks, which lie side by side, in the given order."""
     for axis in order:
+        planes = _taken(planes, blocks[axis], axis)
         if blocks[axis][0].weights is not None:
             planes = _multiply(planes, blocks[axis], axis)
     return planes
+
+
+def _taken(planes: np.ndarray, blocks: list[Block], axis: int) -> np.ndarray:
+    """The input voxels along an axis from the first to the last that blocks are made from; planes may hold all."""
+    wanted = _span(blocks).source
+    if planes.shape[axis + 1] == wanted.stop - wanted.start:
+        return planes
+    return planes[(slice(None),) * (axis + 1) + (wanted,)]
 
 
 def _multiply(planes: np.ndarray, blocks: list[Block], axis: int) -> np.ndarray:

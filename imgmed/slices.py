@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
 
 import numpy as np
@@ -17,7 +18,7 @@ from imgmed.geometry import (
     orientation_of,
     to_canonical,
 )
-from imgmed.resampling import resample, resample_label_map
+from imgmed.resampling import resample, resample_label_map, resample_slabs
 
 __all__ = ["Affine", "SliceGrid", "centred_start", "centred_window", "with_neighbours"]
 
@@ -182,6 +183,27 @@ class SliceGrid(BaseModel):
             )
         canonical = np.moveaxis(resampled, 0, self.slice_axis)
         return np.ascontiguousarray(from_canonical(canonical, self.orientation))
+
+    def restored_slabs(self, slabs: Iterable[np.ndarray], fill: Sequence[float]) -> Iterator[np.ndarray]:
+        """Put scores that come some slices at a time onto the original slices, as `restore` does with order 1.
+
+        Args:
+            slabs: (n, height, width, classes) float32, in their order the stack.
+            fill: score of each class in voxels outside of the stack.
+
+        Yields:
+            (m, height, width, classes) float32, in their order the `original_stack_shape`; `to_stack` of an array of
+            the scan's shape is where they go. It may be a view of a slab.
+
+        Raises:
+            ValueError: the slabs end before the stack.
+
+        >>> grid = SliceGrid.of((4, 5, 6), np.diag([-1.0, 1.0, 3.0, 1.0]), slice_axis=2, slice_shape=(8, 5))
+        >>> slabs = [np.zeros((2, 8, 5, 1), np.float32)] * 3
+        >>> np.concatenate(list(grid.restored_slabs(slabs, [0]))).shape
+        (6, 4, 5, 1)
+        """
+        return resample_slabs(slabs, self._restoring_maps(), fill)
 
     def _restoring_maps(self) -> Maps:
         """How each axis of the stack is resampled to the original voxels."""

@@ -164,10 +164,11 @@ class ModelCard(BaseModel):
         return outputs_of(self.labels, self.regions, has_regions=bool(self.regions))
 
     @property
-    def trained_flips(self) -> tuple[bool, bool]:
-        """Whether training mirrored slices top to bottom, and left to right."""
+    def trained_flips(self) -> tuple[bool, ...]:
+        """Whether training mirrored slices top to bottom, and left to right; of volumes first to last slice before."""
         varied = self.augmentation
-        return varied.vertical_flip_probability > 0, varied.horizontal_flip_probability > 0
+        in_plane = varied.vertical_flip_probability > 0, varied.horizontal_flip_probability > 0
+        return in_plane if self.patch_size is None else (varied.slice_flip_probability > 0, *in_plane)
 
     def split_of(self, image_sha256: Sequence[str]) -> Split | None:
         """Tell what training, or that of the networks it started from, used a scan for, by its content.

@@ -8,7 +8,7 @@ from math import floor, prod
 
 import numpy as np
 
-__all__ = ["Patch", "PatchDraws", "patch_count", "patch_of", "proposed_patch_size", "widened"]
+__all__ = ["Patch", "PatchDraws", "patch_count", "patch_of", "proposed_patch_size"]
 
 STREAM = int.from_bytes(b"patch", "big") % 2**32
 """Sets these draws apart from others made of the same numbers."""
@@ -168,31 +168,6 @@ def patch_of(volume: np.ndarray, corner: Size, size: Size, outside: float) -> np
         target.append(slice(low - first, high - first))
     patch[tuple(target)] = volume[tuple(source)]
     return patch
-
-
-def widened(volume: np.ndarray, size: Size) -> tuple[np.ndarray, tuple[slice, ...]]:
-    """Lay a volume into the middle of zeros where it is smaller than a window.
-
-    Args:
-        volume: (slices, rows, columns, channels).
-        size: of a window.
-
-    Returns:
-        The volume, nowhere smaller than a window, and the place of the given one in it.
-
-    >>> wide, place = widened(np.ones((1, 4, 2, 1)), (2, 2, 4))
-    >>> wide.shape, float(wide[place].sum())
-    ((2, 4, 4, 1), 8.0)
-    """
-    shape = volume.shape[:3]
-    canvas = [max(pair) for pair in zip(shape, size, strict=True)]
-    first = [(wide - length) // 2 for wide, length in zip(canvas, shape, strict=True)]
-    place = tuple(slice(at, at + length) for at, length in zip(first, shape, strict=True))
-    if tuple(canvas) == shape:
-        return volume, place
-    wide = np.zeros((*canvas, *volume.shape[3:]), volume.dtype)
-    wide[place] = volume
-    return wide, place
 
 
 def _voxels_up_to(label_map: np.ndarray, values: Sequence[int]) -> dict[int, np.ndarray]:

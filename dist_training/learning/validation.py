@@ -10,7 +10,7 @@ import numpy as np
 from dist_training.inference.outputs import NetworkOutputs
 from dist_training.inference.windows import Windows
 from dist_training.inputs.feed import IGNORED, SliceFeed, Step, prefetch, rank_share
-from dist_training.inputs.patches import widened
+from dist_training.inputs.patches import patch_of
 from dist_training.ranks.communicator import Communicator
 from segeval import class_counts, dice_from_counts
 
@@ -102,11 +102,10 @@ def validate_volumes(
     if len(feed) == 0:
         return None
     counts = _no_counts(feed, outputs.num_classes, outputs.loss_regions)
-    windows = Windows(window, OVERLAP)
     share = range(len(feed.case_ids))[rank_share(len(feed.case_ids), communicator.rank, communicator.world_size)]
     steps = [Step(feed.indices_of(case), len(feed.indices_of(case))) for case in share]
     for case, step, batch in zip(share, steps, prefetch(feed, steps, ahead=1), strict=True):
-        predicted = _by_windows(network, batch.images, windows, outputs, batch_size)
+        predicted = _by_windows(network, batch.images, window, outputs, batch_size)
         real = batch.classes != IGNORED
         counts[case] = _counts(batch.classes[real], predicted[real], outputs.num_classes, outputs.loss_regions)
         if on_predicted is not None:
@@ -118,14 +117,18 @@ def validate_volumes(
 def _by_windows(
     network: Callable[[np.ndarray], np.ndarray],
     volume: np.ndarray,
-    windows: Windows,
+    window: tuple[int, int, int],
     outputs: NetworkOutputs,
     batch_size: int,
 ) -> np.ndarray:
     """Predict the classes of a volume (slices, height, width, channels), in zeros where it is smaller than a window."""
-    wide, place = widened(volume, (windows.size[0], windows.size[1], windows.size[2]))
-    (scores,) = windows.blend(wide[np.newaxis], network, outputs.num_outputs, batch_size)
-    return outputs.decode_probabilities(scores[place])
+
+    def said(corners: list[tuple[int, ...]]) -> np.ndarray:
+        places = [(first, row, column) for first, row, column in corners]
+        return network(np.stack([patch_of(volume, place, window, outside=0) for place in places]))
+
+    bands = Windows(window, OVERLAP).bands(volume.shape[:3], said, outputs.num_outputs, batch_size)
+    return np.concatenate([outputs.decode_probabilities(band) for band in bands])
 
 
 def _no_counts(feed: SliceFeed, num_classes: int, regions: np.ndarray | None) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from r2d2.prediction.ensemble import by_preparation, check_ensemble
 from r2d2.prediction.member import Member
 from r2d2.prediction.model import resolve_ensemble
 from r2d2.prediction.settings import InferenceSettings
+from r2d2.prediction.slabs import in_step
 from r2d2.prediction.slice_ensemble import SliceEnsemble
 from r2d2.prediction.uncertainty import entropy
 from r2d2.prediction.volume_ensemble import VolumeEnsemble
@@ -108,46 +110,66 @@ class Predictor:
             PredictionError: the memory cannot hold what a network makes of a single slice, or window.
             MemoryError: there was too little for all of it.
         """
-        if len(stacks) == 1:
-            return self._of_slices(*stacks[0], watcher)
-        return self._of_voxels(stacks, watcher)
-
-    def _of_slices(self, image: np.ndarray, grid: SliceGrid, watcher: Watcher) -> Segmentation:
-        """Decide slice by slice where slices have the scan's voxels: probabilities of a few are held at a time."""
-        wanted, is_resampled = self.settings, grid.is_resampled
-        keeps_scores = is_resampled or wanted.probabilities
-        scores, classes, doubts = [], [], []
-        for probabilities, own_entropy in self._ensembles[0].probabilities(image, watcher):
-            if keeps_scores:
-                scores.append(probabilities)
-            if not is_resampled:
-                classes.append(self._decide(probabilities))
-            if wanted.uncertainty != "none":
-                doubts.append(entropy(probabilities, self._outputs) - own_entropy)
-        # between voxels, probabilities are what may be averaged
-        restored = grid.restore(np.concatenate(scores), order=1) if scores else np.empty(0)
-        whole = grid.restore(np.concatenate(classes), order=0) if classes else self._decide(restored)
-        return self._segmentation(whole, restored, _restored_map(np.concatenate(doubts), grid) if doubts else None)
-
-    def _of_voxels(self, stacks: Sequence[Stack], watcher: Watcher) -> Segmentation:
-        """Average in the scan's voxels what networks say of slices of their own, each network counting alike."""
-        mean: np.ndarray = np.zeros((), np.float32)
-        own: np.ndarray = np.zeros((), np.float32)
-        for ensemble, (image, grid) in zip(self._ensembles, stacks, strict=True):
-            share, said = np.float32(len(ensemble.members) / len(self.members)), []
-            own_entropies: list[np.ndarray | float] = []
-            for probabilities, own_entropy in ensemble.probabilities(image, watcher):
-                said.append(probabilities)
-                own_entropies.append(own_entropy)
-            mean = mean + share * grid.restore(np.concatenate(said), order=1)
-            if self.settings.uncertainty == "spread":
-                own = own + share * _restored_map(np.concatenate(own_entropies), grid)
-        is_wanted = self.settings.uncertainty != "none"
-        return self._segmentation(self._decide(mean), mean, entropy(mean, self._outputs) - own if is_wanted else None)
-
-    def _segmentation(self, classes: np.ndarray, scores: np.ndarray, doubt: np.ndarray | None) -> Segmentation:
+        grid, outputs = stacks[0][1], self._outputs.num_outputs
+        slabs = self._on_scan(stacks, watcher)
+        slabs = chain([next(slabs)], slabs)  # what no memory holds is told before memory is asked for
         values = np.array(self.card.class_values, dtype=np.min_scalar_type(max(self.card.class_values)))
-        return Segmentation(values[classes], scores if self.settings.probabilities else None, doubt)
+        label_map = np.empty(grid.shape, values.dtype)
+        scores = np.empty((*grid.shape, outputs), np.float32) if self.settings.probabilities else None
+        doubts = None if self.settings.uncertainty == "none" else np.empty(grid.shape, np.float32)
+        labels_there = grid.to_stack(label_map)
+        scores_there = None if scores is None else grid.to_stack(scores)
+        doubts_there = None if doubts is None else grid.to_stack(doubts)
+        first = 0
+        for said in slabs:
+            probabilities, slices = said[..., :outputs], slice(first, first + len(said))
+            labels_there[slices] = values[self._outputs.decode_probabilities(probabilities)]
+            if scores_there is not None:
+                scores_there[slices] = probabilities
+            if doubts_there is not None:
+                doubts_there[slices] = said[..., outputs]
+            first = slices.stop
+        return Segmentation(label_map, scores, doubts)
+
+    def _on_scan(self, stacks: Sequence[Stack], watcher: Watcher) -> Iterator[np.ndarray]:
+        """Yield some slices of the scan after the other, (n, height, width, outputs): the mean probabilities.
+
+        Where the uncertainty is asked for, it is one more number of each voxel. Networks that are given slices of their
+        own are averaged in the scan's voxels, each counting alike.
+        """
+        if len(stacks) == 1:
+            yield from self._restored(self._ensembles[0], *stacks[0], watcher, is_alone=True)
+            return
+        shares = [np.float32(len(ensemble.members) / len(self.members)) for ensemble in self._ensembles]
+        restored = [
+            self._restored(ensemble, *stack, watcher, is_alone=False)
+            for ensemble, stack in zip(self._ensembles, stacks, strict=True)
+        ]
+        grids = [grid for _, grid in stacks]
+        for parts in _alike(restored, grids):
+            mean = np.asarray(sum(share * part for share, part in zip(shares, parts, strict=True)))
+            if self.settings.uncertainty != "none":
+                mean[..., -1] = entropy(mean[..., :-1], self._outputs) - mean[..., -1]
+            yield mean
+
+    def _restored(
+        self, ensemble: SliceEnsemble, image: np.ndarray, grid: SliceGrid, watcher: Watcher, *, is_alone: bool
+    ) -> Iterator[np.ndarray]:
+        """Yield what networks of one preparation say, on the scan's slices.
+
+        Where the uncertainty is asked for, one more number of each voxel is that, if they are alone, else the mean
+        entropy of each by itself.
+        """
+        outside = [0.0] * self._outputs.num_outputs
+        outside[0] = float(self._outputs.is_softmax)  # the background
+        if self.settings.uncertainty == "none":
+            said = (probabilities for probabilities, _ in ensemble.probabilities(image, watcher))
+            return grid.restored_slabs(said, outside)
+        judged = (
+            _with(probabilities, entropy(probabilities, self._outputs) - own if is_alone else own)
+            for probabilities, own in ensemble.probabilities(image, watcher)
+        )
+        return grid.restored_slabs(judged, [*outside, 0.0])
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -162,12 +184,30 @@ class Predictor:
         splits = {member.card.split_of(image_sha256) for member in self.members}
         return next((split for split in BY_WEIGHT if split in splits), None)
 
-    def _decide(self, probabilities: np.ndarray) -> np.ndarray:
-        """Turn (..., outputs) into class indices."""
-        classes = self._outputs.decode_probabilities(probabilities)
-        return classes.astype(np.min_scalar_type(len(self.card.class_values)))
+
+def _with(probabilities: np.ndarray, number: np.ndarray | float) -> np.ndarray:
+    """Add one more number to each pixel's probabilities."""
+    numbers = np.broadcast_to(np.asarray(number, np.float32), probabilities.shape[:-1])
+    return np.concatenate([probabilities, numbers[..., np.newaxis]], axis=-1)
 
 
-def _restored_map(numbers: np.ndarray, grid: SliceGrid) -> np.ndarray:
-    """Put numbers (slices, height, width) into the scan's voxels."""
-    return grid.restore(numbers[..., np.newaxis], order=1)[..., 0]
+def _alike(restored: Sequence[Iterator[np.ndarray]], grids: Sequence[SliceGrid]) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield the same slices of each of several stacks of scores, those of the first.
+
+    Stacks of slices across different axes are held as a whole, all others some slices at a time.
+    """
+    own = grids[0]
+
+    def turned(slabs: Iterator[np.ndarray], grid: SliceGrid) -> Iterator[np.ndarray]:
+        if grid.slice_axis == own.slice_axis:
+            yield from slabs
+            return
+        whole, first = None, 0
+        for slab in slabs:
+            whole = np.empty((*grid.shape, slab.shape[-1]), np.float32) if whole is None else whole
+            grid.to_stack(whole)[first : first + len(slab)] = slab
+            first += len(slab)
+        if whole is not None:
+            yield own.to_stack(whole)
+
+    return in_step([turned(slabs, grid) for slabs, grid in zip(restored, grids, strict=True)])

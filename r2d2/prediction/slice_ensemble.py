@@ -118,16 +118,15 @@ class SliceEnsemble:
             f" memory, and {free / GIB:.0f} are free; is the spacing in the header right?"
         )
 
-    def _flips(self) -> tuple[bool, bool]:
-        """Along which axes of slices all networks have been trained to be mirrored, where that is asked for.
+    def _flips(self) -> tuple[bool, ...]:
+        """Along which axes all networks have been trained to be mirrored, where that is asked for.
 
         Raises:
             PredictionError: along none.
         """
+        flips = tuple(map(all, zip(*(member.card.trained_flips for member in self.members), strict=True)))
         if not self._settings.flips:
-            return False, False
-        seen = [member.card.trained_flips for member in self.members]
-        flips = (all(rows for rows, _ in seen), all(columns for _, columns in seen))
+            return (False,) * len(flips)
         if not any(flips):
             raise PredictionError(
                 f"{self.members[0].path} was not trained on mirrored slices, so it cannot be asked about them; leave"

@@ -15,21 +15,21 @@ __all__ = ["View", "views_of"]
 
 @dataclass(frozen=True)
 class View:
-    """A way of looking at slices: mirrored, or turned about the centre.
+    """A way of looking at slices or volumes: mirrored, or slices turned about their centre.
 
     Args:
-        flips: whether rows and columns are mirrored.
-        degrees: by which the content is turned, counter-clockwise as seen.
+        flips: whether rows and columns are mirrored; of volumes whether slices, rows and columns are.
+        degrees: by which the content of slices is turned, counter-clockwise as seen.
 
     >>> View((False, True)).of(np.array([[[[1.0], [2.0]]]])).ravel().tolist()
     [2.0, 1.0]
     """
 
-    flips: tuple[bool, bool] = (False, False)
+    flips: tuple[bool, ...] = (False, False)
     degrees: float = 0.0
 
     def of(self, inputs: np.ndarray) -> np.ndarray:
-        """Return float32 slices (n, height, width, channels) as the view shows them."""
+        """Return float32 slices (n, height, width, channels), or volumes, as the view shows them."""
         return self._turned(self._mirrored(inputs), self.degrees)
 
     def back(self, scores: np.ndarray) -> np.ndarray:
@@ -37,7 +37,8 @@ class View:
         return self._mirrored(self._turned(scores, -self.degrees))
 
     def _mirrored(self, stack: np.ndarray) -> np.ndarray:
-        axes = [axis for axis, is_flipped in enumerate(self.flips, start=1) if is_flipped]
+        first = stack.ndim - 1 - len(self.flips)
+        axes = [axis for axis, is_flipped in enumerate(self.flips, start=first) if is_flipped]
         return np.flip(stack, axes) if axes else stack
 
     @staticmethod
@@ -52,11 +53,11 @@ class View:
         return np.stack([warp_linear(image, rows, columns) for image in np.asarray(stack, np.float32)])
 
 
-def views_of(flips: tuple[bool, bool], degrees: Sequence[float]) -> tuple[View, ...]:
+def views_of(flips: tuple[bool, ...], degrees: Sequence[float]) -> tuple[View, ...]:
     """Return all combinations of mirroring and turning, the slices as they are first.
 
     Args:
-        flips: whether rows and columns may be mirrored.
+        flips: whether rows and columns may be mirrored; of volumes whether slices, rows and columns may be.
         degrees: angles to turn by, besides none.
 
     >>> [view.flips for view in views_of((False, True), ())]
@@ -66,4 +67,4 @@ def views_of(flips: tuple[bool, bool], degrees: Sequence[float]) -> tuple[View, 
     """
     angles = (0.0, *(angle for angle in dict.fromkeys(degrees) if angle))
     choices = [(False, True) if may_be else (False,) for may_be in flips]
-    return tuple(View((rows, columns), angle) for angle in angles for rows, columns in product(*choices))
+    return tuple(View(mirrored, angle) for angle in angles for mirrored in product(*choices))

@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.ndimage import map_coordinates
 
 from imgmed.axis_map import AxisMap
-from imgmed.resampling import resample, resample_images, resample_labels, resampled_size
+from imgmed.resampling import resample, resample_images, resample_labels, resample_slabs, resampled_size
 
 sizes = st.tuples(st.integers(1, 24), st.integers(1, 24))
 
@@ -147,3 +147,64 @@ def test_growing_images_reproduces_a_parabola():
     image = (0.3 * x**2 - 2 * x + 1).astype(np.float32)[None, None, :, None]
     grown = resample_images(image, (1, 50))[0, 0, :, 0]
     np.testing.assert_allclose(grown[5:-5], (0.3 * fine**2 - 2 * fine + 1)[5:-5], atol=1e-4)
+
+
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("start", [1.3, 2.0, -1.4])
+@pytest.mark.parametrize("step", [0.9, 1.0])
+def test_a_part_of_an_array_is_made_from_that_part(axis, start, step):
+    """A linear field along each axis, whose others are resampled too."""
+    maps = [AxisMap.covering(6, 9)] * 3
+    maps[axis] = AxisMap(11, 6, start=start, step=step)
+    shape = [one.old for one in maps]
+    field = np.moveaxis(np.broadcast_to(np.arange(11, dtype=np.float32), (6, 6, 11)), 2, axis)
+    assert field.shape == tuple(shape)
+    places = np.maximum(0, start + step * np.arange(6))
+    expected = np.where(start + step * np.arange(6) < -0.5, 0, places)
+    found = resample(np.ascontiguousarray(field)[..., None], tuple(maps), order=1)[..., 0]
+    np.testing.assert_allclose(np.moveaxis(found, axis, 2)[3, 4], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "maps",
+    [
+        (AxisMap.covering(23, 41), AxisMap.covering(7, 9), AxisMap.covering(5, 3)),  # grows, and shrinks
+        (AxisMap.covering(23, 9), AxisMap(7, 7), AxisMap(5, 8, start=-2.0)),  # shrinks; reaches beyond
+        (AxisMap(23, 40, start=-6.3, step=0.9), AxisMap(7, 4, start=2.0), AxisMap.covering(5, 5)),
+        (AxisMap(23, 30, start=-3.0), AxisMap(7, 9, start=-1.0), AxisMap(5, 3, start=1.0)),  # copied alone
+        (AxisMap(23, 23), AxisMap(7, 7), AxisMap(5, 5)),
+        (AxisMap(23, 10, start=5.0), AxisMap(7, 7), AxisMap(5, 5)),  # the ends are not wanted
+        (AxisMap(23, 4, start=40.0), AxisMap(7, 7), AxisMap(5, 5)),  # nothing of it
+        (AxisMap.covering(23, 4), AxisMap(7, 3, start=20.0), AxisMap(5, 5)),
+    ],
+)
+def test_slabs_are_resampled_as_the_whole_is(maps, channels):
+    array = np.random.default_rng(3).normal(size=(23, 7, 5, channels)).astype(np.float32)
+    fill = [2.0, 0.5, -1.0][:channels]
+    expected = resample(array, maps, 1, fill)
+    for cuts in ([], [1], [4, 5, 20], list(range(1, 23))):
+        slabs = np.split(array, cuts)
+        np.testing.assert_array_equal(np.concatenate(list(resample_slabs(slabs, maps, fill))), expected)
+
+
+def test_slabs_are_held_as_long_as_they_are_wanted():
+    """Growing by a half, sixteen slices at a time are made from about eleven: never many more have been taken in."""
+    taken = []
+
+    def slabs():
+        for number in range(60):
+            taken.append(number)
+            yield np.full((1, 128, 64, 1), number, np.float32)
+
+    made = 0
+    for part in resample_slabs(slabs(), (AxisMap.covering(60, 90), AxisMap(128, 128), AxisMap(64, 64))):
+        made += len(part)
+        assert len(part) <= 16 and len(taken) <= made * 60 / 90 + 2
+    assert made == 90 and len(taken) == 60
+
+
+def test_slabs_that_end_too_soon_are_refused():
+    maps = (AxisMap(5, 5), AxisMap(2, 2), AxisMap(2, 2))
+    with pytest.raises(ValueError, match="all 5 slices of an array; received 3"):
+        list(resample_slabs([np.zeros((3, 2, 2, 1), np.float32)], maps))

@@ -177,6 +177,35 @@ def test_scores_between_resampled_slices_are_interpolated_where_they_lie():
     np.testing.assert_allclose(restored[[0, -1], 0, 0, 0], [0.5, 6.5])  # beyond the outer centres they are repeated
 
 
+@pytest.mark.parametrize("step", [(1.0, 0.8, 1.0), (0.9, 1.0, 0.8)])
+def test_what_lies_around_a_resampled_scan_is_left_out(step):
+    """A stack that was padded: linear fields lie in the voxels where they did; where it shrinks they are averaged."""
+    start, grid = moved_grid(first=(-2.0, -4.0, -3.0), size=(20, 20, 20), step=step, case=((2, 0, 1), (1, 1, 1)))
+    index = np.moveaxis(np.indices(grid.stack_shape), 0, -1)
+    fields = (index * step + np.array([-2.0, -4.0, -3.0])).astype(np.float32)
+    restored = start.to_stack(grid.restore(fields, order=1))
+    np.testing.assert_allclose(restored, np.moveaxis(np.indices(start.stack_shape), 0, -1), atol=0.06)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"first": (0.5, 0, 0), "size": (4, 7, 9), "step": (2.0, 1.0, 1.0)},
+        {"first": (-1.0, 0.3, 2.0), "size": (14, 5, 3), "step": (0.7, 1.1, 0.9)},
+        {"size": (4, 3, 4)},
+    ],
+)
+def test_slabs_go_onto_the_same_slices_as_the_whole(place):
+    start, grid = moved_grid(case=((2, 0, 1), (1, -1, 1)), **place)
+    scores = np.random.default_rng(1).random((*grid.stack_shape, 3)).astype(np.float32)
+    restored = list(grid.restored_slabs(np.split(scores, [1, 2]), [1, 0, 0]))
+    assert sum(map(len, restored)) == grid.original_stack_shape[0]
+    np.testing.assert_array_equal(np.concatenate(restored), start.to_stack(grid.restore(scores, order=1)))
+    nothing = [np.ones((*grid.stack_shape, 3), np.float32)]
+    outside = np.concatenate(list(grid.restored_slabs(nothing, [0, 0, 7])))
+    np.testing.assert_array_equal(np.unique(outside[..., 2]), [1, 7] if (outside[..., 0] == 0).any() else [1])
+
+
 def test_a_stack_turned_against_its_scan_is_refused():
     start = SliceGrid.of((4, 5, 6), np.eye(4), 2)
     tilted = start.stack_affine.copy()

@@ -49,6 +49,9 @@ def input_blocks(card: ModelCard, further: Sequence[FurtherNetwork] = ()) -> lis
             f"{height} × {width} pixels; others are taken too",
         )
     )
+    if card.patch_size is not None:
+        slices, *plane = card.patch_size
+        rows.append(("Windows", f"{slices} slices of {plane[0]} × {plane[1]} pixels, seen as volumes that overlap"))
     labels = [[str(value), name] for name, value in sorted(card.labels.items(), key=lambda item: item[1])]
     blocks: list[Block] = [
         Points(rows),
@@ -120,20 +123,24 @@ def _rule(settings: dict[str, Any], are_pictures: bool) -> str:
 
 def _views(card: ModelCard) -> str:
     views, picture = card.views, "picture" if card.scan_kinds == ("picture",) else "slice"
+    if card.patch_size is not None:
+        picture = "volume"
     seen = ["as it is"]
     if views.flips:
         seen.append(f"mirrored ({_mirrored(card)})")
     if views.rotations_degrees:
-        seen.append(f"turned by {and_list([f'{angle:g}' for angle in views.rotations_degrees])} degrees")
+        angles = and_list([f"{angle:g}" for angle in views.rotations_degrees])
+        seen.append(f"{'with its slices ' if card.patch_size else ''}turned by {angles} degrees")
     return f"{picture} {and_list(seen)}"
 
 
 def _flips(card: ModelCard) -> str:
+    parts = "slices" if card.patch_size is None else "patches of volumes"
     if not any(card.trained_flips):
-        return "In training slices were never mirrored."
-    return f"It learned from mirrored slices too ({_mirrored(card)})."
+        return f"In training {parts} were never mirrored."
+    return f"It learned from mirrored {parts} too ({_mirrored(card)})."
 
 
 def _mirrored(card: ModelCard) -> str:
-    rows, columns = card.trained_flips
-    return " and ".join(words for words, is_so in (("top to bottom", rows), ("left to right", columns)) if is_so)
+    axes = ("first to last slice", "top to bottom", "left to right")[-len(card.trained_flips) :]
+    return and_list([words for words, is_so in zip(axes, card.trained_flips, strict=True) if is_so])

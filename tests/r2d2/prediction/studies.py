@@ -12,6 +12,7 @@ import pytest
 from dist_training.architectures import NetworkSettings, UNetSettings, build_network, read_network
 from dist_training.inference.model_card import save_model
 from dist_training.inference.outputs import NetworkOutputs
+from dist_training.inference.windows import Windows
 from dist_training.record.run_folder import RunFolder
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 from r2d2.prediction.settings import InferenceSettings, PredictionSettings
@@ -132,6 +133,37 @@ def probabilities_by_hand(model: Path, slices: np.ndarray, neighbours: int = 0) 
     if len(logits) == 1:  # a sigmoid is the softmax over the logits 0 and z
         logits = np.concatenate([np.zeros_like(logits), logits])
     return np.exp(logits) / np.exp(logits).sum(axis=0)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """(classes, ...) of (..., outputs)."""
+    logits = np.moveaxis(logits.astype(np.float64), -1, 0)
+    if len(logits) == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits])
+    return np.exp(logits) / np.exp(logits).sum(axis=0)
+
+
+def windows_by_hand(
+    model: Path, normalised: np.ndarray, patch: tuple[int, int, int], overlap: float = 0.5, axes: tuple[int, ...] = ()
+) -> np.ndarray:
+    """What the network says of each window of a volume nowhere smaller than one, weighted: (classes, s, h, w).
+
+    Windows are mirrored along the axes before, and what is said of them back.
+    """
+    windows = Windows(patch, overlap)
+    parts = [
+        tuple(slice(at, at + size) for at, size in zip(corner, patch, strict=True))
+        for corner in windows.corners(normalised.shape)
+    ]
+    seen = np.stack([np.flip(normalised[part], axes) for part in parts])[..., None].astype(np.float32)
+    logits = read_network(model / "model.keras").predict_on_batch(seen)
+    total, weights = 0.0, 0.0
+    for part, said in zip(parts, map(softmax, logits), strict=True):
+        added, weight = np.zeros((len(said), *normalised.shape)), np.zeros(normalised.shape)
+        added[:, *part] = np.flip(said, [axis + 1 for axis in axes]) * windows.weights
+        weight[part] = windows.weights
+        total, weights = total + added, weights + weight
+    return total / weights
 
 
 def entropy(probabilities: np.ndarray) -> np.ndarray:

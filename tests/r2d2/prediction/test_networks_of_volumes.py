@@ -6,8 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from dist_training.architectures import UNetSettings, read_network
-from dist_training.inference.windows import Windows
+from dist_training.architectures import UNetSettings
 from imgmed import PreparedDataset
 from r2d2.errors import PredictionError
 from r2d2.prediction.settings import InferenceSettings
@@ -19,6 +18,7 @@ from tests.r2d2.prediction.studies import (
     probabilities_by_hand,
     save_network,
     save_scan,
+    windows_by_hand,
 )
 
 pytestmark = pytest.mark.tensorflow
@@ -35,27 +35,6 @@ def decided(path: Path) -> np.ndarray:
     return np.moveaxis(np.asarray(nib.load(path).dataobj), 2, 0)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """(classes, ...) of (..., outputs)."""
-    logits = np.moveaxis(logits.astype(np.float64), -1, 0)
-    if len(logits) == 1:
-        logits = np.concatenate([np.zeros_like(logits), logits])
-    return np.exp(logits) / np.exp(logits).sum(axis=0)
-
-
-def windows_by_hand(model: Path, normalised: np.ndarray, overlap: float) -> np.ndarray:
-    """What the network says of each window of a volume nowhere smaller than one, weighted: (classes, s, h, w)."""
-    windows, network = Windows(PATCH, overlap), read_network(model / "model.keras")
-    total, weights = 0.0, 0.0
-    for corner in windows.corners(normalised.shape):
-        part = tuple(slice(at, at + size) for at, size in zip(corner, PATCH, strict=True))
-        said = softmax(network.predict(normalised[part][None, ..., None].astype(np.float32), verbose=0)[0])
-        added, weight = np.zeros((len(said), *normalised.shape)), np.zeros(normalised.shape)
-        added[:, *part], weight[part] = said * windows.weights, windows.weights
-        total, weights = total + added, weights + weight
-    return total / weights
-
-
 @of_two_and_three_classes
 def test_a_volume_smaller_than_a_window_lies_in_the_middle_of_it(
     dataset: PreparedDataset, volume_model: Path, tmp_path: Path
@@ -64,7 +43,7 @@ def test_a_volume_smaller_than_a_window_lies_in_the_middle_of_it(
     predict_scans(volume_model, [tmp_path / "scan.nii.gz"], tmp_path / "out")
     slices = clipped(np.moveaxis(array, 2, 0), array)
     padded = np.pad((slices - slices.mean()) / slices.std(), [(1, 1), (1, 1), (0, 0)])
-    expected = windows_by_hand(volume_model, padded, 0.5)[:, 1:5, 1:15]
+    expected = windows_by_hand(volume_model, padded, PATCH)[:, 1:5, 1:15]
     assert_decided(decided(tmp_path / "out" / "scan.nii.gz"), expected, dataset.class_values)
 
 
@@ -75,7 +54,7 @@ def test_a_large_volume_is_seen_by_overlapping_windows(
     array = save_scan(tmp_path / "scan.nii.gz", (24, 34, 9), seed=7)
     predict_scans(volume_model, [tmp_path / "scan.nii.gz"], tmp_path / "out", inference=InferenceSettings(overlap=0.25))
     slices = clipped(np.moveaxis(array, 2, 0), array)
-    expected = windows_by_hand(volume_model, (slices - slices.mean()) / slices.std(), 0.25)
+    expected = windows_by_hand(volume_model, (slices - slices.mean()) / slices.std(), PATCH, 0.25)
     assert_decided(decided(tmp_path / "out" / "scan.nii.gz"), expected, dataset.class_values)
 
 
@@ -85,7 +64,7 @@ def test_networks_of_slices_and_of_volumes_are_asked_together(
     array = save_scan(tmp_path / "scan.nii.gz", (20, 18, 7), seed=3)
     predict_scans([model, volume_model], [tmp_path / "scan.nii.gz"], tmp_path / "out")
     slices = clipped(np.moveaxis(array, 2, 0), array)
-    of_volumes = windows_by_hand(volume_model, (slices - slices.mean()) / slices.std(), 0.5)
+    of_volumes = windows_by_hand(volume_model, (slices - slices.mean()) / slices.std(), PATCH)
     expected = (probabilities_by_hand(model, slices) + of_volumes) / 2
     assert_decided(decided(tmp_path / "out" / "scan.nii.gz"), expected, dataset.class_values)
 
