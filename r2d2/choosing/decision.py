@@ -51,7 +51,8 @@ class Decision:
         pairs: every two candidates.
         best: the candidate with the best mean.
         alike: it, and those that it is not shown to be better than, the best mean first.
-        chosen: the smallest of those.
+        chosen: the smallest of those; the best, where no difference could be shown however large it is.
+        is_tested: whether there are patients enough for a difference to be shown.
     """
 
     means: Mapping[str, MeanScore]
@@ -59,6 +60,7 @@ class Decision:
     best: str
     alike: tuple[str, ...]
     chosen: str
+    is_tested: bool
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def decide(
     Every two candidates are compared by a two-sided Wilcoxon signed-rank test over patients (exact for up to 50), and
     all p values corrected together after Holm: which candidate is the best is known from these same scores, so the
     tests against it are not chosen beforehand. Where all candidates are alike, the odds that any is called better than
-    another are then at most 1 - confidence.
+    another are then at most 1 - confidence. With fewer patients than `fewest_patients` the tests can say nothing, and
+    the best mean decides.
 
     Args:
         scores: of all candidates.
@@ -110,7 +113,9 @@ def decide(
     best = order[0]
     worse = {_other(pair, best) for pair in pairs if pair.better == best}
     alike = tuple(name for name in order if name not in worse)
-    return Decision(means, pairs, best, alike, min(alike, key=lambda name: (sizes[name], order.index(name))))
+    is_tested = len(set(scores.patient_ids)) >= fewest_patients(len(order), confidence)
+    smallest = min(alike, key=lambda name: (sizes[name], order.index(name)))
+    return Decision(means, pairs, best, alike, smallest if is_tested else best, is_tested)
 
 
 def _other(pair: Pair, name: str) -> str:

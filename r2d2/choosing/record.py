@@ -192,7 +192,8 @@ class ChoiceRecord(BaseModel):
         pairs: every two of them.
         best: whose mean is best.
         alike: it, and those that it cannot be told apart from.
-        chosen: the one to use: the smallest of those.
+        chosen: the one to use: the smallest of those; the best, where patients are too few for any difference to be
+            shown.
         networks: its folders, relative to that of choice.json: `r2d2 predict` takes them as models.
         reason: why that one, in a sentence.
         expected: what it reaches in cases that did not choose it.

@@ -67,8 +67,8 @@ def method_sentences(choice: ChoiceRecord) -> Iterator[str]:
     yield (
         "Every two candidates were compared by a two-sided Wilcoxon signed-rank test over patients (exact up to 50), "
         f"corrected after Holm for {plural(len(choice.pairs), 'pair')}, at {1 - choice.confidence:.3g}. Of the best "
-        "and those that it is not shown to be better than, the one with the fewest parameters is chosen: that a "
-        "difference is not shown does not say that there is none."
+        "and those that it is not shown to be better than, the one with the fewest parameters is chosen; with too few "
+        "patients for any difference to be shown, the best. That none is shown does not say that there is none."
     )
     if choice.expected.choices:
         chosen = ", ".join(f"fold {fold} {name}" for fold, name in choice.expected.choices.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import typer
@@ -88,7 +89,7 @@ def echo_choice(result: ChoiceResult) -> None:
     typer.echo(expected_sentence(choice))
     for note in choice.notes:
         typer.echo(f"note: {note}", err=True)
-    networks = " ".join(f"--model {result.folder / name}" for name in choice.networks)
+    networks = " ".join(f"--model {quote(str(result.folder / name))}" for name in choice.networks)
     typer.echo(f"wrote {result.record} and {result.report}", err=True)
     typer.echo(f"next: r2d2 predict {networks} --input SCANS --out PREDICTIONS", err=True)
 

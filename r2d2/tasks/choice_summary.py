@@ -150,6 +150,8 @@ def _p(value: float) -> float | None:
 def _reason(decision: Decision) -> str:
     best, chosen = decision.best, decision.chosen
     others = [name for name in decision.alike if name != chosen]
+    if not decision.is_tested:
+        return f"{best} has the best mean; there are too few patients to show whether another is as good."
     if not others:
         return f"{chosen} is better than every other."
     if chosen == best:

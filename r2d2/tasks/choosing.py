@@ -18,10 +18,12 @@ from r2d2.reports.choice import CHOICE_PAGE, build_choice_report
 from r2d2.tasks.choice_folder import CONFIGURATION, begin, begun_configurations
 from r2d2.tasks.choice_summary import choice_record, parameters_of
 from r2d2.tasks.compared_configurations import (
+    AskedConfiguration,
     Candidate,
     ResolvedConfiguration,
     asked_configurations,
     candidates_among,
+    resolved,
 )
 from r2d2.tasks.cross_validation import fold_folder, predict_once, predict_trained_folds, train_folds
 from r2d2.tasks.evaluation import evaluate_dataset, evaluate_folds, split_case_ids
@@ -36,8 +38,9 @@ from segeval.statistics import score_table
 
 if TYPE_CHECKING:
     from dist_training.record.events import Event
+    from r2d2.config import Configuration
 
-__all__ = ["ChoiceResult", "ChooseSettings", "choose"]
+__all__ = ["ChoiceResult", "ChooseSettings", "checked_configurations", "choose"]
 
 AGAIN = "the same 'r2d2 choose' again"
 NESTED_REMARK = (
@@ -122,22 +125,46 @@ def choose(
         LaunchError: a training failed, or was stopped.
         CancelledError: ``stop`` was made between trainings.
     """
-    if settings.metric not in METRICS:
-        raise ConfigurationError(f"metric must be one of {', '.join(METRICS)}; received {settings.metric}")
-    asked = asked_configurations(settings.files, settings.variants)
-    given = asked, settings.dataset, settings.settings, settings.out
-    check_writable(settings.out)
-    configurations = begun_configurations(*given)
+    configurations = checked_configurations(settings)
     candidates = candidates_among(configurations, with_pairs=settings.ensembles)
+    check_writable(settings.out)
     make_folder(settings.out)
     with locked_folder(settings.out, settings.out):
-        begin(configurations, *given)
+        begin(configurations, *_given(settings))
         for place, one in enumerate(configurations, start=1):
             on_notice(f"{one.name}: configuration {place} of {len(configurations)}")
             _train(one, settings.out, on_event, on_notice, stop)
         watcher = Watcher(progress, stop)
         tables = {one.name: _scored(one, settings, watcher, on_notice) for one in candidates}
         return _chosen(candidates, tables, settings, watcher)
+
+
+def checked_configurations(
+    settings: ChooseSettings, allow: Callable[[Configuration], None] = lambda configuration: None
+) -> tuple[ResolvedConfiguration, ...]:
+    """Fill in all configurations and check everything, as `choose` would, and train and write nothing.
+
+    Args:
+        settings: what is compared.
+        allow: called with all settings of each before anything that they name, but the dataset, is read; refuses by
+            raising.
+
+    Raises:
+        ConfigurationError, OutputExistsError: see `choose`.
+    """
+    if settings.metric not in METRICS:
+        raise ConfigurationError(f"metric must be one of {', '.join(METRICS)}; received {settings.metric}")
+    asked, dataset, words, out = _given(settings)
+    for one in asked:
+        allow(resolved(one, dataset, words).configuration)
+    found = begun_configurations(asked, dataset, words, out)
+    candidates_among(found, with_pairs=settings.ensembles)
+    return found
+
+
+def _given(settings: ChooseSettings) -> tuple[tuple[AskedConfiguration, ...], Path, tuple[str, ...], Path]:
+    asked = asked_configurations(settings.files, settings.variants)
+    return asked, settings.dataset, settings.settings, settings.out
 
 
 def _train(

@@ -15,7 +15,6 @@ from r2d2.cli import app
 from r2d2.tasks.choice_folder import begin, begun_configurations
 from r2d2.tasks.compared_configurations import AskedConfiguration, asked_configurations, candidates_among, resolved
 from r2d2_base.errors import ConfigurationError, R2D2Error
-from tests.small_network import SMALL_WORDS
 
 TWO = ("2d: network.base_filters=4", "wide: network.base_filters=8")
 
@@ -194,7 +193,7 @@ def test_a_dataset_that_was_extended_meanwhile_is_refused(study: Path, tmp_path:
 
 
 def test_networks_that_answer_other_questions_are_not_asked_together(study: Path, tmp_path: Path) -> None:
-    asked = [AskedConfiguration(name, None, (*SMALL_WORDS, f"training.seed={name == 'b':d}")) for name in "ab"]
+    asked = [AskedConfiguration(name, None, (f"training.seed={name == 'b':d}",)) for name in "ab"]
     found = [resolved(one, study / "dataset", []) for one in asked]
     training = found[1].configuration.training.model_copy(update={"region_outputs": True})
     configuration = found[1].configuration.model_copy(update={"training": training})
