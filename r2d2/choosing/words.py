@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from r2d2.choosing.record import ChoiceRecord, Number
 from r2d2.reports.formatting import and_list, plural
+from segeval import METRICS
 
 __all__ = ["expected_sentence", "group_sentence", "method_sentences", "score_text", "small_p"]
 
@@ -48,7 +49,7 @@ def expected_sentence(choice: ChoiceRecord) -> str:
     """Say what the chosen one reaches in cases that did not choose it, and how that is known."""
     found, metric = choice.expected, choice.metric
     score = found.score
-    mean = f"{metric} {score_text(metric, score.mean)}"
+    mean = f"{METRICS[metric].title} {score_text(metric, score.mean)}"
     if score.low is not None:
         mean += f" [{score_text(metric, score.low)}, {score_text(metric, score.high)}]"
     of = f"{plural(score.cases, 'case')} of {plural(score.patients, 'patient')}"
@@ -61,7 +62,7 @@ def method_sentences(choice: ChoiceRecord) -> Iterator[str]:
     minutes = "" if budget.max_minutes is None else f" and at most {budget.max_minutes:g} minutes"
     yield (
         f"Every configuration was trained on the same {choice.folds} folds, each training with {budget.epochs} epochs"
-        f"{minutes} and seed {budget.seed}. A case's score is the mean of {choice.metric} over "
+        f"{minutes} and seed {budget.seed}. A case's score is the mean {METRICS[choice.metric].title} over "
         f"{and_list(list(choice.labels))}, by networks that had not seen the case."
     )
     yield (

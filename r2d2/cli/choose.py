@@ -33,6 +33,7 @@ def choose(
     out: Path = typer.Option(..., help="Folder for the trainings and the choice; the same command goes on with one."),
     ensembles: bool = typer.Option(False, "--ensembles", help="Compare every two together too, without more training."),
     metric: str = typer.Option("dice", help="What is compared, averaged over the labels of a case."),
+    max_restarts: int = typer.Option(0, min=0, help="Times that a training whose worker was lost is started again."),
     confidence: float = typer.Option(0.95, help="Coverage of the intervals; tests are at 1 minus this."),
     verbose: bool = typer.Option(False, "-v", "--verbose", help="Show TensorFlow's own messages."),
 ) -> None:
@@ -60,6 +61,7 @@ def choose(
             settings=settings,
             ensembles=ensembles,
             metric=metric,
+            max_restarts=max_restarts,
             confidence=confidence,
         )
     except ValidationError as error:

@@ -7,8 +7,9 @@ from pathlib import Path
 from r2d2.choosing.record import CandidateRecord, ChoiceRecord, Number, PairRecord
 from r2d2.choosing.words import expected_sentence, group_sentence, method_sentences, score_text, small_p
 from r2d2.reports.build import write_page
-from r2d2.reports.formatting import and_list, plural
+from r2d2.reports.formatting import and_list, heading, plural
 from r2d2.reports.page import Html, page, paragraph, section, table, warning_box
+from segeval import METRICS
 
 __all__ = ["CHOICE_PAGE", "build_choice_report"]
 
@@ -44,7 +45,15 @@ def build_choice_report(out: Path, choice: ChoiceRecord) -> Path:
 
 
 def _candidates_section(choice: ChoiceRecord) -> Html:
-    headers = ("Configuration", "Network", "Takes", "Parameters", "Minutes", f"Mean {choice.metric}", "Interval")
+    headers = (
+        "Configuration",
+        "Network",
+        "Takes",
+        "Parameters",
+        "Minutes",
+        f"Mean {heading(METRICS[choice.metric])}",
+        "Interval",
+    )
     rows = [
         (
             one.name,
@@ -90,7 +99,7 @@ def _pairs_section(choice: ChoiceRecord) -> Html:
         )
         for pair in choice.pairs
     ]
-    caption = f"Paired differences of {choice.metric}, tested over patients"
+    caption = f"Paired differences of {heading(METRICS[choice.metric])}; p tested over patients"
     return section("Case by case", table(headers, rows, caption=caption, text_columns=(0, 1, 6)))
 
 
@@ -106,7 +115,15 @@ def _signed(metric: str, value: Number) -> str:
 
 
 def _folds_section(choice: ChoiceRecord) -> Html:
-    headers = ("Configuration", "Fold", f"Mean {choice.metric}", "Epochs", "Best epoch", "Minutes", "Ended early")
+    headers = (
+        "Configuration",
+        "Fold",
+        f"Mean {heading(METRICS[choice.metric])}",
+        "Epochs",
+        "Best epoch",
+        "Minutes",
+        "Ended early",
+    )
     rows = [
         (
             one.name,

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ChoiceResult", "ChooseSettings", "checked_configurations", "choose"]
 
-AGAIN = "the same 'r2d2 choose' again"
 NESTED_REMARK = (
     "No test cases were kept, so this is of the folds: each case by the candidate that the other folds choose. The "
     "cases of a fold chose the epoch of its networks, so it is a little hopeful."
@@ -66,6 +65,7 @@ class ChooseSettings(BaseModel):
     )
     settings: tuple[str, ...] = Field(default=(), description="key=value words for all, like training.epochs=50")
     ensembles: bool = Field(default=False, description="compare every two configurations together as well")
+    max_restarts: int = Field(default=0, ge=0, description="times that a training which lost a worker is started again")
     metric: str = Field(default="dice", description="what is compared: a metric, averaged over the labels of a case")
     confidence: float = Field(
         default=0.95, gt=0.5, lt=1, description="coverage of the intervals; tests are at 1 minus this"
@@ -133,7 +133,7 @@ def choose(
         begin(configurations, *_given(settings))
         for place, one in enumerate(configurations, start=1):
             on_notice(f"{one.name}: configuration {place} of {len(configurations)}")
-            _train(one, settings.out, on_event, on_notice, stop)
+            _train(one, settings, on_event, on_notice, stop)
         watcher = Watcher(progress, stop)
         tables = {one.name: _scored(one, settings, watcher, on_notice) for one in candidates}
         return _chosen(candidates, tables, settings, watcher)
@@ -169,23 +169,25 @@ def _given(settings: ChooseSettings) -> tuple[tuple[AskedConfiguration, ...], Pa
 
 def _train(
     one: ResolvedConfiguration,
-    out: Path,
+    settings: ChooseSettings,
     on_event: Callable[[Event], None],
     on_notice: Callable[[str], None],
     stop: StopRequest | None,
 ) -> None:
     if stop is not None:
         stop.check()
+    folder = settings.out / one.name
+    config, restarts = folder / CONFIGURATION, settings.max_restarts
     train_folds(
         one.dataset,
-        out / one.name,
-        TrainSettings(dataset=one.dataset.folder, config=out / one.name / CONFIGURATION),
+        folder,
+        TrainSettings(dataset=one.dataset.folder, config=config, max_restarts=restarts),
         epochs=one.configuration.training.epochs,
         is_resumed=True,
         on_event=on_event,
         on_notice=lambda text: on_notice(f"{one.name}: {text}"),
         stop=stop,
-        again=AGAIN,
+        again=f"the same 'r2d2 choose' ({one.name} is at work)",
     )
 
 

@@ -338,7 +338,15 @@ def _choose() -> Task:
         result = {"folder": str(made.folder), "chosen": made.choice.chosen, "report": str(made.report)}
         return TaskEnd(reason=f"use {made.choice.chosen}: {made.choice.reason}", result=result)
 
-    return Task("choose", ChooseSettings, run, output="out", reads=("dataset", "files"), check=_check_choice)
+    return Task(
+        "choose",
+        ChooseSettings,
+        run,
+        output="out",
+        reads=("dataset", "files"),
+        check=_check_choice,
+        retrying=_restarting,
+    )
 
 
 def _report() -> Task:

@@ -138,7 +138,7 @@ def test_it_is_told_in_eighty_columns_and_on_a_page(dataset: PreparedDataset, ch
     table = printed[: printed.index("use ")]
     assert all(len(line) <= 80 for line in table.splitlines())
     assert all(re.search(rf"^ *{re.escape(one.name)} +[\d,]+ ", table, re.MULTILINE) for one in choice.candidates)
-    assert f"use {choice.chosen}: " in printed and "What to expect: dice 0." in printed
+    assert f"use {choice.chosen}: " in printed and "What to expect: Dice 0." in printed
     page = (dataset.folder.parent / "choice" / "choice.html").read_text()
     assert f"Use {choice.chosen}. {choice.reason}" in page
     assert page.count("<section>") == 5
