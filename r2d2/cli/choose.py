@@ -104,6 +104,7 @@ def _print_candidates(choice: ChoiceRecord) -> None:
 
     from r2d2.choosing.words import score_text, small_p
     from r2d2.reports.formatting import plural
+    from segeval import METRICS
 
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -112,7 +113,12 @@ def _print_candidates(choice: ChoiceRecord) -> None:
     console.print(Text(f"{of}, each by networks that had not seen it"))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("configuration", overflow="fold")
-    for name in ("parameters", "minutes", f"{choice.metric} \\[{choice.confidence * 100:g} %]", "p (Holm)"):
+    for name in (
+        "parameters",
+        "minutes",
+        f"{METRICS[choice.metric].title} \\[{choice.confidence * 100:g} %]",
+        "p (Holm)",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for one in choice.candidates:
