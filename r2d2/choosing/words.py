@@ -49,7 +49,7 @@ def expected_sentence(choice: ChoiceRecord) -> str:
     """Say what the chosen one reaches in cases that did not choose it, and how that is known."""
     found, metric = choice.expected, choice.metric
     score = found.score
-    mean = f"{METRICS[metric].title} {score_text(metric, score.mean)}"
+    mean = f"{METRICS[metric].title} {score_text(metric, score.mean)} {METRICS[metric].unit}".rstrip()
     if score.low is not None:
         mean += f" [{score_text(metric, score.low)}, {score_text(metric, score.high)}]"
     of = f"{plural(score.cases, 'case')} of {plural(score.patients, 'patient')}"
