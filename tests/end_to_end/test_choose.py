@@ -21,6 +21,7 @@ from r2d2.cli import app
 from r2d2.prediction.manifest import read_manifest
 from r2d2.tasks import choice_folder, choosing
 from r2d2.tasks.compared_configurations import ResolvedConfiguration
+from r2d2.tasks.registry import Listener, find_task
 from segeval import Evaluation, read_evaluation
 from tests.small_network import SMALL_WORDS
 
@@ -46,6 +47,15 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 def words(dataset: PreparedDataset) -> list[str]:
     options = ["--dataset", str(dataset.folder), "--out", str(dataset.folder.parent / "choice"), "--ensembles"]
     return ["choose", *CONFIGURATIONS, *options]
+
+
+def asked(dataset: PreparedDataset) -> choosing.ChooseSettings:
+    """The same in Python."""
+    variants, settings = CONFIGURATIONS[:2], CONFIGURATIONS[2:]
+    out = dataset.folder.parent / "choice"
+    return choosing.ChooseSettings(
+        dataset=dataset.folder, out=out, variants=variants, settings=settings, ensembles=True
+    )
 
 
 def kill_within(dataset: PreparedDataset, run: RunFolder) -> None:
@@ -154,6 +164,9 @@ def test_the_same_call_trains_nothing_and_ends_the_same(
     assert again.exit_code == 0, again.output
     assert read_choice(folder) == chosen[0]
     assert again.stdout == chosen[1]
+    as_job = find_task("choose").run(asked(dataset), Listener())
+    assert (as_job.state, as_job.reason) == ("completed", f"use {chosen[0].chosen}: {chosen[0].reason}")
+    assert as_job.result["report"] == str(folder / "choice.html")
     now = {path: path.stat().st_mtime_ns for path in before}
     assert [path for path in runs if now[path] != before[path]] == []
     assert len(runs) == 4
@@ -171,10 +184,7 @@ def test_without_test_cases_folds_that_did_not_choose_score_it(
         return tuple(replace(one, dataset=replace(one.dataset, splits=splits)) for one in before(*given))
 
     monkeypatch.setattr(choosing, "begun_configurations", without_test)
-    settings = choosing.ChooseSettings(
-        dataset=dataset.folder, out=out, variants=CONFIGURATIONS[:2], settings=CONFIGURATIONS[2:], ensembles=True
-    )
-    expected = choosing.choose(settings).choice.expected
+    expected = choosing.choose(asked(dataset)).choice.expected
     scores = {one.name: read_evaluation(out / one.name / "evaluation") for one in chosen[0].candidates}
     by_hand = []
     for number, fold in enumerate(dataset.splits.folds):

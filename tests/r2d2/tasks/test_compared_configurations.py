@@ -15,6 +15,7 @@ from r2d2.cli import app
 from r2d2.tasks.choice_folder import begin, begun_configurations
 from r2d2.tasks.compared_configurations import AskedConfiguration, asked_configurations, candidates_among, resolved
 from r2d2_base.errors import ConfigurationError, R2D2Error
+from r2d2_base.folders import locked_folder
 
 TWO = ("2d: network.base_filters=4", "wide: network.base_filters=8")
 
@@ -190,6 +191,12 @@ def test_a_dataset_that_was_extended_meanwhile_is_refused(study: Path, tmp_path:
     splits.write_text(splits.read_text() + "\n")
     with pytest.raises(ConfigurationError, match="has other cases or folds than when"):
         begun_configurations(*given)
+
+
+def test_a_folder_that_another_process_fills_is_left_alone(study: Path, tmp_path: Path) -> None:
+    (tmp_path / "choice").mkdir()
+    with locked_folder(tmp_path / "choice", Path("choice")):
+        assert "is being written by another process" in refused(study, *TWO, out=tmp_path / "choice")
 
 
 def test_networks_that_answer_other_questions_are_not_asked_together(study: Path, tmp_path: Path) -> None:
