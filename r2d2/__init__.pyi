@@ -1,4 +1,7 @@
 from .prediction.predictor import Predictor as Predictor
+from .tasks.choosing import ChoiceResult as ChoiceResult
+from .tasks.choosing import ChooseSettings as ChooseSettings
+from .tasks.choosing import choose as choose
 from .tasks.comparison import CompareSettings as CompareSettings
 from .tasks.comparison import ModelComparison as ModelComparison
 from .tasks.comparison import compare as compare

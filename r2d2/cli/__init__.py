@@ -7,6 +7,7 @@ import sys
 import typer
 
 from r2d2.cli import (
+    choose,
     choose_rules,
     compare,
     control,
@@ -53,6 +54,7 @@ app.command("predict", cls=predict.PredictCommand, epilog=predict.EXAMPLE)(predi
 app.command("choose-rules", epilog=choose_rules.EXAMPLE)(choose_rules.choose_rules)
 app.command("evaluate", cls=evaluate.EvaluateCommand, epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("choose", epilog=choose.EXAMPLE)(choose.choose)
 app.command("report")(report.report)
 app.add_typer(convert.app, name="convert")
 app.add_typer(zoo.app, name="zoo")

@@ -31,7 +31,9 @@ _REASON = typer.Option("", help="Why, for the record.")
 
 @app.command("submit", epilog="Example: r2d2 jobs submit train dataset=work/hippocampus workers=2 training.epochs=10")
 def submit(
-    task: str = typer.Argument(..., help="prepare, train, cross-validate, predict, evaluate, compare or report."),
+    task: str = typer.Argument(
+        ..., help="prepare, train, cross-validate, predict, evaluate, compare, choose or report."
+    ),
     words: list[str] = typer.Argument(None, metavar="KEY=VALUE", help="Its settings, as the command has options."),
     name: str = typer.Option("", help="For people; by default the task's."),
     tag: list[str] = typer.Option(None, help="A word to find it by; may be repeated."),

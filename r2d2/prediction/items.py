@@ -224,8 +224,9 @@ def _item_of_case(
         if isinstance(like, DicomTarget) and will_be_written:
             like.check()
         own = (dataset.image(case_id), case.grid)
-        is_all = _fits(dataset, predictor.preparations)
-        stacks = (own,) if is_all else stacks_of(read_source(dataset, case_id), predictor)
+        needed = predictor.preparations  # one for slices, another for volumes, may be equal
+        is_all = _fits(dataset, needed)
+        stacks = (own,) * len(needed) if is_all else stacks_of(read_source(dataset, case_id), predictor)
         return stacks, np.array(case.affine), _unlike(measures, predictor)
 
     return ScanItem(case_id, case_id, entry, read, file, like)

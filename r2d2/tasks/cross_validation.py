@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -28,7 +28,15 @@ if TYPE_CHECKING:
     from dist_training.record.events import Event
     from r2d2_base.progress import Progress, StopRequest
 
-__all__ = ["CrossValidationResult", "cross_validate", "evaluate_trained_folds", "fold_folder", "train_folds"]
+__all__ = [
+    "CrossValidationResult",
+    "cross_validate",
+    "evaluate_trained_folds",
+    "fold_folder",
+    "predict_once",
+    "predict_trained_folds",
+    "train_folds",
+]
 
 INTERRUPTED = 130
 _EACH_ITS_OWN = ("run_dir", "dataset")
@@ -121,6 +129,7 @@ def train_folds(
     on_event: Callable[[Event], None] = lambda event: None,
     on_notice: Callable[[str], None] = lambda text: None,
     stop: StopRequest | None = None,
+    again: str | None = None,
 ) -> None:
     """Train every fold of a dataset, one after the other; those that have their epochs or were stopped are passed over.
 
@@ -133,6 +142,8 @@ def train_folds(
         on_event: called with every event of each run.
         on_notice: called with a line for the user.
         stop: asks the run in progress to stop, with a checkpoint.
+        again: what goes on with them, for the user, where all of them must have their epochs: then a fold that somebody
+            stopped goes on too. None: the command of a cross-validation, which passes such a fold over.
 
     Raises:
         ConfigurationError: the dataset has no folds, the folder holds runs and is not to be resumed, or a fold was
@@ -151,7 +162,8 @@ def train_folds(
         if status.is_done:
             _check_held_out(dataset.with_fold(fold), folder)
             done = _epochs_done(folder)
-            if status.reason is not None or done is None or done >= epochs:
+            is_wanted_so = status.reason is not None and (again is None or status.stopped_by != "request")
+            if is_wanted_so or done is None or done >= epochs:
                 kept = "it has no checkpoint to go on from" if done is None else f"{done} epochs"
                 reason = "" if status.reason is None else f"; {status.reason}"
                 on_notice(f"{of} is trained: {folder.path} ({kept}{reason})")
@@ -166,18 +178,14 @@ def train_folds(
         result = run_plan(
             plan, on_event=on_event, on_notice=on_notice, max_restarts=settings.max_restarts, stop=stop, is_apart=True
         )
-        _check_trained(fold, result, run_dir)
+        _check_trained(fold, result, again or f"r2d2 train --fold all --run-dir {quote(str(run_dir))} --resume")
 
 
-def _check_trained(fold: int, result: TrainingResult, run_dir: Path) -> None:
+def _check_trained(fold: int, result: TrainingResult, again: str) -> None:
     """End where a fold was interrupted: the others would be begun in its place."""
     if result.run.status().is_done and result.stopped_by != "request":
         return
-    raise LaunchError(
-        f"fold {fold} was stopped ({result.reason}); go on with: "
-        f"r2d2 train --fold all --run-dir {quote(str(run_dir))} --resume",
-        INTERRUPTED,
-    )
+    raise LaunchError(f"fold {fold} was stopped ({result.reason}); go on with: {again}", INTERRUPTED)
 
 
 def _check_held_out(dataset: PreparedDataset, folder: RunFolder) -> None:
@@ -217,33 +225,71 @@ def evaluate_trained_folds(
     Returns:
         The evaluation over the patients of all folds.
     """
-    predictions = {}
-    for fold in range(len(dataset.splits.folds)):
-        folder = fold_folder(run_dir, fold)
-        predictions[fold] = folder / "predictions"
-        _predict(dataset.with_fold(fold), folder, predictions[fold], progress, stop)
+    predictions = predict_trained_folds(dataset, [run_dir], run_dir, progress, stop)
     out = run_dir / "evaluation"
     evaluation = evaluate_folds(dataset, predictions, out, progress=progress, stop=stop)
     report = report_on_dataset(dataset, evaluation=out, prediction=None, out=out / REPORT)
     return CrossValidationResult(run_dir, evaluation, report)
 
 
-def _predict(
-    dataset: PreparedDataset, model: Path, out: Path, progress: Progress | None, stop: StopRequest | None
+def predict_trained_folds(
+    dataset: PreparedDataset,
+    members: Sequence[Path],
+    out: Path,
+    progress: Progress | None = None,
+    stop: StopRequest | None = None,
+) -> dict[int, Path]:
+    """Let the networks of each fold segment the cases that they were not trained on; what is predicted stays.
+
+    Args:
+        dataset: the prepared dataset.
+        members: folders with a completed run for each fold; several are asked together, fold by fold.
+        out: gets a folder a fold, with ``predictions/``.
+        progress: told of each case.
+        stop: ends the work where it is made.
+
+    Returns:
+        The folder of label maps of each fold.
+    """
+    predictions = {}
+    for fold in range(len(dataset.splits.folds)):
+        models = [fold_folder(folder, fold) for folder in members]
+        predictions[fold] = fold_folder(out, fold) / "predictions"
+        held_out = split_case_ids(dataset.with_fold(fold), "validation")
+        predict_once(dataset, models, held_out, predictions[fold], progress, stop)
+    return predictions
+
+
+def predict_once(
+    dataset: PreparedDataset,
+    models: Sequence[Path],
+    case_ids: Sequence[str],
+    out: Path,
+    progress: Progress | None = None,
+    stop: StopRequest | None = None,
 ) -> None:
-    """Segment a fold's validation cases, unless its network has done so already."""
+    """Let networks that were trained here segment cases together, unless they have done so already.
+
+    Args:
+        dataset: the prepared dataset.
+        models: run folders, whose code, if they have any of their own, is run.
+        case_ids: the cases.
+        out: folder for the label maps; those of other networks are removed from it.
+        progress: told of each case.
+        stop: ends the work where it is made.
+    """
     from dist_training.inference.model_card import read_model_card
 
     manifest = read_manifest(out) if out.exists() else None
-    if manifest is not None and manifest.model_sha256 == read_model_card(model)[1].model_sha256:
-        return
-    if manifest is not None:  # of another network of this fold
+    if manifest is not None:
+        made_by = tuple(member.model_sha256 for member in manifest.ensemble) or (manifest.model_sha256,)
+        if made_by == tuple(read_model_card(model)[1].model_sha256 for model in models):
+            return
         remove(out)
-    # Its code, if it has any, has just been run to train it.
     settings = PredictSettings(
-        model=model,
+        model=tuple(models),
         dataset=dataset.folder,
-        case_ids=split_case_ids(dataset, "validation"),
+        case_ids=tuple(case_ids),
         out=out,
         scans=PredictionSettings(on_error="stop"),
         trust_code=True,

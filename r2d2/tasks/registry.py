@@ -314,6 +314,41 @@ def _compare() -> Task:
     return Task("compare", CompareSettings, run, output="out", reads=("evaluations",))
 
 
+def _check_choice(settings: Any, allow: Allow) -> Checked:
+    from r2d2.tasks.choosing import checked_configurations
+
+    if settings.variants:
+        text = "a job takes its configurations as files; write each into a YAML file, and name it in files"
+        raise ConfigurationError(text, [("variants", text)])
+    found = checked_configurations(settings, allow)
+    return Checked(workers=max(one.configuration.workers for one in found))
+
+
+def _choose() -> Task:
+    from r2d2.tasks.choosing import ChooseSettings, choose
+
+    def run(settings: ChooseSettings, listener: Listener) -> TaskEnd:
+        made = choose(
+            settings,
+            on_event=listener.on_event,
+            on_notice=listener.on_notice,
+            progress=listener.progress,
+            stop=listener.stop,
+        )
+        result = {"folder": str(made.folder), "chosen": made.choice.chosen, "report": str(made.report)}
+        return TaskEnd(reason=f"use {made.choice.chosen}: {made.choice.reason}", result=result)
+
+    return Task(
+        "choose",
+        ChooseSettings,
+        run,
+        output="out",
+        reads=("dataset", "files"),
+        check=_check_choice,
+        retrying=_restarting,
+    )
+
+
 def _report() -> Task:
     from r2d2.tasks.reporting import ReportSettings, report
 
@@ -355,6 +390,7 @@ _TASKS: Mapping[str, Callable[[], Task]] = {
     "predict": _predict,
     "evaluate": _evaluate,
     "compare": _compare,
+    "choose": _choose,
     "report": _report,
     "publish": _publish,
     "pull": _pull,

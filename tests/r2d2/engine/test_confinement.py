@@ -9,6 +9,7 @@ from imgmed import prepare_dataset, write_phantom_study
 from r2d2.engine import EngineSettings, Submission
 from r2d2.engine.errors import RefusedError
 from r2d2.engine.submission import accepted
+from r2d2_base.errors import ConfigurationError
 from tests.influx_servers import OK, misbehaving
 from tests.r2d2.engine.conftest import Bench
 from tests.r2d2.engine.small_tasks import NAME
@@ -71,6 +72,21 @@ def test_no_code_by_words(data: Path, task: str, word: str, key: str) -> None:
     with pytest.raises(RefusedError, match="an administrator has named") as caught:
         submitted(data, task, dataset=str(data / "liver"), settings=[word])
     assert [one for one, _ in caught.value.faults] == [key]
+
+
+def test_a_choice_names_files_and_what_they_say_is_looked_at(data: Path) -> None:
+    """Words that name a configuration are for the command line alone: what they name, nobody would look at."""
+    dataset, files = str(data / "liver"), [str(data / f"{name}.yaml") for name in "ab"]
+    for file in files:
+        Path(file).write_text(f"network: {{base_filters: {4 + 4 * file.endswith('b.yaml')}}}\n")
+    assert submitted(data, "choose", dataset=dataset, files=files)
+    with pytest.raises(ConfigurationError, match="takes its configurations as files"):
+        submitted(data, "choose", dataset=dataset, variants=["a:", "b: network.base_filters=8"])
+    with pytest.raises(RefusedError, match="outside of the folders"):
+        submitted(data, "choose", dataset=dataset, files=[files[0], str(data.parent / "other" / "b.yaml")])
+    Path(files[1]).write_text("training: {loss: 'lab:loss'}\n")
+    with pytest.raises(RefusedError, match=r"training\.loss: lab:loss is code"):
+        submitted(data, "choose", dataset=dataset, files=files)
 
 
 def test_no_code_by_a_file(data: Path) -> None:

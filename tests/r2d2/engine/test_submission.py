@@ -47,7 +47,7 @@ def engine(tmp_path: Path) -> EngineSettings:
 
 
 def test_every_task_has_settings_and_what_it_reads_and_fills() -> None:
-    first = ("prepare", "train", "cross-validate", "predict", "evaluate", "compare", "report")
+    first = ("prepare", "train", "cross-validate", "predict", "evaluate", "compare", "choose", "report")
     assert (*first, "publish", "pull") == TASK_NAMES
     for name in TASK_NAMES:
         task = find_task(name)

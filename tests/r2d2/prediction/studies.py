@@ -52,7 +52,7 @@ def predict_scans(
 
 
 def predict_cases(
-    model: Path,
+    model: Path | tuple[Path, ...],
     dataset: PreparedDataset,
     case_ids: Sequence[str],
     out: Path,

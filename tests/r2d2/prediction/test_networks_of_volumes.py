@@ -14,6 +14,7 @@ from tests.r2d2.prediction.studies import (
     assert_decided,
     clipped,
     of_two_and_three_classes,
+    predict_cases,
     predict_scans,
     probabilities_by_hand,
     save_network,
@@ -74,3 +75,16 @@ def test_windows_of_slices_are_refused(volume_model: Path, tmp_path: Path) -> No
     wanted = InferenceSettings(window=(16, 16))
     with pytest.raises(PredictionError, match=r"takes volumes, .*leave out --window"):
         predict_scans(volume_model, [tmp_path / "scan.nii.gz"], tmp_path / "out", inference=wanted)
+
+
+def test_cases_of_a_dataset_are_answered_as_their_scans_are(
+    dataset: PreparedDataset, model: Path, volume_model: Path, tmp_path: Path
+) -> None:
+    """Slices and volumes take the same arrays of it; both networks are asked."""
+    scan = dataset.source_root / dataset.case("a").images[0].path
+    predict_scans([model, volume_model], [scan], tmp_path / "scans")
+    predict_cases((model, volume_model), dataset, ["a"], tmp_path / "cases")
+    predict_cases(model, dataset, ["a"], tmp_path / "slices")
+    of_case, alone = (decided(tmp_path / name / "a.nii.gz") for name in ("cases", "slices"))
+    np.testing.assert_array_equal(of_case, decided(tmp_path / "scans" / "a.nii.gz"))
+    assert (of_case != alone).any()

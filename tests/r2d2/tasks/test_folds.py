@@ -138,3 +138,20 @@ def test_folds_that_have_fewer_epochs_than_are_wanted_go_on(tmp_path: Path, plan
         "fold 2 (0 to 3) is trained: it has no checkpoint to go on from)",
     ]
     assert "fold 3 (0 to 3) has 5 of 20 epochs and goes on" in said
+
+
+def test_where_all_are_to_have_the_same_epochs_one_that_was_stopped_goes_on(
+    tmp_path: Path, planned: list[RunPlan]
+) -> None:
+    """As between configurations that are compared; not one whose own settings ended it."""
+    dataset = study(tmp_path, cases=6, folds=2)
+    patient = RunEnd(state="stopped_early", reason="no better validation Dice", stopped_by="early_stopping")
+    asked = RunEnd(state="stopped_early", reason="lunch", stopped_by="request")
+    for fold, end in enumerate((patient, asked)):
+        begin(RunFolder(tmp_path / "cv" / f"fold-{fold}"), dataset, end, epochs=5, planned=20)
+    settings = TrainSettings(dataset=dataset.folder, settings=("training.epochs=20",))
+    with pytest.raises(LaunchError, match=r"fold 1 was stopped .*; go on with: the same command$"):
+        cross_validation.train_folds(
+            dataset, tmp_path / "cv", settings, epochs=20, is_resumed=True, again="the same command"
+        )
+    assert [(plan.configuration.fold, plan.is_resumed) for plan in planned] == [(1, True)]
