@@ -23,14 +23,19 @@ CONSTANT = 1e-6  # a standard deviation below this part of the mean is rounding 
 SAMPLE = 2**15  # voxels that guess where a percentile lies
 
 
-def clip_channels(image: np.ndarray, bounds: Bounds) -> np.ndarray:
+def clip_channels(image: np.ndarray, bounds: Bounds, out: np.ndarray | None = None) -> np.ndarray:
     """Return an image (slices, ..., channels) limited to (lowest, highest) per channel, new float32 in C order.
+
+    Args:
+        image: real numbers.
+        bounds: of each channel.
+        out: float32 of the same shape and order that gets the result, such as the image itself; None: a new one.
 
     >>> clip_channels(np.array([[-5.0, 1.0, 9.0]]).T, ((0.0, 2.0),)).ravel().tolist()
     [0.0, 1.0, 2.0]
     """
-    result = np.empty(image.shape, np.float32)
-    if image.flags.c_contiguous:
+    result = np.empty(image.shape, np.float32) if out is None else out
+    if image.flags.c_contiguous and result.flags.c_contiguous:
         low, high = np.array(bounds, np.float32).T
         rows, low, high = _as_rows(image, low, high)
         np.clip(rows, low, high, out=result.reshape(rows.shape))

@@ -84,10 +84,18 @@ class Clip(Step):
 
     def apply(self, scan: Scan) -> Scan:
         """Return the scan limited to the bounds, float32."""
+        return self._limited(scan, is_own=False)
+
+    def apply_to_own(self, scan: Scan) -> Scan:
+        """Limit the scan's own float32 image, without a second one in memory."""
+        return self._limited(scan, is_own=scan.image.array.dtype.str[1:] == "f4")
+
+    def _limited(self, scan: Scan, *, is_own: bool) -> Scan:
         from imgmed.intensity import clip_channels
 
-        bounds = self.bounds_for(scan)
-        clipped = clip_channels(_with_channels(scan.image.array), bounds).reshape(scan.image.array.shape)
+        bounds, array = self.bounds_for(scan), scan.image.array
+        channels = _with_channels(array)
+        clipped = clip_channels(channels, bounds, out=channels if is_own else None).reshape(array.shape)
         return replace(scan, image=replace(scan.image, array=clipped), bounds=bounds)
 
 

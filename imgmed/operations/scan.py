@@ -62,8 +62,10 @@ def apply_operations(scan: Scan, operations: Sequence[Step]) -> Scan:
     (2, 2, 3)
     """
     result = scan if scan.source is not None else replace(scan, source=scan.image)
+    given = [volume.array for volume in (scan.image, scan.source) if volume is not None]
     for operation in operations:
-        result = operation.apply(result)
+        is_own = not any(np.may_share_memory(result.image.array, array) for array in given)
+        result = operation.apply_to_own(result) if is_own else operation.apply(result)
     return result
 
 

@@ -22,6 +22,10 @@ class Step(BaseModel):
         """Return what the scan becomes; it is not changed itself."""
         raise NotImplementedError
 
+    def apply_to_own(self, scan: Scan) -> Scan:
+        """As `apply`, of a scan whose image nobody else holds: it may be written over."""
+        return self.apply(scan)
+
     def geometry(self, volume: Volume) -> Volume:
         """Return shape and place that `apply` gives to a scan of this shape and place, with voxels of no meaning.
 

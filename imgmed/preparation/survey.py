@@ -308,9 +308,15 @@ def _foreground_sample(image: np.ndarray, label_map: np.ndarray | None) -> np.nd
         labelled = image[:0, 0, 0]
     else:
         part = tuple(slice(first, last) for first, last in box)  # a mask costs much where the voxels lie i first
-        labelled = image[part][label_map[part] > 0]
-    keep = min(len(labelled), FOREGROUND_SAMPLE)
-    return labelled[np.linspace(0, max(0, len(labelled) - 1), keep).astype(np.intp)]
+        mask = label_map[part] > 0
+        chosen = np.flatnonzero(mask)
+        chosen = chosen[_evenly(len(chosen))]
+        return image[part][np.unravel_index(chosen, mask.shape)]
+    return labelled[_evenly(len(labelled))]
+
+
+def _evenly(count: int) -> np.ndarray:
+    return np.linspace(0, max(0, count - 1), min(count, FOREGROUND_SAMPLE)).astype(np.intp)
 
 
 def name_problems(cases: Sequence[SurveyedCase]) -> list[str]:

@@ -143,6 +143,11 @@ def _with_start(configuration: Configuration, dataset: PreparedDataset) -> Confi
     card = None if start is None else read_start_card(start)
     if start is None or card is None:
         return configuration
+    if len(card.network.size_multiples) > len(configuration.network.size_multiples):
+        raise ConfigurationError(
+            f"the network in {start} takes volumes, and the one that is asked for slices: use network.dimensions=3, or "
+            "start from a network of slices"
+        )
     theirs, ours = card.scan_preparation, dataset.scan_preparation
     is_inflated = len(configuration.network.size_multiples) == 3 and len(card.network.size_multiples) == 2
     if is_inflated and theirs.neighbours:

@@ -10,13 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dist_training.architectures import ResidualUNetSettings, UNetSettings
-from dist_training.settings import TrainingSettings
 from imgmed import PreparationSettings, PreparedDataset, prepare_dataset
 from r2d2.config import commented_yaml, configure, read_layer
-from r2d2.launching.patches import check_patch_memory, thin_volumes
 from r2d2.proposal import propose
 from r2d2.tasks.resolution import resolve
-from r2d2.training_memory import FRAMEWORK_BYTES, training_bytes
+from r2d2.training_memory import training_bytes
 from r2d2.volume_proposal import VOXELS, levels_for, patch_size_for, propose_for_volumes
 from r2d2_base.errors import ConfigurationError
 
@@ -71,45 +69,6 @@ def test_levels_keep_four_voxels_where_they_pool_and_end_with_whole_kernels(size
     assert len(levels.kernels) == len(levels.strides) + 1 and levels.kernels[-1] == (3, 3, 3)
     for before, after in zip(levels.kernels, levels.kernels[1:], strict=False):
         assert all(one <= other for one, other in zip(before, after, strict=True))  # once it looks, it goes on looking
-
-
-@pytest.mark.parametrize(
-    ("depth", "base_filters", "size", "patches", "peak_mib"),
-    [
-        (2, 8, (32, 32, 32), 2, 631),
-        (3, 16, (40, 40, 56), 2, 1001),
-        (4, 16, (64, 64, 64), 1, 1615),
-        (4, 16, (64, 64, 64), 2, 2036),
-        (4, 8, (64, 64, 64), 2, 1235),
-    ],
-)
-def test_the_estimate_of_memory_is_near_what_was_measured(depth, base_filters, size, patches, peak_mib) -> None:
-    """Peak resident memory of two steps of TrainingStep with Adam, 3 classes, each in a process of its own (CPU)."""
-    network = UNetSettings(dimensions=3, depth=depth, base_filters=base_filters)
-    assert training_bytes(network, size, 1, 3, patches) / 2**20 == pytest.approx(peak_mib, rel=0.25)
-
-
-def test_so_is_that_of_a_residual_network() -> None:
-    network = ResidualUNetSettings(dimensions=3)
-    assert training_bytes(network, (64, 64, 64), 1, 3, 1) / 2**20 == pytest.approx(1164, rel=0.1)
-
-
-@pytest.mark.tensorflow
-@pytest.mark.parametrize(
-    "network",
-    [
-        UNetSettings(dimensions=3, depth=2, base_filters=8, strides=((1, 2, 2), (2, 2, 2))),
-        UNetSettings(dimensions=3, depth=1, kernels=((1, 3, 3), (3, 3, 3))),
-        ResidualUNetSettings(dimensions=3, blocks=(1, 2, 2), kernels=((1, 3, 3), (3, 3, 3), (3, 3, 3))),
-    ],
-)
-def test_the_estimate_counts_the_weights(network: UNetSettings | ResidualUNetSettings) -> None:
-    from dist_training.architectures import build_network
-
-    size = network.size_multiples
-    one, two = (training_bytes(network, size, 1, 1, patches) for patches in (1, 2))
-    weights = (2 * one - two - FRAMEWORK_BYTES) / (5 * 4)
-    assert weights == pytest.approx(build_network(network, 1, 1, seed=0).count_params(), rel=0.02)
 
 
 @given(shape=edges, spacing=spacings)
@@ -218,33 +177,3 @@ def test_what_is_typed_chooses_the_proposal_that_it_is_laid_over(tmp_path: Path)
     slices = resolved("network.base_filters=8")
     assert slices.configuration.network == UNetSettings(depth=4, base_filters=8)
     assert slices.configuration.training.patch_size is None
-
-
-@pytest.mark.slow
-def test_patches_that_do_not_fit_are_refused_with_what_would(tmp_path: Path) -> None:
-    dataset = prepared(tmp_path, (70, 72, 66))
-    network = UNetSettings(dimensions=3)
-    settings = TrainingSettings(patch_size=(64, 64, 64), batch_size_per_worker=4)
-
-    def needed(size: tuple[int, int, int], patches: int) -> int:
-        return training_bytes(network, size, 1, 1, patches)
-
-    check_patch_memory(dataset, network, settings, needed((64, 64, 64), 4))
-    check_patch_memory(dataset, network, settings, None)
-    with pytest.raises(ConfigurationError, match=r"4 patches of 64 x 64 x 64 .*accumulation_steps=2 "):
-        check_patch_memory(dataset, network, settings, needed((64, 64, 64), 2))
-    with pytest.raises(ConfigurationError, match=r"patch_size=\[48, 48, 64\] with .*accumulation_steps=4 fits"):
-        check_patch_memory(dataset, network, settings, needed((48, 48, 64), 1))
-    with pytest.raises(ConfigurationError, match="no size of patches fits: use a smaller network"):
-        check_patch_memory(dataset, network, settings, FRAMEWORK_BYTES)
-
-
-@pytest.mark.slow
-def test_volumes_thinner_than_a_patch_are_counted(tmp_path: Path) -> None:
-    dataset = prepared(tmp_path, (36, 50, 12))
-    assert thin_volumes(dataset, (12, 36, 50)) is None
-    said = thin_volumes(dataset, (16, 32, 32))
-    assert (
-        said is not None and "1 of 1 training volumes are smaller than a patch of 16 x 32 x 32 voxels (one has" in said
-    )
-    assert "12 x 36 x 50" in said

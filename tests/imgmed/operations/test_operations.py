@@ -470,3 +470,19 @@ def test_too_little_memory_is_said_of_the_scan():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert "a.nii: 4 x 4 x 4 voxels of 1 x 1 x 1 mm would become 1200 x 1200 x 1200 voxels" in done.stdout
     assert "not enough memory" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "first", [Resample(spacing_mm=(0.5, None, 2.0)), Crop(voxels=((1, 5), None, None)), Reorient()]
+)
+def test_a_list_of_operations_is_one_after_the_other_and_changes_no_scan(first):
+    """Only an image that an operation before has made is written over."""
+    array = np.random.default_rng(4).normal(0, 100, (6, 7, 8, 2)).astype(np.float32)
+    scan = Scan(Volume(array.copy(), np.eye(4)))
+    steps = [first, Clip(bounds=((-50.0, 60.0),)), Clip(percentiles=(5, 95)), Rescale(low=-1)]
+    found = apply_operations(scan, steps)
+    expected = scan
+    for step in steps:
+        expected = step.apply(expected)
+    assert found.image.array.tobytes() == expected.image.array.tobytes() and found.bounds == expected.bounds
+    np.testing.assert_array_equal(scan.image.array, array)
