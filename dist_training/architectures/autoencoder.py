@@ -38,8 +38,8 @@ def with_autoencoder(
     the logarithm of the variance of 128 numbers, which are drawn while training and are the mean otherwise. A dense
     layer gives maps of that size again; then each level is a 1x1x1 convolution to half the filters, a trilinear
     enlargement by two and a residual block of two 3x3x3 convolutions, without a connection to the encoder, until the
-    size of the volume is reached; a 1x1x1 convolution gives its channels. Group normalisation follows each convolution of
-    the decoder but the last.
+    size of the volume is reached; a 1x1x1 convolution gives its channels. Group normalisation follows each convolution
+    of the decoder but the last.
 
     The further output is, for each sample, ``kl_weight`` times the Kullback-Leibler divergence from the standard normal
     distribution, a mean over the numbers, plus ``l2_weight`` times the mean square of the differences of voxels.
