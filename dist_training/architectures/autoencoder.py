@@ -13,7 +13,7 @@ from keras import layers, ops
 
 from dist_training.architectures.convolutions import Convolutions
 from dist_training.architectures.enlargement import LinearEnlargement
-from dist_training.architectures.initial import keeping_variance, layer_seed
+from dist_training.architectures.initial import he_normal, keeping_variance, layer_seed
 from dist_training.architectures.layer_stages import STAGES
 from dist_training.architectures.padding import CropLike
 from dist_training.architectures.sample_draws import draw_normal
@@ -38,7 +38,8 @@ def with_autoencoder(
     the logarithm of the variance of 128 numbers, which are drawn while training and are the mean otherwise. A dense
     layer gives maps of that size again; then each level is a 1x1x1 convolution to half the filters, a trilinear
     enlargement by two and a residual block of two 3x3x3 convolutions, without a connection to the encoder, until the
-    size of the volume is reached; a 1x1x1 convolution gives its channels. Group normalisation follows each convolution.
+    size of the volume is reached; a 1x1x1 convolution gives its channels. Group normalisation follows each convolution
+    of the decoder but the last.
 
     The further output is, for each sample, ``kl_weight`` times the Kullback-Leibler divergence from the standard normal
     distribution, a mean over the numbers, plus ``l2_weight`` times the mean square of the differences of voxels.
@@ -69,8 +70,7 @@ def with_autoencoder(
     found = keras.Model(images, end).compute_output_shape((1, *size, images.shape[-1]))
     reduced = [math.ceil(pixels / 2) for pixels in found[1:-1]]
 
-    maps = convolve(end, "autoencoder_reduce", NARROW, stride=2)
-    flat = layers.Reshape((math.prod(reduced) * NARROW,), name="autoencoder_flat")(maps)
+    flat = layers.Reshape((math.prod(reduced) * NARROW,), name="autoencoder_flat")(_reduced(end, convolve))
     mean = _dense("autoencoder_mean", FEATURES, seed, flat, dtype=precision)
     spread = layers.Dense(FEATURES, kernel_initializer="zeros", dtype=precision, name="autoencoder_log_variance")(flat)
     features = SampledFeatures(dtype=precision, name="autoencoder_features")([mean, spread])
@@ -100,6 +100,15 @@ def _encoder_end(model: keras.Model) -> Any:
             "begins with encoder; name them so, or use training.autoencoder=false"
         )
     return encoder[-1].output
+
+
+def _reduced(maps: Any, convolve: Convolutions) -> Any:
+    """Halve maps, and make them few; where the border is wider does not matter, so the convolution pads by itself."""
+    name = "autoencoder_reduce"
+    maps = layers.Conv3D(
+        NARROW, 3, strides=2, padding="same", kernel_initializer=he_normal(convolve.seed, name), name=name
+    )(maps)
+    return convolve.activate(maps, name)
 
 
 def _dense(name: str, units: int, seed: int, inputs: Any, **options: Any) -> Any:

@@ -10,13 +10,14 @@ from keras import layers
 from dist_training.architectures.initial import he_normal, keeping_variance
 from dist_training.architectures.normalisation import build_normalisation
 from dist_training.architectures.one_pixel import ENOUGH_CHANNELS
+from dist_training.architectures.padding import ZeroBorder
 from dist_training.architectures.settings import NormalisationKind
 
 __all__ = ["CONVOLUTIONS", "Convolutions"]
 
 CONVOLUTIONS = {2: layers.Conv2D, 3: layers.Conv3D}
 ENLARGEMENTS = {2: layers.Conv2DTranspose, 3: layers.Conv3DTranspose}
-PADDINGS = {2: layers.ZeroPadding2D, 3: layers.ZeroPadding3D}
+PADDINGS = {2: layers.ZeroPadding2D, 3: ZeroBorder}
 SUBSAMPLINGS = {2: layers.AveragePooling2D, 3: layers.AveragePooling3D}
 """Layers by the number of axes of what they take."""
 

@@ -25,6 +25,7 @@ OUR_CLASSES = frozenset(
         "PadToMultiple",
         "SampleDropout",
         "VolumePooling",
+        "ZeroBorder",
     )
 )
 """What the architectures of this package have registered with Keras."""

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-__all__ = ["CropLike", "PadToMultiple"]
+__all__ = ["CropLike", "PadToMultiple", "ZeroBorder"]
 
 
 @keras.saving.register_keras_serializable(package="dist_training")
@@ -59,13 +59,45 @@ def _with_zeros(volumes: Any, widths: Sequence[tuple[Any, Any]]) -> Any:
     """Join zeros to volumes (N, D, H, W, C).
 
     Where TensorFlow 2.18 knows the size and uses oneDNN, its graph optimiser (the "remapper") makes one operation of
-    a padding and a convolution of volumes that follows, and forgets that the convolution pads too.
+    a padding and a convolution of volumes that follows, and forgets that the convolution pads too. Where this pads
+    nothing and has strides, it gives up, with an error in the log, and leaves all else as it is.
     """
     for axis, around in enumerate(widths, start=1):
+        if all(isinstance(width, int) and width == 0 for width in around):
+            continue
         shape = ops.shape(volumes)
         low, high = (ops.zeros((*shape[:axis], width, *shape[axis + 1 :]), volumes.dtype) for width in around)
         volumes = ops.concatenate([low, volumes, high], axis=axis)
     return volumes
+
+
+@keras.saving.register_keras_serializable(package="dist_training")
+class ZeroBorder(keras.layers.Layer):
+    """Join zeros around volumes, as ``keras.layers.ZeroPadding3D`` pads them, without an operation that pads.
+
+    Args:
+        widths: voxels on either side along each axis.
+
+    >>> ZeroBorder((0, 1, 2))(ops.ones((1, 5, 5, 5, 2))).shape[1:4] == (5, 7, 9)
+    True
+    """
+
+    def __init__(self, widths: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.widths = tuple(widths)
+
+    def call(self, volumes: Any) -> Any:
+        """Pad volumes (N, D, H, W, C)."""
+        return _with_zeros(volumes, [(width, width) for width in self.widths])
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Give the padded shape; an unknown size stays unknown."""
+        sizes = zip(input_shape[1:-1], self.widths, strict=True)
+        return (input_shape[0], *(None if s is None else s + 2 * width for s, width in sizes), input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        """Give what rebuilds this layer."""
+        return {**super().get_config(), "widths": self.widths}
 
 
 @keras.saving.register_keras_serializable(package="dist_training")

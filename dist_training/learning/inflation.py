@@ -4,7 +4,8 @@ Carreira and Zisserman (2017, arXiv 1705.07750) made networks of videos from tho
 along the new axis and dividing it by its length, so that a picture repeated gives what the picture gave. Here a kernel
 lies in the middle of the new axis, in zeros, as Girdhar et al. (2018, arXiv 1712.09184) have it: the same holds, at the
 ends too, where zeros are joined to a volume and repeated kernels would give less; and where no level strides along the
-slices, each slice of any volume gives what it gave alone, but for normalisations over the volume.
+slices, each slice of any volume gives what it gave alone, but for normalisations over the volume. A kernel that meets a
+slice with its neighbours as channels (2.5D) has one place along the new axis for each of them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ __all__ = ["inflated_kernel", "inflated_settings", "inflated_weights"]
 _Axes = tuple[tuple[int, ...], ...]
 
 
-def inflated_settings(slices: NetworkSettings, asked: NetworkSettings) -> UNetSettings | ResidualUNetSettings:
+def inflated_settings(
+    slices: NetworkSettings, asked: NetworkSettings, neighbours: int = 0
+) -> UNetSettings | ResidualUNetSettings:
     """Give the settings of a network of volumes that takes the weights of one of slices.
 
     Along the slices its strides and kernels are those that are asked for, else those along the rows.
@@ -29,10 +32,11 @@ def inflated_settings(slices: NetworkSettings, asked: NetworkSettings) -> UNetSe
     Args:
         slices: settings of the network of slices.
         asked: settings of a network of volumes, of which the strides and kernels count.
+        neighbours: slices on either side that the network of slices has as channels.
 
     Raises:
-        ConfigurationError: the network of slices is of a kind that has no form for volumes, or the strides or kernels
-            that are asked for are others in the plane of the slices.
+        ConfigurationError: the network of slices is of a kind that has no form for volumes, the strides or kernels that
+            are asked for are others in the plane of the slices, or the first kernels do not reach the neighbours.
 
     >>> inflated = inflated_settings(UNetSettings(depth=1), UNetSettings(depth=1, dimensions=3, strides=[[1, 2, 2]]))
     >>> inflated.strides, inflated.doubling
@@ -51,7 +55,14 @@ def inflated_settings(slices: NetworkSettings, asked: NetworkSettings) -> UNetSe
     }
     if isinstance(slices, UNetSettings):
         update["doubling"] = slices.doubling or "late"
-    return type(slices).model_validate({**slices.model_dump(), **update})
+    inflated = type(slices).model_validate({**slices.model_dump(), **update})
+    if 2 * neighbours + 1 > inflated.level_kernels[0][0]:
+        raise ConfigurationError(
+            f"the network of slices to start from has {neighbours} neighbours on either side as channels, and the "
+            f"first of network.kernels looks along {inflated.level_kernels[0][0]} slices; begin network.kernels with "
+            f"{2 * neighbours + 1} along the slices, or start from a network with fewer"
+        )
+    return inflated
 
 
 def _with_third_axis(name: str, given: _Axes | None, in_plane: _Axes, asked: _Axes | None) -> _Axes | None:
@@ -81,32 +92,35 @@ def inflated_weights(layer: Any, source: Any) -> list[np.ndarray] | None:
     pairs = (keras.layers.Conv3D, keras.layers.Conv2D), (keras.layers.Conv3DTranspose, keras.layers.Conv2DTranspose)
     if not any(type(layer) is volumes and type(source) is slices for volumes, slices in pairs):
         return None
-    is_transposed = isinstance(layer, keras.layers.Conv3DTranspose)
-    if is_transposed and layer.kernel_size[0] != layer.strides[0]:
-        return None
     kernel, *bias = (keras.ops.convert_to_numpy(weight) for weight in source.weights)
-    return [inflated_kernel(kernel, layer.kernel_size[0], is_transposed=is_transposed), *bias]
+    length, channels = layer.kernel_size[0], layer.kernel.shape[-2]
+    if isinstance(layer, keras.layers.Conv3DTranspose):
+        # as long as its stride, so that each output has one place of it
+        return [np.repeat(kernel[np.newaxis], length, axis=0), *bias] if length == layer.strides[0] else None
+    slices, others = divmod(kernel.shape[-2], channels)
+    is_fitting = others == 0 and slices % 2 == 1 and slices <= length
+    return [inflated_kernel(kernel, length, slices), *bias] if is_fitting else None
 
 
-def inflated_kernel(kernel: np.ndarray, length: int, *, is_transposed: bool = False) -> np.ndarray:
-    """Give a kernel of slices a third axis, before the others.
+def inflated_kernel(kernel: np.ndarray, length: int, slices: int = 1) -> np.ndarray:
+    """Give a kernel of slices a third axis, before the others, and lie it in the middle of that.
 
     Args:
-        kernel: (height, width, ...).
+        kernel: (height, width, channels, filters); the channels are those of each slice in turn.
         length: along the new axis.
-        is_transposed: of a transposed convolution as long as its stride, whose every output has one pixel of it: it
-            is repeated.
+        slices: that it meets as channels: an odd number, no more than the length.
 
     Returns:
-        (length, height, width, ...).
+        (length, height, width, channels / slices, filters).
 
     >>> inflated_kernel(np.ones((1, 1, 1, 1)), 3).ravel()
     array([0., 1., 0.])
-    >>> inflated_kernel(np.ones((1, 1, 1, 1)), 2, is_transposed=True).ravel()
-    array([1., 1.])
+    >>> inflated_kernel(np.arange(1.0, 4.0).reshape(1, 1, 3, 1), 5, slices=3).ravel()
+    array([0., 1., 2., 3., 0.])
     """
-    if is_transposed:
-        return np.repeat(kernel[np.newaxis], length, axis=0)
-    inflated = np.zeros((length, *kernel.shape), kernel.dtype)
-    inflated[length // 2] = kernel
+    height, width, channels, filters = kernel.shape
+    inflated = np.zeros((length, height, width, channels // slices, filters), kernel.dtype)
+    first = (length - slices) // 2
+    parts = kernel.reshape(height, width, slices, channels // slices, filters)
+    inflated[first : first + slices] = np.moveaxis(parts, 2, 0)
     return inflated

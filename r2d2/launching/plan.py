@@ -150,12 +150,9 @@ def _with_start(configuration: Configuration, dataset: PreparedDataset) -> Confi
         )
     theirs, ours = card.scan_preparation, dataset.scan_preparation
     is_inflated = len(configuration.network.size_multiples) == 3 and len(card.network.size_multiples) == 2
-    if is_inflated and theirs.neighbours:
-        raise ConfigurationError(
-            f"the network in {start} takes slices with their neighbours as channels, which volumes do not have; start "
-            "from one with preparation.neighbours=0, or from scratch"
-        )
-    if theirs.input_channels != ours.input_channels:
+    if theirs.input_channels != ours.input_channels and not (
+        is_inflated and len(theirs.channels) == len(ours.channels)
+    ):
         is_alike = len(theirs.channels) == len(ours.channels)
         remedy = f"prepare with preparation.neighbours={theirs.neighbours}" if is_alike else "start from one of as many"
         raise ConfigurationError(
@@ -172,7 +169,7 @@ def _with_start(configuration: Configuration, dataset: PreparedDataset) -> Confi
     sources = {name: None for name in WEIGHT_FILES if hasattr(card.network, name)}
     network = card.network.model_copy(update=sources)
     if is_inflated:
-        network = inflated_settings(network, configuration.network)
+        network = inflated_settings(network, configuration.network, theirs.neighbours)
     if isinstance(network, ImportedSettings):
         network = network.model_copy(update={"file": str(read_model_card(start)[0].absolute())})
     return configuration.model_copy(update={"network": network})

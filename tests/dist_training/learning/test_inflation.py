@@ -9,6 +9,7 @@ from dist_training.architectures.settings import LeveledSettings
 from dist_training.errors import ModelError
 from dist_training.learning.inflation import inflated_settings
 from dist_training.learning.transfer import copy_weights
+from imgmed.slices import with_neighbours
 
 DEPTH = 8
 """A multiple of what each of these networks pads to."""
@@ -66,6 +67,23 @@ def test_without_strides_along_the_slices_each_gives_what_it_gave_alone() -> Non
     volume = np.random.default_rng(0).normal(size=(1, 5, 13, 10, 2)).astype(np.float32)
     (expected,), (found,) = all_outputs(source, volume[0]), all_outputs(model, volume)
     np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("neighbours", "depth"), [(1, 3), (1, 5), (2, 5)])
+def test_neighbours_as_channels_become_places_along_the_slices(neighbours: int, depth: int) -> None:
+    """All but the slices at the ends, which 2.5D repeats beyond them, and a volume has zeros there."""
+    kernels = ((3, 3), (3, 3))
+    slices = UNetSettings(depth=1, base_filters=4, normalisation="none", kernels=kernels)
+    source = build_network(slices, 2 * (2 * neighbours + 1), 3, seed=1)
+    asked = slices.model_copy(update={"dimensions": 3, "strides": ((1, 2, 2),), "kernels": ((depth, 3, 3), (1, 3, 3))})
+    model = build_network(inflated_settings(slices, asked, neighbours), 2, 3, seed=2)
+    assert copy_weights(model, source, has_new_head=False).fresh == ()
+    volume = np.random.default_rng(0).normal(size=(1, 7, 12, 10, 2)).astype(np.float32)
+    (expected,) = all_outputs(source, with_neighbours(volume[0], np.arange(7), neighbours))
+    (found,) = all_outputs(model, volume)
+    inner = slice(neighbours, 7 - neighbours)
+    np.testing.assert_allclose(found[0, inner], expected[inner], rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+    assert np.abs(found[0, 0] - expected[0]).max() > 1e-3
 
 
 def test_a_unet_of_volumes_as_published_says_which_takes_weights_of_slices() -> None:

@@ -92,7 +92,14 @@ def test_a_network_of_volumes_starts_from_one_of_slices_with_a_third_axis(
     ):
         planned("network.dimensions=3", "network.depth=1", "network.strides=[[2,4,4]]")
     card.scan_preparation = dataset.scan_preparation.model_copy(update={"neighbours": 1})
-    with pytest.raises(ConfigurationError, match=r"neighbours as channels, .* with preparation\.neighbours=0"):
+    assert planned("network.dimensions=3")[0] == flat
+    card.scan_preparation = dataset.scan_preparation.model_copy(update={"neighbours": 2})
+    with pytest.raises(
+        ConfigurationError, match=r"2 neighbours .* along 3 slices; begin network\.kernels with 5 along"
+    ):
+        planned("network.dimensions=3")
+    card.scan_preparation = dataset.scan_preparation.model_copy(update={"channels": ("a", "b")})
+    with pytest.raises(ConfigurationError, match=r"takes 2 input channels, .* has 1; start from one of as many"):
         planned("network.dimensions=3")
     card.network, card.scan_preparation = FCNSettings(), dataset.scan_preparation
     with pytest.raises(ConfigurationError, match=r"architecture fcn, .* start from a unet or a residual_unet"):
