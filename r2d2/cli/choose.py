@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLE", "choose", "echo_choice"]
 
-EXAMPLE = 'Example: r2d2 choose 2d.yaml "3d: network.dimensions=3" --dataset work/liver --out work/choice'
+EXAMPLE = (
+    'Example: r2d2 choose 2d: "3d: network.dimensions=3" --dataset work/liver --out work/choice training.epochs=40'
+)
 WIDTH = 80
 
 

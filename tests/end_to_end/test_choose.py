@@ -27,7 +27,8 @@ from tests.small_network import SMALL_WORDS
 
 pytestmark = pytest.mark.end_to_end
 
-VOLUMES = "network.dimensions=3 network.depth=1 network.base_filters=4 training.patch_size=[4,16,16]"
+LEVELS = "network.depth=1 network.strides=null network.kernels=null network.base_filters=4"
+VOLUMES = f"network.dimensions=3 {LEVELS} training.patch_size=[4,16,16]"
 CONFIGURATIONS = [
     f"2d: {' '.join(SMALL_WORDS)}",
     f"3d: {VOLUMES}",

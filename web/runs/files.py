@@ -26,6 +26,7 @@ _OF_TASKS: dict[str, tuple[str, ...]] = {
     "train": ("model.keras", "model.json", "config.yaml", "environment.json"),
     "evaluate": ("summary.json", "cases.csv"),
     "compare": ("comparison.json", "comparison.csv"),
+    "choose": ("choice.json",),
 }
 """Names in a task's own folder that may be downloaded."""
 
