@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +35,8 @@ __all__ = [
 FILE_NAME = "r2d2.yaml"
 _ARCHITECTURE, _DEFAULT = "network.architecture", UNetSettings().architecture
 _AUGMENTATION = "augmentation"
+_LEVELS = ("network.depth", "network.blocks")
+_ORDER = {key: place for place, key in enumerate((_ARCHITECTURE, _AUGMENTATION, *_LEVELS))}
 WEIGHT_FILES = ("encoder_weights", "file", "pretrained_weights")
 """Settings of networks that name a file of weights, or are the word imagenet."""
 
@@ -160,9 +162,9 @@ def configure(
             _set(merged, key, value, faults)
     if _AUGMENTATION in merged:
         _set(merged, _AUGMENTATION, merged[_AUGMENTATION], faults)
-    # First, wherever they stand: the architecture decides which settings the network has, a preset gives settings.
-    whole = (f"{_ARCHITECTURE}=", f"{_AUGMENTATION}=")
-    for word in sorted(assignments, key=lambda word: not word.startswith(whole)):
+    # First, wherever they stand: the architecture decides which settings the network has, a preset gives settings,
+    # and the number of levels how many strides and kernels there are.
+    for word in sorted(assignments, key=lambda word: _ORDER.get(word.partition("=")[0].strip(), len(_ORDER))):
         key, separator, text = word.partition("=")
         if not separator or not key.strip():
             faults.append(f"'{word}' is not key=value, like training.epochs=5")
@@ -218,7 +220,8 @@ def asked_network(layer: Mapping[str, Any], assignments: Sequence[str] = ()) -> 
 def laid_over(below: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
     """Lay a configuration layer over another one, key by key.
 
-    Another architecture has settings of its own, so those of the network below are not kept under it; the name of an
+    Another architecture has settings of its own, so those of the network below are not kept under it; strides and
+    kernels below are cut to as many levels as the layer asks for, or go on with the usual ones; the name of an
     augmentation's preset stands for all settings of its section.
 
     Args:
@@ -234,9 +237,22 @@ def laid_over(below: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, A
         if isinstance(known, Mapping) and isinstance(value, Mapping):
             is_other = "architecture" in value and value["architecture"] != known.get("architecture", _DEFAULT)
             merged[key] = _deep_copy(value) if is_other else laid_over(known, value)
+            if key == "network" and not is_other:
+                _fit_levels(merged[key], fixed=value)
         else:
             merged[key] = value
     return merged
+
+
+def _fit_levels(network: dict[str, Any], fixed: Collection[str] = ()) -> None:
+    """Have strides and kernels for each level of a network, where there are some; those that are fixed stay."""
+    depth, blocks = network.get("depth"), network.get("blocks")
+    levels = depth + 1 if isinstance(depth, int) else len(blocks) if isinstance(blocks, Sequence) else None
+    for name, usual, poolings in (("strides", 2, 1), ("kernels", 3, 0)):
+        given = network.get(name)
+        if levels is not None and name not in fixed and isinstance(given, Sequence) and given:
+            of_axes = given[0] if isinstance(given[0], Sequence) else ()
+            network[name] = [*given, *[[usual] * len(of_axes)] * levels][: max(0, levels - poolings)]
 
 
 def _deep_copy(layer: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,6 +274,8 @@ def _set(layer: dict[str, Any], key: str, value: Any, faults: list[str]) -> None
             return
         layer = inner
     layer[last] = value
+    if key in _LEVELS:
+        _fit_levels(layer)
 
 
 def commented_yaml(configuration: Configuration, title: str, reasons: Mapping[str, str] | None = None) -> str:

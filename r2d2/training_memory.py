@@ -25,9 +25,9 @@ def training_bytes(
     others). There the forward pass keeps for the backward pass, in units of f maps: m for each of the two convolutions
     on the way down (1 without normalisation, 2 with group, 2.5 with batch normalisation), on the way up the transposed
     convolution (1), its join with the map from the way down (2) and again two convolutions (2 m); the bottom has two
-    convolutions only. Of volumes the second convolution of a level has 2 f filters and the transposed one 4 f, so that
-    it is 3 m, 4, 6 and 4 m. A residual U-Net keeps for each block two convolutions and their sum, on the way up the
-    transposed convolution, the join and one convolution.
+    convolutions only. Where filters double early, as in volumes, the second convolution of a level has 2 f filters and
+    the transposed one 4 f, so that it is 3 m, 4, 6 and 4 m. A residual U-Net keeps for each block two convolutions and
+    their sum, on the way up the transposed convolution, the join and one convolution.
     To this come six maps a class for logits and loss, each weight five times (itself, gradient, two moments of
     Adam, the buffer in which gradients are summed), and 700 MiB that TensorFlow takes by itself.
 
@@ -67,7 +67,7 @@ def _shares(network: UNetSettings | ResidualUNetSettings) -> list[int]:
 
 def _growth(network: UNetSettings) -> int:
     """By how much filters grow within a level."""
-    return 2 if network.dimensions == 3 else 1
+    return 2 if network.doubles_early else 1
 
 
 def _maps_of_unet(network: UNetSettings) -> Iterator[float]:

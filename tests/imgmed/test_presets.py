@@ -7,7 +7,8 @@ from imgmed.presets import describe_preset, preset_names, read_preset
 from imgmed.selection import SliceSelection
 
 SETTINGS = {
-    "operations", "channels", "regions", "slices", "normalisation", "validation_fraction", "test_fraction", "slice_axis"
+    "kind", "operations", "channels", "regions", "slices", "normalisation", "validation_fraction", "test_fraction",
+    "slice_axis",
 }  # fmt: skip
 operations = TypeAdapter(tuple[Operation, ...]).validate_python
 
@@ -25,6 +26,7 @@ def test_every_preset_is_valid_and_names_its_source(name):
 def test_numbers_of_the_published_use_cases():
     assert preset_names() == ("brats_t1_70", "left_atrium", "kits23", "livermask", "pancreas")
     assert read_preset("brats_t1_70")["preparation"]["slices"] == {"count": 70}
+    assert read_preset("pancreas")["preparation"]["kind"] == "volumes"
     assert operations(read_preset("pancreas")["preparation"]["operations"]) == (
         Resample(spacing_mm=(1, 1, 1)),
         Clip(bounds=((-200, 250),)),

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from dist_training.architectures import CustomSettings, FCNSettings
 from imgmed import AugmentationSettings
 from r2d2.cli import app
-from r2d2.config import Configuration, commented_yaml, configure, read_layer
+from r2d2.config import Configuration, commented_yaml, configure, laid_over, read_layer
 from r2d2_base.errors import ConfigurationError
 
 
@@ -51,6 +51,28 @@ def test_another_architecture_leaves_the_settings_of_the_first_behind() -> None:
     layer = {"network": {"architecture": "unet", "depth": 3, "base_filters": 8}}
     network = configure(layer, assignments=["network.architecture=fcn", "network.width=0.5"]).network
     assert network == FCNSettings(width=0.5)
+
+
+def test_proposed_strides_and_kernels_follow_the_number_of_levels() -> None:
+    proposed = {
+        "network": {
+            "dimensions": 3,
+            "depth": 2,
+            "strides": [[1, 2, 2], [2, 2, 2]],
+            "kernels": [[1, 3, 3], [3, 3, 3], [3, 3, 3]],
+        }
+    }
+    fewer = configure(proposed, assignments=["network.depth=1"]).network
+    assert (fewer.strides, fewer.kernels) == (((1, 2, 2),), ((1, 3, 3), (3, 3, 3)))
+    more = configure(laid_over(proposed, {"network": {"depth": 3}})).network
+    assert more.strides == ((1, 2, 2), (2, 2, 2), (2, 2, 2))
+    assert more.kernels == ((1, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3))
+    typed = ["network.strides=[[2,2,2]]", "network.kernels=[[3,3,3],[5,5,5]]", "network.depth=1"]
+    assert configure(proposed, assignments=typed).network.strides == ((2, 2, 2),)
+    with pytest.raises(ConfigurationError, match="strides needs 1 lists of 3 numbers"):
+        configure(laid_over(proposed, {"network": {"depth": 1, "strides": [[2, 2, 2], [2, 2, 2]]}}))
+    other = configure(proposed, assignments=["network.blocks=[1,2]", "network.architecture=residual_unet"]).network
+    assert other.blocks == (1, 2) and other.strides is None
 
 
 def test_all_faults_are_listed_together_with_what_is_valid() -> None:
