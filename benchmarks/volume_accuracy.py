@@ -40,7 +40,15 @@ AUGMENTATION = (
 ALIKE = ("training.dtype=mixed_bfloat16", "training.ema_momentum=0.99", *AUGMENTATION)
 OURS: dict[str, dict[str, Sequence[str]]] = {
     "2.5d": {"prepare": ("preparation.neighbours=1",), "train": ALIKE},
-    "3d": {"prepare": ("preparation.kind=volumes",), "train": (*ALIKE, "augmentation.tilt_degrees=15")},
+    "3d": {
+        "prepare": ("preparation.kind=volumes",),
+        "train": (
+            *ALIKE,
+            "augmentation.tilt_degrees=15",
+            "training.batch_size_per_worker=1",
+            "training.reference_batch_size=2",
+        ),
+    },
 }
 THEIRS = ("nnunet", "nnunet_small")
 

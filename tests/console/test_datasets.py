@@ -66,7 +66,7 @@ def test_from_a_folder_to_a_case(console: Person, served: Served, jobs: EngineCl
     page.get_by_role("link", name="Inspect this folder").click()
     page.get_by_role("button", name="Inspect", exact=True).click()
     page.get_by_role("heading", name="Settings that prepare would choose").wait_for()
-    assert page.get_by_role("region", name="proposed settings").get_by_role("row").count() == 6
+    assert page.get_by_role("region", name="proposed settings").get_by_role("row").count() == 7
     page.get_by_role("link", name="Prepare …").click()
     folds = page.get_by_label("folds", exact=True)
     folds.fill("4")
